@@ -1,0 +1,79 @@
+"""A batch as methods see it: padded to its own longest clip, with masks, presence and its place in the global batch.
+
+Legend: B clips on this rank, N clips of the global batch, T steps, D features, M modalities.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Stream:
+    """One modality of a batch.
+
+    values: (B, T, D) features, zero where padded; or (B, T) int64 token ids, 0 where padded.
+    mask: (B, T) bool, True on real steps; the first step is always True, so that attention over a row is defined.
+    lengths: (B,) int64 on the CPU, at least 1 (pack_padded_sequence wants them there, and nothing has to wait for a GPU).
+    A clip that lacks the modality has one zero step here and is False in Batch.present.
+    """
+
+    values: Tensor
+    mask: Tensor
+    lengths: Tensor
+
+
+@dataclass
+class Batch:
+    """One rank's slice of a global batch.
+
+    streams: modality -> Stream, in the data module's order. present: (B, M) bool, columns in that order.
+    targets: name -> (B,) scores ("multimodal", and unimodal names where annotated).
+    index: (B,) int64, positions in the split; banks are addressed by it.
+    weight: (B,) 1.0, or 0.0 for the one clip that keeps a rank without clips in step.
+    shares: clips of this global batch on each rank; their sum is N. rank: this rank.
+    """
+
+    streams: dict[str, Stream]
+    present: Tensor
+    targets: dict[str, Tensor]
+    index: Tensor
+    weight: Tensor
+    shares: tuple[int, ...]
+    rank: int = 0
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def global_size(self) -> int:
+        """N, clips in the global batch."""
+        return sum(self.shares)
+
+    @property
+    def first(self) -> int:
+        """Position of this rank's first clip in the global batch."""
+        return sum(self.shares[: self.rank])
+
+    def mean(self, per_clip_B: Tensor) -> Tensor:
+        """Local sum times world / N: the mean of ranks (what DDP takes) is then the mean over the global batch."""
+        weight = self.weight.to(per_clip_B.dtype)
+        return (per_clip_B * weight).sum() * (len(self.shares) / self.global_size)
+
+    def restrict(self, modalities: list[str]) -> Batch:
+        """The same clips with every other modality marked absent and its content zeroed.
+
+        Raises ValueError if a name is unknown.
+        """
+        unknown = set(modalities) - set(self.streams)
+        if unknown:
+            raise ValueError(f"modalities {sorted(unknown)} are not among {list(self.streams)}")
+        keep = torch.tensor([name in modalities for name in self.streams], device=self.present.device)
+        streams = {
+            name: stream if name in modalities else replace(stream, values=torch.zeros_like(stream.values))
+            for name, stream in self.streams.items()
+        }
+        return replace(self, streams=streams, present=self.present & keep)

@@ -1,0 +1,90 @@
+"""Clips in memory, as readers produce them and the store writes them: ragged, never padded. numpy only.
+
+Legend: N clips, T steps of one clip, L sum of T over the clips, D features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SPLITS = ("train", "valid", "test")
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """N sequences packed end to end. values: (L, D) float32, or (L,) int32 for token ids. offsets: (N+1,) int64.
+
+    Clip n is values[offsets[n]:offsets[n+1]]; an empty slice means that the clip lacks this modality.
+    """
+
+    values: Array
+    offsets: Array
+
+    @classmethod
+    def pack(cls, sequences: list[Array]) -> Ragged:
+        """sequences: N arrays (T_n, D) or (T_n,), T_n may be 0. At least one array, all of one D."""
+        lengths = np.array([len(s) for s in sequences], dtype=np.int64)
+        return cls(np.concatenate(sequences), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    @property
+    def lengths(self) -> Array:
+        """(N,) int64, steps of each clip; 0 where the modality is absent."""
+        return np.diff(self.offsets)
+
+    @property
+    def dim(self) -> int:
+        """Features a step; 0 for token ids."""
+        return int(self.values.shape[1]) if self.values.ndim == 2 else 0
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, n: int) -> Array:
+        clip: Array = self.values[self.offsets[n] : self.offsets[n + 1]]
+        return clip
+
+
+@dataclass
+class Clips:
+    """One split. Everything has N entries, in the source's order."""
+
+    ids: list[str]
+    streams: dict[str, Ragged]  # modality -> (L, D) float32
+    targets: dict[str, Array]  # "multimodal", and "text"/"audio"/"vision" where annotated: (N,) float32
+    raw_text: list[str] | None = None
+    tokens: Ragged | None = None  # (L,) int32 ids of the text modality
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass
+class Source:
+    """What a reader returns: the splits, and where they came from."""
+
+    splits: dict[str, Clips]  # keys from SPLITS; a file may lack some
+    format: str  # "mmsa", "csd", "synthetic"
+    files: list[Path]  # read, in this order; the first gives the checksum that identifies the feature set
+    tokenizer: str | None = None  # name of what made `tokens`
+    repairs: dict[str, dict[str, int]] = field(default_factory=dict)  # modality -> {"neg_inf", "pos_inf", "nan"}
+    notes: dict[str, str] = field(default_factory=dict)  # "padding/audio": "back", "dropped": "..." and so on
+
+
+def repair(values: Array) -> tuple[Array, dict[str, int]]:
+    """-inf, +inf and NaN become 0. Returns float32 values and the three counts (COVAREP writes -inf for silence)."""
+    values = np.asarray(values, dtype=np.float32)
+    finite = np.isfinite(values)
+    if finite.all():
+        return values, {"neg_inf": 0, "pos_inf": 0, "nan": 0}
+    counts = {
+        "neg_inf": int(np.isneginf(values).sum()),
+        "pos_inf": int(np.isposinf(values).sum()),
+        "nan": int(np.isnan(values).sum()),
+    }
+    return np.where(finite, values, np.float32(0)), counts

@@ -1,0 +1,40 @@
+"""What an encoder is: one modality's sequence in, tokens and one pooled vector out.
+
+Legend: B clips, T steps, D input features, E embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from trivium.data.batch import Stream
+
+
+@dataclass
+class Encoded:
+    """tokens: (B, T, E). mask: (B, T) bool, True on real steps. pooled: (B, P), one vector a clip."""
+
+    tokens: Tensor
+    mask: Tensor
+    pooled: Tensor
+
+
+class Encoder(nn.Module):
+    """Subclasses take `in_dim` first (features a step; for token readers the smallest vocabulary that holds the
+    store's ids) and their YAML's keys as keyword arguments, set `dim` (P) and implement `forward`.
+
+    reads: "values" for numeric features, "tokens" for token ids.
+    """
+
+    reads: ClassVar[Literal["values", "tokens"]] = "values"
+    dim: int
+
+    def forward(self, stream: Stream) -> Encoded:
+        raise TypeError(f"{type(self).__name__} defines no forward")
+
+    def assets(self) -> dict[str, Any]:
+        """Plain JSON needed, beside the weights, to build this encoder again on a machine without its source."""
+        return {}
