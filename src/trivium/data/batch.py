@@ -54,9 +54,10 @@ class Batch:
         return sum(self.shares)
 
     @property
-    def first(self) -> int:
-        """Position of this rank's first clip in the global batch."""
-        return sum(self.shares[: self.rank])
+    def rows(self) -> slice:
+        """This rank's clips among the global batch's; for a clip of weight 0, some row that is there."""
+        start = sum(self.shares[: self.rank]) if self.shares[self.rank] else 0
+        return slice(start, start + len(self))
 
     def mean(self, per_clip_B: Tensor) -> Tensor:
         """Local sum times world / N: the mean of ranks (what DDP takes) is then the mean over the global batch."""

@@ -1,0 +1,163 @@
+"""Store -> batches, for Lightning and without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+
+from trivium.data.batch import Batch
+from trivium.data.clips import Clips, Ragged
+from trivium.data.resident import ResidentSplit
+from trivium.data.sampler import GlobalBatchSampler
+from trivium.data.store import Store
+
+CPU = torch.device("cpu")
+
+
+class BatchLoader:
+    """Iterates over the batches of a resident split; resumable in the middle of an epoch.
+
+    Lightning finds `sampler` (and sets its epoch), `state_dict` and `load_state_dict`.
+    """
+
+    def __init__(self, split: ResidentSplit, sampler: GlobalBatchSampler, limit: int = 0) -> None:
+        self.split, self.sampler = split, sampler
+        self._length = min(len(sampler), limit) if limit else len(sampler)
+        self._epoch, self._position = 0, 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Batch]:
+        # A position is of use only in the epoch that it was saved in; a finished or another epoch starts at 0.
+        resumed = self._epoch == self.sampler.epoch and self._position < len(self)
+        start = self._position if resumed else 0
+        self._epoch = self.sampler.epoch
+        order = self.sampler.order()
+        order_here = order.to(self.split.device)
+        for step in range(start, len(self)):
+            self._position = step + 1
+            local = self.sampler.local(step)
+            yield self.split.batch(order[local], order_here[local], self.sampler.shares(step), self.sampler.rank)
+
+    def ids(self, epoch: int, step: int) -> list[str]:
+        """Ids of all clips of global batch `step` of `epoch`, for messages."""
+        sampler = self.sampler
+        whole = GlobalBatchSampler(sampler.clips, sampler.batch_size, sampler.seed, sampler.shuffle, epoch=epoch)
+        return [self.split.ids[i] for i in whole.order()[whole.local(step)].tolist()]
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self._epoch, "position": self._position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._epoch, self._position = int(state["epoch"]), int(state["position"])
+
+
+class DataModule(L.LightningDataModule):
+    """Train and validation batches of a store; while fitting, the test split is not opened.
+
+    reads: modality -> "values" | "tokens", in the order that batches keep. batch_size: one forward's global batch.
+    standardize: modality (or "default") -> "none" | "zscore" (train mean and standard deviation a feature, from the
+    store) | "source" (what the source's own loader does when its normalisation is on; for MMSA files the mean over
+    time). Raises ValueError for a modality that the store does not have.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        reads: Mapping[str, str],
+        batch_size: int = 32,
+        eval_batch_size: int = 256,
+        standardize: Mapping[str, str] | None = None,
+        seed: int = 0,
+        limit_batches: int = 0,
+    ) -> None:
+        super().__init__()
+        self.store, self.reads = store, dict(reads)
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.standardize = dict(standardize or {"default": "none"})
+        self.seed, self.limit_batches = seed, limit_batches
+        _check_reads(store, self.reads)
+
+    def loader(
+        self, split: str, *, device: torch.device = CPU, rank: int = 0, world: int = 1, training: bool = False
+    ) -> BatchLoader:
+        """Batches of any split, in the split's order unless training."""
+        clips = self.store.split(split)
+        how = {name: self._how(name) for name, what in self.reads.items() if what == "values"}
+        for name in [name for name, way in how.items() if way == "source"]:
+            clips = _as_source_does(clips, name, self.store.schema.source_format)
+        statistics = {name: self.store.statistics[name] for name, way in how.items() if way == "zscore"}
+        resident = ResidentSplit.load(clips, self.reads, device, statistics)
+        size = self.batch_size if training else self.eval_batch_size
+        sampler = GlobalBatchSampler(len(resident), size, self.seed, shuffle=training, rank=rank, world=world)
+        return BatchLoader(resident, sampler, self.limit_batches if training else 0)
+
+    def train_dataloader(self) -> BatchLoader:
+        return self._of_trainer("train", training=True)
+
+    def val_dataloader(self) -> BatchLoader:
+        return self._of_trainer("valid", training=False)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch  # gathered on the device; its lengths belong on the CPU
+
+    def _of_trainer(self, split: str, training: bool) -> BatchLoader:
+        assert self.trainer is not None
+        return self.loader(
+            split,
+            device=self.trainer.strategy.root_device,
+            rank=self.trainer.global_rank,
+            world=self.trainer.world_size,
+            training=training,
+        )
+
+    def _how(self, modality: str) -> str:
+        return self.standardize.get(modality, self.standardize.get("default", "none"))
+
+
+def choose_reads(store: Store, modalities: Sequence[str], token_readers: set[str]) -> dict[str, str]:
+    """modality -> what its encoder reads. modalities: the user's choice, or empty for all that the store serves."""
+    schema = store.schema
+    served = [m for m in schema.modalities if m in schema.dims or m in token_readers]
+    return {m: "tokens" if m in token_readers else "values" for m in (modalities or served)}
+
+
+def _check_reads(store: Store, reads: Mapping[str, str]) -> None:
+    schema = store.schema
+    if not reads:
+        raise ValueError(
+            f"{store.path}: nothing to read; it has {list(schema.modalities) or 'no features'}. A store with token ids "
+            "alone needs a text encoder that reads them (encoder@encoders.text=bert)"
+        )
+    for name, what in reads.items():
+        if what == "tokens" and schema.max_token < 0:
+            raise ValueError(
+                f"{store.path}: the encoder of {name!r} reads token ids, and the store has none; prepare it again with "
+                "tokenizer=NAME_OR_FOLDER (the model's own)"
+            )
+        if what == "values" and name not in schema.dims:
+            hint = " (it has token ids: encoder@encoders.text=bert reads them)" if name in schema.modalities else ""
+            raise ValueError(f"{store.path}: no features of {name!r}; it has {list(schema.dims)}{hint}")
+
+
+def _as_source_does(clips: Clips, modality: str, source_format: str) -> Clips:
+    if source_format != "mmsa":
+        raise ValueError(
+            f"data.standardize.{modality}=source: only MMSA's loader has a normalisation of its own, and this store "
+            f"was prepared from {source_format!r}; use none or zscore"
+        )
+    if modality == "text":
+        return clips  # MMSA leaves text as it is
+    ragged = clips.streams[modality]
+    counts = ragged.lengths
+    sums = np.zeros((len(ragged), ragged.dim), np.float64)
+    np.add.at(sums, np.repeat(np.arange(len(ragged)), counts), ragged.values)
+    means = (sums[counts > 0] / counts[counts > 0, None]).astype(np.float32)
+    offsets = np.concatenate([[0], np.cumsum(counts > 0)]).astype(np.int64)
+    return Clips(clips.ids, {**clips.streams, modality: Ragged(means, offsets)}, clips.targets, tokens=clips.tokens)

@@ -1,0 +1,56 @@
+"""Which clips make which batch: a pure function of (seed, epoch), the same for every method and number of devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trivium.seeding import generator
+
+
+@dataclass
+class GlobalBatchSampler:
+    """Cuts an epoch of `clips` into global batches, and each into one contiguous slice a rank.
+
+    batch_size is global; the last batch holds what is left. shuffle=False keeps the split's order. A rank whose slice
+    of a short batch is empty gets clip 0 of that batch, to be run with weight 0.
+    """
+
+    clips: int
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = True
+    rank: int = 0
+    world: int = 1
+    epoch: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"data.batch_size must be at least 1, found {self.batch_size}")
+
+    def __len__(self) -> int:
+        return -(-self.clips // self.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def order(self) -> Tensor:
+        """(clips,) int64: this epoch's order of the whole split."""
+        if not self.shuffle:
+            return torch.arange(self.clips)
+        return torch.randperm(self.clips, generator=generator(self.seed, "order", self.epoch))
+
+    def shares(self, step: int) -> tuple[int, ...]:
+        """Clips of global batch `step` on each rank; the first ranks take one more where it does not divide."""
+        size = min(self.batch_size, self.clips - step * self.batch_size)
+        each, left = divmod(size, self.world)
+        return tuple(each + (rank < left) for rank in range(self.world))
+
+    def local(self, step: int) -> slice:
+        """Where in `order()` this rank's slice of global batch `step` lies; of length 1 where its share is 0."""
+        shares = self.shares(step)
+        start = step * self.batch_size + (sum(shares[: self.rank]) if shares[self.rank] else 0)
+        return slice(start, start + max(1, shares[self.rank]))

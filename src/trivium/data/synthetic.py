@@ -1,0 +1,77 @@
+"""The embedded fixture: three synthetic modalities whose label needs each of them and their interaction.
+
+A clip has latent scores t, a, v ~ N(0, 1). Its label is high * clip(0.45 t + 0.3 a + 0.3 v + 0.3 t a, -1, 1), so that
+no single modality suffices and the product term asks for a fusion that sees both. Text is words whose rank follows t,
+as features and as token ids; audio and vision are noisy steps around a level that follows a and v.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from trivium.data.clips import Array, Clips, Ragged, Source
+from trivium.data.store import write_store
+
+COUNTS = {"train": 320, "valid": 96, "test": 128}
+WORDS = 41  # from the most negative to the most positive
+SPECIAL = 3  # token ids 0 padding, 1 start, 2 end
+DIMS = {"text": 16, "audio": 6, "vision": 8}
+
+
+def ensure_fixture(path: Path, *, name: str, label_range: tuple[float, float]) -> Path:
+    """Write the fixture to `path` unless it is there; takes well under a second. Two processes may do it at once."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source = make_fixture(high=label_range[1])
+        write_store(path, source, data=name, feature_set=f"{name}/synthetic", label_range=label_range)
+    return path
+
+
+def make_fixture(high: float = 3.0, counts: dict[str, int] | None = None, seed: int = 0) -> Source:
+    """high: the label's largest value. counts: clips a split."""
+    rng = np.random.default_rng(seed)
+    tables = {name: rng.normal(size=(2, dim)).astype(np.float32) for name, dim in DIMS.items()}
+    vocabulary = rng.normal(scale=0.5, size=(WORDS, DIMS["text"])).astype(np.float32)
+    vocabulary += np.linspace(-1.5, 1.5, WORDS, dtype=np.float32)[:, None] * tables["text"][0]
+    splits = {name: _split(rng, name, n, high, tables, vocabulary) for name, n in (counts or COUNTS).items()}
+    notes = {"latent": "label = high * clip(.45 t + .3 a + .3 v + .3 t a, -1, 1)"}
+    return Source(splits, "synthetic", [], tokenizer="synthetic", notes=notes)
+
+
+def _split(
+    rng: np.random.Generator, split: str, n: int, high: float, tables: dict[str, Array], vocabulary: Array
+) -> Clips:
+    latent = rng.normal(size=(3, n))
+    t, a, v = latent
+    label = high * np.clip(0.45 * t + 0.3 * a + 0.3 * v + 0.3 * t * a, -1, 1)
+    words = [
+        np.clip(np.rint(WORDS // 2 + 8 * t[i] + rng.normal(scale=3, size=rng.integers(4, 15))), 0, WORDS - 1).astype(
+            int
+        )
+        for i in range(n)
+    ]
+    tokens = [np.concatenate([[1], w + SPECIAL, [2]]).astype(np.int32) for w in words]
+    streams = {
+        "text": Ragged.pack([vocabulary[w] for w in words]),
+        "audio": Ragged.pack([_steps(rng, a[i], tables["audio"], 8, 40) for i in range(n)]),
+        "vision": Ragged.pack([_steps(rng, v[i], tables["vision"], 5, 20) for i in range(n)]),
+    }
+    targets = {"multimodal": label.astype(np.float32)}
+    for name, row in zip(("text", "audio", "vision"), latent, strict=True):
+        targets[name] = (high * np.clip(0.5 * row, -1, 1)).astype(np.float32)
+    return Clips(
+        ids=[f"{split}{i // 8:03d}$_${i % 8 + 1}" for i in range(n)],
+        streams=streams,
+        targets=targets,
+        raw_text=[" ".join(f"word{w:02d}" for w in clip) for clip in words],
+        tokens=Ragged.pack(tokens),
+    )
+
+
+def _steps(rng: np.random.Generator, level: float, table: Array, shortest: int, longest: int) -> Array:
+    length = int(rng.integers(shortest, longest + 1))
+    noise = rng.normal(scale=1.0, size=(length, table.shape[1]))
+    steps: Array = (level * table[0] + table[1] + noise).astype(np.float32)
+    return steps

@@ -1,0 +1,61 @@
+"""Rows of all ranks, in the global batch's order, with gradients that add up to the single-process ones.
+
+Legend: b clips on this rank, N in the global batch, D features.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gather_rows(rows_bD: Tensor, shares: tuple[int, ...]) -> Tensor:
+    """(N, D): every rank's first shares[rank] rows, end to end. Differentiable.
+
+    The backward sums over ranks what each of them wants of a row. With a loss that is the local sum times world / N
+    (Batch.mean) and DDP's mean over ranks, parameters then get exactly the gradient of the loss over the global batch.
+    A term that every rank computes whole from gathered rows (an entropy, say) needs no factor either.
+    """
+    if len(shares) == 1:
+        return rows_bD
+    gathered: Tensor = _GatherRows.apply(rows_bD, shares)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, shares: tuple[int, ...]) -> Tensor:
+        ctx.shares, ctx.rows = shares, len(rows)
+        longest = max(shares)
+        padded = rows.new_zeros((longest, *rows.shape[1:]))
+        mine = shares[dist.get_rank()]
+        padded[:mine] = rows[:mine]
+        parts = [torch.empty_like(padded) for _ in shares]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:share] for part, share in zip(parts, shares, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        rank = dist.get_rank()
+        start, mine = sum(ctx.shares[:rank]), ctx.shares[rank]
+        local = gradient.new_zeros((ctx.rows, *gradient.shape[1:]))  # a filler clip of weight 0 gets no gradient
+        local[:mine] = total[start : start + mine]
+        return local, None
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """The elementwise sum over ranks, not differentiable."""
+    if world() == 1:
+        return values
+    total = values.clone()
+    dist.all_reduce(total)
+    return total

@@ -1,0 +1,48 @@
+"""Predictions of a whole split, each clip exactly once, however many batches and ranks made them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trivium.distributed import sum_over_ranks
+
+
+@dataclass
+class Predictions:
+    """N clips in the split's order, float64 on the CPU.
+
+    score (N,): predicted score. loss (N,): the objective of each clip. probabilities (N, C), or None in regression.
+    """
+
+    score: Tensor
+    loss: Tensor
+    probabilities: Tensor | None
+
+
+class Collector:
+    """Puts predictions in the place of their clip; ranks' parts are added up at the end."""
+
+    def __init__(self, clips: int, device: torch.device) -> None:
+        self._columns = torch.zeros(clips, 3, dtype=torch.float64, device=device)  # seen, score, loss
+        self._probabilities: Tensor | None = None
+
+    def add(self, index: Tensor, weight: Tensor, score: Tensor, loss: Tensor, probabilities: Tensor | None) -> None:
+        """index (B,) in the split; weight (B,) 0 for a clip that only keeps a rank in step."""
+        rows = torch.stack([torch.ones_like(score), score, loss], dim=1).double() * weight[:, None].double()
+        self._columns.index_add_(0, index, rows)
+        if probabilities is not None:
+            if self._probabilities is None:
+                shape = (len(self._columns), probabilities.shape[1])
+                self._probabilities = self._columns.new_zeros(shape)
+            self._probabilities.index_add_(0, index, probabilities.double() * weight[:, None].double())
+
+    def result(self) -> Predictions:
+        """To be called on every rank. Raises RuntimeError unless every clip was seen exactly once."""
+        seen, score, loss = sum_over_ranks(self._columns).cpu().unbind(1)
+        if not bool((seen == 1).all()):
+            raise RuntimeError(f"{int((seen != 1).sum())} of {len(seen)} clips were not predicted exactly once")
+        probabilities = None if self._probabilities is None else sum_over_ranks(self._probabilities).cpu()
+        return Predictions(score, loss, probabilities)

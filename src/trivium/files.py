@@ -1,0 +1,62 @@
+"""Files that are whole or not there: every file that Trivium writes goes through `atomic_file`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A binary file, open for reading and writing, that appears at `path` complete or not at all.
+
+    The bytes go to an unnamed file of the target's folder where the file system has such (Linux O_TMPFILE), so that
+    even SIGKILL leaves nothing behind; elsewhere to a hidden `.NAME.PID.part`, removed on any error. They are on disk
+    (fsync) before the name is. Raises OSError as the file system does (full, read-only, no permission).
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    folder = os.open(path.parent, os.O_RDONLY)
+    unnamed = _open_unnamed(path.parent)
+    file: IO[bytes] = part.open("w+b") if unnamed is None else os.fdopen(unnamed, "w+b")
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if unnamed is not None:
+                # a folder descriptor makes Python call linkat, which alone follows /proc's link to the unnamed file
+                os.link(f"/proc/self/fd/{unnamed}", part, src_dir_fd=folder, follow_symlinks=True)
+        os.replace(part, path)
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """value as indented JSON, atomically."""
+    with atomic_file(path) as file:
+        file.write((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """text as UTF-8, atomically."""
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def _open_unnamed(folder: Path) -> int | None:
+    flag = getattr(os, "O_TMPFILE", 0)
+    if not flag or not Path("/proc/self/fd").exists():
+        return None
+    try:
+        return os.open(folder, flag | os.O_RDWR, 0o644)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError):
+            raise
+        return None  # a file system without unnamed files (NFS, some overlays): the named way

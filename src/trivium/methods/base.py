@@ -1,0 +1,186 @@
+"""What all methods share: the step's random numbers, loss terms, validation, optimiser and checkpointed state.
+
+Legend: B clips, E joint embedding, K outputs of the head, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from trivium.data.batch import Batch
+from trivium.encoders.base import Encoded, Encoder
+from trivium.evaluation.metrics import compute_metrics
+from trivium.evaluation.predictions import Collector, Predictions
+from trivium.fusions.base import Fusion
+from trivium.methods.meter import Meter, NonFiniteLossError
+from trivium.objectives.task import TaskObjective
+from trivium.schedulers import Schedule
+from trivium.seeding import derive
+
+CHECK_EVERY = 50  # steps between looks for a non-finite loss where a look makes the host wait for the device
+
+
+@dataclass
+class Prediction:
+    """outputs (B, K) of the head; score (B,); probabilities (B, C) or None; features (B, E), the joint vector."""
+
+    outputs: Tensor
+    score: Tensor
+    probabilities: Tensor | None
+    features: Tensor
+
+
+@dataclass
+class Parts:
+    """What a method is made of; see trivium.methods.build."""
+
+    encoders: dict[str, Encoder]
+    fusion: Fusion
+    objective: TaskObjective
+    train_clips: int
+    seed: int
+
+
+class Method(L.LightningModule):
+    """Subclasses implement `losses` and `predict`; their YAML's keys are their keyword arguments after `parts`.
+
+    make_optimizer and make_schedule are set by trivium.methods.build; metrics names the protocol of validation.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(parts.encoders)
+        self.fusion = parts.fusion
+        self.objective = parts.objective
+        self.seed = parts.seed
+        self.meter = Meter()
+        self.metrics = "regression"
+        self.make_optimizer: Callable[[Method], torch.optim.Optimizer] | None = None
+        self.make_schedule: Callable[..., Schedule] | None = None
+        self.schedule: Schedule | None = None
+        self._saved_schedule: dict[str, Any] | None = None
+        self._collector: Collector | None = None
+        self.last_step_loss: Tensor | None = None  # of this rank, for the per-step log
+
+    # What a method says of itself
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Named terms, each a Batch.mean, with their weighted sum last, under the name "loss"."""
+        raise TypeError(f"{type(self).__name__} defines no losses")
+
+    def predict(self, batch: Batch) -> Prediction:
+        """For any non-empty subset of modalities (Batch.present)."""
+        raise TypeError(f"{type(self).__name__} defines no predict")
+
+    # Shared parts of a step
+
+    def encode(self, batch: Batch) -> dict[str, Encoded]:
+        """Every modality encoded; an absent one is zero, whatever its content was."""
+        encoded = {}
+        for column, (name, encoder) in enumerate(self.encoders.items()):
+            out: Encoded = encoder(batch.streams[name])
+            here = batch.present[:, column]
+            encoded[name] = Encoded(
+                tokens=torch.where(here[:, None, None], out.tokens, 0.0),
+                mask=out.mask & here[:, None],
+                pooled=torch.where(here[:, None], out.pooled, 0.0),
+            )
+        return encoded
+
+    def decode(self, outputs_BK: Tensor, features_BE: Tensor) -> Prediction:
+        score, probabilities = self.objective.decode(outputs_BK)
+        return Prediction(outputs_BK, score, probabilities, features_BE)
+
+    # Lightning's hooks
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        torch.manual_seed(derive(self.seed, "step", self.current_epoch, batch_idx, batch.rank))
+        terms = self.losses(batch)
+        self.meter.add(terms, batch_idx, batch.global_size)
+        if batch.present.device.type == "cpu" or batch_idx % CHECK_EVERY == CHECK_EVERY - 1:
+            self.refuse_non_finite()
+        self.last_step_loss = terms["loss"].detach()
+        return terms["loss"]
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        if self.schedule is not None:
+            self.schedule.after_step()
+
+    def on_train_epoch_start(self) -> None:
+        if self.trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:  # not in a resumed half
+            self.meter.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        self._collector = Collector(len(self._validation_split()), self.device)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        assert self._collector is not None
+        prediction = self.predict(batch)
+        loss = self.objective(prediction.outputs, batch.targets["multimodal"])
+        self._collector.add(batch.index, batch.weight, prediction.score, loss, prediction.probabilities)
+
+    def on_validation_epoch_end(self) -> None:
+        assert self._collector is not None
+        predictions = self._collector.result()
+        self._collector = None
+        values = self.validation_values(predictions, self._validation_split().targets["multimodal"].cpu())
+        # float64: Lightning would round to float32, and a run's record should not depend on its logger
+        for name, value in values.items():
+            self.log(f"val/{name}", torch.tensor(value, dtype=torch.float64), prog_bar=name in ("loss", "mae"))
+        if self.schedule is not None and not self.trainer.sanity_checking:
+            self.schedule.after_epoch(values["loss"])
+
+    def validation_values(self, predictions: Predictions, targets: Tensor) -> dict[str, float]:
+        """ "loss" (what selects the checkpoint) and the protocol's metrics, once over the whole split."""
+        metrics = compute_metrics(self.metrics, predictions.score.numpy(), targets.numpy())
+        return {"loss": float(predictions.loss.mean()), **metrics}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        assert self.make_optimizer is not None
+        optimizer = self.make_optimizer(self)
+        if self.make_schedule is not None:
+            batches = int(self.trainer.num_training_batches)
+            steps = -(-batches // self.trainer.accumulate_grad_batches)
+            self.schedule = self.make_schedule(optimizer, steps_per_epoch=steps, epochs=self.trainer.max_epochs)
+            if self._saved_schedule is not None:
+                self.schedule.load_state_dict(self._saved_schedule)
+        return optimizer
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.refuse_non_finite()
+        checkpoint["trivium"] = {
+            "meter": self.meter.state_dict(),
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        state = checkpoint["trivium"]
+        self.meter.load_state_dict(state["meter"], self.trainer.global_rank, self.trainer.strategy.root_device)
+        # The optimiser is made later; its learning rates come with Lightning's own state.
+        self._saved_schedule = state["schedule"]
+
+    # Help
+
+    def refuse_non_finite(self) -> None:
+        """Raises NonFiniteLossError with the term, the step and the clips."""
+        bad = self.meter.first_bad()
+        if bad is None:
+            return
+        step, names = bad
+        loader, epoch = self.trainer.train_dataloader, self.current_epoch
+        clips = ", ".join(loader.ids(epoch, step))
+        raise NonFiniteLossError(
+            f"{' and '.join(names)} not finite at epoch {epoch + 1}, step {step + 1} of {len(loader)}, on clips {clips}; "
+            "the last checkpoint is from before it. A smaller optimizer.lr, trainer.gradient_clip=1 or "
+            "data.standardize.default=zscore may help"
+        )
+
+    def _validation_split(self) -> Any:
+        return self.trainer.val_dataloaders.split  # type: ignore[union-attr]

@@ -1,0 +1,69 @@
+"""Epoch means of the loss terms, and the watch for non-finite ones, without waiting for the device in a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trivium.distributed import sum_over_ranks, world
+
+
+class NonFiniteLossError(RuntimeError):
+    """A loss term became NaN or infinite."""
+
+
+class Meter:
+    """Sums of each term over an epoch, weighted by clips, on the device that the terms live on.
+
+    A term is a rank's Batch.mean: averaged over ranks it is the mean over the global batch.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._sums: Tensor | None = None
+        self._clips = 0
+        self._bad = torch.zeros(0)  # (1 + terms,): the first step with a non-finite term, then which terms
+
+    def reset(self) -> None:
+        self.names, self._sums, self._clips = [], None, 0
+
+    def add(self, terms: dict[str, Tensor], step: int, clips: int) -> None:
+        """terms: scalars, the same names at each call. step: in the epoch. clips: in the global batch."""
+        values = torch.stack([term.detach().double() for term in terms.values()])
+        if self._sums is None or self.names != list(terms):
+            self.names, self._sums = list(terms), torch.zeros_like(values)
+            self._bad = values.new_full((1 + len(values),), -1.0)
+        self._sums += values * (clips / world())
+        self._clips += clips
+        bad = ~torch.isfinite(values)
+        now = torch.cat([values.new_full((1,), step), bad.double()])
+        self._bad = torch.where((self._bad[0] < 0) & bad.any(), now, self._bad)
+
+    def first_bad(self) -> tuple[int, list[str]] | None:
+        """(step, names of terms) of the first non-finite value since the last reset, or None. Waits for the device."""
+        if self._sums is None or float(self._bad[0]) < 0:
+            return None
+        step, *flags = self._bad.tolist()
+        return int(step), [name for name, flag in zip(self.names, flags, strict=True) if flag]
+
+    def means(self) -> dict[str, float]:
+        """Mean over the epoch's clips of each term, over all ranks."""
+        if self._sums is None:
+            return {}
+        totals = sum_over_ranks(self._sums).tolist()
+        return {name: total / self._clips for name, total in zip(self.names, totals, strict=True)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """To be called on every rank; what comes back is the sum over ranks, for rank 0 to go on with."""
+        sums = [] if self._sums is None else sum_over_ranks(self._sums).tolist()
+        return {"names": self.names, "sums": sums, "clips": self._clips}
+
+    def load_state_dict(self, state: dict[str, Any], rank: int, device: torch.device) -> None:
+        self.names, self._clips = list(state["names"]), int(state["clips"])
+        self._sums = None
+        if self.names:
+            sums = torch.tensor(state["sums"], dtype=torch.float64, device=device)
+            self._sums = sums if rank == 0 else torch.zeros_like(sums)
+            self._bad = sums.new_full((1 + len(sums),), -1.0)

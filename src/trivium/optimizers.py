@@ -1,0 +1,89 @@
+"""Optimisers with parameter groups by role: each modality's encoder, and the rest.
+
+Each function here is the `_target_` of a YAML in configs/optimizer and takes the method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from trivium.methods.base import Method
+
+Groups = Mapping[str, Mapping[str, float | None]]
+REST = "rest"
+
+
+def adam(
+    method: Method,
+    *,
+    lr: float,
+    weight_decay: float,
+    betas: Sequence[float] = (0.9, 0.999),
+    exempt_bias_and_norm: str = "all",
+    groups: Groups | None = None,
+) -> torch.optim.Optimizer:
+    """Adam with coupled L2 (weight_decay is added to the gradient), as Self-MM and MMIM train."""
+    split = parameter_groups(method, lr, weight_decay, exempt_bias_and_norm, groups)
+    return torch.optim.Adam(split, betas=(betas[0], betas[1]))
+
+
+def adamw(
+    method: Method,
+    *,
+    lr: float,
+    weight_decay: float,
+    betas: Sequence[float] = (0.9, 0.999),
+    exempt_bias_and_norm: str = "all",
+    groups: Groups | None = None,
+) -> torch.optim.Optimizer:
+    """AdamW: decoupled decay."""
+    split = parameter_groups(method, lr, weight_decay, exempt_bias_and_norm, groups)
+    return torch.optim.AdamW(split, betas=(betas[0], betas[1]))
+
+
+def sgd(
+    method: Method,
+    *,
+    lr: float,
+    weight_decay: float,
+    momentum: float = 0.9,
+    exempt_bias_and_norm: str = "all",
+    groups: Groups | None = None,
+) -> torch.optim.Optimizer:
+    """Stochastic gradient descent with momentum."""
+    return torch.optim.SGD(parameter_groups(method, lr, weight_decay, exempt_bias_and_norm, groups), momentum=momentum)
+
+
+def parameter_groups(
+    method: Method, lr: float, weight_decay: float, exempt_bias_and_norm: str, groups: Groups | None
+) -> list[dict[str, Any]]:
+    """One group a role and a decay; what is frozen is left out.
+
+    groups: modality -> {"lr", "weight_decay"}, None meaning the common value. exempt_bias_and_norm: whose biases and
+    norms get no decay: "all", "text" (the text encoder's alone, as in Self-MM's code) or "none".
+    Raises ValueError for any other word.
+    """
+    if exempt_bias_and_norm not in ("all", "text", "none"):
+        raise ValueError(f"optimizer.exempt_bias_and_norm: {exempt_bias_and_norm!r}; expected all, text or none")
+    sorted_by: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for role, name, parameter in _roles(method):
+        exempt = parameter.ndim <= 1 and exempt_bias_and_norm in ("all", role)
+        if parameter.requires_grad:
+            sorted_by.setdefault((role, exempt), []).append(parameter)
+    out = []
+    for (role, exempt), parameters in sorted_by.items():
+        own = {key: value for key, value in (groups or {}).get(role, {}).items() if value is not None}
+        decay = 0.0 if exempt else own.get("weight_decay", weight_decay)
+        out.append({"params": parameters, "lr": own.get("lr", lr), "weight_decay": decay, "role": role})
+    return out
+
+
+def _roles(method: Method) -> Iterator[tuple[str, str, nn.Parameter]]:
+    for name, parameter in method.named_parameters():
+        first, _, rest = name.partition(".")
+        yield (rest.partition(".")[0] if first == "encoders" else REST), name, parameter
