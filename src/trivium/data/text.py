@@ -1,0 +1,158 @@
+"""Text at prepare time: token ids by a Hugging Face tokenizer, and word vectors in GloVe's text format.
+
+transformers is imported only when a tokenizer is asked for. Legend: W words, D features of a vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trivium.data.clips import Array, Clips, Ragged, Source
+
+_LONGEST = 512  # where a tokenizer states no limit (transformers then reports about 1e30)
+
+
+def tokenize(source: Source, tokenizer: str) -> Source:
+    """The same source with `tokens` made from `raw_text`, special tokens included, cut at the tokenizer's limit.
+
+    tokenizer: a folder that holds one, or a name on the Hugging Face hub; kept as `Source.tokenizer` (a folder's last
+    part). A clip whose text is blank gets no token: it lacks the text modality. Source notes count the clips cut.
+    Raises ValueError if a split has no raw text, the `text` extra is missing, or the tokenizer cannot be loaded.
+    """
+    where = source.files[0] if source.files else source.format
+    for split, clips in source.splits.items():
+        if clips.raw_text is None:
+            raise ValueError(
+                f"{where}: split {split!r} has no raw text to tokenize; prepare from a source that has it "
+                "(MMSA: key 'raw_text'; .csd: a words sequence), or leave tokenizer out"
+            )
+    model = _load_tokenizer(tokenizer)
+    limit = int(model.model_max_length) if model.model_max_length < 1_000_000 else _LONGEST
+    splits, cut = {}, 0
+    for split, clips in source.splits.items():
+        splits[split], more = _tokenize_split(clips, model, limit)
+        cut += more
+    notes = dict(source.notes)
+    if cut:
+        notes["tokens/cut"] = f"{cut} clips cut at {limit} tokens"
+    return replace(source, splits=splits, tokenizer=_short_name(tokenizer), notes=notes)
+
+
+def read_embeddings(path: Path, vocabulary: set[str]) -> tuple[dict[str, Array], int]:
+    """Vectors, (D,) float32, of the vocabulary's words that `path` has, and D.
+
+    The file has one `word v1 ... vD` a line (GloVe's text format); a first line `count D` (word2vec's) is accepted. It
+    is streamed: only the vocabulary is kept. Of a repeated word the first counts; a word may contain blanks, as some of
+    glove.840B do.
+    Raises ValueError, naming file and line, for a line of another number of values or a value that is no finite number.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; embeddings=FILE takes vectors in GloVe's text format")
+    wanted = {word.encode() for word in vocabulary}
+    vectors: dict[str, Array] = {}
+    dim = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            line = line.rstrip()
+            blanks = line.count(b" ")
+            if number == 1:
+                header = _word2vec_header(line)
+                dim = header or blanks
+                if header:
+                    continue
+            word, values = line.split(b" ", 1) if blanks == dim else _split_word(path, number, line, dim)
+            if word in wanted and (name := word.decode()) not in vectors:
+                vectors[name] = _parse_values(path, number, values, dim)
+    if not dim:
+        raise ValueError(f"{path}: no vectors found; expected lines of `word v1 v2 ...`")
+    return vectors, dim
+
+
+def look_up(words: list[str], vectors: dict[str, Array], dim: int) -> tuple[Array, Array]:
+    """(W, D) float32 vectors, of the word itself or else in lower case, else zeros; and (W,) bool, True where known."""
+    found = [vectors.get(word, vectors.get(word.lower())) for word in words]
+    rows = np.zeros((len(words), dim), dtype=np.float32)
+    for row, vector in zip(rows, found, strict=True):
+        if vector is not None:
+            row[:] = vector
+    return rows, np.array([vector is not None for vector in found], dtype=bool)
+
+
+def _tokenize_split(clips: Clips, model: Any, limit: int) -> tuple[Clips, int]:
+    assert clips.raw_text is not None
+    texts = [str(text).strip() for text in clips.raw_text]
+    # not truncated by the tokenizer itself, so that cuts can be counted; verbose=False: no warning about the length
+    whole = model(texts, add_special_tokens=True, truncation=False, verbose=False)["input_ids"]
+    ids = model(texts, add_special_tokens=True, truncation=True, max_length=limit)["input_ids"]
+    cut = sum(len(long) > limit for long in whole)
+    kept = [row if text else [] for row, text in zip(ids, texts, strict=True)]
+    return replace(clips, tokens=Ragged.pack([np.array(row, dtype=np.int32) for row in kept])), cut
+
+
+def _load_tokenizer(name: str) -> Any:
+    if _looks_like_path(name) and not Path(name).is_dir():
+        raise ValueError(f"tokenizer={name}: no such folder; give a folder that holds a tokenizer, or a hub name")
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise ValueError(f"tokenizer={name} needs transformers ({error}): pip install 'trivium[text]'") from error
+    try:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+    ) as error:  # what transformers raises offline, for no such name, for no tokenizer
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"tokenizer={name}: cannot be loaded ({reason}); check the name and the network, or give the path of "
+            "a local folder that save_pretrained wrote"
+        ) from error
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1
+
+
+def _short_name(name: str) -> str:
+    return Path(name).resolve().name if Path(name).is_dir() else name
+
+
+def _word2vec_header(line: bytes) -> int:
+    """D of a line `count D`, 0 if it is no such line."""
+    parts = line.split()
+    return int(parts[1]) if len(parts) == 2 and all(part.isdigit() for part in parts) else 0
+
+
+def _split_word(path: Path, number: int, line: bytes, dim: int) -> tuple[bytes, bytes]:
+    """A line whose blanks do not equal D: a word with blanks in it, or an error. `. . . 0.1 0.2` is such a word."""
+    parts = line.split(b" ")
+    inside = parts[1:-dim] if len(parts) > dim + 1 else []
+    if not inside or any(_is_number(part) for part in inside):
+        raise ValueError(
+            f"{path}, line {number}: expected a word and {dim} values as before, found {len(parts) - 1} values; the "
+            "file is cut off or not in GloVe's text format"
+        )
+    return b" ".join(parts[:-dim]), b" ".join(parts[-dim:])
+
+
+def _is_number(text: bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse_values(path: Path, number: int, values: bytes, dim: int) -> Array:
+    try:
+        vector = np.array(values.split(), dtype=np.float32)
+    except ValueError as error:
+        raise ValueError(f"{path}, line {number}: expected {dim} numbers ({error})") from error
+    if len(vector) != dim or not np.isfinite(vector).all():
+        raise ValueError(f"{path}, line {number}: expected {dim} finite numbers, found {values[:60].decode()!r}")
+    return vector
