@@ -167,9 +167,9 @@ def test_embeddings_become_the_text_stream(folder: Path) -> None:
     source = read(folder, embeddings=folder / "glove.txt")
     np.testing.assert_array_equal(source.splits["train"].streams["text"][1], np.float32([[3, 4], [1, 2]]))
     np.testing.assert_array_equal(source.splits["train"].streams["text"][0], np.float32([[0, 0], [5, 6]]))
-    assert source.notes["text/unknown"] == "1 of 4 words, 4 of 16 spoken"  # "good" in v1 to v4
+    assert source.notes["text/unknown"] == "1 of 4 words, 3 of 13 spoken"  # "good", in v1, v2 and v4
     (folder / "none.txt").write_text("nie 1 2\n")
-    with pytest.raises(ValueError, match=r"none\.txt: has none of the 4 words"):
+    with pytest.raises(ValueError, match=r"none\.txt: has none of the 4 words of the videos"):
         read(folder, embeddings=folder / "none.txt")
 
 

@@ -97,8 +97,10 @@ def read_csd(
         if words is not None:
             reader.hear([video for videos in splits.values() for video in videos], word_lag, notes)
         if embeddings is not None:
-            reader.embed(embeddings, notes)
+            reader.embed(embeddings)
         filled = {split: reader.fill(videos) for split, videos in splits.items()}
+        if embeddings is not None:
+            reader.note_unknown(notes)
         clips = {split: _finish(split, part, reader.dims, words is not None, notes) for split, part in filled.items()}
     extra = [path for path in (folds, embeddings) if path is not None]
     used = [sequence.path for sequence in (labels, words, *features) if sequence is not None]
@@ -116,6 +118,7 @@ class _Reader:
         self.spoken: dict[str, Steps] = {}  # words without pauses
         self.stamps: dict[str, Array] = {}  # the words' intervals as stored, pauses included
         self.vectors: dict[str, Array] | None = None
+        self.said: Counter[str] = Counter()  # words of the clips, counted for the embeddings' note
         self.lag = 0
 
     def hear(self, videos: list[str], word_lag: int | None, notes: dict[str, str]) -> None:
@@ -132,15 +135,19 @@ class _Reader:
             voiced = (names != _PAUSE) & (names != "")
             self.spoken[video] = Steps(names[voiced], steps.intervals[voiced])
 
-    def embed(self, path: Path, notes: dict[str, str]) -> None:
-        """Load the vectors of the words heard; count those without one."""
-        counts = Counter(str(word) for steps in self.spoken.values() for word in steps.values)
-        self.vectors, self.dims["text"] = read_embeddings(path, set(counts) | {word.lower() for word in counts})
+    def embed(self, path: Path) -> None:
+        """Load the vectors of the words heard."""
+        heard = {str(word) for steps in self.spoken.values() for word in steps.values}
+        self.vectors, self.dims["text"] = read_embeddings(path, heard | {word.lower() for word in heard})
         if not self.vectors:
-            raise ValueError(f"{path}: has none of the {len(counts)} words of the clips; is it of another language?")
-        _, known = look_up(list(counts), self.vectors, self.dims["text"])
-        missed = [n for n, is_known in zip(counts.values(), known, strict=True) if not is_known]
-        notes["text/unknown"] = f"{len(missed)} of {len(counts)} words, {sum(missed)} of {sum(counts.values())} spoken"
+            raise ValueError(f"{path}: has none of the {len(heard)} words of the videos; is it of another language?")
+
+    def note_unknown(self, notes: dict[str, str]) -> None:
+        """Count the words of the clips that have no vector."""
+        assert self.vectors is not None
+        _, known = look_up(list(self.said), self.vectors, self.dims["text"])
+        missed = [n for n, is_known in zip(self.said.values(), known, strict=True) if not is_known]
+        notes["text/unknown"] = f"{len(missed)} of {len(known)} words, {sum(missed)} of {self.said.total()} spoken"
 
     def fill(self, videos: list[str]) -> _Split:
         """The clips of these videos, in their order."""
@@ -153,6 +160,8 @@ class _Reader:
             low, high = _ranges(words.intervals, intervals_C2)
             part.texts += [" ".join(words.values[a:b]) for a, b in zip(low, high, strict=True)]
             if self.vectors is not None:
+                for a, b in zip(low, high, strict=True):
+                    self.said.update(words.values[a:b].tolist())
                 rows, _ = look_up(words.values.tolist(), self.vectors, self.dims["text"])
                 part.streams["text"] += _cut(rows, low, high)
             for sequence in self.features:
