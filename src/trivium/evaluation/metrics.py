@@ -1,0 +1,163 @@
+"""The field's metrics (MMSA's definitions), computed once from a whole split. numpy only.
+
+Legend: N clips of the split, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Scores = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+_SENTIMENT = ("mae", "corr", "acc7", "acc5", "acc2_has0", "acc2_non0", "f1_has0", "f1_non0")
+_SIMS = ("mae", "corr", "acc2", "acc3", "acc5", "f1")
+
+# protocol -> the keys it gives, in the order in which tables print them
+METRICS: dict[str, tuple[str, ...]] = {
+    "mosi": _SENTIMENT,
+    "mosei": _SENTIMENT,
+    "sims": _SIMS,
+    "regression": ("mae", "corr"),
+}
+
+LABELS: dict[str, str] = {
+    "mae": "MAE",
+    "corr": "Corr",
+    "acc7": "Acc-7",
+    "acc5": "Acc-5",
+    "acc3": "Acc-3",
+    "acc2": "Acc-2",
+    "acc2_has0": "Acc-2 Has0",
+    "acc2_non0": "Acc-2 Non0",
+    "f1": "F1",
+    "f1_has0": "F1 Has0",
+    "f1_non0": "F1 Non0",
+    "acc_argmax": "Acc argmax",
+}
+
+# "min": lower is better
+DIRECTION: dict[str, str] = {key: "min" if key == "mae" else "max" for key in LABELS}
+
+
+def compute_metrics(
+    protocol: str, predictions: Any, targets: Any, *, probabilities: Any = None, classes: Any = None
+) -> dict[str, float]:
+    """The metrics of METRICS[protocol], over a whole split (never averages of batches).
+
+    predictions, targets: (N,) arrays or tensors of scores, unclipped, in the data's unit. probabilities (N, C) and
+    classes (N,) class indices, given together, add `acc_argmax`, the share of clips whose likeliest class is right.
+    MAE is in the data's unit, Corr in [-1, 1], the rest shares in [0, 1]. NaN where undefined: Corr of constant
+    values, the Non0 metrics of a split whose labels are all 0.
+    Raises ValueError for an unknown protocol, shapes that differ or are not (N,), no clips, or non-finite values.
+    """
+    if protocol not in METRICS:
+        raise ValueError(f"metrics protocol: expected one of {list(METRICS)}, found {protocol!r}")
+    p, t = _scores("predictions", predictions), _scores("targets", targets)
+    if p.shape != t.shape:
+        raise ValueError(f"metrics: {len(p)} predictions but {len(t)} targets; give one of each a clip")
+    result = _PROTOCOLS[protocol](p, t)
+    if probabilities is not None and classes is not None:
+        likeliest_N = _numpy(probabilities).argmax(axis=1)
+        result["acc_argmax"] = _share(likeliest_N == _numpy(classes))
+    return result
+
+
+def _sentiment(p: Scores, t: Scores) -> dict[str, float]:
+    """MOSI and MOSEI, labels in [-3, 3]."""
+    non0 = t != 0
+    return {
+        "mae": float(np.abs(p - t).mean()),
+        "corr": _pearson(p, t),
+        "acc7": _share(_rounded(p, 3) == _rounded(t, 3)),
+        "acc5": _share(_rounded(p, 2) == _rounded(t, 2)),
+        "acc2_has0": _share((p >= 0) == (t >= 0)),
+        "acc2_non0": _share((p[non0] > 0) == (t[non0] > 0)),
+        "f1_has0": _weighted_f1(p >= 0, t >= 0),
+        "f1_non0": _weighted_f1(p[non0] > 0, t[non0] > 0),
+    }
+
+
+def _sims(p: Scores, t: Scores) -> dict[str, float]:
+    """CH-SIMS v1 and v2, labels in [-1, 1]: everything on clipped values, zero is negative."""
+    p, t = np.clip(p, -1, 1), np.clip(t, -1, 1)
+    return {
+        "mae": float(np.abs(p - t).mean()),
+        "corr": _pearson(p, t),
+        "acc2": _share((p > 0) == (t > 0)),
+        "acc3": _share(_binned(p, (-0.1, 0.1)) == _binned(t, (-0.1, 0.1))),
+        "acc5": _share(_binned(p, (-0.7, -0.1, 0.1, 0.7)) == _binned(t, (-0.7, -0.1, 0.1, 0.7))),
+        "f1": _weighted_f1(p > 0, t > 0),
+    }
+
+
+def _regression(p: Scores, t: Scores) -> dict[str, float]:
+    return {"mae": float(np.abs(p - t).mean()), "corr": _pearson(p, t)}
+
+
+_PROTOCOLS: dict[str, Callable[[Scores, Scores], dict[str, float]]] = {
+    "mosi": _sentiment,
+    "mosei": _sentiment,
+    "sims": _sims,
+    "regression": _regression,
+}
+
+
+def _rounded(scores: Scores, bound: int) -> Scores:
+    """Clipped to [-bound, bound] and rounded half to even."""
+    return np.clip(scores, -bound, bound).round()
+
+
+def _binned(scores: Scores, cuts: tuple[float, ...]) -> npt.NDArray[np.intp]:
+    """Bin of each score; an upper edge belongs to the lower bin.
+
+    In float32, the stored labels' precision: a label of 0.1 read as float64 would lie above the cut at 0.1.
+    """
+    edges = np.asarray(cuts, dtype=np.float32)
+    bins: npt.NDArray[np.intp] = np.searchsorted(edges, scores.astype(np.float32), side="left")
+    return bins
+
+
+def _share(equal: Flags) -> float:
+    return float(equal.mean()) if equal.size else math.nan
+
+
+def _pearson(p: Scores, t: Scores) -> float:
+    """NaN for constant values. Deviations are scaled to 1 first, so that tiny ones do not underflow when squared."""
+    if np.ptp(p) == 0 or np.ptp(t) == 0:
+        return math.nan
+    p, t = p - p.mean(), t - t.mean()
+    p, t = p / np.abs(p).max(), t / np.abs(t).max()
+    return float(np.clip(p @ t / math.sqrt((p @ p) * (t @ t)), -1, 1))
+
+
+def _weighted_f1(predicted: Flags, true: Flags) -> float:
+    """The two classes' F1, averaged with the truth's class shares as weights."""
+    if not true.size:
+        return math.nan
+    total = 0.0
+    for predicted_c, true_c in ((predicted, true), (~predicted, ~true)):
+        marked = int(predicted_c.sum()) + int(true_c.sum())  # 2 TP + FP + FN
+        f1 = 2 * int((predicted_c & true_c).sum()) / marked if marked else 0.0
+        total += f1 * float(true_c.mean())
+    return total
+
+
+def _numpy(values: Any) -> npt.NDArray[Any]:
+    # A tensor may sit on a GPU, want a gradient or be bfloat16, none of which np.asarray takes; torch is not imported.
+    return np.asarray(values.detach().cpu().double() if hasattr(values, "detach") else values)
+
+
+def _scores(name: str, values: Any) -> Scores:
+    array = _numpy(values).astype(np.float64)
+    if array.ndim != 1 or not array.size:
+        raise ValueError(f"metrics: {name} have shape {array.shape}; expected (N,) with at least one clip")
+    bad = np.flatnonzero(~np.isfinite(array))
+    if bad.size:
+        raise ValueError(f"metrics: {bad.size} of {array.size} {name} are not finite, the first at position {bad[0]}")
+    return array

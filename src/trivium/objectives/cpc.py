@@ -1,0 +1,132 @@
+"""Contrastive predictive coding: how well one vector picks its own clip's other vector out of a batch.
+
+Legend: B anchors on this rank, N candidates (the whole global batch), D and E features.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from trivium.objectives.task import at_least_float32
+
+Direction = Literal["paper", "code", "symmetric"]
+
+
+def info_nce(
+    anchor_BD: Tensor,
+    candidates_ND: Tensor,
+    positive_B: Tensor,
+    *,
+    scale: float = 1.0,
+    allowed_N: Tensor | None = None,
+) -> Tensor:
+    """-log softmax over the candidates of scale * cosine, at each anchor's positive (van den Oord et al., 2018, eq. 4).
+
+    positive_B: int64, which candidate belongs to each anchor; it is in the denominator. scale: inverse temperature.
+    allowed_N: bool, which candidates may serve as negatives (all, if None).
+    Returns (B,), float32 at least whatever the autocast. Chance is log N; with scale s no value is below
+    log(1 + (N - 1) e^(-2s)), and orthogonal negatives give log(1 + (N - 1) e^(-s)).
+    """
+    with torch.autocast(anchor_BD.device.type, enabled=False):
+        scores_BN = scale * _unit(anchor_BD) @ _unit(candidates_ND).T
+    if allowed_N is not None:
+        position_N = torch.arange(len(candidates_ND), device=positive_B.device)
+        forbidden_BN = ~allowed_N & (position_N != positive_B[:, None])
+        scores_BN = scores_BN.masked_fill(forbidden_BN, -math.inf)
+    return _nce(scores_BN, positive_B)
+
+
+def cpc_loss(
+    predicted_ND: Tensor,
+    modality_ND: Tensor,
+    direction: Direction = "paper",
+    *,
+    rows: slice | None = None,
+    scale: float = 1.0,
+    present_N: Tensor | None = None,
+) -> Tensor:
+    """CPC between a prediction and the modality's vector that it predicts, one value an anchor.
+
+    predicted_ND: G_m(Z), the prediction from the fused vector (or from another modality). modality_ND: h_m.
+    Both hold the whole global batch, gathered with gradient by the caller.
+    direction: "paper" keeps the prediction and contrasts modality vectors (MMIM's paper, InfoNCE as stated); "code"
+    keeps the modality vector and contrasts predictions (MMIM's public code); "symmetric" is the mean of the two.
+    rows: the anchors of this rank (all, if None); may be empty. scale: inverse temperature, 1 in MMIM.
+    present_N: bool, clips that have the modality: the others are no negatives, and as anchors have loss 0.
+    Returns (B,), float32 at least. Raises ValueError for an unknown direction.
+    """
+    if direction not in get_args(Direction):
+        raise ValueError(f"CPC direction: expected one of {list(get_args(Direction))}, found {direction!r}")
+    assert predicted_ND.shape == modality_ND.shape, (predicted_ND.shape, modality_ND.shape)
+    rows = slice(None) if rows is None else rows
+    positive_B = torch.arange(len(predicted_ND), device=predicted_ND.device)[rows]
+    pairs = {"paper": (predicted_ND, modality_ND), "code": (modality_ND, predicted_ND)}
+    chosen = pairs if direction == "symmetric" else {direction: pairs[direction]}
+    losses = [
+        info_nce(anchors[rows], candidates, positive_B, scale=scale, allowed_N=present_N)
+        for anchors, candidates in chosen.values()
+    ]
+    loss_B = torch.stack(losses).mean(dim=0)
+    return loss_B if present_N is None else torch.where(present_N[rows], loss_B, 0.0)
+
+
+def bilinear_nce(x_ND: Tensor, y_NE: Tensor, weight_DE: Tensor) -> Tensor:
+    """InfoNCE of van den Oord et al. (2018), eq. 3 and 4: score x_i^T W y_j, row i of y is row i of x's positive.
+
+    Returns (N,), float32 at least. log N minus its mean is a lower bound of the mutual information: see `mi_bound`.
+    """
+    with torch.autocast(x_ND.device.type, enabled=False):
+        scores_NN = at_least_float32(x_ND) @ at_least_float32(weight_DE) @ at_least_float32(y_NE).T
+    return _nce(scores_NN, torch.arange(len(x_ND), device=x_ND.device))
+
+
+def mi_bound(loss_N: Tensor) -> Tensor:
+    """log N - mean loss: in expectation at most I(X; Y), in nats, for N independent pairs and any score; at most log N.
+
+    loss_N: (N,), the values of one batch in which every anchor saw all N candidates.
+    """
+    return math.log(len(loss_N)) - loss_N.mean()
+
+
+class BilinearCritic(nn.Module):
+    """`bilinear_nce` with a learned W, zero at first, so that training starts at chance."""
+
+    def __init__(self, x_dim: int, y_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(x_dim, y_dim))
+
+    def forward(self, x_ND: Tensor, y_NE: Tensor) -> Tensor:
+        """(N,) InfoNCE of each anchor x_i against all y_j."""
+        return bilinear_nce(x_ND, y_NE, self.weight)
+
+
+class Predictor(nn.Sequential):
+    """G_m of MMIM: from the fused vector to a modality's space.
+
+    One Linear; with layers > 1, Linear, Tanh and then Linear layers, of width out_dim throughout, as the public code
+    has them (no Tanh between the later ones). Raises ValueError if layers < 1.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, layers: int = 1) -> None:
+        if layers < 1:
+            raise ValueError(f"layers of a CPC predictor: expected at least 1, found {layers}")
+        later = [nn.Linear(out_dim, out_dim) for _ in range(layers - 1)]
+        super().__init__(nn.Linear(in_dim, out_dim), *([nn.Tanh(), *later] if later else []))
+
+
+def _nce(scores_BN: Tensor, positive_B: Tensor) -> Tensor:
+    positive_score_B = scores_BN.gather(1, positive_B[:, None]).squeeze(1)
+    return scores_BN.logsumexp(dim=1) - positive_score_B
+
+
+def _unit(rows_ND: Tensor, eps: float = 1e-8) -> Tensor:
+    """Rows of length 1. A row shorter than eps (all of a ReLU's outputs off) has no direction: it becomes 0 and gets
+    no gradient, where dividing by eps would multiply its gradient by 1e8.
+    """
+    rows_ND = at_least_float32(rows_ND)
+    norm_N1 = torch.linalg.vector_norm(rows_ND, dim=-1, keepdim=True)
+    return torch.where(norm_N1 > eps, rows_ND / norm_N1.clamp_min(eps), 0.0)

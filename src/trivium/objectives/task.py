@@ -1,0 +1,147 @@
+"""What the head is asked for: a score (L1, MSE) or the class of a score (cross-entropy).
+
+Legend: B clips, K head outputs, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """float64 is kept; everything narrower (autocast's halves, integers) becomes float32."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+class TaskObjective(nn.Module):
+    """Subclasses take `label_range` first (lowest and highest label of the data, or None where there is none) and
+    their YAML's keys as keyword arguments, set `outputs` (K, the head's size) and implement `forward` and `decode`.
+    """
+
+    outputs: int
+
+    def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
+        """(B,) loss of each clip, float32 at least."""
+        raise TypeError(f"{type(self).__name__} defines no forward")
+
+    def decode(self, outputs_BK: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B,) scores in the labels' unit, float32 at least, and (B, C) class probabilities or None."""
+        raise TypeError(f"{type(self).__name__} defines no decode")
+
+
+class _Regression(TaskObjective):
+    def __init__(self, label_range: Sequence[float] | None = None) -> None:
+        super().__init__()  # the head is unbounded in every paper of the family, so the range is not used
+        self.outputs = 1
+
+    def decode(self, outputs_BK: Tensor) -> tuple[Tensor, None]:
+        return at_least_float32(outputs_BK[:, 0]), None
+
+    def error(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
+        # A (B,) against a (B, 1) would broadcast to (B, B) and train on nonsense.
+        assert outputs_BK.shape == (len(targets_B), 1), (outputs_BK.shape, targets_B.shape)
+        return at_least_float32(outputs_BK[:, 0]) - at_least_float32(targets_B)
+
+
+class L1(_Regression):
+    """abs(score - target). Self-MM, MMIM, MMSA."""
+
+    def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
+        return self.error(outputs_BK, targets_B).abs()
+
+
+class MSE(_Regression):
+    """(score - target)^2, no factor of a half."""
+
+    def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
+        return self.error(outputs_BK, targets_B).square()
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """How scores become classes. values: the score that stands for each class, ascending.
+
+    cuts: class k holds cuts[k-1] < t <= cuts[k]; None rounds to the nearest value instead, half to even.
+    zero_is_upper: the one cut belongs to the upper class (Has0).
+    """
+
+    values: tuple[float, ...]
+    cuts: tuple[float, ...] | None = None
+    zero_is_upper: bool = False
+
+
+# The metrics' own bins. Where a bin is an interval, its value is the interval's centre; a bin of one point, that point.
+_CLASSES = {
+    ((-3.0, 3.0), 7): _Classes((-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)),
+    ((-3.0, 3.0), 5): _Classes((-2.0, -1.0, 0.0, 1.0, 2.0)),
+    ((-3.0, 3.0), 3): _Classes((-1.5, 0.0, 1.5)),
+    ((-3.0, 3.0), 2): _Classes((-1.5, 1.5), cuts=(0.0,), zero_is_upper=True),
+    ((-1.0, 1.0), 2): _Classes((-0.5, 0.5), cuts=(0.0,)),
+    ((-1.0, 1.0), 3): _Classes((-0.55, 0.0, 0.55), cuts=(-0.1, 0.1)),
+    ((-1.0, 1.0), 5): _Classes((-0.85, -0.4, 0.0, 0.4, 0.85), cuts=(-0.7, -0.1, 0.1, 0.7)),
+}
+
+
+class CrossEntropy(TaskObjective):
+    """Cross-entropy on the class of the score; the score that is decoded is the expected value of the class.
+
+    Classes and their values:
+    labels in [-3, 3] (MOSI, MOSEI): 7 = clip, round half to even (-3 ... 3); 5 = clip to [-2, 2], round (-2 ... 2);
+    3 = sign (-1.5, 0, 1.5); 2 = negative against non-negative, Has0 (-1.5, 1.5).
+    labels in [-1, 1] (CH-SIMS), an upper edge belongs to the lower bin: 2 = cut at 0 (-.5, .5);
+    3 = cuts at -.1, .1 (-.55, 0, .55); 5 = cuts at -.7, -.1, .1, .7 (-.85, -.4, 0, .4, .85).
+
+    Raises ValueError for any other range or count, and for a label_smoothing outside [0, 1).
+    """
+
+    def __init__(self, label_range: Sequence[float] | None, *, classes: int = 7, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        bounds = None if label_range is None else tuple(float(bound) for bound in label_range)
+        table = next((how for (known, count), how in _CLASSES.items() if (known, count) == (bounds, classes)), None)
+        if table is None:
+            counts = [count for known, count in _CLASSES if known == bounds]
+            advice = (
+                f"labels in {bounds} have {sorted(counts)}"
+                if counts
+                else "labels in [-3, 3] or [-1, 1] have classes; use objective=l1 or objective=mse"
+            )
+            raise ValueError(f"objective.classes: no {classes} classes of labels in {bounds} are defined; {advice}")
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(f"objective.label_smoothing: expected a number in [0, 1), found {label_smoothing}")
+        self.outputs = classes
+        self.label_smoothing = label_smoothing
+        self._table = table
+
+    def classes(self, targets_B: Tensor) -> Tensor:
+        """(B,) int64 class of each score."""
+        # float32, the stored labels' own precision: 0.1 read as float64 would lie above the cut at 0.1.
+        scores, table = targets_B.float(), self._table
+        if table.cuts is None:
+            top = len(table.values) // 2
+            steps = scores.sign() if top == 1 else scores.clamp(-top, top).round()
+            return steps.long() + top
+        if table.zero_is_upper:
+            return (scores >= table.cuts[0]).long()
+        return sum(((scores > cut).long() for cut in table.cuts), start=torch.zeros_like(scores, dtype=torch.long))
+
+    def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
+        assert outputs_BK.shape == (len(targets_B), self.outputs), (outputs_BK.shape, targets_B.shape)
+        return F.cross_entropy(
+            at_least_float32(outputs_BK),
+            self.classes(targets_B),
+            reduction="none",
+            label_smoothing=self.label_smoothing,
+        )
+
+    def decode(self, outputs_BK: Tensor) -> tuple[Tensor, Tensor]:
+        probabilities_BC = at_least_float32(outputs_BK).softmax(dim=-1)
+        # Summed a class at a time: a buffer of values would follow the module into half precision.
+        score_B = torch.zeros_like(probabilities_BC[:, 0])
+        for value, share_B in zip(self._table.values, probabilities_BC.unbind(dim=-1), strict=True):
+            score_B = score_B + value * share_B
+        return score_B, probabilities_BC
