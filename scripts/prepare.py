@@ -1,0 +1,8 @@
+"""Prepare a data set: `python scripts/prepare.py --help`."""
+
+import sys
+
+from trivium.data.prepare import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

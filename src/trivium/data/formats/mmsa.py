@@ -1,0 +1,222 @@
+"""MMSA's pickles (CMU-MOSI, CMU-MOSEI, CH-SIMS, CH-SIMS v2): {"train" | "valid" | "test": {key: N entries}}.
+
+Aligned and unaligned, `text` and `text_bert`, arrays or lists, float32 or float64, padded in front or at the back,
+with or without lengths. Legend: N clips, T steps, D features.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trivium.data.clips import SPLITS, Array, Clips, Ragged, Source, repair
+from trivium.data.formats import fields
+from trivium.data.formats.padding import Padded, keep_as_text, keep_given, keep_nonzero, offsets, padded_side
+from trivium.data.unpickle import safe_load
+
+MODALITIES = ("text", "audio", "vision")
+TARGETS = {
+    "regression_labels": "multimodal",
+    "regression_labels_T": "text",
+    "regression_labels_A": "audio",
+    "regression_labels_V": "vision",
+}
+_LEFT_OUT = {"annotations", "classification_labels"}  # both follow from the labels
+
+
+def read_mmsa(path: Path) -> Source:
+    """Read one MMSA pickle; nothing in it is executed.
+
+    Padding is stripped. A clip's own steps are, first that applies: its `MODALITY_lengths`; for `text`, where
+    `text_bert`'s mask is set; in an aligned file (same T, nothing lost), the text's steps; what remains when the zero
+    steps of the padded side are cut off, so that a clip of zeros lacks the modality. notes["padding/MODALITY"] is that
+    side ("front", "back", "none"), one for all splits. `text_bert`'s token ids become Clips.tokens.
+    -inf, +inf and NaN in own steps become 0 and are counted.
+    Raises ValueError naming file, split and key for anything missing, of wrong rank, count, type or length.
+    """
+    content = safe_load(path)
+    notes: dict[str, str] = {}
+    parts = _splits(path, content, notes)
+    del content  # `parts` hold the only references: each padded array goes as soon as it is packed
+    clips = {split: _clips(_where(path, split), part) for split, part in parts.items()}
+    _refuse_repeated_ids(path, clips)
+    _drop_partial_targets(clips, notes)
+    source = Source(clips, format="mmsa", files=[path], notes=notes)
+    text = _take_tokens(path, parts, source)
+    for modality in MODALITIES:
+        if _in_every_split(path, modality, parts):
+            _in_every_split(path, f"{modality}_lengths", parts)
+            padded = {split: _padded(_where(path, split), modality, part) for split, part in parts.items()}
+            if _choose_steps(path, modality, padded, text, notes) and modality == "text":
+                text = [part.keep for part in padded.values()]
+            _pack(path, modality, padded, source)
+    unused = {str(key) for part in parts.values() for key in part} - _LEFT_OUT - {"id"}
+    if unused:
+        notes["dropped/keys"] = ", ".join(sorted(unused))
+    return source
+
+
+def _where(path: Path, split: str) -> str:
+    return f"{path}: split {split!r}"
+
+
+def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Shallow copies of the known splits, so that keys can be taken out of them."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a dict of splits {list(SPLITS)}, found {type(content).__name__}")
+    if "train" not in content:
+        raise ValueError(
+            f"{path}: split 'train' is missing; found {[str(name) for name in content]}: MMSA's layout is a dict with "
+            f"the keys {list(SPLITS)}"
+        )
+    for split in SPLITS:
+        if not isinstance(content.get(split, {}), dict):
+            found = type(content[split]).__name__
+            raise ValueError(f"{_where(path, split)}: expected a dict of keys such as 'id' and 'text', found {found}")
+    unknown = [str(name) for name in content if name not in SPLITS]
+    if unknown:
+        notes["dropped/splits"] = ", ".join(unknown)
+    return {split: dict(content[split]) for split in SPLITS if split in content}
+
+
+def _clips(where: str, part: dict[str, Any]) -> Clips:
+    """ids (left in `part`, to count against), targets and transcripts of a split; streams come later."""
+    for key in ("id", "regression_labels"):
+        if key not in part:
+            raise ValueError(f"{where}: key {key!r} is missing; found {sorted(map(str, part))}")
+    ids = part["id"] = fields.strings(where, "id", part["id"])
+    if not ids:
+        raise ValueError(f"{where}: is empty; leave the split out of the file, or give it clips")
+    targets = {name: fields.scores(where, key, part.pop(key), ids) for key, name in TARGETS.items() if key in part}
+    text = fields.strings(where, "raw_text", part.pop("raw_text")) if "raw_text" in part else None
+    if text is not None:
+        fields.same_count(where, "raw_text", len(text), len(ids))
+    return Clips(ids, {}, targets, raw_text=text)
+
+
+def _refuse_repeated_ids(path: Path, clips: dict[str, Clips]) -> None:
+    seen: dict[str, str] = {}
+    for split, part in clips.items():
+        for clip in part.ids:
+            if clip in seen:
+                raise ValueError(
+                    f"{_where(path, split)}: key 'id': {clip!r} is there before, in split {seen[clip]!r}; each clip "
+                    "needs an id of its own"
+                )
+            seen[clip] = split
+
+
+def _drop_partial_targets(clips: dict[str, Clips], notes: dict[str, str]) -> None:
+    """A store has a target in every split or not at all."""
+    everywhere = set.intersection(*(set(part.targets) for part in clips.values()))
+    partial = {name for part in clips.values() for name in part.targets} - everywhere
+    for part in clips.values():
+        part.targets = {name: values for name, values in part.targets.items() if name in everywhere}
+    if partial:
+        notes["dropped/targets"] = f"{', '.join(sorted(partial))} (not labelled in every split)"
+
+
+def _in_every_split(path: Path, key: str, parts: dict[str, dict[str, Any]]) -> bool:
+    having = [split for split, part in parts.items() if part.get(key) is not None]
+    missing = [split for split in parts if split not in having]
+    if having and missing:
+        raise ValueError(
+            f"{_where(path, missing[0])}: key {key!r} is missing, but split {having[0]!r} has it; either all splits "
+            "need it, or none"
+        )
+    return bool(having)
+
+
+def _take_tokens(path: Path, parts: dict[str, dict[str, Any]], source: Source) -> list[Array] | None:
+    """Take `text_bert` out and set Clips.tokens. Returns its masks, (N, T) bool a split; None without the key."""
+    if not _in_every_split(path, "text_bert", parts):
+        return None
+    masks = []
+    for split, part in parts.items():
+        where = _where(path, split)
+        bert = fields.numbers(where, "text_bert", part.pop("text_bert"))
+        if bert.ndim != 3 or bert.shape[1] != 3:
+            raise ValueError(
+                f"{where}: key 'text_bert' must be of shape (N, 3, T), ids, mask and segments; found {bert.shape}"
+            )
+        fields.same_count(where, "text_bert", len(bert), len(part["id"]))
+        ids, mask, segments = bert[:, 0], bert[:, 1], bert[:, 2]
+        if not np.isin(mask, (0, 1)).all():
+            raise ValueError(f"{where}: key 'text_bert': row 1, the mask, must be 0 or 1; are its rows in this order?")
+        if not ((ids >= 0) & (ids == np.floor(ids)) & (ids < 2**31)).all():
+            raise ValueError(f"{where}: key 'text_bert': row 0, the token ids, must be whole numbers from 0")
+        if segments.any():
+            source.notes["dropped/segments"] = "segment ids of text_bert that are not 0"
+        keep = mask.astype(bool)
+        source.splits[split].tokens = Ragged(ids[keep].astype(np.int32), offsets(keep))
+        masks.append(keep)
+    return masks
+
+
+def _padded(where: str, modality: str, part: dict[str, Any]) -> Padded:
+    """Take a modality and its lengths out of a split, checked against each other."""
+    values, steps = fields.sequences(where, modality, part.pop(modality))
+    fields.same_count(where, modality, len(values), len(part["id"]))
+    key = f"{modality}_lengths"
+    given = part.pop(key, None)
+    if given is not None:
+        return Padded(values, fields.lengths(where, key, given, steps))
+    return Padded(values, steps if (steps != values.shape[1]).any() else None)
+
+
+def _choose_steps(
+    path: Path, modality: str, padded: dict[str, Padded], text: list[Array] | None, notes: dict[str, str]
+) -> bool:
+    """Set every split's `keep` by one rule, and note it. Returns whether the file itself says which steps are real.
+
+    text: the text's own steps where they are known, (N, T) bool a split.
+    """
+    parts = list(padded.values())
+    if any(part.lengths is not None for part in parts):
+        rule = f"{modality}_lengths"
+        for part in parts:
+            if part.lengths is None:  # a list whose clips happen to be of one length, beside a split where they are not
+                part.lengths = np.full(len(part.real), part.real.shape[1])
+        side, lost = keep_given(parts)
+        _report_lost(path, modality, side, lost, sum(int(part.real.sum()) for part in parts), notes)
+    elif modality == "text" and text and all(p.real.shape == k.shape for p, k in zip(parts, text, strict=True)):
+        rule, side = "the mask of text_bert", padded_side(parts)
+        for part, keep in zip(parts, text, strict=True):
+            part.keep = keep  # BERT's features of padding are not zero: the mask alone tells
+    elif text and keep_as_text(parts, text):
+        rule, side = "the text's (aligned)", padded_side(parts)
+    else:
+        rule, side = "zero steps cut off", keep_nonzero(parts)
+    notes[f"padding/{modality}"], notes[f"lengths/{modality}"] = side, rule
+    return rule != "zero steps cut off"
+
+
+def _report_lost(path: Path, modality: str, side: str, lost: int, real: int, notes: dict[str, str]) -> None:
+    """Raises ValueError where lengths counted from the front (all 1, then) meet a file that is padded in front."""
+    key = f"{modality}_lengths"
+    if side == "front" and 2 * lost > real:
+        raise ValueError(
+            f"{path}: key {key!r} would leave out {lost} of {real} steps of {modality!r} that are not zero: the file "
+            "is padded in front, and the lengths were counted for padding at the back; remove the key from every "
+            "split, and the lengths are found from the zeros"
+        )
+    if lost:
+        notes[f"dropped/{modality}"] = f"{lost} of {real} steps that are not zero, but lie past {key}"
+
+
+def _pack(path: Path, modality: str, padded: dict[str, Padded], source: Source) -> None:
+    """Put the kept steps, repaired, into the source's clips; empties `padded` on the way, for memory's sake."""
+    counts = {"neg_inf": 0, "pos_inf": 0, "nan": 0}
+    dim: int | None = None
+    for split in list(padded):
+        part = padded.pop(split)
+        found = int(part.values.shape[2])
+        if found != (dim or found):
+            raise ValueError(f"{_where(path, split)}: key {modality!r} has {found} features a step, {dim} in 'train'")
+        dim = found
+        values, repaired = repair(part.values[part.keep])
+        source.splits[split].streams[modality] = Ragged(values, offsets(part.keep))
+        counts = {name: n + repaired[name] for name, n in counts.items()}
+    source.repairs[modality] = counts

@@ -1,0 +1,89 @@
+"""Which steps of a padded array are a clip's own: lengths, masks, and the side that the zeros are on.
+
+Legend: N clips of a split, T steps, D features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from trivium.data.clips import Array
+
+
+@dataclass
+class Padded:
+    """One modality of one split before its padding is cut off.
+
+    values: (N, T, D). lengths: (N,) int64 as the file gives them, or None.
+    real: (N, T) bool, steps with any value that is not 0. keep: (N, T) bool, the clips' own steps, once decided.
+    """
+
+    values: Array
+    lengths: Array | None
+    real: Array = field(init=False)
+    keep: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.real = np.any(self.values, axis=2)
+
+    def given(self, side: str) -> Array:
+        """(N, T) bool: the first `lengths` steps, or the last ones where the padding is in front."""
+        assert self.lengths is not None
+        steps = np.arange(self.real.shape[1])
+        return (steps[::-1] if side == "front" else steps) < self.lengths[:, None]
+
+    def stripped(self, side: str) -> Array:
+        """(N, T) bool: all but the unbroken run of zero steps at the padded side; of an all-zero clip, nothing."""
+        if side == "front":
+            return np.logical_or.accumulate(self.real, axis=1)
+        return np.logical_or.accumulate(self.real[:, ::-1], axis=1)[:, ::-1]
+
+
+def padded_side(parts: list[Padded]) -> str:
+    """The end with more zero steps in unbroken runs, over all clips that have any value: "front", "back" or "none"."""
+    lead = trail = 0
+    for part in parts:
+        real = part.real[part.real.any(axis=1)]
+        lead += int(real.argmax(axis=1).sum())
+        trail += int(real[:, ::-1].argmax(axis=1).sum())
+    if lead == trail == 0:
+        return "none"
+    return "front" if lead > trail else "back"
+
+
+def keep_given(parts: list[Padded]) -> tuple[str, int]:
+    """Keep as many steps as the file says, at the end where this loses fewer steps with values.
+
+    A silent clip's zeros are steps like others here: the file says so. Returns the padded side, and how many steps with
+    values are lost all the same.
+    """
+    lost = {side: sum(int((p.real & ~p.given(side)).sum()) for p in parts) for side in ("back", "front")}
+    side = padded_side(parts) if lost["back"] == lost["front"] else min(lost, key=lambda end: lost[end])
+    for part in parts:
+        part.keep = part.given(side)
+    return side, lost["front" if side == "front" else "back"]
+
+
+def keep_as_text(parts: list[Padded], text: list[Array]) -> bool:
+    """Keep the text's steps, as in an aligned file. text: (N, T) bool a split. False if shapes or values forbid it."""
+    pairs = list(zip(parts, text, strict=True))
+    if any(part.real.shape != keep.shape or (part.real & ~keep).any() for part, keep in pairs):
+        return False
+    for part, keep in pairs:
+        part.keep = keep
+    return True
+
+
+def keep_nonzero(parts: list[Padded]) -> str:
+    """Cut the zero steps of the padded side off. Returns that side."""
+    side = padded_side(parts)
+    for part in parts:
+        part.keep = part.stripped(side)
+    return side
+
+
+def offsets(keep: Array) -> Array:
+    """(N + 1,) int64 from the (N, T) mask of kept steps."""
+    return np.concatenate([[0], np.cumsum(keep.sum(axis=1))]).astype(np.int64)

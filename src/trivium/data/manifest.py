@@ -1,0 +1,69 @@
+"""The published feature sets: recognised by their source file's checksum, and what a reader must then have found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml  # comes with omegaconf
+
+from trivium.data.clips import Source
+
+MANIFEST = Path(__file__).with_name("feature_sets.yaml")
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """counts: split -> clips. dims: modality -> features a step. tokenizer: what made the token ids."""
+
+    sha256: str
+    data: str
+    name: str
+    counts: dict[str, int]
+    dims: dict[str, int]
+    tokenizer: str | None = None
+
+
+def published() -> list[FeatureSet]:
+    """Every feature set of feature_sets.yaml."""
+    return [FeatureSet(**entry) for entry in yaml.safe_load(MANIFEST.read_text())]
+
+
+def recognise(sha256: str, *, path: Path, data: str, name: str | None) -> FeatureSet | None:
+    """The feature set that this checksum belongs to, None for one of the user's own.
+
+    Raises ValueError if it belongs to another data set than `data`, or if `name` is that of another published set.
+    """
+    sets = published()
+    found = next((entry for entry in sets if entry.sha256 == sha256), None)
+    if found is not None and found.data != data:
+        raise ValueError(
+            f"{path}: by its checksum this is {found.data}/{found.name}, but data={data} was given; say "
+            f"data={found.data}"
+        )
+    named = next((entry for entry in sets if (entry.data, entry.name) == (data, name)), None)
+    if named is not None and named != found:
+        raise ValueError(
+            f"{path}: name={name} is the published feature set with sha256 {named.sha256[:12]}, but this file has "
+            f"{sha256[:12]}: it is another file, or a damaged download; give it a name of your own, or get it again"
+        )
+    return found
+
+
+def check(source: Source, expected: FeatureSet) -> None:
+    """Raises ValueError, naming file and key, if what was read contradicts the manifest."""
+    where = f"{source.files[0]}: feature set {expected.data}/{expected.name}"
+    counts = {split: len(clips) for split, clips in source.splits.items()}
+    for split, count in expected.counts.items():
+        if counts.get(split) != count:
+            raise ValueError(
+                f"{where} has {count} clips in split {split!r}, found {counts.get(split, 'no such split')}"
+            )
+    streams = source.splits["train"].streams
+    for modality, dim in expected.dims.items():
+        found = streams[modality].dim if modality in streams else "no such key"
+        if found != dim:
+            raise ValueError(
+                f"{where} has {dim} features a step in {modality!r}, found {found}; the file or the manifest "
+                "(feature_sets.yaml) is wrong"
+            )

@@ -1,0 +1,70 @@
+"""What `prepare` tells its user: sizes, lengths, what was repaired or dropped, and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from trivium.data.clips import Ragged, Source
+
+
+def report(source: Source, target: Path, *, feature_set: str, recognised: bool, default: Path) -> None:
+    """Print it. default: where training looks for the feature set by its name."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console.print(
+        f"{feature_set}: {'a published feature set, by its checksum' if recognised else 'not a published file'}"
+    )
+    clips = ", ".join(f"{split} {len(part)}" for split, part in source.splits.items())
+    console.print(f"clips: {clips}; steps a clip, mean / most:")
+    console.print(_table(source))
+    for line in _remarks(source):
+        console.print(line)
+    console.print(f"written to {target} ({target.stat().st_size / 2**20:.1f} MiB)")
+    data, name = feature_set.split("/", 1)
+    if target.absolute() == default.absolute():
+        root = default.parent.parent
+        where = "" if root == Path("data") else f" paths.data={root}"
+        console.print(f"next: python train.py data={data} data.features={name}{where}")
+    else:
+        console.print(f"next: python train.py data={data} data.store={target}")
+
+
+def _table(source: Source) -> Table:
+    """A row a modality: features a step, the padded side, and steps a clip, mean and longest, of each split."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for title in ("modality", "dim", "padded"):
+        table.add_column(title)
+    for split in source.splits:
+        table.add_column(split, justify="right")
+    train = source.splits["train"]
+    for modality, ragged in train.streams.items():
+        steps = [_steps(clips.streams[modality]) for clips in source.splits.values()]
+        table.add_row(modality, str(ragged.dim), source.notes.get(f"padding/{modality}", "-"), *steps)
+    if train.tokens is not None:
+        steps = [_steps(clips.tokens) for clips in source.splits.values() if clips.tokens is not None]
+        table.add_row("text tokens", "ids", "-", *steps)
+    if not table.rows:
+        table.add_row("none", "-", "-")
+    return table
+
+
+def _steps(ragged: Ragged) -> str:
+    lengths = ragged.lengths
+    absent = int((lengths == 0).sum())
+    return f"{lengths.mean():.1f} / {lengths.max()}" + (f"\n{absent} without" if absent else "")
+
+
+def _remarks(source: Source) -> list[str]:
+    """A line each for targets, tokenizer, repairs, and every note but the sides, which stand in the table."""
+    train = source.splits["train"]
+    lines = [f"targets: {', '.join(train.targets)}" + ("; transcripts kept" if train.raw_text is not None else "")]
+    if train.tokens is not None:
+        lines.append(f"tokenizer: {source.tokenizer or 'not stated by the source; tokenizer=NAME makes ids anew'}")
+    names = {"neg_inf": "-inf", "pos_inf": "+inf", "nan": "NaN"}
+    for modality, counts in source.repairs.items():
+        found = ", ".join(f"{count} {names[kind]}" for kind, count in counts.items() if count)
+        if found:
+            lines.append(f"repaired in {modality}: {found}, now 0")
+    return lines + [f"{key}: {value}" for key, value in source.notes.items() if not key.startswith("padding/")]
