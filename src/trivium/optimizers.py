@@ -71,7 +71,7 @@ def parameter_groups(
     if exempt_bias_and_norm not in ("all", "text", "none"):
         raise ValueError(f"optimizer.exempt_bias_and_norm: {exempt_bias_and_norm!r}; expected all, text or none")
     sorted_by: dict[tuple[str, bool], list[nn.Parameter]] = {}
-    for role, name, parameter in _roles(method):
+    for role, parameter in _roles(method):
         exempt = parameter.ndim <= 1 and exempt_bias_and_norm in ("all", role)
         if parameter.requires_grad:
             sorted_by.setdefault((role, exempt), []).append(parameter)
@@ -83,7 +83,7 @@ def parameter_groups(
     return out
 
 
-def _roles(method: Method) -> Iterator[tuple[str, str, nn.Parameter]]:
+def _roles(method: Method) -> Iterator[tuple[str, nn.Parameter]]:
     for name, parameter in method.named_parameters():
         first, _, rest = name.partition(".")
-        yield (rest.partition(".")[0] if first == "encoders" else REST), name, parameter
+        yield (rest.partition(".")[0] if first == "encoders" else REST), parameter

@@ -248,8 +248,10 @@ def _write_split(group: h5py.Group, clips: Clips) -> None:
         group.create_dataset("raw_text", data=np.asarray(clips.raw_text, dtype=object), dtype=text)
     for name, values in clips.targets.items():
         group.create_dataset(f"targets/{name}", data=np.asarray(values, dtype=np.float32))
+    # The source's order of modalities is kept: a fusion concatenates in it.
+    streams = group.create_group("streams", track_order=True)
     for name, ragged in clips.streams.items():
-        _write_ragged(group.create_group(f"streams/{name}"), ragged, np.dtype("<f4"))
+        _write_ragged(streams.create_group(name), ragged, np.dtype("<f4"))
     if clips.tokens is not None:
         _write_ragged(group.create_group("tokens"), clips.tokens, np.dtype("<i4"))
 
@@ -308,7 +310,7 @@ def _read_schema(path: Path, file: h5py.File) -> StoreSchema:
             "update Trivium, or prepare the store again with this version"
         )
     splits = [name for name in SPLITS if name in file]
-    streams = {m: [file[s]["streams"][m] for s in splits] for m in file["train"].get("streams", {})}
+    streams = {m: [file[s]["streams"][m] for s in splits] for m in file["train"]["streams"]}
     tokens = [file[s]["tokens"] for s in splits if "tokens" in file[s]]
     longest = {m: max(_longest(path, g) for g in groups) for m, groups in streams.items()}
     if tokens:
@@ -341,7 +343,7 @@ def _longest(path: Path, group: h5py.Group) -> int:
 def _read_split(path: Path, group: h5py.Group) -> Clips:
     return Clips(
         ids=[value.decode() for value in group["ids"][()]],
-        streams={name: _map_ragged(path, part) for name, part in group.get("streams", {}).items()},
+        streams={name: _map_ragged(path, part) for name, part in group["streams"].items()},
         targets={name: values[()] for name, values in group["targets"].items()},
         raw_text=[value.decode() for value in group["raw_text"][()]] if "raw_text" in group else None,
         tokens=_map_ragged(path, group["tokens"]) if "tokens" in group else None,

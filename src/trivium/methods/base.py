@@ -5,6 +5,7 @@ Legend: B clips, E joint embedding, K outputs of the head, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,7 @@ class Parts:
     fusion: Fusion
     objective: TaskObjective
     train_clips: int
+    high: float  # the largest label, for methods that generate labels
     seed: int
 
 
@@ -60,6 +62,7 @@ class Method(L.LightningModule):
         self.objective = parts.objective
         self.seed = parts.seed
         self.meter = Meter()
+        self.epoch_means: dict[str, float] = {}  # of the last finished epoch
         self.metrics = "regression"
         self.make_optimizer: Callable[[Method], torch.optim.Optimizer] | None = None
         self.make_schedule: Callable[..., Schedule] | None = None
@@ -77,6 +80,10 @@ class Method(L.LightningModule):
     def predict(self, batch: Batch) -> Prediction:
         """For any non-empty subset of modalities (Batch.present)."""
         raise TypeError(f"{type(self).__name__} defines no predict")
+
+    def gradient_scale(self) -> float:
+        """What the loss is multiplied with before the backward, and nowhere else."""
+        return 1.0
 
     # Shared parts of a step
 
@@ -106,16 +113,17 @@ class Method(L.LightningModule):
         if batch.present.device.type == "cpu" or batch_idx % CHECK_EVERY == CHECK_EVERY - 1:
             self.refuse_non_finite()
         self.last_step_loss = terms["loss"].detach()
-        return terms["loss"]
+        return terms["loss"] * self.gradient_scale()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         if self.schedule is not None:
             self.schedule.after_step()
 
-    def on_train_epoch_start(self) -> None:
-        if self.trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:  # not in a resumed half
-            self.meter.reset()
+    def on_train_epoch_end(self) -> None:
+        self.refuse_non_finite()
+        self.epoch_means = self.meter.means()
+        self.meter.reset()
 
     def on_validation_epoch_start(self) -> None:
         self._collector = Collector(len(self._validation_split()), self.device)
@@ -139,8 +147,12 @@ class Method(L.LightningModule):
 
     def validation_values(self, predictions: Predictions, targets: Tensor) -> dict[str, float]:
         """ "loss" (what selects the checkpoint) and the protocol's metrics, once over the whole split."""
-        metrics = compute_metrics(self.metrics, predictions.score.numpy(), targets.numpy())
-        return {"loss": float(predictions.loss.mean()), **metrics}
+        loss = float(predictions.loss.mean())
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"val/loss is {loss} after epoch {self.current_epoch + 1}; the last checkpoint is from before it"
+            )
+        return {"loss": loss, **compute_metrics(self.metrics, predictions.score.numpy(), targets.numpy())}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         assert self.make_optimizer is not None
@@ -174,11 +186,12 @@ class Method(L.LightningModule):
         if bad is None:
             return
         step, names = bad
-        loader, epoch = self.trainer.train_dataloader, self.current_epoch
+        loader: Any = self.trainer.train_dataloader
+        epoch = self.current_epoch
         clips = ", ".join(loader.ids(epoch, step))
         raise NonFiniteLossError(
-            f"{' and '.join(names)} not finite at epoch {epoch + 1}, step {step + 1} of {len(loader)}, on clips {clips}; "
-            "the last checkpoint is from before it. A smaller optimizer.lr, trainer.gradient_clip=1 or "
+            f"{' and '.join(names)} not finite at epoch {epoch + 1}, step {step + 1} of {len(loader)}, on clips "
+            f"{clips}; the last checkpoint is from before it. A smaller optimizer.lr, trainer.gradient_clip=1 or "
             "data.standardize.default=zscore may help"
         )
 

@@ -5,6 +5,7 @@ Legend: B clips, E embedding, K outputs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ class Head(nn.Module):
     def __init__(self, dim: int, outputs: int, *, hidden: Sequence[int] = (), dropout: float = 0.0) -> None:
         super().__init__()
         sizes = [dim, *hidden]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(sizes[-1], outputs)
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from trivium.distributed import sum_over_ranks, world
 
 
-class NonFiniteLossError(RuntimeError):
-    """A loss term became NaN or infinite."""
+class NonFiniteLossError(ValueError):
+    """A loss became NaN or infinite: settings or data that training cannot go on with."""
 
 
 class Meter:

@@ -1,0 +1,1 @@
+"""Runs: directory, checkpoints, resume, launching on many devices."""

@@ -1,0 +1,46 @@
+# One verb each. `make demo` and `make test` set up what is missing; nothing but Python 3.11+ is needed.
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: install demo test slow check bench bench-gpu clean help
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY) ## make .venv from requirements.lock (does nothing when it is up to date)
+
+# The lock pins torch to the version whose CPU build pip finds here; a bare `torch` would pull gigabytes of CUDA packages.
+# --no-build-isolation: setuptools comes from the lock too, so that nothing unpinned is fetched.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Trivium needs Python 3.11 to 3.13, found " + sys.version.split()[0] if not (3, 11) <= sys.version_info[:2] <= (3, 13) else 0)'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install ## train Self-MI on the embedded fixture and print the test table
+	$(PY) train.py method=selfmi trainer.max_epochs=20
+
+test: install ## every test but the slow and GPU ones
+	$(PY) -m pytest -n auto --dist loadfile
+
+slow: install ## the slow tests (minutes)
+	$(PY) -m pytest -m slow
+
+check: install ## formatting, lint, types
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+bench: install ## speed and memory, against MMSA in an environment of its own
+	$(PY) scripts/benchmark.py
+
+bench-gpu: install ## the same training step on a GPU; says so and stops where there is none
+	$(PY) scripts/benchmark.py gpu=true
+
+clean: ## remove environments, caches and build leftovers; runs and data stay
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

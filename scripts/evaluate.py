@@ -1,0 +1,8 @@
+"""Evaluate a finished run: `python scripts/evaluate.py --help`."""
+
+import sys
+
+from trivium.evaluation.evaluate import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,117 @@
+"""The closed and typed check of a command line: every mistake at once, a line each, before torch is imported.
+
+The config is composed as Hydra will compose it, once for every choice that a sweep takes, and compared with what the
+chosen files and the dataclasses allow. Hydra alone would let `+trainr.max_epochs=3` and `optimizer.lr=abc` through.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.utils import get_args_parser  # so that options mean here what they mean to hydra.main
+
+from trivium.config.compose import CONFIGS, Composer, composer
+from trivium.config.limits import missing_files, out_of_range
+from trivium.config.overrides import Given, combinations, read_overrides, swept_values
+from trivium.config.reference import Reference, mismatches
+
+
+def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> None:
+    """Exit with code 2 after printing each problem, or with 0 after --help; return if a run can start."""
+    if "--help" in argv or "-h" in argv:
+        from trivium.config.help import help_text
+
+        print(help_text(configs))
+        raise SystemExit(0)
+    problems = problems_of(argv, configs)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if problems:
+        raise SystemExit(2)
+
+
+def problems_of(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
+    """What is wrong with a command line, in a user's words; empty if a run can start."""
+    args = get_args_parser().parse_args(list(argv))
+    if args.hydra_help or args.shell_completion:
+        return []
+    if args.config_name or args.config_path or args.experimental_rerun:
+        return [
+            "--config-name, --config-path and --experimental-rerun are not for this script; add files by --config-dir"
+        ]
+    extra = Path(args.config_dir) if args.config_dir else None
+    if extra is not None and not extra.is_dir():
+        return [f"--config-dir: no directory {extra}"]
+    multirun = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
+    showing = bool(args.cfg or args.info)  # prints a config and starts nothing, so no data need be there
+    with composer(configs, extra) as session:
+        given, problems = read_overrides(args.overrides, session, multirun)
+        problems += _composed(session, given, files_needed=not (showing or problems))
+    return list(dict.fromkeys(problems))
+
+
+def _composed(session: Composer, given: Sequence[Given], files_needed: bool) -> Iterator[str]:
+    for values in combinations(given):
+        lines = [one.with_value(value) for one, value in zip(given, values, strict=True)]
+        try:
+            config, reference = compose_with_reference(session, lines, given)
+        except ValueError as error:
+            forced = [one.with_value(value, force=True) for one, value in zip(given, values, strict=True)]
+            yield from _refused(session, forced, given, str(error))
+            continue
+        yield from list(mismatches(config, reference)) or _unusable(config, files_needed)
+        for key, value in swept_values(given):
+            other = _with(config, key, value)
+            yield from list(mismatches(other, reference)) or _unusable(other, files_needed)
+
+
+def compose_with_reference(
+    session: Composer, overrides: Sequence[str], given: Sequence[Given] = ()
+) -> tuple[dict[str, Any], Reference]:
+    """A composed config and what to compare it with. Raises ValueError if it does not compose at all."""
+    keys = {one.key for one in given if not one.choice}
+    return session.compose(overrides), Reference.of(session.files(overrides), keys)
+
+
+def _refused(session: Composer, forced: Sequence[str], given: Sequence[Given], why: str) -> Iterator[str]:
+    """Hydra stops at the first wrong key; with every key let in, ours names them all. Else Hydra's reason stands."""
+    try:
+        problems = list(mismatches(*compose_with_reference(session, forced, given)))
+    except ValueError:  # the same reason, or a second one that hides behind it
+        problems = []
+    yield from problems or [why]
+
+
+def _unusable(config: dict[str, Any], files_needed: bool) -> list[str]:
+    return list(out_of_range(config)) + (list(missing_files(config)) if files_needed else [])
+
+
+def _with(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """A copy in which a dotted key has another value."""
+    changed = at = copy.deepcopy(config)
+    *parents, last = key.split(".")
+    for name in parents:
+        at = at.setdefault(name, {})
+    at[last] = value
+    return changed
+
+
+@contextmanager
+def errors_for_users() -> Iterator[None]:
+    """A ValueError, which is a user's mistake, ends the program with one line and code 2; the rest passes.
+
+    TRIVIUM_TRACEBACK=1 shows where it came from.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if os.environ.get("TRIVIUM_TRACEBACK") == "1":
+            raise
+        print(f"error: {error}\n(TRIVIUM_TRACEBACK=1 shows where this came from)", file=sys.stderr)
+        raise SystemExit(2) from error

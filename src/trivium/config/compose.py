@@ -1,0 +1,142 @@
+"""Config files and a command line -> one plain dict. The only place but train.py that calls Hydra."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+ROOT = "train"
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """One file that a composition used. path: "encoder/lstm". package: where it lands; "" is the root."""
+
+    path: str
+    package: str
+    file: Path
+
+    @property
+    def group(self) -> str:
+        return self.path.split("/")[0]
+
+    @cached_property
+    def text(self) -> str:
+        return self.file.read_text(encoding="utf-8")
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Its own keys, unresolved; without its defaults list."""
+        loaded = OmegaConf.to_container(OmegaConf.create(self.text), resolve=False)
+        assert isinstance(loaded, dict), f"{self.file} is no mapping"
+        return {str(name): value for name, value in loaded.items() if name != "defaults"}
+
+
+@dataclass
+class Composer:
+    """Composes any number of command lines over one set of config folders: the main one and at most one more."""
+
+    loader: ConfigLoader
+    folders: list[Path]
+    _files: dict[tuple[str, str], ConfigFile] = field(default_factory=dict)
+
+    def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """The resolved config without Hydra's own node. Raises ValueError with Hydra's message, shortened."""
+        try:
+            config = self.loader.load_configuration(ROOT, self._with_folders(overrides), RunMode.RUN)
+            return plain(config)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ValueError(shorten(error)) from error
+
+    def files(self, overrides: Sequence[str]) -> list[ConfigFile]:
+        """The files of that composition, in the order in which they were merged, without the root's and Hydra's."""
+        defaults = self.loader.compute_defaults_list(ROOT, self._with_folders(overrides), RunMode.RUN).defaults
+        used = [(d.config_path or "", d.package or "") for d in defaults]
+        return [
+            self._file(*at) for at in used if at[0] != ROOT and at[0] and not at[0].startswith(("hydra/", "_dummy"))
+        ]
+
+    def groups(self) -> list[str]:
+        return sorted({p.name for folder in self.folders for p in folder.iterdir() if p.is_dir()})
+
+    def choices(self, group: str) -> dict[str, Path]:
+        """Choice -> file; those in sub-folders ("published/selfmi_mosi") come last."""
+        found = [(p, folder / group) for folder in self.folders for p in (folder / group).rglob("*.yaml")]
+        names = {p.relative_to(base).with_suffix("").as_posix(): p for p, base in found}
+        return dict(sorted(names.items(), key=lambda item: ("/" in item[0], item[0])))
+
+    def _with_folders(self, overrides: Sequence[str]) -> list[str]:
+        more = [f"hydra.searchpath=['file://{folder.resolve()}']" for folder in self.folders[1:]]
+        return [*overrides, *more]
+
+    def _file(self, path: str, package: str) -> ConfigFile:
+        if (path, package) not in self._files:
+            file = next((f for folder in self.folders if (f := folder / f"{path}.yaml").is_file()), None)
+            if file is None:
+                raise ValueError(
+                    f"{path}.yaml is in none of {', '.join(map(str, self.folders))}; add a folder by --config-dir"
+                )
+            self._files[path, package] = ConfigFile(path, package.removeprefix("_global_").lstrip("."), file)
+        return self._files[path, package]
+
+
+@contextmanager
+def composer(configs: Path = CONFIGS, extra: Path | None = None) -> Iterator[Composer]:
+    """configs: the folder of train.yaml. extra: a further folder of choices, as Hydra's --config-dir."""
+    with initialize_config_dir(config_dir=str(configs.resolve()), version_base="1.3"):
+        folders = [configs] if extra is None else [configs, extra]
+        yield Composer(GlobalHydra.instance().config_loader(), folders)
+
+
+def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
+    """The config of `python train.py OVERRIDES` as a plain, resolved dict. Raises ValueError if it does not compose."""
+    with composer() as session:
+        return session.compose(overrides)
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Everything but Hydra's own node, interpolations resolved, as dict, list, str, number, bool and None."""
+    names = [str(name) for name in config if name != "hydra"]
+    resolved = OmegaConf.to_container(OmegaConf.masked_copy(config, names), resolve=True, throw_on_missing=True)
+    assert isinstance(resolved, dict)
+    return {str(name): value for name, value in resolved.items()}
+
+
+_NOISE = (
+    "full_key:",
+    "object_type=",
+    "reference_type=",
+    "See http",
+    "Config search path",
+    "Set hydra.verbose",
+    "provider=",
+)
+
+
+def shorten(error: BaseException) -> str:
+    """Hydra's message and its cause's on one line, without pointers into its own objects and pages."""
+    texts = [str(error)] + ([str(error.__cause__)] if error.__cause__ is not None else [])
+    lines = [line.strip() for text in texts for line in text.splitlines()]
+    told = "; ".join(dict.fromkeys(line.rstrip(".;") for line in lines if line and not line.startswith(_NOISE)))
+    twice = re.match(r"Multiple values for (\S+)\.", told)
+    if twice:
+        return f"{twice[1]}: there already; leave out the +"
+    new = re.search(r"To append to your config use \+(([^=\s]+)=[^;]*)", told)
+    if new and not new[2].startswith("hydra."):
+        return f"{new[2]}: a new name; add it with a +: +{new[1]}"
+    key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), "")
+    return told if not key or key in told else f"{key}: {told}"

@@ -1,0 +1,64 @@
+"""The text of `python train.py --help`: every group with its choices, each with the first comment line of its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from trivium.config.compose import CONFIGS, ROOT, Composer, composer
+
+_USAGE = """\
+usage: python train.py [GROUP=CHOICE | KEY=VALUE]...
+
+  python train.py                                   the embedded fixture: seconds, no download
+  python train.py method=selfmi data=mosei          one run; other keys keep their defaults
+  python train.py experiment=selfmi_mosi seed=2     a published row's settings, another seed
+  python train.py -m method=selfmi,selfmm seed=1,2  a grid, one run each
+  python train.py method=selfmi --cfg job           print the composed config, and start nothing
+"""
+
+_ROOT_KEYS = """\
+keys of every run
+  seed=N                        of initial weights, order of clips and random draws
+  resume=auto|DIR|off           go on with the unfinished run of the same config, with DIR's, or start anew
+  run.dir=DIR                   the run's folder; empty: a new one under paths.outputs
+  run.log_steps=true            write the loss of every step
+  run.checkpoint_every=N        optimiser steps between checkpoints inside an epoch
+  paths.data=DIR                prepared stores (or TRIVIUM_DATA); paths.outputs=DIR: runs and sweeps
+  encoder@encoders.text=NAME    an encoder for one modality alone; +encoder@encoders.NEW=NAME for one of a new name
+
+`--cfg job` shows every key with its value; `--hydra-help` shows Hydra's own options.
+"""
+
+
+def help_text(configs: Path = CONFIGS) -> str:
+    """Usage, groups and choices in the order of the root's defaults list, and the root's keys."""
+    with composer(configs) as session:
+        chosen = _defaults(session)
+        order = [*chosen, *(g for g in session.groups() if g not in chosen)]
+        parts = [_group(session, group, chosen.get(group)) for group in order]
+    return "\n".join([_USAGE, *parts, _ROOT_KEYS]).rstrip("\n")
+
+
+def _group(session: Composer, group: str, default: str | None) -> str:
+    choices = session.choices(group)
+    width = max(map(len, choices), default=0)
+    lines = [f"  {name:<{width}}  {title(file)}" for name, file in choices.items()]
+    return "\n".join([f"{group}={default}" if default else f"{group} (none)", *lines, ""])
+
+
+def _defaults(session: Composer) -> dict[str, str | None]:
+    """Group -> the choice that a bare command line takes, in the order of the root's defaults list."""
+    root = OmegaConf.to_container(OmegaConf.load(session.folders[0] / f"{ROOT}.yaml"), resolve=False)
+    assert isinstance(root, dict)
+    entries = [entry for entry in root["defaults"] if isinstance(entry, dict)]
+    return {group: choice for entry in entries for group, choice in entry.items() if "@" not in group}
+
+
+def title(file: Path) -> str:
+    """A config file's first comment line, without the package header and a closing full stop."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and "@package" not in line:
+            return line.lstrip("# ").rstrip(". ")
+    return ""

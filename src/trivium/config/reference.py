@@ -1,0 +1,156 @@
+"""What a composed config may hold, from the files that it was composed from; and how a config differs from that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from trivium.config.compose import ConfigFile
+from trivium.config.nearest import suggest
+from trivium.config.schema import Leaf, Map, Root, Schema, describe, fits, of_type, of_yaml, options_in
+
+# Every run needs a choice of each of these. An experiment is optional and owns no key.
+NEEDED = (
+    "data",
+    "encoder",
+    "fusion",
+    "objective",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "logger",
+    "method",
+    "debug",
+)
+TYPED = ("data", "trainer")  # all choices of these share a dataclass of trivium.config.schema
+
+
+@dataclass
+class Reference:
+    """The allowed keys and types of one composition, its files, and the keys that the command line gives."""
+
+    root: Map
+    files: Sequence[ConfigFile]
+    given: Collection[str] = ()
+
+    @classmethod
+    def of(cls, files: Sequence[ConfigFile], given: Collection[str] = ()) -> Reference:
+        root = of_type(Root)
+        assert isinstance(root, Map)
+        root.fields["encoders"] = Map()
+        for file in files:
+            if file.group not in (*TYPED, "experiment"):
+                _declare(root, file)
+        return cls(root, files, given)
+
+    @property
+    def keys(self) -> list[str]:
+        """Every dotted key, those of whole maps too."""
+        return list(_keys(self.root, ""))
+
+    @property
+    def encoders(self) -> Mapping[str, Schema]:
+        """Modality -> the schema of the encoder that was chosen for it alone."""
+        encoders = self.root.fields["encoders"]
+        assert isinstance(encoders, Map)
+        return encoders.fields
+
+    def origin(self, key: str) -> str:
+        """ " (in FILE)" for the last file that sets a key; nothing if the command line does."""
+        if any(f"{key}.".startswith(f"{name}.") for name in self.given):
+            return ""
+        for file in reversed(self.files):
+            inside = f".{key}".removeprefix(f".{file.package}" if file.package else "").lstrip(".")
+            value: Any = file.values if not file.package or inside != key else None
+            for name in inside.split("."):
+                value = value.get(name) if isinstance(value, dict) else None
+            if value is not None:
+                return f" (in {file.path}.yaml)"
+        return ""
+
+
+def mismatches(config: Mapping[str, Any], reference: Reference) -> Iterator[str]:
+    """A line for each key that is unknown, removed or of the wrong type."""
+    allowed = reference.root.fields
+    for name in dict.fromkeys([*allowed, *NEEDED]):
+        if name not in config or name not in allowed:
+            yield f"{name}: removed, but a run needs {'a choice of ' * (name in NEEDED)}it"
+        else:
+            yield from _compare(config[name], allowed[name], name, reference)
+    for name in config:
+        if name not in allowed and name not in NEEDED:
+            yield from _unknown(config[name], name, reference)
+
+
+def _compare(value: Any, schema: Schema, key: str, reference: Reference, partly: bool = False) -> Iterator[str]:
+    """partly: keys may be left out, as under a new name of an open map, whose siblings give more than it needs."""
+    if isinstance(schema, Leaf):
+        if not fits(value, schema.hint):
+            yield f"{key}: expected {describe(schema.hint)}, {_found(value, schema, key)}{reference.origin(key)}"
+    elif not isinstance(value, dict):
+        yield f"{key}: expected keys ({', '.join(schema.fields)}), found {value!r}{reference.origin(key)}"
+    else:
+        for name, inner in value.items():
+            field = schema.fields.get(name, schema.other)
+            if field is None:
+                yield from _unknown(inner, f"{key}.{name}", reference)
+            else:
+                new = name not in schema.fields
+                yield from _compare(inner, field, f"{key}.{name}", reference, partly or new)
+        for name in schema.fields:
+            if name not in value and not partly:
+                yield f"{key}.{name}: removed, but a run needs it"
+
+
+def _unknown(value: Any, key: str, reference: Reference) -> Iterator[str]:
+    """One line for each value under an unknown key."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _unknown(inner, f"{key}.{name}", reference)
+        return
+    first, _, rest = key.partition(".")
+    modality = rest.partition(".")[0]
+    if first == "encoders" and modality not in reference.encoders:
+        plus = "" if modality in ("text", "audio", "vision") else "+"
+        advice = f"; choose an encoder for {modality} alone with {plus}encoder@encoders.{modality}=NAME"
+    else:
+        advice = suggest(key, reference.keys)
+    yield f"{key}: no such key{reference.origin(key)}{advice}"
+
+
+def _found(value: Any, schema: Leaf, key: str) -> str:
+    if schema.hint is str and isinstance(value, (int, float)):
+        return f"found {value!r}; to give it as text, quote it: \"{key}='{value}'\""
+    words = [word for word in get_args(schema.hint) if isinstance(word, str)]
+    return f"found {value!r}{suggest(str(value), words)}"
+
+
+def _declare(root: Map, file: ConfigFile) -> None:
+    """A packaged file declares all its keys; one at the root declares its own group's node, and sets what others declare.
+
+    A file that builds on another of its group (optimizer/selfmi on adam) may add no key, unless it has its own target.
+    """
+    package, values, options = file.package, file.values, options_in(file.text)
+    if not package:
+        package, values = file.group, file.values.get(file.group, {})
+        options = {key.removeprefix(f"{package}."): words for key, words in options.items()}
+    *parents, last = package.split(".")
+    at = root
+    for name in parents:
+        inner = at.fields.setdefault(name, Map())
+        assert isinstance(inner, Map)
+        at = inner
+    declared, known = of_yaml(values, options), at.fields.get(last)
+    if not isinstance(known, Map):
+        at.fields[last] = declared
+    elif "_target_" in values:
+        known.fields.update(declared.fields)
+
+
+def _keys(schema: Schema, at: str) -> Iterator[str]:
+    if at:
+        yield at
+    if isinstance(schema, Map):
+        for name, field in schema.fields.items():
+            yield from _keys(field, f"{at}.{name}" if at else name)

@@ -1,0 +1,194 @@
+"""What a config may hold: a tree of keys with their types, from dataclasses and from the choices' own YAML files.
+
+Dataclasses give the root, data, trainer and run. Every other group's choice is its own schema: its keys, the types of
+its defaults, and `# one of: a, b` behind a value that must be one of several words. Imports neither torch nor Hydra.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+
+@dataclass
+class Paths:
+    data: str
+    outputs: str
+
+
+@dataclass
+class Run:
+    dir: str
+    log_steps: bool
+    checkpoint_every: int
+
+
+@dataclass
+class Data:
+    name: str
+    features: str
+    store: str
+    modalities: list[str]
+    standardize: dict[str, Literal["none", "zscore", "source"]]
+    batch_size: int
+    eval_batch_size: int
+    label_range: list[float]
+    metrics: Literal["mosi", "sims", "regression"]
+    language: Literal["en", "cn"]
+
+
+@dataclass
+class Trainer:
+    max_epochs: int
+    patience: int
+    min_delta: float
+    select: Literal["best", "last"]
+    accelerator: Literal["auto", "cpu", "gpu"]
+    devices: int
+    strategy: Literal["auto", "ddp"]
+    num_nodes: int
+    precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true"]
+    accumulate_grad_batches: int
+    gradient_clip: float
+    deterministic: bool
+    threads: int
+    progress: Literal["auto", "bar", "lines", "off"]
+    limit_batches: int
+
+
+@dataclass
+class Root:
+    """The keys that no group owns, and the two groups whose choices share one schema; the check adds the others."""
+
+    seed: int
+    resume: str
+    paths: Paths
+    run: Run
+    data: Data
+    trainer: Trainer
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One value. hint: int, float, str, bool, a Literal, list[...], one of these or None; Any is any value."""
+
+    hint: Any
+
+
+@dataclass
+class Map:
+    """Keys and what they hold. other: what any further key holds; None where the keys are closed."""
+
+    fields: dict[str, Schema] = field(default_factory=dict)
+    other: Schema | None = None
+
+
+Schema = Leaf | Map
+
+# A map with no key but these is a map by modality, and takes the name of any modality.
+_BY_MODALITY = {"default", "text", "audio", "vision"}
+_OPTIONS = re.compile(r"# one of: ([\w.-]+(?:, [\w.-]+)*)")
+
+
+def of_type(hint: Any) -> Schema:
+    """The schema of a dataclass, of dict[str, X], or of a plain type."""
+    if is_dataclass(hint):
+        return Map({name: of_type(part) for name, part in get_type_hints(hint).items()})
+    if get_origin(hint) is dict:
+        return Map({}, of_type(get_args(hint)[1]))
+    return Leaf(hint)
+
+
+def of_yaml(values: Mapping[str, Any], options: Mapping[str, tuple[str, ...]]) -> Map:
+    """The schema that a choice's defaults imply. options: dotted key -> the words that it may be (see `options_in`)."""
+    return _map_of(values, options, "", {})
+
+
+def _map_of(
+    values: Mapping[str, Any], options: Mapping[str, tuple[str, ...]], at: str, around: Mapping[str, Any]
+) -> Map:
+    fields: dict[str, Schema] = {}
+    for name, value in values.items():
+        key = at + name
+        if isinstance(value, dict):
+            fields[name] = _map_of(value, options, f"{key}.", {**around, **values})
+        elif key in options:
+            fields[name] = Leaf(Literal[options[key]])
+        elif value is None:  # inherits, so it has the type of what it inherits from
+            fields[name] = Leaf(_hint_of(around.get(name)) | None)
+        else:
+            fields[name] = Leaf(_hint_of(value))
+    by_modality = bool(fields) and set(fields) <= _BY_MODALITY
+    return Map(fields, next(iter(fields.values())) if by_modality else None)
+
+
+def _hint_of(value: Any) -> Any:
+    if isinstance(value, list):
+        hints = [_hint_of(item) for item in value] or [str]
+        return list[float if float in hints else hints[0]]  # type: ignore[misc]
+    return Any if value is None else type(value)
+
+
+def options_in(text: str) -> dict[str, tuple[str, ...]]:
+    """Dotted key -> words, for each scalar of a YAML text that is followed by `# one of: a, b` on its line."""
+    lines, found = text.splitlines(), {}
+
+    def visit(node: yaml.Node | None, at: str) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for name, value in node.value:
+                visit(value, f"{at}.{name.value}" if at else name.value)
+        elif isinstance(node, yaml.ScalarNode):
+            comment = _OPTIONS.match(lines[node.end_mark.line][node.end_mark.column :].strip())
+            if comment:
+                found[at] = tuple(comment[1].split(", "))
+
+    visit(yaml.compose(text, Loader=yaml.SafeLoader), "")
+    return found
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a plain value is of the type. A float may be written as an int; a bool is no number."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, part) for part in parts)
+    if origin is Literal:
+        return isinstance(value, str) and value in parts
+    if origin is list:
+        return isinstance(value, list) and all(fits(item, parts[0]) for item in value)
+    if hint is Any:
+        return True
+    if hint in (None, type(None)):
+        return value is None
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else (int, float)) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    type(None): "null",
+    Any: "anything",
+}
+
+
+def describe(hint: Any) -> str:
+    """The type in a user's words: "a whole number", "one of cpc, ba", "a list of text"."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(part) for part in parts)
+    if origin is Literal:
+        return "one of " + ", ".join(parts)
+    if origin is list:
+        inner = describe(parts[0])
+        return "a list of " + (
+            inner.removeprefix("a ") + "s" if inner.startswith("a ") and " of " not in inner else inner
+        )
+    return _WORDS.get(hint, str(hint))

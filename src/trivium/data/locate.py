@@ -1,0 +1,50 @@
+"""Which store file a run reads. Nothing is opened here, so that a missing file is told before torch loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trivium.config.nearest import suggest
+
+
+def find_store(config: Mapping[str, Any]) -> Path:
+    """The store of a composed config (its `data` and `paths`).
+
+    data.store if given; else paths.data/NAME/FEATURES.h5; else the only store under paths.data/NAME. A fixture's path
+    is returned whether it exists or not, as it is made on first use. Raises ValueError that says what to prepare.
+    """
+    data, root = config["data"], Path(config["paths"]["data"])
+    name, features = str(data["name"]), str(data["features"])
+    if data["store"]:
+        return _existing(Path(data["store"]))
+    if is_fixture(name):
+        return root / "fixture" / f"{name}.h5"
+    prepared = {file.stem: file for file in sorted((root / name).glob("*.h5"))}
+    if not prepared:
+        raise ValueError(
+            f"data={name}: no prepared store in {root / name}; make one with "
+            f"`python scripts/prepare.py data={name} source=FILE`, or point paths.data or data.store at yours"
+        )
+    if not features and len(prepared) == 1:
+        return next(iter(prepared.values()))
+    if not features:
+        raise ValueError(f"data.features: {root / name} has several feature sets, choose one of {', '.join(prepared)}")
+    if features not in prepared:
+        raise ValueError(
+            f"data.features: no {features!r} in {root / name}{suggest(features, prepared)}; prepared are "
+            f"{', '.join(prepared)}; `python scripts/prepare.py data={name} source=FILE name={features}` makes it"
+        )
+    return prepared[features]
+
+
+def is_fixture(name: str) -> bool:
+    """Whether a data set's name is one of the embedded, synthetic ones."""
+    return name == "fixture" or name.startswith("fixture_")
+
+
+def _existing(file: Path) -> Path:
+    if not file.is_file():
+        raise ValueError(f"data.store: no file {file}; prepare it with scripts/prepare.py, or leave data.store empty")
+    return file

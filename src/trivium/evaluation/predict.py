@@ -1,0 +1,71 @@
+"""A trained method's predictions of a split, in evaluation mode, from any subset of modalities."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trivium.data.batch import Stream
+from trivium.data.datamodule import BatchLoader
+from trivium.evaluation.metrics import compute_metrics
+from trivium.evaluation.predictions import Collector, Predictions
+from trivium.files import write_text
+from trivium.methods.base import Method
+
+
+@torch.no_grad()
+def predict_split(method: Method, loader: BatchLoader, modalities: Sequence[str] | None = None) -> Predictions:
+    """Every clip once, on the method's device. modalities: those to predict from; None or empty means all.
+
+    Raises ValueError for an unknown modality, and for a clip that has none of the chosen ones, with its id.
+    """
+    method.eval()
+    dtype = next(p.dtype for p in method.parameters() if p.is_floating_point())
+    collector = Collector(len(loader.split), loader.split.device)
+    for batch in loader:
+        if modalities:
+            batch = batch.restrict(list(modalities))
+        _refuse_all_absent(loader, batch.present, batch.index)
+        batch.streams = {name: _with_dtype(stream, dtype) for name, stream in batch.streams.items()}
+        prediction = method.predict(batch)
+        loss = method.objective(prediction.outputs, batch.targets["multimodal"].to(prediction.outputs.dtype))
+        collector.add(batch.index, batch.weight, prediction.score, loss, prediction.probabilities)
+    return collector.result()
+
+
+def score_split(method: Method, loader: BatchLoader, predictions: Predictions) -> dict[str, float]:
+    """The protocol's metrics, once over the whole split, and the mean objective as "loss"."""
+    targets = loader.split.targets["multimodal"].cpu().numpy()
+    metrics = compute_metrics(method.metrics, predictions.score.numpy(), targets)
+    return {**metrics, "loss": float(predictions.loss.mean())}
+
+
+def write_predictions(path: Path, parts: dict[str, tuple[BatchLoader, Predictions]]) -> None:
+    """One row a clip: split, id, target, prediction, and class probabilities where there are any."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    classes = max((p.probabilities.shape[1] for _, p in parts.values() if p.probabilities is not None), default=0)
+    writer.writerow(["split", "id", "target", "prediction", *(f"p{c}" for c in range(classes))])
+    for split, (loader, predictions) in parts.items():
+        targets = loader.split.targets["multimodal"].tolist()
+        rows = predictions.probabilities.tolist() if predictions.probabilities is not None else [[]] * len(targets)
+        for clip, target, score, row in zip(loader.split.ids, targets, predictions.score.tolist(), rows, strict=True):
+            writer.writerow([split, clip, target, score, *row])
+    write_text(path, text.getvalue())
+
+
+def _with_dtype(stream: Stream, dtype: torch.dtype) -> Stream:
+    return replace(stream, values=stream.values.to(dtype)) if stream.values.is_floating_point() else stream
+
+
+def _refuse_all_absent(loader: BatchLoader, present_BM: Tensor, index: Tensor) -> None:
+    alone = ~present_BM.any(dim=1)
+    if bool(alone.any()):
+        clip = loader.split.ids[int(index[alone][0])]
+        raise ValueError(f"clip {clip!r} has none of the modalities to predict from; leave it out or choose others")

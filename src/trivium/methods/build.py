@@ -1,0 +1,76 @@
+"""One function that makes a method from a plain config and a store's schema; another that says what encoders read."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from trivium.config.instantiate import build, target
+from trivium.data.store import StoreSchema
+from trivium.encoders.base import Encoder
+from trivium.methods.base import Method, Parts
+from trivium.seeding import keyed
+
+_DROPOUT_NUMBERS = (
+    "dropout",
+    "attention_dropout",
+    "activation_dropout",
+    "dropout_prob",
+    "attention_probs_dropout_prob",
+)
+
+
+def encoder_node(config: Mapping[str, Any], modality: str) -> dict[str, Any]:
+    """The encoder's config of a modality: its own under `encoders`, else the common `encoder`."""
+    return dict((config["encoders"] or {}).get(modality) or config["encoder"])
+
+
+def token_readers(config: Mapping[str, Any], modalities: Sequence[str]) -> set[str]:
+    """Those of `modalities` whose encoder reads token ids."""
+    return {m for m in modalities if getattr(target(encoder_node(config, m)), "reads", "values") == "tokens"}
+
+
+def build_method(
+    config: Mapping[str, Any],
+    schema: StoreSchema,
+    reads: Mapping[str, str],
+    assets: Mapping[str, dict[str, Any]] | None = None,
+) -> Method:
+    """Encoders, fusion, objective and method, each with initial weights from a key of its own.
+
+    reads: modality -> "values" | "tokens". assets: what encoders said they need to be built without their source
+    (Encoder.assets). Raises ValueError where a part refuses its settings.
+    """
+    seed = int(config["seed"])
+    encoders: dict[str, Encoder] = {}
+    for name, what in reads.items():
+        size = schema.max_token + 1 if what == "tokens" else schema.dims[name]
+        extra = {"assets": assets[name]} if assets and assets.get(name) else {}
+        with keyed(seed, "encoder", name):
+            encoders[name] = build(encoder_node(config, name), size, **extra)
+    with keyed(seed, "fusion"):
+        fusion = build(config["fusion"], {name: encoder.dim for name, encoder in encoders.items()})
+    objective = build(config["objective"], schema.label_range)
+    low, high = schema.label_range or (-1.0, 1.0)
+    parts = Parts(encoders, fusion, objective, schema.counts["train"], max(abs(low), abs(high)), seed)
+    with keyed(seed, "method"):
+        method: Method = build(config["method"], parts)
+    method.metrics = config["data"]["metrics"]
+    method.make_optimizer = functools.partial(build, config["optimizer"])
+    method.make_schedule = functools.partial(build, config["scheduler"])
+    if config["debug"]["no_dropout"]:
+        turn_off_dropout(method)
+    return method
+
+
+def turn_off_dropout(module: nn.Module) -> None:
+    """Every dropout below `module` gets probability 0: the layers, and the numbers that functional ones read."""
+    for part in module.modules():
+        if isinstance(part, nn.modules.dropout._DropoutNd):
+            part.p = 0.0
+        for name in _DROPOUT_NUMBERS:
+            if isinstance(getattr(part, name, None), float):
+                setattr(part, name, 0.0)

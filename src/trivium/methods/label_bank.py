@@ -1,0 +1,127 @@
+"""Unimodal label generation (ULGM) of Self-MM, Yu et al. 2021, as its public code does it; shared/methods/selfmi.md §5.
+
+Legend: N clips of the train split, n clips of a global batch, d features of one modality's projection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+EPS = 1e-8
+RULES = ("ratio", "centres", "tanh")
+
+
+def relative_distance(features_nd: Tensor, positive_d: Tensor, negative_d: Tensor, rule: str = "ratio") -> Tensor:
+    """(n,): how much nearer to the positive than to the negative centre, (D^n - D^p) / (D^p + eps).
+
+    rule "centres" divides by the distance between the centres instead, which is bounded by 1 (a variant that Self-MM's
+    code holds commented out).
+    """
+    to_positive = torch.linalg.vector_norm(features_nd - positive_d, dim=1)
+    to_negative = torch.linalg.vector_norm(features_nd - negative_d, dim=1)
+    below: Tensor = torch.linalg.vector_norm(positive_d - negative_d) if rule == "centres" else to_positive
+    relative: Tensor = (to_negative - to_positive) / (below + EPS)
+    return relative
+
+
+def generate_labels(joint_n: Tensor, unimodal_n: Tensor, target_n: Tensor, high: float, rule: str = "ratio") -> Tensor:
+    """(n,) new unimodal labels in [-high, high]: 0.5 (a_s / (a_m + eps)) y_m + 0.5 (y_m + a_s - a_m).
+
+    joint_n, unimodal_n: relative distances a_m and a_s. target_n: human labels y_m. rule "tanh" squashes to the range
+    where the others clamp.
+    """
+    ratio = unimodal_n / (joint_n + EPS)
+    labels = 0.5 * ratio * target_n + 0.5 * (target_n + unimodal_n - joint_n)
+    return torch.tanh(labels) * high if rule == "tanh" else labels.clamp(-high, high)
+
+
+def mix_labels(old_n: Tensor, new_n: Tensor, epoch: int) -> Tensor:
+    """The running mean of epoch n >= 2 (1-based): (n-1)/(n+1) old + 2/(n+1) new."""
+    return old_n * ((epoch - 1) / (epoch + 1)) + new_n * (2 / (epoch + 1))
+
+
+class LabelBank(nn.Module):
+    """Features and labels of every train clip, for the fusion ("joint") and each modality; detached, never averaged.
+
+    dims: name -> d, "joint" among them. exclude_zero: positives are labels > 0, else >= 0. The buffers are not part of
+    a model's weights: they are training state, which `state` and `load_state` give to the checkpoint.
+    """
+
+    def __init__(
+        self,
+        clips: int,
+        dims: Mapping[str, int],
+        *,
+        high: float,
+        exclude_zero: bool = True,
+        rule: str = "ratio",
+        first_epoch: int = 2,
+    ) -> None:
+        super().__init__()
+        if rule not in RULES:
+            raise ValueError(f"method.label_rule: {rule!r}; expected one of {', '.join(RULES)}")
+        self.high, self.exclude_zero, self.rule, self.first_epoch = high, exclude_zero, rule, first_epoch
+        self.names = list(dims)
+        self.started = False
+        for name, dim in dims.items():
+            self.register_buffer(f"features_{name}", torch.zeros(clips, dim), persistent=False)
+            self.register_buffer(f"labels_{name}", torch.zeros(clips), persistent=False)
+            self.register_buffer(f"centres_{name}", torch.zeros(2, dim), persistent=False)  # positive, negative
+
+    def start(self, targets_N: Tensor) -> None:
+        """Every label begins as the human one. Does nothing in a resumed run."""
+        if not self.started:
+            for name in self.names:
+                self.labels(name).copy_(targets_N)
+            self.started = True
+
+    def labels(self, name: str) -> Tensor:
+        """(N,) current labels; those of "joint" are the human ones and never change."""
+        return self.get_buffer(f"labels_{name}")
+
+    @torch.no_grad()
+    def update(
+        self, index_n: Tensor, features: Mapping[str, Tensor], present: Mapping[str, Tensor], epoch: int
+    ) -> None:
+        """One mini-batch, in the public code's order: labels (from the centres of the mini-batch before), features,
+        centres over the whole bank.
+
+        features: name -> (n, d), the global batch's. present: modality -> (n,) bool; absent ones keep what they had.
+        epoch: 1-based.
+        """
+        if epoch >= self.first_epoch:
+            joint = self._relative("joint", features["joint"])
+            target = self.labels("joint")[index_n]
+            for name in self.names[1:]:
+                own = self._relative(name, features[name])
+                old = self.labels(name)[index_n]
+                new = mix_labels(old, generate_labels(joint, own, target, self.high, self.rule), epoch)
+                self.labels(name)[index_n] = torch.where(present[name], new, old)
+        for name in self.names:
+            stored = self.get_buffer(f"features_{name}")
+            rows = features[name].to(stored.dtype)
+            here = present.get(name)
+            stored[index_n] = rows if here is None else torch.where(here[:, None], rows, stored[index_n])
+            self.get_buffer(f"centres_{name}").copy_(self._centres(name, stored))
+
+    def _relative(self, name: str, features_nd: Tensor) -> Tensor:
+        positive, negative = self.get_buffer(f"centres_{name}")
+        return relative_distance(features_nd, positive, negative, self.rule)
+
+    def _centres(self, name: str, stored_Nd: Tensor) -> Tensor:
+        """(2, d) means over positive and over negative rows; a class without rows keeps a zero centre."""
+        labels = self.labels(name)
+        positive = labels > 0 if self.exclude_zero else labels >= 0
+        members = torch.stack([positive, labels < 0]).to(stored_Nd.dtype)
+        return (members @ stored_Nd) / members.sum(dim=1, keepdim=True).clamp(min=1.0)
+
+    def state(self) -> dict[str, Tensor]:
+        return {name: buffer.clone() for name, buffer in self.named_buffers()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        for name, buffer in self.named_buffers():
+            buffer.copy_(state[name])
+        self.started = True

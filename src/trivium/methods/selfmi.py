@@ -1,0 +1,206 @@
+"""Self-MI (Nguyen et al. 2023, arXiv 2311.03785), a reading: Self-MM's backbone and label generation, with
+mutual-information terms in MMIM's manner. docs/methods/selfmi.md says what is published and which reading was taken.
+
+L = L_m + sum_s L_s + alpha * sum_s CPC(joint, s) + beta * sum_pairs MI(x, y); with alpha = beta = 0 this is Self-MM.
+An absent modality enters the fusion as a zero vector; only the joint head predicts.
+Legend: B clips on this rank, N of the global batch, s a modality, E joint embedding, P pooled size of an encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trivium.data.batch import Batch
+from trivium.distributed import gather_rows
+from trivium.encoders.base import Encoded
+from trivium.methods.base import Method, Parts, Prediction
+from trivium.methods.heads import Head
+from trivium.methods.label_bank import LabelBank
+from trivium.methods.mutual_information import FusionCPC, PairMI
+from trivium.objectives.cpc import Direction
+from trivium.seeding import keyed
+
+CHOICES = {
+    "features": ("encoder", "projected"),
+    "joint": ("fusion", "hidden"),
+    "unimodal_targets": ("generated", "annotated"),
+}
+
+
+class SelfMI(Method):
+    """Each keyword is a switch of the specification's section 10; configs/method/selfmi.yaml explains them.
+
+    Raises ValueError for a classification objective (labels are generated as scores) and for unknown choices.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        name: str = "selfmi",
+        alpha: float = 0.1,
+        beta: float = 0.1,
+        pair_estimator: str = "cpc",
+        pairs: Sequence[Sequence[str]] = (("text", "vision"), ("text", "audio")),
+        direction: Direction = "paper",
+        features: str = "encoder",
+        joint: str = "fusion",
+        cpc_layers: int = 1,
+        ba_optimisation: str = "joint",
+        ba_normalised: bool = True,
+        exclude_zero: bool = True,
+        label_rule: str = "ratio",
+        update_from_epoch: int = 2,
+        unimodal_targets: str = "generated",
+        post_dims: Mapping[str, int] | None = None,
+        post_dropout: Mapping[str, float] | None = None,
+        faithful: bool = False,
+    ) -> None:
+        super().__init__(parts)
+        _check(parts, features=features, joint=joint, unimodal_targets=unimodal_targets)
+        self.name, self.alpha, self.beta = name, alpha, beta
+        self.features, self.joint_layer, self.faithful = features, joint, faithful
+        self.annotated = unimodal_targets == "annotated"
+        dims = {s: _of(post_dims, s, 32) for s in parts.encoders}
+        width = parts.fusion.dim
+        self.joint_head = Head(width, 1, hidden=[width])
+        self.project = nn.ModuleDict({s: nn.Linear(parts.encoders[s].dim, d) for s, d in dims.items()})
+        self.post_dropout = nn.ModuleDict({s: nn.Dropout(_of(post_dropout, s, 0.0)) for s in dims})
+        self.heads = nn.ModuleDict({s: Head(d, 1, hidden=[d]) for s, d in dims.items()})
+        self.bank = LabelBank(
+            parts.train_clips,
+            {"joint": width, **dims},
+            high=parts.high,
+            exclude_zero=exclude_zero,
+            rule=label_rule,
+            first_epoch=update_from_epoch,
+        )
+        # A term of weight 0 is neither built nor computed, and building it draws from a generator of its own: the
+        # backbone is the same, bit for bit, with and without it.
+        sizes = dims if features == "projected" else {s: parts.encoders[s].dim for s in dims}
+        used = [(x, y) for x, y in pairs if x in sizes and y in sizes]
+        with keyed(parts.seed, "mutual information"):
+            self.fusion_mi = FusionCPC(width, sizes, layers=cpc_layers, direction=direction) if alpha else None
+            self.pair_mi = (
+                PairMI(used, sizes, pair_estimator, cpc_layers, direction, ba_optimisation == "separate", ba_normalised)
+                if beta and used
+                else None
+            )
+
+    def on_fit_start(self) -> None:
+        targets = self.trainer.datamodule.store.split("train").targets  # type: ignore[attr-defined]
+        missing = [s for s in self.heads if s not in targets] if self.annotated else []
+        if missing:
+            raise ValueError(f"method.unimodal_targets=annotated: the store has no unimodal labels of {missing}")
+        self.bank.start(torch.from_numpy(targets["multimodal"]).to(self.device))
+
+    # One step
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        encoded = self.encode(batch)
+        joint_BE = self.fusion(encoded, batch.present)
+        projected = self._project(encoded)
+        terms = self._task_terms(batch, joint_BE, projected)
+        total = torch.stack(list(terms.values())).sum()
+        for name, (weight, value) in self._mi_terms(batch, encoded, joint_BE, projected).items():
+            terms[name] = value
+            total = total + weight * value
+        self._update_bank(batch, joint_BE, projected)
+        return {**terms, "loss": total}
+
+    def gradient_scale(self) -> float:
+        """The public code sums gradients over the accumulated batches where Lightning takes their mean."""
+        return float(self.trainer.accumulate_grad_batches) if self.faithful else 1.0
+
+    def predict(self, batch: Batch) -> Prediction:
+        joint_BE = self.fusion(self.encode(batch), batch.present)
+        return self.decode(self.joint_head(joint_BE), joint_BE)
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        window = self.trainer.accumulate_grad_batches
+        if self.faithful and (batch_idx + 1) % window:
+            optimizer_closure()  # an epoch's last, incomplete window: run, count in the banks, and drop its gradient
+            self.zero_grad()
+            return
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def _project(self, encoded: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """F_s* = ReLU(Linear(dropout(F_s)))."""
+        return {s: self.project[s](self.post_dropout[s](encoded[s].pooled)).relu() for s in self.heads}
+
+    def _task_terms(self, batch: Batch, joint_BE: Tensor, projected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """L_m = mean |y^_m - y_m|; L_s = mean tanh|y_s - y_m| * |y^_s - y_s|, the tanh without gradient."""
+        target = batch.targets["multimodal"]
+        terms = {"joint": batch.mean(self.objective(self.joint_head(joint_BE), target))}
+        for column, (s, head) in enumerate(self.heads.items()):
+            if self.annotated:
+                own, weight = batch.targets[s], torch.ones_like(target)
+            else:
+                own = self.bank.labels(s)[batch.index]
+                weight = torch.tanh((own - target).abs())
+            per_clip = weight * self.objective(head(projected[s]), own)
+            terms[s] = batch.mean(per_clip * batch.present[:, column])
+        return terms
+
+    def _mi_terms(
+        self, batch: Batch, encoded: Mapping[str, Encoded], joint_BE: Tensor, projected: Mapping[str, Tensor]
+    ) -> dict[str, tuple[float, Tensor]]:
+        if self.fusion_mi is None and self.pair_mi is None:
+            return {}
+        vectors = {s: projected[s] if self.features == "projected" else encoded[s].pooled for s in self.heads}
+        gathered = {s: gather_rows(v, batch.shares) for s, v in vectors.items()}
+        present = self._present(batch)
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if self.fusion_mi is not None:
+            z_BE = joint_BE if self.joint_layer == "fusion" else self.joint_head.features(joint_BE)
+            per_modality = self.fusion_mi(gather_rows(z_BE, batch.shares), gathered, present, batch.rows)
+            terms |= {f"cpc_{s}": (self.alpha, batch.mean(per_clip)) for s, per_clip in per_modality.items()}
+        if self.pair_mi is not None:
+            labels_N = gather_rows(batch.targets["multimodal"], batch.shares)
+            for (x, y), (per_clip, whole) in self.pair_mi(vectors, gathered, present, labels_N, batch.rows).items():
+                value = batch.mean(per_clip)
+                terms[f"mi_{x}_{y}"] = (self.beta, value if whole is None else value + whole)
+        return terms
+
+    def _present(self, batch: Batch) -> dict[str, Tensor]:
+        """modality -> (N,) bool over the global batch."""
+        here_NM = gather_rows(batch.present.to(torch.uint8), batch.shares).bool()
+        return {s: here_NM[:, column] for column, s in enumerate(self.heads)}
+
+    def _update_bank(self, batch: Batch, joint_BE: Tensor, projected: Mapping[str, Tensor]) -> None:
+        if not self.training:
+            return
+        rows = {"joint": joint_BE, **projected}
+        features = {name: gather_rows(value.detach(), batch.shares) for name, value in rows.items()}
+        index = gather_rows(batch.index, batch.shares)
+        self.bank.update(index, features, self._present(batch), self.current_epoch + 1)
+
+    # Checkpointed state beyond the weights
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["trivium"]["bank"] = self.bank.state()
+        checkpoint["trivium"]["pair_memory"] = {} if self.pair_mi is None else self.pair_mi.state()
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.bank.load_state(checkpoint["trivium"]["bank"])
+        if self.pair_mi is not None:
+            self.pair_mi.load_state(checkpoint["trivium"]["pair_memory"])
+
+
+def _of(values: Mapping[str, Any] | None, name: str, default: Any) -> Any:
+    values = values or {}
+    return values.get(name, values.get("default", default))
+
+
+def _check(parts: Parts, **given: str) -> None:
+    for key, value in given.items():
+        if value not in CHOICES[key]:
+            raise ValueError(f"method.{key}: {value!r}; expected one of {', '.join(CHOICES[key])}")
+    if parts.objective.outputs != 1:
+        raise ValueError("method=selfmi generates unimodal labels as scores; choose objective=l1 or objective=mse")

@@ -1,0 +1,40 @@
+"""From a plain config to the objects of a run: store, data module, method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trivium.data.datamodule import DataModule, choose_reads
+from trivium.data.locate import find_store, is_fixture
+from trivium.data.store import Store, open_store
+from trivium.data.synthetic import ensure_fixture
+from trivium.methods.base import Method
+from trivium.methods.build import build_method, token_readers
+
+
+def open_data(config: dict[str, Any], store_file: Path | None = None) -> tuple[Store, DataModule]:
+    """The store that the config names (or `store_file`), and its batches. The fixture is made on first use."""
+    node = config["data"]
+    path = store_file or find_store(config)
+    if store_file is None and is_fixture(node["name"]) and not node["store"]:
+        ensure_fixture(path, name=node["name"], label_range=tuple(node["label_range"]))
+    store = open_store(path)
+    wanted = list(node["modalities"])
+    reads = choose_reads(store, wanted, token_readers(config, wanted or store.schema.modalities))
+    data = DataModule(
+        store,
+        reads=reads,
+        batch_size=node["batch_size"],
+        eval_batch_size=node["eval_batch_size"],
+        standardize=node["standardize"],
+        seed=config["seed"],
+        limit_batches=config["trainer"]["limit_batches"],
+    )
+    return store, data
+
+
+def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
+    """Everything that a training needs."""
+    store, data = open_data(config)
+    return store, data, build_method(config, store.schema, data.reads)

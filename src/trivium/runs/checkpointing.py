@@ -1,0 +1,61 @@
+"""Checkpoints that are written whole or not at all, and read without running anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from lightning.fabric.plugins.io import CheckpointIO
+from safetensors.torch import load_file, save
+from torch import nn
+
+from trivium.files import atomic_file
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """torch.save to a file that appears when it is complete; torch.load with weights_only=True."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        with atomic_file(path) as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return load_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content on the CPU, memory-mapped. Raises ValueError naming the file if it cannot be read."""
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise ValueError(f"{path}: not a checkpoint that can be read ({error})") from error
+    return content
+
+
+def save_weights(module: nn.Module, path: Path, **notes: Any) -> None:
+    """The module's weights as safetensors, atomically; notes go into the file's metadata as strings."""
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
+    with atomic_file(path) as file:
+        file.write(save(tensors, metadata={key: str(value) for key, value in notes.items()}))
+
+
+def load_weights(module: nn.Module, path: Path) -> dict[str, str]:
+    """Puts safetensors weights into `module`, and returns the file's notes.
+
+    Raises ValueError naming the file if it is missing, damaged, or of another model.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            notes = dict(file.metadata() or {})
+        module.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path}: cannot be read as this model's weights: {error}") from error
+    return notes

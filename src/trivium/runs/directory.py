@@ -1,0 +1,230 @@
+"""A run lives in one directory that is its full record; this finds, names and locks it.
+
+docs/architecture.md lists what it holds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+import trivium
+from trivium.files import write_json, write_text
+
+_VERSIONS = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "h5py", "numpy", "transformers")
+_NOT_HASHED = ("run", "resume", "paths", "logger")
+_NOT_HASHED_TRAINER = ("devices", "accelerator", "strategy")
+
+
+@dataclass
+class RunDirectory:
+    """Paths of a run. `lock` is held for as long as this process works on it."""
+
+    path: Path
+    lock: IO[str] | None = field(default=None, repr=False)
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The resumable state, newest only."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def finished(self) -> bool:
+        """result.json is written last."""
+        return self.result_file.is_file()
+
+    def config(self) -> dict[str, Any]:
+        """The resolved config. Raises ValueError if the directory holds no run."""
+        if not self.config_file.is_file():
+            raise ValueError(f"{self.path}: no run here (no config.yaml)")
+        config: dict[str, Any] = yaml.safe_load(self.config_file.read_text())
+        return config
+
+    def result(self) -> dict[str, Any]:
+        """result.json. Raises ValueError if the run is not finished."""
+        if not self.finished:
+            raise ValueError(f"{self.path}: not finished (no result.json); start it again with resume=auto")
+        result: dict[str, Any] = json.loads(self.result_file.read_text())
+        return result
+
+    def record(self) -> dict[str, Any]:
+        """run.json: provenance, and the steps at which the run was resumed."""
+        record: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+        return record
+
+    def update_record(self, **values: Any) -> None:
+        write_json(self.path / "run.json", {**self.record(), **values})
+
+    def try_lock(self) -> bool:
+        """Whether this process is now the only one on the run."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return False
+        self.lock = file
+        return True
+
+    def release(self) -> None:
+        if self.lock is not None:
+            self.lock.close()
+            self.lock = None
+
+
+def config_hash(config: dict[str, Any]) -> str:
+    """sha256 of the resolved config without run, resume, paths, logger and trainer.{devices,accelerator,strategy}."""
+    kept = {key: value for key, value in config.items() if key not in _NOT_HASHED}
+    kept["trainer"] = {key: value for key, value in config["trainer"].items() if key not in _NOT_HASHED_TRAINER}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def open_run(config: dict[str, Any], overrides: list[str], default: Path | None = None) -> RunDirectory:
+    """The directory that this command works in, locked: a new one, or the one to resume (or already finished).
+
+    default: where a new run goes when run.dir is empty (a sweep's folder). Raises ValueError if the directory holds
+    another config's run, or a run that is not to be resumed, or is in use.
+    """
+    wish, given = str(config["resume"]), str(config["run"]["dir"])
+    if wish not in ("auto", "off"):
+        return _lock(_same_config(RunDirectory(Path(wish)), config, must_exist=True))
+    if given:
+        run = RunDirectory(Path(given))
+        if run.config_file.is_file():
+            if wish == "off":
+                raise ValueError(
+                    f"run.dir={given} holds a run already; resume=auto goes on with it, another run.dir starts anew"
+                )
+            return _lock(_same_config(run, config))
+        return _create(_lock(run), config, overrides)
+    found = _newest_unfinished(config) if wish == "auto" else None
+    return found or _create(_lock(RunDirectory(default or _new_path(config))), config, overrides)
+
+
+def _same_config(run: RunDirectory, config: dict[str, Any], must_exist: bool = False) -> RunDirectory:
+    if must_exist and not run.config_file.is_file():
+        raise ValueError(f"resume={run.path}: no run there (no config.yaml); give a run's directory, auto or off")
+    stored = run.config()
+    if config_hash(stored) != config_hash(config):
+        differing = ", ".join(_differences(stored, config)) or "its structure"
+        raise ValueError(
+            f"{run.path} holds a run of another config; it differs in {differing}. Repeat that run's overrides "
+            f"({run.path / 'overrides.yaml'}) or choose another run.dir"
+        )
+    return run
+
+
+def _differences(a: Any, b: Any, where: str = "") -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        skip = {"": _NOT_HASHED, "trainer.": _NOT_HASHED_TRAINER}.get(where, ())
+        keys = [key for key in {**a, **b} if key not in skip]
+        return [d for key in keys for d in _differences(a.get(key), b.get(key), f"{where}{key}.")]
+    return [] if a == b else [f"{where[:-1]} ({a!r} there, {b!r} now)"]
+
+
+def _lock(run: RunDirectory) -> RunDirectory:
+    if not run.try_lock():
+        raise ValueError(f"{run.path} is in use by another process; wait for it, or choose another run.dir")
+    return run
+
+
+def _newest_unfinished(config: dict[str, Any]) -> RunDirectory | None:
+    outputs, wanted = Path(config["paths"]["outputs"]), config_hash(config)
+    candidates = [*outputs.glob("runs/*/run.json"), *outputs.glob("sweeps/*/*/run.json")]
+    for file in sorted(candidates, key=lambda f: json.loads(f.read_text())["created"], reverse=True):
+        run = RunDirectory(file.parent)
+        if not run.finished and run.record()["config_hash"] == wanted and run.try_lock():
+            return run
+    return None
+
+
+def _new_path(config: dict[str, Any]) -> Path:
+    now = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = f"{config['method']['name']}_{config['data']['name']}_s{config['seed']}_{now}_{config_hash(config)[:6]}"
+    path = Path(config["paths"]["outputs"]) / "runs" / name
+    return path if not path.exists() else path.with_name(f"{name}_{os.getpid()}")
+
+
+def _create(run: RunDirectory, config: dict[str, Any], overrides: list[str]) -> RunDirectory:
+    run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    write_text(run.path / "overrides.yaml", yaml.safe_dump(overrides, sort_keys=False))
+    record = {
+        "created": datetime.now(UTC).isoformat(),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "seed": config["seed"],
+        "config_hash": config_hash(config),
+        "git_commit": git_commit(),
+        "versions": versions(),
+        "hardware": hardware(),
+        "resumed_at": [],
+        "status": "created",
+    }
+    write_json(run.path / "run.json", record)
+    # The config last: a directory with a config.yaml is a run, one without is an empty folder to start in.
+    write_text(run.config_file, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    return run
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that trivium runs from, with "-dirty" if tracked files differ; None without git."""
+    root = Path(trivium.__file__).parents[2]
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return commit and commit + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def versions() -> dict[str, str]:
+    """Python's and the main libraries' versions, of those installed."""
+    found = {"python": platform.python_version(), "trivium": trivium.__version__}
+    for name in _VERSIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # transformers is optional
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Host, processor and accelerators, as far as they decide about speed and bits."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "cpus": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpus": gpus,
+    }

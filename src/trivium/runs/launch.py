@@ -1,0 +1,112 @@
+"""Many devices: the config is frozen in the run directory first, then torchrun starts one worker a device on it.
+
+(Lightning's own launcher would repeat the command line, sweep and all, and ranks could train different configs.) Under
+an outer torchrun or SLURM the ranks that are given are used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from trivium.runs.directory import RunDirectory
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Ranks:
+    """The processes that were started from outside on this command; size 1 when there are none."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def first(self, make: Callable[[], RunDirectory]) -> RunDirectory:
+        """The first rank makes the run directory; the others get its path. An error on the first is raised on all."""
+        if self.size == 1:
+            return make()
+        said: list[Any] = [None]
+        run: RunDirectory | None = None
+        if self.is_first:
+            try:
+                run = make()
+                said = [run.path]
+            except ValueError as error:
+                said = [error]
+        dist.broadcast_object_list(said, src=0)
+        if isinstance(said[0], ValueError):
+            raise said[0]
+        return run or RunDirectory(said[0])
+
+
+def join_ranks(config: dict[str, Any]) -> Ranks:
+    """Join the processes of an outer torchrun or SLURM step, if this is one of them."""
+    if "RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+        slurm = SLURMEnvironment()
+        os.environ |= {
+            "MASTER_ADDR": slurm.main_address,
+            "MASTER_PORT": str(slurm.main_port),
+            "RANK": str(slurm.global_rank()),
+            "WORLD_SIZE": str(slurm.world_size()),
+            "LOCAL_RANK": str(slurm.local_rank()),
+        }
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return Ranks()
+    if not dist.is_initialized():
+        on_cpu = config["trainer"]["accelerator"] == "cpu" or not torch.cuda.is_available()
+        if not on_cpu:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("gloo" if on_cpu else "nccl")
+    return Ranks(dist.get_rank(), size)
+
+
+def wants_workers(config: dict[str, Any], ranks: Ranks) -> bool:
+    """Whether the config asks for several devices and nobody has started a process for each of them."""
+    return ranks.size == 1 and config["trainer"]["devices"] > 1
+
+
+def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
+    """torchrun on this machine, one process a device; returns when all have finished.
+
+    Raises RuntimeError if one failed; their output has been shown.
+    """
+    if config["trainer"]["num_nodes"] > 1:
+        raise ValueError(
+            "trainer.num_nodes > 1: start train.py on every node with torchrun or srun; the ranks given are then used"
+        )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(config["trainer"]["devices"]), "-m", "trivium.runs.train"]
+    environment = {**os.environ, "TRIVIUM_RUN_DIR": str(run.path)}
+    process = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        code = process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    if code:
+        raise RuntimeError(f"{run.path}: a worker process failed (exit status {code}); its message is above")
+
+
+def _die_with_parent() -> None:
+    # A killed parent would otherwise leave workers that go on writing into a directory somebody resumes.
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,119 @@
+"""What a run writes while it trains: metrics.csv, the best weights, and the checkpoint that it can go on from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from trivium.distributed import sum_over_ranks
+from trivium.files import write_text
+from trivium.methods.base import Method
+from trivium.runs.checkpointing import save_weights
+from trivium.runs.directory import RunDirectory
+
+
+class Recorder(Checkpoint):
+    """Runs after every other callback (Lightning puts Checkpoint callbacks last), so that their state is complete.
+
+    Weights are saved when the validation loss is the lowest so far (select "best") or each epoch ("last"); the
+    checkpoint after each epoch's validation and, if checkpoint_every > 0, after each so many batches inside an epoch.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        *,
+        checkpoint_every: int = 0,
+        select: str = "best",
+        log_steps: bool = False,
+        print_lines: bool = False,
+    ) -> None:
+        self.run, self.select, self.log_steps, self.print_lines = run, select, log_steps, print_lines
+        self.checkpoint_every = checkpoint_every
+        self.history: list[dict[str, float]] = []
+        self.steps: list[dict[str, float]] = []
+        self.best_loss, self.best_epoch, self.stopped, self.seconds = math.inf, 0, False, 0.0
+        self._since = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "history": self.history,
+            "steps": self.steps,
+            "best_loss": self.best_loss,
+            "best_epoch": self.best_epoch,
+            "stopped": self.stopped,
+            "seconds": self.seconds + time.monotonic() - self._since,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for name, value in state_dict.items():
+            setattr(self, name, value)
+        self._since = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, Method)
+        if self.log_steps:
+            assert pl_module.last_step_loss is not None
+            loss = float(sum_over_ranks(pl_module.last_step_loss.double())) / trainer.world_size
+            self.steps.append({"epoch": trainer.current_epoch + 1, "batch": batch_idx + 1, "loss": loss})
+        done = batch_idx + 1
+        # Not at an epoch's last batch: the checkpoint after validation follows. Not inside an accumulation window:
+        # its gradients are not part of a checkpoint.
+        window_closed = done % trainer.accumulate_grad_batches == 0
+        due = self.checkpoint_every and done % self.checkpoint_every == 0
+        if due and window_closed and done < int(trainer.num_training_batches):
+            trainer.save_checkpoint(self.run.checkpoint)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        loss = float(trainer.callback_metrics["val/loss"])
+        if self.select == "last" or loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, trainer.current_epoch + 1
+            if trainer.is_global_zero:
+                save_weights(pl_module, self.run.weights, epoch=self.best_epoch, val_loss=loss)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Method)
+        self.stopped = trainer.should_stop
+        row = self._row(trainer, pl_module)
+        self.history.append(row)
+        if trainer.is_global_zero:
+            _write_rows(self.run.path / "metrics.csv", self.history)
+            if self.steps:
+                _write_rows(self.run.path / "steps.csv", self.steps)
+            for logger in trainer.loggers:
+                logger.log_metrics({k: v for k, v in row.items() if k not in ("epoch", "step")}, int(row["step"]))
+            if self.print_lines:
+                print(self._line(row, trainer), flush=True)
+        trainer.save_checkpoint(self.run.checkpoint)
+
+    def _row(self, trainer: L.Trainer, method: Method) -> dict[str, float]:
+        row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
+        row |= {f"train/{name}": value for name, value in method.epoch_means.items()}
+        row |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        for group in trainer.optimizers[0].param_groups:
+            row.setdefault(f"lr/{group['role']}", float(group["lr"]))
+        row["seconds"] = round(self.seconds + time.monotonic() - self._since, 3)
+        return row
+
+    def _line(self, row: dict[str, float], trainer: L.Trainer) -> str:
+        best = "  *" if self.best_epoch == row["epoch"] else ""
+        shown = "  ".join(f"{k} {row[k]:.4f}" for k in ("train/loss", "val/loss", "val/mae", "val/corr") if k in row)
+        return f"epoch {int(row['epoch']):>3}/{trainer.max_epochs}  {shown}{best}"
+
+
+def _write_rows(path: Path, rows: list[dict[str, float]]) -> None:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())

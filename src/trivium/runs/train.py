@@ -1,0 +1,144 @@
+"""What one run does, from top to bottom: find its directory, open the data, build the method, fit, test, record."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from trivium.data.datamodule import BatchLoader, DataModule
+from trivium.data.store import Store
+from trivium.evaluation.predict import predict_split, score_split, write_predictions
+from trivium.evaluation.predictions import Predictions
+from trivium.files import write_json
+from trivium.methods.base import Method
+from trivium.runs.assemble import assemble
+from trivium.runs.checkpointing import load_checkpoint, load_weights
+from trivium.runs.directory import RunDirectory, open_run
+from trivium.runs.launch import join_ranks, launch_workers, wants_workers
+from trivium.runs.recorder import Recorder
+from trivium.runs.show import print_result
+from trivium.runs.trainer import close_loggers, make_trainer
+
+
+def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None = None) -> dict[str, Any]:
+    """Run `config` (plain and resolved) and return its result.json; on ranks other than the first, an empty dict.
+
+    default_dir: the directory of a new run when run.dir is empty (a sweep's). Raises ValueError for settings or files
+    that do not fit, NonFiniteLossError, and RuntimeError if a worker process failed.
+    """
+    ranks = join_ranks(config)
+    run = ranks.first(lambda: open_run(config, overrides, default_dir))
+    try:
+        if run.finished:
+            print(f"{run.path} is finished; this is its result")
+        elif wants_workers(config, ranks):
+            launch_workers(run, config)
+        else:
+            fit(run.config() | {"resume": config["resume"]}, run)
+        if not ranks.is_first:
+            return {}
+        result = run.result()
+        print_result(run, result)
+        return result
+    finally:
+        run.release()
+
+
+def fit(config: dict[str, Any], run: RunDirectory) -> None:
+    """Train in this process (one of the ranks, where there are several), then test and record on the first rank."""
+    if config["trainer"]["threads"]:
+        torch.set_num_threads(config["trainer"]["threads"])
+    store, data, method = assemble(config)
+    trainer, recorder = make_trainer(config, run)
+    try:
+        _fit(config, run, trainer, recorder, data, method)
+        final = _finish(run, trainer, recorder, store, data, method) if trainer.is_global_zero else None
+    except BaseException as error:
+        if trainer.is_global_zero:
+            run.update_record(status=f"failed: {type(error).__name__}: {error}")
+            close_loggers(trainer, failed=True)
+        if isinstance(error, SIGTERMException):  # Lightning would exit with 0
+            raise SystemExit(143) from error
+        raise
+    close_loggers(trainer, failed=False, final=final)
+
+
+def _fit(
+    config: dict[str, Any], run: RunDirectory, trainer: L.Trainer, recorder: Recorder, data: DataModule, method: Method
+) -> None:
+    resume_from = run.checkpoint if run.checkpoint.is_file() else None
+    state = None if resume_from is None else load_checkpoint(resume_from)
+    if trainer.is_global_zero:
+        record = run.record()
+        again = record["status"] != "created"
+        resumed_at = [*record["resumed_at"], state["global_step"] if state else 0] if again else []
+        run.update_record(resumed_at=resumed_at, status="running")
+    if state is not None:
+        history = state["callbacks"][recorder.state_key]
+        if history["stopped"] or len(history["history"]) >= config["trainer"]["max_epochs"]:
+            recorder.load_state_dict(history)  # it was killed between its last epoch and its result
+            return
+    trainer.fit(method, datamodule=data, ckpt_path=resume_from, weights_only=True)
+
+
+def _finish(
+    run: RunDirectory, trainer: L.Trainer, recorder: Recorder, store: Store, data: DataModule, method: Method
+) -> dict[str, float]:
+    """Validation and test, once each, from the selected weights; then the record, result.json last."""
+    load_weights(method, run.weights)
+    method.to(trainer.strategy.root_device)
+    parts: dict[str, tuple[BatchLoader, Predictions]] = {}
+    scores: dict[str, dict[str, float]] = {}
+    for split in [split for split in ("valid", "test") if split in store.schema.counts]:
+        loader = data.loader(split, device=method.device)
+        predictions = predict_split(method, loader)
+        parts[split] = (loader, predictions)
+        scores["val" if split == "valid" else split] = score_split(method, loader, predictions)
+    write_predictions(run.path / "predictions.csv", parts)
+    write_json(
+        run.path / "model.json", {"schema": store.schema.to_dict(), "reads": data.reads, "assets": _assets(method)}
+    )
+    record = run.record()
+    run.update_record(status="finished")
+    result = {
+        **scores,
+        "method": getattr(method, "name", type(method).__name__),
+        "seed": record["seed"],
+        "config_hash": record["config_hash"],
+        "feature_set": store.schema.feature_set,
+        "git_commit": record["git_commit"],
+        "seconds": round(recorder.state_dict()["seconds"], 3),
+        "resumed_at": record["resumed_at"],
+        "world_size": trainer.world_size,
+        "best_epoch": recorder.best_epoch,
+        "epochs": len(recorder.history),
+        "parameters": sum(p.numel() for p in method.parameters()),
+        "modalities": list(data.reads),
+        "metrics": method.metrics,
+        "versions": record["versions"],
+        "hardware": record["hardware"],
+    }
+    write_json(run.result_file, result)
+    return {f"{split}/{name}": value for split, values in scores.items() for name, value in values.items()}
+
+
+def _assets(method: Method) -> dict[str, Any]:
+    return {name: encoder.assets() for name, encoder in method.encoders.items()}  # type: ignore[operator]
+
+
+def worker_main(run_dir: str) -> None:
+    """One rank of a run whose directory holds the frozen config; started by trivium.runs.launch."""
+    run = RunDirectory(Path(run_dir))
+    fit(run.config(), run)
+
+
+if __name__ == "__main__":
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    # torchrun loses a dead rank's traceback without `record`
+    record(worker_main)(os.environ["TRIVIUM_RUN_DIR"])

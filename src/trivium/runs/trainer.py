@@ -1,0 +1,114 @@
+"""Lightning's Trainer and loggers from the plain config."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+
+from trivium.runs.checkpointing import AtomicCheckpointIO
+from trivium.runs.directory import RunDirectory
+from trivium.runs.recorder import Recorder
+
+# Said of every loader that is no torch DataLoader, or of choices made here on purpose.
+_KNOWN = (".*does not have many workers.*", ".*smaller than the logging interval.*", ".*`isinstance.treespec.*")
+
+
+def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, Recorder]:
+    """The Trainer of this process, and the callback that records the run."""
+    for message in _KNOWN:
+        warnings.filterwarnings("ignore", message)
+    node = config["trainer"]
+    show = node["progress"]
+    bar = show == "bar" or (show == "auto" and sys.stderr.isatty())
+    recorder = Recorder(
+        run,
+        checkpoint_every=int(config["run"]["checkpoint_every"]),
+        select=node["select"],
+        log_steps=bool(config["run"]["log_steps"]),
+        print_lines=not bar and show != "off",
+    )
+    callbacks: list[Callback] = [recorder]
+    if node["patience"]:
+        callbacks.append(
+            EarlyStopping("val/loss", patience=node["patience"], min_delta=node["min_delta"], check_finite=False)
+        )
+    if bar:
+        callbacks.append(RichProgressBar())
+    if node["deterministic"]:
+        # cuBLAS asks for it before it is first used; harmless without a GPU
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    trainer = L.Trainer(
+        accelerator=node["accelerator"],
+        devices=node["devices"],
+        num_nodes=node["num_nodes"],
+        strategy=_strategy(node),
+        precision=node["precision"],
+        max_epochs=node["max_epochs"],
+        accumulate_grad_batches=node["accumulate_grad_batches"],
+        gradient_clip_val=node["gradient_clip"] or None,
+        deterministic=node["deterministic"],
+        callbacks=callbacks,
+        logger=make_loggers(config, run),
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=run.path,
+        enable_progress_bar=bar,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    return trainer, recorder
+
+
+def _strategy(node: dict[str, Any]) -> Strategy | str:
+    if node["strategy"] != "ddp" and node["devices"] * node["num_nodes"] == 1:
+        return "auto"
+    # Banks are computed alike on every rank: nothing to broadcast.
+    backend = "gloo" if node["accelerator"] == "cpu" else None
+    return DDPStrategy(broadcast_buffers=False, process_group_backend=backend)
+
+
+def make_loggers(config: dict[str, Any], run: RunDirectory) -> list[Logger]:
+    """What is written beside metrics.csv: nothing, wandb, or TensorBoard. Each is imported only when chosen."""
+    node = config["logger"]
+    if node["name"] == "tensorboard":
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        return [TensorBoardLogger(run.path, name="", version="tensorboard")]
+    if node["name"] == "wandb":
+        from lightning.pytorch.loggers import WandbLogger
+
+        if node["mode"]:
+            os.environ["WANDB_MODE"] = node["mode"]
+        return [
+            WandbLogger(
+                project=node["project"],
+                entity=node["entity"] or None,
+                group=node["group"] or None,
+                tags=list(node["tags"]),
+                name=run.path.name,
+                save_dir=run.path,
+                config=config,
+                # one wandb run a run directory: a resumed run goes on in it
+                id=run.record()["config_hash"][:8] + run.record()["created"][11:26].replace(":", "").replace(".", ""),
+                resume="allow",
+            )
+        ]
+    return []
+
+
+def close_loggers(trainer: L.Trainer, *, failed: bool, final: dict[str, Any] | None = None) -> None:
+    """Final metrics to the loggers, and wandb's run ended with the status that the training had."""
+    for logger in trainer.loggers:
+        if final:
+            logger.log_metrics(final, trainer.global_step)
+        logger.finalize("failed" if failed else "success")
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and getattr(wandb, "run", None) is not None:
+        wandb.finish(exit_code=1 if failed else 0)

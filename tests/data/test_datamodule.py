@@ -1,0 +1,137 @@
+"""Batches: the gather against plain slicing, padding, presence, standardisation, and resuming inside an epoch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trivium.data.clips import Clips, Ragged, Source
+from trivium.data.datamodule import DataModule, choose_reads
+from trivium.data.store import Store, open_store, write_store
+from trivium.data.synthetic import ensure_fixture
+
+READS = {"text": "values", "audio": "values", "vision": "values"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    path = tmp_path_factory.mktemp("data") / "fixture.h5"
+    return open_store(ensure_fixture(path, name="fixture", label_range=(-3.0, 3.0)))
+
+
+def test_a_batch_is_the_clips_it_says_padded_with_zeros(store: Store) -> None:
+    clips = store.split("train")
+    batch = next(iter(DataModule(store, reads=READS, batch_size=7, seed=5).loader("train", training=True)))
+    for name, stream in batch.streams.items():
+        for row, clip in enumerate(batch.index.tolist()):
+            expected = clips.streams[name][clip]
+            length = len(expected)
+            assert int(stream.lengths[row]) == length
+            np.testing.assert_array_equal(stream.values[row, :length].numpy(), expected)
+            assert not stream.values[row, length:].any()
+            assert stream.mask[row].tolist() == [t < length for t in range(stream.mask.shape[1])]
+        assert stream.values.shape[1] == int(stream.lengths.max())
+    np.testing.assert_array_equal(batch.targets["multimodal"], clips.targets["multimodal"][batch.index.numpy()])
+
+
+def test_zscore_uses_the_train_statistics_in_every_split(store: Store) -> None:
+    module = DataModule(store, reads=READS, standardize={"default": "none", "audio": "zscore"})
+    values = store.split("train").streams["audio"].values.astype(np.float64)
+    batch = next(iter(module.loader("test")))
+    clip = store.split("test").streams["audio"][0]
+    expected = (clip - values.mean(axis=0)) / values.std(axis=0)
+    np.testing.assert_allclose(batch.streams["audio"].values[0, : len(clip)].numpy(), expected, atol=1e-5)
+    np.testing.assert_array_equal(batch.streams["vision"].values[0, :1], store.split("test").streams["vision"][0][:1])
+
+
+def test_token_ids_are_served_to_an_encoder_that_reads_them(store: Store) -> None:
+    reads = choose_reads(store, ["text", "audio"], {"text"})
+    assert reads == {"text": "tokens", "audio": "values"}
+    batch = next(iter(DataModule(store, reads=reads).loader("valid")))
+    tokens = store.split("valid").tokens
+    assert tokens is not None
+    assert batch.streams["text"].values.dtype == torch.int64
+    assert batch.streams["text"].values[0, : len(tokens[0])].tolist() == tokens[0].tolist()
+
+
+def test_an_epoch_goes_on_where_its_state_was_saved(store: Store) -> None:
+    module = DataModule(store, reads=READS, batch_size=50, seed=2)
+    loader = module.loader("train", training=True)
+    loader.sampler.set_epoch(4)
+    whole = [batch.index.tolist() for batch in loader]
+    again = module.loader("train", training=True)
+    again.sampler.set_epoch(4)
+    iterator = iter(again)
+    first = [next(iterator).index.tolist() for _ in range(3)]
+    resumed = module.loader("train", training=True)
+    resumed.load_state_dict(again.state_dict())
+    resumed.sampler.set_epoch(4)
+    assert first + [batch.index.tolist() for batch in resumed] == whole
+    resumed.sampler.set_epoch(5)
+    assert len(list(resumed)) == len(whole)
+
+
+def _with_gaps(path: Path) -> Store:
+    """Clip 1 lacks audio; no clip of the validation split has it."""
+    rng = np.random.default_rng(0)
+
+    def clips(split: str, audio_lengths: list[int]) -> Clips:
+        n = len(audio_lengths)
+        streams = {
+            "text": Ragged.pack([rng.normal(size=(3, 4)).astype(np.float32) for _ in range(n)]),
+            "audio": Ragged.pack([rng.normal(size=(t, 2)).astype(np.float32) for t in audio_lengths]),
+        }
+        return Clips([f"{split}{i}" for i in range(n)], streams, {"multimodal": np.zeros(n, np.float32)})
+
+    source = Source({"train": clips("a", [5, 0, 2]), "valid": clips("b", [0, 0])}, "x", [])
+    write_store(path, source, data="x", feature_set="x/y", label_range=None)
+    return open_store(path)
+
+
+def test_an_absent_modality_is_one_zero_step_and_not_present(tmp_path: Path) -> None:
+    store = _with_gaps(tmp_path / "gaps.h5")
+    module = DataModule(store, reads={"text": "values", "audio": "values"}, standardize={"default": "zscore"})
+    batch = next(iter(module.loader("train")))
+    assert batch.present.tolist() == [[True, True], [True, False], [True, True]]
+    audio = batch.streams["audio"]
+    assert audio.lengths.tolist() == [5, 1, 2]
+    assert not audio.values[1].any()
+    assert audio.mask[1].tolist() == [True, False, False, False, False]
+    empty = next(iter(module.loader("valid")))
+    assert empty.present.tolist() == [[True, False]] * 2
+    assert empty.streams["audio"].values.shape == (2, 1, 2)
+
+
+def test_restrict_zeroes_what_it_hides(store: Store) -> None:
+    batch = next(iter(DataModule(store, reads=READS).loader("valid"))).restrict(["audio"])
+    assert batch.present[0].tolist() == [False, True, False]
+    assert not batch.streams["text"].values.any()
+    assert batch.streams["audio"].values.any()
+    with pytest.raises(ValueError, match=r"\['smell'\] are not among"):
+        batch.restrict(["smell"])
+
+
+@pytest.mark.parametrize(
+    ("reads", "message"),
+    [
+        ({"smell": "values"}, r"no features of 'smell'; it has \['text', 'audio', 'vision'\]"),
+        ({}, "nothing to read"),
+    ],
+)
+def test_what_the_store_does_not_have_is_refused(store: Store, reads: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DataModule(store, reads=reads)
+
+
+def test_source_standardisation_is_mmsas_mean_over_time(tmp_path: Path) -> None:
+    store = _with_gaps(tmp_path / "gaps.h5")
+    module = DataModule(store, reads={"audio": "values"}, standardize={"default": "source"})
+    with pytest.raises(ValueError, match="only MMSA's loader has a normalisation of its own"):
+        module.loader("train")
+    object.__setattr__(store.schema, "source_format", "mmsa")
+    batch = next(iter(module.loader("train")))
+    clips = store.split("train").streams["audio"]
+    assert batch.streams["audio"].values.shape == (3, 1, 2)
+    np.testing.assert_allclose(batch.streams["audio"].values[0, 0], clips[0].mean(axis=0), rtol=1e-6)
+    assert batch.present[:, 0].tolist() == [True, False, True]

@@ -1,0 +1,85 @@
+"""Runs as processes of their own, that die where a test wants them to. Used by tests of resume and of exactness."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from trivium.config.compose import compose_config
+
+# A server that has imported everything once: a run then starts in milliseconds instead of seconds.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["trivium.runs.train"])
+
+SMALL = ["data.batch_size=48", "trainer.accelerator=cpu", "trainer.max_epochs=3", "trainer.threads=1"]
+
+
+def run(folder: Path, *overrides: str, kill: tuple[str, int] | None = None) -> int:
+    """Train in `folder` with `overrides`; returns the process's exit code (-9 after SIGKILL).
+
+    kill: ("step", n) before the n-th training step from 0, over all epochs; ("validation", n) in the n-th validation;
+    ("saved", n) right after the n-th checkpoint; ("unsaved", n) right before it; ("finish", 0) before result.json.
+    """
+    settings = [f"paths.data={folder / 'data'}", f"paths.outputs={folder / 'outputs'}", *SMALL, *overrides]
+    process = _CONTEXT.Process(target=_child, args=(settings, kill))
+    process.start()
+    process.join(timeout=240)
+    assert process.exitcode is not None, "the run hangs"
+    return process.exitcode
+
+
+def _child(overrides: list[str], kill: tuple[str, int] | None) -> None:
+    from trivium.runs.train import train
+
+    if kill is not None:
+        _arrange_death(*kill)
+    train(compose_config(overrides), overrides)
+
+
+def _arrange_death(where: str, count: int) -> None:
+    """SIGKILL, which nothing can catch, at the given moment."""
+    import trivium.runs.checkpointing as checkpointing
+    import trivium.runs.train as train_module
+    from trivium.methods.base import Method
+
+    owner, name = {
+        "step": (Method, "training_step"),
+        "validation": (Method, "validation_step"),
+        "saved": (checkpointing.AtomicCheckpointIO, "save_checkpoint"),
+        "unsaved": (checkpointing.AtomicCheckpointIO, "save_checkpoint"),
+        "finish": (train_module, "write_predictions"),
+    }[where]
+    original, calls = getattr(owner, name), iter(range(10**9))
+
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        last = next(calls) == count
+        if last and where != "saved":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*args, **kwargs)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, deadly)
+
+
+def record(run_dir: Path) -> dict[str, Any]:
+    """What must be equal between two runs of one config: weights, metrics per epoch, predictions, result; no timings."""
+    result = json.loads((run_dir / "result.json").read_text())
+    return {
+        "weights": (run_dir / "weights.safetensors").read_bytes(),
+        "epochs": rows(run_dir / "metrics.csv"),
+        "predictions": (run_dir / "predictions.csv").read_text(),
+        "scores": {split: result[split] for split in ("val", "test")},
+        "best": (result["best_epoch"], result["epochs"]),
+    }
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]

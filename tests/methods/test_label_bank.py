@@ -1,0 +1,123 @@
+"""Label generation against the specification's vectors (selfmi.md §5.2) and its invariants."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from trivium.methods.label_bank import LabelBank, generate_labels, mix_labels, relative_distance
+
+
+def test_vectors_of_the_specification() -> None:
+    joint = relative_distance(torch.tensor([[1.0, 0.5]]), torch.tensor([2.0, 1.0]), torch.tensor([-1.0, -0.5]))
+    own = relative_distance(
+        torch.tensor([[0.2, -0.3, 0.1]]), torch.tensor([0.5, 0.0, 0.2]), torch.tensor([-0.4, -0.6, 0.0])
+    )
+    assert joint.item() == pytest.approx(1.0, abs=1e-6)
+    assert own.item() == pytest.approx(0.555973, abs=1e-6)
+    target = torch.tensor([1.4])
+    new = generate_labels(joint, own, target, high=3.0)
+    assert new.item() == pytest.approx(0.867168, abs=1e-6)
+    label, weights = target, []
+    for epoch, expected in ((2, 1.044779), (3, 0.955973), (4, 0.920451)):
+        label = mix_labels(label, new, epoch)
+        assert label.item() == pytest.approx(expected, abs=1e-6)
+        weights.append(torch.tanh((label - target).abs()).item())
+    assert weights == pytest.approx([0.340998, 0.416977, 0.445882], abs=1e-6)
+
+
+def test_identity_of_the_update_rule() -> None:
+    """y_s^new = y_m + (a_s - a_m) / 2 * (y_m + a_m) / a_m."""
+    generator = torch.Generator().manual_seed(0)
+    joint, own, target = (torch.randn(50, generator=generator, dtype=torch.float64) for _ in range(3))
+    found = generate_labels(joint, own, target, high=1e9)
+    torch.testing.assert_close(found, target + (own - joint) / 2 * (target + joint) / joint, rtol=1e-5, atol=1e-5)
+
+
+def _bank(targets: Tensor, **settings: bool) -> LabelBank:
+    bank = LabelBank(len(targets), {"joint": 3, "text": 2}, high=3.0, **settings).double()
+    bank.start(targets)
+    return bank
+
+
+def _run(bank: LabelBank, index: Tensor, features: dict[str, Tensor], epochs: int) -> None:
+    present = {"text": torch.ones(8, dtype=torch.bool)}
+    for epoch in range(1, epochs + 1):
+        for half in (slice(0, 8), slice(8, 16)):
+            rows = {name: values[index[half]] * epoch for name, values in features.items()}
+            bank.update(index[half], rows, present, epoch)
+
+
+@pytest.fixture
+def targets() -> Tensor:
+    return torch.linspace(-3, 3, 16, dtype=torch.float64)
+
+
+@pytest.fixture
+def features() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        name: torch.randn(16, d, generator=generator, dtype=torch.float64) for name, d in (("joint", 3), ("text", 2))
+    }
+
+
+def test_human_labels_never_change_and_generated_ones_stay_in_range(
+    targets: Tensor, features: dict[str, Tensor]
+) -> None:
+    bank = _bank(targets)
+    _run(bank, torch.arange(16), features, 1)
+    assert torch.equal(bank.labels("text"), targets)  # nothing moves in epoch 1
+    _run(bank, torch.arange(16), features, 6)
+    assert torch.equal(bank.labels("joint"), targets)
+    assert not torch.equal(bank.labels("text"), targets)
+    assert bank.labels("text").abs().max() <= 3
+
+
+def test_renaming_clips_renames_the_bank(targets: Tensor, features: dict[str, Tensor]) -> None:
+    plain, renamed = _bank(targets), _bank(targets.flip(0))
+    _run(plain, torch.arange(16), features, 3)
+    _run(renamed, torch.arange(15, -1, -1), {name: rows.flip(0) for name, rows in features.items()}, 3)
+    torch.testing.assert_close(plain.labels("text"), renamed.labels("text").flip(0))
+
+
+def test_centres_are_means_of_the_whole_bank_unseen_rows_included(features: dict[str, Tensor]) -> None:
+    targets = torch.tensor([1.0, 2.0, -1.0, 0.0, *[-2.0] * 12], dtype=torch.float64)
+    for exclude, members in ((True, [0, 1]), (False, [0, 1, 3])):
+        bank = _bank(targets, exclude_zero=exclude)
+        index = torch.tensor([0, 2, 3])
+        present = {"text": torch.ones(3, dtype=torch.bool)}
+        bank.update(index, {name: rows[index] for name, rows in features.items()}, present, 1)
+        stored = torch.zeros(16, 3, dtype=torch.float64)
+        stored[index] = features["joint"][index]
+        torch.testing.assert_close(bank.get_buffer("centres_joint")[0], stored[members].mean(dim=0))
+        torch.testing.assert_close(bank.get_buffer("centres_joint")[1], stored[targets < 0].mean(dim=0))
+
+
+def test_a_batch_of_one_and_an_all_positive_set_stay_finite(features: dict[str, Tensor]) -> None:
+    bank = _bank(torch.full((16,), 2.0, dtype=torch.float64))
+    for epoch in (1, 2, 3):
+        for clip in range(16):
+            index = torch.tensor([clip])
+            rows = {name: values[index] for name, values in features.items()}
+            bank.update(index, rows, {"text": torch.ones(1, dtype=torch.bool)}, epoch)
+    assert all(bool(torch.isfinite(buffer).all()) for buffer in bank.buffers())
+
+
+def test_a_clip_without_the_modality_keeps_its_label_and_features(targets: Tensor, features: dict[str, Tensor]) -> None:
+    bank = _bank(targets)
+    _run(bank, torch.arange(16), features, 2)
+    before = bank.state()
+    rows = {name: values[:2] * 9 for name, values in features.items()}
+    bank.update(torch.arange(2), rows, {"text": torch.tensor([True, False])}, 3)
+    after = bank.state()
+    assert torch.equal(before["labels_text"][1], after["labels_text"][1])
+    assert torch.equal(before["features_text"][1], after["features_text"][1])
+    assert not torch.equal(before["labels_text"][0], after["labels_text"][0])
+
+
+def test_state_brings_a_bank_back(targets: Tensor, features: dict[str, Tensor]) -> None:
+    bank, other = _bank(targets), LabelBank(16, {"joint": 3, "text": 2}, high=3.0).double()
+    _run(bank, torch.arange(16), features, 3)
+    other.load_state(bank.state())
+    other.start(torch.zeros(16))  # a resumed run does not begin again
+    assert all(torch.equal(a, b) for a, b in zip(bank.buffers(), other.buffers(), strict=True))
+    assert not list(bank.state_dict())  # training state is no part of a model's weights

@@ -1,0 +1,56 @@
+"""Two processes give one process's loss at every step, banks and an uneven last batch included."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from driver import record, rows
+
+ROOT = Path(__file__).parents[2]
+EXACT = ["debug=exact", "trainer.max_epochs=3", "trainer.patience=0", "trainer.progress=off", "optimizer.lr=0.005"]
+# 320 clips in batches of 45: 8 steps an epoch, the last of 5 clips, 3 on one rank and 2 on the other.
+METHODS = {
+    "supervised": ["method=supervised", "data.batch_size=45"],
+    "selfmi": ["method=selfmi", "data.batch_size=45", "trainer.accumulate_grad_batches=3"],
+    "selfmi_ba": ["method=selfmi", "method.pair_estimator=ba", "data.batch_size=45", "method.direction=symmetric"],
+    # the last batch is one clip: the second rank runs a clip of weight 0
+    "selfmi_filler": ["method=selfmi", "data.batch_size=29", "method.features=projected"],
+}
+
+
+def _train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "train.py"), *overrides, *EXACT]
+    command += [f"paths.data={folder / 'data'}", f"paths.outputs={folder / 'outputs'}", "trainer.accelerator=cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def _losses(run_dir: Path) -> np.ndarray:  # type: ignore[type-arg]
+    return np.array([float(row["loss"]) for row in rows(run_dir / "steps.csv")])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_gloo_processes_equal_one(tmp_path: Path, method: str) -> None:
+    _train(tmp_path, *METHODS[method], f"run.dir={tmp_path / 'one'}")
+    _train(tmp_path, *METHODS[method], "trainer=ddp", "trainer.devices=2", f"run.dir={tmp_path / 'two'}")
+    one, two = _losses(tmp_path / "one"), _losses(tmp_path / "two")
+    assert len(one) == len(two) >= 24
+    np.testing.assert_allclose(two, one, atol=1e-8)
+    first, second = record(tmp_path / "one"), record(tmp_path / "two")
+    assert first["scores"]["test"]["mae"] == pytest.approx(second["scores"]["test"]["mae"], abs=1e-8)
+    for a, b in zip(first["epochs"], second["epochs"], strict=True):
+        assert a.keys() == b.keys()
+        assert [float(v) for v in a.values()] == pytest.approx([float(v) for v in b.values()], abs=1e-8)
+
+
+def test_two_processes_under_a_sweep(tmp_path: Path) -> None:
+    """Each job of -m trains its own config on both ranks."""
+    settings = ["method=selfmi", "data.batch_size=45"]
+    _train(tmp_path, "-m", *settings, "method.alpha=0.1,0.3", "trainer=ddp", "trainer.devices=2")
+    for number, alpha in enumerate(("0.1", "0.3")):
+        _train(tmp_path, *settings, f"method.alpha={alpha}", f"run.dir={tmp_path / alpha}")
+        (job,) = (tmp_path / "outputs" / "sweeps").glob(f"*/{number}")
+        np.testing.assert_allclose(_losses(job), _losses(tmp_path / alpha), atol=1e-8)
