@@ -132,6 +132,7 @@ def shorten(error: BaseException) -> str:
     texts = [str(error)] + ([str(error.__cause__)] if error.__cause__ is not None else [])
     lines = [line.strip() for text in texts for line in text.splitlines()]
     told = "; ".join(dict.fromkeys(line.rstrip(".;") for line in lines if line and not line.startswith(_NOISE)))
+    told = told.replace(":; ", ": ")
     twice = re.match(r"Multiple values for (\S+)\.", told)
     if twice:
         return f"{twice[1]}: there already; leave out the +"

@@ -1,4 +1,4 @@
-"""The text of `python train.py --help`: every group with its choices, each with the first comment line of its file."""
+"""The text of `python train.py --help`: each group's choices, with the first comment line of their files."""
 
 from __future__ import annotations
 
@@ -42,9 +42,13 @@ def help_text(configs: Path = CONFIGS) -> str:
 
 
 def _group(session: Composer, group: str, default: str | None) -> str:
+    """A line for each choice; those in sub-folders, which experiments choose, share one."""
     choices = session.choices(group)
-    width = max(map(len, choices), default=0)
-    lines = [f"  {name:<{width}}  {title(file)}" for name, file in choices.items()]
+    direct = {name: title(file) for name, file in choices.items() if "/" not in name}
+    width = max(map(len, direct), default=0)
+    lines = [f"  {name:<{width}}  {text}" for name, text in direct.items()]
+    nested = [name for name in choices if "/" in name]
+    lines += [f"  and of the experiments: {', '.join(nested)}"] if nested else []
     return "\n".join([f"{group}={default}" if default else f"{group} (none)", *lines, ""])
 
 

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher, get_close_matches
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The most similar known name, or None; a key also finds its last part elsewhere: max_epochs, trainer.max_epochs."""
+    """The most similar known name, or None; max_epochs also finds trainer.max_epochs, by its last part."""
     names = list(known)
     close = get_close_matches(name, names, n=1, cutoff=0.75) or [n for n in names if name and n.startswith(name)]
     if close:
@@ -16,6 +16,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     elsewhere = [n for n in names if _ratio(last, n.rsplit(".", 1)[-1]) > 0.8]
     if elsewhere:  # the most similar last part, then the fewest levels
         return max(elsewhere, key=lambda n: (_ratio(last, n.rsplit(".", 1)[-1]), -n.count(".")))
+    if "." in name:  # a shared first part alone makes two keys look alike
+        return None
     return next(iter(get_close_matches(name, names, n=1, cutoff=0.5)), None)
 
 

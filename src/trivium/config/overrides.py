@@ -110,7 +110,9 @@ def _choice_problems(read: Given, override: Override, session: Composer) -> Iter
         return
     for value in read.values:
         name = value.strip("'\" ")
-        if name not in known and name != "null":
+        if name == "null":  # Hydra takes no null here
+            yield f"{read.key}=null: to have none, write ~{read.key}"
+        elif name not in known:
             listed = ", ".join(choice for choice in known if "/" not in choice)
             yield f"{read.key}={name}: no such choice{suggest(name, known)}; choices are {listed}"
 

@@ -127,7 +127,7 @@ def _found(value: Any, schema: Leaf, key: str) -> str:
 
 
 def _declare(root: Map, file: ConfigFile) -> None:
-    """A packaged file declares all its keys; one at the root declares its own group's node, and sets what others declare.
+    """A packaged file declares all its keys; one at the root its own group's node, and sets what others declare.
 
     A file that builds on another of its group (optimizer/selfmi on adam) may add no key, unless it has its own target.
     """

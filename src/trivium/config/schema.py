@@ -129,7 +129,7 @@ def _map_of(
 
 def _hint_of(value: Any) -> Any:
     if isinstance(value, list):
-        hints = [_hint_of(item) for item in value] or [str]
+        hints = [_hint_of(item) for item in value] or [Any]  # an empty default tells no more than that it is a list
         return list[float if float in hints else hints[0]]  # type: ignore[misc]
     return Any if value is None else type(value)
 

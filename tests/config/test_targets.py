@@ -1,0 +1,43 @@
+"""Every `_target_` in configs has a signature that accepts its keys; each constructor gets the rest from the run."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from trivium.config.compose import Composer, composer
+from trivium.config.instantiate import target
+
+with composer() as _session:
+    CHOICES = [(group, choice) for group in _session.groups() for choice in _session.choices(group)]
+
+
+FROM_THE_RUN = {"epochs", "steps_per_epoch"}  # what schedulers are told beside their keys
+BUILDS_NOTHING = ("data", "trainer", "logger", "debug")
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Composer]:
+    with composer() as opened:
+        yield opened
+
+
+def nodes(session: Composer, group: str, choice: str) -> list[dict[str, Any]]:
+    """The nodes with a target in a choice's composed config; for an experiment all that it composes."""
+    config = session.compose([f"{group}={choice}"])
+    parts = [config[group]] if group != "experiment" else [*config.values(), *config["encoders"].values()]
+    return [part for part in parts if isinstance(part, dict) and "_target_" in part]
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_signature_accepts_the_keys(group: str, choice: str, session: Composer) -> None:
+    found = nodes(session, group, choice)
+    assert bool(found) == (group not in BUILDS_NOTHING)
+    for node in found:
+        parameters = inspect.signature(target(node)).parameters.values()
+        named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+        needed = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty} - FROM_THE_RUN
+        keys = node.keys() - {"_target_"}
+        assert keys <= named, (node["_target_"], "takes no", keys - named)
+        assert needed <= keys, (node["_target_"], "needs", needed - keys)
