@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from driver import record, rows
+from driver import record, rows, run
 
 ROOT = Path(__file__).parents[2]
 EXACT = ["debug=exact", "trainer.max_epochs=3", "trainer.patience=0", "trainer.progress=off", "optimizer.lr=0.005"]
@@ -18,6 +18,10 @@ METHODS = {
     # the last batch is one clip: the second rank runs a clip of weight 0
     "selfmi_filler": ["method=selfmi", "data.batch_size=29", "method.features=projected"],
 }
+
+
+def _alone(folder: Path, *overrides: str) -> None:
+    assert run(folder, *overrides, *EXACT) == 0
 
 
 def _train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
@@ -34,7 +38,7 @@ def _losses(run_dir: Path) -> np.ndarray:  # type: ignore[type-arg]
 
 @pytest.mark.parametrize("method", METHODS)
 def test_two_gloo_processes_equal_one(tmp_path: Path, method: str) -> None:
-    _train(tmp_path, *METHODS[method], f"run.dir={tmp_path / 'one'}")
+    _alone(tmp_path, *METHODS[method], f"run.dir={tmp_path / 'one'}")
     _train(tmp_path, *METHODS[method], "trainer=ddp", "trainer.devices=2", f"run.dir={tmp_path / 'two'}")
     one, two = _losses(tmp_path / "one"), _losses(tmp_path / "two")
     assert len(one) == len(two) >= 24
@@ -51,6 +55,6 @@ def test_two_processes_under_a_sweep(tmp_path: Path) -> None:
     settings = ["method=selfmi", "data.batch_size=45"]
     _train(tmp_path, "-m", *settings, "method.alpha=0.1,0.3", "trainer=ddp", "trainer.devices=2")
     for number, alpha in enumerate(("0.1", "0.3")):
-        _train(tmp_path, *settings, f"method.alpha={alpha}", f"run.dir={tmp_path / alpha}")
+        _alone(tmp_path, *settings, f"method.alpha={alpha}", f"run.dir={tmp_path / alpha}")
         (job,) = (tmp_path / "outputs" / "sweeps").glob(f"*/{number}")
         np.testing.assert_allclose(_losses(job), _losses(tmp_path / alpha), atol=1e-8)

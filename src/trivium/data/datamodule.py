@@ -24,6 +24,8 @@ class BatchLoader:
     Lightning finds `sampler` (and sets its epoch), `state_dict` and `load_state_dict`.
     """
 
+    batch_sampler = None  # Lightning asks for it where it finds a sampler
+
     def __init__(self, split: ResidentSplit, sampler: GlobalBatchSampler, limit: int = 0) -> None:
         self.split, self.sampler = split, sampler
         self._length = min(len(sampler), limit) if limit else len(sampler)
@@ -97,6 +99,12 @@ class DataModule(L.LightningDataModule):
         size = self.batch_size if training else self.eval_batch_size
         sampler = GlobalBatchSampler(len(resident), size, self.seed, shuffle=training, rank=rank, world=world)
         return BatchLoader(resident, sampler, self.limit_batches if training else 0)
+
+    @property
+    def train_batches(self) -> int:
+        """Batches of a training epoch."""
+        batches = -(-self.store.schema.counts["train"] // self.batch_size)
+        return min(batches, self.limit_batches) if self.limit_batches else batches
 
     def train_dataloader(self) -> BatchLoader:
         return self._of_trainer("train", training=True)

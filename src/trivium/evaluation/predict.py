@@ -36,7 +36,7 @@ def predict_split(method: Method, loader: BatchLoader, modalities: Sequence[str]
         prediction = method.predict(batch)
         loss = method.objective(prediction.outputs, batch.targets["multimodal"].to(prediction.outputs.dtype))
         collector.add(batch.index, batch.weight, prediction.score, loss, prediction.probabilities)
-    return collector.result()
+    return collector.result(over_ranks=False)
 
 
 def score_split(method: Method, loader: BatchLoader, predictions: Predictions) -> dict[str, float]:

@@ -39,10 +39,14 @@ class Collector:
                 self._probabilities = self._columns.new_zeros(shape)
             self._probabilities.index_add_(0, index, probabilities.double() * weight[:, None].double())
 
-    def result(self) -> Predictions:
-        """To be called on every rank. Raises RuntimeError unless every clip was seen exactly once."""
-        seen, score, loss = sum_over_ranks(self._columns).cpu().unbind(1)
+    def result(self, *, over_ranks: bool) -> Predictions:
+        """over_ranks: every rank has collected its part and calls this; else this process has seen them all.
+
+        Raises RuntimeError unless every clip was seen exactly once.
+        """
+        total = sum_over_ranks if over_ranks else torch.clone
+        seen, score, loss = total(self._columns).cpu().unbind(1)
         if not bool((seen == 1).all()):
             raise RuntimeError(f"{int((seen != 1).sum())} of {len(seen)} clips were not predicted exactly once")
-        probabilities = None if self._probabilities is None else sum_over_ranks(self._probabilities).cpu()
+        probabilities = None if self._probabilities is None else total(self._probabilities).cpu()
         return Predictions(score, loss, probabilities)

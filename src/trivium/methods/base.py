@@ -136,7 +136,7 @@ class Method(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         assert self._collector is not None
-        predictions = self._collector.result()
+        predictions = self._collector.result(over_ranks=True)
         self._collector = None
         values = self.validation_values(predictions, self._validation_split().targets["multimodal"].cpu())
         # float64: Lightning would round to float32, and a run's record should not depend on its logger
@@ -158,7 +158,8 @@ class Method(L.LightningModule):
         assert self.make_optimizer is not None
         optimizer = self.make_optimizer(self)
         if self.make_schedule is not None:
-            batches = int(self.trainer.num_training_batches)
+            # Not trainer.estimated_stepping_batches: it sets the loader up before a checkpoint's position is restored.
+            batches = self.trainer.datamodule.train_batches  # type: ignore[attr-defined]
             steps = -(-batches // self.trainer.accumulate_grad_batches)
             self.schedule = self.make_schedule(optimizer, steps_per_epoch=steps, epochs=self.trainer.max_epochs)
             if self._saved_schedule is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,20 +42,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_weights(module: nn.Module, path: Path, **notes: Any) -> None:
-    """The module's weights as safetensors, atomically; notes go into the file's metadata as strings."""
+    """The module's weights as safetensors, atomically; notes go into the file's metadata, as JSON under one key
+    (safetensors writes several in no fixed order, and equal weights should be equal files).
+    """
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
     with atomic_file(path) as file:
-        file.write(save(tensors, metadata={key: str(value) for key, value in notes.items()}))
+        file.write(save(tensors, metadata={"trivium": json.dumps(notes)}))
 
 
-def load_weights(module: nn.Module, path: Path) -> dict[str, str]:
+def load_weights(module: nn.Module, path: Path) -> dict[str, Any]:
     """Puts safetensors weights into `module`, and returns the file's notes.
 
     Raises ValueError naming the file if it is missing, damaged, or of another model.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
-            notes = dict(file.metadata() or {})
+            notes: dict[str, Any] = json.loads((file.metadata() or {}).get("trivium", "{}"))
         module.load_state_dict(load_file(path))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path}: cannot be read as this model's weights: {error}") from error

@@ -101,7 +101,16 @@ def config_hash(config: dict[str, Any]) -> str:
     """sha256 of the resolved config without run, resume, paths, logger and trainer.{devices,accelerator,strategy}."""
     kept = {key: value for key, value in config.items() if key not in _NOT_HASHED}
     kept["trainer"] = {key: value for key, value in config["trainer"].items() if key not in _NOT_HASHED_TRAINER}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_as_floats(kept), sort_keys=True).encode()).hexdigest()
+
+
+def _as_floats(value: Any) -> Any:
+    """lr=1 and lr=1.0 are one config."""
+    if isinstance(value, dict):
+        return {key: _as_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_as_floats(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def open_run(config: dict[str, Any], overrides: list[str], default: Path | None = None) -> RunDirectory:

@@ -93,6 +93,8 @@ def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", str(config["trainer"]["devices"]), "-m", "trivium.runs.train"]
     environment = {**os.environ, "TRIVIUM_RUN_DIR": str(run.path)}
+    share = max(1, (os.cpu_count() or 1) // config["trainer"]["devices"])
+    environment.setdefault("OMP_NUM_THREADS", str(share))
     process = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:

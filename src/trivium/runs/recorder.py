@@ -71,7 +71,7 @@ class Recorder(Checkpoint):
         window_closed = done % trainer.accumulate_grad_batches == 0
         due = self.checkpoint_every and done % self.checkpoint_every == 0
         if due and window_closed and done < int(trainer.num_training_batches):
-            trainer.save_checkpoint(self.run.checkpoint)
+            trainer.save_checkpoint(self.run.checkpoint, weights_only=False)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         loss = float(trainer.callback_metrics["val/loss"])
@@ -93,7 +93,7 @@ class Recorder(Checkpoint):
                 logger.log_metrics({k: v for k, v in row.items() if k not in ("epoch", "step")}, int(row["step"]))
             if self.print_lines:
                 print(self._line(row, trainer), flush=True)
-        trainer.save_checkpoint(self.run.checkpoint)
+        trainer.save_checkpoint(self.run.checkpoint, weights_only=False)
 
     def _row(self, trainer: L.Trainer, method: Method) -> dict[str, float]:
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}

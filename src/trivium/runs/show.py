@@ -18,15 +18,19 @@ def print_result(run: RunDirectory, result: Mapping[str, Any]) -> None:
     """Validation and test metrics of the selected checkpoint, and where the run lies."""
     title = f"{result['method']} on {result['feature_set']}, seed {result['seed']}, epoch {result['best_epoch']}"
     print_scores(title, result["metrics"], {split: result[split] for split in ("val", "test") if split in result})
+    guesses = ", ".join(f"{_SPLITS.get(s, s)} {value:.4f}" for s, value in result["train_mean_mae"].items())
+    print(f"predicting the train mean would give MAE {guesses}")
     print(f"run: {run.path}  ({result['seconds']:.1f} s)", flush=True)
 
 
 def print_scores(title: str, protocol: str, scores: Mapping[str, Mapping[str, float]]) -> None:
     """One column a split, one row a metric of the protocol."""
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("metric")
     for split in scores:
         table.add_column(_SPLITS.get(split, split), justify="right")
     for name in METRICS[protocol]:
         table.add_row(LABELS[name], *(f"{values[name]:.4f}" for values in scores.values()))
-    Console(width=max(80, len(title) + 2)).print(table)
+    console = Console()
+    console.print(f"\n{title}", soft_wrap=True, highlight=False)
+    console.print(table)

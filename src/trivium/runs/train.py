@@ -117,6 +117,7 @@ def _finish(
         "world_size": trainer.world_size,
         "best_epoch": recorder.best_epoch,
         "epochs": len(recorder.history),
+        "train_mean_mae": _train_mean_mae(store, {split: loader for split, (loader, _) in parts.items()}),
         "parameters": sum(p.numel() for p in method.parameters()),
         "modalities": list(data.reads),
         "metrics": method.metrics,
@@ -129,6 +130,15 @@ def _finish(
 
 def _assets(method: Method) -> dict[str, Any]:
     return {name: encoder.assets() for name, encoder in method.encoders.items()}  # type: ignore[operator]
+
+
+def _train_mean_mae(store: Store, loaders: dict[str, BatchLoader]) -> dict[str, float]:
+    """MAE of predicting the train mean for every clip: what a model has to beat."""
+    mean = float(store.split("train").targets["multimodal"].mean(dtype="float64"))
+    return {
+        "val" if split == "valid" else split: float((loader.split.targets["multimodal"].double() - mean).abs().mean())
+        for split, loader in loaders.items()
+    }
 
 
 def worker_main(run_dir: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -17,13 +18,21 @@ from trivium.runs.directory import RunDirectory
 from trivium.runs.recorder import Recorder
 
 # Said of every loader that is no torch DataLoader, or of choices made here on purpose.
-_KNOWN = (".*does not have many workers.*", ".*smaller than the logging interval.*", ".*`isinstance.treespec.*")
+_KNOWN = (
+    ".*does not have many workers.*",
+    ".*smaller than the logging interval.*",
+    ".*`isinstance.treespec.*",
+    ".*sync_dist=True.*",  # validation values are computed alike on every rank
+    ".*`broadcast_buffers` is deprecated.*",  # its successor is not in the oldest torch that we support
+)
 
 
 def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, Recorder]:
     """The Trainer of this process, and the callback that records the run."""
     for message in _KNOWN:
         warnings.filterwarnings("ignore", message)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     node = config["trainer"]
     show = node["progress"]
     bar = show == "bar" or (show == "auto" and sys.stderr.isatty())
