@@ -26,11 +26,13 @@ class Encoder(nn.Module):
     """Subclasses take `in_dim` first (features a step; for token readers the smallest vocabulary that holds the
     store's ids) and their YAML's keys as keyword arguments, set `dim` (P) and implement `forward`.
 
-    reads: "values" for numeric features, "tokens" for token ids.
+    reads: "values" for numeric features, "tokens" for token ids. lr: the learning rate that it trains at unless
+    optimizer.groups names one for its modality; None means the optimiser's own.
     """
 
     reads: ClassVar[Literal["values", "tokens"]] = "values"
     dim: int
+    lr: float | None = None
 
     def forward(self, stream: Stream) -> Encoded:
         raise TypeError(f"{type(self).__name__} defines no forward")

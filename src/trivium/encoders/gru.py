@@ -1,0 +1,15 @@
+"""GRU encoder, like the LSTM's with fewer gates (Cho et al., 2014)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import nn
+
+from trivium.encoders.recurrent import Recurrent
+
+
+class GRU(Recurrent):
+    """`GRU(in_dim, hidden=..., out=...)`; keys as in `Recurrent`."""
+
+    cell: ClassVar[type[nn.LSTM] | type[nn.GRU]] = nn.GRU

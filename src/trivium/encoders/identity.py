@@ -1,0 +1,30 @@
+"""No encoder: the features themselves, pooled over time."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from trivium.data.batch import Stream
+from trivium.encoders.base import Encoded, Encoder
+from trivium.encoders.pooling import check_choice, check_least, pool_steps
+
+POOLS = ("mean", "max", "meanmax", "last")
+
+
+class Identity(Encoder):
+    """tokens (B, T, D): the inputs. pooled: mean, max, both, or the last of the valid steps; Linear to `out` if not 0.
+
+    Raises ValueError for an unknown pool and for a negative `out`.
+    """
+
+    def __init__(self, in_dim: int, *, pool: str = "mean", out: int = 0) -> None:
+        super().__init__()
+        check_least("out", out, 0)
+        self.pool = check_choice("pool", pool, POOLS)
+        width = in_dim * (2 if pool == "meanmax" else 1)
+        self.project = nn.Linear(width, out) if out else nn.Identity()
+        self.dim = out or width
+
+    def forward(self, stream: Stream) -> Encoded:
+        pooled = self.project(pool_steps(self.pool, stream.values, stream.mask))
+        return Encoded(stream.values, stream.mask, pooled)

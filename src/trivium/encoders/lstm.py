@@ -1,0 +1,15 @@
+"""LSTM encoder; with its defaults Self-MM's sLSTM: the last hidden state -> dropout -> Linear(hidden, out)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import nn
+
+from trivium.encoders.recurrent import Recurrent
+
+
+class LSTM(Recurrent):
+    """`LSTM(in_dim, hidden=..., out=...)`; keys as in `Recurrent` (Yu et al., 2021, section 3; thuiar/Self-MM)."""
+
+    cell: ClassVar[type[nn.LSTM] | type[nn.GRU]] = nn.LSTM

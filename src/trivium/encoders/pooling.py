@@ -1,0 +1,42 @@
+"""One vector a clip from its valid steps. Legend: B clips, T steps, E embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def pool_steps(how: str, tokens_BTE: Tensor, mask_BT: Tensor) -> Tensor:
+    """(B, E), or (B, 2E) for "meanmax". how: first, last, mean, max or meanmax, over the steps where the mask is True.
+
+    Valid steps come first and there is at least one (trivium.data.batch.Stream). What stands in the others, NaN too,
+    reaches neither the result nor a gradient.
+    """
+    if how == "first":
+        return tokens_BTE[:, 0]
+    if how == "last":
+        last_B = mask_BT.sum(dim=1) - 1
+        return tokens_BTE.take_along_dim(last_B[:, None, None], dim=1)[:, 0]
+    if how == "meanmax":
+        return torch.cat([pool_steps(part, tokens_BTE, mask_BT) for part in ("mean", "max")], dim=1)
+    if how == "mean":
+        count_B1 = mask_BT.sum(dim=1, keepdim=True).to(tokens_BTE.dtype)
+        return tokens_BTE.masked_fill(~mask_BT[..., None], 0.0).sum(dim=1) / count_B1
+    assert how == "max", how
+    return tokens_BTE.masked_fill(~mask_BT[..., None], -torch.inf).amax(dim=1)
+
+
+def check_choice(key: str, value: str, choices: Sequence[str]) -> str:
+    """`value`. Raises ValueError, naming the key, if it is none of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{key}: expected one of {', '.join(choices)}, found {value!r}")
+    return value
+
+
+def check_least(key: str, value: int, least: int) -> int:
+    """`value`. Raises ValueError, naming the key, if it is below `least`."""
+    if value < least:
+        raise ValueError(f"{key}: expected at least {least}, found {value}")
+    return value

@@ -1,0 +1,99 @@
+"""What the LSTM and GRU encoders share: layers, directions, pooling.
+
+Sequences are run padded, not packed. Padding lies behind a clip's last step (and the backward direction reads each clip
+reversed within its own length), so no padded step comes before a real one and none can change a result. On a CPU this
+is faster than pack_padded_sequence, whose kernel goes step by step: 10 times for an LSTM of 16 units over 338 steps
+(16 clips of 170 steps in the mean), 2 times over 35 steps, and 1.1 to 1.5 times for a GRU and for float64.
+
+Legend: B clips, T steps, D input features, H hidden units, E embedding.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from trivium.data.batch import Stream
+from trivium.encoders.base import Encoded, Encoder
+from trivium.encoders.pooling import check_choice, check_least, pool_steps
+
+POOLS = ("last", "mean", "max", "meanmax")
+
+
+class Recurrent(Encoder):
+    """Stacked recurrent layers -> dropout -> Linear(H, out).
+
+    out: size of tokens and pooled vector; 0 leaves the Linear out. dropout: before the Linear and between layers;
+    input_dropout: on the features; both 0 to 1. pool: "last" is the last state of each direction (Self-MM's sLSTM);
+    "mean", "max" and "meanmax" (both, so twice the size) are over the valid steps' tokens.
+    Raises ValueError for an unknown pool and for sizes below 1.
+    """
+
+    cell: ClassVar[type[nn.LSTM] | type[nn.GRU]]
+
+    def __init__(
+        self,
+        in_dim: int,
+        *,
+        hidden: int,
+        out: int = 0,
+        layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        pool: str = "last",
+    ) -> None:
+        super().__init__()
+        for key, size, least in (("hidden", hidden, 1), ("layers", layers, 1), ("out", out, 0)):
+            check_least(key, size, least)
+        self.pool = check_choice("pool", pool, POOLS)
+        width = hidden * (2 if bidirectional else 1)
+        sizes = [in_dim, *[width] * (layers - 1)]
+        self.ahead = nn.ModuleList(self.cell(size, hidden, batch_first=True) for size in sizes)
+        self.back = nn.ModuleList(self.cell(size, hidden, batch_first=True) for size in sizes if bidirectional)
+        self.input_dropout = nn.Dropout(input_dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Linear(width, out) if out else nn.Identity()
+        self.dim = (out or width) * (2 if pool == "meanmax" else 1)
+
+    def forward(self, stream: Stream) -> Encoded:
+        states_BTH = self._states(self.input_dropout(stream.values), stream.mask)
+        dropped_BTH = self.dropout(states_BTH)
+        tokens_BTE = self.project(dropped_BTH).masked_fill(~stream.mask[..., None], 0.0)
+        if self.pool == "last" and self.back:
+            return Encoded(tokens_BTE, stream.mask, self.project(self._ends(dropped_BTH, stream.mask)))
+        return Encoded(tokens_BTE, stream.mask, pool_steps(self.pool, tokens_BTE, stream.mask))
+
+    def _states(self, inputs_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        """The last layer's states, both directions side by side."""
+        order = reversed_steps(mask_BT) if self.back else None
+        for number, ahead in enumerate(self.ahead):
+            if number:
+                inputs_BTD = self.dropout(inputs_BTD)
+            states, _ = ahead(inputs_BTD)
+            if order is not None:
+                backward, _ = self.back[number](reorder(inputs_BTD, order))
+                states = torch.cat([states, reorder(backward, order)], dim=-1)
+            inputs_BTD = states
+        return inputs_BTD
+
+    def _ends(self, states_BTH: Tensor, mask_BT: Tensor) -> Tensor:
+        """Forward state after the last step, backward state after the first."""
+        ahead, back = states_BTH.chunk(2, dim=-1)
+        return torch.cat([pool_steps("last", ahead, mask_BT), pool_steps("first", back, mask_BT)], dim=-1)
+
+
+def reversed_steps(mask_BT: Tensor) -> Tensor:
+    """(B*T,) int64: where each flat position finds its step when every clip's valid steps are reversed in place."""
+    clips, steps = mask_BT.shape
+    step_T = torch.arange(steps, device=mask_BT.device)
+    step_BT = torch.where(mask_BT, mask_BT.sum(dim=1, keepdim=True) - 1 - step_T, step_T)
+    first_B1 = torch.arange(clips, device=mask_BT.device)[:, None] * steps
+    return (first_B1 + step_BT).flatten()
+
+
+def reorder(values_BTD: Tensor, order: Tensor) -> Tensor:
+    """values_BTD with its flat steps taken in `order`, as `reversed_steps` gives it; doing it twice undoes it."""
+    return values_BTD.flatten(0, 1).index_select(0, order).view_as(values_BTD)

@@ -1,0 +1,37 @@
+"""Low-rank multimodal fusion (Liu et al., 2018, section 3.3). Legend: B clips, M modalities, E joint, R rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from trivium.encoders.base import Encoded
+from trivium.fusions.base import Fusion
+from trivium.fusions.parts import check_sizes, present_vectors
+
+
+class LowRank(Fusion):
+    """sum over r of prod over m of W_m,r [x_m; 1]: a tensor fusion whose weight tensor has rank R, never built.
+
+    A Linear's bias is the column that the appended 1 meets; of an absent modality only that remains. The paper's plain
+    sum over ranks: its public code also learns a weight a rank, which the factors can express, and a bias, which a
+    head's Linear has. dropout: on the pooled vectors. Raises ValueError for sizes below 1.
+    """
+
+    def __init__(self, dims: Mapping[str, int], *, out: int = 128, rank: int = 4, dropout: float = 0.0) -> None:
+        super().__init__()
+        check_sizes(dims, out=out, rank=rank)
+        self.dims, self.dim, self.rank = dict(dims), out, rank
+        self.dropout = nn.Dropout(dropout)
+        self.factors = nn.ModuleList(nn.Linear(size, rank * out) for size in dims.values())
+
+    def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
+        first, *others = [
+            factor(self.dropout(vector)).unflatten(1, (self.rank, self.dim))
+            for factor, vector in zip(self.factors, present_vectors(self.dims, encoded, present_BM), strict=True)
+        ]
+        product_BRE: Tensor = first
+        for other_BRE in others:
+            product_BRE = product_BRE * other_BRE
+        return product_BRE.sum(dim=1)

@@ -1,0 +1,43 @@
+"""Sum of one projection a modality. Legend: B clips, M modalities, E joint embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from trivium.encoders.base import Encoded
+from trivium.fusions.base import Fusion
+from trivium.fusions.parts import activation_of, check_sizes, present_vectors
+
+
+class Sum(Fusion):
+    """activation(sum of W_m dropout(x_m) + b_m over the present modalities); an absent one adds no bias either.
+
+    Additive where the activation is "none". Raises ValueError for sizes below 1 and an unknown activation.
+    """
+
+    def __init__(
+        self, dims: Mapping[str, int], *, out: int = 128, dropout: float = 0.0, activation: str = "none"
+    ) -> None:
+        super().__init__()
+        check_sizes(dims, out=out)
+        self.dims, self.dim = dict(dims), out
+        self.dropout = nn.Dropout(dropout)
+        # in the order of dims; a ModuleDict would refuse modalities with names such as "keys"
+        self.project = nn.ModuleList(nn.Linear(size, out) for size in dims.values())
+        self.activation = activation_of(activation)
+        self._additive = activation == "none"
+
+    @property
+    def additive(self) -> bool:  # type: ignore[override]
+        return self._additive
+
+    def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
+        vectors = present_vectors(self.dims, encoded, present_BM)
+        terms_MBE = torch.stack(
+            [project(self.dropout(vector)) for project, vector in zip(self.project, vectors, strict=True)]
+        )
+        joint_BE: Tensor = self.activation(torch.where(present_BM.T[..., None], terms_MBE, 0.0).sum(dim=0))
+        return joint_BE

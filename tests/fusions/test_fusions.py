@@ -1,0 +1,242 @@
+"""Fusions against numpy's closed forms, with any number of modalities, absent ones and float64."""
+
+from __future__ import annotations
+
+import inspect
+import string
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from trivium.encoders.base import Encoded
+from trivium.fusions.concat import Concat
+from trivium.fusions.gated import Gated
+from trivium.fusions.lowrank import LowRank
+from trivium.fusions.sum import Sum
+from trivium.fusions.tensor import TensorFusion
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "fusion"
+DIMS = {"text": 5, "audio": 3, "vision": 4}
+B = 6
+KINDS = {
+    "concat": lambda dims: Concat(dims, out=7),
+    "concat-deep": lambda dims: Concat(dims, out=7, hidden=[9, 8], activation="tanh"),
+    "concat-linear": lambda dims: Concat(dims, out=7, activation="none"),
+    "sum": lambda dims: Sum(dims, out=7),
+    "sum-relu": lambda dims: Sum(dims, out=7, activation="relu"),
+    "tensor": lambda dims: TensorFusion(dims, out=7, project=3),
+    "lowrank": lambda dims: LowRank(dims, out=7, rank=3),
+    "gated": lambda dims: Gated(dims, out=7),
+}
+
+
+def made(kind, dims=None):
+    torch.manual_seed(1)
+    return KINDS[kind](dims or DIMS).double()
+
+
+def inputs(dims=None, present=None, junk=None, seed=0):
+    """Encoded modalities and presence; absent pooled vectors are zero, or `junk`."""
+    dims = dims or DIMS
+    generator = torch.Generator().manual_seed(seed)
+    present = torch.ones(B, len(dims), dtype=torch.bool) if present is None else present
+    encoded = {}
+    for m, (name, size) in enumerate(dims.items()):
+        pooled = torch.randn(B, size, generator=generator, dtype=torch.float64)
+        pooled[~present[:, m]] = 0.0 if junk is None else junk
+        encoded[name] = Encoded(pooled[:, None], present[:, m, None], pooled)
+    return encoded, present
+
+
+def some_absent(modalities=3):
+    """Every clip has another non-empty subset."""
+    rows = [[bool(n >> m & 1) for m in range(modalities)] for n in range(1, 2**modalities)]
+    return torch.tensor([rows[n % len(rows)] for n in range(B)])
+
+
+def linear(layer, x):
+    return x @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+
+
+def arrays(encoded):
+    return [one.pooled.numpy() for one in encoded.values()]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("junk", [3.0, float("nan"), float("inf")])
+def test_content_of_an_absent_modality_changes_no_bit_and_no_gradient(kind, junk):
+    results = []
+    for fill in (None, junk):
+        fusion = made(kind)
+        joint = fusion(*inputs(present=some_absent(), junk=fill))
+        joint.square().sum().backward()
+        results.append([joint.detach(), *(parameter.grad for parameter in fusion.parameters())])
+    assert all(torch.equal(zero, other) for zero, other in zip(*results, strict=True))
+    assert torch.isfinite(results[0][0]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dims", [{"keys": 3}, {"eeg": 2, "x.y": 4}, dict(zip("abcd", (2, 3, 2, 1), strict=True))])
+def test_any_number_and_names_of_modalities(kind, dims):
+    fusion = made(kind, dims)
+    for present in (None, some_absent(len(dims))):
+        joint = fusion(*inputs(dims, present))
+        assert joint.shape == (B, fusion.dim) == (B, 7)
+        assert joint.dtype == torch.float64
+    joint.sum().backward()
+    assert all(parameter.grad is not None for parameter in fusion.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clip_without_any_modality_is_finite_and_order_of_the_dict_does_not_matter(kind):
+    fusion = made(kind)
+    assert torch.isfinite(fusion(*inputs(present=torch.zeros(B, 3, dtype=torch.bool)))).all()
+    encoded, present = inputs()
+    turned = dict(reversed(encoded.items()))
+    assert torch.equal(fusion(encoded, present), fusion(turned, present))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_additive_is_declared_exactly_where_scores_are_sums(kind):
+    """Additive: second differences over two modalities vanish for a linear score of the joint vector."""
+    fusion = made(kind)
+    (first, present), (second, _) = inputs(seed=0), inputs(seed=1)
+
+    def score(text, audio):
+        mixed = {"text": text["text"], "audio": audio["audio"], "vision": first["vision"]}
+        return fusion(mixed, present).detach()
+
+    difference = score(first, first) - score(first, second) - score(second, first) + score(second, second)
+    assert fusion.additive == bool(difference.abs().max() < 1e-12)
+
+
+def test_concat_is_relu_of_a_linear_on_the_concatenation_with_zeros_for_the_absent():
+    fusion = made("concat")
+    encoded, present = inputs(present=some_absent())
+    expected = np.maximum(linear(fusion.layers[1], np.concatenate(arrays(encoded), axis=1)), 0)
+    np.testing.assert_allclose(fusion(encoded, present).detach().numpy(), expected, atol=1e-12)
+
+
+def test_concat_hidden_layers():
+    fusion = made("concat-deep")
+    encoded, present = inputs()
+    x = np.concatenate(arrays(encoded), axis=1)
+    for layer in (fusion.layers[1], fusion.layers[4], fusion.layers[7]):
+        x = np.tanh(linear(layer, x))
+    np.testing.assert_allclose(fusion(encoded, present).detach().numpy(), x, atol=1e-12)
+
+
+def test_sum_leaves_out_the_bias_of_an_absent_modality():
+    fusion = made("sum")
+    encoded, present = inputs(present=some_absent())
+    terms = [linear(layer, x) for layer, x in zip(fusion.project, arrays(encoded), strict=True)]
+    expected = sum(term * present[:, m, None].numpy() for m, term in enumerate(terms))
+    np.testing.assert_allclose(fusion(encoded, present).detach().numpy(), expected, atol=1e-12)
+
+
+def outer(factors):
+    """(B, X1), ..., (B, XM) -> (B, X1 * ... * XM), the first modality's index slowest."""
+    letters = string.ascii_lowercase[: len(factors)]
+    whole = np.einsum(",".join("z" + one for one in letters) + "->z" + letters, *factors)
+    return whole.reshape(len(whole), -1)
+
+
+def with_one(x):
+    return np.concatenate([x, np.ones((len(x), 1))], axis=1)
+
+
+def test_tensor_is_the_outer_product_of_projections_with_an_appended_one():
+    fusion = made("tensor")
+    encoded, present = inputs(present=some_absent())
+    factors = [
+        with_one(np.maximum(linear(layer, x), 0) * present[:, m, None].numpy())
+        for m, (layer, x) in enumerate(zip(fusion.project, arrays(encoded), strict=True))
+    ]
+    expected = np.maximum(linear(fusion.out, outer(factors)), 0)
+    np.testing.assert_allclose(fusion(encoded, present).detach().numpy(), expected, atol=1e-12)
+
+
+def test_lowrank_equals_the_full_tensor_made_of_its_factors():
+    fusion = made("lowrank")
+    encoded, present = inputs(present=some_absent())
+    # per modality (R, E, P + 1), the bias as the column that the appended 1 meets
+    factors = [
+        np.concatenate([layer.weight.detach().numpy(), layer.bias.detach().numpy()[:, None]], axis=1).reshape(3, 7, -1)
+        for layer in fusion.factors
+    ]
+    weight = np.einsum("rea,reb,rec->eabc", *factors).reshape(7, -1)
+    expected = outer([with_one(x) for x in arrays(encoded)]) @ weight.T
+    np.testing.assert_allclose(fusion(encoded, present).detach().numpy(), expected, atol=1e-12)
+
+
+def test_gated_with_two_modalities_is_the_papers_unit():
+    dims = {"text": 5, "audio": 3}
+    fusion = made("gated", dims)
+    encoded, present = inputs(dims)
+    text, audio = arrays(encoded)
+    logits = linear(fusion.gate, np.concatenate([text, audio], axis=1)).reshape(B, 2, 7)
+    gate = 1 / (1 + np.exp(logits[:, 1] - logits[:, 0]))
+    expected = gate * np.tanh(linear(fusion.project[0], text)) + (1 - gate) * np.tanh(linear(fusion.project[1], audio))
+    np.testing.assert_allclose(fusion(encoded, present).detach().numpy(), expected, atol=1e-12)
+
+
+def test_gated_gives_a_modality_that_is_alone_the_whole_gate():
+    fusion = made("gated")
+    present = torch.zeros(B, 3, dtype=torch.bool)
+    present[:, 2] = True
+    encoded, present = inputs(present=present)
+    expected = np.tanh(linear(fusion.project[2], arrays(encoded)[2]))
+    np.testing.assert_allclose(fusion(encoded, present).detach().numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("make", [Concat, Sum, TensorFusion, LowRank, Gated])
+def test_dropout_is_active_in_training_only(make):
+    torch.manual_seed(0)
+    fusion = make(DIMS, out=7, dropout=0.5).double()
+    assert not torch.equal(fusion(*inputs()), fusion(*inputs()))
+    fusion.eval()
+    assert torch.equal(fusion(*inputs()), fusion(*inputs()))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Concat(DIMS, activation="swish"),
+            r"activation: expected one of none, relu, tanh, gelu, found 'swish'",
+        ),
+        (lambda: Concat(DIMS, hidden=[8, 0]), r"hidden: expected at least 1, found 0"),
+        (lambda: Sum({}, out=3), r"at least one modality"),
+        (lambda: LowRank(DIMS, rank=0), r"rank: expected at least 1, found 0"),
+        (lambda: TensorFusion(dict.fromkeys("abcdefgh", 4)), r"project: 16 for 8 modalities .* fusion=lowrank"),
+    ],
+)
+def test_wrong_settings_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def resolved(file: Path) -> dict:
+    """A choice's keys with those of the file that it builds on."""
+    keys = yaml.safe_load(file.read_text())
+    for entry in keys.pop("defaults", []):
+        if entry != "_self_":
+            base = entry.removeprefix("/fusion/").split("@")[0]
+            keys = {**resolved(CONFIGS / f"{base}.yaml"), **keys}
+    return keys
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.rglob("*.yaml")), ids=lambda file: file.stem)
+def test_every_choice_has_a_title_and_keys_that_its_target_takes(file):
+    assert file.read_text().startswith("# ")
+    keys = resolved(file)
+    module, _, name = keys.pop("_target_").rpartition(".")
+    target = getattr(import_module(module), name)
+    inspect.signature(target).bind(DIMS, **keys)
+    assert not [key for key, value in keys.items() if value is None]
+    fusion = target(DIMS, **keys).double()
+    assert fusion(*inputs()).shape == (B, fusion.dim) == (B, 128)
