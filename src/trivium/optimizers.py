@@ -64,8 +64,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """One group a role and a decay; what is frozen is left out.
 
-    groups: modality -> {"lr", "weight_decay"}, None meaning the common value. exempt_bias_and_norm: whose biases and
-    norms get no decay: "all", "text" (the text encoder's alone, as in Self-MM's code) or "none".
+    groups: modality -> {"lr", "weight_decay"}; None means the common value, or the encoder's own rate (Encoder.lr).
+    exempt_bias_and_norm: whose biases and norms get no decay: "all", "text" (the text encoder's alone, as in Self-MM's
+    code) or "none".
     Raises ValueError for any other word.
     """
     if exempt_bias_and_norm not in ("all", "text", "none"):
@@ -78,8 +79,10 @@ def parameter_groups(
     out = []
     for (role, exempt), parameters in sorted_by.items():
         own = {key: value for key, value in (groups or {}).get(role, {}).items() if value is not None}
+        suits = getattr(method.encoders[role], "lr", None) if role != REST else None
+        own.setdefault("lr", lr if suits is None else suits)
         decay = 0.0 if exempt else own.get("weight_decay", weight_decay)
-        out.append({"params": parameters, "lr": own.get("lr", lr), "weight_decay": decay, "role": role})
+        out.append({"params": parameters, "lr": own["lr"], "weight_decay": decay, "role": role})
     return out
 
 
