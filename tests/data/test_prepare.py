@@ -81,13 +81,13 @@ def test_unknown_file_is_stored_under_its_own_name_and_verifies(
 ) -> None:
     assert main(["data=mosi", f"source={source}", f"paths.data={root}"]) == 0
     printed = capsys.readouterr().out
-    path = root / "mosi" / "my-features-v2.h5"
+    path = root / "mosi" / "My-features_v2.h5"
     assert "not a published file" in printed
     assert str(path) in printed
-    assert "python train.py data=mosi data.features=my-features-v2" in printed
-    assert files_in(root) == ["mosi", "mosi/my-features-v2.h5"]
+    assert "python train.py data=mosi data.features=My-features_v2" in printed
+    assert files_in(root) == ["mosi", "mosi/My-features_v2.h5"]
     store = open_store(path)
-    assert store.schema.feature_set == "mosi/my-features-v2"
+    assert store.schema.feature_set == "mosi/My-features_v2"
     assert store.schema.data == "mosi"
     assert store.schema.counts == COUNTS
     assert store.schema.dims == {"text": 5, "audio": 3}
@@ -97,7 +97,7 @@ def test_unknown_file_is_stored_under_its_own_name_and_verifies(
     assert clips.ids == raw["id"]
     np.testing.assert_array_equal(clips.streams["audio"].values, raw["audio"].reshape(-1, 3))
     assert main([f"verify={path}"]) == 0
-    assert "ok, mosi/my-features-v2" in capsys.readouterr().out
+    assert "ok, mosi/My-features_v2" in capsys.readouterr().out
 
 
 def test_damaged_store_does_not_verify(source: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +181,7 @@ def test_label_range_comes_from_the_data_sets_config(tmp_path: Path, monkeypatch
     monkeypatch.setattr(module, "CONFIGS", tmp_path)
     assert module.label_range_of("films") == (0.0, 10.0)
     assert module.label_range_of("open") is None
-    with pytest.raises(ValueError, match=r"data=film: no such data set; did you mean films\?"):
+    with pytest.raises(ValueError, match=r"data=film: no such data set; nearest is films"):
         module.label_range_of("film")
 
 
@@ -225,13 +225,13 @@ def test_bad_pickle_prints_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["data=mosi", "sorce=a.pkl"], "did you mean source?"),
-        (["--data=mosi"], "did you mean data?"),
+        (["data=mosi", "sorce=a.pkl"], "nearest is source"),
+        (["--data=mosi"], "nearest is data"),
         (["data=mosi", "source=a.pkl", "data=sims"], "data= is given twice"),
         (["data=mosi", "source="], "'source=' has no value"),
         (["source=a.pkl"], "data= is missing"),
         (["data=mosi"], "source= is missing"),
-        (["data=mozi", "source=a.pkl"], "did you mean mosi?"),
+        (["data=mozi", "source=a.pkl"], "nearest is mosi"),
         (["data=mosi", "source=nowhere/a.pkl"], "nowhere/a.pkl: no such file"),
         (["data=mosi", "source=a.pkl", "label_range=3"], "expected two numbers"),
         (["data=mosi", "source=a.pkl", "force=yes"], "force=yes: expected true or false"),
@@ -315,7 +315,7 @@ def test_killed_prepare_leaves_nothing_and_a_later_one_works(source: Path, root:
     assert killed.returncode == -signal.SIGKILL
     assert not list(root.rglob("*.h5"))
     assert main(argv) == 0
-    assert verify_store(root / "mosi" / "my-features-v2.h5")["counts"] == COUNTS
+    assert verify_store(root / "mosi" / "My-features_v2.h5")["counts"] == COUNTS
 
 
 def test_interrupt_while_writing_leaves_nothing(source: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,7 +349,7 @@ def test_real_mosi_from_raw_file_to_store(tmp_path: Path, root: Path) -> None:
     subprocess.run([sys.executable, str(REAL / "expand.py"), str(tmp_path)], check=True, capture_output=True)
     raw_file = tmp_path / "mosi_text_audio.pkl"
     assert main(["data=mosi", f"source={raw_file}", f"paths.data={root}"]) == 0
-    store = open_store(root / "mosi" / "mosi-text-audio.h5")
+    store = open_store(root / "mosi" / "mosi_text_audio.h5")
     assert store.schema.counts == {"train": 1284, "valid": 229, "test": 686}
     assert store.schema.dims == {"text": 300, "audio": 73}
     raw = pickle.loads(raw_file.read_bytes())  # our own file, just written

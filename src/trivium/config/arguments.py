@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
+
+from trivium.config.nearest import suggest
 
 
 def parse_key_values(arguments: Sequence[str], allowed: Iterable[str]) -> dict[str, str]:
@@ -16,17 +17,11 @@ def parse_key_values(arguments: Sequence[str], allowed: Iterable[str]) -> dict[s
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if key not in allowed:
-            raise ValueError(f"unknown argument {argument!r}; {nearest(key.lstrip('-'), allowed)}")
+            near = suggest(key.lstrip("-"), allowed)
+            raise ValueError(f"unknown argument {argument!r}{near}; the keys are {', '.join(allowed)}")
         if not equals or not value:
             raise ValueError(f"argument {argument!r} has no value; expected {key}=VALUE")
         if key in values:
             raise ValueError(f"{key}= is given twice: {values[key]!r} and {value!r}; keep one")
         values[key] = value
     return values
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """ "did you mean X?", or the whole list where nothing is near."""
-    allowed = list(allowed)
-    close = difflib.get_close_matches(name, allowed, n=1)
-    return f"did you mean {close[0]}?" if close else f"expected one of {', '.join(allowed)}"

@@ -16,7 +16,8 @@ import numpy as np
 import yaml  # comes with omegaconf
 
 import trivium
-from trivium.config.arguments import nearest, parse_key_values
+from trivium.config.arguments import parse_key_values
+from trivium.config.nearest import suggest
 from trivium.data import formats, manifest
 from trivium.data.clips import Source
 from trivium.data.prepare_report import report
@@ -143,7 +144,8 @@ def label_range_of(data: str) -> tuple[float, float] | None:
     if not choices:
         raise ValueError(f"{CONFIGS / 'data'}: no configs of data sets here; give the range as label_range=LOW,HIGH")
     if data not in choices:
-        raise ValueError(f"data={data}: no such data set; {nearest(data, choices)} (configs/data; custom takes any)")
+        near = suggest(data, choices)
+        raise ValueError(f"data={data}: no such data set{near}; configs/data has {', '.join(choices)}")
     path = CONFIGS / "data" / f"{data}.yaml"
     found = yaml.safe_load(path.read_text())
     if "label_range" not in found:
@@ -217,7 +219,7 @@ def _paths(value: str) -> list[Path]:
 def _name_of(source: list[Path], format: str, align: str | None) -> str:
     if format == "csd":  # many files, none of which names the set
         return f"csd-{align or 'words'}"
-    return re.sub(r"[^a-z0-9]+", "-", source[0].stem.lower()).strip("-") or "features"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", source[0].stem).strip("-._") or "features"
 
 
 def _feature_name(name: str) -> str:

@@ -32,6 +32,7 @@ class Pretrained(Encoder):
     pool: cls, mean of the valid tokens, or the model's own pooler. out: size of tokens and pooled vector after a
     Linear; 0 leaves them the model's. random_init: no weights are read, only the config. packed: compute no padding,
     where that is exact (PACKABLE; others run padded). dropout_scale: multiplies the model's own dropout probabilities.
+    lr: what it is fine-tuned at, unless optimizer.groups says otherwise.
     assets: as `assets()` returned it; the architecture is then built without folder or hub.
     Raises ValueError for what `load_model` refuses, a vocabulary smaller than in_dim and a pooler that is not there.
     """
@@ -49,10 +50,11 @@ class Pretrained(Encoder):
         random_init: bool = False,
         packed: bool = True,
         dropout_scale: float = 1.0,
+        lr: float = 5e-5,
         assets: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.pool = check_choice("pool", pool, POOLS)
+        self.pool, self.lr = check_choice("pool", pool, POOLS), lr
         check_least("out", out, 0)
         self.model, self._config = load_model(
             model, random_init=random_init, pooler=pool == "pooler", dropout_scale=dropout_scale, assets=assets

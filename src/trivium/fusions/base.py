@@ -5,8 +5,6 @@ Legend: B clips, M modalities, E joint embedding, P_m the pooled size of modalit
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
@@ -21,7 +19,7 @@ class Fusion(nn.Module):
     additive: whether a linear head on the joint vector gives a sum of one score a modality (TCMax's closed form asks).
     """
 
-    additive: ClassVar[bool] = False
+    additive: bool = False
     dim: int
 
     def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:

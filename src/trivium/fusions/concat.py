@@ -36,11 +36,7 @@ class Concat(Fusion):
         for size, after in itertools.pairwise([sum(dims.values()), *hidden, out]):
             layers += [nn.Dropout(dropout), nn.Linear(size, after), activation_of(activation)]
         self.layers = nn.Sequential(*layers)
-        self._additive = activation == "none" and not hidden
-
-    @property
-    def additive(self) -> bool:  # type: ignore[override]
-        return self._additive
+        self.additive = activation == "none" and not hidden
 
     def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
         joint_BE: Tensor = self.layers(torch.cat(present_vectors(self.dims, encoded, present_BM), dim=1))

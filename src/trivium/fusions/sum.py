@@ -28,11 +28,7 @@ class Sum(Fusion):
         # in the order of dims; a ModuleDict would refuse modalities with names such as "keys"
         self.project = nn.ModuleList(nn.Linear(size, out) for size in dims.values())
         self.activation = activation_of(activation)
-        self._additive = activation == "none"
-
-    @property
-    def additive(self) -> bool:  # type: ignore[override]
-        return self._additive
+        self.additive = activation == "none"
 
     def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
         vectors = present_vectors(self.dims, encoded, present_BM)
