@@ -66,6 +66,7 @@ def _config(transformers: Any, name: str) -> Any:
 def _pretrained(transformers: Any, name: str, config: Any, pooler: bool) -> Any:
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # it lists unused weights of other heads; what lacks is checked below
+    transformers.logging.disable_progress_bar()  # of reading a local file; the hub's own download bar stays
     try:
         model, report = transformers.AutoModel.from_pretrained(
             name, config=config, output_loading_info=True, trust_remote_code=False
