@@ -1,0 +1,33 @@
+"""A refactor leaves every method's losses as they were: a committed trace of the first steps, in float64.
+
+After a change that is meant to move them: TRIVIUM_WRITE_TRACES=1 pytest tests/methods/test_trace.py, and say why.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from driver import rows, run
+
+TRACES = Path(__file__).parent / "traces"
+METHODS = {
+    "supervised": ["method=supervised"],
+    "supervised_classes": ["method=supervised", "objective=cross_entropy", "encoder=gru", "fusion=tensor"],
+    "selfmi": ["method=selfmi"],
+    "selfmi_ba": ["method=selfmi", "method.pair_estimator=ba", "method.direction=code", "encoder=transformer"],
+    "selfmm_faithful": ["method=selfmm", "method.faithful=true", "trainer.accumulate_grad_batches=2"],
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_losses_are_those_of_the_committed_trace(method: str, tmp_path: Path) -> None:
+    settings = [*METHODS[method], "debug=exact", f"run.dir={tmp_path / 'run'}"]
+    assert run(tmp_path, *settings) == 0
+    found = [float(row["loss"]) for row in rows(tmp_path / "run" / "steps.csv")]
+    file = TRACES / f"{method}.json"
+    if os.environ.get("TRIVIUM_WRITE_TRACES"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(found, indent=1) + "\n")
+    # another processor's matrix products may differ in the last bits, which training then carries on
+    assert found == pytest.approx(json.loads(file.read_text()), rel=1e-7)
