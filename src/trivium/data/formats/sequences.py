@@ -1,0 +1,184 @@
+"""Computational sequences, as .csd files hold them: opened, told apart by role, and read one video at a time.
+
+A file holds `ROOT/data/VIDEO/{features, intervals}` with one row a step and intervals in seconds.
+Legend: C labelled intervals of a video, T steps, D features.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from trivium.data.clips import Array
+
+_MARKS = {  # what the SDK's and the field's file and root names contain
+    "audio": ("covarep", "opensmile", "acoustic", "audio"),
+    "vision": ("facet", "openface", "visual", "vision"),
+    "text": ("glove", "wordvec", "word_vec", "bert"),
+}
+
+
+class Steps(NamedTuple):
+    """One sequence of one video, by midpoint: values (T, D) numbers or (T,) strings, intervals (T, 2) in seconds."""
+
+    values: Array
+    intervals: Array
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """An open computational sequence. role: "labels", "words", or the modality of its numbers."""
+
+    path: Path
+    role: str
+    videos: h5py.Group
+    is_text: bool
+    dim: int
+
+
+def open_sequences(stack: ExitStack, files: list[Path]) -> tuple[Sequence, Sequence | None, list[Sequence]]:
+    """Labels, words and features of .csd files, of folders of them, and of `ROLE:path`; `stack` closes the files.
+
+    One of each role, features sorted by it. Raises ValueError, naming the file, for one that holds no sequence, whose
+    role is unknown or taken, and where there are no labels.
+    """
+    return _by_role([_open(stack, role, path) for role, path in _expand(files)])
+
+
+def read_steps(sequence: Sequence, video: str, in_time: bool = True) -> Steps:
+    """All steps of one video; in_time sorts them by midpoint.
+
+    Raises ValueError, naming file and video, for shapes or types other than the sequence's, or damaged data.
+    """
+    where = f"{sequence.path}: video {video!r}"
+    features = _member(sequence.path, sequence.videos, video, "features")
+    stamps = _member(sequence.path, sequence.videos, video, "intervals")
+    is_text = h5py.check_string_dtype(features.dtype) is not None
+    if is_text != sequence.is_text or features.ndim not in (1, 2) or _width(features) != sequence.dim:
+        kind = "strings" if sequence.is_text else "numbers"
+        raise ValueError(f"{where} has features {features.shape} {features.dtype}; expected (T, {sequence.dim}) {kind}")
+    try:
+        values = features.asstr("utf-8")[()] if is_text else features[()]
+        intervals = np.asarray(stamps[()])
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{where} cannot be read ({error}); download the file again") from error
+    if intervals.ndim != 2 or intervals.shape[1] != 2 or intervals.dtype.kind not in "fiu":
+        raise ValueError(f"{where} has intervals {intervals.shape} {intervals.dtype}; expected (T, 2) seconds")
+    if len(values) != len(intervals):
+        raise ValueError(f"{where} has {len(values)} features but {len(intervals)} intervals; expected as many")
+    if not np.isfinite(intervals).all():
+        raise ValueError(f"{where} has an interval that is not finite; expected seconds")
+    values = values.reshape(-1) if is_text else values.reshape(len(values), -1)
+    if not in_time:
+        return Steps(values, intervals)
+    order = np.argsort(intervals.sum(axis=1, dtype=np.float64), kind="stable")
+    return Steps(values[order], intervals[order].astype(np.float64))
+
+
+def read_labels(labels: Sequence, video: str) -> tuple[Array, Array]:
+    """Scores (C,), the first column, and intervals (C, 2) in seconds, in the stored order: it numbers the clips.
+
+    Raises ValueError, naming the clip, for a score that is not finite.
+    """
+    steps = read_steps(labels, video, in_time=False)
+    scores = steps.values[:, 0].astype(np.float32)
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if len(wrong):
+        n = int(wrong[0])
+        raise ValueError(
+            f"{labels.path}: the label of clip '{video}$_${n + 1}' is {scores[n]}; expected a finite score"
+        )
+    return scores, steps.intervals.astype(np.float64)
+
+
+def _expand(files: list[Path]) -> list[tuple[str | None, Path]]:
+    """(role or None, file) of each `path`, `ROLE:path` and file of a folder."""
+    found: list[tuple[str | None, Path]] = []
+    for item in files:
+        role, colon, rest = str(item).partition(":")
+        if colon and role.isidentifier() and len(role) > 1 and not item.exists():  # one letter is a Windows drive
+            found.append((role, Path(rest)))
+        elif item.is_dir():
+            inside = sorted(item.glob("*.csd"))
+            if not inside:
+                raise ValueError(f"{item}: a folder without .csd files")
+            found += [(None, path) for path in inside]
+        else:
+            found.append((None, item))
+    return found
+
+
+def _open(stack: ExitStack, role: str | None, path: Path) -> Sequence:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; expected a .csd file of the CMU Multimodal SDK")
+    try:
+        file = stack.enter_context(h5py.File(path, "r"))
+    except OSError as error:
+        raise ValueError(f"{path}: not an HDF5 file, or cut off ({error}); download it again") from error
+    roots = [name for name in file if isinstance(file[name], h5py.Group)]
+    if len(roots) != 1 or not isinstance(file[roots[0]].get("data"), h5py.Group) or not len(file[roots[0]]["data"]):
+        raise ValueError(
+            f"{path}: expected one computational sequence, ROOT/data/VIDEO/features; found groups {roots} "
+            f"with {[list(file[root]) for root in roots]}"
+        )
+    videos = file[roots[0]]["data"]
+    first = _member(path, videos, next(iter(videos)), "features")
+    is_text = h5py.check_string_dtype(first.dtype) is not None
+    if is_text and _width(first) != 1:
+        raise ValueError(f"{path}: strings of shape {first.shape}; expected (T, 1), one word a step")
+    return Sequence(path, role or _guess_role(path, roots[0], is_text), videos, is_text, _width(first))
+
+
+def _guess_role(path: Path, root: str, is_text: bool) -> str:
+    name = f"{root} {path.stem}".lower()
+    if "label" in name:
+        return "labels"
+    if is_text:
+        return "words"
+    for modality, marks in _MARKS.items():
+        if any(mark in name for mark in marks):
+            return modality
+    raise ValueError(
+        f"{path}: its name and its root {root!r} say no modality; write it before the path, as in audio:{path.name}"
+    )
+
+
+def _by_role(sequences: list[Sequence]) -> tuple[Sequence, Sequence | None, list[Sequence]]:
+    """Labels, words and features, one of each role."""
+    roles: dict[str, Sequence] = {}
+    for sequence in sequences:
+        role, other = sequence.role, roles.setdefault(sequence.role, sequence)
+        if other is not sequence:
+            raise ValueError(
+                f"{sequence.path}: holds {role!r}, and so does {other.path}; leave one of the two out, or name another "
+                f"modality before the path, as in NAME:{sequence.path.name}"
+            )
+        if sequence.is_text != (role == "words"):
+            kind = "strings" if sequence.is_text else "numbers"
+            raise ValueError(f"{sequence.path}: features of {role!r} are {kind}; say what it is, as in ROLE:path")
+    if "labels" not in roles:
+        raise ValueError(
+            f"no labels among {[str(s.path) for s in sequences]}; add the SDK's labels, or mark a file as labels:path"
+        )
+    labels, words = roles.pop("labels"), roles.pop("words", None)
+    return labels, words, [roles[role] for role in sorted(roles)]
+
+
+def _member(path: Path, videos: h5py.Group, video: str, key: str) -> h5py.Dataset:
+    """A dataset of numbers or strings; anything else (object arrays, references, opaque bytes) is refused."""
+    group = videos[video]
+    dataset = group.get(key) if isinstance(group, h5py.Group) else None
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{path}: video {video!r} has no dataset {key!r}; expected features and intervals")
+    if dataset.dtype.kind not in "fiu" and h5py.check_string_dtype(dataset.dtype) is None:
+        raise ValueError(f"{path}: {key} of video {video!r} are of type {dataset.dtype}; expected numbers or strings")
+    return dataset
+
+
+def _width(features: h5py.Dataset) -> int:
+    return int(features.shape[1]) if features.ndim == 2 else 1
