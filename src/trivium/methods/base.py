@@ -1,11 +1,10 @@
-"""What all methods share: the step's random numbers, loss terms, validation, optimiser and checkpointed state.
+"""What all methods share: the step's random numbers, loss terms, optimiser and checkpointed state.
 
 Legend: B clips, E joint embedding, K outputs of the head, C classes.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,6 @@ from torch import Tensor, nn
 
 from trivium.data.batch import Batch
 from trivium.encoders.base import Encoded, Encoder
-from trivium.evaluation.metrics import compute_metrics
-from trivium.evaluation.predictions import Collector, Predictions
 from trivium.fusions.base import Fusion
 from trivium.methods.meter import Meter, NonFiniteLossError
 from trivium.objectives.task import TaskObjective
@@ -52,7 +49,8 @@ class Parts:
 class Method(L.LightningModule):
     """Subclasses implement `losses` and `predict`; their YAML's keys are their keyword arguments after `parts`.
 
-    make_optimizer and make_schedule are set by trivium.methods.build; metrics names the protocol of validation.
+    make_optimizer and make_schedule are set by trivium.methods.build; metrics names the protocol that scores it
+    (trivium.evaluation).
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -68,7 +66,6 @@ class Method(L.LightningModule):
         self.make_schedule: Callable[..., Schedule] | None = None
         self.schedule: Schedule | None = None
         self._saved_schedule: dict[str, Any] | None = None
-        self._collector: Collector | None = None
         self.last_step_loss: Tensor | None = None  # of this rank, for the per-step log
 
     # What a method says of itself
@@ -125,34 +122,10 @@ class Method(L.LightningModule):
         self.epoch_means = self.meter.means()
         self.meter.reset()
 
-    def on_validation_epoch_start(self) -> None:
-        self._collector = Collector(len(self._validation_split()), self.device)
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        assert self._collector is not None
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """ "prediction", and "loss" (B,) of each clip, whose mean over the split selects the checkpoint."""
         prediction = self.predict(batch)
-        loss = self.objective(prediction.outputs, batch.targets["multimodal"])
-        self._collector.add(batch.index, batch.weight, prediction.score, loss, prediction.probabilities)
-
-    def on_validation_epoch_end(self) -> None:
-        assert self._collector is not None
-        predictions = self._collector.result(over_ranks=True)
-        self._collector = None
-        values = self.validation_values(predictions, self._validation_split().targets["multimodal"].cpu())
-        # float64: Lightning would round to float32, and a run's record should not depend on its logger
-        for name, value in values.items():
-            self.log(f"val/{name}", torch.tensor(value, dtype=torch.float64), prog_bar=name in ("loss", "mae"))
-        if self.schedule is not None and not self.trainer.sanity_checking:
-            self.schedule.after_epoch(values["loss"])
-
-    def validation_values(self, predictions: Predictions, targets: Tensor) -> dict[str, float]:
-        """ "loss" (what selects the checkpoint) and the protocol's metrics, once over the whole split."""
-        loss = float(predictions.loss.mean())
-        if not math.isfinite(loss):
-            raise NonFiniteLossError(
-                f"val/loss is {loss} after epoch {self.current_epoch + 1}; the last checkpoint is from before it"
-            )
-        return {"loss": loss, **compute_metrics(self.metrics, predictions.score.numpy(), targets.numpy())}
+        return {"prediction": prediction, "loss": self.objective(prediction.outputs, batch.targets["multimodal"])}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         assert self.make_optimizer is not None
@@ -195,6 +168,3 @@ class Method(L.LightningModule):
             f"{clips}; the last checkpoint is from before it. A smaller optimizer.lr, trainer.gradient_clip=1 or "
             "data.standardize.default=zscore may help"
         )
-
-    def _validation_split(self) -> Any:
-        return self.trainer.val_dataloaders.split  # type: ignore[union-attr]

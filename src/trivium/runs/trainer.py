@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
+from trivium.evaluation.validation import Validation
 from trivium.runs.checkpointing import AtomicCheckpointIO
 from trivium.runs.directory import RunDirectory
 from trivium.runs.recorder import Recorder
@@ -43,7 +44,7 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
         log_steps=bool(config["run"]["log_steps"]),
         print_lines=not bar and show != "off",
     )
-    callbacks: list[Callback] = [recorder]
+    callbacks: list[Callback] = [Validation(), recorder]
     if node["patience"]:
         callbacks.append(
             EarlyStopping("val/loss", patience=node["patience"], min_delta=node["min_delta"], check_finite=False)
