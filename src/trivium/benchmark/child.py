@@ -1,0 +1,53 @@
+"""What the measured processes have in common. Runs in both environments, so it imports the standard library alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+BATCHES = 8  # different ones in the measured steps: the first of the train split, in its order, on both sides
+Report = Callable[[Any], None]
+
+
+def reports() -> Report:
+    """What sends a value as a line of JSON to the process that started this one.
+
+    Whatever libraries print goes to stderr from here on.
+    """
+    channel = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    def report(value: Any) -> None:
+        print(json.dumps(value), file=channel, flush=True)
+
+    return report
+
+
+def peak_mib() -> float:
+    """The most memory that this process has had resident so far, in MiB; mapped files that were touched count."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB on Linux
+
+
+def paced(batches: Sequence[T], report: Report, finish: Callable[[], None] = lambda: None) -> Iterator[T]:
+    """Batches in a circle, one for each line on stdin; reports the time until a training loop asks for the next.
+
+    That is one whole step of whatever loop iterates over this: its seconds, and those that its threads worked, which
+    other load on the machine hardly changes. finish: waits for a device. Ends the process with
+    SystemExit when stdin says "stop" or is closed.
+    """
+    report("ready")
+    step = 0
+    while sys.stdin.readline().strip() == "step":
+        start, worked = time.perf_counter(), time.process_time()
+        yield batches[step % len(batches)]
+        finish()
+        report({"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - worked})
+        step += 1
+    raise SystemExit(0)

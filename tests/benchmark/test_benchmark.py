@@ -1,0 +1,142 @@
+"""The benchmark's own parts: what it makes, how it counts, and our side end to end, without MMSA."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trivium.benchmark import run as bench
+from trivium.benchmark.measure import Files, Settings, loading, prepare, steps
+from trivium.benchmark.processes import Task, run
+from trivium.benchmark.table import Row, rows
+from trivium.benchmark.workload import COUNTS, STREAMS, write_pickle
+
+PYTHON = Path(sys.executable)
+TINY_BERT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(settings, files, what preparing reported) of a five-hundredth of MOSEI and a tiny BERT."""
+    pytest.importorskip("transformers")
+    files = Files(tmp_path_factory.mktemp("bench"))
+    settings = Settings(fraction=0.002, repeats=1, steps=2, threads=1, mmsa=None, bert=TINY_BERT)
+    return settings, files, prepare(settings, files)
+
+
+def test_pickle_has_moseis_shape_and_the_stated_lengths(tmp_path):
+    means = write_pickle(tmp_path / "a.pkl", 0.01)
+    content = pickle.loads((tmp_path / "a.pkl").read_bytes())
+    assert {split: len(part["id"]) for split, part in content.items()} == {
+        split: round(n * 0.01) for split, n in COUNTS.items()
+    }
+    train = content["train"]
+    for name, (steps_, dim, mean) in STREAMS.items():
+        assert train[name].shape == (163, steps_, dim)
+        assert train[name].dtype == np.float32
+        own = np.abs(train[name]).sum(axis=2) > 0
+        assert (own[:, :-1] >= own[:, 1:]).all()  # padding at the back alone
+        assert own.sum(axis=1).mean() == pytest.approx(means[name], abs=0.1)
+        assert means[name] == pytest.approx(mean, rel=0.15)  # 163 clips, standard error 6 %
+    ids, mask, _ = train["text_bert"].transpose(1, 0, 2)
+    assert ((ids == 102).sum(axis=1) == 1).all()
+    assert (ids[np.arange(163), mask.sum(axis=1) - 1] == 102).all()
+
+
+def test_pickle_is_the_same_for_the_same_seed(tmp_path):
+    for name in "ab":
+        write_pickle(tmp_path / name, 0.001)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_our_loading_reads_every_batch_and_little_memory_to_open(made):
+    settings, files, report = made
+    found = loading(settings, files)["ours"][0]
+    assert found["batches"] == -(-round(COUNTS["train"] * 0.002) // 32)
+    assert 0 < found["open_seconds"] < 5
+    opened = found["open_mib"] - found["imported_mib"]
+    assert 0 <= opened < report["prepared"]["store_mib"] + 20
+    assert found["epoch_mib"] >= found["open_mib"]
+
+
+def test_our_steps_are_timed_one_by_one(made):
+    settings, files, _ = made
+    found = steps(settings, files)
+    assert len(found["ours"]) == 2
+    assert found["mmsa"] == []
+    assert all(step["cpu_seconds"] > 0 and 0 < step["seconds"] < 60 for step in found["ours"])
+
+
+def test_task_that_fails_says_why(tmp_path):
+    with pytest.raises(RuntimeError, match=r"ours prepare ended with exit code 1(?s:.*)no\.pkl"):
+        run(PYTHON, "ours", "prepare", 1, pickle=str(tmp_path / "no.pkl"), store=str(tmp_path / "a.h5"))
+
+
+def test_task_left_by_an_error_is_ended(tmp_path):
+    with pytest.raises(ZeroDivisionError), Task(PYTHON, "ours", "cuda", {}, 1) as task:
+        raise ZeroDivisionError
+    assert task._process.returncode is not None
+
+
+def test_ratio_is_above_one_where_ours_is_better():
+    seconds = Row("open", "s", ours=[1.0, 2.0, 4.0], mmsa=[10.0, 40.0, 20.0], target=5)
+    assert seconds.ratios == [10, 20, 5]
+    assert seconds.to_dict()["ratio"] == {"median": 10, "least": 5, "most": 20}
+    assert Row("step", "samples/s", ours=[6.0], mmsa=[4.0], faster_is_more=True).ratios == [1.5]
+    assert "ratio" not in Row("open", "s", ours=[1.0], mmsa=[]).to_dict()
+
+
+def test_rows_take_each_side_and_each_loader():
+    ours = {"open_seconds": 1.0, "open_mib": 2.0, "epoch_seconds": 3.0, "epoch_mib": 4.0}
+    mmsa = {key: value * 6 for key, value in ours.items()} | {"epoch_workers_seconds": 30.0}
+    times = {"ours": [{"seconds": 2.0, "cpu_seconds": 1.0}], "mmsa": [{"seconds": 4.0, "cpu_seconds": 3.0}]}
+    found = rows({"ours": [ours], "mmsa": [mmsa]}, times, batch=16)
+    assert [row.ratios[0] for row in found] == [6, 6, 6, 10, 6, 2, pytest.approx(3)]
+    assert found[5].ours == [8.0]
+    assert [row.target for row in found] == [20, 5, 5, 5, 5, 1.3, None]
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("fraction=2", "fraction=2: expected a number above 0, at most 1"),
+        ("steps=many", "steps=many: expected a number"),
+        ("gpu=yes", "gpu=yes: expected true or false"),
+        ("fractoin=1", "unknown argument 'fractoin=1'"),
+    ],
+)
+def test_wrong_argument_is_refused_before_anything_is_made(argument, told, capsys):
+    assert bench.main([argument]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_gpu_says_so_where_there_is_none(capsys):
+    if run(PYTHON, "ours", "cuda", 1) is not None:
+        pytest.skip("there is a GPU here")
+    assert bench.main(["gpu=true"]) == 0
+    assert "no CUDA here" in capsys.readouterr().out
+
+
+def test_every_key_of_the_help_is_read():
+    assert set(bench._KEYS) == {"fraction", "repeats", "steps", "threads", "folder", "mmsa", "gpu", "out"}
+
+
+@pytest.mark.slow
+def test_ours_alone_end_to_end_with_bert_base(tmp_path):
+    out = tmp_path / "out.json"
+    command = [PYTHON, "scripts/benchmark.py", "fraction=0.002", "repeats=1", "steps=1", "mmsa=off"]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [*command, f"folder={tmp_path}", f"out={out}"], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert "Self-MM training step" in done.stdout
+    found = json.loads(out.read_text())
+    assert found["mmsa"] is None
+    assert [row["n"] for row in found["rows"]] == [1] * 7
+    assert [p.name for p in tmp_path.iterdir()] == ["out.json"]  # the temporary folder is gone
