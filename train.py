@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # whole tracebacks
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch's idle threads sleep; spinning stalls a shared machine
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,8 +21,14 @@ def job(config: DictConfig) -> None:
     from trivium.runs.train import train  # torch comes only after the check
 
     composed = HydraConfig.get()
+    overrides = list(composed.overrides.task)
     in_sweep = Path(composed.runtime.output_dir) if composed.mode == RunMode.MULTIRUN else None
-    train(plain(config), list(composed.overrides.task), default_dir=in_sweep)
+    try:
+        train(plain(config), overrides, default_dir=in_sweep)
+    except Exception as error:
+        if in_sweep:  # the other jobs run; at the end Hydra would tell of the first failure alone
+            print(f"error: job {composed.job.num} ({' '.join(overrides)}): {error}", file=sys.stderr, flush=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs as processes of their own, that die where a test wants them to. Used by tests of resume and of exactness."""
+"""Runs in this process, in processes of their own that die where a test wants them to, and whole command lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import csv
 import json
 import multiprocessing
 import os
+import runpy
 import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,9 @@ from trivium.config.compose import compose_config
 
 # A server that has imported everything once: a run then starts in milliseconds instead of seconds.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["trivium.runs.train"])
+_CONTEXT.set_forkserver_preload(["trivium.runs.train", "trivium.config.check"])
 
+ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["data.batch_size=48", "trainer.accelerator=cpu", "trainer.max_epochs=3", "trainer.threads=1"]
 
 
@@ -25,12 +29,49 @@ def run(folder: Path, *overrides: str, kill: tuple[str, int] | None = None) -> i
     kill: ("step", n) before the n-th training step from 0, over all epochs; ("validation", n) in the n-th validation;
     ("saved", n) right after the n-th checkpoint; ("unsaved", n) right before it; ("finish", 0) before result.json.
     """
-    settings = [f"paths.data={folder / 'data'}", f"paths.outputs={folder / 'outputs'}", *SMALL, *overrides]
-    process = _CONTEXT.Process(target=_child, args=(settings, kill))
+    return spawn(_child, in_folder(folder, *overrides), kill)
+
+
+def here(folder: Path, *overrides: str) -> dict[str, Any]:
+    """Train in this process, which is the fastest; returns result.json."""
+    from trivium.runs.train import train
+
+    settings = in_folder(folder, *overrides)
+    return train(compose_config(settings), settings)
+
+
+def command(folder: Path, *arguments: str, script: str = "train.py", **environment: str) -> tuple[int, str]:
+    """`python SCRIPT ARGUMENTS` in `folder`, in a process that has torch already: (exit code, all that it printed)."""
+    log = folder / "printed.log"
+    code = spawn(_command, [str(ROOT / script), *arguments], folder, log, environment)
+    return code, log.read_text()
+
+
+def in_folder(folder: Path, *overrides: str) -> list[str]:
+    """The overrides of a small run whose data and outputs lie in `folder`."""
+    return [f"paths.data={folder / 'data'}", f"paths.outputs={folder / 'outputs'}", *SMALL, *overrides]
+
+
+def spawn(target: Callable[..., None], *arguments: Any) -> int:
+    """Call a function of a test module in a fresh process; returns its exit code."""
+    process = _CONTEXT.Process(target=target, args=arguments)
     process.start()
     process.join(timeout=240)
-    assert process.exitcode is not None, "the run hangs"
+    if process.exitcode is None:
+        process.kill()
+    assert process.exitcode is not None, "the process hangs"
     return process.exitcode
+
+
+def _command(argv: list[str], folder: Path, log: Path, environment: dict[str, str]) -> None:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    os.environ |= environment
+    os.chdir(folder)
+    sys.argv = argv
+    runpy.run_path(argv[0], run_name="__main__")
 
 
 def _child(overrides: list[str], kill: tuple[str, int] | None) -> None:
@@ -69,7 +110,7 @@ def _arrange_death(where: str, count: int) -> None:
 
 
 def record(run_dir: Path) -> dict[str, Any]:
-    """What must be equal between two runs of one config: weights, metrics per epoch, predictions, result; no timings."""
+    """What must be equal between two runs of one config: weights, metrics per epoch, predictions, result; not times."""
     result = json.loads((run_dir / "result.json").read_text())
     return {
         "weights": (run_dir / "weights.safetensors").read_bytes(),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from driver import record, run
 
 # 320 clips in batches of 48: 7 steps an epoch, the last one short; 21 in all.

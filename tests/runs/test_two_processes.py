@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from driver import record, rows, run
 
 ROOT = Path(__file__).parents[2]

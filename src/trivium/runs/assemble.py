@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trivium.data.datamodule import DataModule, choose_reads
 from trivium.data.locate import find_store, is_fixture
-from trivium.data.store import Store, open_store
+from trivium.data.store import Statistics, Store, open_store
 from trivium.data.synthetic import ensure_fixture
 from trivium.methods.base import Method
 from trivium.methods.build import build_method, token_readers
 
 
-def open_data(config: dict[str, Any], store_file: Path | None = None) -> tuple[Store, DataModule]:
-    """The store that the config names (or `store_file`), and its batches. The fixture is made on first use."""
+def open_data(
+    config: dict[str, Any], store_file: Path | None = None, statistics: Mapping[str, Statistics] | None = None
+) -> tuple[Store, DataModule]:
+    """The store that the config names (or `store_file`), and its batches. The fixture is made on first use.
+
+    statistics: what to standardise with, in place of the store's own (a trained model's, say).
+    """
     node = config["data"]
     path = store_file or find_store(config)
     if store_file is None and is_fixture(node["name"]) and not node["store"]:
         ensure_fixture(path, name=node["name"], label_range=tuple(node["label_range"]))
     store = open_store(path)
+    if statistics is not None:
+        store = replace(store, statistics=dict(statistics))
     wanted = list(node["modalities"])
     reads = choose_reads(store, wanted, token_readers(config, wanted or store.schema.modalities))
     data = DataModule(

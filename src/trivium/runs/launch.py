@@ -53,8 +53,12 @@ class Ranks:
 
 
 def join_ranks(config: dict[str, Any]) -> Ranks:
-    """Join the processes of an outer torchrun or SLURM step, if this is one of them."""
-    if "RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+    """Join the processes of an outer torchrun or SLURM step, if this is one of them.
+
+    Raises ValueError if the config asks for other processes than these, or for nodes that only such a launcher reaches.
+    """
+    # Of the step, not SLURM_NTASKS of the job: a batch script that calls python without srun is one process.
+    if "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
         slurm = SLURMEnvironment()
@@ -66,8 +70,20 @@ def join_ranks(config: dict[str, Any]) -> Ranks:
             "LOCAL_RANK": str(slurm.local_rank()),
         }
     size = int(os.environ.get("WORLD_SIZE", "1"))
+    nodes = config["trainer"]["num_nodes"]
     if size == 1:
+        if nodes > 1:
+            raise ValueError(
+                "trainer.num_nodes > 1: start train.py on every node with torchrun or srun; the ranks given are then "
+                "used"
+            )
         return Ranks()
+    wanted = config["trainer"]["devices"] * nodes
+    if wanted != size:
+        raise ValueError(
+            f"{size} processes were started from outside (WORLD_SIZE), but trainer.devices x trainer.num_nodes is "
+            f"{wanted}; make them equal"
+        )
     if not dist.is_initialized():
         on_cpu = config["trainer"]["accelerator"] == "cpu" or not torch.cuda.is_available()
         if not on_cpu:
@@ -86,10 +102,6 @@ def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
 
     Raises RuntimeError if one failed; their output has been shown.
     """
-    if config["trainer"]["num_nodes"] > 1:
-        raise ValueError(
-            "trainer.num_nodes > 1: start train.py on every node with torchrun or srun; the ranks given are then used"
-        )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", str(config["trainer"]["devices"]), "-m", "trivium.runs.train"]
     environment = {**os.environ, "TRIVIUM_RUN_DIR": str(run.path)}
@@ -105,7 +117,9 @@ def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
             process.terminate()
             process.wait()
     if code:
-        raise RuntimeError(f"{run.path}: a worker process failed (exit status {code}); its message is above")
+        status = run.record()["status"]  # in the words of the first rank, unless that was not the one that failed
+        reason = status if status.startswith("failed") else "failed"
+        raise RuntimeError(f"{run.path}: a worker process {reason} (exit status {code}; its traceback is above)")
 
 
 def _die_with_parent() -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from trivium.data.datamodule import DataModule
-from trivium.data.store import Store, StoreSchema
+from trivium.data.store import Statistics, Store, StoreSchema
 from trivium.evaluation.predict import predict_split, score_split
 from trivium.evaluation.predictions import Predictions
 from trivium.methods.base import Method
@@ -24,20 +25,27 @@ from trivium.runs.directory import RunDirectory
 
 @dataclass
 class Run:
-    """A finished run: its config, its result, and its method with the selected weights, in evaluation mode."""
+    """A finished run: its config, its result, and its method with the selected weights, in evaluation mode.
+
+    schema, store, statistics: of the store that it was trained on; `statistics` standardise what it predicts.
+    """
 
     path: Path
     config: dict[str, Any]
     result: dict[str, Any]
     method: Method
     schema: StoreSchema
+    store: Path
+    statistics: dict[str, Statistics] = field(repr=False)
 
     def data(self, store: str | os.PathLike[str] | None = None) -> tuple[Store, DataModule]:
-        """Its store, or another one of the same modalities and feature sizes.
+        """Its store, or another one of the same modalities and feature sizes; standardised as in training.
 
         Raises ValueError naming the file and what differs.
         """
-        opened, module = open_data(self.config, None if store is None else Path(store))
+        # Its own store where it was then, from whatever folder this is called; else where the config looks now.
+        own = self.store if self.store.is_file() else None
+        opened, module = open_data(self.config, own if store is None else Path(store), self.statistics)
         for name, dim in self.schema.dims.items():
             found = opened.schema.dims.get(name)
             if name in self.method.encoders and found not in (dim, None):
@@ -72,14 +80,43 @@ class Run:
         return score_split(self.method, loader, predict_split(self.method, loader, modalities))
 
 
+def describe_model(store: Store, data: DataModule, method: Method) -> dict[str, Any]:
+    """model.json: what, beside config and weights, `load_run` needs to build the method and to feed it."""
+    return {
+        "schema": store.schema.to_dict(),
+        "reads": data.reads,
+        "assets": {name: encoder.assets() for name, encoder in method.encoders.items()},  # type: ignore[operator]
+        "store": str(store.path.resolve()),
+        "statistics": {
+            name: {"mean": found.mean.tolist(), "std": found.std.tolist()} for name, found in store.statistics.items()
+        },
+    }
+
+
 def load_run(path: str | os.PathLike[str], device: str = "cpu") -> Run:
-    """Open a finished run's directory. Raises ValueError, naming the file, if it is no finished run."""
+    """Open a finished run's directory.
+
+    Raises ValueError, naming the file, if it is no finished run, and for a device that is not there.
+    """
     run = RunDirectory(Path(path))
     config, result = run.config(), run.result()
     model = json.loads((run.path / "model.json").read_text())
     schema = StoreSchema.from_dict(model["schema"])
+    statistics = {
+        name: Statistics(np.array(found["mean"]), np.array(found["std"])) for name, found in model["statistics"].items()
+    }
     method = build_method(config, schema, model["reads"], model["assets"])
     if config["trainer"]["precision"] == "64-true":
         method.double()
     load_weights(method, run.weights)
-    return Run(run.path, config, result, method.to(torch.device(device)).eval(), schema)
+    return Run(run.path, config, result, method.to(_device(device)).eval(), schema, Path(model["store"]), statistics)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # unknown, or none on this machine, or left out of this torch
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device={name}: cannot be used here ({reason}); expected cpu, or cuda with a GPU") from error
+    return device

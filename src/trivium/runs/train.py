@@ -20,6 +20,7 @@ from trivium.runs.assemble import assemble
 from trivium.runs.checkpointing import load_checkpoint, load_weights
 from trivium.runs.directory import RunDirectory, open_run
 from trivium.runs.launch import join_ranks, launch_workers, wants_workers
+from trivium.runs.load import describe_model
 from trivium.runs.recorder import Recorder
 from trivium.runs.show import print_result
 from trivium.runs.trainer import close_loggers, make_trainer
@@ -100,9 +101,7 @@ def _finish(
         parts[split] = (loader, predictions)
         scores["val" if split == "valid" else split] = score_split(method, loader, predictions)
     write_predictions(run.path / "predictions.csv", parts)
-    write_json(
-        run.path / "model.json", {"schema": store.schema.to_dict(), "reads": data.reads, "assets": _assets(method)}
-    )
+    write_json(run.path / "model.json", describe_model(store, data, method))
     record = run.record()
     run.update_record(status="finished")
     result = {
@@ -125,11 +124,9 @@ def _finish(
         "hardware": record["hardware"],
     }
     write_json(run.result_file, result)
-    return {f"{split}/{name}": value for split, values in scores.items() for name, value in values.items()}
-
-
-def _assets(method: Method) -> dict[str, Any]:
-    return {name: encoder.assets() for name, encoder in method.encoders.items()}  # type: ignore[operator]
+    # For loggers. Not under val/, which is a curve over epochs.
+    names = {"val": "selected/val", "test": "test"}
+    return {f"{names[split]}/{name}": value for split, values in scores.items() for name, value in values.items()}
 
 
 def _train_mean_mae(store: Store, loaders: dict[str, BatchLoader]) -> dict[str, float]:
