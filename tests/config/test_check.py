@@ -71,7 +71,7 @@ def test_what_is_right_passes(line: str) -> None:
         ),
         ("method=selfmi +method.post_dims.depth=a", "method.post_dims.depth: expected a whole number, found 'a'"),
         ("method=selfmi method.post_dims.depth=8", "a new name; add it with a +: +method.post_dims.depth=8"),
-        ("data=mosii", "data=mosii: no such choice; nearest is mosi; choices are custom, fixture, fixture_sims, mosei"),
+        ("data=mosii", "data=mosii: no such choice; nearest is mosi; choices are custom, fixture,"),
         ("encoder@encoders.text=bret", "encoder@encoders.text=bret: no such choice; nearest is bert"),
         ("encodr@encoders.text=bert", "encodr@encoders.text: no such group; nearest is encoder@encoders.text"),
         ("encoder@encoders.txt=bert", "Could not override 'encoder@encoders.txt'; Did you mean"),

@@ -24,7 +24,7 @@ keys of every run
   resume=auto|DIR|off           go on with the unfinished run of the same config, with DIR's, or start anew
   run.dir=DIR                   the run's folder; empty: a new one under paths.outputs
   run.log_steps=true            write the loss of every step
-  run.checkpoint_every=N        optimiser steps between checkpoints inside an epoch
+  run.checkpoint_every=N        batches between checkpoints inside an epoch
   paths.data=DIR                prepared stores (or TRIVIUM_DATA); paths.outputs=DIR: runs and sweeps
   encoder@encoders.text=NAME    an encoder for one modality alone; +encoder@encoders.NEW=NAME for one of a new name
 
@@ -57,7 +57,7 @@ def _defaults(session: Composer) -> dict[str, str | None]:
     root = OmegaConf.to_container(OmegaConf.load(session.folders[0] / f"{ROOT}.yaml"), resolve=False)
     assert isinstance(root, dict)
     entries = [entry for entry in root["defaults"] if isinstance(entry, dict)]
-    return {group: choice for entry in entries for group, choice in entry.items() if "@" not in group}
+    return {group: choice for entry in entries for group, choice in entry.items() if "@" not in group and "override " not in group}
 
 
 def title(file: Path) -> str:

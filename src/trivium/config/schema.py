@@ -39,7 +39,6 @@ class Data:
     eval_batch_size: int
     label_range: list[float]
     metrics: Literal["mosi", "sims", "regression"]
-    language: Literal["en", "cn"]
 
 
 @dataclass

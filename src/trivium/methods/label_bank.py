@@ -1,4 +1,4 @@
-"""Unimodal label generation (ULGM) of Self-MM, Yu et al. 2021, as its public code does it; shared/methods/selfmi.md §5.
+"""Unimodal label generation (ULGM) of Self-MM (Yu et al. 2021), as its public code does it; docs/methods/selfmi.md.
 
 Legend: N clips of the train split, n clips of a global batch, d features of one modality's projection.
 """
