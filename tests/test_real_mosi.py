@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from driver import run
 
+from driver import run
 from trivium.data.prepare import prepare
 from trivium.data.store import open_store
 

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from driver import rows, run
 
 TRACES = Path(__file__).parent / "traces"

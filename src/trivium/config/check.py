@@ -104,13 +104,13 @@ def _with(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 @contextmanager
 def errors_for_users() -> Iterator[None]:
-    """A ValueError, which is a user's mistake, ends the program with one line and code 2; the rest passes.
+    """A user's mistake (ValueError, OSError) ends the program with one line and code 2; the rest passes.
 
     TRIVIUM_TRACEBACK=1 shows where it came from.
     """
     try:
         yield
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         if os.environ.get("TRIVIUM_TRACEBACK") == "1":
             raise
         print(f"error: {error}\n(TRIVIUM_TRACEBACK=1 shows where this came from)", file=sys.stderr)

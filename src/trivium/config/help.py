@@ -57,7 +57,12 @@ def _defaults(session: Composer) -> dict[str, str | None]:
     root = OmegaConf.to_container(OmegaConf.load(session.folders[0] / f"{ROOT}.yaml"), resolve=False)
     assert isinstance(root, dict)
     entries = [entry for entry in root["defaults"] if isinstance(entry, dict)]
-    return {group: choice for entry in entries for group, choice in entry.items() if "@" not in group and "override " not in group}
+    return {
+        group: choice
+        for entry in entries
+        for group, choice in entry.items()
+        if "@" not in group and "override " not in group
+    }
 
 
 def title(file: Path) -> str:

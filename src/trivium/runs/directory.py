@@ -91,6 +91,20 @@ class RunDirectory:
         self.lock = file
         return True
 
+    def freeze(self, config: dict[str, Any]) -> None:
+        """config.yaml, which workers and `load_run` read: what this command composed."""
+        write_text(self.config_file, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+    def discard_unstarted(self) -> None:
+        """Remove what `open_run` wrote if nothing was trained: a refused config leaves no trace."""
+        if self.record()["status"] != "created":
+            return
+        for name in ("config.yaml", "overrides.yaml", "run.json", ".lock"):
+            (self.path / name).unlink(missing_ok=True)
+        for folder in (self.checkpoint.parent, self.path):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
     def release(self) -> None:
         if self.lock is not None:
             self.lock.close()
@@ -121,7 +135,7 @@ def open_run(config: dict[str, Any], overrides: list[str], default: Path | None 
     """
     wish, given = str(config["resume"]), str(config["run"]["dir"])
     if wish not in ("auto", "off"):
-        return _lock(_same_config(RunDirectory(Path(wish)), config, must_exist=True))
+        return _go_on(_lock(_same_config(RunDirectory(Path(wish)), config, must_exist=True)), config)
     if given:
         run = RunDirectory(Path(given))
         if run.config_file.is_file():
@@ -129,7 +143,7 @@ def open_run(config: dict[str, Any], overrides: list[str], default: Path | None 
                 raise ValueError(
                     f"run.dir={given} holds a run already; resume=auto goes on with it, another run.dir starts anew"
                 )
-            return _lock(_same_config(run, config))
+            return _go_on(_lock(_same_config(run, config)), config)
         return _create(_lock(run), config, overrides)
     found = _newest_unfinished(config) if wish == "auto" else None
     return found or _create(_lock(RunDirectory(default or _new_path(config))), config, overrides)
@@ -145,6 +159,13 @@ def _same_config(run: RunDirectory, config: dict[str, Any], must_exist: bool = F
             f"{run.path} holds a run of another config; it differs in {differing}. Repeat that run's overrides "
             f"({run.path / 'overrides.yaml'}) or choose another run.dir"
         )
+    return run
+
+
+def _go_on(run: RunDirectory, config: dict[str, Any]) -> RunDirectory:
+    """Of the same hash, but perhaps on other devices, or with data or logger elsewhere: this command's are used."""
+    if not run.finished:
+        run.freeze(config)
     return run
 
 
@@ -168,7 +189,7 @@ def _newest_unfinished(config: dict[str, Any]) -> RunDirectory | None:
     for file in sorted(candidates, key=lambda f: json.loads(f.read_text())["created"], reverse=True):
         run = RunDirectory(file.parent)
         if not run.finished and run.record()["config_hash"] == wanted and run.try_lock():
-            return run
+            return _go_on(run, config)
     return None
 
 
@@ -195,7 +216,7 @@ def _create(run: RunDirectory, config: dict[str, Any], overrides: list[str]) -> 
     }
     write_json(run.path / "run.json", record)
     # The config last: a directory with a config.yaml is a run, one without is an empty folder to start in.
-    write_text(run.config_file, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    run.freeze(config)
     return run
 
 

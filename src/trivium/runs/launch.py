@@ -100,7 +100,7 @@ def wants_workers(config: dict[str, Any], ranks: Ranks) -> bool:
 def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
     """torchrun on this machine, one process a device; returns when all have finished.
 
-    Raises RuntimeError if one failed; their output has been shown.
+    Raises ChildProcessError if one failed; their output has been shown.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", str(config["trainer"]["devices"]), "-m", "trivium.runs.train"]
@@ -119,7 +119,7 @@ def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
     if code:
         status = run.record()["status"]  # in the words of the first rank, unless that was not the one that failed
         reason = status if status.startswith("failed") else "failed"
-        raise RuntimeError(f"{run.path}: a worker process {reason} (exit status {code}; its traceback is above)")
+        raise ChildProcessError(f"{run.path}: a worker process {reason} (exit status {code}; its traceback is above)")
 
 
 def _die_with_parent() -> None:

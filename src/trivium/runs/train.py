@@ -30,7 +30,7 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
     """Run `config` (plain and resolved) and return its result.json; on ranks other than the first, an empty dict.
 
     default_dir: the directory of a new run when run.dir is empty (a sweep's). Raises ValueError for settings or files
-    that do not fit, NonFiniteLossError, and RuntimeError if a worker process failed.
+    that do not fit, NonFiniteLossError, and ChildProcessError if a worker process failed.
     """
     ranks = join_ranks(config)
     run = ranks.first(lambda: open_run(config, overrides, default_dir))
@@ -40,12 +40,16 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
         elif wants_workers(config, ranks):
             launch_workers(run, config)
         else:
-            fit(run.config() | {"resume": config["resume"]}, run)
+            fit(config, run)
         if not ranks.is_first:
             return {}
         result = run.result()
         print_result(run, result)
         return result
+    except BaseException:
+        if ranks.is_first:
+            run.discard_unstarted()
+        raise
     finally:
         run.release()
 

@@ -9,6 +9,7 @@ import warnings
 from typing import Any
 
 import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, Strategy
@@ -54,7 +55,17 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
     if node["deterministic"]:
         # cuBLAS asks for it before it is first used; harmless without a GPU
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    trainer = L.Trainer(
+    try:
+        trainer = _make(node, run, callbacks, make_loggers(config, run), bar)
+    except MisconfigurationException as error:  # no such accelerator here, or a precision that it does not have
+        raise ValueError(f"trainer: {error}") from error
+    return trainer, recorder
+
+
+def _make(
+    node: dict[str, Any], run: RunDirectory, callbacks: list[Callback], loggers: list[Logger], bar: bool
+) -> L.Trainer:
+    return L.Trainer(
         accelerator=node["accelerator"],
         devices=node["devices"],
         num_nodes=node["num_nodes"],
@@ -65,7 +76,7 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
         gradient_clip_val=node["gradient_clip"] or None,
         deterministic=node["deterministic"],
         callbacks=callbacks,
-        logger=make_loggers(config, run),
+        logger=loggers,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=run.path,
         enable_progress_bar=bar,
@@ -73,7 +84,6 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    return trainer, recorder
 
 
 def _strategy(node: dict[str, Any]) -> Strategy | str:
