@@ -68,7 +68,7 @@ def show(found: Sequence[Row], title: str) -> None:
         table.add_column(column, justify="left" if column == "measure" else "right")
     for row in found:
         table.add_row(f"{row.name}, {row.unit}", _text(row.mmsa), _text(row.ours), _text(row.ratios, "x"), _target(row))
-    Console(width=max(110, Console().width)).print(table)
+    Console(width=max(120, Console().width)).print(table)
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
@@ -78,7 +78,11 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 def _text(values: Sequence[float], unit: str = "") -> str:
     if not values:
         return "-"
-    return f"{statistics.median(values):.3g}{unit} ({min(values):.3g} to {max(values):.3g})"
+    return f"{_digits(statistics.median(values))}{unit} ({_digits(min(values))} to {_digits(max(values))})"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _target(row: Row) -> str:
