@@ -13,6 +13,7 @@ from driver import record, run
 SETTINGS = {
     "supervised": ["method=supervised", "scheduler=plateau", "scheduler.patience=0", "fusion.dropout=0.1"],
     "selfmi": ["method=selfmi", "trainer.accumulate_grad_batches=2", "scheduler=cosine", "fusion.dropout=0.1"],
+    "selfmi_exact": ["method=selfmi", "debug=exact"],
     "selfmi_ba": ["method=selfmi", "method.pair_estimator=ba", "method.features=projected", "optimizer.lr=0.002"],
 }
 

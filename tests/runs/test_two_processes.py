@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +26,13 @@ def _alone(folder: Path, *overrides: str) -> None:
     assert run(folder, *overrides, *EXACT) == 0
 
 
-def _train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+def _command(folder: Path, *overrides: str) -> list[str]:
     command = [sys.executable, str(ROOT / "train.py"), *overrides, *EXACT]
-    command += [f"paths.data={folder / 'data'}", f"paths.outputs={folder / 'outputs'}", "trainer.accelerator=cpu"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=folder)
+    return [*command, f"paths.data={folder / 'data'}", f"paths.outputs={folder / 'outputs'}", "trainer.accelerator=cpu"]
+
+
+def _train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(_command(folder, *overrides), capture_output=True, text=True, timeout=280, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -59,3 +63,17 @@ def test_two_processes_under_a_sweep(tmp_path: Path) -> None:
         _alone(tmp_path, *settings, f"method.alpha={alpha}", f"run.dir={tmp_path / alpha}")
         (job,) = (tmp_path / "outputs" / "sweeps").glob(f"*/{number}")
         np.testing.assert_allclose(_losses(job), _losses(tmp_path / alpha), atol=1e-8)
+
+
+def test_killed_parent_takes_its_workers_along_and_the_run_resumes_bit_equal(tmp_path: Path) -> None:
+    settings = ["method=selfmi", "data.batch_size=45", "trainer=ddp", "trainer.devices=2", "run.checkpoint_every=2"]
+    settings += ["run.log_steps=false", "fusion.dropout=0.1"]
+    _train(tmp_path, *settings, f"run.dir={tmp_path / 'whole'}")
+    process = subprocess.Popen(_command(tmp_path, *settings, f"run.dir={tmp_path / 'cut'}"), cwd=tmp_path)
+    while not (tmp_path / "cut" / "metrics.csv").is_file():  # the first epoch is done
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    _train(tmp_path, *settings, f"run.dir={tmp_path / 'cut'}", "resume=auto")
+    assert record(tmp_path / "cut") == record(tmp_path / "whole")

@@ -44,17 +44,20 @@ class ResidentStream:
 
     def gather(self, index: Tensor, index_here: Tensor) -> tuple[Stream, Tensor]:
         """index: (B,) int64 on the CPU; index_here: the same on the device. Returns stream and present (B,) bool."""
+        # Only real steps are read and standardised; padding is one fill. lengths is on the CPU: no wait for a GPU.
         lengths = self.lengths[index]
-        steps = torch.arange(max(1, int(lengths.max())), device=self.values.device)
-        real_BT = steps < self.lengths_here[index_here][:, None]
-        position_BT = (self.starts[index_here][:, None] + steps).clamp_(max=len(self.values) - 1)
-        values = self.values.index_select(0, position_BT.view(-1)).view(*position_BT.shape, *self.values.shape[1:])
+        clips, steps, total = len(lengths), max(1, int(lengths.max())), int(lengths.sum())
+        here = self.lengths_here[index_here]
+        clip_L = torch.arange(clips, device=here.device).repeat_interleave(here, output_size=total)
+        step_L = torch.arange(total, device=here.device) - (here.cumsum(0) - here)[clip_L]
+        rows = self.values.index_select(0, self.starts[index_here][clip_L] + step_L)
         if self.values.ndim == 1:
-            values = values.long().masked_fill_(~real_BT, 0)
-        else:
-            if self.shift is not None and self.scale is not None:
-                values.sub_(self.shift).mul_(self.scale)
-            values.masked_fill_(~real_BT[..., None], 0.0)
+            rows = rows.long()
+        elif self.shift is not None and self.scale is not None:
+            rows.sub_(self.shift).mul_(self.scale)
+        padded = rows.new_zeros(clips * steps, *rows.shape[1:]).index_copy_(0, clip_L * steps + step_L, rows)
+        values = padded.view(clips, steps, *rows.shape[1:])
+        real_BT = torch.arange(steps, device=here.device) < here[:, None]
         present = real_BT[:, 0]
         mask = real_BT.clone()
         mask[:, 0] = True

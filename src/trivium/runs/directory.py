@@ -12,6 +12,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -25,6 +26,7 @@ from trivium.files import write_json, write_text
 
 _VERSIONS = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "h5py", "numpy", "transformers")
 _NOT_HASHED = ("run", "resume", "paths", "logger")
+_WORKERS_END = 10.0  # seconds that workers may need to be gone after their parent was killed
 _NOT_HASHED_TRAINER = ("devices", "accelerator", "strategy")
 
 
@@ -80,16 +82,27 @@ class RunDirectory:
         write_json(self.path / "run.json", {**self.record(), **values})
 
     def try_lock(self) -> bool:
-        """Whether this process is now the only one on the run."""
+        """Whether this process is now the only one on the run.
+
+        A run of several processes is waited for: when its parent was killed, its workers need a moment to end.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         file = (self.path / ".lock").open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            return False
-        self.lock = file
-        return True
+        until = time.monotonic() + (_WORKERS_END if self._has_workers() else 0.0)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() >= until:
+                    file.close()
+                    return False
+                time.sleep(0.2)
+            else:
+                self.lock = file
+                return True
+
+    def _has_workers(self) -> bool:
+        return self.config_file.is_file() and self.config()["trainer"]["devices"] > 1
 
     def freeze(self, config: dict[str, Any]) -> None:
         """config.yaml, which workers and `load_run` read: what this command composed."""

@@ -107,7 +107,9 @@ def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
     environment = {**os.environ, "TRIVIUM_RUN_DIR": str(run.path)}
     share = max(1, (os.cpu_count() or 1) // config["trainer"]["devices"])
     environment.setdefault("OMP_NUM_THREADS", str(share))
-    process = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
+    # It holds the run's lock too: should this process be killed, nobody resumes before the workers have ended.
+    lock = () if run.lock is None else (run.lock.fileno(),)
+    process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent, pass_fds=lock)
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         code = process.wait()
@@ -122,7 +124,11 @@ def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
         raise ChildProcessError(f"{run.path}: a worker process {reason} (exit status {code}; its traceback is above)")
 
 
-def _die_with_parent() -> None:
-    # A killed parent would otherwise leave workers that go on writing into a directory somebody resumes.
+def die_with_parent() -> None:
+    """This process is killed when its parent dies (on Linux).
+
+    A killed parent would otherwise leave workers that go on writing into a directory somebody resumes. Nothing is
+    lost: every file is whole or not there.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -19,7 +19,7 @@ from trivium.methods.base import Method
 from trivium.runs.assemble import assemble
 from trivium.runs.checkpointing import load_checkpoint, load_weights
 from trivium.runs.directory import RunDirectory, open_run
-from trivium.runs.launch import join_ranks, launch_workers, wants_workers
+from trivium.runs.launch import die_with_parent, join_ranks, launch_workers, wants_workers
 from trivium.runs.load import describe_model
 from trivium.runs.recorder import Recorder
 from trivium.runs.show import print_result
@@ -59,6 +59,8 @@ def fit(config: dict[str, Any], run: RunDirectory) -> None:
     if config["trainer"]["threads"]:
         torch.set_num_threads(config["trainer"]["threads"])
     store, data, method = assemble(config)
+    if config["trainer"]["precision"] == "64-true":
+        method.double()  # Lightning would do it after reading a checkpoint, whose values would pass through float32
     trainer, recorder = make_trainer(config, run)
     try:
         _fit(config, run, trainer, recorder, data, method)
@@ -144,6 +146,7 @@ def _train_mean_mae(store: Store, loaders: dict[str, BatchLoader]) -> dict[str, 
 
 def worker_main(run_dir: str) -> None:
     """One rank of a run whose directory holds the frozen config; started by trivium.runs.launch."""
+    die_with_parent()
     run = RunDirectory(Path(run_dir))
     fit(run.config(), run)
 
