@@ -40,7 +40,7 @@ def data(report: Report, *, store: str, batch_size: int) -> None:
     imported = peak_mib()
     start = time.perf_counter()
     reads = {"text": "tokens", "audio": "values", "vision": "values"}
-    module = DataModule(open_store(store), reads=reads, batch_size=batch_size, standardize={"default": "zscore"})
+    module = DataModule(open_store(store), reads=reads, batch_size=batch_size)
     loaders = {split: module.loader(split, training=split == "train") for split in ("train", "valid", "test")}
     opened, peak = time.perf_counter() - start, peak_mib()
     start = time.perf_counter()
