@@ -13,11 +13,13 @@ import pytest
 import torch
 
 from driver import ROOT, command, here, in_folder, record, run, spawn
+from trivium.config.compose import compose_config
 from trivium.data.clips import Clips
 from trivium.data.sampler import GlobalBatchSampler
-from trivium.data.store import Store
-from trivium.data.synthetic import COUNTS
+from trivium.data.store import Store, write_store
+from trivium.data.synthetic import COUNTS, make_fixture
 from trivium.methods.meter import NonFiniteLossError
+from trivium.runs.directory import open_run
 
 QUICK = ["encoder=identity", "trainer.progress=off", "optimizer.lr=0.01", "data.batch_size=40"]  # 8 steps an epoch
 
@@ -158,3 +160,20 @@ def test_a_failed_worker_fails_the_command_with_its_message(tmp_path: Path) -> N
     assert f"{tmp_path / 'run'}: a worker process failed" in last
     assert "loss not finite at epoch 1, step 2 of 8" in last
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_store_that_changed_is_not_resumed_on(tmp_path: Path) -> None:
+    settings = ["trainer.progress=off", f"run.dir={tmp_path / 'run'}"]
+    assert run(tmp_path, *settings, kill=("step", 8)) == -9
+    store = tmp_path / "data" / "fixture" / "fixture.h5"
+    write_store(store, make_fixture(seed=1), data="fixture", feature_set="fixture/synthetic", label_range=(-3.0, 3.0))
+    with pytest.raises(ValueError, match=r"fixture\.h5 has changed since .* began"):
+        here(tmp_path, *settings, "resume=auto")
+
+
+def test_a_sweep_folder_that_holds_runs_is_not_written_over(tmp_path: Path) -> None:
+    config = compose_config([f"paths.outputs={tmp_path}"])
+    open_run(config, [], tmp_path / "sweep" / "0").release()
+    other = compose_config([f"paths.outputs={tmp_path}", "seed=7"])
+    with pytest.raises(ValueError, match="holds a run already; resume=auto goes on with it"):
+        open_run(other, [], tmp_path / "sweep" / "0")

@@ -16,6 +16,7 @@ from trivium.data.store import write_store
 
 COUNTS = {"train": 320, "valid": 96, "test": 128}
 WORDS = 41  # from the most negative to the most positive
+RANGES = {"fixture": (-3.0, 3.0), "fixture_sims": (-1.0, 1.0)}
 SPECIAL = 3  # token ids 0 padding, 1 start, 2 end
 DIMS = {"text": 16, "audio": 6, "vision": 8}
 

@@ -22,6 +22,8 @@ class Validation(L.Callback):
     _collector: Collector
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Method)
+        pl_module.refuse_non_finite()  # with its term and clips, before a validation loss that only says NaN
         self._collector = Collector(len(_split(trainer)), pl_module.device)
 
     def on_validation_batch_end(

@@ -42,7 +42,7 @@ class Parts:
     fusion: Fusion
     objective: TaskObjective
     train_clips: int
-    high: float  # the largest label, for methods that generate labels
+    high: float | None  # the largest label, for methods that generate labels; None where the store has no range
     seed: int
 
 

@@ -54,8 +54,8 @@ def build_method(
     with keyed(seed, "fusion"):
         fusion = build(config["fusion"], {name: encoder.dim for name, encoder in encoders.items()})
     objective = build(config["objective"], schema.label_range)
-    low, high = schema.label_range or (-1.0, 1.0)
-    parts = Parts(encoders, fusion, objective, schema.counts["train"], max(abs(low), abs(high)), seed)
+    high = None if schema.label_range is None else max(map(abs, schema.label_range))
+    parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed)
     with keyed(seed, "method"):
         method: Method = build(config["method"], parts)
     method.metrics = config["data"]["metrics"]

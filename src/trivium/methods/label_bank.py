@@ -55,7 +55,7 @@ class LabelBank(nn.Module):
         clips: int,
         dims: Mapping[str, int],
         *,
-        high: float,
+        high: float | None,
         exclude_zero: bool = True,
         rule: str = "ratio",
         first_epoch: int = 2,
@@ -72,7 +72,9 @@ class LabelBank(nn.Module):
             self.register_buffer(f"centres_{name}", torch.zeros(2, dim), persistent=False)  # positive, negative
 
     def start(self, targets_N: Tensor) -> None:
-        """Every label begins as the human one. Does nothing in a resumed run."""
+        """Every label begins as the human one; a resumed run keeps its own. Without a range, high is the largest."""
+        if self.high is None:
+            self.high = float(targets_N.abs().max())
         if not self.started:
             for name in self.names:
                 self.labels(name).copy_(targets_N)
@@ -93,6 +95,7 @@ class LabelBank(nn.Module):
         epoch: 1-based.
         """
         if epoch >= self.first_epoch:
+            assert self.high is not None, "start comes first"
             joint = self._relative("joint", features["joint"])
             target = self.labels("joint")[index_n]
             for name in self.names[1:]:

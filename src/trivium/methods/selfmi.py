@@ -82,7 +82,7 @@ class SelfMI(Method):
         # A term of weight 0 is neither built nor computed, and building it draws from a generator of its own: the
         # backbone is the same, bit for bit, with and without it.
         sizes = dims if features == "projected" else {s: parts.encoders[s].dim for s in dims}
-        used = [(x, y) for x, y in pairs if x in sizes and y in sizes]
+        used = _known_pairs(pairs, sizes)
         with keyed(parts.seed, "mutual information"):
             self.fusion_mi = FusionCPC(width, sizes, layers=cpc_layers, direction=direction) if alpha else None
             self.pair_mi = (
@@ -191,6 +191,15 @@ class SelfMI(Method):
         self.bank.load_state(checkpoint["trivium"]["bank"])
         if self.pair_mi is not None:
             self.pair_mi.load_state(checkpoint["trivium"]["pair_memory"])
+
+
+def _known_pairs(pairs: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Those whose two modalities are there; text, audio and vision may be missing, any other name must be one."""
+    known = {"text", "audio", "vision", *sizes}
+    for pair in pairs:
+        if len(pair) != 2 or not known.issuperset(pair):
+            raise ValueError(f"method.pairs: {list(pair)}; expected two modalities of {sorted(known)}")
+    return [(x, y) for x, y in pairs if x in sizes and y in sizes]
 
 
 def _of(values: Mapping[str, Any] | None, name: str, default: Any) -> Any:

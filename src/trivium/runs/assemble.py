@@ -10,7 +10,7 @@ from typing import Any
 from trivium.data.datamodule import DataModule, choose_reads
 from trivium.data.locate import find_store, is_fixture
 from trivium.data.store import Statistics, Store, open_store
-from trivium.data.synthetic import ensure_fixture
+from trivium.data.synthetic import RANGES, ensure_fixture
 from trivium.methods.base import Method
 from trivium.methods.build import build_method, token_readers
 
@@ -25,8 +25,9 @@ def open_data(
     node = config["data"]
     path = store_file or find_store(config)
     if store_file is None and is_fixture(node["name"]) and not node["store"]:
-        ensure_fixture(path, name=node["name"], label_range=tuple(node["label_range"]))
+        ensure_fixture(path, name=node["name"], label_range=RANGES[node["name"]])
     store = open_store(path)
+    _refuse_other_range(node["label_range"], store)
     if statistics is not None:
         store = replace(store, statistics=dict(statistics))
     wanted = list(node["modalities"])
@@ -47,3 +48,12 @@ def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
     """Everything that a training needs."""
     store, data = open_data(config)
     return store, data, build_method(config, store.schema, data.reads)
+
+
+def _refuse_other_range(wanted: list[float], store: Store) -> None:
+    stored = store.schema.label_range
+    if wanted and stored is not None and tuple(wanted) != stored:
+        raise ValueError(
+            f"data.label_range: {wanted}, but {store.path} was prepared with {list(stored)}; leave it as it is, or "
+            "prepare the store again with label_range=LOW,HIGH"
+        )

@@ -149,17 +149,20 @@ def open_run(config: dict[str, Any], overrides: list[str], default: Path | None 
     wish, given = str(config["resume"]), str(config["run"]["dir"])
     if wish not in ("auto", "off"):
         return _go_on(_lock(_same_config(RunDirectory(Path(wish)), config, must_exist=True)), config)
-    if given:
-        run = RunDirectory(Path(given))
+    found = _newest_unfinished(config) if wish == "auto" and not given else None
+    if found is not None:
+        return found
+    chosen = Path(given) if given else default  # a sweep's folder may have been used before, as run.dir may
+    if chosen is not None:
+        run = RunDirectory(chosen)
         if run.config_file.is_file():
             if wish == "off":
                 raise ValueError(
-                    f"run.dir={given} holds a run already; resume=auto goes on with it, another run.dir starts anew"
+                    f"run.dir={chosen} holds a run already; resume=auto goes on with it, another run.dir starts anew"
                 )
             return _go_on(_lock(_same_config(run, config)), config)
         return _create(_lock(run), config, overrides)
-    found = _newest_unfinished(config) if wish == "auto" else None
-    return found or _create(_lock(RunDirectory(default or _new_path(config))), config, overrides)
+    return _create(_lock(RunDirectory(_new_path(config))), config, overrides)
 
 
 def _same_config(run: RunDirectory, config: dict[str, Any], must_exist: bool = False) -> RunDirectory:

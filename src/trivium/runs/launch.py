@@ -44,10 +44,10 @@ class Ranks:
             try:
                 run = make()
                 said = [run.path]
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 said = [error]
         dist.broadcast_object_list(said, src=0)
-        if isinstance(said[0], ValueError):
+        if isinstance(said[0], Exception):
             raise said[0]
         return run or RunDirectory(said[0])
 

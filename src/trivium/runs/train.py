@@ -63,6 +63,7 @@ def fit(config: dict[str, Any], run: RunDirectory) -> None:
         method.double()  # Lightning would do it after reading a checkpoint, whose values would pass through float32
     trainer, recorder = make_trainer(config, run)
     try:
+        _same_store(run, store, trainer.is_global_zero)
         _fit(config, run, trainer, recorder, data, method)
         final = _finish(run, trainer, recorder, store, data, method) if trainer.is_global_zero else None
     except BaseException as error:
@@ -73,6 +74,19 @@ def fit(config: dict[str, Any], run: RunDirectory) -> None:
             raise SystemExit(143) from error
         raise
     close_loggers(trainer, failed=False, final=final)
+
+
+def _same_store(run: RunDirectory, store: Store, first: bool) -> None:
+    """A run goes on with the data that it began with. Raises ValueError naming the store."""
+    checksum = store.provenance["checksum"]
+    before = run.record().get("store_checksum", checksum)
+    if before != checksum:
+        raise ValueError(
+            f"{store.path} has changed since {run.path} began (checksum {checksum[:12]}, then {before[:12]}); "
+            "bring the store back, or start a new run"
+        )
+    if first:
+        run.update_record(store_checksum=checksum)
 
 
 def _fit(
@@ -116,6 +130,7 @@ def _finish(
         "seed": record["seed"],
         "config_hash": record["config_hash"],
         "feature_set": store.schema.feature_set,
+        "store_checksum": store.provenance["checksum"],
         "git_commit": record["git_commit"],
         "seconds": round(recorder.state_dict()["seconds"], 3),
         "resumed_at": record["resumed_at"],

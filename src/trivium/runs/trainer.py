@@ -104,8 +104,6 @@ def make_loggers(config: dict[str, Any], run: RunDirectory) -> list[Logger]:
     if node["name"] == "wandb":
         from lightning.pytorch.loggers import WandbLogger
 
-        if node["mode"]:
-            os.environ["WANDB_MODE"] = node["mode"]
         return [
             WandbLogger(
                 project=node["project"],
@@ -118,6 +116,7 @@ def make_loggers(config: dict[str, Any], run: RunDirectory) -> list[Logger]:
                 # one wandb run a run directory: a resumed run goes on in it
                 id=run.record()["config_hash"][:8] + run.record()["created"][11:26].replace(":", "").replace(".", ""),
                 resume="allow",
+                **({"mode": node["mode"]} if node["mode"] else {}),
             )
         ]
     return []
