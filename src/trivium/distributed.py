@@ -59,3 +59,12 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     total = values.clone()
     dist.all_reduce(total)
     return total
+
+
+def most_over_ranks(number: int, device: torch.device) -> int:
+    """The largest of the ranks' numbers. Waits for the device where there are several ranks."""
+    if world() == 1:
+        return number
+    most = torch.tensor(number, device=device)
+    dist.all_reduce(most, op=dist.ReduceOp.MAX)
+    return int(most)

@@ -72,9 +72,16 @@ class Batch:
         unknown = set(modalities) - set(self.streams)
         if unknown:
             raise ValueError(f"modalities {sorted(unknown)} are not among {list(self.streams)}")
-        keep = torch.tensor([name in modalities for name in self.streams], device=self.present.device)
+        gone = torch.tensor([name not in modalities for name in self.streams], device=self.present.device)
+        return self.without(gone.expand(len(self), -1))
+
+    def without(self, gone_BM: Tensor) -> Batch:
+        """The same clips, each without the modalities that are True in gone_BM: marked absent, their content zeroed.
+
+        Masks and lengths stay: how long a stream was is nothing that a method may look at (Method.encode clears it).
+        """
         streams = {
-            name: stream if name in modalities else replace(stream, values=torch.zeros_like(stream.values))
-            for name, stream in self.streams.items()
+            name: replace(s, values=s.values.masked_fill(gone_BM[:, m].view(-1, *[1] * (s.values.dim() - 1)), 0))
+            for m, (name, s) in enumerate(self.streams.items())
         }
-        return replace(self, streams=streams, present=self.present & keep)
+        return replace(self, streams=streams, present=self.present & ~gone_BM)

@@ -28,9 +28,11 @@ class Encoder(nn.Module):
 
     reads: "values" for numeric features, "tokens" for token ids. lr: the learning rate that it trains at unless
     optimizer.groups names one for its modality; None means the optimiser's own. token_dim: E, where it is not P.
+    takes_steps: whether it is built with `steps`, the length of the store's longest clip.
     """
 
     reads: ClassVar[Literal["values", "tokens"]] = "values"
+    takes_steps: ClassVar[bool] = False
     dim: int
     lr: float | None = None
     token_dim: int | None = None

@@ -19,7 +19,7 @@ from trivium.data.batch import Stream
 from trivium.encoders.base import Encoded, Encoder
 from trivium.encoders.pooling import check_choice, check_least, pool_steps
 
-POOLS = ("last", "mean", "max", "meanmax")
+POOLS = ("last", "mean", "max", "meanmax", "flatten")
 
 
 class Recurrent(Encoder):
@@ -27,10 +27,13 @@ class Recurrent(Encoder):
 
     out: size of tokens and pooled vector; 0 leaves the Linear out. dropout: before the Linear and between layers;
     input_dropout: on the features; both 0 to 1. pool: "last" is the last state of each direction (Self-MM's sLSTM);
-    "mean", "max" and "meanmax" (both, so twice the size) are over the valid steps' tokens.
-    Raises ValueError for an unknown pool and for sizes below 1.
+    "mean", "max" and "meanmax" (both, so twice the size) are over the valid steps' tokens. "flatten" (GMC) puts the
+    states of `steps` steps end to end, padding's included, for a Linear of its own: Linear(steps * H, out); tokens are
+    then the states themselves. steps: the longest clip that it will see; asked for by "flatten" alone.
+    Raises ValueError for an unknown pool, for sizes below 1, and for a clip longer than a flattening encoder's steps.
     """
 
+    takes_steps: ClassVar[bool] = True
     cell: ClassVar[type[nn.LSTM] | type[nn.GRU]]
 
     def __init__(
@@ -44,6 +47,7 @@ class Recurrent(Encoder):
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         pool: str = "last",
+        steps: int | None = None,
     ) -> None:
         super().__init__()
         for key, size, least in (("hidden", hidden, 1), ("layers", layers, 1), ("out", out, 0)):
@@ -55,17 +59,42 @@ class Recurrent(Encoder):
         self.back = nn.ModuleList(self.cell(size, hidden, batch_first=True) for size in sizes if bidirectional)
         self.input_dropout = nn.Dropout(input_dropout)
         self.dropout = nn.Dropout(dropout)
+        self.steps = steps if pool == "flatten" else None
+        if pool == "flatten":
+            assert steps is not None
+            check_least("out", out, 1)
+            self.project: nn.Module = nn.Linear(steps * width, out)
+            self.token_dim, self.dim = width, out
+            return
         self.project = nn.Linear(width, out) if out else nn.Identity()
         self.token_dim = out or width
         self.dim = self.token_dim * (2 if pool == "meanmax" else 1)
 
     def forward(self, stream: Stream) -> Encoded:
+        if self.steps is not None:
+            return self._flattened(stream, self.steps)
         states_BTH = self._states(self.input_dropout(stream.values), stream.mask)
         dropped_BTH = self.dropout(states_BTH)
         tokens_BTE = self.project(dropped_BTH).masked_fill(~stream.mask[..., None], 0.0)
         if self.pool == "last" and self.back:
             return Encoded(tokens_BTE, stream.mask, self.project(self._ends(dropped_BTH, stream.mask)))
         return Encoded(tokens_BTE, stream.mask, pool_steps(self.pool, tokens_BTE, stream.mask))
+
+    def _flattened(self, stream: Stream, steps: int) -> Encoded:
+        found = stream.values.shape[1]
+        if found > steps:
+            raise ValueError(
+                f"a clip of {found} steps: this encoder flattens the {steps} of the longest clip it was built for; "
+                "encoder.pool=last, mean or max takes any length"
+            )
+        states_BTH = self.dropout(
+            self._states(
+                nn.functional.pad(self.input_dropout(stream.values), (0, 0, 0, steps - found)),
+                nn.functional.pad(stream.mask, (0, steps - found)),
+            )
+        )
+        tokens_BTH = states_BTH[:, :found].masked_fill(~stream.mask[..., None], 0.0)
+        return Encoded(tokens_BTH, stream.mask, self.project(states_BTH.flatten(1)))
 
     def _states(self, inputs_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """The last layer's states, both directions side by side."""

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from trivium.data.batch import Batch
 from trivium.encoders.base import Encoded, Encoder
 from trivium.fusions.base import Fusion
+from trivium.keyed_random import uniform
 from trivium.methods.meter import Meter, NonFiniteLossError
+from trivium.methods.stand_ins import make_stand_ins
 from trivium.objectives.task import TaskObjective
 from trivium.schedulers import Schedule
 from trivium.seeding import derive
@@ -53,13 +55,20 @@ class Method(L.LightningModule):
     (trivium.evaluation). factored: whether it takes objectives that want a score's factors (TaskObjective.factored).
     probed: whether its score is a linear probe of frozen features: it then has a `readout` (trivium.methods.readout)
     from vectors()["joint"], which trivium.evaluation.probe fits once training is over.
+
+    modality_dropout: in training, the probability with which a clip loses a modality that it has, each on its own; one
+    always stays. stand_in: what the fusion sees of an absent modality, for methods that take it: "zero", or "learned",
+    one vector a modality (trivium.methods.stand_ins).
+    Raises ValueError for a modality_dropout outside [0, 1) and an unknown stand_in.
     """
 
     factored: ClassVar[bool] = False
-    probed: ClassVar[bool] = False
+    probed: bool = False
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, modality_dropout: float = 0.0, stand_in: str = "zero") -> None:
         super().__init__()
+        if not 0.0 <= modality_dropout < 1.0:
+            raise ValueError(f"method.modality_dropout: expected a probability in [0, 1), found {modality_dropout}")
         if parts.objective.factored and not self.factored:
             name = type(parts.objective).__name__
             raise ValueError(
@@ -70,6 +79,8 @@ class Method(L.LightningModule):
         self.fusion = parts.fusion
         self.objective = parts.objective
         self.seed = parts.seed
+        self.modality_dropout = modality_dropout
+        self.stand_ins = make_stand_ins(stand_in, parts.encoders, parts.fusion)
         self.position = (0, 0)  # of the training step: epoch and batch, both from 0
         self.meter = Meter()
         self.epoch_means: dict[str, float] = {}  # of the last finished epoch
@@ -95,6 +106,14 @@ class Method(L.LightningModule):
         own = {name: encoded.pooled for name, encoded in self.encode(batch).items()}
         return {"joint": self.predict(batch).features, **own}
 
+    @classmethod
+    def fuses_inputs(cls, settings: Mapping[str, Any]) -> bool:
+        """Whether a fusion of tokens gets the features themselves (of numeric modalities), and not encoders' tokens.
+
+        settings: the method's config.
+        """
+        return False
+
     def gradient_scale(self) -> float:
         """What the loss is multiplied with before the backward, and nowhere else."""
         return 1.0
@@ -114,6 +133,26 @@ class Method(L.LightningModule):
             )
         return encoded
 
+    def fuse(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
+        """(B, E), the joint vector; absent modalities count for nothing, or are stood in for."""
+        if self.stand_ins is not None:
+            encoded, present_BM = self.stand_ins(encoded, present_BM)
+        joint_BE: Tensor = self.fusion(encoded, present_BM)
+        return joint_BE
+
+    def drop_modalities(self, batch: Batch) -> Batch:
+        """The batch that a training step sees: `modality_dropout` drawn for each clip and modality.
+
+        A clip draws the same whatever it is batched with. The modality of the largest draw stays where none would.
+        """
+        if not self.modality_dropout:
+            return batch
+        column_M = torch.arange(batch.present.shape[1], device=batch.present.device)
+        drawn_BM = uniform(self.step_key("modality dropout"), batch.index[:, None], column_M)
+        drawn_BM = torch.where(batch.present, drawn_BM, -1.0)
+        stays_BM = (drawn_BM >= self.modality_dropout) | (drawn_BM == drawn_BM.amax(dim=1, keepdim=True))
+        return batch.without(batch.present & ~stays_BM)
+
     def step_key(self, *names: str) -> int:
         """A seed for random numbers of this training step, alike on every rank: what concerns the global batch."""
         return derive(self.seed, *names, *self.position)
@@ -124,10 +163,20 @@ class Method(L.LightningModule):
 
     # Lightning's hooks
 
+    def on_fit_start(self) -> None:
+        if self.stand_ins is None or self.modality_dropout:
+            return
+        streams = self.trainer.datamodule.store.split("train").streams  # type: ignore[attr-defined]
+        if not any((streams[name].lengths == 0).any() for name in self.encoders if name in streams):
+            raise ValueError(
+                "method.stand_in=learned: no clip of the train split lacks a modality, so there is nothing to learn "
+                "it from; set method.modality_dropout above 0, or take method.stand_in=zero"
+            )
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.position = (self.current_epoch, batch_idx)
         torch.manual_seed(derive(self.seed, "step", self.current_epoch, batch_idx, batch.rank))
-        terms = self.losses(batch)
+        terms = self.losses(self.drop_modalities(batch))
         self.meter.add(terms, batch_idx, batch.global_size)
         if batch.present.device.type == "cpu" or batch_idx % CHECK_EVERY == CHECK_EVERY - 1:
             self.refuse_non_finite()

@@ -48,13 +48,14 @@ def build_method(
     encoders: dict[str, Encoder] = {}
     for name, what in reads.items():
         size = schema.max_token + 1 if what == "tokens" else schema.dims[name]
-        extra = {"assets": assets[name]} if assets and assets.get(name) else {}
+        node = encoder_node(config, name)
+        extra: dict[str, Any] = {"assets": assets[name]} if assets and assets.get(name) else {}
+        if getattr(target(node), "takes_steps", False):
+            extra["steps"] = schema.max_lengths["tokens" if what == "tokens" else name]
         with keyed(seed, "encoder", name):
-            encoders[name] = build(encoder_node(config, name), size, **extra)
+            encoders[name] = build(node, size, **extra)
     with keyed(seed, "fusion"):
-        tokens = getattr(target(config["fusion"]), "reads", "pooled") == "tokens"
-        dims = {name: (tokens and encoder.token_dim) or encoder.dim for name, encoder in encoders.items()}
-        fusion = build(config["fusion"], dims)
+        fusion = build(config["fusion"], _fusion_dims(config, encoders, schema, reads))
     objective = build(config["objective"], schema.label_range)
     high = None if schema.label_range is None else max(map(abs, schema.label_range))
     parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed)
@@ -66,6 +67,20 @@ def build_method(
     if config["debug"]["no_dropout"]:
         turn_off_dropout(method)
     return method
+
+
+def _fusion_dims(
+    config: Mapping[str, Any], encoders: Mapping[str, Encoder], schema: StoreSchema, reads: Mapping[str, str]
+) -> dict[str, int]:
+    """modality -> the size of what the fusion reads of it."""
+    if getattr(target(config["fusion"]), "reads", "pooled") != "tokens":
+        return {name: encoder.dim for name, encoder in encoders.items()}
+    method: Any = target(config["method"])
+    raw = method.fuses_inputs(config["method"])
+    return {
+        name: schema.dims[name] if raw and reads[name] == "values" else encoder.token_dim or encoder.dim
+        for name, encoder in encoders.items()
+    }
 
 
 def turn_off_dropout(module: nn.Module) -> None:

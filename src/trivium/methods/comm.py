@@ -53,8 +53,9 @@ class CoMM(Method):
         noise_std: float = 0.1,
         weights: Mapping[str, float] | None = None,
         faithful: bool = False,
+        modality_dropout: float = 0.0,
     ) -> None:
-        super().__init__(parts)
+        super().__init__(parts, modality_dropout=modality_dropout)
         modalities = list(parts.encoders)
         _check(terms, modalities, temperature)
         _check_weights(weights or {}, terms, modalities)

@@ -59,8 +59,10 @@ class SelfMI(Method):
         post_dims: Mapping[str, int] | None = None,
         post_dropout: Mapping[str, float] | None = None,
         faithful: bool = False,
+        modality_dropout: float = 0.0,
+        stand_in: str = "zero",
     ) -> None:
-        super().__init__(parts)
+        super().__init__(parts, modality_dropout=modality_dropout, stand_in=stand_in)
         _check(parts, features=features, joint=joint, unimodal_targets=unimodal_targets)
         self.name, self.alpha, self.beta = name, alpha, beta
         self.features, self.joint_layer, self.faithful = features, joint, faithful
@@ -92,6 +94,7 @@ class SelfMI(Method):
             )
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         targets = self.trainer.datamodule.store.split("train").targets  # type: ignore[attr-defined]
         missing = [s for s in self.heads if s not in targets] if self.annotated else []
         if missing:
@@ -102,7 +105,7 @@ class SelfMI(Method):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         encoded = self.encode(batch)
-        joint_BE = self.fusion(encoded, batch.present)
+        joint_BE = self.fuse(encoded, batch.present)
         projected = self._project(encoded)
         terms = self._task_terms(batch, joint_BE, projected)
         total = torch.stack(list(terms.values())).sum()
@@ -117,7 +120,7 @@ class SelfMI(Method):
         return float(self.trainer.accumulate_grad_batches) if self.faithful else 1.0
 
     def predict(self, batch: Batch) -> Prediction:
-        joint_BE = self.fusion(self.encode(batch), batch.present)
+        joint_BE = self.fuse(self.encode(batch), batch.present)
         return self.decode(self.joint_head(joint_BE), joint_BE)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:

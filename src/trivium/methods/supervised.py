@@ -49,8 +49,15 @@ class Supervised(Method):
         balance_until: int = 50,
         ogm_alpha: float = 0.8,
         pareto_gamma: float = 1.5,
+        modality_dropout: float = 0.0,
+        stand_in: str = "zero",
     ) -> None:
-        super().__init__(parts)
+        super().__init__(parts, modality_dropout=modality_dropout, stand_in=stand_in)
+        if balance != "none" and stand_in != "zero":
+            raise ValueError(
+                f"method.stand_in={stand_in} does not go with method.balance={balance}, which reads a modality with "
+                "the others left out; take method.stand_in=zero"
+            )
         check_balance(parts, balance, until=balance_until, alpha=ogm_alpha, gamma=pareto_gamma)
         self.name = name
         self.head = Head(parts.fusion.dim, parts.objective.outputs, hidden=head_hidden, dropout=head_dropout)
@@ -71,11 +78,11 @@ class Supervised(Method):
         return {**self._modulate(batch, encoded), **terms} if self.balance == "ogm_ge" else terms
 
     def predict(self, batch: Batch) -> Prediction:
-        joint_BE = self.fusion(self.encode(batch), batch.present)
+        joint_BE = self.fuse(self.encode(batch), batch.present)
         return self.decode(self.head(joint_BE), joint_BE)
 
     def _joint_loss(self, batch: Batch, encoded: dict[str, Encoded]) -> Tensor:
-        outputs_BK = self.head(self.fusion(encoded, batch.present))
+        outputs_BK = self.head(self.fuse(encoded, batch.present))
         return batch.mean(self.objective(outputs_BK, batch.targets["multimodal"]))
 
     @property

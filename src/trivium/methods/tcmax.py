@@ -34,8 +34,10 @@ class TCMax(Method):
 
     factored = True
 
-    def __init__(self, parts: Parts, *, name: str = "tcmax", head_hidden: Sequence[int] = ()) -> None:
-        super().__init__(parts)
+    def __init__(
+        self, parts: Parts, *, name: str = "tcmax", head_hidden: Sequence[int] = (), modality_dropout: float = 0.0
+    ) -> None:
+        super().__init__(parts, modality_dropout=modality_dropout)
         self.name, self.linear = name, not head_hidden
         outputs, dim = parts.objective.outputs, parts.fusion.dim
         own = parts.fusion.make_head(outputs)
