@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from trivium.objectives.cpc import cpc_loss
-from trivium.objectives.nt_xent import matching_accuracy, nt_xent
+from trivium.objectives.nt_xent import matching_accuracy, nt_xent, scaled_among
 from trivium.objectives.supcon import supcon
 
 TERMS = ("comm", "cross", "cross_self", "self", "supcon")
@@ -78,10 +78,10 @@ def _comm(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Tens
             nt_xent(alone, whole, temperature=temperature, rows=rows, present_N=here_N)
             for alone, whole in ((views.first[m], joint[1]), (views.second[m], joint[0]))
         ]
-        terms[name] = _scaled(torch.stack(halves).mean(dim=0), here_N)
+        terms[name] = scaled_among(torch.stack(halves).mean(dim=0), here_N)
     some_N = views.present.any(dim=1)
     loss_b = nt_xent(*joint, temperature=temperature, rows=rows, present_N=some_N)
-    return {**terms, "joint": _scaled(loss_b, some_N)}, matching_accuracy(*joint)
+    return {**terms, "joint": scaled_among(loss_b, some_N)}, matching_accuracy(*joint)
 
 
 def _cross(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
@@ -95,7 +95,7 @@ def _cross(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Ten
                 for view in (views.first, views.second)
             ]
         )
-        terms[f"{first}_{second}"] = _scaled(loss_2b.mean(dim=0), both_N)
+        terms[f"{first}_{second}"] = scaled_among(loss_2b.mean(dim=0), both_N)
         accuracies.append(matching_accuracy(views.first[x], views.first[y]))
     return terms, torch.stack(accuracies).mean()
 
@@ -106,7 +106,7 @@ def _self(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Tens
     for m, name in enumerate(views.modalities):
         here_N = views.present[:, m]
         loss_b = nt_xent(views.first[m], views.second[m], temperature=temperature, rows=rows, present_N=here_N)
-        terms[name] = _scaled(loss_b, here_N)
+        terms[name] = scaled_among(loss_b, here_N)
         accuracies.append(matching_accuracy(views.first[m], views.second[m]))
     return terms, torch.stack(accuracies).mean()
 
@@ -117,7 +117,3 @@ def _supcon(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Te
     joint = (views.first[-1], views.second[-1])
     loss_b = supcon(*joint, views.classes, temperature=temperature, rows=rows)
     return {"supcon": loss_b}, matching_accuracy(*joint)
-
-
-def _scaled(loss_b: Tensor, here_N: Tensor) -> Tensor:
-    return loss_b * (len(here_N) / here_N.sum().clamp(min=1).to(loss_b.dtype))

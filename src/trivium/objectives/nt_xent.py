@@ -52,6 +52,11 @@ def nt_xent(
     return loss_b if present_N is None else torch.where(present_N[rows], loss_b, 0.0)
 
 
+def scaled_among(loss_b: Tensor, here_N: Tensor) -> Tensor:
+    """(b,) times N / (how many are True in here_N): where the others are 0, the mean over N is the mean over those."""
+    return loss_b * (len(here_N) / here_N.sum().clamp(min=1).to(loss_b.dtype))
+
+
 def nt_xent_bound(loss_N: Tensor) -> Tensor:
     """log(2N - 1) - mean loss, in nats: what a batch's values say of I(first; second), from below.
 

@@ -1,0 +1,24 @@
+"""The task loss of mixed clips. Legend: b clips on this rank, N of the global batch, K outputs."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from trivium.data.mixing import Mixing
+from trivium.objectives.task import CrossEntropy, TaskObjective
+
+
+def mixed_loss(objective: TaskObjective, outputs_bK: Tensor, targets_N: Tensor, mixing: Mixing, rows: slice) -> Tensor:
+    """(b,): of scores, the loss against the mixed score; of classes, the mixed losses (cross-entropy of soft labels).
+
+    outputs_bK: of this rank's mixed clips. targets_N: of the global batch, unmixed.
+    """
+    if not isinstance(objective, CrossEntropy):
+        return objective(outputs_bK, mixing.mix(targets_N, rows))  # type: ignore[no-any-return]
+    sources_Kb, weights_Kb = mixing.sources[:, rows], mixing.weights[:, rows]
+    parts = [
+        weight_b * objective(outputs_bK, targets_N[source_b])
+        for source_b, weight_b in zip(sources_Kb, weights_Kb.to(outputs_bK.dtype), strict=True)
+    ]
+    total: Tensor = sum(parts[1:], start=parts[0])
+    return total

@@ -1,0 +1,64 @@
+"""How M3ixup's reading mixes modalities, and how it moves the coefficients of a mixture (docs/methods/m3ixup.md).
+
+Legend: b clips, M modalities, D features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trivium.objectives.cpc import unit_rows
+
+TINY = 1e-8
+
+
+def toward(first_bD: Tensor, second_bD: Tensor, share_b: Tensor, interpolation: str = "linear") -> Tensor:
+    """Unit vectors (..., D) on the way from `first` (share 0) to `second` (share 1).
+
+    "linear" is the normalised weighted sum. "slerp" is the great circle between the two directions; where they (nearly)
+    coincide, the weighted sum.
+    """
+    share = share_b[..., None].to(first_bD.dtype)
+    straight = (1 - share) * first_bD + share * second_bD
+    if interpolation == "linear":
+        return unit_rows(straight)
+    first_bD, second_bD = unit_rows(first_bD), unit_rows(second_bD)
+    cosine = (first_bD * second_bD).sum(dim=-1, keepdim=True)
+    apart = cosine.abs() < 1 - 1e-6
+    angle = torch.where(apart, cosine, 0.0).acos()  # the gradient of acos is infinite at 1
+    arc = (((1 - share) * angle).sin() * first_bD + (share * angle).sin() * second_bD) / angle.sin()
+    return unit_rows(torch.where(apart, arc, straight))
+
+
+def weighted(vectors_MbD: Tensor, weight_bM: Tensor, interpolation: str = "linear") -> Tensor:
+    """(b, D) unit vectors: the sum over modalities of weight * vector, normalised; "slerp" for two modalities."""
+    if interpolation == "slerp" and len(vectors_MbD) == 2:
+        return toward(vectors_MbD[0], vectors_MbD[1], weight_bM[:, 1], interpolation)
+    return unit_rows((weight_bM.T[..., None].to(vectors_MbD.dtype) * vectors_MbD).sum(dim=0))
+
+
+def project_to_simplex(values_bM: Tensor) -> Tensor:
+    """(b, M): the nearest point with entries >= 0 and sum 1 (Euclidean; Duchi et al., 2008)."""
+    ordered_bM = values_bM.sort(dim=-1, descending=True).values
+    count_M = torch.arange(1, values_bM.shape[-1] + 1, device=values_bM.device, dtype=values_bM.dtype)
+    excess_bM = (ordered_bM.cumsum(dim=-1) - 1) / count_M
+    used_b1 = (ordered_bM > excess_bM).sum(dim=-1, keepdim=True)
+    return (values_bM - excess_bM.gather(-1, used_b1 - 1)).clamp(min=0)
+
+
+def descend_share(share: Tensor, gradient: Tensor, rate: float, most: float) -> Tensor:
+    """clip(share - rate * sign(gradient), 0, most)."""
+    return (share - rate * gradient.sign()).clamp(0, most)
+
+
+def move_weights(weight_bM: Tensor, gradient_bM: Tensor, rate: float) -> Tensor:
+    """Proj(weight + rate * g / |g|), g the gradient less its mean; up for rate > 0, down for rate < 0."""
+    centred_bM = gradient_bM - gradient_bM.mean(dim=-1, keepdim=True)
+    return project_to_simplex(weight_bM + rate * centred_bM / (centred_bM.norm(dim=-1, keepdim=True) + TINY))
+
+
+def move_vectors(vectors_bD: Tensor, gradient_bD: Tensor, rate: float) -> Tensor:
+    """N(v + rate * g / |g|), unit vectors (..., D); the displacement is a constant, v keeps its gradient."""
+    step = gradient_bD / (gradient_bD.norm(dim=-1, keepdim=True) + TINY)
+    return unit_rows(vectors_bD + rate * step.detach())
