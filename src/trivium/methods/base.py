@@ -173,9 +173,13 @@ class Method(L.LightningModule):
                 "it from; set method.modality_dropout above 0, or take method.stand_in=zero"
             )
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def begin_step(self, batch: Batch, batch_idx: int) -> None:
+        """Sets what the step's random numbers are keyed by."""
         self.position = (self.current_epoch, batch_idx)
         torch.manual_seed(derive(self.seed, "step", self.current_epoch, batch_idx, batch.rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.begin_step(batch, batch_idx)
         terms = self.losses(self.drop_modalities(batch))
         self.meter.add(terms, batch_idx, batch.global_size)
         if batch.present.device.type == "cpu" or batch_idx % CHECK_EVERY == CHECK_EVERY - 1:

@@ -1,0 +1,202 @@
+"""GMC (Poklukar et al., ICML 2022): each modality's vector is drawn to the joint encoder's, in one space.
+
+Modality encoders f_u and a joint encoder g_M (the fusion, on the features themselves) -> one shared head -> unit
+vectors z_u, z_M. docs/methods/m3ixup.md has the equations, and what is M3ixup's reading on top of it.
+A clip with every modality is represented by z_M, any other one by the mean of its modalities' z_u.
+Legend: b clips on this rank, N of the global batch, M modalities, E encoders' size, D common space, K outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trivium.config.nearest import suggest
+from trivium.data.batch import Batch
+from trivium.distributed import gather_rows
+from trivium.encoders.base import Encoded
+from trivium.methods.base import Method, Parts, Prediction
+from trivium.methods.readout import Readout
+from trivium.objectives.cpc import unit_rows
+from trivium.objectives.nt_xent import nt_xent, scaled_among
+
+JOINTS = ("inputs", "encoded")
+
+
+@dataclass
+class Seen:
+    """The global batch as the common space has it, gathered with gradient.
+
+    hidden: (N, M + 1, E), the encoders' vectors, the joint one last. unit: (N, M + 1, D), the same in the common space.
+    present: (N, M) bool. complete: (N,) bool, clips with every modality. rows: this rank's clips.
+    """
+
+    hidden: Tensor
+    unit: Tensor
+    present: Tensor
+    rows: slice
+
+    @property
+    def complete(self) -> Tensor:
+        return self.present.all(dim=1)
+
+    @property
+    def here(self) -> tuple[Tensor, Tensor]:
+        """unit and present of this rank's clips."""
+        return self.unit[self.rows], self.present[self.rows]
+
+
+class Predictor(nn.Module):
+    """Linear(z + W2 relu(W1 z)): (b, D) -> (b, K)."""
+
+    def __init__(self, dim: int, outputs: int) -> None:
+        super().__init__()
+        self.widen, self.narrow, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, outputs)
+
+    def forward(self, z_bD: Tensor) -> Tensor:
+        outputs: Tensor = self.out(z_bD + self.narrow(self.widen(z_bD).relu()))
+        return outputs
+
+
+class GMC(Method):
+    """Keywords are explained in configs/method/gmc.yaml. Any fusion will do; GMC's own is fusion=mult.
+
+    Contrast and mixing see clips with every modality alone; an incomplete one has its part in the task loss.
+    With weights.task=0 training needs no labels, and the score is a linear probe of the representation.
+    Raises ValueError for unknown names of weights, weights below 0 or all 0, and a temperature of 0 or less.
+    """
+
+    terms: tuple[str, ...] = ("task", "gmc")
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        name: str = "gmc",
+        joint: str = "inputs",
+        common: int = 60,
+        temperature: float = 0.3,
+        weights: Mapping[str, float] | None = None,
+        modality_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(parts, modality_dropout=modality_dropout)
+        self.weights = {"task": 1.0, "gmc": 1.0, **(weights or {})}
+        _check(self.weights, self.terms, joint, temperature, common)
+        self.name, self.joint, self.temperature = name, joint, temperature
+        width, outputs = parts.fusion.dim, parts.objective.outputs
+        sizes = [encoder.dim for encoder in parts.encoders.values()]
+        # in the order of the modalities; a ModuleDict would refuse names such as "keys"
+        self.adapt = nn.ModuleList(nn.Identity() if size == width else nn.Linear(size, width) for size in sizes)
+        self.head = nn.Linear(width, common)
+        self.probed = not self.weights["task"]
+        if self.probed:
+            self.readout = Readout(common, outputs)
+        else:
+            self.predictor = Predictor(common, outputs)
+
+    @classmethod
+    def fuses_inputs(cls, settings: Mapping[str, Any]) -> bool:
+        return bool(settings.get("joint", "inputs") == "inputs")
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        terms = {name: batch.mean(value_b) for name, value_b in self.contrast_and_task(self.see(batch), batch).items()}
+        return {**terms, "loss": self.weigh(terms)}
+
+    def predict(self, batch: Batch) -> Prediction:
+        return self._decoded(self.represent(self.to_space(self.hidden(batch)), batch.present))
+
+    def vectors(self, batch: Batch) -> dict[str, Tensor]:
+        unit_bMD = self.to_space(self.hidden(batch))
+        own = dict(zip(self.encoders, unit_bMD.unbind(dim=1), strict=False))
+        return {"joint": self.represent(unit_bMD, batch.present), **own}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """The loss of GMC, task and contrast, for every method that stands on it: no mixing."""
+        seen = self.see(batch)
+        loss_b = self.weigh(self.contrast_and_task(seen, batch))
+        if self.probed:
+            return {"prediction": None, "loss": loss_b}
+        return {"prediction": self._decoded(self.represent(*seen.here)), "loss": loss_b}
+
+    # Parts of a step
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """(b, M + 1, E): f_u of each modality, then g_M."""
+        encoded = self.encode(batch)
+        own = [adapt(one.pooled) for adapt, one in zip(self.adapt, encoded.values(), strict=True)]
+        return torch.stack([*own, self.fuse(self._joint_reads(batch, encoded), batch.present)], dim=1)
+
+    def to_space(self, hidden: Tensor) -> Tensor:
+        """(..., E) -> (..., D), unit vectors, float32 at least."""
+        return unit_rows(self.head(hidden))
+
+    def represent(self, unit_bMD: Tensor, present_bM: Tensor) -> Tensor:
+        """(b, D): z_M of clips with every modality; else the mean of z_u over those that are there, not normalised."""
+        own_bMD, joint_bD = unit_bMD[:, :-1], unit_bMD[:, -1]
+        here_bM1 = present_bM[..., None]
+        count_b1 = here_bM1.sum(dim=1).clamp(min=1)
+        mean_bD = torch.where(here_bM1, own_bMD, 0.0).sum(dim=1) / count_b1
+        return torch.where(present_bM.all(dim=1)[:, None], joint_bD, mean_bD)
+
+    def outputs(self, features_bD: Tensor) -> Tensor:
+        outputs_bK: Tensor = self.readout(features_bD) if self.probed else self.predictor(features_bD)
+        return outputs_bK
+
+    def _decoded(self, features_bD: Tensor) -> Prediction:
+        return self.decode(self.outputs(features_bD), features_bD)
+
+    def see(self, batch: Batch) -> Seen:
+        # One gather; the head then runs on all N clips on each rank, which is less than a gather more.
+        hidden_NME = gather_rows(self.hidden(batch), batch.shares)
+        present_NM = gather_rows(batch.present.to(torch.uint8), batch.shares).bool()
+        return Seen(hidden_NME, self.to_space(hidden_NME), present_NM, batch.rows)
+
+    def contrast_and_task(self, seen: Seen, batch: Batch) -> dict[str, Tensor]:
+        """ "task" (where it has a weight) and "gmc", (b,) each, before weighing."""
+        found = {}
+        if not self.probed:
+            outputs_bK = self.outputs(self.represent(*seen.here))
+            found["task"] = self.objective(outputs_bK, batch.targets["multimodal"])
+        *own, joint_ND = seen.unit.unbind(dim=1)
+        contrasts_b = [
+            nt_xent(joint_ND, own_ND, temperature=self.temperature, rows=seen.rows, present_N=seen.complete)
+            for own_ND in own
+        ]
+        return {**found, "gmc": scaled_among(torch.stack(contrasts_b).sum(dim=0), seen.complete)}
+
+    def weigh(self, terms: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum(dim=0)
+
+    def _joint_reads(self, batch: Batch, encoded: dict[str, Encoded]) -> dict[str, Encoded]:
+        """What g_M reads: the features, where they are numbers and a fusion of tokens wants them; else f_u's."""
+        if self.joint == "encoded" or self.fusion.reads != "tokens":
+            return encoded
+        reads = {}
+        for m, (name, stream) in enumerate(batch.streams.items()):
+            real_bT = stream.mask & batch.present[:, m, None]
+            numbers = stream.values.is_floating_point()
+            tokens = torch.where(real_bT[..., None], stream.values, 0.0) if numbers else encoded[name].tokens
+            reads[name] = Encoded(tokens, real_bT if numbers else encoded[name].mask, encoded[name].pooled)
+        return reads
+
+
+def _check(weights: Mapping[str, float], terms: tuple[str, ...], joint: str, temperature: float, common: int) -> None:
+    for name, weight in weights.items():
+        if name not in terms:
+            raise ValueError(
+                f"method.weights.{name}: no such term{suggest(name, terms)}; the terms are {', '.join(terms)}"
+            )
+        if not 0.0 <= weight < float("inf"):
+            raise ValueError(f"method.weights.{name}: expected a number from 0, found {weight}")
+    if not any(weights.values()):
+        raise ValueError("method.weights: all are 0, so there is nothing to train; give task or gmc a weight")
+    if joint not in JOINTS:
+        raise ValueError(f"method.joint: {joint!r}; expected one of {', '.join(JOINTS)}")
+    if not temperature > 0:
+        raise ValueError(f"method.temperature: expected a number above 0, found {temperature}")
+    if common < 1:
+        raise ValueError(f"method.common: expected at least 1, found {common}")
