@@ -40,16 +40,17 @@ Examples
                                                                            the CMU SDK's files, one step a word
   python scripts/prepare.py data=mosi source=csd/ folds=folds.json embeddings=glove.6B.300d.txt
   python scripts/prepare.py data=mosi source=mosi_data.pkl                 MultiBench's file, told by its keys
+  python scripts/prepare.py data=mosi source=gmc/                          GMC's three .dt files
   python scripts/prepare.py verify=data/mosi/mine.h5                       read a store again, compare its checksum
 
 Keys
   data=NAME           mosi, mosei, sims, simsv2, urfunny, mustard, or custom for scores of any range
-  source=FILE[,FILE]  a pickle of MMSA's or MultiBench's, or .csd files or folders of them (ROLE:FILE where a name
-                      does not tell the role)
+  source=FILE[,FILE]  a pickle of MMSA's or MultiBench's; .csd files or folders of them (ROLE:FILE where a name does
+                      not tell the role); one of GMC's .dt files or their folder
   name=NAME           name of the feature set; otherwise the published one, or made from the file's name
   out=FILE            where to write; otherwise PATHS.DATA/DATA/NAME.h5
   force=true          replace a store that is there
-  format=mmsa|csd|multibench  where the file does not tell
+  format=mmsa|csd|multibench|gmc  where the file does not tell
   tokenizer=NAME      make token ids from raw_text: a Hugging Face name or a folder
   label_range=LOW,HIGH  otherwise from configs/data/DATA.yaml
   paths.data=DIR      root of all stores; otherwise $TRIVIUM_DATA, or data
@@ -223,6 +224,8 @@ def _paths(value: str) -> list[Path]:
 def _name_of(source: list[Path], format: str, align: str | None) -> str:
     if format == "csd":  # many files, none of which names the set
         return f"csd-{align or 'words'}"
+    if format == "gmc":  # three, told apart by split
+        return "gmc-aligned"
     return re.sub(r"[^A-Za-z0-9._-]+", "-", source[0].stem).strip("-._") or "features"
 
 

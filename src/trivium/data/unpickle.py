@@ -11,7 +11,8 @@ import math
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,8 +31,8 @@ _TYPE_CODE = re.compile(r"[|<>=]?(?P<code>[?biufSUO]\d*|V\d+|c\d+)")
 _NDARRAY = object()  # what `numpy.ndarray` becomes: a name to pass around, not a callable
 
 
-class _RefusedError(ValueError):
-    """A reason that is ours; `safe_load` puts the file's name in front."""
+class RefusedError(ValueError):
+    """A reason that is ours; `naming` puts the file's name in front."""
 
 
 class _Type:
@@ -45,9 +46,9 @@ class _Type:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, order, base, names, fields, *_ = state
         if base is not None or names is not None or fields is not None:
-            raise _RefusedError("holds a structured array; only plain numeric and text arrays are read")
+            raise RefusedError("holds a structured array; only plain numeric and text arrays are read")
         if order not in ("<", ">", "=", "|"):
-            raise _RefusedError(f"holds an array with byte order {order!r}")
+            raise RefusedError(f"holds an array with byte order {order!r}")
         self.order = order
 
     @property
@@ -73,11 +74,13 @@ class _Pending:
             self.value = self.value.reshape(shape, order="F" if fortran else "C")
             return
         data = raw.encode("latin1") if isinstance(raw, str) else raw  # Python 2 wrote its str
-        self.value = _array(data, kind.dtype, shape, "F" if fortran else "C")
+        self.value = array_of(data, kind.dtype, shape, "F" if fortran else "C")
 
 
-class _Unpickler(pickle.Unpickler):
+class RestrictedUnpickler(pickle.Unpickler):
     """Hands out bound methods, which, unlike functions and classes, a pickle cannot set attributes on."""
+
+    reads = "numpy arrays and plain containers"
 
     def find_class(self, module: str, name: str) -> Any:
         plain = ("builtins" if module == "__builtin__" else module, name)  # Python 2's name for it, up to protocol 2
@@ -94,35 +97,35 @@ class _Unpickler(pickle.Unpickler):
             "numpy._core.numeric._frombuffer": self._frombuffer,
         }.get(f"{module}.{name}".replace("numpy.core.", "numpy._core."))
         if found is None:
-            raise _RefusedError(
-                f"asks for {module}.{name}, which could run code; only numpy arrays and plain containers are read: "
-                "save it again as a dict of those"
+            raise RefusedError(
+                f"asks for {module}.{name}, which could run code; only {self.reads} are read: save it again as a "
+                "dict of those"
             )
         return found
 
     def _encode(self, text: str, codec: str) -> bytes:
         if codec not in ("latin1", "latin-1"):
-            raise _RefusedError(f"asks for the codec {codec!r}")
+            raise RefusedError(f"asks for the codec {codec!r}")
         return text.encode("latin1")
 
     def _dtype(self, code: str, *_: Any) -> _Type:
         match = _TYPE_CODE.fullmatch(code)
         if match is None or code[0] in "Vc":
-            raise _RefusedError(f"holds an array of type {code!r}; only plain numeric and text arrays are read")
+            raise RefusedError(f"holds an array of type {code!r}; only plain numeric and text arrays are read")
         return _Type(match["code"])
 
     def _reconstruct(self, kind: Any, *_: Any) -> _Pending:
         if kind is not _NDARRAY:
-            raise _RefusedError(f"asks for a numpy array of the class {kind!r}")
+            raise RefusedError(f"asks for a numpy array of the class {kind!r}")
         return _Pending()
 
     def _scalar(self, kind: _Type, raw: bytes | str) -> Any:
         if kind.code.startswith("O"):
-            raise _RefusedError("holds a numpy scalar of type object")
-        return _array(raw.encode("latin1") if isinstance(raw, str) else raw, kind.dtype, (1,), "C")[0]
+            raise RefusedError("holds a numpy scalar of type object")
+        return array_of(raw.encode("latin1") if isinstance(raw, str) else raw, kind.dtype, (1,), "C")[0]
 
     def _frombuffer(self, raw: bytes, kind: _Type, shape: tuple[int, ...], order: str, axes: Any = None) -> Array:
-        array = _array(raw, kind.dtype, shape, "F" if order == "F" else "C")
+        array = array_of(raw, kind.dtype, shape, "F" if order == "F" else "C")
         return array if axes is None else array.transpose(axes)
 
 
@@ -132,10 +135,16 @@ def safe_load(path: Path) -> Any:
     Raises ValueError, naming the file, if it names anything but numpy arrays and plain containers (nothing of it is
     called), holds an array of objects that are not all str (naming its key), or is cut off or no pickle at all.
     """
+    with naming(path, "a pickle"), path.open("rb") as file:
+        return settled(_load(file))
+
+
+@contextmanager
+def naming(path: Path, kind: str) -> Iterator[None]:
+    """Every error of reading becomes a ValueError that names the file; but what the system says of it stays OSError."""
     try:
-        with path.open("rb") as file:
-            return _settled(_load(file))
-    except _RefusedError as error:
+        yield
+    except RefusedError as error:
         raise ValueError(f"{path}: {error}") from error
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file") from error
@@ -145,19 +154,19 @@ def safe_load(path: Path) -> Any:
         raise ValueError(f"{path}: does not fit into memory, or is damaged ({error})") from error
     # A damaged stream can end in nearly any exception (EOFError, KeyError, struct.error, ...): all mean the same
     except Exception as error:
-        raise ValueError(f"{path}: not a pickle, or cut off ({type(error).__name__}: {error})") from error
+        raise ValueError(f"{path}: not {kind}, or cut off ({type(error).__name__}: {error})") from error
 
 
 def _load(file: IO[bytes]) -> Any:
     # latin1 matters only to Python 2's str, which held array bytes; Python 3's text and bytes have opcodes of their own
-    return _Unpickler(file, encoding="latin1").load()
+    return RestrictedUnpickler(file, encoding="latin1").load()
 
 
-def _array(raw: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: str) -> Array:
-    """The bytes as an array, without a copy. Raises _RefusedError if their number does not fit shape and type."""
+def array_of(raw: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: str) -> Array:
+    """The bytes as an array, without a copy. Raises RefusedError if their number does not fit shape and type."""
     needed = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or len(raw) != needed:
-        raise _RefusedError(
+        raise RefusedError(
             f"holds an array of shape {shape} and type {dtype}, but {len(raw)} bytes for it, not {needed}"
         )
     if not needed:
@@ -165,15 +174,19 @@ def _array(raw: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: str) -
     return np.frombuffer(raw, dtype).reshape(shape, order=order)  # type: ignore[call-overload, no-any-return]
 
 
-def _settled(root: Any) -> Any:
-    """The same tree with every pending array put in place; shared and self-containing parts stay so."""
+def settled(root: Any, objects: tuple[type, ...] = (str,)) -> Any:
+    """The same tree with every pending array put in place; shared and self-containing parts stay so.
+
+    objects: what arrays of objects may hold. pandas and old numpy wrote transcripts as arrays of str.
+    Raises RefusedError, naming the key, for an array of other objects.
+    """
     done: dict[int, Any] = {}
     held: list[Any] = []  # ids are only unique while what they name is alive
 
     def settle(value: Any, key: str) -> Any:
         if isinstance(value, _Pending):
             if value.objects:
-                _refuse_objects(value.value, key)
+                _refuse_objects(value.value, key, objects)
             return value.value
         if not isinstance(value, dict | list | tuple):
             return value
@@ -198,11 +211,11 @@ def _settle_items(value: Any, pairs: Any, key: str, settle: Callable[[Any, str],
             value[name] = settle(item, key + label)
 
 
-def _refuse_objects(array: Array, key: str) -> None:
-    """Arrays of str are let through: pandas and old numpy wrote transcripts so."""
-    others = [item for item in array.flat if not isinstance(item, str)]
+def _refuse_objects(array: Array, key: str, allowed: tuple[type, ...]) -> None:
+    others = [item for item in array.flat if not isinstance(item, allowed)]
     if others:
-        raise _RefusedError(
-            f"key {key!r} is an object array that holds {type(others[0]).__name__}; only objects that are all str are "
-            "read: save it as an array of numbers, or a list of arrays"
+        named = " or ".join(kind.__name__ for kind in allowed)
+        raise RefusedError(
+            f"key {key!r} is an object array that holds {type(others[0]).__name__}; only objects that are all {named} "
+            "are read: save it as an array of numbers, or a list of arrays"
         )

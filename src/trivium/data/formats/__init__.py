@@ -11,6 +11,7 @@ from pathlib import Path
 from trivium.data.clips import Source
 
 _PICKLES = {".pkl", ".pickle", ".p"}
+_TAKES = "source= takes a pickle of MMSA's or MultiBench's, .csd files, or GMC's .dt files"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def read(format: str, files: list[Path], options: Options) -> Source:
 
 
 def detect(files: list[Path]) -> str:
-    """ "mmsa" or "multibench" for a pickle, "csd" for .csd files, `ROLE:` in front or not, and folders that hold some.
+    """ "mmsa" or "multibench" for a pickle; "csd" for .csd files (`ROLE:` in front or not), "gmc" for .dt, or folders.
 
     Raises ValueError, naming the file, for one that is missing or of neither kind.
     """
@@ -53,11 +54,13 @@ def _kind(path: Path) -> str:
     if path.suffix == ".csd" or (path.is_dir() and any(path.glob("*.csd"))):
         return "csd"
     if path.is_dir():
-        raise ValueError(
-            f"{path}: a folder without .csd files; source= takes a pickle of MMSA's or MultiBench's, or .csd files"
-        )
+        if any(path.glob("*.dt")):
+            return "gmc"
+        raise ValueError(f"{path}: a folder without .csd or .dt files; {_TAKES}")
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; source= takes a pickle of MMSA's or MultiBench's, or .csd files")
+        raise ValueError(f"{path}: no such file; {_TAKES}")
+    if path.suffix == ".dt":
+        return "gmc"
     with path.open("rb") as file:
         start = file.read(8)
     if start.startswith(b"\x89HDF"):
@@ -66,7 +69,9 @@ def _kind(path: Path) -> str:
         )
     if path.suffix in _PICKLES or start.startswith(b"\x80"):
         return _pickle_kind(path)
-    raise ValueError(f"{path}: neither a pickle nor a .csd file; say which with format={' or format='.join(READERS)}")
+    raise ValueError(
+        f"{path}: neither a pickle nor a .csd or .dt file; say which with format={' or format='.join(READERS)}"
+    )
 
 
 def _pickle_kind(path: Path) -> str:
@@ -117,6 +122,17 @@ def _read_multibench(files: list[Path], options: Options) -> Source:
     return read_multibench(files[0], align=options.align != "false", data=options.data)
 
 
+def _read_gmc(files: list[Path], options: Options) -> Source:
+    from trivium.data.formats.gmc import read_gmc
+
+    if len(files) > 1:
+        raise ValueError(f"{files[1]}: pass one of GMC's three files, or their folder; found {len(files)} sources")
+    for name in ("folds", "align", "embeddings", "word_lag"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"{files[0]}: {name}= is not for GMC's files; they hold aligned splits and features")
+    return read_gmc(files[0], data=options.data)
+
+
 def _read_csd(files: list[Path], options: Options) -> Source:
     from trivium.data.formats.csd import read_csd
 
@@ -135,4 +151,5 @@ READERS: dict[str, Callable[[list[Path], Options], Source]] = {
     "mmsa": _read_mmsa,
     "csd": _read_csd,
     "multibench": _read_multibench,
+    "gmc": _read_gmc,
 }

@@ -63,6 +63,16 @@ def scores(where: str, key: str, value: Any, ids: list[str]) -> Array:
     return found
 
 
+def single_scores(where: str, key: str, value: Any, ids: list[str]) -> Array:
+    """(N,) float32 from (N,), (N, 1) or (N, 1, 1). Raises ValueError for another shape, and as `scores` does."""
+    found = numbers(where, key, value)
+    if found.ndim not in (1, 2, 3) or found.shape[1:] != (1,) * (found.ndim - 1):
+        raise ValueError(
+            f"{where}: key {key!r} must be of shape (N, 1, 1), (N, 1) or (N,), one number a clip; found {found.shape}"
+        )
+    return scores(where, key, found.reshape(-1), ids)
+
+
 def lengths(where: str, key: str, value: Any, most: Array) -> Array:
     """(N,) int64. most: (N,) steps that the clips have. Raises ValueError unless each is whole and in 0..most."""
     found = per_clip(where, key, value, len(most))

@@ -7,7 +7,6 @@ al., ICLR 2025) cut them. Legend: N clips, T steps, D features.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from trivium.data.clips import SPLITS, Array, Clips, Ragged, Source, repair
 from trivium.data.formats import fields
+from trivium.data.formats.ids import clip_ids, number_repeated_ids
 from trivium.data.formats.padding import Padded, offsets, padded_side
 from trivium.data.unpickle import safe_load
 
@@ -45,7 +45,7 @@ def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
         source.splits[name] = Clips(ids, {}, {"multimodal": split.labels[split.spoken]})
     if data in BINARY:
         _sign_labels(path, source)
-    _number_repeated_ids(source)
+    number_repeated_ids(source)
     notes["align"] = f"{'all from the text' if align else 'each modality from its own'}'s first step that is not zero"
     for modality in MODALITIES:
         notes[f"padding/{modality}"] = side
@@ -85,50 +85,14 @@ def _split(where: str, part: Any) -> _Split:
     missing = [key for key in ("id", "labels", *MODALITIES) if key not in part]
     if missing:
         raise ValueError(f"{where}: key {missing[0]!r} is missing; found {sorted(map(str, part))}")
-    ids = _ids(where, part.pop("id"))
-    labels = _labels(where, part.pop("labels"), ids)
+    ids = clip_ids(where, "id", part.pop("id"))
+    labels = fields.single_scores(where, "labels", part.pop("labels"), ids)
     streams = {modality: _padded(where, modality, part.pop(modality), len(ids)) for modality in MODALITIES}
     text = streams["text"].values
     spoken = text.sum(axis=(1, 2), where=np.isfinite(text)) != 0
     if not spoken.any():
         raise ValueError(f"{where}: key 'text' sums to 0 in every clip; expected word vectors")
     return _Split(where, ids, labels, streams, spoken, {str(key) for key in part})
-
-
-def _ids(where: str, value: Any) -> list[str]:
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{where}: key 'id' has entries of unequal shape ({error})") from error
-    if not array.size:
-        raise ValueError(f"{where}: is empty; leave the split out of the file, or give it clips")
-    if array.ndim not in (1, 2) or array.dtype.kind not in "OSUiuf":
-        raise ValueError(
-            f"{where}: key 'id' must hold strings, bytes or numbers, (N,), (N, 1) or (N, K); found {array.shape} "
-            f"{array.dtype}"
-        )
-    rows = array.reshape(len(array), -1)
-    flat = [_number_text(item) if array.dtype.kind in "iuf" else item for item in rows.ravel().tolist()]
-    width = rows.shape[1]
-    texts = fields.strings(where, "id", flat)
-    return [_joined(texts[start : start + width]) for start in range(0, len(texts), width)]
-
-
-def _number_text(number: float) -> str:
-    return str(int(number)) if number == np.floor(number) else repr(number)
-
-
-def _joined(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{parts[0]}[{','.join(parts[1:])}]"
-
-
-def _labels(where: str, value: Any, ids: list[str]) -> Array:
-    labels = fields.numbers(where, "labels", value)
-    if labels.ndim not in (1, 2, 3) or labels.shape[1:] != (1,) * (labels.ndim - 1):
-        raise ValueError(
-            f"{where}: key 'labels' must be of shape (N, 1, 1), (N, 1) or (N,), one number a clip; found {labels.shape}"
-        )
-    return fields.scores(where, "labels", labels.reshape(-1), ids)
 
 
 def _padded(where: str, modality: str, value: Any, count: int) -> Padded:
@@ -161,23 +125,6 @@ def _sign_labels(path: Path, source: Source) -> None:
     for target in targets:
         target["multimodal"] = np.where(target["multimodal"] > 0, np.float32(1), np.float32(-1))
     source.notes["labels"] = "0 and 1 became -1 and 1" if 0.0 in found else "-1 and 1, as they were"
-
-
-def _number_repeated_ids(source: Source) -> None:
-    """A store's ids are unique; some of these files give the video alone."""
-    taken = {clip for clips in source.splits.values() for clip in clips.ids}
-    times: Counter[str] = Counter()
-    repeated = 0
-    for clips in source.splits.values():
-        for n, clip in enumerate(clips.ids):
-            times[clip] += 1
-            if times[clip] > 1:
-                repeated += 1
-                while f"{clip}#{times[clip]}" in taken:
-                    times[clip] += 1
-                clips.ids[n] = f"{clip}#{times[clip]}"
-    if repeated:
-        source.notes["ids"] = f"{repeated} came again and were numbered, as in ID#2"
 
 
 def _add_stream(modality: str, splits: dict[str, _Split], source: Source, own: str | None) -> None:

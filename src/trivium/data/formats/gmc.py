@@ -1,0 +1,173 @@
+"""GMC's `.dt` files (CMU-MOSI, CMU-MOSEI): {mosi,mosei}_{train,valid,test}_a.dt, word-aligned, one file a split.
+
+Each is torch.save of an AffectDataset of the code of GMC (Poklukar et al., ICML 2022), with the attributes `text`,
+`audio`, `vision` (N, T, D), `labels` (N, 1, 1) and `meta`. Legend: N clips, T steps, D features.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trivium.data.clips import SPLITS, Array, Clips, Ragged, Source, repair
+from trivium.data.formats import fields
+from trivium.data.formats.ids import clip_ids, number_repeated_ids
+from trivium.data.formats.padding import Padded, offsets, padded_side
+from trivium.data.torch_file import load_saved_object
+
+CLASS = "AffectDataset"
+MODALITIES = ("text", "audio", "vision")
+_NAME = re.compile(r"(?P<set>.+)_(?P<split>train|valid|test)(?P<rest>\w*)\.dt")
+_OWN = ("mosi", "mosei")  # file names that say which data set it is
+_KNOWN = {"data", "n_modalities"}  # say nothing that the tensors do not
+
+
+def read_gmc(path: Path, *, data: str) -> Source:
+    """Read the three files of a set; nothing in them is executed, and torch is not needed.
+
+    path: one of them, or a folder that holds them. data: chooses among the sets of a folder.
+    All modalities of a clip keep the same steps, those of an unbroken run of zeros in all of them at the padded side
+    cut off (notes["padding/MODALITY"], which the text tells). A modality that is zero throughout is absent; a clip
+    without any is left out, and counted. -inf, +inf and NaN count as 0, become 0, and are counted where they are kept.
+    `meta` gives the ids, as MultiBench's `id` does; where it is None or cannot be one, they are SPLIT[POSITION].
+    Raises ValueError naming file and key for a missing file or key, a wrong shape, type or count, unequal steps or
+    features, and labels that are not finite; and as `load_saved_object` does.
+    """
+    files = split_files(path, data)
+    notes: dict[str, str] = {}
+    splits = {split: _split(file, split, notes) for split, file in files.items()}
+    side = padded_side([split.streams["text"] for split in splits.values()])
+    for split in splits.values():
+        split.choose_steps(side)
+    source = Source({}, format="gmc", files=list(files.values()), notes=notes)
+    for name, split in splits.items():
+        ids = [clip for clip, kept in zip(split.ids, split.clips, strict=True) if kept]
+        source.splits[name] = Clips(ids, {}, {"multimodal": split.labels[split.clips]})
+    number_repeated_ids(source)
+    for modality in MODALITIES:
+        notes[f"padding/{modality}"] = side
+        _add_stream(modality, splits, source)
+    _note_dropped(splits, notes)
+    return source
+
+
+def split_files(path: Path, data: str) -> dict[str, Path]:
+    """Split -> file, from one of the three or their folder. Raises ValueError for one that is missing, naming it."""
+    folder, found = (path, _set_of_folder(path, data)) if path.is_dir() else (path.parent, _NAME.fullmatch(path.name))
+    if found is None:
+        raise ValueError(f"{path}: expected a name such as {data}_train_a.dt: its siblings are found by it")
+    if found["set"] in _OWN and data in _OWN and found["set"] != data:
+        raise ValueError(f"{path}: by its name this is {found['set']}, but data={data}; say data={found['set']}")
+    files = {split: folder / f"{found['set']}_{split}{found['rest']}.dt" for split in SPLITS}
+    for split, file in files.items():
+        if not file.is_file():
+            raise ValueError(f"{file}: no such file; split {split!r} is read from it, put it beside {found.string}")
+    return files
+
+
+def _set_of_folder(folder: Path, data: str) -> re.Match[str] | None:
+    matches = [match for file in sorted(folder.glob("*.dt")) if (match := _NAME.fullmatch(file.name))]
+    sets = {(match["set"], match["rest"]): match for match in matches}
+    chosen = [match for (name, _), match in sets.items() if name == data] or list(sets.values())
+    if len(chosen) > 1:
+        names = ", ".join(match.string for match in chosen)
+        raise ValueError(f"{folder}: holds {names} of different sets; pass the one that is meant as source=FILE")
+    return chosen[0] if chosen else None
+
+
+@dataclass
+class _Split:
+    """One file while it is read. streams: all of one N and T.
+
+    Once the padded side is known, what is kept: steps (N, T) bool, and clips (N,) bool, those with any.
+    """
+
+    where: str
+    ids: list[str]
+    labels: Array
+    streams: dict[str, Padded]
+    unused: set[str]
+    steps: Array = field(init=False)
+    clips: Array = field(init=False)
+
+    def choose_steps(self, side: str) -> None:
+        together = Padded(np.stack([part.real for part in self.streams.values()], axis=2), None)
+        self.steps = together.stripped("front" if side == "none" else side)
+        self.clips = np.logical_or.reduce(self.steps, axis=1)
+
+
+def _split(file: Path, split: str, notes: dict[str, str]) -> _Split:
+    where, content = str(file), load_saved_object(file, CLASS)
+    missing = [key for key in (*MODALITIES, "labels") if key not in content]
+    if missing:
+        raise ValueError(f"{where}: key {missing[0]!r} is missing; found {sorted(map(str, content))}")
+    ids = _ids(where, split, content.pop("meta", None), _count(where, content["labels"]), notes)
+    labels = fields.single_scores(where, "labels", content.pop("labels"), ids)
+    streams = {modality: _padded(where, modality, content.pop(modality), len(ids)) for modality in MODALITIES}
+    for modality, part in streams.items():
+        steps, found = streams["text"].real.shape[1], part.real.shape[1]
+        if found != steps:
+            raise ValueError(
+                f"{where}: key {modality!r} has {found} steps a clip, 'text' {steps}; expected word-aligned features"
+            )
+    return _Split(where, ids, labels, streams, set(map(str, content)) - _KNOWN)
+
+
+def _count(where: str, labels: Any) -> int:
+    count = len(labels) if isinstance(labels, np.ndarray) and labels.ndim else 0
+    if not count:
+        raise ValueError(f"{where}: key 'labels' must be a tensor (N, 1, 1) of one clip or more; found none")
+    return count
+
+
+def _ids(where: str, split: str, meta: Any, count: int, notes: dict[str, str]) -> list[str]:
+    made = [f"{split}[{n}]" for n in range(count)]
+    if meta is None:
+        notes["ids"] = "made of split and position: 'meta' is None"
+        return made
+    try:
+        ids = clip_ids(where, "meta", meta)
+    except ValueError as error:  # they only name the clips
+        notes["ids"] = f"made of split and position: {error}"
+        return made
+    if len(ids) != count:
+        raise ValueError(f"{where}: key 'meta' has {len(ids)} entries, 'labels' {count}; expected one a clip")
+    return ids
+
+
+def _padded(where: str, modality: str, value: Any, count: int) -> Padded:
+    values, _ = fields.sequences(where, modality, value)
+    fields.same_count(where, modality, len(values), count)
+    padded = Padded(values, None)
+    padded.real = ((values != 0) & np.isfinite(values)).any(axis=2)
+    return padded
+
+
+def _add_stream(modality: str, splits: dict[str, _Split], source: Source) -> None:
+    """Put a modality's kept steps into the source's clips, and let its padded arrays go, for memory's sake."""
+    counts = {"neg_inf": 0, "pos_inf": 0, "nan": 0}
+    dim = splits["train"].streams[modality].values.shape[2]
+    for name, split in splits.items():
+        part = split.streams.pop(modality)
+        if part.values.shape[2] != dim:
+            found = part.values.shape[2]
+            raise ValueError(f"{split.where}: key {modality!r} has {found} features a step, {dim} in 'train'")
+        keep = split.steps & part.real.any(axis=1, keepdims=True)
+        values, repaired = repair(part.values[keep])
+        source.splits[name].streams[modality] = Ragged(values, offsets(keep[split.clips]))
+        counts = {kind: count + repaired[kind] for kind, count in counts.items()}
+    source.repairs[modality] = counts
+
+
+def _note_dropped(splits: dict[str, _Split], notes: dict[str, str]) -> None:
+    empty = {name: int((~split.clips).sum()) for name, split in splits.items()}
+    if any(empty.values()):
+        each = ", ".join(f"{name} {count}" for name, count in empty.items())
+        notes["dropped/clips"] = f"{sum(empty.values())} without a value in any modality ({each})"
+    unused = set().union(*(split.unused for split in splits.values()))
+    if unused:
+        notes["dropped/keys"] = ", ".join(sorted(unused))

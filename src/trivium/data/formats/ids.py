@@ -1,0 +1,63 @@
+"""Clip ids in the forms that files have them, as text, each once. Legend: N clips, K parts of an id."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from trivium.data.clips import Source
+from trivium.data.formats import fields
+
+
+def clip_ids(where: str, key: str, value: Any) -> list[str]:
+    """N strings, bytes or numbers, (N,) or (N, 1); or (N, K), read as `video[start,end]`.
+
+    Raises ValueError, opened by `where`, for other types or shapes, and if N is 0.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{where}: key {key!r} has entries of unequal shape ({error})") from error
+    if not array.size:
+        raise ValueError(f"{where}: is empty; leave the split out of the file, or give it clips")
+    if array.ndim not in (1, 2) or array.dtype.kind not in "OSUiuf":
+        raise ValueError(
+            f"{where}: key {key!r} must hold strings, bytes or numbers, (N,), (N, 1) or (N, K); found {array.shape} "
+            f"{array.dtype}"
+        )
+    rows = array.reshape(len(array), -1)
+    flat = [_text(item) if isinstance(item, int | float) else item for item in rows.ravel().tolist()]
+    width = rows.shape[1]
+    texts = fields.strings(where, key, flat)
+    return [_joined(texts[start : start + width]) for start in range(0, len(texts), width)]
+
+
+def number_repeated_ids(source: Source) -> None:
+    """An id that comes again becomes `ID#2` and so on, and the note "ids" says how many did.
+
+    A store's ids are unique; some files give the video alone.
+    """
+    taken = {clip for clips in source.splits.values() for clip in clips.ids}
+    times: Counter[str] = Counter()
+    repeated = 0
+    for clips in source.splits.values():
+        for n, clip in enumerate(clips.ids):
+            times[clip] += 1
+            if times[clip] > 1:
+                repeated += 1
+                while f"{clip}#{times[clip]}" in taken:
+                    times[clip] += 1
+                clips.ids[n] = f"{clip}#{times[clip]}"
+    if repeated:
+        source.notes["ids"] = f"{repeated} came again and were numbered, as in ID#2"
+
+
+def _text(number: float) -> str:
+    return str(int(number)) if math.isfinite(number) and number == math.floor(number) else repr(number)
+
+
+def _joined(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{parts[0]}[{','.join(parts[1:])}]"
