@@ -1,0 +1,136 @@
+"""Paired tests over seeds against scipy, enumeration and values worked out by hand."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from trivium.evaluation.significance import bootstrap_interval, holm, paired, student_tails, t_test, wilcoxon
+
+RNG = np.random.default_rng(0)
+SAMPLES = [RNG.normal(shift, 1.0, size=n) for n in (2, 3, 4, 5, 6, 7, 10, 25, 60) for shift in (0.0, 0.7)]
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 9, 30, 101])
+def test_tails_of_student_are_scipys(degrees: int) -> None:
+    for t in (0.0, 1e-6, 0.3, -1.0, 2.776, 12.0, 1e5):
+        assert_allclose(student_tails(t, degrees), 2 * stats.t.sf(abs(t), degrees), rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: f"n{len(sample)}")
+def test_paired_t_test_is_scipys(sample: np.ndarray) -> None:
+    baseline = RNG.normal(size=len(sample))
+    found = paired((baseline + sample).tolist(), baseline.tolist())
+    expected = stats.ttest_rel(baseline + sample, baseline)
+    assert_allclose(found.t_p, expected.pvalue, rtol=1e-9, atol=1e-13)
+    assert_allclose([found.mean, found.std], [sample.mean(), sample.std(ddof=1)], rtol=1e-9)
+    assert found.n == len(sample)
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: f"n{len(sample)}")
+def test_wilcoxon_without_ties_is_scipys_exact_one(sample: np.ndarray) -> None:
+    assert_allclose(wilcoxon(sample), stats.wilcoxon(sample, method="exact").pvalue, rtol=1e-10)
+
+
+@pytest.mark.parametrize("sample", [[1, 1, -1, 2], [0, 1, 2, -3, 3], [0, 0, 5], [2, 2, 2, -2, 1, 1, 4], [-1, -2, -2]])
+def test_wilcoxon_with_ties_and_zeros_is_the_enumeration_of_all_signs(sample: list[float]) -> None:
+    d = np.array([x for x in sample if x], dtype=float)
+    ranks = stats.rankdata(np.abs(d))
+    sums = np.array([ranks @ signs for signs in itertools.product((0, 1), repeat=len(d))])
+    seen = ranks[d > 0].sum()
+    assert wilcoxon(sample) == pytest.approx(min(1, 2 * min((sums <= seen).mean(), (sums >= seen).mean())), abs=1e-14)
+
+
+def test_five_seeds_of_one_sign_by_hand() -> None:
+    """t = 3 / (sqrt(2.5) / sqrt(5)) = 4.2426 with 4 degrees; of the 32 signs two are as extreme."""
+    found = paired([2, 4, 6, 8, 10], [1, 2, 3, 4, 5])
+    assert (found.mean, found.n) == (3, 5)
+    assert found.std == pytest.approx(math.sqrt(2.5))
+    assert found.t_p == pytest.approx(0.0132, abs=1e-4)  # a table of Student's t
+    assert found.wilcoxon_p == 2 / 32
+
+
+def test_holm_by_hand() -> None:
+    """Smallest times 4, next times 3, ...; none below the one before."""
+    assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02], rtol=1e-14)
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []
+
+
+def test_holm_leaves_out_tests_that_were_not_possible() -> None:
+    found = holm([math.nan, 0.01, 0.04])
+    assert math.isnan(found[0])
+    assert found[1:] == [0.02, 0.04]
+
+
+def test_holm_rejects_what_its_definition_rejects() -> None:
+    """Step down: reject while p of rank k (from 0) is at most level / (m - k)."""
+    for p in RNG.uniform(0, 0.1, size=(50, 6)):
+        corrected = np.array(holm(p.tolist()))
+        for level in (0.01, 0.05, 0.1):
+            rejected = np.zeros(6, bool)
+            for k, which in enumerate(np.argsort(p)):
+                if p[which] > level / (6 - k):
+                    break
+                rejected[which] = True
+            assert ((corrected <= level) == rejected).all()
+
+
+def test_bootstrap_interval_of_two_values_is_that_of_the_binomial() -> None:
+    """Means of two draws of 0 and 1 are 0, .5 and 1 with .25, .5, .25."""
+    assert bootstrap_interval([0.0, 1.0]) == (0.0, 1.0)
+    assert bootstrap_interval([0.0, 1.0], level=0.4) == (0.5, 0.5)
+
+
+def test_bootstrap_interval_of_many_values_is_nearly_the_normal_one() -> None:
+    values = RNG.normal(2.0, 3.0, size=400)
+    error = values.std() / math.sqrt(400)
+    expected = stats.norm.interval(0.95, values.mean(), error)
+    assert_allclose(bootstrap_interval(values), expected, atol=0.05 * error)
+
+
+def test_bootstrap_interval_is_the_same_each_time_and_moves_with_the_seed() -> None:
+    values = RNG.normal(size=5).tolist()
+    assert bootstrap_interval(values) == bootstrap_interval(values)
+    assert bootstrap_interval(values) != bootstrap_interval(values, seed=1)
+    assert paired(values, [0.0] * 5, seed=1).low == bootstrap_interval(values, seed=1)[0]
+
+
+def test_equal_runs_differ_by_nothing_with_certainty() -> None:
+    found = paired([0.3, 0.4], [0.3, 0.4])
+    assert (found.mean, found.std, found.t_p, found.wilcoxon_p) == (0, 0, 1, 1)
+    assert (found.low, found.high) == (0, 0)
+
+
+def test_the_same_difference_each_time_has_the_limits_p() -> None:
+    assert t_test([0.5, 0.5, 0.5]) == 0
+    assert wilcoxon([0.5, 0.5, 0.5]) == 0.25
+
+
+def test_one_seed_has_a_mean_and_no_test() -> None:
+    found = paired([0.5], [0.25])
+    assert (found.n, found.mean, found.wilcoxon_p) == (1, 0.25, 1.0)
+    assert all(math.isnan(value) for value in (found.std, found.t_p, found.low, found.high))
+
+
+@pytest.mark.parametrize(
+    ("values", "baseline", "told"),
+    [
+        ([1.0, 2.0], [1.0], "2 values beside 1 of the baseline"),
+        ([], [], r"shape \(0,\); expected \(n,\)"),
+        ([1.0, math.nan], [1.0, 2.0], "expected finite numbers"),
+        ([[1.0]], [[1.0]], r"shape \(1, 1\)"),
+    ],
+)
+def test_what_cannot_be_tested_is_refused(values: list[float], baseline: list[float], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        paired(values, baseline)
+
+
+def test_level_outside_its_range_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"level 95; expected a share between 0 and 1"):
+        bootstrap_interval([1.0, 2.0], level=95)
