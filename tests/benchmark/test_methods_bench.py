@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trivium.benchmark import comm, losses, measure, suites
+from trivium.benchmark import comm, gmc, losses, measure, suites
 from trivium.benchmark import run as bench
 from trivium.benchmark.child import timed
 from trivium.benchmark.measure import Settings, TCMaxSizes
 from trivium.benchmark.plain_comm import PlainCoMM, plain_view, two_views
-from trivium.benchmark.table import Row, comm_rows, show, tcmax_rows
+from trivium.benchmark.table import Row, comm_rows, gmc_rows, show, tcmax_rows
 from trivium.methods.build import turn_off_dropout
 
 TINY_COMM = ("encoder.layers=1", "encoder.feedforward=16", "method.head_hidden=[16]", "method.head_out=8")
@@ -95,11 +95,11 @@ def test_padding_of_a_plain_view_stays_zero():
 
 
 def test_lengths_are_mosis():
-    steps = comm._described(comm.batches("mosi"))
+    steps = comm.described(comm.batches("mosi"))
     assert steps["mean"] == pytest.approx(12, abs=0.2)
     assert steps["p90"] == pytest.approx(23, abs=1)
     assert steps["max"] == 50
-    assert comm._described(comm.batches("full")) == {"mean": 50, "p90": 50, "max": 50, "padded": 50}
+    assert comm.described(comm.batches("full")) == {"mean": 50, "p90": 50, "max": 50, "padded": 50}
 
 
 def test_comm_rows_come_out():
@@ -186,3 +186,14 @@ def test_short_work_is_a_mean_of_many():
     calls.clear()
     timed(lambda: calls.append(1))
     assert len(calls) == 1
+
+
+def test_m3ixup_is_measured_beside_gmc_on_the_same_weights():
+    overrides = ("fusion=transformer", "encoder.hidden=4")
+    first, second = (gmc.build(name, overrides).state_dict() for name in ("gmc", "m3ixup"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    reported = []
+    gmc.compare(reported.append, lengths="mosi", steps=2, warm_up=0, overrides=overrides)
+    rows = gmc_rows({"mosi": reported[0]})
+    assert [(len(row.ours), len(row.theirs), row.target) for row in rows] == [(2, 2, 0.5), (2, 2, None)]

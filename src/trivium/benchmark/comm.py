@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -17,6 +17,7 @@ import torch
 from trivium.benchmark.child import BATCHES, Report, reports, timed
 from trivium.benchmark.plain_comm import PlainCoMM, plain_view
 from trivium.data.batch import Batch, Stream
+from trivium.methods.base import Method
 from trivium.methods.comm import CoMM
 
 DIMS = {"vision": 20, "text": 300}  # MOSI's in MultiBench
@@ -38,7 +39,7 @@ def compare(report: Report, *, lengths: str, steps: int, warm_up: int, overrides
             taken = timed(lambda step=step, batch=batch: step(batch))  # type: ignore[misc]
             if number >= warm_up:
                 times[side].append(taken)
-    report({"steps": _described(made), **times})
+    report({"steps": described(made), **times})
 
 
 def alone(
@@ -52,7 +53,7 @@ def alone(
     overrides: Sequence[str] = (),
 ) -> None:
     """Our steps on a device: [{"seconds", "cpu_seconds"}, ...]. mode: float32, bf16-mixed, or compiled (float32)."""
-    made = [_on(batch, device) for batch in batches(lengths)]
+    made = [on_device(batch, device) for batch in batches(lengths)]
     method = build(overrides).to(device)
     if mode == "compiled":
         compile_parts(method)
@@ -82,7 +83,7 @@ def build(overrides: Sequence[str] = ()) -> CoMM:
     return cast(CoMM, build_method(config, schema, dict.fromkeys(DIMS, "values")))
 
 
-def our_step(method: CoMM, autocast: torch.dtype | None = None) -> Step:
+def our_step(method: Method, autocast: torch.dtype | None = None) -> Step:
     """What the Trainer does with a batch, the method's own `training_step` included."""
     optimizer, number = _optimizer(method), 0
 
@@ -121,35 +122,36 @@ def compile_parts(method: CoMM) -> None:
     method.fusion.views = torch.compile(method.fusion.views)  # type: ignore[assignment, arg-type]
 
 
-def batches(lengths: str, count: int = BATCHES) -> list[Batch]:
-    """Random clips. lengths: "mosi", both modalities of a clip alike, as they are aligned; or "full", T = 50."""
+def batches(lengths: str, count: int = BATCHES, *, dims: Mapping[str, int] = DIMS, clips: int = CLIPS) -> list[Batch]:
+    """Random batches of `clips`. lengths: "mosi", a clip's modalities alike, as they are aligned; or "full", T = 50."""
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     if lengths == "mosi":  # the distribution's own quantiles, so that few clips have its mean
         drawn = rng.gamma(SHAPE, MEAN / SHAPE, 200_000)
-        every = np.quantile(drawn, (np.arange(count * CLIPS) + 0.5) / (count * CLIPS)).round().clip(1, LONGEST)
+        every = np.quantile(drawn, (np.arange(count * clips) + 0.5) / (count * clips)).round().clip(1, LONGEST)
     else:
-        every = np.full(count * CLIPS, LONGEST)
+        every = np.full(count * clips, LONGEST)
     steps_B = torch.from_numpy(rng.permutation(every)).long()
-    return [_batch(number, steps, generator) for number, steps in enumerate(torch.split(steps_B, CLIPS))]
+    return [_batch(number, steps, generator, dims) for number, steps in enumerate(torch.split(steps_B, clips))]
 
 
-def _batch(number: int, steps_B: torch.Tensor, generator: torch.Generator) -> Batch:
+def _batch(number: int, steps_B: torch.Tensor, generator: torch.Generator, dims: Mapping[str, int]) -> Batch:
+    clips = len(steps_B)
     mask_BT = torch.arange(int(steps_B.max())) < steps_B[:, None]
     streams = {
         name: Stream(torch.randn(*mask_BT.shape, size, generator=generator) * mask_BT[..., None], mask_BT, steps_B)
-        for name, size in DIMS.items()
+        for name, size in dims.items()
     }
-    present = torch.ones(CLIPS, len(DIMS), dtype=torch.bool)
-    target = {"multimodal": torch.linspace(-3.0, 3.0, CLIPS)}
-    return Batch(streams, present, target, torch.arange(CLIPS) + number * CLIPS, torch.ones(CLIPS), (CLIPS,))
+    present = torch.ones(clips, len(dims), dtype=torch.bool)
+    target = {"multimodal": torch.linspace(-3.0, 3.0, clips)}
+    return Batch(streams, present, target, torch.arange(clips) + number * clips, torch.ones(clips), (clips,))
 
 
-def _optimizer(method: CoMM) -> torch.optim.Optimizer:
+def _optimizer(method: Method) -> torch.optim.Optimizer:
     assert method.make_optimizer is not None
     return method.make_optimizer(method)
 
 
-def _described(made: Sequence[Batch]) -> dict[str, float]:
+def described(made: Sequence[Batch]) -> dict[str, float]:
     streams = [batch.streams["text"] for batch in made]
     every = torch.cat([stream.lengths for stream in streams]).double()
     return {
@@ -160,7 +162,7 @@ def _described(made: Sequence[Batch]) -> dict[str, float]:
     }
 
 
-def _on(batch: Batch, device: str) -> Batch:
+def on_device(batch: Batch, device: str) -> Batch:
     """Lengths stay on the CPU, as the data module leaves them."""
     streams = {
         name: Stream(stream.values.to(device), stream.mask.to(device), stream.lengths)

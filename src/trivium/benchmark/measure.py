@@ -23,7 +23,8 @@ class Settings:
     """fraction: of MOSEI's clips. repeats: fresh processes of each side. steps: counted training steps of each side.
 
     threads: torch's, on both sides. mmsa: its interpreter, or None to measure ours alone.
-    bert: keys of BertConfig, empty for BERT-base. comm: overrides of CoMM's config, none as published.
+    bert: keys of BertConfig, empty for BERT-base. comm, gmc: overrides of CoMM's, and of GMC's and M3ixup's
+    configs, none as published.
     """
 
     fraction: float
@@ -35,6 +36,7 @@ class Settings:
     step_batch: int = 16
     bert: dict[str, int] = field(default_factory=dict)
     comm: tuple[str, ...] = ()
+    gmc: tuple[str, ...] = ()
 
 
 @dataclass
@@ -174,6 +176,12 @@ def comm(settings: Settings) -> dict[str, Any]:
     """CoMM's training steps of both sides in turn, in one process for each of LENGTHS: what its `compare` reports."""
     keys = {"steps": settings.steps, "warm_up": WARM_UP, "overrides": settings.comm}
     return {lengths: run(OURS, "comm", "compare", settings.threads, lengths=lengths, **keys) for lengths in LENGTHS}
+
+
+def gmc(settings: Settings, device: str = "cpu") -> dict[str, Any]:
+    """M3ixup's and GMC's training steps in turn, in one process for each of LENGTHS."""
+    keys = {"steps": settings.steps, "warm_up": WARM_UP, "overrides": settings.gmc, "device": device}
+    return {lengths: run(OURS, "gmc", "compare", settings.threads, lengths=lengths, **keys) for lengths in LENGTHS}
 
 
 def comm_alone(settings: Settings, modes: Sequence[str], device: str = "cuda") -> dict[str, dict[str, Any]]:

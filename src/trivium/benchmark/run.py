@@ -39,6 +39,8 @@ Suites
   comm   CoMM's training step (64 clips, vision of 20 and text of 300 features) beside a plain implementation that takes
          one view and one mask after another, in turn in one process; clips as long as MOSI's, and all of 50 steps.
          About two minutes
+  m3ixup M3ixup's training step beside GMC's (24 clips, text of 300, audio of 74 and vision of 35 features), in turn in
+         one process; about a minute
 
 Examples
   python scripts/benchmark.py                          everything, as in docs/results.md
@@ -48,7 +50,7 @@ Examples
   python scripts/benchmark.py gpu=true                 our training steps on a GPU
 
 Keys
-  suite=all       mmsa, tcmax, comm, or some of them with commas between
+  suite=all       mmsa, tcmax, comm, m3ixup, or some of them with commas between
   fraction=0.5    of MOSEI's 16326/1871/4659 clips; 0.5 takes 7 GB of memory on
                   MMSA's side, 6 GB of page cache and of disk
   repeats=3       processes of each side for opening and the epoch; large tables of TCMax
@@ -56,7 +58,8 @@ Keys
   threads=1       torch's CPU threads; more only where nothing else runs, as threads that wait for each other stall
   folder=DIR      where the temporary folder is made; otherwise the system's place
   mmsa=DIR        the environment of MMSA, made if it is missing; otherwise ~/.cache/trivium/mmsa-venv; off: ours alone
-  gpu=true        the training steps of mmsa (float32, bfloat16) and comm (also compiled) on a GPU, and nothing else
+  gpu=true        the training steps of mmsa (float32, bfloat16), comm (also compiled) and m3ixup on a
+                  GPU, and nothing else
   out=FILE        also write every number as JSON, after each suite what there is so far
 """
 _KEYS = re.findall(r"^  ([a-z]+)=", HELP, flags=re.MULTILINE)

@@ -10,7 +10,7 @@ from typing import Any
 
 from trivium.benchmark import measure
 from trivium.benchmark.environment import default_folder, mmsa_python
-from trivium.benchmark.table import Row, comm_rows, mmsa_rows, tcmax_rows
+from trivium.benchmark.table import Row, comm_rows, gmc_rows, mmsa_rows, tcmax_rows
 
 PRECISIONS = ("32-true", "bf16-mixed")
 MODES = ("float32", "bf16-mixed", "compiled")
@@ -75,6 +75,16 @@ def comm(settings: measure.Settings, values: Values) -> Found:
     return Found("CoMM, batch 64, vision of 20 and text of 300 features", "plain", comm_rows(found), found)
 
 
+def m3ixup(settings: measure.Settings, values: Values, device: str = "cpu") -> Found:
+    say(f"M3ixup training steps beside GMC's, {settings.steps} a side and kind of batch")
+    found = measure.gmc(settings, device)
+    return Found("M3ixup, batch 24, text of 300, audio of 74 and vision of 35 features", "GMC", gmc_rows(found), found)
+
+
+def m3ixup_gpu(settings: measure.Settings, values: Values) -> Found:
+    return m3ixup(settings, values, "cuda")
+
+
 def mmsa_gpu(settings: measure.Settings, values: Values) -> Found:
     raw: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="trivium-bench-", dir=values.get("folder")) as folder:
@@ -100,8 +110,8 @@ def comm_gpu(settings: measure.Settings, values: Values, device: str = "cuda") -
     return Found("batch 64", "-", rows, raw)
 
 
-SUITES: dict[str, Suite] = {"mmsa": mmsa, "tcmax": tcmax, "comm": comm}
-ON_GPU: dict[str, Suite] = {"mmsa": mmsa_gpu, "comm": comm_gpu}
+SUITES: dict[str, Suite] = {"mmsa": mmsa, "tcmax": tcmax, "comm": comm, "m3ixup": m3ixup}
+ON_GPU: dict[str, Suite] = {"mmsa": mmsa_gpu, "comm": comm_gpu, "m3ixup": m3ixup_gpu}
 
 
 def say(line: str) -> None:

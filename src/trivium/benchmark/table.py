@@ -97,6 +97,15 @@ def comm_rows(found: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
+def gmc_rows(found: Mapping[str, Any]) -> list[Row]:
+    """From what `measure.gmc` returns: M3ixup may cost twice what GMC does."""
+    rows = []
+    for lengths, one in found.items():
+        about = "T=50" if lengths == "full" else f"mean {one['steps']['mean']:.1f} steps"
+        rows += _timed(f"M3ixup training step, {about}", one, "plain", 0.5)
+    return rows
+
+
 def show(found: Sequence[Row], title: str, against: str) -> None:
     """Print them: median and, in brackets, least and most."""
     table = Table(title=title, title_justify="left", caption="median (least to most); ratios are of neighbouring runs")
