@@ -13,9 +13,11 @@ from driver import record, run
 TINY = ["encoder.feedforward=32", "encoder.layers=2", "method.head_hidden=[32,32]", "method.head_out=16"]
 SETTINGS = {
     "supervised": ["method=supervised", "scheduler=plateau", "scheduler.patience=0", "fusion.dropout=0.1"],
+    "supervised_mixup": ["method=supervised", "method.mixup=series", "method.modality_dropout=0.2"],
     "selfmi": ["method=selfmi", "trainer.accumulate_grad_batches=2", "scheduler=cosine", "fusion.dropout=0.1"],
     "selfmi_exact": ["method=selfmi", "debug=exact"],
     "selfmi_ba": ["method=selfmi", "method.pair_estimator=ba", "method.features=projected", "optimizer.lr=0.002"],
+    "selfmi_mixup": ["method=selfmi", "method.mixup=one", "fusion.dropout=0.1"],
     "tcmax": ["method=tcmax", "scheduler=cosine"],
     "tcmax_mixing": ["method=tcmax", "fusion=bigated", "objective.negatives=500", "objective.chunk=64"],
     "comm": ["method=comm", *TINY, "trainer.select=last"],

@@ -15,12 +15,15 @@ EXACT = ["debug=exact", "trainer.max_epochs=3", "trainer.patience=0", "trainer.p
 # 320 clips in batches of 45: 8 steps an epoch, the last of 5 clips, 3 on one rank and 2 on the other.
 TINY = ["encoder.feedforward=32", "encoder.layers=2", "method.head_hidden=[32,32]", "method.head_out=16"]
 CLASSES = ["objective=cross_entropy", "trainer.accumulate_grad_batches=3"]
+DROPPING = ["method.modality_dropout=0.2"]
 METHODS = {
     "supervised": ["method=supervised", "data.batch_size=45"],
+    "supervised_mixup": ["method=supervised", "method.mixup=series", "data.batch_size=29", *DROPPING],
     "selfmi": ["method=selfmi", "data.batch_size=45", "trainer.accumulate_grad_batches=3"],
     "selfmi_ba": ["method=selfmi", "method.pair_estimator=ba", "data.batch_size=45", "method.direction=symmetric"],
     # the last batch is one clip: the second rank runs a clip of weight 0
     "selfmi_filler": ["method=selfmi", "data.batch_size=29", "method.features=projected"],
+    "selfmi_mixup": ["method=selfmi", "method.mixup=one", "data.batch_size=45", "trainer.accumulate_grad_batches=3"],
     "ogm_ge": ["method=supervised", *CLASSES, "method.balance=ogm_ge", "data.batch_size=45", "trainer.gradient_clip=1"],
     "mmpareto": ["method=supervised", *CLASSES, "method.balance=mmpareto", "data.batch_size=29"],
     "tcmax": ["method=tcmax", "data.batch_size=45"],

@@ -89,8 +89,12 @@ class DataModule(L.LightningDataModule):
     def loader(
         self, split: str, *, device: torch.device = CPU, rank: int = 0, world: int = 1, training: bool = False
     ) -> BatchLoader:
-        """Batches of any split, in the split's order unless training."""
+        """Batches of any split, in the split's order unless training.
+
+        Raises ValueError, naming it, for a clip that has none of the modalities: a method would learn from nothing.
+        """
         clips = self.store.split(split)
+        self._refuse_bare_clips(split, clips)
         how = {name: self._how(name) for name, what in self.reads.items() if what == "values"}
         for name in [name for name, way in how.items() if way == "source"]:
             clips = _as_source_does(clips, name, self.store.schema.source_format)
@@ -124,6 +128,16 @@ class DataModule(L.LightningDataModule):
             world=self.trainer.world_size,
             training=training,
         )
+
+    def _refuse_bare_clips(self, split: str, clips: Clips) -> None:
+        read = [clips.tokens if what == "tokens" else clips.streams[name] for name, what in self.reads.items()]
+        bare = np.flatnonzero(np.sum([ragged.lengths for ragged in read if ragged is not None], axis=0) == 0)
+        if len(bare):
+            raise ValueError(
+                f"{self.store.path}: split {split!r}: clip {clips.ids[int(bare[0])]!r} has none of the modalities "
+                f"{', '.join(self.reads)} ({len(bare)} such); choose more data.modalities, or prepare the store "
+                "without it"
+            )
 
     def _how(self, modality: str) -> str:
         return self.standardize.get(modality, self.standardize.get("default", "none"))

@@ -2,6 +2,7 @@
 mutual-information terms in MMIM's manner. docs/methods/selfmi.md says what is published and which reading was taken.
 
 L = L_m + sum_s L_s + alpha * sum_s CPC(joint, s) + beta * sum_pairs MI(x, y); with alpha = beta = 0 this is Self-MM.
+With `mixup`, a share of L_m is that of mixed clips (trivium.methods.mixup); all else sees the clips as they are.
 An absent modality enters the fusion as a zero vector; only the joint head predicts.
 Legend: B clips on this rank, N of the global batch, s a modality, E joint embedding, P pooled size of an encoder.
 """
@@ -20,6 +21,7 @@ from trivium.encoders.base import Encoded
 from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.heads import Head
 from trivium.methods.label_bank import LabelBank
+from trivium.methods.mixup import Mixup
 from trivium.methods.mutual_information import FusionCPC, PairMI
 from trivium.objectives.cpc import Direction
 from trivium.seeding import keyed
@@ -34,7 +36,8 @@ CHOICES = {
 class SelfMI(Method):
     """Each keyword is a switch of the specification's section 10; configs/method/selfmi.yaml explains them.
 
-    Raises ValueError for a classification objective (labels are generated as scores) and for unknown choices.
+    Raises ValueError for a classification objective (labels are generated as scores), for unknown choices, and as
+    trivium.methods.mixup.Mixup does.
     """
 
     def __init__(
@@ -59,6 +62,9 @@ class SelfMI(Method):
         post_dims: Mapping[str, int] | None = None,
         post_dropout: Mapping[str, float] | None = None,
         faithful: bool = False,
+        mixup: str = "none",
+        mixup_alpha: float = 1.0,
+        mixup_weight: float = 0.5,
         modality_dropout: float = 0.0,
         stand_in: str = "zero",
     ) -> None:
@@ -67,6 +73,7 @@ class SelfMI(Method):
         self.name, self.alpha, self.beta = name, alpha, beta
         self.features, self.joint_layer, self.faithful = features, joint, faithful
         self.annotated = unimodal_targets == "annotated"
+        self.mixup = Mixup(parts, mixup, alpha=mixup_alpha, weight=mixup_weight)
         dims = {s: _of(post_dims, s, 32) for s in parts.encoders}
         width = parts.fusion.dim
         self.joint_head = Head(width, 1, hidden=[width])
@@ -109,6 +116,9 @@ class SelfMI(Method):
         projected = self._project(encoded)
         terms = self._task_terms(batch, joint_BE, projected)
         total = torch.stack(list(terms.values())).sum()
+        if self.mixup.weight:  # (1 - w) clean + w mixed in the place of the clean joint loss
+            terms["mixed"] = self.mixup.loss(self, self.joint_head, batch, encoded)
+            total = total + self.mixup.weight * (terms["mixed"] - terms["joint"])
         for name, (weight, value) in self._mi_terms(batch, encoded, joint_BE, projected).items():
             terms[name] = value
             total = total + weight * value

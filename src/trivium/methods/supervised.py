@@ -1,7 +1,8 @@
 """Supervised joint training: encoders -> fusion -> head -> objective. The baseline of everything.
 
 An absent modality enters the fusion as a zero vector. With `balance`, gradients of the encoders are weighed so that no
-modality trains at another's expense (trivium.methods.balance). Legend: B clips, M modalities, E joint embedding.
+modality trains at another's expense (trivium.methods.balance); with `mixup`, the head is asked for mixed labels of
+mixed clips (trivium.methods.mixup). Legend: B clips, M modalities, E joint embedding.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from trivium.methods.balance import (
 )
 from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.heads import Head
+from trivium.methods.mixup import Mixup
 from trivium.objectives.task import CrossEntropy, at_least_float32
 from trivium.seeding import keyed
 
@@ -35,7 +37,8 @@ class Supervised(Method):
     head_hidden: sizes of the head's hidden layers. head_dropout: after each of them, 0 to 1.
     balance: "none", "ogm_ge" or "mmpareto", through epoch `balance_until`, the first being 0. ogm_alpha: above 0, how
     much OGM holds a stronger modality back. pareto_gamma: above 0, what MMPareto multiplies an encoder's gradient with.
-    Raises ValueError as trivium.methods.balance.check_balance does.
+    mixup, mixup_alpha, mixup_weight: trivium.methods.mixup.Mixup; at weight 1 nothing but mixed clips is computed.
+    Raises ValueError as check_balance and Mixup do, and for balance with a learned stand-in or with mixup.
     """
 
     def __init__(
@@ -49,20 +52,21 @@ class Supervised(Method):
         balance_until: int = 50,
         ogm_alpha: float = 0.8,
         pareto_gamma: float = 1.5,
+        mixup: str = "none",
+        mixup_alpha: float = 1.0,
+        mixup_weight: float = 1.0,
         modality_dropout: float = 0.0,
         stand_in: str = "zero",
     ) -> None:
         super().__init__(parts, modality_dropout=modality_dropout, stand_in=stand_in)
-        if balance != "none" and stand_in != "zero":
-            raise ValueError(
-                f"method.stand_in={stand_in} does not go with method.balance={balance}, which reads a modality with "
-                "the others left out; take method.stand_in=zero"
-            )
         check_balance(parts, balance, until=balance_until, alpha=ogm_alpha, gamma=pareto_gamma)
+        if balance != "none":
+            _check_balanced(balance, stand_in=stand_in, mixup=mixup)
         self.name = name
         self.head = Head(parts.fusion.dim, parts.objective.outputs, hidden=head_hidden, dropout=head_dropout)
         self.balance, self.balance_until = balance, balance_until
         self.ogm_alpha, self.pareto_gamma = ogm_alpha, pareto_gamma
+        self.mixup = Mixup(parts, mixup, alpha=mixup_alpha, weight=mixup_weight)
         self._window: list[Tensor] = []  # (M,) coefficients of the batches whose gradients are being accumulated
         self.unimodal_heads = nn.ModuleDict()
         if balance == "mmpareto":
@@ -71,7 +75,11 @@ class Supervised(Method):
                     self.unimodal_heads[modality] = nn.Linear(encoder.dim, parts.objective.outputs)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
+        if self.mixup.weight == 1:
+            return {"loss": self.mixup.loss(self, self.head, batch)}
         encoded = self.encode(batch)
+        if self.mixup.weight:
+            return self._with_mixed_loss(batch, encoded)
         if self.balance == "mmpareto":
             return self._with_unimodal_losses(batch, encoded)
         terms = {"loss": self._joint_loss(batch, encoded)}
@@ -84,6 +92,11 @@ class Supervised(Method):
     def _joint_loss(self, batch: Batch, encoded: dict[str, Encoded]) -> Tensor:
         outputs_BK = self.head(self.fuse(encoded, batch.present))
         return batch.mean(self.objective(outputs_BK, batch.targets["multimodal"]))
+
+    def _with_mixed_loss(self, batch: Batch, encoded: dict[str, Encoded]) -> dict[str, Tensor]:
+        joint, weight = self._joint_loss(batch, encoded), self.mixup.weight
+        mixed = self.mixup.loss(self, self.head, batch, encoded)
+        return {"joint": joint, "mixed": mixed, "loss": (1 - weight) * joint + weight * mixed}
 
     @property
     def _balances_now(self) -> bool:
@@ -150,6 +163,19 @@ class Supervised(Method):
             **{f"coefficient_unimodal_{m}": weight[1] for m, weight in weights.items()},
             "loss": torch.stack([joint, *unimodal.values()]).sum(),
         }
+
+
+def _check_balanced(balance: str, *, stand_in: str, mixup: str) -> None:
+    if stand_in != "zero":
+        raise ValueError(
+            f"method.stand_in={stand_in} does not go with method.balance={balance}, which reads a modality with "
+            "the others left out; take method.stand_in=zero"
+        )
+    if mixup != "none":
+        raise ValueError(
+            f"method.mixup={mixup} does not go with method.balance={balance}, which compares modalities by the class "
+            "of a clip, and a mixed clip has several; take method.mixup=none or method.balance=none"
+        )
 
 
 def _view(tensor: Tensor) -> Tensor:
