@@ -11,6 +11,7 @@ from driver import record, run
 
 # 320 clips in batches of 48: 7 steps an epoch, the last one short; 21 in all.
 TINY = ["encoder.feedforward=32", "encoder.layers=2", "method.head_hidden=[32,32]", "method.head_out=16"]
+MULT = ["fusion.layers=1", "fusion.width=10", "fusion.dim=12", "encoder.hidden=6", "encoder.out=12"]
 SETTINGS = {
     "supervised": ["method=supervised", "scheduler=plateau", "scheduler.patience=0", "fusion.dropout=0.1"],
     "supervised_mixup": ["method=supervised", "method.mixup=series", "method.modality_dropout=0.2"],
@@ -21,6 +22,9 @@ SETTINGS = {
     "tcmax": ["method=tcmax", "scheduler=cosine"],
     "tcmax_mixing": ["method=tcmax", "fusion=bigated", "objective.negatives=500", "objective.chunk=64"],
     "comm": ["method=comm", *TINY, "trainer.select=last"],
+    "gmc": ["method=gmc", *MULT, "scheduler=plateau", "scheduler.patience=0", "method.modality_dropout=0.2"],
+    "m3ixup": ["method=m3ixup", *MULT, "trainer.gradient_clip=0.8", "method.adapt_members=learned"],
+    "m3ixup_two": ["method=m3ixup", *MULT, "method.steps=two", "method.unimodal_mix=series", "trainer.select=last"],
 }
 
 

@@ -16,6 +16,7 @@ EXACT = ["debug=exact", "trainer.max_epochs=3", "trainer.patience=0", "trainer.p
 TINY = ["encoder.feedforward=32", "encoder.layers=2", "method.head_hidden=[32,32]", "method.head_out=16"]
 CLASSES = ["objective=cross_entropy", "trainer.accumulate_grad_batches=3"]
 DROPPING = ["method.modality_dropout=0.2"]
+MULT = ["fusion.layers=1", "fusion.width=10", "fusion.dim=12", "encoder.hidden=6", "encoder.out=12"]
 METHODS = {
     "supervised": ["method=supervised", "data.batch_size=45"],
     "supervised_mixup": ["method=supervised", "method.mixup=series", "data.batch_size=29", *DROPPING],
@@ -31,6 +32,9 @@ METHODS = {
     "tcmax_drawn": ["method=tcmax", "fusion=gmu", "objective.negatives=300", "data.batch_size=45"],
     "comm": ["method=comm", *TINY, "data.batch_size=45"],
     "comm_filler": ["method=comm", *TINY, "data.batch_size=29", "trainer.accumulate_grad_batches=2"],
+    "gmc": ["method=gmc", *MULT, "data.batch_size=45", "method.modality_dropout=0.3"],
+    "m3ixup": ["method=m3ixup", *MULT, "data.batch_size=29", "trainer.accumulate_grad_batches=2"],
+    "m3ixup_two": ["method=m3ixup", *MULT, "method.steps=two", "method.unimodal_mix=series", "data.batch_size=45"],
     "supcon": ["method=supcon", "encoder.feedforward=32", "encoder.layers=2", "data.batch_size=45"],
 }
 
