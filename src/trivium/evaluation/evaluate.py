@@ -1,4 +1,7 @@
-"""scripts/evaluate.py: a finished run on a store, from all or some modalities; linear probes of its vectors."""
+"""scripts/evaluate.py: a finished run on a store, from all or some modalities; linear probes of its vectors.
+
+The protocols of missing modalities, which draw figures, are in trivium.reports.robustness.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ Examples
   python scripts/evaluate.py run=outputs/runs/NAME store=other.h5 out=other   another store of the same features
   python scripts/evaluate.py run=outputs/runs/NAME probe=true                 linear probes of its vectors
   python scripts/evaluate.py run=outputs/runs/NAME probe=true features=raw    the same of the features themselves
+  python scripts/evaluate.py run=outputs/runs/NAME protocol=all               when modalities are missing or noisy
+  python scripts/evaluate.py run=outputs/runs/NAME alignment=true             modalities' vectors beside the joint ones
 
 Keys
   run=DIR             a finished run's directory
@@ -39,9 +44,22 @@ DIR being out= or the run's directory; the name says what was asked for, as in p
   classes=RULE        how a score becomes classes: sign (label > 0, the default), objective (those that the run was
                       trained on), or 2, 3, 5, 7 (those of objective=cross_entropy)
   standardize=true    of features brought to mean 0 and variance 1; otherwise as they are
+
+Missing modalities: one set of weights when modalities are missing or disturbed (docs/protocol.md). Written to out= or
+the run's directory; a name says what differs from the default, as in subsets_valid.csv.
+  protocol=subsets    from every subset: subsets.csv and .png, .pdf; each modality's Shapley value in every metric,
+                      shapley.csv and .png, .pdf, and in each clip's prediction, shapley_clips.csv
+  protocol=rates      each clip loses each modality at random, at rates 0 to .7: rates.csv and .png, .pdf
+  protocol=noise      Gaussian noise, and steps set to zero: noise.csv and .png, .pdf
+  protocol=all        the three of them; or some with commas between
+  alignment=true      alignment.json: whether a modality's vectors have the joint vectors' neighbours (complete clips)
+  split=test          what to evaluate
+  draws=5             of the random masks of rates and of the random numbers of noise; 1 is the fastest
+  complete=true       score only clips that have every modality
 """
 _KEYS = ("run", "store", "modalities", "splits", "out", "device")
 _PROBE_KEYS = ("probe", "features", "target", "classes", "standardize")
+_PROTOCOL_KEYS = ("protocol", "alignment", "split", "draws", "complete")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -50,11 +68,18 @@ def main(argv: Sequence[str]) -> int:
         print(HELP, end="")
         return 0 if argv else 2
     try:
-        values = parse_key_values(argv, (*_KEYS, *_PROBE_KEYS))
+        values = parse_key_values(argv, (*_KEYS, *_PROBE_KEYS, *_PROTOCOL_KEYS))
         if "run" not in values:
             raise ValueError("run= is missing: a finished run's directory")
-        if _truth(values, "probe"):
+        probes, aligns = _truth(values, "probe"), _truth(values, "alignment")
+        if probes + aligns + ("protocol" in values) > 1:
+            raise ValueError("probe=true, alignment=true and protocol= are calls of their own; give one of them")
+        if probes:
             _probe_from(values)
+        elif aligns:
+            _align_from(values)
+        elif "protocol" in values:
+            _protocols_from(values)
         else:
             _evaluate_from(values)
     except (ValueError, OSError) as error:
@@ -64,33 +89,77 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _evaluate_from(values: Mapping[str, str]) -> None:
-    _refuse(values, [key for key in _PROBE_KEYS if key != "probe"], "belongs to probes; add probe=true")
+    _refuse_of_probes(values)
+    _refuse(values, ["split"], "belongs to protocol= and alignment=true; here it is splits=")
+    _refuse(values, ["draws", "complete"], "belongs to protocol=; add it")
     evaluate(
         Path(values["run"]),
-        store=Path(values["store"]) if "store" in values else None,
         modalities=values["modalities"].split(",") if "modalities" in values else [],
         splits=values.get("splits", "valid,test").split(","),
-        out=Path(values["out"]) if "out" in values else None,
-        device=values.get("device", "cpu"),
+        **_shared(values),
     )
+
+
+def _protocols_from(values: Mapping[str, str]) -> None:
+    from trivium.reports.robustness import PROTOCOLS, write_protocols
+
+    _refuse_of_probes(values)
+    _refuse(values, ["modalities", "splits"], "does not go with protocol=, which takes split= and all modalities")
+    wish, draws = values["protocol"], values.get("draws", "5")
+    protocols = PROTOCOLS if wish == "all" else wish.split(",")
+    if set(protocols) - set(PROTOCOLS):
+        raise ValueError(f"protocol={wish}: expected {', '.join(PROTOCOLS)} or all")
+    if not draws.isdecimal() or int(draws) < 1:
+        raise ValueError(f"draws={draws}: expected a whole number, 1 or more")
+    if set(protocols) == {"subsets"}:
+        _refuse(values, ["draws"], "belongs to rates and noise; subsets has nothing random")
+    write_protocols(
+        Path(values["run"]),
+        protocols,
+        split=values.get("split", "test"),
+        draws=int(draws),
+        complete=_truth(values, "complete"),
+        **_shared(values),
+    )
+
+
+def _align_from(values: Mapping[str, str]) -> None:
+    from trivium.reports.robustness import write_alignment
+
+    _refuse_of_probes(values)
+    _refuse(values, ["modalities", "splits", "draws"], "does not go with alignment=true; leave it out")
+    _refuse(values, ["complete"], "does not go with alignment=true, which takes complete clips alone")
+    write_alignment(Path(values["run"]), split=values.get("split", "test"), **_shared(values))
+
+
+def _shared(values: Mapping[str, str]) -> dict[str, Any]:
+    """What every call takes."""
+    return {
+        "store": Path(values["store"]) if "store" in values else None,
+        "out": Path(values["out"]) if "out" in values else None,
+        "device": values.get("device", "cpu"),
+    }
 
 
 def _probe_from(values: Mapping[str, str]) -> None:
     _refuse(values, ["modalities", "splits"], "does not go with probe=true, which reads all of them; leave it out")
+    _refuse(values, ["split", "draws", "complete"], "does not go with probe=true; leave it out")
     features = values["features"].split(",") if "features" in values else []
     if "raw" in features and len(features) > 1:
         raise ValueError(f"features={values['features']}: raw stands alone; ask for the vectors in another call")
     probe(
         Path(values["run"]),
-        store=Path(values["store"]) if "store" in values else None,
         features=[name for name in features if name != "raw"],
         raw=features == ["raw"],
         target=values.get("target", "multimodal"),
         classes=values.get("classes", ""),
         standardize=_truth(values, "standardize"),
-        out=Path(values["out"]) if "out" in values else None,
-        device=values.get("device", "cpu"),
+        **_shared(values),
     )
+
+
+def _refuse_of_probes(values: Mapping[str, str]) -> None:
+    _refuse(values, [key for key in _PROBE_KEYS if key != "probe"], "belongs to probes; add probe=true")
 
 
 def _refuse(values: Mapping[str, str], keys: Sequence[str], why: str) -> None:

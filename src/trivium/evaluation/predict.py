@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from trivium.data.batch import Stream
+from trivium.data.batch import Batch, Stream
 from trivium.data.datamodule import BatchLoader
 from trivium.evaluation.metrics import compute_metrics
 from trivium.evaluation.predictions import Collector, Predictions
@@ -21,9 +21,15 @@ from trivium.objectives.task import CrossEntropy
 
 
 @torch.no_grad()
-def predict_split(method: Method, loader: BatchLoader, modalities: Sequence[str] | None = None) -> Predictions:
+def predict_split(
+    method: Method,
+    loader: BatchLoader,
+    modalities: Sequence[str] | None = None,
+    change: Callable[[Batch], Batch] | None = None,
+) -> Predictions:
     """Every clip once, on the method's device. modalities: those to predict from; None or empty means all.
 
+    change: what else is done to each batch first; clips keep their places (Batch.index).
     Raises ValueError for an unknown modality, and for a clip that has none of the chosen ones, with its id.
     """
     method.eval()
@@ -32,6 +38,8 @@ def predict_split(method: Method, loader: BatchLoader, modalities: Sequence[str]
     for batch in loader:
         if modalities:
             batch = batch.restrict(list(modalities))
+        if change is not None:
+            batch = change(batch)
         _refuse_all_absent(loader, batch.present, batch.index)
         batch.streams = {name: _with_dtype(stream, dtype) for name, stream in batch.streams.items()}
         prediction = method.predict(batch)

@@ -38,7 +38,8 @@ _STYLE: dict[Any, Any] = {
 
 def write_bars(folder: Path, measured: Measured) -> None:
     """figure.png and figure.pdf: a group of bars for each of the table's `bars`, one colour a row."""
-    with _figure() as (figure, axes):
+    with open_figure() as (figure, grid):
+        axes = grid[0, 0]
         draw_bars(axes, measured)
         found = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         labels = sorted(found, key=lambda label: label in BOUNDS)  # the rows first
@@ -50,10 +51,7 @@ def write_bars(folder: Path, measured: Measured) -> None:
             "fontsize": 7,
         }
         figure.legend([found[label] for label in labels], labels, loc="outside upper center", **layout)
-        for ending in ("png", "pdf"):
-            with atomic_file(folder / f"figure.{ending}") as file:
-                fixed: dict[str, Any] = {"metadata": {"CreationDate": None}} if ending == "pdf" else {"dpi": 300}
-                figure.savefig(file, format=ending, **fixed)
+        save_figure(figure, folder / "figure")
 
 
 def draw_bars(axes: Axes, measured: Measured) -> None:
@@ -98,10 +96,23 @@ def _bounds(axes: Axes, measured: Measured, groups: Sequence[str]) -> None:
 
 
 @contextmanager
-def _figure() -> Iterator[tuple[Figure, Axes]]:
+def open_figure(height: float = 2.5, **subplots: Any) -> Iterator[tuple[Figure, Any]]:
+    """A figure of one column's width and `height` inches, with its grid of Axes; closed afterwards.
+
+    subplots: what plt.subplots takes, such as nrows=2.
+    """
     with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(figsize=(COLUMN_INCHES, 2.5), layout="constrained")
+        size = (COLUMN_INCHES, height)
+        figure, grid = plt.subplots(figsize=size, layout="constrained", squeeze=False, **subplots)
         try:
-            yield figure, axes
+            yield figure, grid
         finally:
             plt.close(figure)
+
+
+def save_figure(figure: Figure, stem: Path) -> None:
+    """STEM.png and STEM.pdf, the latter the same bytes for the same figure."""
+    for ending in ("png", "pdf"):
+        with atomic_file(stem.with_name(f"{stem.name}.{ending}")) as file:
+            fixed: dict[str, Any] = {"metadata": {"CreationDate": None}} if ending == "pdf" else {"dpi": 300}
+            figure.savefig(file, format=ending, **fixed)

@@ -1,0 +1,204 @@
+"""The protocols of missing and disturbed modalities on one trained method: rows of numbers, nothing written.
+
+docs/protocol.md defines them. A row is a dict; every one starts with "split" and ends with the protocol's metrics and
+"loss". Legend: N clips of the split, n those that are scored, M modalities, K metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trivium.data.batch import Batch
+from trivium.data.datamodule import BatchLoader, DataModule
+from trivium.evaluation.alignment import align
+from trivium.evaluation.metrics import compute_metrics
+from trivium.evaluation.noise import LEVELS, add_noise, clip_keys, drop_steps, noise_units
+from trivium.evaluation.predict import metrics_of, predict_split
+from trivium.evaluation.predictions import Predictions
+from trivium.evaluation.rates import RATES, drawn, keep_at, share_missing
+from trivium.evaluation.shapley import coalition, shapley_values
+from trivium.evaluation.subsets import SubsetPredictions, Track, all_subsets, choose_clips, natural_presence, untracked
+from trivium.evaluation.vectors import collect_vectors
+from trivium.methods.base import Method
+from trivium.objectives.task import CrossEntropy
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Subject:
+    """A method on a split. data: where its train statistics and labels are; rows: (N,) bool, the clips to score."""
+
+    method: Method
+    data: DataModule
+    split: str
+    loader: BatchLoader
+    rows: Tensor
+
+    @classmethod
+    def open(cls, method: Method, data: DataModule, split: str, *, complete: bool = False) -> Subject:
+        """complete: score only clips that have every modality. Raises ValueError if there are none."""
+        loader = data.loader(split, device=method.device)
+        rows_N = natural_presence(loader).all(dim=1) if complete else torch.ones(len(loader.split), dtype=torch.bool)
+        if not bool(rows_N.any()):
+            raise ValueError(f"{data.store.path}: split {split!r} has no clip with {', '.join(loader.split.streams)}")
+        return cls(method, data, split, loader, rows_N)
+
+    @property
+    def ids(self) -> list[str]:
+        return self.loader.split.ids
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.loader.split.streams)
+
+    @property
+    def targets(self) -> Tensor:
+        """(n,), on the CPU."""
+        return self.loader.split.targets["multimodal"].cpu()[self.rows]
+
+    @property
+    def train_mean(self) -> float:
+        """The train split's mean label."""
+        return float(self.data.store.split("train").targets["multimodal"].mean(dtype="float64"))
+
+    def score(self, predictions: Predictions) -> dict[str, float]:
+        """The protocol's metrics and "loss" of the clips to score."""
+        chosen = choose_clips(predictions, self.rows)
+        return {**metrics_of(self.method, chosen, self.targets), "loss": float(chosen.loss.mean())}
+
+    def score_nothing(self) -> dict[str, float]:
+        """The metrics of predicting `train_mean` for every clip; Corr, undefined there, is 0."""
+        guess_n, objective = torch.full_like(self.targets, self.train_mean), self.method.objective
+        classes: dict[str, Tensor] = {}
+        if isinstance(objective, CrossEntropy):
+            likely_nC = F.one_hot(objective.classes(guess_n), objective.outputs)
+            classes = {"probabilities": likely_nC, "classes": objective.classes(self.targets)}
+        return {**compute_metrics(self.method.metrics, guess_n, self.targets, **classes), "corr": 0.0}
+
+    def refuse_incomplete(self) -> None:
+        """Raises ValueError, naming the first, if a clip to score lacks a modality: it has no prediction from it."""
+        lacks_NM = ~natural_presence(self.loader) & self.rows[:, None]
+        if not bool(lacks_NM.any()):
+            return
+        clip, column = lacks_NM.nonzero()[0].tolist()
+        raise ValueError(
+            f"split {self.split!r}: clip {self.ids[clip]!r} and {int(lacks_NM.any(dim=1).sum()) - 1} others lack a "
+            f"modality ({self.modalities[column]!r} here), and subsets need each alone; complete=true scores the clips "
+            "that have all of them, and protocol=rates takes every clip"
+        )
+
+
+def score_subsets(subject: Subject, found: SubsetPredictions) -> list[Row]:
+    """A row a subset, small ones first: "split", "modalities" (such as "text+audio"), "n".
+
+    Raises ValueError for a clip without a modality.
+    """
+    subject.refuse_incomplete()
+    split, n = subject.split, int(subject.rows.sum())
+    return [
+        {"split": split, "modalities": "+".join(subset), "n": n, **subject.score(predictions)}
+        for subset, predictions in found.by_subset.items()
+    ]
+
+
+def metric_shares(subject: Subject, rows: Sequence[Row]) -> list[Row]:
+    """Each modality's Shapley value in each metric: "split", "metric", "modality", "value".
+
+    rows: those of `score_subsets`. They sum to the metric from all modalities minus that of `Subject.score_nothing`.
+    """
+    nothing, names = subject.score_nothing(), subject.modalities
+    worth_SK = np.empty((1 << len(names), len(nothing)))
+    worth_SK[0] = list(nothing.values())
+    for subset, row in zip(all_subsets(names), rows, strict=True):
+        worth_SK[coalition(subset, names)] = [row[metric] for metric in nothing]
+    values_MK = shapley_values(worth_SK)
+    return [
+        {"split": subject.split, "metric": metric, "modality": name, "value": float(values_MK[m, k])}
+        for k, metric in enumerate(nothing)
+        for m, name in enumerate(names)
+    ]
+
+
+def clip_shares(subject: Subject, found: SubsetPredictions) -> list[list[Any]]:
+    """A row a clip: id, target, prediction from all modalities, and each modality's Shapley value in it.
+
+    The values sum to the prediction minus the train split's mean label. Call `Subject.refuse_incomplete` first.
+    """
+    names = subject.modalities
+    worth_Sn = np.full((1 << len(names), int(subject.rows.sum())), subject.train_mean)
+    for subset, predictions in found.by_subset.items():
+        worth_Sn[coalition(subset, names)] = predictions.score[subject.rows].numpy()
+    ids = [clip for clip, here in zip(subject.ids, subject.rows.tolist(), strict=True) if here]
+    parts = [*shapley_values(worth_Sn)]
+    columns = [ids, subject.targets.tolist(), worth_Sn[-1].tolist(), *(part.tolist() for part in parts)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def score_rates(subject: Subject, found: SubsetPredictions, draws: int) -> list[Row]:
+    """A row a rate and draw (from 1): "split", "rate", "draw", "n", "missing" (the share that is missing)."""
+    rows, present_NM = [], found.present
+    for draw in range(1, draws + 1):
+        drawn_NM = drawn(subject.ids, subject.modalities, draw)
+        for rate in RATES:
+            keep_NM = keep_at(rate, drawn_NM, present_NM)
+            missing = share_missing(keep_NM[subject.rows], present_NM[subject.rows])
+            head = {"split": subject.split, "rate": rate, "draw": draw, "n": int(subject.rows.sum())}
+            rows.append({**head, "missing": missing, **subject.score(found.at(keep_NM))})
+    return sorted(rows, key=lambda row: (row["rate"], row["draw"]))
+
+
+def score_noise(subject: Subject, draws: int, track: Track = untracked) -> list[Row]:
+    """A row a kind ("noise", "dropped"), disturbed modalities, level and draw: "split", these four, "n".
+
+    Each modality on its own, then all of them ("text+audio"); those read as token ids are left as they are.
+    Raises ValueError if all are.
+    """
+    units = noise_units(subject.loader, subject.data.store.statistics)
+    if not units:
+        raise ValueError(f"protocol=noise: {', '.join(subject.modalities)} is read as token ids, which take no noise")
+    groups = [(name,) for name in units] + ([tuple(units)] if len(units) > 1 else [])
+    clips_N = clip_keys(subject.ids).to(subject.loader.split.device)
+    clean = subject.score(predict_split(subject.method, subject.loader))
+    cells = [
+        (kind, names, level, draw)
+        for kind, levels in LEVELS.items()
+        for names in groups
+        for level in levels
+        for draw in range(1, draws + 1)
+    ]
+    rows = []
+    for kind, names, level, draw in track(cells, "noise"):
+        scores = clean
+        if level:
+            change = _disturbance(kind, {name: units[name] for name in names}, level, clips_N, draw)
+            scores = subject.score(predict_split(subject.method, subject.loader, change=change))
+        head = {"split": subject.split, "kind": kind, "modalities": "+".join(names), "level": level, "draw": draw}
+        rows.append({**head, "n": int(subject.rows.sum()), **scores})
+    return rows
+
+
+def _disturbance(
+    kind: str, units: Mapping[str, Tensor], level: float, clips_N: Tensor, draw: int
+) -> Callable[[Batch], Batch]:
+    if kind == "noise":
+        return lambda batch: add_noise(batch, units, level, clips_N, draw)
+    return lambda batch: drop_steps(batch, list(units), level, clips_N, draw)
+
+
+def measure_alignment(subject: Subject) -> dict[str, dict[str, float]]:
+    """modality -> how far its own vectors agree with the joint ones of the same clips (trivium.evaluation.alignment).
+
+    Of clips with every modality: what represents an incomplete one may be made of the very vectors it is compared with.
+    Raises ValueError for fewer than two of them.
+    """
+    rows_N = subject.rows & natural_presence(subject.loader).all(dim=1)
+    vectors = collect_vectors(subject.method, subject.loader)
+    return {name: align(vectors[name][rows_N], vectors["joint"][rows_N]) for name in subject.modalities}

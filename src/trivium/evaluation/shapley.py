@@ -1,0 +1,40 @@
+"""Shapley values: each player's part of what a game of all players is worth (Shapley, 1953). numpy only.
+
+Legend: M players; a coalition is the sum of 2^m over its players m.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from math import factorial
+
+import numpy as np
+import numpy.typing as npt
+
+Worth = npt.NDArray[np.float64]
+
+
+def coalition(members: Collection[str], players: Sequence[str]) -> int:
+    """Where `shapley_values` expects the worth of these members."""
+    return sum(1 << m for m, name in enumerate(players) if name in members)
+
+
+def shapley_values(worth: Worth) -> Worth:
+    """worth: (2^M, ...), that of every coalition, the empty one first; several games side by side.
+
+    Returns (M, ...): sum over coalitions S without m of |S|! (M - |S| - 1)! / M! (v(S and m) - v(S)). The values sum
+    to v(all) - v(empty). NaN where a worth is.
+    Raises ValueError unless there are 2^M rows with M at least 1.
+    """
+    players = len(worth).bit_length() - 1
+    if players < 1 or len(worth) != 1 << players:
+        raise ValueError(f"shapley_values: {len(worth)} coalitions; expected 2^M, each subset of M players once")
+    coalitions = np.arange(len(worth))
+    sizes = np.array([int(members).bit_count() for members in coalitions])
+    share = [factorial(size) * factorial(players - size - 1) / factorial(players) for size in range(players)]
+    values = np.empty((players, *worth.shape[1:]))
+    for m in range(players):
+        without = coalitions[coalitions >> m & 1 == 0]
+        gains = worth[without | 1 << m] - worth[without]
+        values[m] = np.tensordot(np.array(share)[sizes[without]], gains, axes=1)
+    return values

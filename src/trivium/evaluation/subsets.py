@@ -1,0 +1,99 @@
+"""Predictions from every non-empty subset of modalities, of one trained method.
+
+A clip's prediction from a subset depends on no other clip, so that these serve for any pattern of missing modalities.
+Legend: N clips, M modalities, B clips of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trivium.data.batch import Batch
+from trivium.data.datamodule import BatchLoader
+from trivium.evaluation.predict import predict_split
+from trivium.evaluation.predictions import Predictions
+from trivium.methods.base import Method
+
+Subset = tuple[str, ...]
+Track = Callable[[Sequence[Any], str], Iterable[Any]]  # the same items, telling how many of them are done
+
+
+def untracked(items: Sequence[Any], what: str) -> Iterable[Any]:
+    """A Track that tells nothing."""
+    return items
+
+
+def all_subsets(modalities: Sequence[str]) -> list[Subset]:
+    """The 2^M - 1 non-empty subsets, small ones first, each in the order of `modalities`."""
+    return [subset for size in range(1, len(modalities) + 1) for subset in combinations(modalities, size)]
+
+
+def natural_presence(loader: BatchLoader) -> Tensor:
+    """(N, M) bool on the CPU: the modalities that the split's clips have."""
+    return torch.stack([stream.lengths > 0 for stream in loader.split.streams.values()], dim=1)
+
+
+@dataclass
+class SubsetPredictions:
+    """by_subset: subset -> predictions of the split. present: (N, M) bool, what its clips have.
+
+    Where a clip has nothing of a subset, that subset's row is of all that the clip has; `at` never reads it.
+    """
+
+    modalities: Subset
+    present: Tensor
+    by_subset: dict[Subset, Predictions]
+
+    @property
+    def whole(self) -> Predictions:
+        """From all modalities."""
+        return self.by_subset[self.modalities]
+
+    def at(self, keep_NM: Tensor) -> Predictions:
+        """Each clip predicted from its own subset: the modalities that it has and that keep_NM (bool) leaves it.
+
+        Every clip must be left one.
+        """
+        kept_NM = keep_NM & self.present
+        assert bool(kept_NM.any(dim=1).all())
+        found, clip_N = list(self.by_subset), torch.arange(len(kept_NM))
+        masks_SM = torch.tensor([[name in subset for name in self.modalities] for subset in found])
+        row_N = (kept_NM[:, None] == masks_SM).all(dim=2).int().argmax(dim=1)
+        parts = list(self.by_subset.values())
+        rows = [part.probabilities for part in parts if part.probabilities is not None]
+        return Predictions(
+            score=torch.stack([part.score for part in parts])[row_N, clip_N],
+            loss=torch.stack([part.loss for part in parts])[row_N, clip_N],
+            probabilities=torch.stack(rows)[row_N, clip_N] if rows else None,
+        )
+
+
+def predict_subsets(method: Method, loader: BatchLoader, track: Track = untracked) -> SubsetPredictions:
+    """One pass over the split a subset."""
+    modalities = tuple(loader.split.streams)
+    subsets = all_subsets(modalities)
+    by_subset = {s: predict_split(method, loader, change=_only(s)) for s in track(subsets, "subsets")}
+    return SubsetPredictions(modalities, natural_presence(loader), by_subset)
+
+
+def choose_clips(predictions: Predictions, rows_N: Tensor) -> Predictions:
+    """Those of the clips that are True in rows_N."""
+    probabilities = predictions.probabilities
+    return Predictions(
+        predictions.score[rows_N], predictions.loss[rows_N], None if probabilities is None else probabilities[rows_N]
+    )
+
+
+def _only(subset: Subset) -> Callable[[Batch], Batch]:
+    def change(batch: Batch) -> Batch:
+        gone_M = torch.tensor([name not in subset for name in batch.streams], device=batch.present.device)
+        left_B = (batch.present & ~gone_M).any(dim=1)
+        return batch.without(gone_M & left_B[:, None])
+
+    return change
