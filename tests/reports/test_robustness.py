@@ -13,7 +13,7 @@ import pytest
 from driver import here
 from trivium.data.clips import Ragged, Source
 from trivium.data.store import write_store
-from trivium.data.synthetic import make_fixture
+from trivium.data.synthetic import SPECIAL, WORDS, make_fixture
 from trivium.evaluation.evaluate import main
 
 QUICK = ("trainer.max_epochs=2", "trainer.progress=off", "encoder=identity", "optimizer.lr=0.01")
@@ -96,6 +96,22 @@ def test_rates_and_noise_take_clips_that_lack_a_modality(comm_dir: Path, tmp_pat
     rates, noise = table(tmp_path / "rates_silent.csv"), table(tmp_path / "noise_silent.csv")
     assert {row["n"] for row in [*rates, *noise]} == {"128"}
     assert float(rates[0]["missing"]) == 0.0
+
+
+def test_token_ids_take_no_noise_which_is_said_and_take_their_part_in_subsets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    transformers.BertConfig(vocab_size=WORDS + SPECIAL, **sizes).save_pretrained(tmp_path / "bert")
+    text = ("encoder@encoders.text=bert", f"encoders.text.model={tmp_path / 'bert'}", "encoders.text.random_init=true")
+    here(tmp_path, "data=fixture_sims", *QUICK, *text, "trainer.limit_batches=2", f"run.dir={tmp_path / 'run'}")
+    assert main([f"run={tmp_path / 'run'}", "protocol=subsets,noise", "draws=1"]) == 0
+    assert "text: read as token ids, which take no noise; left as it is" in capsys.readouterr().out
+    noise, subsets = (table(tmp_path / "run" / f"{name}.csv") for name in ("noise", "subsets"))
+    assert {row["modalities"] for row in noise} == {"audio", "vision", "audio+vision"}
+    assert len({row["loss"] for row in subsets}) == 7
+    assert set(subsets[0]) == {"split", "modalities", "n", "mae", "corr", "acc2", "acc3", "acc5", "f1", "loss"}
 
 
 def test_alignment_is_written_and_printed(comm_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

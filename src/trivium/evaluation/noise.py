@@ -68,7 +68,7 @@ def drop_steps(batch: Batch, names: Sequence[str], share: float, clips_N: Tensor
         score_BT = uniform(derive(draw, "dropped", name), clips_N[batch.index][:, None], _steps(stream))
         order_BT = score_BT.masked_fill(~real_BT, 2.0).argsort(dim=1, stable=True)
         dropped_B1 = (share * real_BT.sum(dim=1, keepdim=True)).round()
-        gone_BT = order_BT.argsort(dim=1) < dropped_B1
+        gone_BT = order_BT < dropped_B1  # a random order of 0 ... steps - 1, padding behind it
         streams[name] = replace(stream, values=stream.values.masked_fill(gone_BT[..., None], 0))
     return replace(batch, streams=streams)
 
