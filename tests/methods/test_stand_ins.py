@@ -1,0 +1,238 @@
+"""Training with modalities left out at random, and learned vectors in the place of what is absent.
+
+Legend: B clips, M modalities, p modality_dropout.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from batches import DIMS, LONGEST, batch_of
+from driver import here, rows
+from trivium.config.compose import composer
+from trivium.config.instantiate import build
+from trivium.data.batch import Batch
+from trivium.encoders.gru import GRU
+from trivium.methods.base import Method, Parts
+from trivium.methods.selfmi import SelfMI
+from trivium.methods.supervised import Supervised
+from trivium.objectives.task import L1, CrossEntropy, TaskObjective
+
+CLIPS = 7
+with composer() as _session:
+    FUSIONS = {
+        name: dict(_session.compose([f"fusion={name}"])["fusion"])
+        for name in _session.choices("fusion")
+        if "/" not in name
+    }
+
+
+def made(
+    fusion: str = "concat", kind: type[Method] = Supervised, objective: TaskObjective | None = None, **settings: Any
+) -> Any:
+    torch.manual_seed(0)
+    encoders: Any = {name: GRU(size, hidden=6, out=8, pool="mean") for name, size in DIMS.items()}
+    node = {**FUSIONS[fusion], **({"layers": 1, "width": 10} if fusion == "mult" else {})}
+    joint = build(node, dict.fromkeys(DIMS, 8))
+    built = kind(Parts(encoders, joint, objective or L1(), CLIPS, 3.0, 5), **settings).double()
+    built.position = (0, 3)
+    return built
+
+
+def whole(clips: int = CLIPS) -> Batch:
+    return batch_of(range(clips))
+
+
+# Modality dropout
+
+
+def many(present_M: list[bool], clips: int = 4000) -> Batch:
+    """Clips with the same modalities and one step each; only their indices differ."""
+    batch = batch_of([0] * clips)
+    batch.index = torch.arange(clips)
+    batch.present = torch.tensor(present_M).expand(clips, -1).clone()
+    return batch
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("present", [[True] * 3, [True, False, True], [False, True, False]], ids=str)
+def test_each_modality_is_dropped_on_its_own_and_one_stays(p: float, present: list[bool]) -> None:
+    """Without the rule that one stays, all K would go with p^K; each is then the one that stays in 1 of K cases."""
+    clips, had = 4000, sum(present)
+    left = made(modality_dropout=p).drop_modalities(many(present)).present.double()
+    assert not left[:, [not one for one in present]].any()
+    assert left.any(dim=1).all()
+    stays = 1 - p + p**had / had
+    for column in (m for m, one in enumerate(present) if one):
+        assert abs(float(left[:, column].mean()) - stays) <= 4 * math.sqrt(stays * (1 - stays) / clips)
+    everything = (1 - p) ** had if had > 1 else 1.0
+    assert abs(float((left.sum(dim=1) == had).double().mean()) - everything) <= 4 * math.sqrt(0.25 / clips)
+
+
+def test_a_clip_loses_the_same_whatever_it_is_batched_with() -> None:
+    method, together = made(modality_dropout=0.5), batch_of(range(40))
+    expected = method.drop_modalities(together).present
+    for indices in ([3], [17, 3], [39, 0, 3, 20]):
+        assert torch.equal(method.drop_modalities(batch_of(indices)).present, expected[indices])
+
+
+def test_every_step_drops_anew_and_the_same_step_alike() -> None:
+    method, batch = made(modality_dropout=0.5), batch_of(range(40))
+    drawn = {}
+    for position in ((0, 0), (0, 1), (1, 0)):
+        method.position = position
+        drawn[position] = method.drop_modalities(batch).present
+        assert torch.equal(method.drop_modalities(batch).present, drawn[position])
+    assert not torch.equal(drawn[0, 0], drawn[0, 1])
+    assert not torch.equal(drawn[0, 0], drawn[1, 0])
+
+
+def test_what_is_dropped_is_gone_from_the_features_and_the_rest_is_untouched() -> None:
+    batch = whole()
+    left = made(modality_dropout=0.5).drop_modalities(batch)
+    assert 0 < int(left.present.sum()) < left.present.numel()
+    for m, (name, stream) in enumerate(left.streams.items()):
+        here_B = left.present[:, m]
+        assert torch.equal(stream.values[here_B], batch.streams[name].values[here_B])
+        assert not stream.values[~here_B].any()
+    assert batch.present.all()
+
+
+def test_0_changes_nothing() -> None:
+    batch = whole()
+    assert made().drop_modalities(batch) is batch
+
+
+def test_training_steps_drop_and_validation_and_prediction_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, batch, seen = made(modality_dropout=0.9), batch_of(range(40)), []
+    losses = method.losses
+    monkeypatch.setattr(method, "losses", lambda given: seen.append(given.present) or losses(given))
+    method.training_step(batch, 0)
+    assert 40 <= int(seen[0].sum()) < 70
+    plain = made().eval()
+    method.eval()
+    assert torch.equal(method.predict(batch).score, plain.predict(batch).score)
+    assert torch.equal(method.validation_step(batch, 0)["loss"], plain.validation_step(batch, 0)["loss"])
+
+
+@pytest.mark.parametrize("method", ["supervised", "selfmi", "tcmax", "comm", "gmc"])
+def test_every_method_takes_it(method: str, tmp_path: Path) -> None:
+    small = ["encoder=gru", "encoder.hidden=8", "encoder.out=8", "trainer.max_epochs=1", "trainer.limit_batches=2"]
+    small += ["fusion=concat", "run.log_steps=true", "trainer.progress=off"]
+    losses = []
+    for p in ("0", "0.5"):
+        run_dir = tmp_path / p
+        here(tmp_path, f"method={method}", *small, f"method.modality_dropout={p}", f"run.dir={run_dir}")
+        losses.append([float(row["loss"]) for row in rows(run_dir / "steps.csv")])
+    assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0, 2.0, float("nan")])
+def test_a_modality_dropout_that_is_no_probability_below_1_is_refused(p: float) -> None:
+    with pytest.raises(ValueError, match=r"method.modality_dropout: expected a probability in \[0, 1\), found"):
+        made(modality_dropout=p)
+
+
+# Stand-ins
+
+
+def outputs(method: Any, batch: Batch) -> Tensor:
+    with torch.no_grad():
+        return method.eval().predict(batch).outputs  # type: ignore[no-any-return]
+
+
+def filled(method: Any) -> Any:
+    for vector in method.stand_ins.vectors:
+        nn.init.normal_(vector)
+    return method
+
+
+@pytest.mark.parametrize("kind", [Supervised, SelfMI])
+def test_a_learned_stand_in_is_the_pooled_vector_of_what_is_absent(kind: type[Method]) -> None:
+    method, batch = filled(made(kind=kind, stand_in="learned")), batch_of(range(CLIPS), absent=True)
+    encoded = method.encode(batch)
+    expected = []
+    for row in range(CLIPS):
+        vectors = [
+            encoded[name].pooled[row] if batch.present[row, m] else method.stand_ins.vectors[m]
+            for m, name in enumerate(DIMS)
+        ]
+        hidden = torch.cat(vectors) @ method.fusion.layers[1].weight.T + method.fusion.layers[1].bias
+        expected.append(hidden.relu())
+    found = method.eval().predict(batch).features
+    torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-12)
+
+
+def test_a_learned_stand_in_is_one_token_of_what_is_absent() -> None:
+    """The same vectors as clips of one step, through a fusion that knows of no stand-ins."""
+    method, batch = filled(made("transformer", stand_in="learned")), batch_of(range(CLIPS), absent=True, steps=LONGEST)
+    encoded = method.encode(batch)
+    for m, (name, one) in enumerate(encoded.items()):
+        gone = ~batch.present[:, m]
+        assert not one.mask[gone].any()
+        one.tokens[gone, 0] = method.stand_ins.vectors[m]
+        one.mask[gone, 0] = True
+        assert one.tokens.shape[2] == len(method.stand_ins.vectors[m])
+        encoded[name] = one
+    expected = method.fusion(encoded, torch.ones_like(batch.present))
+    torch.testing.assert_close(method.eval().predict(batch).features, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_clips_with_every_modality_see_no_stand_in(fusion: str) -> None:
+    batch = whole()
+    assert torch.equal(outputs(filled(made(fusion, stand_in="learned")), batch), outputs(made(fusion), batch))
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_an_untrained_stand_in_is_the_zero_vector_where_a_fusion_takes_absence_as_that(fusion: str) -> None:
+    """Others leave an absent modality out (a gate, a bias, a 1 or its tokens), and a zero vector is more than that."""
+    as_zeros = {"concat", "share", "cosine", "gated", "bigated", "film", "lowrank"}
+    batch = batch_of(range(CLIPS), absent=True)
+    learned, zero = outputs(made(fusion, stand_in="learned"), batch), outputs(made(fusion), batch)
+    same = (learned == zero).all(dim=1)
+    assert same[batch.present.all(dim=1)].all()
+    assert bool(same.all()) == (fusion in as_zeros)
+    if fusion not in as_zeros:
+        assert float((learned - zero).abs().max()) > 1e-6
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("kind", [Supervised, SelfMI])
+def test_stand_ins_are_learnt_from_clips_that_lack_their_modality(fusion: str, kind: type[Method]) -> None:
+    """The text's from the clips without text, and so on; a batch of whole clips teaches nothing."""
+    method = filled(made(fusion, kind=kind, stand_in="learned"))
+    if isinstance(method, SelfMI):
+        method.bank.start(whole().targets["multimodal"])
+    vectors = list(method.stand_ins.vectors)
+    for lacking in (None, 0, 1, 2):
+        batch = whole()
+        if lacking is not None:
+            gone = torch.zeros(CLIPS, 3, dtype=torch.bool)
+            gone[:3, lacking] = True  # not an even number, of which L1's gradients of +-1 might cancel
+            batch = batch.without(gone)
+        found = torch.autograd.grad(method.losses(batch)["loss"], vectors)
+        taught = [bool(gradient.any()) for gradient in found]
+        assert taught == [m == lacking for m in range(3)]
+
+
+@pytest.mark.parametrize("method", ["supervised", "selfmi"])
+def test_learning_stand_ins_without_absent_clips_is_refused(method: str, tmp_path: Path) -> None:
+    small = [f"method={method}", "method.stand_in=learned", "encoder=gru", "encoder.hidden=8", "encoder.out=8"]
+    small += ["trainer.max_epochs=1", "trainer.limit_batches=2", "trainer.progress=off"]
+    with pytest.raises(ValueError, match=r"method.stand_in=learned: no clip of the train split lacks a modality"):
+        here(tmp_path, *small, f"run.dir={tmp_path / 'a'}")
+    assert here(tmp_path, *small, "method.modality_dropout=0.3", f"run.dir={tmp_path / 'b'}")["epochs"] == 1
+
+
+def test_wrong_stand_ins_are_named() -> None:
+    with pytest.raises(ValueError, match=r"method.stand_in: 'mean'; expected one of zero, learned"):
+        made(stand_in="mean")
+    with pytest.raises(ValueError, match=r"stand_in=learned does not go with method.balance=ogm_ge"):
+        made(objective=CrossEntropy((-3.0, 3.0)), balance="ogm_ge", stand_in="learned")
