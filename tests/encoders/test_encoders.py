@@ -44,6 +44,7 @@ def encoders(dim=4):
         "lstm-meanmax": LSTM(dim, hidden=6, out=5, bidirectional=True, pool="meanmax"),
         "gru": GRU(dim, hidden=6, out=5, bidirectional=True, pool="mean"),
         "gru-max": GRU(dim, hidden=6, pool="max", layers=2),
+        "gru-flatten": GRU(dim, hidden=6, out=5, pool="flatten", steps=40),
         "transformer": Transformer(dim, dim=8, heads=2, feedforward=16),
         "transformer-cls": Transformer(dim, dim=8, heads=2, feedforward=16, pool="cls"),
         "transformer-last": Transformer(dim, dim=8, heads=2, feedforward=16, pool="last"),
@@ -246,5 +247,5 @@ def test_every_choice_has_a_title_and_keys_that_its_target_takes(file):
     inspect.signature(target).bind(4, **keys)
     assert not [key for key, value in keys.items() if value is None]
     if target.reads == "values":
-        encoder = target(4, **keys)
+        encoder = target(4, **keys, **({"steps": max(LENGTHS)} if target.takes_steps else {}))
         assert encoder(stream_of(LENGTHS, dtype=torch.float32)).pooled.shape == (4, encoder.dim)

@@ -87,9 +87,10 @@ class Recurrent(Encoder):
                 f"a clip of {found} steps: this encoder flattens the {steps} of the longest clip it was built for; "
                 "encoder.pool=last, mean or max takes any length"
             )
+        values_BTD = stream.values.masked_fill(~stream.mask[..., None], 0.0)  # padding's states count here
         states_BTH = self.dropout(
             self._states(
-                nn.functional.pad(self.input_dropout(stream.values), (0, 0, 0, steps - found)),
+                nn.functional.pad(self.input_dropout(values_BTD), (0, 0, 0, steps - found)),
                 nn.functional.pad(stream.mask, (0, steps - found)),
             )
         )
