@@ -1,0 +1,154 @@
+"""MulT's joint encoder (Tsai et al., ACL 2019), as GMC uses it: every modality read through every other one.
+
+Legend: B clips, M modalities, T steps, E width of the cross-modal transformers, G transformers that run at once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from trivium.encoders.base import Encoded
+from trivium.encoders.dropout import Dropout
+from trivium.fusions.base import Fusion
+from trivium.fusions.crossmodal import Transformers
+from trivium.fusions.parts import check_sizes, weight_of
+
+DEFAULT = "default"
+ALWAYS = (DEFAULT, "text", "audio", "vision")  # names that configs give, whether the data have them or not
+
+
+class MulT(Fusion):
+    """Each modality's tokens -> Linear(E) -> one transformer for every other modality, which attends to that one's
+    tokens -> these M - 1 results side by side -> a self-attention transformer, read at the last real step.
+    The M vectors x side by side, E (M - 1) each -> Linear(x + Linear(relu(Linear(x)))), `dim` wide.
+
+    Attention is causal, and as in MulT for sequences of different lengths: step t of a target of Lt steps sees step s
+    of a source of Ls steps if s <= t + |Ls - Lt|. The lengths are the clip's own, so padding changes nothing.
+    A source that is absent adds nothing to a target, an absent target is a zero vector. A single modality has its
+    self-attention alone, on its own tokens.
+
+    input_dropout: on the tokens, modality -> probability; attention_dropout: where that modality is the source; their
+    "default" is for those not named, or None. memory_dropout: of attention in the self-attention transformers.
+    embed_dropout: on what a transformer reads, one draw for the source's keys and values. dropout: inside layers.
+    Raises ValueError for sizes below 1, a width that is odd, below 4 or not a multiple of `heads`, probabilities
+    outside [0, 1) and names of no modality.
+    """
+
+    reads = "tokens"
+
+    def __init__(
+        self,
+        dims: Mapping[str, int],
+        *,
+        dim: int = 60,
+        width: int = 30,
+        layers: int = 5,
+        heads: int = 5,
+        input_dropout: Mapping[str, float | None] | None = None,
+        embed_dropout: float = 0.25,
+        dropout: float = 0.1,
+        attention_dropout: Mapping[str, float | None] | None = None,
+        memory_dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        check_sizes(dims, dim=dim, width=width, layers=layers, heads=heads)
+        if width % heads or width % 2 or width < 4:
+            raise ValueError(f"width: expected an even multiple of heads ({heads}) from 4 on, found {width}")
+        for key, p in (("embed_dropout", embed_dropout), ("dropout", dropout), ("memory_dropout", memory_dropout)):
+            _check_probability(key, p)
+        self.dims, self.dim = dict(dims), dim
+        self.input_dropouts = _by_modality(
+            "input_dropout", dims, {"text": 0.25} if input_dropout is None else input_dropout
+        )
+        self.source_dropouts = _by_modality(
+            "attention_dropout", dims, {"text": 0.1} if attention_dropout is None else attention_dropout
+        )
+        self.memory_dropout = Dropout(memory_dropout)
+        # in the order of dims; a ModuleDict would refuse modalities with names such as "keys"
+        self.project = nn.ModuleList(nn.Linear(size, width, bias=False) for size in dims.values())
+        places = range(len(dims))
+        self.pairs = [(target, source) for target in places for source in places if source != target]
+        transformers = functools.partial(
+            Transformers, layers=layers, heads=heads, dropout=dropout, embed_dropout=embed_dropout
+        )
+        self.across = transformers(len(self.pairs), width) if self.pairs else None
+        memory_width = max(len(dims) - 1, 1) * width
+        self.memory = transformers(len(dims), memory_width)
+        joint = len(dims) * memory_width
+        self.widen, self.narrow, self.out = nn.Linear(joint, joint), nn.Linear(joint, joint), nn.Linear(joint, dim)
+
+    def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
+        rows, lengths = self._tokens(encoded, present_BM)
+        if self.across is not None:
+            rows = self._cross(self.across, rows, lengths)
+        slots_BX = self._last_steps(rows, lengths)
+        joint_BE: Tensor = self.out(slots_BX + self.narrow(self.widen(slots_BX).relu()))
+        return joint_BE
+
+    def _tokens(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Of each modality, its projected tokens (E, B, T), zero where nothing is, and its numbers of steps (B,)."""
+        rows, lengths = [], []
+        for m, (name, drop, project) in enumerate(zip(self.dims, self.input_dropouts, self.project, strict=True)):
+            real_BT = encoded[name].mask & present_BM[:, m, None]
+            tokens_BTD = drop(encoded[name].tokens.masked_fill(~real_BT[..., None], 0.0))
+            weight = weight_of(project)
+            # of the weights' type, so that what layers add up is as precise as they are, under autocast too
+            rows.append((weight @ tokens_BTD.flatten(0, 1).T).to(weight.dtype).view(len(weight), *real_BT.shape))
+            lengths.append(real_BT.sum(dim=1))
+        return rows, lengths
+
+    def _cross(self, across: Transformers, rows: list[Tensor], lengths: list[Tensor]) -> list[Tensor]:
+        """Of each modality its M - 1 results, one upon another: (E (M - 1), B, T)."""
+        rates = [drop.p if self.training else 0.0 for drop in self.source_dropouts]
+        steps = [one.shape[-1] for one in rows]
+        found: dict[int, Tensor] = {}
+        for which in _alike((steps[target], steps[source], rates[source]) for target, source in self.pairs):
+            targets, sources = zip(*(self.pairs[n] for n in which), strict=True)
+            results_GEBT = across.cross(
+                torch.stack([rows[m] for m in targets]),
+                torch.stack([rows[m] for m in sources]),
+                torch.stack([lengths[m] for m in targets]),
+                torch.stack([lengths[m] for m in sources]),
+                self.source_dropouts[sources[0]],
+                which,
+            )
+            found.update(zip(which, results_GEBT.unbind(), strict=True))
+        others = len(self.dims) - 1
+        return [torch.cat([found[m * others + n] for n in range(others)]) for m in range(len(self.dims))]
+
+    def _last_steps(self, rows: list[Tensor], lengths: list[Tensor]) -> Tensor:
+        """(B, M E (M - 1)): what the self-attention transformers make of each modality, zeros where it is absent."""
+        found: dict[int, Tensor] = {}
+        for which in _alike(one.shape[-1] for one in rows):
+            length_GB = torch.stack([lengths[m] for m in which])
+            last_GEB = self.memory.at_last(torch.stack([rows[m] for m in which]), length_GB, self.memory_dropout, which)
+            found.update(zip(which, torch.where(length_GB[:, None] > 0, last_GEB, 0.0).unbind(), strict=True))
+        return torch.cat([found[m] for m in range(len(rows))]).T
+
+
+def _alike(keys: Iterable[Hashable]) -> list[list[int]]:
+    """Places of equal keys together."""
+    groups: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    return list(groups.values())
+
+
+def _by_modality(key: str, dims: Mapping[str, int], given: Mapping[str, float | None]) -> nn.ModuleList:
+    """A dropout for each modality, in the order of `dims`."""
+    for name, p in given.items():
+        if name not in dims and name not in ALWAYS:
+            raise ValueError(f"{key}.{name}: no such modality; expected {DEFAULT} or one of {', '.join(dims)}")
+        _check_probability(f"{key}.{name}", 0.0 if p is None else p)
+    fallback = given.get(DEFAULT) or 0.0
+    own = [given.get(name) for name in dims]
+    return nn.ModuleList(Dropout(fallback if p is None else p) for p in own)
+
+
+def _check_probability(key: str, p: float) -> None:
+    if not 0.0 <= p < 1.0:
+        raise ValueError(f"{key}: expected a probability in [0, 1), found {p}")
