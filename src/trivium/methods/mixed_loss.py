@@ -16,9 +16,7 @@ def mixed_loss(objective: TaskObjective, outputs_bK: Tensor, targets_N: Tensor, 
     if not isinstance(objective, CrossEntropy):
         return objective(outputs_bK, mixing.mix(targets_N, rows))  # type: ignore[no-any-return]
     sources_Kb, weights_Kb = mixing.sources[:, rows], mixing.weights[:, rows]
-    parts = [
-        weight_b * objective(outputs_bK, targets_N[source_b])
-        for source_b, weight_b in zip(sources_Kb, weights_Kb.to(outputs_bK.dtype), strict=True)
-    ]
+    losses = [objective(outputs_bK, targets_N[source_b]) for source_b in sources_Kb]  # float32 at least, as weights are
+    parts = [weight_b.to(loss_b.dtype) * loss_b for weight_b, loss_b in zip(weights_Kb, losses, strict=True)]
     total: Tensor = sum(parts[1:], start=parts[0])
     return total
