@@ -1,5 +1,6 @@
 """Label generation against the specification's vectors (selfmi.md §5.2) and its invariants."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -121,3 +122,14 @@ def test_state_brings_a_bank_back(targets: Tensor, features: dict[str, Tensor]) 
     other.start(torch.zeros(16))  # a resumed run does not begin again
     assert all(torch.equal(a, b) for a, b in zip(bank.buffers(), other.buffers(), strict=True))
     assert not list(bank.state_dict())  # training state is no part of a model's weights
+
+
+def test_shifts_are_means_and_quantiles_of_what_labels_moved(targets: Tensor, features: dict[str, Tensor]) -> None:
+    bank = _bank(targets)
+    assert set(bank.shifts().values()) == {0.0}
+    _run(bank, torch.arange(16), features, 4)
+    moved = (bank.labels("text") - targets).numpy()
+    expected = {"shift_text": np.abs(moved).mean()}
+    expected |= {f"shift_text_q{q}": np.percentile(moved, q) for q in (10, 50, 90)}
+    assert bank.shifts() == pytest.approx(expected, rel=1e-12)
+    assert expected["shift_text"] > 0.1

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 EPS = 1e-8
 RULES = ("ratio", "centres", "tanh")
+QUANTILES = (0.1, 0.5, 0.9)  # of the labels' shifts, in the run's record
 
 
 def relative_distance(features_nd: Tensor, positive_d: Tensor, negative_d: Tensor, rule: str = "ratio") -> Tensor:
@@ -109,6 +110,20 @@ class LabelBank(nn.Module):
             here = present.get(name)
             stored[index_n] = rows if here is None else torch.where(here[:, None], rows, stored[index_n])
             self.get_buffer(f"centres_{name}").copy_(self._centres(name, stored))
+
+    def shifts(self) -> dict[str, float]:
+        """How far each modality's labels have moved from the human ones, over all train clips, in the data's unit.
+
+        shift_NAME: mean of |y_s - y_m|; shift_NAME_q10, _q50, _q90: quantiles of y_s - y_m. Clips without the modality
+        count with 0. Waits for the device.
+        """
+        found = {}
+        for name in self.names[1:]:
+            moved_N = (self.labels(name) - self.labels("joint")).double()
+            levels = torch.quantile(moved_N, moved_N.new_tensor(QUANTILES)).tolist()
+            found[f"shift_{name}"] = float(moved_N.abs().mean())
+            found |= {f"shift_{name}_q{100 * q:.0f}": value for q, value in zip(QUANTILES, levels, strict=True)}
+        return found
 
     def _relative(self, name: str, features_nd: Tensor) -> Tensor:
         positive, negative = self.get_buffer(f"centres_{name}")

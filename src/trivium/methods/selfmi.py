@@ -108,6 +108,11 @@ class SelfMI(Method):
             raise ValueError(f"method.unimodal_targets=annotated: the store has no unimodal labels of {missing}")
         self.bank.start(torch.from_numpy(targets["multimodal"]).to(self.device))
 
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        if not self.annotated:  # recorded beside the loss terms: every rank has the whole bank
+            self.epoch_means |= self.bank.shifts()
+
     # One step
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
