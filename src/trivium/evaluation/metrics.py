@@ -17,6 +17,7 @@ Flags = npt.NDArray[np.bool_]
 
 _SENTIMENT = ("mae", "corr", "acc7", "acc5", "acc2_has0", "acc2_non0", "f1_has0", "f1_non0")
 _SIMS = ("mae", "corr", "acc2", "acc3", "acc5", "f1")
+_SIMS_CUTS = (-0.7, -0.1, 0.1, 0.7)
 
 # protocol -> the keys it gives, in the order in which tables print them
 METRICS: dict[str, tuple[str, ...]] = {
@@ -42,6 +43,25 @@ LABELS: dict[str, str] = {
 
 # "min": lower is better
 DIRECTION: dict[str, str] = {key: "min" if key == "mae" else "max" for key in LABELS}
+
+# protocol -> the accuracy over the most classes, and these classes from the lowest: what a confusion matrix shows
+CLASSES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "mosi": ("acc7", ("-3", "-2", "-1", "0", "1", "2", "3")),
+    "sims": ("acc5", ("negative", "weakly neg.", "neutral", "weakly pos.", "positive")),
+}
+
+
+def score_classes(protocol: str, scores: Any) -> npt.NDArray[np.intp]:
+    """(N,) index into CLASSES[protocol] of each score, cut as the protocol's accuracy cuts it.
+
+    Raises ValueError for a protocol without classes, and as compute_metrics does.
+    """
+    if protocol not in CLASSES:
+        raise ValueError(f"metrics protocol {protocol!r} has no classes; those with classes are {list(CLASSES)}")
+    array = _scores("scores", scores)
+    if protocol == "sims":
+        return _binned(np.clip(array, -1, 1), _SIMS_CUTS)
+    return (_rounded(array, 3) + 3).astype(np.intp)
 
 
 def compute_metrics(
@@ -90,7 +110,7 @@ def _sims(p: Scores, t: Scores) -> dict[str, float]:
         "corr": _pearson(p, t),
         "acc2": _share((p > 0) == (t > 0)),
         "acc3": _share(_binned(p, (-0.1, 0.1)) == _binned(t, (-0.1, 0.1))),
-        "acc5": _share(_binned(p, (-0.7, -0.1, 0.1, 0.7)) == _binned(t, (-0.7, -0.1, 0.1, 0.7))),
+        "acc5": _share(_binned(p, _SIMS_CUTS) == _binned(t, _SIMS_CUTS)),
         "f1": _weighted_f1(p > 0, t > 0),
     }
 

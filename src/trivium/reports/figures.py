@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ _STYLE: dict[Any, Any] = {
     "hatch.linewidth": 0.5,
     "pdf.fonttype": 42,  # text stays text
     "svg.hashsalt": "trivium",
+    "svg.fonttype": "none",
 }
 
 
@@ -116,3 +118,10 @@ def save_figure(figure: Figure, stem: Path) -> None:
         with atomic_file(stem.with_name(f"{stem.name}.{ending}")) as file:
             fixed: dict[str, Any] = {"metadata": {"CreationDate": None}} if ending == "pdf" else {"dpi": 300}
             figure.savefig(file, format=ending, **fixed)
+
+
+def figure_svg(figure: Figure) -> bytes:
+    """The figure as SVG whose text is text, the same bytes for the same figure. To be called inside open_figure."""
+    with io.BytesIO() as file:
+        figure.savefig(file, format="svg", metadata={"Date": None}, dpi=200)  # dpi: of what is drawn as pixels
+        return file.getvalue()

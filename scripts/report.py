@@ -1,0 +1,8 @@
+"""Show runs, a table or a search on a page: `python scripts/report.py --help`."""
+
+import sys
+
+from trivium.reports.report import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

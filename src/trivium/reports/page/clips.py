@@ -1,0 +1,59 @@
+"""Every clip's prediction for the page: clips once, each run's numbers beside them. Legend: N clips of a split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trivium.reports.records import Record
+
+_DIGITS = 4
+
+
+def clip_data(records: Sequence[Record], transcripts: bool) -> tuple[dict[str, Any], list[str]]:
+    """What page.js reads, and notes on transcripts that are not there.
+
+    {"sets": [{"ids", "targets", "texts" or null}], "runs": [{split: {"set": index, "predictions"}}]}; runs of the same
+    clips share a set.
+    """
+    sets: list[dict[str, Any]] = []
+    places: dict[tuple[str, str, tuple[str, ...]], int] = {}
+    runs, notes = [], []
+    for record in records:
+        of_run = {}
+        for split, found in record.predictions.items():
+            key = (record.result["store_checksum"], split, tuple(found.ids))
+            if key not in places:
+                texts, note = _transcripts(record, split, found.ids) if transcripts else (None, "")
+                notes += [note] if note else []
+                places[key] = len(sets)
+                sets.append({"ids": found.ids, "targets": _rounded(found.target.tolist()), "texts": texts})
+            of_run[split] = {"set": places[key], "predictions": _rounded(found.prediction.tolist())}
+        runs.append(of_run)
+    return {"sets": sets, "runs": runs}, list(dict.fromkeys(notes))
+
+
+def _transcripts(record: Record, split: str, ids: Sequence[str]) -> tuple[list[str] | None, str]:
+    """(texts or None, why there are none). From the run's own store, where it was when the run was made."""
+    from trivium.data.store import open_store
+
+    path = Path(json.loads((record.path / "model.json").read_text())["store"])
+    if not path.is_file():
+        return None, f"no transcripts of {record.data}: the store {path} is not there any more"
+    try:
+        store = open_store(path)
+        if store.provenance["checksum"] != record.result["store_checksum"]:
+            return None, f"no transcripts of {record.data}: the store {path} has changed since the runs were made"
+        clips = store.split(split)
+    except ValueError as error:
+        return None, f"no transcripts of {record.data}: {error}"
+    if clips.raw_text is None:
+        return None, f"no transcripts of {record.data}: the store {path} has none"
+    said = dict(zip(clips.ids, clips.raw_text, strict=True))
+    return [said.get(clip, "") for clip in ids], ""
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(value, _DIGITS) for value in values]

@@ -1,0 +1,126 @@
+"""Which figures a page has: of all runs, of each group of seeds, of each run, of each search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trivium.evaluation.metrics import CLASSES, LABELS
+from trivium.reports.album import Album, Picture
+from trivium.reports.embedding import map_run
+from trivium.reports.figures import open_figure
+from trivium.reports.page.sources import Sources
+from trivium.reports.prediction_figures import draw_confusion, draw_scatter
+from trivium.reports.records import Record, by_group, read_rows
+from trivium.reports.robustness_figures import draw_heat_map, draw_shares
+from trivium.reports.run_figures import draw_curves, draw_shifts, draw_terms
+from trivium.reports.search_figures import draw_importances, draw_parallel
+
+EACH_RUN = 40  # runs up to which each has figures of its own; beyond, the first seed of each group has
+_WRITTEN = {"rates": "Metrics when modalities are missing at random", "noise": "Metrics when features are disturbed"}
+
+
+@dataclass
+class Pictures:
+    """overall: of all runs, groups, searches. of_run: run's directory -> its own. notes: what is missing, and why."""
+
+    overall: list[Picture] = field(default_factory=list)
+    of_run: dict[Path, list[Picture]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def draw_pictures(sources: Sources, album: Album, maps: str, step: Callable[[str], None]) -> Pictures:
+    """maps: what places joint vectors on a map (trivium.reports.embedding.MAPS), or "none". step: told what is next.
+
+    Maps are of the first seed of each group, because a run has to be loaded for them.
+    """
+    found = Pictures()
+    groups = by_group(sources.records)
+    step("figures of all runs")
+    for table in sources.tables:
+        if table.figure is not None:
+            found.overall.append(album.read(table.figure, f"Table {table.path.name}."))
+    for study in sources.studies:
+        name = study.path.name
+        found.overall += _drawn(draw_parallel(album, study, f"{name}_trials"))
+        importance = draw_importances(album, study, f"{name}_importance")
+        found.overall += _drawn(importance)
+        if importance is None:
+            found.notes.append(f"search {name}: too few trials to say how important each parameter is")
+    for data in dict.fromkeys(record.data for record in sources.records):
+        chosen = {label: runs for label, runs in groups.items() if runs[0].data == data}
+        found.overall.append(draw_curves(album, chosen, f"curves_{data}"))
+    detailed = _detailed(sources.records, found)
+    for label, runs in groups.items():
+        if runs[0] in detailed:
+            found.overall += _drawn(draw_terms(album, runs, f"terms_{label}"))
+            found.overall += _drawn(draw_shifts(album, runs, f"labels_{label}"))
+    for record in sources.records:
+        step(record.path.name)
+        if record in detailed:
+            found.of_run[record.path] = _of_run(album, record)
+            if maps != "none" and record is groups[record.label][0]:
+                _add_map(found, album, record, maps)
+    return found
+
+
+def _detailed(records: Sequence[Record], found: Pictures) -> list[Record]:
+    if len(records) <= EACH_RUN:
+        return list(records)
+    firsts = [runs[0] for runs in by_group(records).values()]
+    best = sorted(firsts, key=lambda record: record.result["val"]["loss"])[:EACH_RUN]
+    found.notes.append(
+        f"{len(records)} runs: figures of their own have the first seeds of the {len(best)} settings of the lowest "
+        "validation loss; report fewer runs to see others'"
+    )
+    return best
+
+
+def _of_run(album: Album, record: Record) -> list[Picture]:
+    stem, of = f"{record.label}_s{record.seed}", f"{record.label}, seed {record.seed}"
+    split = "test" if "test" in record.predictions else next(iter(record.predictions))
+    predicted = record.predictions[split]
+    found = [draw_scatter(album, predicted, f"{stem}_scatter", f"Predicted against true score: {of}, {split} split.")]
+    if record.protocol in CLASSES:
+        found.append(draw_confusion(album, predicted, record.protocol, f"{stem}_confusion", f"{of}, {split} split"))
+    found += _robustness(album, record, stem)
+    return found
+
+
+def _robustness(album: Album, record: Record, stem: str) -> list[Picture]:
+    """Of what scripts/evaluate.py protocol=... has left in the run's directory."""
+    found = []
+    subsets, shapley = record.path / "subsets.csv", record.path / "shapley.csv"
+    if subsets.is_file():
+        rows = [_numbers(row, list(LABELS)) for row in read_rows(subsets)]
+        metrics = [key for key in rows[0] if key in LABELS]
+        modalities = list(dict.fromkeys(name for row in rows for name in str(row["modalities"]).split("+")))
+        with open_figure(0.75 + 0.17 * len(rows)) as (figure, grid):
+            draw_heat_map(grid[0, 0], rows, modalities, metrics)
+            found.append(album.keep(figure, f"{stem}_subsets", "Predicted from each subset of modalities."))
+    if shapley.is_file():
+        rows = [_numbers(row, ["value"]) for row in read_rows(shapley)]
+        metrics = list(dict.fromkeys(str(row["metric"]) for row in rows))
+        modalities = list(dict.fromkeys(str(row["modality"]) for row in rows))
+        with open_figure(0.6 + (0.09 * len(modalities) + 0.12) * len(metrics)) as (figure, grid):
+            draw_shares(grid[0, 0], rows, modalities, metrics)
+            grid[0, 0].legend(frameon=False, fontsize=7, loc="best")
+            found.append(album.keep(figure, f"{stem}_shapley", "What each modality adds to every metric."))
+    written = {name: record.path / f"{name}.png" for name in _WRITTEN}
+    return found + [album.read(file, f"{_WRITTEN[name]}.") for name, file in written.items() if file.is_file()]
+
+
+def _numbers(row: dict[str, str], metrics: Sequence[str]) -> dict[str, str | float]:
+    return {key: float(value or "nan") if key in metrics else value for key, value in row.items()}
+
+
+def _add_map(found: Pictures, album: Album, record: Record, maps: str) -> None:
+    try:
+        found.of_run[record.path].append(map_run(album, record, maps, f"{record.label}_s{record.seed}_{maps}"))
+    except ValueError as error:  # the store has gone, say: the page does without, and says so
+        found.notes.append(f"no map of {record.path.name}: {error}")
+
+
+def _drawn(picture: Picture | None) -> list[Picture]:
+    return [] if picture is None else [picture]

@@ -1,0 +1,147 @@
+"""Figures of a run's clips: predicted against true, confusion of classes, a map of the joint vectors.
+
+Legend: N clips, E features of a joint vector, C classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+
+from trivium.evaluation.metrics import CLASSES, LABELS, compute_metrics, score_classes
+from trivium.reports.album import Album, Picture
+from trivium.reports.figures import COLOURS, open_figure
+from trivium.reports.records import Predicted, Values
+
+_AS_PIXELS = 1000  # points from which a vector file would become large and slow
+_SHADES, _SIGNED = colormaps["Blues"], "coolwarm"
+
+
+def draw_scatter(album: Album, found: Predicted, name: str, caption: str) -> Picture:
+    """Predicted over true score, with both marginals and the line on which they are equal."""
+    layout: dict[str, Any] = {"width_ratios": (5, 1), "height_ratios": (1, 5)}
+    with open_figure(3.2, nrows=2, ncols=2, sharex="col", sharey="row", **layout) as (figure, grid):
+        scatter(grid[1, 0], found)
+        bins = np.linspace(*_range(found), 25)
+        bars: dict[str, Any] = {"color": COLOURS[0], "alpha": 0.7}
+        grid[0, 0].hist(found.target, bins=bins, **bars)
+        grid[1, 1].hist(found.prediction, bins=bins, orientation="horizontal", **bars)
+        for axes in (grid[0, 0], grid[1, 1]):
+            axes.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
+            axes.spines[:].set_visible(False)
+        grid[0, 1].set_axis_off()
+        return album.keep(figure, name, caption)
+
+
+def scatter(axes: Axes, found: Predicted) -> None:
+    """Each clip a dot; MAE and correlation in the corner."""
+    low, high = _range(found)
+    axes.plot([low, high], [low, high], color="black", linewidth=0.7, linestyle=(0, (3, 2)))
+    axes.scatter(
+        found.target,
+        found.prediction,
+        s=7,
+        color=COLOURS[0],
+        alpha=0.45,
+        linewidths=0,
+        rasterized=len(found.ids) > _AS_PIXELS,
+    )
+    scores = compute_metrics("regression", found.prediction, found.target)
+    axes.text(
+        0.03,
+        0.97,
+        f"MAE {scores['mae']:.3f}\nCorr {scores['corr']:.3f}\nn = {len(found.ids)}",
+        transform=axes.transAxes,
+        va="top",
+        fontsize=7,
+    )
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    axes.set_xlabel("true score")
+    axes.set_ylabel("predicted score")
+
+
+def _range(found: Predicted) -> tuple[float, float]:
+    """Of both scores, a little wider: one scale for both axes."""
+    both = np.concatenate([found.target, found.prediction])
+    margin = 0.04 * (float(np.ptp(both)) or 1.0)
+    return float(both.min()) - margin, float(both.max()) + margin
+
+
+def confusion(protocol: str, found: Predicted) -> npt.NDArray[np.int64]:
+    """(C, C) clips by true (row) and predicted class, cut as the protocol's accuracy cuts scores."""
+    size = len(CLASSES[protocol][1])
+    pairs = score_classes(protocol, found.target) * size + score_classes(protocol, found.prediction)
+    return np.bincount(pairs, minlength=size * size).reshape(size, size)
+
+
+def draw_confusion(album: Album, found: Predicted, protocol: str, name: str, caption: str) -> Picture:
+    """Numbers of clips; darker is a larger share of the true class."""
+    metric, names = CLASSES[protocol]
+    counts_CC = confusion(protocol, found)
+    with open_figure(2.9) as (figure, grid):
+        axes = grid[0, 0]
+        shares_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
+        axes.imshow(_SHADES(0.9 * shares_CC))
+        for (row, column), count in np.ndenumerate(counts_CC):
+            colour = "white" if shares_CC[row, column] > 0.55 else "black"
+            axes.text(column, row, str(count) if count else "·", ha="center", va="center", fontsize=7, color=colour)
+        slanted: dict[str, Any] = {"rotation": 35, "ha": "right"} if len(names[0]) > 2 else {}
+        axes.set_xticks(range(len(names)), names, fontsize=7, **slanted)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+        accuracy = compute_metrics(protocol, found.prediction, found.target)[metric]
+        axes.set_title(f"{LABELS[metric]} {accuracy:.3f}, n = {len(found.ids)}", fontsize=8)
+        return album.keep(figure, name, f"{caption}; darker is a larger share of the true class.")
+
+
+def principal_map(vectors_NE: Values) -> tuple[Values, Values]:
+    """(N, 2) coordinates along the two directions of largest variance, and the (2,) shares of variance in them.
+
+    Each direction's sign is such that its largest loading is positive. A direction that is not there is 0.
+    """
+    centred_NE = vectors_NE - vectors_NE.mean(axis=0)
+    _, sizes, directions = np.linalg.svd(centred_NE, full_matrices=False)
+    directions = (
+        directions[:2] * np.sign(directions[:2][range(len(directions[:2])), np.abs(directions[:2]).argmax(1)])[:, None]
+    )
+    places_N2, shares_2 = np.zeros((len(vectors_NE), 2)), np.zeros(2)
+    places_N2[:, : len(directions)] = centred_NE @ directions.T
+    total = float((sizes**2).sum())
+    shares_2[: len(directions)] = sizes[:2] ** 2 / (total or 1.0)
+    return places_N2, shares_2
+
+
+def draw_map(
+    album: Album, places_N2: Values, target_N: Values, axes_said: tuple[str, str], name: str, caption: str
+) -> Picture:
+    """Dots coloured by true score; where scores have both signs the colours part at 0."""
+    most = float(np.abs(target_N).max())
+    signed = bool(target_N.min() < 0 < target_N.max())
+    scale: dict[str, Any] = {"cmap": _SIGNED, "vmin": -most, "vmax": most} if signed else {"cmap": "cividis"}
+    with open_figure(2.7) as (figure, grid):
+        axes = grid[0, 0]
+        dots = axes.scatter(
+            *places_N2.T,
+            c=target_N,
+            s=9,
+            edgecolors="#444444",
+            linewidths=0.2,
+            rasterized=len(target_N) > _AS_PIXELS,
+            **scale,
+        )
+        axes.set_xlabel(axes_said[0])
+        axes.set_ylabel(axes_said[1])
+        axes.set_xticks([])
+        axes.set_yticks([])
+        bar = figure.colorbar(dots, ax=axes, fraction=0.05, pad=0.02)
+        bar.set_label("true score")
+        bar.outline.set_visible(False)
+        return album.keep(figure, name, caption)

@@ -1,0 +1,121 @@
+"""scripts/report.py: runs, tables and searches as one HTML file."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trivium.config.arguments import parse_key_values
+
+HELP = """\
+Show runs, a table or a search on a page: one HTML file that needs no network and can be sent as it is.
+
+  python scripts/report.py FOLDER... [key=value ...]
+
+Examples
+  python scripts/report.py outputs/runs/NAME                      one run
+  python scripts/report.py outputs/runs/A outputs/runs/B          two runs and where their settings differ
+  python scripts/report.py outputs/tables/selfmi                  a table, its figure and all its runs
+  python scripts/report.py outputs/sweeps/TIME out=sweep.html     every finished run of a sweep
+  python scripts/report.py outputs/runs/NAME figures=paper        the figures also as paper/NAME.pdf and .png
+
+FOLDER
+  a finished run (has config.yaml and result.json); a table of scripts/reproduce.py (has table.csv); a search (has
+  trials.csv); or a folder of runs. Runs in it that are not finished are left out, and the page says so.
+
+Keys
+  out=FILE           where the page goes; otherwise report.html in the first FOLDER
+  figures=DIR        also write every figure there, for a column of a paper: PDF and PNG
+  map=pca|tsne|none  how joint vectors are placed on a map; otherwise pca. The first seed of each setting is loaded for
+                     it, and its store must still be there; none is the fastest. tsne needs scikit-learn
+  transcripts=false  leave out what is said in the clips, for pages that go where the data may not
+
+On the page: results of every run, sortable and filterable; means over seeds; learning curves, loss terms, predicted
+against true, confusion of classes, Self-MI's generated labels, maps, and what scripts/evaluate.py protocol=... has
+left; settings with their differences; every clip's prediction; the commands, commit, versions and machine.
+"""
+_KEYS = ("out", "figures", "map", "transcripts")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code: 0, or 2 with one line on stderr."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0 if argv else 2
+    try:
+        # a folder's name may have a "=", which is none of ours
+        settings = [word for word in argv if "=" in word and not Path(word).is_dir()]
+        folders = [Path(word) for word in argv if word not in settings]
+        file = _report(folders, parse_key_values(settings, _KEYS), argv)
+    except (ValueError, OSError) as error:
+        print("error:", error, file=sys.stderr)
+        return 2
+    print(f"written to {file}")
+    return 0
+
+
+def _report(folders: Sequence[Path], values: Mapping[str, str], argv: Sequence[str]) -> Path:
+    if not folders:
+        raise ValueError("no folder is given; expected a run's, a table's or a search's")
+    transcripts = values.get("transcripts", "true")
+    if transcripts not in ("true", "false"):
+        raise ValueError(f"transcripts={transcripts}: expected true or false")
+    file = Path(values.get("out", str(folders[0] / "report.html")))
+    if not file.parent.is_dir():
+        raise ValueError(f"out={file}: there is no folder {file.parent}; make it, or choose another")
+    return write_report(
+        folders,
+        file,
+        figures=Path(values["figures"]) if "figures" in values else None,
+        maps=_map(values.get("map", "pca")),
+        transcripts=transcripts == "true",
+        command=shlex.join(["python", "scripts/report.py", *argv]),
+    )
+
+
+def _map(kind: str) -> str:
+    if kind not in ("pca", "tsne", "none"):
+        raise ValueError(f"map={kind}: expected pca, tsne or none")
+    if kind == "tsne" and importlib.util.find_spec("sklearn") is None:
+        raise ValueError("map=tsne needs scikit-learn: pip install scikit-learn, or take map=pca")
+    return kind
+
+
+def write_report(
+    folders: Sequence[Path],
+    file: Path,
+    *,
+    figures: Path | None = None,
+    maps: str = "pca",
+    transcripts: bool = True,
+    command: str = "",
+) -> Path:
+    """Write the page to `file` and return it; a bar on stderr, on a terminal only.
+
+    Raises ValueError as trivium.reports.page.sources.gather does.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from trivium.files import write_text
+    from trivium.reports.album import Album
+    from trivium.reports.page.build import build_page
+    from trivium.reports.page.pictures import draw_pictures
+    from trivium.reports.page.sources import gather
+
+    sources = gather(folders)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("report", total=len(sources.records) + 1)
+
+        def step(name: str) -> None:
+            progress.update(bar, advance=1, description=name)
+
+        pictures = draw_pictures(sources, Album(figures), maps, step)
+    for line in [*sources.left_out, *pictures.notes]:
+        print("note:", line, file=sys.stderr)
+    write_text(file, build_page(sources, pictures, command=command, transcripts=transcripts))
+    return file

@@ -1,0 +1,139 @@
+"""Figures of a search: parallel coordinates, and how much each parameter decided.
+
+Legend: T trials that have a value.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from trivium.reports.album import Album, Picture
+from trivium.reports.figures import COLOURS, open_figure
+from trivium.reports.records import Values
+from trivium.reports.study import Study, as_numbers
+
+_LOG_FROM = 30.0  # largest over smallest, from which an axis is logarithmic
+_COLOURS = colormaps["cividis"]
+_FEWEST = 4  # trials that an importance can be of
+
+
+def draw_parallel(album: Album, study: Study, name: str) -> Picture | None:
+    """Each trial a line through its parameters, coloured by the objective; None without a trial that has a value."""
+    trials = sorted(study.complete, key=lambda trial: trial.value)
+    names = [n for n in study.parameters if all(n in trial.parameters for trial in trials)]
+    if not trials or not names:
+        return None
+    columns = [Scale([trial.parameters[n] for trial in trials]) for n in names]
+    values_T = np.array([trial.value for trial in trials])
+    scale = Normalize(values_T.min(), np.quantile(values_T, 0.9) if len(trials) > 4 else values_T.max(), clip=True)
+    with open_figure(2.7) as (figure, grid):
+        axes = grid[0, 0]
+        for t in range(len(trials)):
+            heights = [column.places[t] for column in columns]
+            axes.plot(range(len(names)), heights, color=_COLOURS(scale(values_T[t])), linewidth=0.9, alpha=0.8)
+        best = int(values_T.argmin())
+        axes.plot(range(len(names)), [c.places[best] for c in columns], color="#D55E00", linewidth=1.8, label="lowest")
+        for k, column in enumerate(columns):
+            _axis(axes, k, column)
+        axes.set_xticks(range(len(names)), names, rotation=25, ha="right", fontsize=6.5)
+        axes.set_xlim(-0.3, len(names) - 0.7)
+        axes.set_yticks([])
+        axes.set_ylim(-0.06, 1.06)
+        axes.tick_params(axis="x", length=0)
+        axes.spines[:].set_visible(False)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=7, borderpad=0)
+        bar = figure.colorbar(ScalarMappable(scale, _COLOURS), ax=axes, fraction=0.05, pad=0.02)
+        bar.set_label("objective")
+        bar.outline.set_visible(False)
+        others = len(study.trials) - len(trials)
+        said = f"; {others} without a value are left out" if others else ""
+        return album.keep(figure, name, f"{len(trials)} trials, each a line through its parameters{said}.")
+
+
+class Scale:
+    """One parameter's axis: places (T,) from 0 to 1, and marks, label -> place."""
+
+    def __init__(self, words: list[str]) -> None:
+        numbers = as_numbers(words)
+        if numbers is None or len({*words}) == 1:
+            kinds = sorted({*words})
+            levels = dict(zip(kinds, np.linspace(0, 1, len(kinds)) if len(kinds) > 1 else [0.5], strict=True))
+            self.places, self.marks = [float(levels[word]) for word in words], levels
+            return
+        low, high = min(numbers), max(numbers)
+        self.log = low > 0 and high / low >= _LOG_FROM
+        across = math.log if self.log else float
+        span = across(high) - across(low)
+        self.places = [(across(number) - across(low)) / span for number in numbers]
+        self.marks = {f"{low:.3g}": 0.0, f"{high:.3g}": 1.0}
+
+
+def _axis(axes: Axes, place: int, column: Scale) -> None:
+    axes.axvline(place, color="#888888", linewidth=0.6, zorder=0)
+    box: dict[str, Any] = {"facecolor": "white", "alpha": 0.75, "pad": 0.6, "edgecolor": "none"}
+    for label, height in column.marks.items():
+        axes.text(place, height, label, ha="center", va="center", fontsize=6, bbox=box, zorder=5)
+
+
+def importances(study: Study) -> dict[str, float]:
+    """Parameter -> its share of what decides the objective, by Optuna's PED-ANOVA, the largest first.
+
+    Empty with fewer trials than can say, or where Optuna is not installed. Parameters that were never varied, or not
+    tried in every trial, are left out.
+    """
+    try:
+        import optuna
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    except ImportError:
+        return {}  # the page says which figure is missing
+    trials = study.complete
+    words = {n: [trial.parameters.get(n, "") for trial in trials] for n in study.parameters}
+    words = {n: found for n, found in words.items() if len({*found}) > 1 and "" not in found}
+    if len(trials) < _FEWEST or len({trial.value for trial in trials}) < 2 or not words:
+        return {}
+    columns: dict[str, tuple[Any, list[Any]]] = {n: _distribution(optuna, found) for n, found in words.items()}
+    rebuilt = optuna.create_study()
+    for t, trial in enumerate(trials):
+        rebuilt.add_trial(
+            optuna.trial.create_trial(
+                params={n: values[t] for n, (_, values) in columns.items()},
+                distributions={n: kind for n, (kind, _) in columns.items()},
+                value=trial.value,
+            )
+        )
+    return dict(get_param_importances(rebuilt, evaluator=PedAnovaImportanceEvaluator()))
+
+
+def _distribution(optuna: Any, words: list[str]) -> tuple[Any, list[Any]]:
+    numbers = as_numbers(words)
+    if numbers is None:
+        return optuna.distributions.CategoricalDistribution(sorted({*words})), words
+    low, high = min(numbers), max(numbers)
+    log = low > 0 and high / low >= _LOG_FROM
+    return optuna.distributions.FloatDistribution(low, high, log=log), numbers
+
+
+def draw_importances(album: Album, study: Study, name: str) -> Picture | None:
+    """Bars, the most important parameter on top; None where `importances` is empty."""
+    found = importances(study)
+    if not found:
+        return None
+    with open_figure(0.55 + 0.19 * len(found)) as (figure, grid):
+        axes = grid[0, 0]
+        shares: Values = np.array(list(found.values()))
+        axes.barh(range(len(found)), shares, 0.7, color=COLOURS[0])
+        axes.set_yticks(range(len(found)), list(found), fontsize=7)
+        axes.tick_params(axis="y", length=0)
+        axes.invert_yaxis()
+        axes.set_xlim(0, max(1e-9, float(shares.max())) * 1.05)
+        axes.set_xlabel("importance (PED-ANOVA)")
+        return album.keep(
+            figure, name, f"How much each parameter decides the objective, over {len(study.complete)} trials."
+        )
