@@ -24,6 +24,8 @@ from trivium.runs.assemble import assemble
 
 B, MODALITIES = 4, ("text", "audio", "vision")
 SMALL = ["encoder=lstm", "encoder.hidden=3", "debug=exact", "trainer.accelerator=cpu"]
+NO_DROPOUT = [f"fusion.{key}=0" for key in ("dropout", "embed_dropout", "memory_dropout")]
+NO_DROPOUT += ["fusion.input_dropout.text=0", "fusion.attention_dropout.text=0"]
 ADDITIVE = {
     "share": ["fusion=share"],
     "cosine": ["fusion=cosine"],
@@ -39,6 +41,8 @@ MIXING = {
     "film": ["fusion=film"],
     "gated": ["fusion=gated", "fusion.out=6"],
     "bigated": ["fusion=bigated", "fusion.out=6"],
+    "transformer": ["fusion=transformer", "fusion.dim=6", "fusion.heads=2"],
+    "mult": ["fusion=mult", "fusion.dim=6", "fusion.width=4", "fusion.heads=2", "fusion.layers=1", *NO_DROPOUT],
     "hidden": ["fusion=share", "method.head_hidden=[5]"],
 }
 HEADS = {**ADDITIVE, **MIXING}
@@ -170,8 +174,8 @@ def test_a_plain_objective_is_supervised_training(folder: Path) -> None:
         ),
         (["fusion=concat", "fusion.hidden=[4]", "fusion.dropout=0.1"], r"fusion\.dropout: Concat drops"),
         (
-            ["fusion=transformer"],
-            r"mixes tokens; method=tcmax pairs pooled vectors of different clips\. Choose another",
+            ["fusion=mult", "fusion.dropout=0"],
+            r"fusion\.dropout: MulT drops what it has mixed.* every dropout of it at 0",
         ),
         (
             ["fusion=share", "encoder@encoders.text=identity"],

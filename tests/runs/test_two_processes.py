@@ -30,6 +30,7 @@ METHODS = {
     "tcmax": ["method=tcmax", "data.batch_size=45"],
     "tcmax_mixing": ["method=tcmax", "fusion=film", "objective.chunk=4000", "data.batch_size=29"],
     "tcmax_drawn": ["method=tcmax", "fusion=gmu", "objective.negatives=300", "data.batch_size=45"],
+    "tcmax_tokens": ["method=tcmax", "fusion=transformer", "objective.negatives=200", "data.batch_size=45"],
     "comm": ["method=comm", *TINY, "data.batch_size=45"],
     "comm_filler": ["method=comm", *TINY, "data.batch_size=29", "trainer.accumulate_grad_batches=2"],
     "gmc": ["method=gmc", *MULT, "data.batch_size=45", "method.modality_dropout=0.3"],

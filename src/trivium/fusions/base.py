@@ -28,7 +28,8 @@ class Fusion(nn.Module):
     `separate` is what a modality goes through alone, once a clip; `combine` what mixes the modalities of one block, for
     every pairing. A fusion without a `combine` is one block, and its `forward` is asked for each pairing.
 
-    reads: "pooled" vectors, or "tokens"; `dims` then holds the tokens' sizes (Encoder.token_dim or Encoder.dim).
+    reads: "pooled" vectors, or "tokens"; `dims` then holds the tokens' sizes (Encoder.token_dim or Encoder.dim). The
+    part of a modality is then all its tokens, end to end, each with 1 behind it where it is real and 0 elsewhere.
     """
 
     reads: ClassVar[Literal["pooled", "tokens"]] = "pooled"
@@ -59,6 +60,8 @@ class Fusion(nn.Module):
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
         """modality -> (B, Q_m): all of the fusion that sees one modality only. Dropout belongs here."""
+        if self.reads == "tokens":
+            return {name: _as_row(encoded[name], present_BM[:, m]) for m, name in enumerate(self.dims)}
         return {
             name: torch.where(present_BM[:, m, None], encoded[name].pooled, 0.0) for m, name in enumerate(self.dims)
         }
@@ -75,8 +78,11 @@ class Fusion(nn.Module):
         for name, part in parts.items():
             rows = part.expand(*shape, part.shape[-1]).reshape(-1, part.shape[-1])
             here = present[name].expand(shape).reshape(-1)
-            encoded[name] = Encoded(rows[:, None], here[:, None], rows)
-        present_BM = torch.stack([encoded[name].mask[:, 0] for name in self.dims], dim=1)
+            if self.reads == "tokens":
+                encoded[name] = _from_row(rows, here, self.dims[name])
+            else:
+                encoded[name] = Encoded(rows[:, None], here[:, None], rows)
+        present_BM = torch.stack([present[name].expand(shape).reshape(-1) for name in self.dims], dim=1)
         return self(encoded, present_BM).unflatten(0, shape)  # type: ignore[no-any-return]
 
     def join(self, parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
@@ -95,3 +101,16 @@ class Fusion(nn.Module):
         None for a plain nn.Linear. Methods whose head is not linear do not ask.
         """
         return None
+
+
+def _as_row(one: Encoded, present_B: Tensor) -> Tensor:
+    """(B, T (E + 1)): the tokens, and whether each is real, zeros where it is not."""
+    real_BT1 = (one.mask & present_B[:, None])[..., None]
+    return torch.cat([torch.where(real_BT1, one.tokens, 0.0), real_BT1.to(one.tokens.dtype)], dim=-1).flatten(1)
+
+
+def _from_row(rows_BQ: Tensor, present_B: Tensor, size: int) -> Encoded:
+    """What `_as_row` was made of; `pooled` holds nothing."""
+    tokens_BTX = rows_BQ.view(len(rows_BQ), -1, size + 1)
+    real_BT = (tokens_BTX[..., -1] > 0.5) & present_B[:, None]
+    return Encoded(tokens_BTX[..., :-1], real_BT, rows_BQ[:, :0])

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trivium.data.batch import Batch
+from trivium.distributed import most_over_ranks
+from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
 from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.heads import Head
@@ -28,8 +30,8 @@ class TCMax(Method):
 
     The head is the fusion's own (Fusion.make_head) or a Linear. head_hidden: sizes of hidden layers before it; the
     score is then no sum over the fusion's blocks but one block of all modalities.
-    Raises ValueError for a fusion of tokens, hidden layers before a fusion's own head, and dropout in what mixes the
-    modalities.
+    Raises ValueError for hidden layers before a fusion's own head, and for dropout in what mixes the modalities. A
+    fusion of tokens has all of itself in that: N^M passes a step, or objective.negatives of them.
     """
 
     factored = True
@@ -72,10 +74,20 @@ class TCMax(Method):
 
     def _parts(self, batch: Batch) -> tuple[Named, Named]:
         """What the fusion makes of each modality by itself, (b, Q_m), and who is present, (b,)."""
-        parts = self.fusion.separate(self.encode(batch), batch.present)
+        parts = self.fusion.separate(self._alike(self.encode(batch), batch), batch.present)
         dtype = next(self.head.parameters()).dtype  # the products from here on are not autocast's
         present = dict(zip(parts, batch.present.unbind(dim=1), strict=True))
         return {name: part.to(dtype) for name, part in parts.items()}, present
+
+    def _alike(self, encoded: dict[str, Encoded], batch: Batch) -> dict[str, Encoded]:
+        """For fusions of tokens: as many steps on every rank, so that their clips can be paired."""
+        if self.fusion.reads != "tokens" or len(batch.shares) == 1:
+            return encoded
+        alike = {}
+        for name, one in encoded.items():
+            missing = most_over_ranks(one.mask.shape[1], one.mask.device) - one.mask.shape[1]
+            alike[name] = Encoded(F.pad(one.tokens, (0, 0, 0, missing)), F.pad(one.mask, (0, missing)), one.pooled)
+        return alike
 
     def _matched(self, parts: Named, present: Named) -> tuple[Tensor, Tensor]:
         """(b, E) joint vectors and (b, C) outputs: the diagonal of the factors' table, with the bias."""
@@ -121,11 +133,6 @@ class TCMax(Method):
 def _check(parts: Parts, own: nn.Module | None, head_hidden: Sequence[int]) -> None:
     fusion: Fusion = parts.fusion
     kind = type(fusion).__name__
-    if fusion.reads == "tokens":
-        raise ValueError(
-            f"fusion: {kind} mixes tokens; method=tcmax pairs pooled vectors of different clips. Choose another "
-            "fusion (share, concat, gated ...), or another method"
-        )
     if own is not None and head_hidden:
         raise ValueError(
             f"method.head_hidden: expected [], as {kind} has a head of its own, found {list(head_hidden)}; empty it, "
@@ -134,5 +141,6 @@ def _check(parts: Parts, own: nn.Module | None, head_hidden: Sequence[int]) -> N
     if parts.objective.factored and fusion.random_combine:
         raise ValueError(
             f"fusion.dropout: {kind} drops what it has mixed, so that a pair of clips would get another score each "
-            "time it is asked; fusion.dropout=0 (encoders may have dropout), or another fusion"
+            "time it is asked; every dropout of it at 0, such as fusion.dropout=0 (encoders may have dropout), or "
+            "another fusion"
         )
