@@ -20,6 +20,7 @@ from trivium.config.compose import CONFIGS, Composer, composer
 from trivium.config.limits import missing_files, out_of_range
 from trivium.config.overrides import Given, combinations, read_overrides, swept_values
 from trivium.config.reference import Reference, mismatches
+from trivium.config.sweep import sweep_problems, unknown_sweeper_keys
 
 
 def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> None:
@@ -52,7 +53,11 @@ def problems_of(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
     showing = bool(args.cfg or args.info)  # prints a config and starts nothing, so no data need be there
     with composer(configs, extra) as session:
         given, problems = read_overrides(args.overrides, session, multirun)
-        problems += _composed(session, given, files_needed=not (showing or problems))
+        unknown = unknown_sweeper_keys(given)
+        given = [one for one in given if one.key not in unknown]
+        searched, found = ([], []) if showing else sweep_problems(session, given, multirun)
+        problems += [*unknown.values(), *found]
+        problems += _composed(session, [*given, *searched], files_needed=not (showing or problems))
     return list(dict.fromkeys(problems))
 
 
@@ -75,7 +80,7 @@ def compose_with_reference(
     session: Composer, overrides: Sequence[str], given: Sequence[Given] = ()
 ) -> tuple[dict[str, Any], Reference]:
     """A composed config and what to compare it with. Raises ValueError if it does not compose at all."""
-    keys = {one.key for one in given if not one.choice}
+    keys = {one.key: one.source for one in given if not one.choice}
     return session.compose(overrides), Reference.of(session.files(overrides), keys)
 
 

@@ -40,11 +40,20 @@ class ConfigFile:
         return self.file.read_text(encoding="utf-8")
 
     @cached_property
-    def values(self) -> dict[str, Any]:
-        """Its own keys, unresolved; without its defaults list."""
+    def _loaded(self) -> dict[str, Any]:
         loaded = OmegaConf.to_container(OmegaConf.create(self.text), resolve=False)
         assert isinstance(loaded, dict), f"{self.file} is no mapping"
-        return {str(name): value for name, value in loaded.items() if name != "defaults"}
+        return {str(name): value for name, value in loaded.items()}
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Its own keys, unresolved; without its defaults list."""
+        return {name: value for name, value in self._loaded.items() if name != "defaults"}
+
+    @property
+    def defaults(self) -> list[Any]:
+        """Its defaults list."""
+        return list(self._loaded.get("defaults", []))
 
 
 @dataclass
@@ -54,14 +63,35 @@ class Composer:
     loader: ConfigLoader
     folders: list[Path]
     _files: dict[tuple[str, str], ConfigFile] = field(default_factory=dict)
+    _loaded: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)  # the last one: composing takes a while
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
         """The resolved config without Hydra's own node. Raises ValueError with Hydra's message, shortened."""
         try:
-            config = self.loader.load_configuration(ROOT, self._with_folders(overrides), RunMode.RUN)
-            return plain(config)
+            return plain(self._load(overrides))
         except (HydraException, OmegaConfBaseException) as error:
             raise ValueError(shorten(error)) from error
+
+    def hydra(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """Of Hydra's own node what a sweep is made of: sweeper, launcher, and runtime with its choices.
+
+        Raises ValueError as `compose`.
+        """
+        try:
+            node = self._load(overrides).hydra
+            parts = OmegaConf.masked_copy(node, ["sweeper", "launcher"])
+            resolved = OmegaConf.to_container(parts, resolve=True)
+            assert isinstance(resolved, dict)
+            choices = OmegaConf.to_container(node.runtime.choices)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ValueError(shorten(error)) from error
+        return {**{str(name): value for name, value in resolved.items()}, "runtime": {"choices": choices}}
+
+    def _load(self, overrides: Sequence[str]) -> DictConfig:
+        key = tuple(overrides)
+        if key not in self._loaded:
+            self._loaded = {key: self.loader.load_configuration(ROOT, self._with_folders(overrides), RunMode.RUN)}
+        return self._loaded[key]
 
     def files(self, overrides: Sequence[str]) -> list[ConfigFile]:
         """The files of that composition, in the order in which they were merged, without the root's and Hydra's."""
@@ -73,7 +103,7 @@ class Composer:
 
     def groups(self) -> list[str]:
         names = {p.name for folder in self.folders for p in folder.iterdir() if p.is_dir()}
-        return sorted(names - {TABLES.name})
+        return sorted(names - {TABLES.name, "hydra"})
 
     def choices(self, group: str) -> dict[str, Path]:
         """Choice -> file; those in sub-folders ("published/selfmi_mosi") come last."""

@@ -26,6 +26,7 @@ class Given:
     prefix: str  # "", "+", "++" or "~"
     values: tuple[str, ...]
     choice: bool
+    source: str = ""  # where it comes from, for messages, if not from the command line
 
     def with_value(self, value: str, force: bool = False) -> str:
         """The override with one value; force: a value's key may be new (so that composing goes on past a wrong key)."""

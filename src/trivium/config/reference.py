@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from trivium.config.compose import ConfigFile
 from trivium.config.nearest import suggest
 from trivium.config.schema import Leaf, Map, Root, Schema, describe, fits, of_type, of_yaml, options_in
 
-# Every run needs a choice of each of these. An experiment is optional and owns no key.
+# Every run needs a choice of each of these. An experiment and a sweep are optional and own no key.
 NEEDED = (
     "data",
     "encoder",
@@ -29,23 +29,26 @@ TYPED = ("data", "trainer")
 
 @dataclass
 class Reference:
-    """The allowed keys and types of one composition, its files, and the keys that the command line gives."""
+    """The allowed keys and types of one composition and its files.
+
+    given: the keys that no file gives -> where they come from, "" being the command line.
+    """
 
     root: Map
     files: Sequence[ConfigFile]
-    given: Collection[str] = ()
+    given: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, files: Sequence[ConfigFile], given: Collection[str] = ()) -> Reference:
+    def of(cls, files: Sequence[ConfigFile], given: Mapping[str, str] | None = None) -> Reference:
         root = of_type(Root)
         assert isinstance(root, Map)
         root.fields["encoders"] = Map()
         for file in files:
             if file.group == "data":
                 _declare_own_maps(root, file)
-            elif file.group not in (*TYPED, "experiment"):
+            elif file.group not in (*TYPED, "sweep", "experiment"):
                 _declare(root, file)
-        return cls(root, files, given)
+        return cls(root, files, given or {})
 
     @property
     def keys(self) -> list[str]:
@@ -61,8 +64,9 @@ class Reference:
 
     def origin(self, key: str) -> str:
         """ " (in FILE)" for the last file that sets a key; nothing if the command line does."""
-        if any(f"{key}.".startswith(f"{name}.") for name in self.given):
-            return ""
+        for name, source in self.given.items():
+            if f"{key}.".startswith(f"{name}."):
+                return source
         for file in reversed(self.files):
             inside = f".{key}".removeprefix(f".{file.package}" if file.package else "").lstrip(".")
             value: Any = file.values if not file.package or inside != key else None
@@ -80,14 +84,17 @@ def mismatches(config: Mapping[str, Any], reference: Reference) -> Iterator[str]
         if name not in config or name not in allowed:
             yield f"{name}: removed, but a run needs {'a choice of ' * (name in NEEDED)}it"
         else:
-            yield from _compare(config[name], allowed[name], name, reference)
+            yield from compare(config[name], allowed[name], name, reference)
     for name in config:
         if name not in allowed and name not in NEEDED:
             yield from _unknown(config[name], name, reference)
 
 
-def _compare(value: Any, schema: Schema, key: str, reference: Reference, partly: bool = False) -> Iterator[str]:
-    """partly: keys may be left out, as under a new name of an open map, whose siblings give more than it needs."""
+def compare(value: Any, schema: Schema, key: str, reference: Reference, partly: bool = False) -> Iterator[str]:
+    """A line for each mistake in the value of one key.
+
+    partly: keys may be left out, as under a new name of an open map, whose siblings give more than it needs.
+    """
     if isinstance(schema, Leaf):
         if not fits(value, schema.hint):
             yield f"{key}: expected {describe(schema.hint)}, {_found(value, schema, key)}{reference.origin(key)}"
@@ -100,7 +107,7 @@ def _compare(value: Any, schema: Schema, key: str, reference: Reference, partly:
                 yield from _unknown(inner, f"{key}.{name}", reference)
             else:
                 new = name not in schema.fields
-                yield from _compare(inner, field, f"{key}.{name}", reference, partly or new)
+                yield from compare(inner, field, f"{key}.{name}", reference, partly or new)
         for name in schema.fields:
             if name not in value and not partly:
                 yield f"{key}.{name}: removed, but a run needs it"

@@ -26,6 +26,8 @@ class Run:
     dir: str
     log_steps: bool
     checkpoint_every: int
+    study: str
+    trial: int
 
 
 @dataclass

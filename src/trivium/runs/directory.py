@@ -126,9 +126,15 @@ class RunDirectory:
 
 def config_hash(config: dict[str, Any]) -> str:
     """sha256 of the resolved config without what changes no number: run, resume, paths, logger, _NOT_HASHED_TRAINER."""
+    return hashlib.sha256(json.dumps(hashed_part(config), sort_keys=True).encode()).hexdigest()
+
+
+def hashed_part(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a config decides about a run's numbers."""
     kept = {key: value for key, value in config.items() if key not in _NOT_HASHED}
     kept["trainer"] = {key: value for key, value in config["trainer"].items() if key not in _NOT_HASHED_TRAINER}
-    return hashlib.sha256(json.dumps(_as_floats(kept), sort_keys=True).encode()).hexdigest()
+    floats: dict[str, Any] = _as_floats(kept)
+    return floats
 
 
 def _as_floats(value: Any) -> Any:

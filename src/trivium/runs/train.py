@@ -27,11 +27,12 @@ from trivium.runs.load import describe_model
 from trivium.runs.recorder import Recorder
 from trivium.runs.show import print_result
 from trivium.runs.start import start_from
-from trivium.runs.trainer import close_loggers, make_trainer
+from trivium.runs.trainer import Pruned, close_loggers, make_trainer
 
 
 def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None = None) -> dict[str, Any]:
-    """Run `config` (plain and resolved) and return its result.json; on ranks other than the first, an empty dict.
+    """Run `config` (plain and resolved) and return its result.json; on ranks other than the first, and for a trial of
+    a search that was pruned, an empty dict.
 
     default_dir: the directory of a new run when run.dir is empty (a sweep's). Raises ValueError for settings or files
     that do not fit, NonFiniteLossError, and ChildProcessError if a worker process failed.
@@ -46,6 +47,9 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
         else:
             fit(config, run)
         if not ranks.is_first:
+            return {}
+        if not run.finished:  # of what comes back without an error, a pruned run alone
+            print(f"{run.path}: {run.record()['status']}", flush=True)
             return {}
         result = run.result()
         print_result(run, result)
@@ -86,6 +90,11 @@ def _fit_and_record(config: dict[str, Any], run: RunDirectory) -> None:
         _same_store(run, store, trainer.is_global_zero)
         _fit(config, run, trainer, recorder, data, method)
         final = _finish(run, trainer, recorder, store, data, method) if trainer.is_global_zero else None
+    except Pruned as reason:
+        if trainer.is_global_zero:
+            run.update_record(status=f"pruned: {reason}")
+        close_loggers(trainer, failed=False)
+        return
     except BaseException as error:
         if trainer.is_global_zero:
             stopped = isinstance(error, SIGTERMException | KeyboardInterrupt | SystemExit)  # Lightning exits on Ctrl-C

@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -31,6 +32,10 @@ _KNOWN = (
     ".*sync_dist=True.*",  # validation values are computed alike on every rank
     ".*`broadcast_buffers` is deprecated.*",  # its successor is not in the oldest torch that we support
 )
+
+
+class Pruned(Exception):  # noqa: N818 - no error: it ends a trial of a search early
+    """Raised by a callback: validation shows that the run is not worth its end. It gets no test and no result."""
 
 
 class _HalfButTargets(HalfPrecision):
@@ -62,6 +67,10 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
         callbacks.append(
             EarlyStopping("val/loss", patience=node["patience"], min_delta=node["min_delta"], check_finite=False)
         )
+    if config["run"]["study"]:
+        from trivium.search.pruning import Pruning  # with Optuna, which a run alone does without
+
+        callbacks.append(Pruning(Path(config["run"]["study"]), config["run"]["trial"], recorder))
     if bar:
         callbacks.append(RichProgressBar())
     if node["deterministic"]:

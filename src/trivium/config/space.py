@@ -1,0 +1,162 @@
+"""A search space in YAML: a key of a run's config -> a list of choices, or an interval.
+
+    fusion.dropout: [0.0, 0.1, 0.3]                      # a choice
+    method.alpha: {low: 0.0, high: 0.5}                  # an interval
+    optimizer.lr: {low: 1e-4, high: 1e-2, log: true}     # in the logarithm
+    method.cpc_layers: {low: 1, high: 3, int: true}      # whole numbers, both ends included
+    optimizer.lr: {low: 1e-4, high: 1e-2, log: true, points: 5}  # how many of it a grid takes
+
+Imports neither Hydra nor Optuna.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trivium.config.nearest import suggest
+
+_WORDS = {"low": float, "high": float, "log": bool, "int": bool, "points": int}
+_PLAIN = re.compile(r"[A-Za-z_][\w./+-]*")
+_MEANS_MORE = ("true", "false", "null", "inf", "nan", "yes", "no", "on", "off")
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """What one key may be: one of `values`, or where there are none a number of [low, high]."""
+
+    key: str
+    values: tuple[Any, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+    points: int = 0
+
+    @property
+    def is_interval(self) -> bool:
+        return not self.values
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """The choices, or both ends of the interval: what a check has to look at."""
+        return self.values or (self._number(self.low), self._number(self.high))
+
+    def grid(self) -> tuple[Any, ...]:
+        """The values that a grid takes: the choices, all whole numbers, or `points` of an interval evenly from low to
+        high (in the logarithm where it is `log`). Raises ValueError for an interval that does not say how many.
+        """
+        if self.values:
+            return self.values
+        if not self.points:
+            if not self.whole:
+                raise ValueError(
+                    f"{self.key}: a grid needs choices; write a list, or add points: N to the interval for N values"
+                )
+            return tuple(range(int(self.low), int(self.high) + 1))
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        shares = [n / (self.points - 1) for n in range(1, self.points - 1)]
+        inner = [low + share * (high - low) for share in shares]
+        between = [math.exp(value) if self.log else value for value in inner]
+        return tuple(dict.fromkeys(self._number(value) for value in (self.low, *between, self.high)))
+
+    def _number(self, value: float) -> float | int:
+        return round(value) if self.whole else float(value)
+
+
+def read_space(params: Mapping[str, Any]) -> tuple[dict[str, Dimension], list[str]]:
+    """The dimensions that could be read, by key in the order of the file, and the problems of the rest."""
+    space: dict[str, Dimension] = {}
+    problems: list[str] = []
+    for key, given in params.items():
+        found = list(_problems(given))
+        problems += [f"hydra.sweeper.params: {key}: {problem}" for problem in found]
+        if not found:
+            space[key] = dimension(key, given)
+    return space, problems
+
+
+def dimension(key: str, given: Any) -> Dimension:
+    """Of what `read_space` found nothing wrong with."""
+    if isinstance(given, list | tuple):
+        return Dimension(key, tuple(given))
+    return Dimension(
+        key,
+        low=given["low"],
+        high=given["high"],
+        log=given.get("log", False),
+        whole=given.get("int", False),
+        points=given.get("points", 0),
+    )
+
+
+def describe_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
+    """The space as plain YAML, to be stored and compared; every dimension in one spelling."""
+    return {
+        key: list(one.values)
+        if one.values
+        else {"low": one.ends[0], "high": one.ends[1], "log": one.log, "int": one.whole}
+        for key, one in space.items()
+    }
+
+
+def as_text(value: Any) -> str:
+    """A value as Hydra reads it back: null, true, 1e-05, 'a b', [1,2]."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(as_text, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{as_text(item)}" for name, item in value.items()) + "}"
+    text = str(value)
+    if _PLAIN.fullmatch(text) and text.lower() not in _MEANS_MORE:
+        return text
+    return "'" + text.replace("'", "\\'") + "'"
+
+
+def _problems(given: Any) -> Iterator[str]:
+    if isinstance(given, list | tuple):
+        if not given:
+            yield "no choice; expected a list of values, or {low: A, high: B}"
+        texts = [as_text(value) for value in given]
+        yield from (
+            f"{text} stands twice among the choices" for text in sorted({t for t in texts if texts.count(t) > 1})
+        )
+    elif not isinstance(given, Mapping):
+        yield f"expected a list of choices or {{low: A, high: B}}, found {given!r}"
+    else:
+        wrong = list(_wrong_words(given))
+        yield from wrong or _wrong_interval(given)
+
+
+def _wrong_words(given: Mapping[str, Any]) -> Iterator[str]:
+    for word, value in given.items():
+        kind = _WORDS.get(word)
+        if kind is None:
+            yield f"no such word {word!r}{suggest(str(word), _WORDS)}; an interval has {', '.join(_WORDS)}"
+        elif kind is bool and not isinstance(value, bool):
+            yield f"{word}: expected true or false, found {value!r}"
+        elif kind is not bool and (isinstance(value, bool) or not isinstance(value, int | float)):
+            yaml_text = isinstance(value, str) and re.fullmatch(r"\d+e-?\d+", value)
+            hint = "; YAML wants a point in it: 1.0e-3" if yaml_text else ""
+            yield f"{word}: expected a number, found {value!r}{hint}"
+    for word in ("low", "high"):
+        if word not in given:
+            yield f"{word} is missing; an interval has low and high"
+
+
+def _wrong_interval(given: Mapping[str, Any]) -> Iterator[str]:
+    low, high, points = given["low"], given["high"], given.get("points", 0)
+    if not (low < high and math.isfinite(low) and math.isfinite(high)):
+        yield f"expected low < high, found low {low} and high {high}"
+    if given.get("log") and not low > 0:
+        yield f"log needs low > 0, found {low}"
+    if given.get("int") and not (float(low).is_integer() and float(high).is_integer()):
+        yield f"int needs whole ends, found low {low} and high {high}"
+    if points and (points < 2 or not float(points).is_integer()):
+        yield f"points: expected a whole number from 2 on, found {points}"

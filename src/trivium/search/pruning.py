@@ -1,0 +1,82 @@
+"""A trial's validation values to its study after each epoch, and the end of a trial that the pruner gives up.
+
+The run knows its study by `run.study` (a folder) and `run.trial`, so that it may train in any process.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import optuna
+import yaml
+from lightning.pytorch.callbacks import Checkpoint
+from optuna.samplers import RandomSampler
+from optuna.trial import Trial
+
+from trivium.runs.recorder import Recorder
+from trivium.runs.trainer import Pruned
+from trivium.search.sampling import is_number, make_pruner
+from trivium.search.storage import open_storage
+
+
+class Pruning(Checkpoint):
+    """Behind the recorder (Lightning calls Checkpoint callbacks last, in order): a pruned run has its last epoch."""
+
+    def __init__(self, folder: Path, number: int, recorder: Recorder) -> None:
+        self._folder, self._number, self._recorder = folder, number, recorder
+        self._trial: Trial | None = None
+        self._objective = ""
+        self._reported: set[int] = set()
+
+    @property
+    def state_key(self) -> str:
+        return "trivium.search.Pruning"
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._trial, self._objective = join(self._folder, self._number)
+            self._reported = set(self._trial.study.get_trials(deepcopy=False)[self._number].intermediate_values)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        reason = trainer.strategy.broadcast(self._judge(trainer) if trainer.is_global_zero else "")
+        if reason:
+            raise Pruned(reason)
+
+    def _judge(self, trainer: L.Trainer) -> str:
+        """Why the trial ends here, or nothing. A method without the objective while training is never pruned."""
+        assert self._trial is not None
+        for row in self._recorder.history:
+            step = int(row["epoch"]) - 1
+            if step not in self._reported and is_number(row.get(self._objective)):
+                self._trial.report(row[self._objective], step)
+                self._reported.add(step)
+        over = self._recorder.stopped or len(self._recorder.history) >= (trainer.max_epochs or 0)
+        if over or not self._reported or not self._trial.should_prune():
+            return ""
+        row = self._recorder.history[-1]
+        return f"after epoch {int(row['epoch'])}, {self._objective} {row[self._objective]:.5g}"
+
+
+def join(folder: Path, number: int) -> tuple[Trial, str]:
+    """The trial of a study's folder, to report to, and the name of its objective.
+
+    Raises ValueError if there is no such study or trial.
+    """
+    file = folder / "study.yaml"
+    if not file.is_file():
+        raise ValueError(f"run.study: no study in {folder} (no study.yaml); it is set by a search, leave it empty")
+    node: dict[str, Any] = yaml.safe_load(file.read_text())
+    study = optuna.load_study(
+        study_name=node["name"],
+        storage=open_storage(node["storage"]),
+        sampler=RandomSampler(),  # nothing is drawn here
+        pruner=make_pruner(
+            node["pruner"], startup=node["startup"], warmup=node["warmup"], max_epochs=node["max_epochs"]
+        ),
+    )
+    trials = study.get_trials(deepcopy=False)
+    if not 0 <= number < len(trials):
+        raise ValueError(f"run.trial: study {node['name']} has {len(trials)} trials and no number {number}")
+    return Trial(study, trials[number]._trial_id), str(node["objective"])

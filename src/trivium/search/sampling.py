@@ -1,0 +1,141 @@
+"""What a trial's values are drawn by: Optuna's samplers, each trial's random numbers keyed by (seed, trial number).
+
+A sampler's own generator starts anew with each process, so that a search that goes on would repeat its draws.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from trivium.config.space import Dimension, as_text
+from trivium.seeding import derive
+
+_Space = dict[str, BaseDistribution]
+
+
+class Keyed(BaseSampler):
+    """A sampler of its own for each trial, and for each parameter that is drawn alone, made from a seed."""
+
+    def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
+        self._make, self._seed = make, seed
+        self._of: dict[tuple[int, str], BaseSampler] = {}
+
+    def _sampler(self, trial: FrozenTrial, name: str = "") -> BaseSampler:
+        key = (trial.number, name)
+        if key not in self._of:
+            self._of[key] = self._make(derive(self._seed, "search", *key) % 2**32)
+        return self._of[key]
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> _Space:
+        return self._sampler(trial).infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: _Space) -> dict[str, Any]:
+        return self._sampler(trial).sample_relative(study, trial, search_space)
+
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, distribution: Any) -> Any:
+        return self._sampler(trial, param_name).sample_independent(study, trial, param_name, distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._sampler(trial).before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._sampler(trial).after_trial(study, trial, state, values)
+        self._of = {key: sampler for key, sampler in self._of.items() if key[0] != trial.number}
+
+
+class Grid(BaseSampler):
+    """Trial n takes the n-th point of the grid, the last key changing fastest."""
+
+    def __init__(self, space: Mapping[str, Dimension]) -> None:
+        self._points = [dict(zip(space, point, strict=True)) for point in grid_points(space)]
+        self._space = space
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> _Space:
+        return distributions(self._space)
+
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: _Space) -> dict[str, Any]:
+        return {key: stored(value) for key, value in self._points[trial.number].items()}
+
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, distribution: Any) -> Any:
+        return stored(self._points[trial.number][param_name])
+
+
+def grid_points(space: Mapping[str, Dimension]) -> list[tuple[Any, ...]]:
+    """Every combination. Raises ValueError for an interval that does not say how many values it has."""
+    return list(itertools.product(*(one.grid() for one in space.values())))
+
+
+def make_sampler(name: str, space: Mapping[str, Dimension], seed: int) -> BaseSampler:
+    """name: tpe, random, cmaes or grid."""
+    if name == "grid":
+        return Grid(space)
+    made: dict[str, Callable[[int], BaseSampler]] = {
+        "tpe": lambda key: TPESampler(seed=key),
+        "random": lambda key: RandomSampler(seed=key),
+        # choices, which CMA-ES has no order for, are drawn at random, as all of the first trial is
+        "cmaes": lambda key: CmaEsSampler(
+            seed=key, independent_sampler=RandomSampler(seed=key), warn_independent_sampling=False
+        ),
+    }
+    return Keyed(made[name], seed)
+
+
+def make_pruner(name: str, *, startup: int, warmup: int, max_epochs: int) -> BasePruner:
+    """name: median, hyperband or none. Steps are epochs from 0."""
+    if name == "median":
+        return MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
+    if name == "hyperband":
+        return HyperbandPruner(min_resource=1, max_resource=max(max_epochs, 2))
+    return NopPruner()
+
+
+def distributions(space: Mapping[str, Dimension]) -> _Space:
+    """The space in Optuna's words."""
+    return {key: _distribution(one) for key, one in space.items()}
+
+
+def draw(trial: Trial, one: Dimension) -> Any:
+    """The trial's value of a dimension: drawn, and kept by the study."""
+    if one.values:
+        return trial.suggest_categorical(one.key, [stored(value) for value in one.values])
+    if one.whole:
+        return trial.suggest_int(one.key, int(one.low), int(one.high), log=one.log)
+    return trial.suggest_float(one.key, float(one.low), float(one.high), log=one.log)
+
+
+def _distribution(one: Dimension) -> BaseDistribution:
+    if one.values:
+        return CategoricalDistribution([stored(value) for value in one.values])
+    if one.whole:
+        return IntDistribution(int(one.low), int(one.high), log=one.log)
+    return FloatDistribution(float(one.low), float(one.high), log=one.log)
+
+
+def stored(value: Any) -> Any:
+    """A value as Optuna's storages keep it: lists and maps as text."""
+    return as_text(value) if isinstance(value, list | tuple | Mapping) else value
+
+
+def as_override(one: Dimension, value: Any) -> str:
+    """One of a trial's parameters as train.py's argument."""
+    composite = {as_text(choice) for choice in one.values if isinstance(choice, list | tuple | Mapping)}
+    text = value if isinstance(value, str) and value in composite else as_text(value)
+    return f"{one.key}={text}"
+
+
+def is_number(value: Any) -> bool:
+    """Whether a trial can have it as its value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # of each trial we tell ourselves
