@@ -39,13 +39,29 @@ def test_a_table_is_no_choice_of_a_run() -> None:
 
 
 def test_what_a_table_asks_for(tmp_path: Path) -> None:
-    other = {"name": "y", "metric": "mae", "factor": "x", "given": "text"}
+    other = {"name": "y", "metric": "acc2_non0", "factor": "x", "given": "text"}
     second = {"name": "z", "probe": "x", "of": "text", "factor": "x", "given": "text"}
     table = read_table(written(tmp_path, **{"measures": [*GOOD["measures"], other, second]}))
     assert (table.name, table.seeds, table.rows[0].slug) == ("own", 3, "a_b_c")
-    assert table.measures[1] == Measure("y", metric="mae", probe="", of="", factor="x", given="text")
+    assert table.measures[1] == Measure("y", metric="acc2_non0", factor="x", given="text")
     assert table.probes == {"x": ("joint", "text")}
     assert table.bars == {"x": ("x",), "y": ("y",), "z": ("z",)}
+
+
+def test_what_a_table_of_subsets_asks_for(tmp_path: Path) -> None:
+    names = {"TA MAE": "mae", "TA Corr": "corr", "T MAE": "mae", "T F1 Non0": "f1_non0", "T loss": "loss"}
+    measures = [{"name": name, "metric": metric, "subset": "text"} for name, metric in names.items()]
+    table = read_table(written(tmp_path, measures=measures, baseline="A b+C"))
+    assert table.asks_subsets
+    assert (table.baseline, table.probes, table.bars["T MAE"]) == ("A b+C", {}, ("T MAE",))
+    assert {unit: [m.head for m in found] for unit, found in table.units.items()} == {
+        "MAE": ["TA", "T"],
+        "Corr": ["TA"],
+        "%": ["T F1 Non0"],
+        "loss": ["T"],
+    }
+    assert [m.lower_is_better for m in table.measures] == [True, False, True, False, True]
+    assert not read_table(written(tmp_path)).asks_subsets
 
 
 @pytest.mark.parametrize(
@@ -58,6 +74,13 @@ def test_what_a_table_asks_for(tmp_path: Path) -> None:
         ({"rows": [{"label": "a", "overrides": "method=comm"}]}, "rows.overrides: expected a list of text"),
         ({"measures": [{"name": "x", "factor": "x", "given": "text"}]}, "either metric, or probe and of"),
         ({"measures": [{"name": "x", "probe": "x", "factor": "x", "given": "text"}]}, "either metric, or probe and of"),
+        ({"measures": [{"name": "x", "probe": "x", "of": "joint", "factor": "x"}]}, "factor and given go together"),
+        ({"measures": [{"name": "x", "metric": "mae", "factor": "x", "given": "t"}]}, "are for accuracies, not mae"),
+        ({"measures": [{"name": "x", "metric": "mea"}]}, "x: no metric 'mea'; nearest is mae"),
+        ({"measures": [{"name": "x", "probe": "x", "of": "joint", "subset": "text"}]}, "subset is for a metric"),
+        ({"measures": [{"name": "x", "metric": "mae"}], "figure": {"g": ["x"]}}, "bars are for accuracies, and x is"),
+        ({"figure": ["x"]}, "figure: expected groups of the measures x"),
+        ({"baseline": "B"}, "baseline: 'B' is none of the rows A b+C"),
         ({"figure": {"g": ["y"]}}, "figure.g: expected some of the measures x"),
         ({"figure": {"g": []}}, "figure.g: expected some of the measures x"),
         ({"seeds": 0}, "seeds: expected how many"),

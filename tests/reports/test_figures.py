@@ -7,9 +7,10 @@ from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection
 from matplotlib.container import BarContainer
 from numpy.testing import assert_allclose
-from table_cases import VALUES, measured
+from table_cases import ERRORS, VALUES, compared, measured
 
 from trivium.reports.figures import COLOURS, draw_bars, write_bars
+from trivium.reports.table_figures import draw_heat_map, write_figure
 
 
 def test_bars_and_error_bars_are_means_and_deviations_in_percent() -> None:
@@ -61,3 +62,47 @@ def test_colours_can_be_told_apart_in_grey() -> None:
     rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in COLOURS])
     grey = rgb @ [0.2126, 0.7152, 0.0722]
     assert np.abs(np.diff(grey)).min() > 0.1
+
+
+def heat_map(baseline: str) -> tuple[list[str], np.ndarray]:
+    """Its texts and its pixels, of rows GMC, Mix and Empty by two subsets."""
+    figure, axes = plt.subplots()
+    found = compared(baseline)
+    draw_heat_map(axes, found, found.table.units["MAE"])
+    pixels = np.asarray(axes.images[0].get_array())
+    plt.close(figure)
+    return [text.get_text() for text in axes.texts], pixels
+
+
+def test_heat_map_says_means_and_stars_and_colours_what_is_better() -> None:
+    texts, pixels = heat_map("GMC")
+    mix = [ERRORS[1, 0, :4].mean(), ERRORS[1, 1].mean()]
+    assert texts[:2] == [f"{mean:.3f}" for mean in ERRORS[0, :2].mean(axis=1)]
+    assert [text.rstrip("*") for text in texts[2:4]] == [f"{mean:.3f}" for mean in mix]
+    corrected = compared().corrected("Mix")
+    assert [text.endswith("*") for text in texts[2:4]] == [
+        corrected[f"MAE {name}"] < 0.05 for name in ("text", "text+audio")
+    ]
+    assert texts[4:] == ["-", "-"]
+    assert pixels.shape == (3, 2, 4)
+    assert np.abs(pixels[0, :, :3] - 0.96).max() < 0.02  # the baseline: white
+    fallen, risen = pixels[1, 0], pixels[1, 1]  # Mix's MAE of text falls by .1, of both it rises by .05
+    assert fallen[2] > fallen[0] > fallen[1]  # purple
+    assert risen[0] > risen[1] > risen[2]  # orange
+    assert np.ptp(pixels[2, :, :3]) == 0  # no run: grey
+
+
+def test_heat_map_without_a_baseline_darkens_the_best_of_each_column() -> None:
+    _, pixels = heat_map("")
+    grey = pixels[:2, :, :3] @ [0.2126, 0.7152, 0.0722]
+    assert (grey.argmin(axis=0) == ERRORS[:2, :2].mean(axis=2).argmin(axis=0)).all()
+
+
+def test_accuracies_become_bars_and_other_units_a_heat_map(tmp_path: Path) -> None:
+    for found, folder in ((measured(), tmp_path / "bars"), (compared(), tmp_path / "map"), (compared(""), tmp_path)):
+        folder.mkdir(exist_ok=True)
+        write_figure(folder, found)
+        assert (folder / "figure.pdf").read_bytes().startswith(b"%PDF")
+    write_bars(tmp_path, measured())
+    assert (tmp_path / "figure.pdf").read_bytes() == (tmp_path / "bars" / "figure.pdf").read_bytes()
+    assert not plt.get_fignums()

@@ -11,7 +11,7 @@ from trivium.reports.definition import Measure, Row, Table
 from trivium.reports.plan import merged, plan, seconds_left
 from trivium.runs.directory import config_hash
 
-MEASURE = Measure("x", metric="mae", probe="", of="", factor="x", given="text")
+MEASURE = Measure("x", metric="mae")
 ROWS = (Row("Self-MI", ("method=selfmi",)), Row("Long", ("trainer.max_epochs=9",)))
 TABLE = Table("own", "T", ("data=fixture", "trainer.max_epochs=2"), 2, ROWS, (MEASURE,), {"x": ("x",)})
 

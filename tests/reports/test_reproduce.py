@@ -74,6 +74,30 @@ def competition(tmp_path_factory: pytest.TempPathFactory) -> Called:
     return Called(folder, table, *call(folder, table, "seeds=1", "jobs=2"))
 
 
+@pytest.fixture(scope="module")
+def robust(tmp_path_factory: pytest.TempPathFactory) -> Called:
+    """Two rows on three modalities, a baseline, and a setting on the command line."""
+    folder = tmp_path_factory.mktemp("robust")
+    rows = [{"label": "Plain"}, {"label": "Fast", "overrides": ["optimizer.lr=0.02"]}]
+    measures = [
+        {"name": "MAE text", "metric": "mae", "subset": "text"},
+        {"name": "MAE all", "metric": "mae", "subset": "vision+text+audio"},  # in any order
+        {"name": "Corr audio", "metric": "corr", "subset": "audio"},
+        {"name": "whole", "metric": "mae"},
+    ]
+    overrides = ["data=fixture", "method=supervised", "encoder=identity", *SMALL]
+    content = {
+        "title": "R",
+        "overrides": overrides,
+        "seeds": 2,
+        "rows": rows,
+        "measures": measures,
+        "baseline": "Plain",
+    }
+    (folder / "robust.yaml").write_text(yaml.safe_dump(content))
+    return Called(folder, folder / "robust.yaml", *call(folder, folder / "robust.yaml", "data.batch_size=40"))
+
+
 def lines(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -88,12 +112,12 @@ def test_all_files_are_written(interactions: Called) -> None:
 
 def test_chance_and_bayes_are_those_of_the_data(interactions: Called, competition: Called) -> None:
     """Four levels, noise .05: one view shows a level with probability .95 + .05 / 4. The rule: docs/synthetic.md."""
-    found = {line["factor"]: line for line in lines(interactions.out / "table.csv")}
+    found = {line["measure"]: line for line in lines(interactions.out / "table.csv")}
     assert list(found) == ["redundant", "unique text", "unique audio", "synergy"]
     assert [float(line["chance"]) for line in found.values()] == [0.25, 0.25, 0.25, 0.5]
     assert float(found["unique text"]["bayes"]) == pytest.approx(0.95 + 0.05 / 4, abs=1e-12)
     assert float(found["synergy"]["bayes"]) == pytest.approx(0.951, abs=1e-3)
-    label = {line["factor"]: line for line in lines(competition.out / "table.csv")}
+    label = {line["measure"]: line for line in lines(competition.out / "table.csv")}
     assert [float(line["chance"]) for line in label.values()] == pytest.approx([1 / 7] * 3, abs=1e-12)
     made = compose_config([*read_table(competition.table).overrides])["data"]["competition"]
     for kind in ("easy", "hard"):  # shown as it is, or replaced by one of seven
@@ -104,12 +128,12 @@ def test_chance_and_bayes_are_those_of_the_data(interactions: Called, competitio
 def test_values_are_those_of_the_runs_own_files(interactions: Called, competition: Called) -> None:
     (folder,) = (interactions.out / "runs").iterdir()
     for line in lines(interactions.out / "values.csv"):
-        file = folder / f"probe_{line['factor'].replace(' ', '_')}.json"
+        file = folder / f"probe_{line['measure'].replace(' ', '_')}.json"
         probe = json.loads(file.read_text())["probes"]["joint"]
         assert float(line["value"]) == probe["test"]["balanced_accuracy"]
         assert probe["fitted_on"] == "probe"
     (folder,) = (path for path in (competition.out / "runs").iterdir() if path.name.startswith("ogm_ge"))
-    values = {line["factor"]: float(line["value"]) for line in lines(competition.out / "values.csv")}
+    values = {line["measure"]: float(line["value"]) for line in lines(competition.out / "values.csv")}
     probes = json.loads((folder / "probe_label.json").read_text())["probes"]
     assert values == {
         "joint prediction": json.loads((folder / "result.json").read_text())["test"]["acc_argmax"],
@@ -143,6 +167,57 @@ def test_a_failed_row_is_listed_with_its_command_and_the_others_stand(competitio
     assert ends == {"OGM-GE": "1", "Broken": "0"}
 
 
+def test_subsets_of_each_run_are_evaluated_and_compared_seed_by_seed(robust: Called) -> None:
+    assert robust.code == 0, robust.printed
+    values = {(v["row"], v["measure"], v["seed"]): float(v["value"]) for v in lines(robust.out / "values.csv")}
+    assert len(values) == 2 * 4 * 2
+    for folder in (robust.out / "runs").iterdir():
+        row, seed = folder.name.split("_")[0].capitalize(), folder.name.split("_s")[1][0]
+        found = {line["modalities"]: line for line in lines(folder / "subsets.csv")}
+        assert len(found) == 7
+        assert values[row, "MAE text", seed] == float(found["text"]["mae"])
+        assert values[row, "Corr audio", seed] == float(found["audio"]["corr"])
+        # two ways to the same number: all modalities as a subset, and the run's own test
+        assert values[row, "MAE all", seed] == pytest.approx(values[row, "whole", seed], abs=1e-6)
+        assert values[row, "whole", seed] == json.loads((folder / "result.json").read_text())["test"]["mae"]
+    table = {(line["row"], line["measure"]): line for line in lines(robust.out / "table.csv")}
+    differences = [values["Fast", "MAE text", seed] - values["Plain", "MAE text", seed] for seed in "12"]
+    assert float(table["Fast", "MAE text"]["difference"]) == pytest.approx(sum(differences) / 2, abs=1e-12)
+    assert (robust.out / "figure.png").stat().st_size > 0
+
+
+def test_a_setting_of_the_command_line_is_every_rows_and_is_written_down(robust: Called) -> None:
+    configs = [yaml.safe_load(file.read_text()) for file in (robust.out / "runs").glob("*/config.yaml")]
+    assert [config["data"]["batch_size"] for config in configs] == [40] * 4
+    assert "seeds=2 data.batch_size=40`" in (robust.out / "table.md").read_text()
+    code, printed = robust.again("dry=true")  # without it these are other runs
+    assert (code, printed.count("to do")) == (0, 4)
+
+
+def test_a_finished_run_without_its_subsets_gets_them_and_is_not_run_again(robust: Called) -> None:
+    folder = next((robust.out / "runs").iterdir())
+    before = (folder / "subsets.csv").read_bytes()
+    weights = (folder / "weights.safetensors").stat().st_mtime_ns
+    (folder / "subsets.csv").unlink()
+    code, printed = robust.again("data.batch_size=40", "dry=true")
+    assert printed.count("done, to evaluate") == 1
+    code, _ = robust.again("data.batch_size=40")
+    assert code == 0
+    assert (folder / "subsets.csv").read_bytes() == before
+    assert (folder / "weights.safetensors").stat().st_mtime_ns == weights
+
+
+def test_an_unknown_subset_is_named_with_those_that_there_are(robust: Called) -> None:
+    table = yaml.safe_load(robust.table.read_text())
+    table["measures"][0]["subset"] = "text+smell"
+    changed = robust.folder / "smell" / "robust.yaml"
+    changed.parent.mkdir()
+    changed.write_text(yaml.safe_dump(table))
+    code, printed = call(robust.folder, changed, "data.batch_size=40")
+    assert code == 2
+    assert "no subset text+smell, measure 'MAE text'; there are text, audio, vision, audio+text" in printed
+
+
 def test_dry_lists_commands_and_starts_nothing(competition: Called) -> None:
     before = sorted(competition.folder.rglob("*"))
     code, printed = competition.again("seeds=2", "dry=true")
@@ -160,6 +235,7 @@ def test_dry_lists_commands_and_starts_nothing(competition: Called) -> None:
         (["table=interactions", "jobs=x"], "jobs=x: expected a whole number"),
         (["table=interactions", "dry=yes"], "dry=yes: expected true or false"),
         (["table=nothing"], "there are competition, interactions"),
+        (["table=interactions", "data.bach_size=3", "dry=true"], "bach_size"),
     ],
 )
 def test_a_mistake_in_the_call_is_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

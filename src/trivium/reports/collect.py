@@ -12,9 +12,10 @@ from typing import Any
 
 from trivium.data.knowable import knowable_of
 from trivium.data.store import open_store
+from trivium.evaluation.significance import Paired, holm, paired
 from trivium.reports.definition import Measure, Table
 from trivium.reports.plan import Planned
-from trivium.reports.work import missing_probes, read_probes
+from trivium.reports.work import missing, read_probes, read_subsets, subsets_file
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Spread:
-    """mean; std: with n - 1, NaN for one value."""
+    """mean; std: with n - 1, NaN for one value. Both NaN if a value is, as Corr of a constant prediction."""
 
     mean: float
     std: float
@@ -36,7 +37,8 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
         mean = statistics.fmean(values) if values else math.nan
-        return cls(mean, statistics.stdev(values) if len(values) > 1 else math.nan, len(values))
+        known = len(values) > 1 and not math.isnan(mean)
+        return cls(mean, statistics.stdev(values) if known else math.nan, len(values))
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,24 @@ class Measured:
 
     def spread(self, row: str, measure: str) -> Spread:
         return Spread.of(list(self.values[row][measure].values()))
+
+    def difference(self, row: str, measure: str) -> Paired | None:
+        """From the baseline, over the seeds that both have; None without a baseline, a common seed or a value."""
+        baseline = self.table.baseline
+        if not baseline or row == baseline:
+            return None
+        ours, theirs = self.values[row][measure], self.values[baseline][measure]
+        seeds = [seed for seed in sorted(ours) if seed in theirs]
+        pairs = [(ours[seed], theirs[seed]) for seed in seeds]
+        if not pairs or any(math.isnan(value) for pair in pairs for value in pair):
+            return None
+        return paired(*zip(*pairs, strict=True))
+
+    def corrected(self, row: str) -> dict[str, float]:
+        """Measure -> p of the paired t test, corrected (Holm) over the row's measures; NaN where there is none."""
+        found = {measure.name: self.difference(row, measure.name) for measure in self.table.measures}
+        p_values = holm([math.nan if one is None else one.t_p for one in found.values()])
+        return dict(zip(found, p_values, strict=True))
 
     def bar(self, row: str, group: str) -> Spread:
         """Over seeds, of the mean over the group's measures in each run."""
@@ -65,11 +85,14 @@ class Measured:
 
 
 def collect(table: Table, runs: Sequence[Planned]) -> Measured:
-    """Of the runs that are finished and probed. Raises ValueError if runs of one table were made on different data."""
+    """Of the runs that are finished, probed and evaluated.
+
+    Raises ValueError if runs of one table were made on different data, and for a measure that they do not have.
+    """
     values: dict[str, dict[str, dict[int, float]]] = {
         row.label: {measure.name: {} for measure in table.measures} for row in table.rows
     }
-    ready = [run for run in runs if run.status == "done" and not missing_probes(run, table.probes)]
+    ready = [run for run in runs if run.status == "done" and not missing(run, table)]
     for run in ready:
         result = run.directory.result()
         for measure in table.measures:
@@ -80,11 +103,15 @@ def collect(table: Table, runs: Sequence[Planned]) -> Measured:
 def _value(measure: Measure, run: Planned, result: Mapping[str, Any]) -> float:
     if measure.probe:
         return float(read_probes(run, measure.probe)[measure.of]["test"]["balanced_accuracy"])
-    scores = result["test"]
+    file, scores = run.directory.result_file, result["test"]
+    if measure.subset:
+        file, subsets = subsets_file(run), read_subsets(run)
+        if frozenset(measure.subset.split("+")) not in subsets:
+            known = ", ".join("+".join(sorted(subset)) for subset in subsets)
+            raise ValueError(f"{file}: no subset {measure.subset}, measure {measure.name!r}; there are {known}")
+        scores = subsets[frozenset(measure.subset.split("+"))]
     if measure.metric not in scores:
-        raise ValueError(
-            f"{run.directory.result_file}: no test metric {measure.metric!r}; there are {', '.join(scores)}"
-        )
+        raise ValueError(f"{file}: no test metric {measure.metric!r}; there are {', '.join(scores)}")
     return float(scores[measure.metric])
 
 
@@ -96,10 +123,13 @@ def _bounds(table: Table, runs: Sequence[Planned]) -> dict[str, Bounds]:
     if len(stores) > 1:
         paths = ", ".join(str(run.directory.path) for run in stores.values())
         raise ValueError(f"the runs of a table need one store, and these differ in theirs: {paths}")
+    known = [measure for measure in table.measures if measure.factor]
+    if not known:
+        return {}
     store = open_store(_store_of(runs[0]))
     factors = knowable_of(store)["factors"]
     found = {}
-    for measure in table.measures:
+    for measure in known:
         if measure.factor not in factors or measure.given not in factors[measure.factor]["from"]:
             raise ValueError(
                 f"table {table.name}, measure {measure.name!r}: {store.path} knows no factor {measure.factor!r} from "

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from trivium.config.nearest import suggest
+from trivium.evaluation.metrics import DIRECTION, LABELS
 
 
 @dataclass(frozen=True)
@@ -31,21 +32,46 @@ class Measure:
     """One number of a run's test split.
 
     Either metric, a key of result.json's "test", or probe, the target of a linear probe of the vector `of`, whose
-    balanced accuracy it is. factor, given: of the store's knowable factors, and the modalities ("text+audio") from
-    which it is best told; they give chance and the Bayes-optimal accuracy.
+    balanced accuracy it is. subset: of a metric, the modalities ("text+audio") that are predicted from; "": all that a
+    clip has. factor, given: of the store's knowable factors, and the modalities from which it is best told; they give
+    chance and the Bayes-optimal accuracy. "": not known.
     """
 
     name: str
-    metric: str
-    probe: str
-    of: str
-    factor: str
-    given: str
+    metric: str = ""
+    probe: str = ""
+    of: str = ""
+    subset: str = ""
+    factor: str = ""
+    given: str = ""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is in [0, 1] and written in %: accuracies and F1; else it is in the data's unit, or Corr."""
+        return bool(self.probe) or self.metric.startswith(("acc", "f1"))
+
+    @property
+    def unit(self) -> str:
+        """What its numbers may stand in one table with: "%", or a metric's own label."""
+        return "%" if self.is_share else LABELS.get(self.metric, self.metric)
+
+    @property
+    def head(self) -> str:
+        """The name without the unit, where a table says that."""
+        return self.name.replace(self.unit, "").strip() or self.name
+
+    @property
+    def lower_is_better(self) -> bool:
+        return not self.probe and DIRECTION.get(self.metric, "min") == "min"  # "loss" is no metric of a protocol
 
 
 @dataclass(frozen=True)
 class Table:
-    """bars: of the figure, a group of bars -> the measures whose mean over a run's values they show."""
+    """bars: of the figure, a group of bars -> the measures whose mean over a run's values they show.
+
+    baseline: the label of the row that the others are compared with, seed by seed; "": none. given: overrides of the
+    command line, over those of the rows.
+    """
 
     name: str
     title: str
@@ -54,6 +80,8 @@ class Table:
     rows: tuple[Row, ...]
     measures: tuple[Measure, ...]
     bars: Mapping[str, tuple[str, ...]]
+    baseline: str = ""
+    given: tuple[str, ...] = ()
 
     @property
     def probes(self) -> dict[str, tuple[str, ...]]:
@@ -62,6 +90,18 @@ class Table:
         for measure in self.measures:
             if measure.probe:
                 found[measure.probe] = (*found.get(measure.probe, ()), measure.of)
+        return found
+
+    @property
+    def asks_subsets(self) -> bool:
+        return any(measure.subset for measure in self.measures)
+
+    @property
+    def units(self) -> dict[str, list[Measure]]:
+        """Unit -> its measures, in the order of the table."""
+        found: dict[str, list[Measure]] = {}
+        for measure in self.measures:
+            found.setdefault(measure.unit, []).append(measure)
         return found
 
 
@@ -85,8 +125,11 @@ def read_table(file: Path) -> Table:
         raise ValueError(f"{file}: {error}") from error
 
 
+_OPTIONAL = ("overrides", "seeds", "figure", "baseline")
+
+
 def _table(name: str, values: Any) -> Table:
-    given = _keys("the table", values, ("title", "rows", "measures"), ("overrides", "seeds", "figure"))
+    given = _keys("the table", values, ("title", "rows", "measures"), _OPTIONAL)
     rows = tuple(_row(row) for row in _list("rows", given["rows"]))
     _distinct("rows", [row.slug for row in rows])
     measures = tuple(_measure(measure) for measure in _list("measures", given["measures"]))
@@ -94,14 +137,29 @@ def _table(name: str, values: Any) -> Table:
     seeds = given.get("seeds", 3)
     if not isinstance(seeds, int) or seeds < 1:
         raise ValueError(f"seeds: expected how many, 1 or more, found {seeds!r}")
-    bars = given.get("figure") or {measure.name: [measure.name] for measure in measures}
+    baseline = str(given.get("baseline", ""))
+    if baseline and baseline not in [row.label for row in rows]:
+        raise ValueError(f"baseline: {baseline!r} is none of the rows {', '.join(row.label for row in rows)}")
+    common = _texts("overrides", given.get("overrides", []))
+    bars = _bars(given.get("figure"), measures)
+    return Table(name, str(given["title"]), common, seeds, rows, measures, bars, baseline)
+
+
+def _bars(values: Any, measures: Sequence[Measure]) -> dict[str, tuple[str, ...]]:
+    """Without a key `figure`, one bar a measure."""
+    if values is None:
+        return {measure.name: (measure.name,) for measure in measures}
     known = [measure.name for measure in measures]
-    for group, names in bars.items():
+    others = [measure.name for measure in measures if not measure.is_share]
+    if others:
+        raise ValueError(f"figure: bars are for accuracies, and {others[0]} is none; leave the key out")
+    if not isinstance(values, dict) or not values:
+        raise ValueError(f"figure: expected groups of the measures {', '.join(known)}, found {values!r}")
+    for group, names in values.items():
         unknown = [n for n in _texts(f"figure.{group}", names) if n not in known]
         if unknown or not names:
             raise ValueError(f"figure.{group}: expected some of the measures {', '.join(known)}, found {names}")
-    common = _texts("overrides", given.get("overrides", []))
-    return Table(name, str(given["title"]), common, seeds, rows, measures, {g: tuple(n) for g, n in bars.items()})
+    return {group: tuple(names) for group, names in values.items()}
 
 
 def _row(values: Any) -> Row:
@@ -113,10 +171,19 @@ def _row(values: Any) -> Row:
 
 
 def _measure(values: Any) -> Measure:
-    given = _keys("measures", values, ("name", "factor", "given"), ("metric", "probe", "of"))
+    given = _keys("measures", values, ("name",), ("metric", "probe", "of", "subset", "factor", "given"))
     if ("metric" in given) == ("probe" in given) or ("of" in given) != ("probe" in given):
         raise ValueError(f"measures: expected either metric, or probe and of, found {', '.join(given)}")
-    return Measure(**{"metric": "", "probe": "", "of": "", **{key: str(value) for key, value in given.items()}})
+    if "subset" in given and "metric" not in given:
+        raise ValueError(f"measures: {given['name']}: subset is for a metric; a probe is of all modalities")
+    if ("factor" in given) != ("given" in given):
+        raise ValueError(f"measures: {given['name']}: factor and given go together, found {', '.join(given)}")
+    measure = Measure(**{key: str(value) for key, value in given.items()})
+    if measure.metric and measure.metric not in (*LABELS, "loss"):
+        raise ValueError(f"measures: {measure.name}: no metric {measure.metric!r}{suggest(measure.metric, LABELS)}")
+    if measure.factor and not measure.is_share:
+        raise ValueError(f"measures: {measure.name}: factor and given are for accuracies, not {measure.metric}")
+    return measure
 
 
 def _keys(at: str, values: Any, needed: Sequence[str], others: Sequence[str]) -> dict[str, Any]:

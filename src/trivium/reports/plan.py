@@ -52,7 +52,7 @@ def plan(table: Table, seeds: int, folder: Path) -> list[Planned]:
     with composer() as session:
 
         def planned(row: Row, seed: int) -> Planned:
-            overrides = merged(table.overrides, row.overrides, [f"seed={seed}"])
+            overrides = merged(table.overrides, row.overrides, table.given, [f"seed={seed}"])
             try:
                 config: dict[str, Any] = session.compose(overrides)
             except ValueError as error:

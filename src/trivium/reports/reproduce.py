@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from trivium.config.arguments import parse_key_values
@@ -11,17 +12,18 @@ from trivium.config.compose import TABLES
 from trivium.config.help import title
 from trivium.reports.definition import Table, find_table, read_table
 from trivium.reports.plan import Planned, plan, seconds_left
-from trivium.reports.work import complete, missing_probes
+from trivium.reports.work import complete, missing
 
 HELP = """\
 Reproduce a table: run what is missing of it, then write the table and its figure.
 
-  python scripts/reproduce.py table=NAME [key=value ...]
+  python scripts/reproduce.py table=NAME [key=value ...] [SETTING.KEY=value ...]
 
 Examples
   python scripts/reproduce.py table=interactions                  what is there already is not run again
   python scripts/reproduce.py table=interactions seeds=5 jobs=2   two more seeds, two runs at once
   python scripts/reproduce.py table=interactions dry=true         what is done, what is left; starts nothing
+  python scripts/reproduce.py table=m3ixup_mosi data.store=FILE   every row on that store
 
 Keys
   table=NAME     one of the tables below, or a YAML file of the same form
@@ -29,10 +31,12 @@ Keys
   dry=true       list the runs and how long they may take
   jobs=N         runs at once, one thread each; otherwise 1
   outputs=DIR    where everything goes; otherwise outputs
+  SETTING.KEY=VALUE  a key with a dot is a setting of every run, over the table's own: data.store=FILE
 
-Written to OUTPUTS/tables/NAME: table.md, table.csv (mean, std, n, chance, Bayes-optimal), values.csv (each run),
-figure.png, figure.pdf; runs/ has the runs, each with its probes, and logs/ what they said. An interrupted run is
-resumed. The exit code is 1 if a run failed: the others stand, and table.md names it.
+Written to OUTPUTS/tables/NAME: table.md, table.csv (mean, std, n; what is known of chance; differences from the
+table's baseline and their p), values.csv (each run), figure.png, figure.pdf; runs/ has the runs, each with its probes
+and subsets, and logs/ what they said. An interrupted run is resumed. The exit code is 1 if a run failed: the others
+stand, and table.md names it.
 
 Tables
 """
@@ -42,11 +46,12 @@ _KEYS = ("table", "seeds", "dry", "jobs", "outputs")
 def main(argv: Sequence[str]) -> int:
     """Exit code: 0; 1 if a run failed; 2 with one line on stderr for a mistake in the call; 130 after Ctrl-C."""
     if not argv or argv[0] in ("-h", "--help", "help"):
-        listed = "".join(f"  {file.stem:<14} {title(file)}\n" for file in sorted(TABLES.glob("*.yaml")))
+        listed = "".join(f"  {file.stem:<17} {title(file)}\n" for file in sorted(TABLES.glob("*.yaml")))
         print(HELP + listed, end="")
         return 0 if argv else 2
     try:
-        return _reproduce(parse_key_values(argv, _KEYS))
+        settings = [word for word in argv if "." in word.partition("=")[0]]
+        return _reproduce(parse_key_values([word for word in argv if word not in settings], _KEYS), settings)
     except (ValueError, OSError) as error:
         print("error:", error, file=sys.stderr)
         return 2
@@ -55,28 +60,28 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
-def _reproduce(values: Mapping[str, str]) -> int:
+def _reproduce(values: Mapping[str, str], settings: Sequence[str]) -> int:
     if "table" not in values:
         raise ValueError("table= is missing: the name of a table, or a YAML file")
     dry = values.get("dry", "false")
     if dry not in ("true", "false"):
         raise ValueError(f"dry={dry}: expected true or false")
-    table = read_table(find_table(values["table"], TABLES))
+    table = replace(read_table(find_table(values["table"], TABLES)), given=tuple(settings))
     jobs, seeds = _count(values, "jobs", 1), _count(values, "seeds", table.seeds)
     folder = Path(values.get("outputs", "outputs")) / "tables" / table.name
     runs = plan(table, seeds, folder / "runs")
     if dry == "true":
         _list(table, runs, jobs)
         return 0
-    failures = complete(runs, table.probes, jobs=jobs, logs=folder / "logs")
+    failures = complete(runs, table, jobs=jobs, logs=folder / "logs")
     # matplotlib takes a second to import
     from trivium.reports.collect import collect
-    from trivium.reports.figures import write_bars
     from trivium.reports.table import write_tables
+    from trivium.reports.table_figures import write_figure
 
     measured = collect(table, runs)
     write_tables(folder, measured, runs, failures)
-    write_bars(folder, measured)
+    write_figure(folder, measured)
     print((folder / "table.md").read_text())
     for failure in failures:
         print(f"failed: {failure.run.name}: {failure.reason}\n  {failure.run.command}", file=sys.stderr)
@@ -86,8 +91,8 @@ def _reproduce(values: Mapping[str, str]) -> int:
 
 def _list(table: Table, runs: Sequence[Planned], jobs: int) -> None:
     for run in runs:
-        unprobed = missing_probes(run, table.probes) if run.status == "done" else []
-        print(f"{run.status + (', to probe' if unprobed else ''):<16} {run.name:<24} {run.command}")
+        lacking = missing(run, table) if run.status == "done" else []
+        print(f"{run.status + (', to evaluate' if lacking else ''):<17} {run.name:<24} {run.command}")
     left = sum(run.status != "done" for run in runs)
     seconds = seconds_left(runs, jobs)
     about = "unknown: none is done yet" if seconds is None else f"about {seconds / 60:.0f} min"

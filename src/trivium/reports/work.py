@@ -1,24 +1,26 @@
-"""Doing what a table lacks: each run in a process of train.py, and linear probes of what it trained."""
+"""Doing what a table lacks: each run in a process of train.py, then linear probes and subsets of what it trained."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from trivium.config.compose import CONFIGS
+from trivium.reports.definition import Table
 from trivium.reports.plan import Planned, seconds_left
 
 TRAIN = CONFIGS.parent / "train.py"
-Probes = Mapping[str, Sequence[str]]  # target -> vectors
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class Failure:
     log: Path
 
 
-def complete(runs: Sequence[Planned], probes: Probes, *, jobs: int, logs: Path) -> list[Failure]:
-    """Train what is not finished, `jobs` at once, and probe what is not probed. Tells on stdout how far it is.
+def complete(runs: Sequence[Planned], table: Table, *, jobs: int, logs: Path) -> list[Failure]:
+    """Train what is not finished, `jobs` at once, and evaluate what is not. Tells on stdout how far it is.
 
     A run that fails ends nothing but itself; the failures are returned. Each run's output is logs/RUN.log.
     """
@@ -44,7 +46,7 @@ def complete(runs: Sequence[Planned], probes: Probes, *, jobs: int, logs: Path) 
         try:
             for number, future in enumerate(as_completed(futures), start=1):
                 run = futures[future]
-                failure = _outcome(run, future, probes, logs)
+                failure = _outcome(run, future, table, logs)
                 failures += [failure] if failure else []
                 said = f"FAILED: {failure.reason}" if failure else f"{future.result():.0f} s"
                 print(f"[{number}/{len(todo)}] {run.name}: {said}{_left(runs, jobs, failures)}", flush=True)
@@ -53,14 +55,15 @@ def complete(runs: Sequence[Planned], probes: Probes, *, jobs: int, logs: Path) 
             raise
     for run in runs:
         if run not in todo:
-            failure = _probe(run, probes, logs)
+            failure = _evaluate(run, table, logs)
             failures += [failure] if failure else []
     return failures
 
 
-def missing_probes(run: Planned, probes: Probes) -> list[str]:
-    """The targets of which some vector has not been probed."""
-    return [target for target, vectors in probes.items() if not set(vectors) <= set(read_probes(run, target))]
+def missing(run: Planned, table: Table) -> list[str]:
+    """What the table asks for beside result.json and is not there: the targets to probe, and "subsets"."""
+    targets = [target for target, vectors in table.probes.items() if not set(vectors) <= set(read_probes(run, target))]
+    return [*targets, *(["subsets"] if table.asks_subsets and not subsets_file(run).is_file() else [])]
 
 
 def read_probes(run: Planned, target: str) -> dict[str, Any]:
@@ -73,6 +76,22 @@ def read_probes(run: Planned, target: str) -> dict[str, Any]:
 def probe_file(run: Planned, target: str) -> Path:
     """Where scripts/evaluate.py probe=true writes."""
     return run.directory.path / ("probe.json" if target == "multimodal" else f"probe_{target}.json")
+
+
+def read_subsets(run: Planned) -> dict[frozenset[str], dict[str, float]]:
+    """Modalities -> metric -> value, of the test split."""
+    with subsets_file(run).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    head = ("split", "modalities", "n")
+    return {
+        frozenset(row["modalities"].split("+")): {key: float(row[key]) for key in row if key not in head}
+        for row in rows
+    }
+
+
+def subsets_file(run: Planned) -> Path:
+    """Where scripts/evaluate.py protocol=subsets writes."""
+    return run.directory.path / "subsets.csv"
 
 
 def _train(run: Planned, log: Path) -> float:
@@ -91,37 +110,47 @@ def _train(run: Planned, log: Path) -> float:
     return time.monotonic() - begun
 
 
-def _outcome(run: Planned, future: Future[float], probes: Probes, logs: Path) -> Failure | None:
+def _outcome(run: Planned, future: Future[float], table: Table, logs: Path) -> Failure | None:
     error = future.exception()
     if isinstance(error, subprocess.CalledProcessError):
         log = _log(run, logs)
         return Failure(run, _last_words(log) or f"exit code {error.returncode}", log)
     if error is not None:
         raise error
-    return _probe(run, probes, logs)
+    return _evaluate(run, table, logs)
 
 
-def _probe(run: Planned, probes: Probes, logs: Path) -> Failure | None:
+def _evaluate(run: Planned, table: Table, logs: Path) -> Failure | None:
     """Here, one after the other, with one thread: a second or two each."""
-    targets = missing_probes(run, probes) if run.status == "done" else []
-    if not targets:
+    lacking = missing(run, table) if run.status == "done" else []
+    if not lacking:
         return None
     import torch
-
-    from trivium.evaluation.evaluate import probe
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     log = _log(run, logs)
     try:
         with log.open("a") as file, contextlib.redirect_stdout(file):
-            for target in targets:
-                probe(run.directory.path, target=target, features=probes[target])
+            for work in _works(run, table, lacking):
+                work()
     except ValueError as error:
         return Failure(run, str(error), log)
     finally:
         torch.set_num_threads(before)
     return None
+
+
+def _works(run: Planned, table: Table, lacking: Sequence[str]) -> list[Callable[[], object]]:
+    from trivium.evaluation.evaluate import probe
+
+    path, targets = run.directory.path, [target for target in table.probes if target in lacking]
+    works: list[Callable[[], object]] = [partial(probe, path, target=t, features=table.probes[t]) for t in targets]
+    if table.asks_subsets and "subsets" in lacking:
+        from trivium.reports.robustness import write_protocols  # draws figures, and matplotlib takes a second to import
+
+        works.append(partial(write_protocols, path, ["subsets"]))
+    return works
 
 
 def _log(run: Planned, logs: Path) -> Path:
