@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+ROOT_DO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: install demo test slow check bench bench-gpu clean help
+.PHONY: install demo test slow page-test check bench bench-gpu clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,6 +30,10 @@ test: install ## every test but the slow and GPU ones
 
 slow: install ## the slow tests (minutes)
 	$(PY) -m pytest -m slow
+
+page-test: install ## the report page in headless Chromium; installs Debian's package where there is none
+	command -v chromium >/dev/null || { $(ROOT_DO) apt-get update -q && $(ROOT_DO) apt-get install -q -y --no-install-recommends chromium; }
+	$(PY) -m pytest -m page tests/page
 
 check: install ## formatting, lint, types
 	$(PY) -m ruff format --check .

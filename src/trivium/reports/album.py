@@ -30,10 +30,11 @@ class Album:
     def keep(self, figure: Figure, name: str, caption: str) -> Picture:
         """To be called inside open_figure. name: made into a file's name."""
         name = re.sub(r"[^\w.-]+", "_", name).strip("_")
+        picture = Picture(name, caption, "image/svg+xml", figure_svg(figure))  # first: each drawing settles the layout
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             save_figure(figure, self.folder / name)
-        return Picture(name, caption, "image/svg+xml", figure_svg(figure))
+        return picture
 
     def read(self, file: Path, caption: str) -> Picture:
         """A PNG that is there already."""

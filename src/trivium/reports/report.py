@@ -64,7 +64,7 @@ def _report(folders: Sequence[Path], values: Mapping[str, str], argv: Sequence[s
     if transcripts not in ("true", "false"):
         raise ValueError(f"transcripts={transcripts}: expected true or false")
     file = Path(values.get("out", str(folders[0] / "report.html")))
-    if not file.parent.is_dir():
+    if "out" in values and not file.parent.is_dir():
         raise ValueError(f"out={file}: there is no folder {file.parent}; make it, or choose another")
     return write_report(
         folders,

@@ -24,6 +24,7 @@ Groups = Mapping[str, Sequence[Record]]
 GROUPS = 14  # that one figure can tell apart
 _METRICS = ("corr", "acc7", "acc5", "mae", "acc2")
 _DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.5)))
+_HALF = 24  # letters of a legend that half a column's width holds
 _ROW, _LEGEND = 1.3, 0.15  # inches of a line of panels, and of a line of the legend
 
 
@@ -61,7 +62,8 @@ def draw_curves(album: Album, groups: Groups, name: str) -> Picture:
     best = sorted(groups, key=lambda label: min(_best(run) for run in groups[label]))[:GROUPS]
     shown = {label: groups[label] for label in groups if label in best}
     columns = curve_columns(shown)
-    lines, entries = math.ceil(len(columns) / 2), math.ceil(len(shown) / 2)
+    beside = 2 if max(map(len, shown)) <= _HALF else 1
+    lines, entries = math.ceil(len(columns) / 2), math.ceil(len(shown) / beside)
     with open_figure(0.3 + _ROW * lines + _LEGEND * entries, nrows=lines, ncols=2, sharex=True) as (figure, grid):
         for axes, column in zip(grid.flat, columns, strict=False):
             for style, (label, runs) in enumerate(shown.items()):
@@ -70,7 +72,7 @@ def draw_curves(album: Album, groups: Groups, name: str) -> Picture:
                     draw_band(axes, found, label=_short(label), style=style)
             axes.set_title(_title(column), fontsize=8)
         _finish(grid, len(columns))
-        _legend(figure, grid, 2)
+        _legend(figure, grid, beside)
         left_out = f" The {GROUPS} of the lowest validation loss, of {len(groups)}." if len(groups) > GROUPS else ""
         return album.keep(figure, name, f"Learning curves: mean over seeds, band of one standard deviation.{left_out}")
 
@@ -158,7 +160,7 @@ def _title(column: str) -> str:
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= 34 else label[:33] + "…"
+    return label if len(label) <= 2 * _HALF else label[: 2 * _HALF - 1] + "…"
 
 
 def _finish(grid: Any, used: int) -> None:

@@ -73,10 +73,16 @@ def image(picture: Picture) -> str:
 
 
 def _title(sources: Sources) -> str:
+    """The tables' and searches' names, or the runs' methods and data."""
     names = [table.path.name for table in sources.tables] + [study.path.name for study in sources.studies]
-    names = names or list(dict.fromkeys(record.label for record in sources.records))
-    shown: Sequence[str] = names[:3]
-    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    if names:
+        return _listed(names)
+    methods = dict.fromkeys(str(record.result["method"]) for record in sources.records)
+    return f"{_listed(list(methods))} on {_listed(list(dict.fromkeys(record.data for record in sources.records)))}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _run(record: Record, place: int, pictures: Pictures) -> dict[str, Any]:

@@ -1,0 +1,225 @@
+"""The page in headless Chromium, opened from the file system: it sorts, filters, opens, and logs no error.
+
+Run with `make page-test`. With TRIVIUM_SCREENSHOTS=DIR, screenshots and a print are left there to be looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from browser import CHROMIUM, Browser
+from page_cases import EVIL, predicted, run_at, scored, search_at, store_at, table_at, targets
+from trivium.reports.report import write_report
+
+pytestmark = [
+    pytest.mark.page,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: `make page-test` installs Debian's package"),
+]
+MANY = 3000  # clips of the largest run
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of two rows and two seeds, a search, and a run of MANY clips with text that tries to be markup."""
+    folder = tmp_path_factory.mktemp("page")
+    small, large = store_at(folder / "small.h5"), store_at(folder / "large.h5", MANY)
+    table, search = table_at(folder / "table", small), search_at(folder / "search")
+    many = run_at(folder / "many", large, 7, method="comm", clips=MANY, note=EVIL)
+    return write_report([table, search, many], folder / "page.html", maps="none", command="python scripts/report.py x")
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def browser(chromium: Browser, page: Path) -> Iterator[Browser]:
+    chromium.open(page)
+    yield chromium
+    assert chromium.errors == []
+    assert [url for url in chromium.requests if not url.startswith(("data:", "file:", "about:"))] == []
+
+
+def column(browser: Browser, table: str, place: int) -> list[str]:
+    """Texts of the rows that are shown, from the top."""
+    found: list[str] = browser.run(
+        f"[...document.querySelectorAll('#{table} tbody tr')].filter(row => row.offsetParent !== null)"
+        f".map(row => row.cells[{place}].textContent)"
+    )
+    return found
+
+
+def choose_many(browser: Browser) -> None:
+    """Show the clips of the largest run."""
+    browser.run("document.querySelector('#clip-run').value = 4")
+    browser.run("document.querySelector('#clip-run').dispatchEvent(new Event('change'))")
+
+
+def test_a_head_sorts_its_column_both_ways_and_says_so(browser: Browser) -> None:
+    maes = sorted([*(scored(seed)["mae"] for seed in (1, 2, 1, 2)), scored(7, MANY)["mae"]])
+    head, said = "#runs th:nth-child(5) button", "document.querySelector('#runs th:nth-child(5)').ariaSort"
+    browser.click(head)
+    assert column(browser, "runs", 4) == [f"{mae:.4f}" for mae in maes]
+    assert browser.run(said) == "ascending"
+    browser.click(head)
+    assert column(browser, "runs", 4) == [f"{mae:.4f}" for mae in maes[::-1]]
+    assert browser.run(said) == "descending"
+    browser.click("#runs th:nth-child(1) button")
+    assert column(browser, "runs", 0) == sorted(column(browser, "runs", 0))
+    assert browser.run(said) == "none"
+
+
+def test_what_has_no_value_is_last_in_both_directions(browser: Browser) -> None:
+    for _ in range(2):
+        browser.click("#study-0 th:nth-child(3) button")
+        assert column(browser, "study-0", 2)[-1] == "-"
+
+
+def test_words_and_choices_filter_rows_and_the_count_follows(browser: Browser) -> None:
+    browser.type("[data-filter=runs]", "seed OURS")
+    assert column(browser, "runs", 0) == ["ours, seed 1", "ours, seed 2"]
+    assert browser.run("document.querySelector('[data-count=runs]').textContent") == "2 of 5 rows"
+    browser.type("[data-filter=runs]", "")
+    browser.run(
+        "const s = document.querySelector('[data-choice=\"1\"]'); s.value = 'comm';s.dispatchEvent(new Event('change'))"
+    )
+    assert column(browser, "runs", 0) == ["comm, seed 7"]
+
+
+def test_only_differences_are_shown_until_all_are_asked_for(browser: Browser) -> None:
+    few = column(browser, "settings", 0)
+    assert few == ["method.name", "method.note"]
+    browser.click("#differing")
+    every = column(browser, "settings", 0)
+    assert set(few) < set(every)
+    assert "data.batch_size" in every
+    assert browser.run("document.querySelector('[data-count=settings]').textContent") == f"{len(every)} rows"
+
+
+def test_a_run_opens_from_its_link_with_figures_settings_and_clips(browser: Browser) -> None:
+    assert browser.run("document.querySelector('#run-2').open") is False
+    browser.click("a[href='#run-2']")
+    browser.run("new Promise(done => setTimeout(done, 100))")
+    assert browser.run("document.querySelector('#run-2').open && location.hash") == "#run-2"
+    shown = "[...document.querySelectorAll('#run-2 img')].map(image => image.decode())"
+    browser.run(f"Promise.all({shown})")
+    assert browser.run("[...document.querySelectorAll('#run-2 img')].every(image => image.naturalWidth > 100)")
+    browser.run("document.querySelector('#run-2 details.config').open = true")
+    browser.run("new Promise(done => setTimeout(done, 100))")
+    settings = "[...document.querySelectorAll('#run-2 .settings tr:not(.same) th')].map(head => head.textContent)"
+    assert {"seed", "method.name"} <= set(browser.run(settings))
+    browser.click("#run-2 [data-clips]")
+    assert browser.run("document.querySelector('#clip-run').value") == "2"
+
+
+def test_an_address_with_a_run_opens_it(chromium: Browser, page: Path) -> None:
+    chromium.open(page, fragment="#run-1")
+    assert chromium.run("document.querySelector('#run-1').open") is True
+
+
+def test_thousands_of_clips_are_sorted_searched_and_rendered_a_piece_at_a_time(browser: Browser) -> None:
+    choose_many(browser)
+    errors = np.abs(predicted(7, MANY).round(4) - targets(MANY).astype(float).round(4))
+    assert column(browser, "clips", 3) == [f"{error:.2f}" for error in np.sort(errors)[::-1][:60]]
+    took = browser.run(
+        "(() => { const t = performance.now(); document.querySelector('[data-clip=target]').click();"
+        "return performance.now() - t })()"
+    )
+    assert column(browser, "clips", 1)[:2] == ["-3.00", "-3.00"]
+    assert took < 1000  # milliseconds, on a machine that does other things too
+    browser.click("#clip-more")
+    assert len(column(browser, "clips", 0)) == 120
+    browser.type("#clip-search", "THIN plot")
+    browser.run("new Promise(done => setTimeout(done, 300))")
+    assert browser.run("document.querySelector('#clip-count').textContent").startswith(f"{MANY // 6} of {MANY} clips")
+    assert {cell.split("test$")[0] for cell in column(browser, "clips", 0)} == {"the plot is thin"}
+
+
+def test_text_that_looks_like_markup_stays_text(browser: Browser) -> None:
+    browser.type("#clip-search", "onerror")
+    browser.run("new Promise(done => setTimeout(done, 300))")
+    assert column(browser, "clips", 0)[0].startswith(EVIL)
+    assert browser.run("document.querySelectorAll('img[src=x]').length") == 0
+    assert browser.run("document.title") != "taken"
+
+
+def test_the_keyboard_alone_reaches_and_works_everything(browser: Browser) -> None:
+    describe = "(e => e.id || e.dataset.column || e.dataset.filter || e.getAttribute('href') || e.tagName)"
+    choose_many(browser)
+    seen = []
+    for _ in range(200):
+        browser.press("Tab")
+        seen.append(browser.run(f"{describe}(document.activeElement)"))
+        ringed = browser.run("getComputedStyle(document.activeElement).outlineStyle")
+        assert ringed != "none", f"no focus to be seen on {seen[-1]}"
+        if seen[-1] == "clip-more":
+            break
+    assert seen[0] == "#main"
+    assert {"theme", "runs", "differing", "clip-run", "clip-search", "clip-more", "#run-0"} <= set(seen)
+    browser.press("Enter")
+    assert len(column(browser, "clips", 0)) == 120
+    browser.run("document.querySelector('#runs th:nth-child(4) button').focus()")
+    browser.press(" ")
+    assert browser.run("document.querySelector('#runs th:nth-child(4)').ariaSort") == "ascending"
+
+
+def test_theme_is_the_systems_until_the_button_sets_one(chromium: Browser, page: Path) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    chromium.open(page, dark=True)
+    dark = chromium.run(ground)
+    chromium.open(page, dark=False)
+    light = chromium.run(ground)
+    assert dark != light
+    chromium.click("#theme")
+    assert chromium.run(ground) == dark
+    chromium.click("#theme")
+    assert chromium.run(ground) == light
+    chromium.click("#theme")
+    assert chromium.run("document.querySelector('#theme').textContent") == "Theme: system"
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_words_stand_out_from_their_ground(chromium: Browser, page: Path, dark: bool) -> None:
+    chromium.open(page, dark=dark)
+    names = ("paper", "soft", "ink", "quiet", "link", "mark", "mark-ink")
+    colour = {n: chromium.run(f"getComputedStyle(document.documentElement).getPropertyValue('--{n}')") for n in names}
+    pairs = [(word, ground) for word in ("ink", "quiet", "link") for ground in ("paper", "soft")]
+    for word, ground in [*pairs, ("mark-ink", "mark")]:
+        assert contrast(colour[word], colour[ground]) >= 4.5, (word, ground)  # WCAG AA
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's ratio of two #rrggbb colours."""
+
+    def luminance(colour: str) -> float:
+        parts = np.array([int(colour.strip()[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (360, True), (1280, False), (1280, True)])
+def test_nothing_is_wider_than_the_screen(chromium: Browser, page: Path, width: int, dark: bool) -> None:
+    chromium.open(page, width=width, dark=dark, fragment="#run-0")
+    chromium.run("document.querySelectorAll('img').forEach(image => { image.loading = 'eager' })")
+    chromium.run("Promise.all([...document.images].filter(i => i.offsetParent).map(i => i.decode()))")
+    assert chromium.run("document.documentElement.scrollWidth") <= width
+    cut = "const e = document.querySelector('#clips').closest('.scroll'); e.scrollWidth - e.clientWidth"
+    assert (
+        chromium.run(f"(() => {{ {cut.replace('; e.', '; return e.')} }})()") <= 0
+    )  # clips need no sideways scrolling
+    assert chromium.errors == []
+    if folder := os.environ.get("TRIVIUM_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        chromium.screenshot(Path(folder) / f"{width}_{'dark' if dark else 'light'}.png", whole=True)
+        chromium.pdf(Path(folder) / "print.pdf")

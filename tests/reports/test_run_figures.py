@@ -1,0 +1,225 @@
+"""What the figures of runs and searches show, against numpy and the protocol's own metrics."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from numpy.testing import assert_allclose
+from sklearn.decomposition import PCA
+
+from driver import here, rows
+from page_cases import TRIALS, epoch_value, run_at, search_at, store_at
+from trivium.evaluation.metrics import CLASSES, compute_metrics, score_classes
+from trivium.reports.album import Album
+from trivium.reports.embedding import map_run
+from trivium.reports.prediction_figures import confusion, draw_confusion, draw_map, draw_scatter, principal_map, scatter
+from trivium.reports.records import Predicted, Record, labelled, read_record
+from trivium.reports.run_figures import (
+    curve_columns,
+    draw_band,
+    draw_curves,
+    draw_shifts,
+    draw_terms,
+    seed_band,
+    shifted,
+    term_columns,
+)
+from trivium.reports.search_figures import Scale, draw_importances, draw_parallel, importances
+from trivium.reports.study import read_study
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return store_at(tmp_path_factory.mktemp("data") / "made.h5")
+
+
+def clips(n: int = 200, bound: float = 4.0) -> Predicted:
+    rng = np.random.default_rng(0)
+    return Predicted([str(k) for k in range(n)], rng.uniform(-3, 3, n).round(1), rng.uniform(-bound, bound, n))
+
+
+def test_band_is_the_mean_over_the_runs_that_reached_an_epoch() -> None:
+    rng = np.random.default_rng(1)
+    runs = [rng.normal(size=n) for n in (6, 4, 6)]
+    mean, std, whole = seed_band(runs)
+    assert whole == 4
+    first, rest = np.stack([run[:4] for run in runs]), np.stack([runs[0][4:], runs[2][4:]])
+    assert_allclose(mean, [*first.mean(axis=0), *rest.mean(axis=0)])
+    assert_allclose(std, [*first.std(axis=0, ddof=1), *rest.std(axis=0, ddof=1)])
+
+
+def test_one_run_has_a_line_and_no_band_and_a_missing_epoch_is_a_gap() -> None:
+    mean, std, _ = seed_band([np.array([1.0, math.nan, 3.0])])
+    assert_allclose(mean, [1.0, math.nan, 3.0])
+    assert_allclose(std, 0.0)
+
+
+def test_beyond_the_shortest_run_the_line_is_dotted() -> None:
+    figure, axes = plt.subplots()
+    draw_band(axes, [np.arange(5.0), np.arange(3.0) + 1], label="x", style=0)
+    whole, rest = axes.lines
+    assert_allclose(whole.get_xydata(), [[1, 0.5], [2, 1.5], [3, 2.5]])
+    assert_allclose(rest.get_xydata(), [[3, 2.5], [4, 3], [5, 4]])
+    assert whole.is_dashed() is False
+    assert rest.is_dashed() is True
+    plt.close(figure)
+
+
+def test_curves_are_those_of_the_runs_files_a_line_a_setting(tmp_path: Path, store: Path) -> None:
+    records = labelled([read_record(run_at(tmp_path / str(seed), store, seed)) for seed in (1, 2)])
+    assert curve_columns({"supervised": records}) == ["train/loss", "val/loss", "val/corr", "val/mae"]
+    mean, _, _ = seed_band([record.epochs["train/loss"] for record in records])
+    assert_allclose(mean, [np.mean([epoch_value(s, k) for s in (1, 2)]) for k in range(1, 6)])
+
+
+def test_terms_leave_out_their_sum_and_the_labels(tmp_path: Path, store: Path) -> None:
+    terms = ("joint", "cpc_text", "shift_text", "shift_text_q50")
+    records = labelled([read_record(run_at(tmp_path / "a", store, terms=terms))])
+    assert term_columns(records) == ["train/joint", "train/cpc_text"]
+    assert shifted(records) == ["text"]
+    plain = labelled([read_record(run_at(tmp_path / "b", store, terms=["joint"]))])
+    assert draw_terms(Album(), plain, "one") is None
+    assert draw_shifts(Album(), plain, "none") is None
+
+
+def test_confusion_is_counted_as_the_accuracy_is() -> None:
+    found = clips()
+    for protocol, scale in (("mosi", 1.0), ("sims", 1 / 3)):
+        own = Predicted(found.ids, found.target * scale, found.prediction * scale)
+        counts = confusion(protocol, own)
+        metric, names = CLASSES[protocol]
+        assert counts.shape == (len(names), len(names))
+        accuracy = compute_metrics(protocol, own.prediction, own.target)[metric]
+        assert np.trace(counts) / counts.sum() == pytest.approx(accuracy)
+    rows = [np.clip(np.rint(found.target), -3, 3), np.clip(np.rint(found.prediction), -3, 3)]
+    expected = [[int(((rows[0] == t) & (rows[1] == p)).sum()) for p in range(-3, 4)] for t in range(-3, 4)]
+    assert confusion("mosi", found).tolist() == expected
+
+
+def test_classes_of_scores_on_the_edge() -> None:
+    assert score_classes("mosi", [-9, -2.5, -0.5, 0.5, 1.5, 9]).tolist() == [0, 1, 3, 3, 5, 6]  # half to even
+    assert score_classes("sims", [-2, -0.7, -0.1, 0.1, 0.7, 2]).tolist() == [0, 0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="'regression' has no classes; those with classes are"):
+        score_classes("regression", [0.0])
+
+
+def test_dots_are_the_clips_and_the_corner_has_the_metrics() -> None:
+    figure, axes = plt.subplots()
+    found = clips()
+    scatter(axes, found)
+    assert_allclose(axes.collections[0].get_offsets(), np.stack([found.target, found.prediction], axis=1))
+    mae = np.abs(found.target - found.prediction).mean()
+    corr = np.corrcoef(found.target, found.prediction)[0, 1]
+    assert axes.texts[0].get_text() == f"MAE {mae:.3f}\nCorr {corr:.3f}\nn = 200"
+    assert axes.get_xlim() == axes.get_ylim()
+    plt.close(figure)
+
+
+def test_map_is_the_principal_components_whatever_their_sign() -> None:
+    vectors = np.random.default_rng(2).normal(size=(50, 8)) * np.arange(1, 9)
+    places, shares = principal_map(vectors)
+    reference = PCA(2).fit(vectors)
+    assert_allclose(np.abs(places), np.abs(reference.transform(vectors)), atol=1e-9)
+    assert_allclose(shares, reference.explained_variance_ratio_)
+    assert_allclose(principal_map(-vectors)[0], -places, atol=1e-9)  # signs follow loadings, not the solver
+
+
+def test_map_of_one_feature_or_of_equal_vectors_is_flat_and_finite() -> None:
+    places, shares = principal_map(np.arange(5.0)[:, None])
+    assert_allclose(places, np.stack([np.arange(5.0) - 2, np.zeros(5)], axis=1))
+    assert_allclose(shares, [1, 0])
+    assert not principal_map(np.ones((5, 3)))[0].any()
+
+
+def test_labels_tell_runs_apart_by_settings_and_never_by_seed(tmp_path: Path, store: Path) -> None:
+    def made(name: str, seed: int, **settings: Any) -> Record:
+        return read_record(run_at(tmp_path / name, store, seed, **settings))
+
+    records = [made("a", 1, alpha=0.1), made("b", 2, alpha=0.1), made("c", 1, alpha=0.5), made("d", 1, method="comm")]
+    labels = [record.label for record in labelled(records)]
+    assert labels == ["supervised, method.alpha=0.1"] * 2 + ["supervised, method.alpha=0.5", "comm"]
+
+
+def test_axis_of_a_parameter_is_logarithmic_over_decades_and_by_name_for_words() -> None:
+    assert_allclose(Scale(["0.001", "0.1", "0.01"]).places, [0, 1, 0.5])
+    assert_allclose(Scale(["10", "20", "40"]).places, [0, 1 / 3, 1])
+    assert_allclose(Scale(["lstm", "gru", "lstm"]).places, [1, 0, 1])
+    assert Scale(["7", "7"]).places == [0.5, 0.5]
+
+
+def test_search_is_read_with_its_pruned_trial(tmp_path: Path) -> None:
+    study = read_study(search_at(tmp_path / "search"))
+    assert study.parameters == ["optimizer.lr", "fusion.out", "encoder"]
+    assert [trial.value for trial in study.complete] == pytest.approx([1 - k / 10 for k in range(len(TRIALS))])
+    assert study.trials[-1].state == "PRUNED"
+    assert math.isnan(study.trials[-1].value)
+
+
+def test_search_file_without_its_columns_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "trials.csv").write_text("number,value\n0,1.0\n")
+    with pytest.raises(ValueError, match=r"trials\.csv: no column state; expected a row a trial"):
+        read_study(tmp_path)
+
+
+def test_the_parameter_that_decides_is_the_most_important(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    rng = np.random.default_rng(3)
+    lines = [f"{k},COMPLETE,{x},{x},{y}" for k, (x, y) in enumerate(rng.random((40, 2)).round(4))]
+    (tmp_path / "trials.csv").write_text("\n".join(["number,state,value,decides,idle", *lines]) + "\n")
+    found = importances(read_study(tmp_path))
+    assert next(iter(found)) == "decides"
+    assert found["decides"] > 2 * found["idle"]
+
+
+def test_importance_needs_a_few_trials(tmp_path: Path) -> None:
+    (tmp_path / "trials.csv").write_text("number,state,value,lr\n0,COMPLETE,1.0,0.1\n1,COMPLETE,0.5,0.2\n")
+    assert importances(read_study(tmp_path)) == {}
+    assert draw_importances(Album(), read_study(tmp_path), "importance") is None
+
+
+def test_every_figure_is_the_same_svg_each_time_and_two_files_beside(tmp_path: Path, store: Path) -> None:
+    terms = ["joint", *(f"shift_text{q}" for q in ("", "_q10", "_q50", "_q90"))]
+    records = labelled(
+        [read_record(run_at(tmp_path / str(seed), store, seed, terms=["mi", *terms])) for seed in (1, 2)]
+    )
+    study = read_study(search_at(tmp_path / "search"))
+    found = clips(1100)
+
+    album = Album(tmp_path / "figures")
+    once = [
+        draw_curves(album, {"supervised": records}, "curves a/b"),
+        draw_terms(album, records, "terms"),
+        draw_shifts(album, records, "shifts"),
+        draw_scatter(album, found, "scatter", "x"),
+        draw_confusion(album, found, "mosi", "confusion", "x"),
+        draw_map(album, np.ones((1100, 2)), found.target, ("x", "y"), "map", "x"),
+        draw_parallel(album, study, "parallel"),
+    ]
+    assert None not in once
+    assert once[0] == draw_curves(Album(), {"supervised": records}, "curves a/b")
+    assert once[3] == draw_scatter(Album(), found, "scatter", "x")
+    names = {"curves_a_b", "terms", "shifts", "scatter", "confusion", "map", "parallel"}
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == {
+        f"{n}.{e}" for n in names for e in ("pdf", "png")
+    }
+    assert not plt.get_fignums()
+    sizes = {picture.name: len(picture.content) for picture in once if picture}
+    assert sizes["scatter"] < 150_000  # beyond 1000 dots they are pixels
+
+
+def test_a_trained_run_records_its_labels_and_can_be_mapped(tmp_path: Path) -> None:
+    here(tmp_path, "method=selfmi", f"run.dir={tmp_path / 'run'}")
+    record = labelled([read_record(tmp_path / "run")])[0]
+    assert shifted([record]) == ["text", "audio", "vision"]
+    distance = [float(row["train/shift_audio"]) for row in rows(tmp_path / "run" / "metrics.csv")]
+    assert distance[0] == 0.0  # labels begin to move in epoch 2
+    assert 0 < distance[1] < 3
+    assert "train/shift_audio" not in term_columns([record])
+    picture = map_run(Album(), record, "pca", "map")
+    assert picture.kind == "image/svg+xml"
+    assert record.predictions["test"].prediction.shape == record.predictions["test"].target.shape
