@@ -135,13 +135,13 @@ def table_at(folder: Path, store: Path) -> Path:
 TRIALS = [(k, 0.001 * 4**k, 16 * (k % 3 + 1), "gru" if k % 2 else "lstm") for k in range(6)]
 
 
-def search_at(folder: Path) -> Path:
+def search_at(folder: Path, objective: str = "val/loss") -> Path:
     """Six trials with values, the lowest last, and one that was pruned."""
     folder.mkdir(parents=True)
     rows: list[dict[str, Any]] = [
         {
             "number": k,
-            "state": "COMPLETE",
+            "state": "complete",
             "value": 1.0 - k / 10,
             "optimizer.lr": lr,
             "fusion.out": size,
@@ -149,8 +149,10 @@ def search_at(folder: Path) -> Path:
         }
         for k, lr, size, name in TRIALS
     ]
-    rows.append({**rows[0], "number": 6, "state": "PRUNED", "value": ""})
-    _write(folder / "trials.csv", [{**row, "seconds": 2.5, "run": ""} for row in rows])
+    rows.append({**rows[0], "number": 6, "state": "pruned", "value": ""})
+    _write(folder / "trials.csv", [{**row, "seconds": 2.5, "run": "", "error": ""} for row in rows])
+    best = {"objective": objective, "value": 0.5, "command": "python train.py optimizer.lr=1.024"}
+    (folder / "best.json").write_text(json.dumps(best))
     return folder
 
 

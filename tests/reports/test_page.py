@@ -104,7 +104,7 @@ def test_results_are_those_of_the_runs(page: str) -> None:
         assert row[4:8] == [f"{expected[metric]:.4f}" for metric in ("mae", "corr", "acc7", "acc5")]
     first = cells(page, "means")[0]
     maes = [scored(seed)["mae"] for seed in (1, 2)]
-    assert first[1:3] == ["2", f"{np.mean(maes):.4f} ± {np.std(maes, ddof=1):.4f}"]
+    assert first[1:3] == ["2", f"{np.mean(maes):.3f} ± {np.std(maes, ddof=1):.3f}"]
 
 
 def test_settings_that_differ_are_marked_and_seeds_are_none(page: str) -> None:
@@ -180,8 +180,9 @@ def test_search_has_its_trials_and_needs_no_run(tmp_path: Path) -> None:
     page = write_report([search_at(tmp_path / "search")], tmp_path / "page.html").read_text()
     rows = cells(page, "study-0")
     assert len(rows) == 7
-    assert rows[-1][1:3] == ["PRUNED", "-"]
+    assert rows[-1][1:3] == ["pruned", "-"]
     assert "Search search" in page
+    assert "python train.py optimizer.lr=1.024" in page
 
 
 @pytest.mark.parametrize(

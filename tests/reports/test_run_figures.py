@@ -155,8 +155,11 @@ def test_axis_of_a_parameter_is_logarithmic_over_decades_and_by_name_for_words()
 def test_search_is_read_with_its_pruned_trial(tmp_path: Path) -> None:
     study = read_study(search_at(tmp_path / "search"))
     assert study.parameters == ["optimizer.lr", "fusion.out", "encoder"]
-    assert [trial.value for trial in study.complete] == pytest.approx([1 - k / 10 for k in range(len(TRIALS))])
-    assert study.trials[-1].state == "PRUNED"
+    values = [1 - k / 10 for k in range(len(TRIALS))]
+    assert [trial.value for trial in study.complete] == pytest.approx(values[::-1])  # the best first
+    corr = read_study(search_at(tmp_path / "corr", "val/corr"))
+    assert [trial.value for trial in corr.complete] == pytest.approx(values)
+    assert study.trials[-1].state == "pruned"
     assert math.isnan(study.trials[-1].value)
 
 
@@ -167,9 +170,8 @@ def test_search_file_without_its_columns_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_parameter_that_decides_is_the_most_important(tmp_path: Path) -> None:
-    pytest.importorskip("optuna")
     rng = np.random.default_rng(3)
-    lines = [f"{k},COMPLETE,{x},{x},{y}" for k, (x, y) in enumerate(rng.random((40, 2)).round(4))]
+    lines = [f"{k},complete,{x},{x},{y}" for k, (x, y) in enumerate(rng.random((40, 2)).round(4))]
     (tmp_path / "trials.csv").write_text("\n".join(["number,state,value,decides,idle", *lines]) + "\n")
     found = importances(read_study(tmp_path))
     assert next(iter(found)) == "decides"
@@ -177,7 +179,7 @@ def test_the_parameter_that_decides_is_the_most_important(tmp_path: Path) -> Non
 
 
 def test_importance_needs_a_few_trials(tmp_path: Path) -> None:
-    (tmp_path / "trials.csv").write_text("number,state,value,lr\n0,COMPLETE,1.0,0.1\n1,COMPLETE,0.5,0.2\n")
+    (tmp_path / "trials.csv").write_text("number,state,value,lr\n0,complete,1.0,0.1\n1,complete,0.5,0.2\n")
     assert importances(read_study(tmp_path)) == {}
     assert draw_importances(Album(), read_study(tmp_path), "importance") is None
 

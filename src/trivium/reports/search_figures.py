@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 
 from trivium.reports.album import Album, Picture
 from trivium.reports.figures import COLOURS, open_figure
@@ -26,20 +26,20 @@ _FEWEST = 4  # trials that an importance can be of
 
 def draw_parallel(album: Album, study: Study, name: str) -> Picture | None:
     """Each trial a line through its parameters, coloured by the objective; None without a trial that has a value."""
-    trials = sorted(study.complete, key=lambda trial: trial.value)
+    trials = study.complete
     names = [n for n in study.parameters if all(n in trial.parameters for trial in trials)]
     if not trials or not names:
         return None
     columns = [Scale([trial.parameters[n] for trial in trials]) for n in names]
     values_T = np.array([trial.value for trial in trials])
-    scale = Normalize(values_T.min(), np.quantile(values_T, 0.9) if len(trials) > 4 else values_T.max(), clip=True)
+    scale, colours = _scale(values_T, study.lower_is_better)
     with open_figure(2.7) as (figure, grid):
         axes = grid[0, 0]
         for t in range(len(trials)):
             heights = [column.places[t] for column in columns]
-            axes.plot(range(len(names)), heights, color=_COLOURS(scale(values_T[t])), linewidth=0.9, alpha=0.8)
-        best = int(values_T.argmin())
-        axes.plot(range(len(names)), [c.places[best] for c in columns], color="#D55E00", linewidth=1.8, label="lowest")
+            axes.plot(range(len(names)), heights, color=colours(scale(values_T[t])), linewidth=0.9, alpha=0.8)
+        said = f"best: trial {trials[0].number}"
+        axes.plot(range(len(names)), [c.places[0] for c in columns], color="#D55E00", linewidth=1.8, label=said)
         for k, column in enumerate(columns):
             _axis(axes, k, column)
         axes.set_xticks(range(len(names)), names, rotation=25, ha="right", fontsize=6.5)
@@ -49,12 +49,19 @@ def draw_parallel(album: Album, study: Study, name: str) -> Picture | None:
         axes.tick_params(axis="x", length=0)
         axes.spines[:].set_visible(False)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=7, borderpad=0)
-        bar = figure.colorbar(ScalarMappable(scale, _COLOURS), ax=axes, fraction=0.05, pad=0.02)
-        bar.set_label("objective")
+        bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, fraction=0.05, pad=0.02)
+        bar.set_label(study.objective or "objective")
         bar.outline.set_visible(False)
         others = len(study.trials) - len(trials)
         said = f"; {others} without a value are left out" if others else ""
         return album.keep(figure, name, f"{len(trials)} trials, each a line through its parameters{said}.")
+
+
+def _scale(values_T: Values, lower_is_better: bool) -> tuple[Normalize, Colormap]:
+    """Dark is better, in both directions; the worst tenth shares one colour: one bad trial would use up all others."""
+    tenth = 0.1 if len(values_T) > _FEWEST else 0.0
+    low, high = np.quantile(values_T, (0.0, 1.0 - tenth) if lower_is_better else (tenth, 1.0)).tolist()
+    return Normalize(low, high, clip=True), _COLOURS if lower_is_better else _COLOURS.reversed()
 
 
 class Scale:
@@ -85,21 +92,21 @@ def _axis(axes: Axes, place: int, column: Scale) -> None:
 def importances(study: Study) -> dict[str, float]:
     """Parameter -> its share of what decides the objective, by Optuna's PED-ANOVA, the largest first.
 
-    Empty with fewer trials than can say, or where Optuna is not installed. Parameters that were never varied, or not
-    tried in every trial, are left out.
+    Empty with fewer trials than can say. Parameters that were never varied, or not tried in every trial, are left out.
     """
-    try:
-        import optuna
-        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-    except ImportError:
-        return {}  # the page says which figure is missing
+    import optuna  # takes a second
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     trials = study.complete
     words = {n: [trial.parameters.get(n, "") for trial in trials] for n in study.parameters}
     words = {n: found for n, found in words.items() if len({*found}) > 1 and "" not in found}
     if len(trials) < _FEWEST or len({trial.value for trial in trials}) < 2 or not words:
         return {}
     columns: dict[str, tuple[Any, list[Any]]] = {n: _distribution(optuna, found) for n, found in words.items()}
-    rebuilt = optuna.create_study()
+    said = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce a study that nobody asked for
+    rebuilt = optuna.create_study(direction="minimize" if study.lower_is_better else "maximize")
+    optuna.logging.set_verbosity(said)
     for t, trial in enumerate(trials):
         rebuilt.add_trial(
             optuna.trial.create_trial(

@@ -1,17 +1,18 @@
-"""A search's trials as its folder records them: trials.csv, one row a trial."""
+"""A search's trials as its folder records them (trivium.search.summary): trials.csv, one row a trial, and best.json."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trivium.evaluation.metrics import DIRECTION
 from trivium.reports.records import read_rows
 
 FILE = "trials.csv"
-# columns that are no parameter
-_KNOWN = ("number", "state", "value", "seconds", "run", "dir", "run_dir", "run.dir", "directory", "command", "error")
+_NO_PARAMETERS = ("number", "state", "value", "seconds", "run", "error")
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Study:
-    """A search's folder."""
+    """A search's folder. objective: such as val/loss. command: of a run with the best trial's parameters.
+
+    Both are "" before a trial is complete.
+    """
 
     path: Path
     trials: tuple[Trial, ...]
+    objective: str = ""
+    command: str = ""
 
     @property
     def parameters(self) -> list[str]:
@@ -43,7 +49,13 @@ class Study:
 
     @property
     def complete(self) -> list[Trial]:
-        return [trial for trial in self.trials if trial.complete]
+        """The best first, of equal ones the earliest."""
+        sign = 1 if self.lower_is_better else -1
+        return sorted((trial for trial in self.trials if trial.complete), key=lambda trial: sign * trial.value)
+
+    @property
+    def lower_is_better(self) -> bool:
+        return DIRECTION.get(self.objective.removeprefix("val/"), "min") == "min"
 
 
 def read_study(folder: Path) -> Study:
@@ -53,19 +65,19 @@ def read_study(folder: Path) -> Study:
     if lacking or not rows:
         found = f"no column {', '.join(lacking)}" if lacking else "no trial"
         raise ValueError(f"{folder / FILE}: {found}; expected a row a trial with number, state, value and parameters")
-    return Study(folder, tuple(_trial(row) for row in rows))
+    file = folder / "best.json"
+    best = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return Study(folder, tuple(_trial(row) for row in rows), best.get("objective", ""), best.get("command", ""))
 
 
 def _trial(row: dict[str, str]) -> Trial:
-    parameters = {key: value for key, value in row.items() if key not in _KNOWN and value != ""}
-    place = next((row[key] for key in ("run", "dir", "run_dir", "run.dir", "directory") if row.get(key)), "")
     return Trial(
         int(row["number"]),
         row["state"],
         float(row["value"] or "nan"),
         float(row.get("seconds") or "nan"),
-        parameters,
-        place,
+        {key: value for key, value in row.items() if key not in _NO_PARAMETERS and value != ""},
+        row.get("run", ""),
     )
 
 

@@ -25,6 +25,7 @@ from trivium.reports.page.tables import (
     settings_table,
 )
 from trivium.reports.records import Record
+from trivium.reports.study import Study
 
 _FOLDER = Path(__file__).parent
 
@@ -104,7 +105,7 @@ def _run(record: Record, place: int, pictures: Pictures) -> dict[str, Any]:
     }
 
 
-def _study(study: Any, place: int) -> dict[str, Any]:
+def _study(study: Study, place: int) -> dict[str, Any]:
     names = study.parameters
     rows = [
         {
@@ -116,4 +117,5 @@ def _study(study: Any, place: int) -> dict[str, Any]:
         }
         for trial in study.trials
     ]
-    return {"name": study.path.name, "table": csv_table(f"study-{place}", rows)}
+    table = csv_table(f"study-{place}", rows)
+    return {"name": study.path.name, "objective": study.objective, "command": study.command, "table": table}

@@ -82,8 +82,8 @@ def _has(run: Record, metric: str) -> bool:
 def _spread(spread: Spread) -> Cell:
     if math.isnan(spread.mean):
         return Cell("-")
-    around = "" if math.isnan(spread.std) else f" ± {spread.std:.4f}"
-    return Cell(f"{spread.mean:.4f}{around}", repr(spread.mean))
+    around = "" if math.isnan(spread.std) else f" ± {spread.std:.3f}"  # three digits: eight metrics fit a screen
+    return Cell(f"{spread.mean:.3f}{around}", repr(spread.mean))
 
 
 def csv_table(name: str, rows: Sequence[dict[str, str]]) -> PageTable:
