@@ -63,14 +63,14 @@ def read_search(params: Mapping[str, Any], overrides: Sequence[str]) -> Search:
     space, problems = read_space(params)
     fixed = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key = override.get_key_element().lstrip("+~")
-        space.pop(key, None)
+        key = override.get_key_element()
         if override.is_sweep_override():
             try:
-                space[override.get_key_element()] = _dimension(override)
+                space[key] = _dimension(override)
             except ValueError as error:
                 problems.append(str(error))
         else:
+            space.pop(key.lstrip("+~"), None)
             fixed.append(str(override.input_line))
     return Search(space, fixed, problems)
 

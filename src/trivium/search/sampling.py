@@ -5,7 +5,6 @@ A sampler's own generator starts anew with each process, so that a search that g
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -57,22 +56,31 @@ class Grid(BaseSampler):
     """Trial n takes the n-th point of the grid, the last key changing fastest."""
 
     def __init__(self, space: Mapping[str, Dimension]) -> None:
-        self._points = [dict(zip(space, point, strict=True)) for point in grid_points(space)]
         self._space = space
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> _Space:
         return distributions(self._space)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: _Space) -> dict[str, Any]:
-        return {key: stored(value) for key, value in self._points[trial.number].items()}
+        return {key: stored(value) for key, value in grid_point(self._space, trial.number).items()}
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, distribution: Any) -> Any:
-        return stored(self._points[trial.number][param_name])
+        return stored(grid_point(self._space, trial.number)[param_name])
 
 
-def grid_points(space: Mapping[str, Dimension]) -> list[tuple[Any, ...]]:
-    """Every combination. Raises ValueError for an interval that does not say how many values it has."""
-    return list(itertools.product(*(one.grid() for one in space.values())))
+def grid_size(space: Mapping[str, Dimension]) -> int:
+    """How many combinations there are. Raises ValueError for an interval that does not say how many values it has."""
+    return math.prod(len(one.grid()) for one in space.values())
+
+
+def grid_point(space: Mapping[str, Dimension], number: int) -> dict[str, Any]:
+    """The combination of a number from 0, as itertools.product orders them (a grid may have millions)."""
+    point = {}
+    for key, one in reversed(list(space.items())):
+        values = one.grid()
+        number, place = divmod(number, len(values))
+        point[key] = values[place]
+    return {key: point[key] for key in space}
 
 
 def make_sampler(name: str, space: Mapping[str, Dimension], seed: int) -> BaseSampler:

@@ -19,7 +19,7 @@ from trivium.config.space import Dimension, describe_space
 from trivium.evaluation.metrics import DIRECTION, METRICS
 from trivium.files import atomic_file
 from trivium.runs.directory import RunDirectory
-from trivium.search.sampling import as_override, draw, grid_points, is_number, make_pruner, make_sampler
+from trivium.search.sampling import as_override, draw, grid_size, is_number, make_pruner, make_sampler
 from trivium.search.storage import open_storage
 
 DEFINITION = "trivium"  # the study's attribute that says what all of its trials share
@@ -115,7 +115,7 @@ class Search:
     def _planned(self) -> int:
         if self.settings.sampler != "grid":
             return self.settings.n_trials
-        return min(self.settings.n_trials, len(grid_points(self.space)))
+        return min(self.settings.n_trials, grid_size(self.space))
 
     def _interrupted(self) -> Iterator[FrozenTrial]:
         """Trials that were begun here, or on one of `hosts`, and may have nobody who works on them."""

@@ -1,0 +1,206 @@
+"""Who works on which trial, and what becomes of it: with run directories made up, without a training."""
+
+import fcntl
+import json
+import os
+import signal
+import time
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trivium.config.space import Dimension
+from trivium.search import study as study_module
+from trivium.search.naming import shared_settings, study_name
+from trivium.search.storage import JournalLock, open_storage, without_password
+from trivium.search.study import Search, Settings, lower_is_better, open_search
+
+SPACE = {"optimizer.lr": Dimension("optimizer.lr", low=1e-4, high=1e-2, log=True)}
+SETTINGS: dict[str, Any] = {
+    "sampler": "random",
+    "n_trials": 3,
+    "objective": "val/loss",
+    "pruner": "none",
+    "startup": 0,
+    "warmup": 0,
+    "seed": 1,
+    "storage": "",
+    "hosts": (),
+    "lower_is_better": True,
+    "max_epochs": 2,
+}
+
+
+def opened(folder: Path, shared: dict[str, Any] | None = None, **changed: Any) -> Search:
+    return open_search(folder / "mine", Settings(**{**SETTINGS, **changed}), SPACE, shared or {"seed": 1.0})
+
+
+def finish(search: Search, number: int, **metrics: Any) -> None:
+    """A run directory as a finished run leaves it."""
+    path = search.run(number).path
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "run.json").write_text(json.dumps({"status": "finished"}))
+    (path / "result.json").write_text(json.dumps({"val": metrics, "seconds": 1.0}))
+
+
+def states(search: Search) -> list[str]:
+    return [trial.state.name for trial in search.trials()]
+
+
+def test_a_trial_that_somebody_works_on_is_not_run_twice(tmp_path: Path) -> None:
+    first, second = opened(tmp_path), opened(tmp_path)
+    (work,) = first.next(1)
+    assert [one.number for one in second.next(5)] == [1, 2]  # n_trials counts all of them
+    assert second.next(1) == []
+    finish(first, 0, loss=0.5)
+    assert first.settle(work, None) == "trial 0: val/loss 0.5"
+    assert states(second) == ["COMPLETE", "RUNNING", "RUNNING"]
+    assert first.next(1) == []
+
+
+def test_a_trial_whose_process_is_gone_is_taken_up_with_its_parameters(tmp_path: Path) -> None:
+    gone = opened(tmp_path)
+    (before,) = gone.next(1)
+    gone._locks.pop(0).close()  # as the system does for a process that was killed
+    (after,) = opened(tmp_path).next(1)
+    assert (after.number, after.overrides) == (0, before.overrides)
+
+
+def test_a_run_that_outlives_its_search_is_left_alone(tmp_path: Path) -> None:
+    """As a job of SLURM does: the search is gone, and the run's own lock is held."""
+    gone = opened(tmp_path)
+    (work,) = gone.next(1)
+    run = gone.run(0)
+    assert run.try_lock()
+    gone._locks.pop(0).close()
+    later = opened(tmp_path)
+    assert [one.number for one in later.next(3)] == [1, 2]
+    run.release()
+    finish(later, 0, loss=0.25)
+    assert opened(tmp_path).next(1) == []  # it has only to be told
+    assert states(later)[0] == "COMPLETE"
+    assert later.trials()[0].value == 0.25
+    assert work.number == 0
+
+
+def test_a_job_refused_because_the_run_is_in_use_leaves_its_trial_running(tmp_path: Path) -> None:
+    search = opened(tmp_path)
+    (work,) = search.next(1)
+    other = search.run(0)
+    assert other.try_lock()
+    assert "in use by another process" in search.settle(work, "ValueError: in use")
+    assert states(search) == ["RUNNING"]
+    other.release()
+
+
+def test_another_machine_s_trial_is_never_taken_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_module.socket, "gethostname", lambda: "there")
+    there = opened(tmp_path)
+    there.next(1)
+    there._locks.pop(0).close()
+    monkeypatch.setattr(study_module.socket, "gethostname", lambda: "here")
+    here = opened(tmp_path)
+    assert [one.number for one in here.next(5)] == [1, 2]
+    assert [one.number for one in opened(tmp_path, hosts=("there",)).next(5)] == [0]
+
+
+def test_how_a_run_ended_is_read_from_its_directory(tmp_path: Path) -> None:
+    search = opened(tmp_path, n_trials=4)
+    works = search.next(4)
+    finish(search, 0, loss=0.5)
+    finish(search, 1, loss=None)  # NaN is null in JSON
+    search.run(2).path.mkdir()
+    (search.run(2).path / "run.json").write_text(json.dumps({"status": "pruned: after epoch 1"}))
+    told = [search.settle(work, error) for work, error in zip(works, [None, None, None, "out of memory"], strict=True)]
+    assert states(search) == ["COMPLETE", "FAIL", "PRUNED", "FAIL"]
+    assert "val/loss is None" in told[1]
+    assert told[3] == "trial 3: out of memory"
+    assert search.trials()[3].user_attrs["error"] == "out of memory"
+
+
+def test_a_study_of_other_settings_is_refused_with_what_differs(tmp_path: Path) -> None:
+    opened(tmp_path).next(1)
+    with pytest.raises(ValueError, match=r"other settings: data.name \(None there, 'mosi' now\)"):
+        opened(tmp_path, shared={"seed": 1.0, "data.name": "mosi"})
+    with pytest.raises(ValueError, match=r"sampler \('random' there, 'tpe' now\)"):
+        opened(tmp_path, sampler="tpe")
+    assert opened(tmp_path, n_trials=9, pruner="median").settings.n_trials == 9
+
+
+def test_the_name_is_the_settings_and_not_what_is_searched() -> None:
+    config: dict[str, Any] = {
+        "seed": 1,
+        "run": {"dir": "a"},
+        "trainer": {"devices": 1, "max_epochs": 2},
+        "optimizer": {"lr": 0.1, "betas": [0.9]},
+        "fusion": {"out": 3},
+        "encoders": {"text": {"out": 1}},
+    }
+    shared = shared_settings(config, ["optimizer.lr", "fusion", "encoder@encoders.text"])
+    assert shared == {"seed": 1.0, "trainer.max_epochs": 2.0, "optimizer.betas": [0.9]}
+    other = shared_settings(
+        {**config, "optimizer": {"lr": 0.5, "betas": [0.9]}, "run": {"dir": "b"}},
+        ["optimizer.lr", "fusion", "encoder@encoders.text"],
+    )
+    assert study_name(["a", "a", "b/c"], shared) == study_name(["a", "b/c"], other)
+    assert study_name(["a"], shared).startswith("a_")
+    assert study_name(["a"], shared) != study_name(["a"], {**shared, "seed": 2.0})
+
+
+def test_objectives() -> None:
+    assert [lower_is_better(name, "mosi") for name in ("val/loss", "val/mae", "val/corr", "val/acc7")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    for wrong in ("test/mae", "val/acc3", "loss", "val/"):
+        with pytest.raises(ValueError, match="is refused; a search selects on the validation split"):
+            lower_is_better(wrong, "mosi")
+
+
+def test_a_line_that_was_torn_by_a_kill_does_not_break_the_journal(tmp_path: Path) -> None:
+    search = opened(tmp_path)
+    search.next(1)
+    with (search.folder / "journal.log").open("ab") as file:
+        file.write(b'{"op_code":4,"worker')
+    again = opened(tmp_path)
+    assert [one.number for one in again.next(2)] == [1, 2]
+    assert states(opened(tmp_path)) == ["RUNNING"] * 3
+
+
+def test_a_killed_writer_leaves_no_lock(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.log"
+    process = get_context("fork").Process(target=_hold, args=(journal,))
+    process.start()
+    while not (tmp_path / "held").exists():
+        time.sleep(0.01)
+    with (tmp_path / ".journal.log.lock").open("ab") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    begun = time.monotonic()
+    lock = JournalLock(journal)
+    assert lock.acquire()
+    assert time.monotonic() - begun < 5
+    lock.release()
+
+
+def _hold(journal: Path) -> None:
+    lock = JournalLock(journal)
+    lock.acquire()
+    (journal.parent / "held").touch()
+    time.sleep(60)
+
+
+def test_storages_that_cannot_be_opened_are_told_without_their_password(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"hydra.sweeper.storage: nonsense://me:\*\*\*@host/db cannot be opened"):
+        open_storage("nonsense://me:secret@host/db")
+    assert without_password("sqlite:///a.db") == "sqlite:///a.db"
+    search = opened(tmp_path)
+    assert (search.folder / "study.yaml").stat().st_mode & 0o077 == 0
+    assert search.trials() == []
