@@ -301,6 +301,32 @@ def test_each_switch_changes_the_loss_and_trains(name, modalities):
 def test_learned_members_are_learned():
     _, grads = gradients(method_of(adapt_members="learned"), batch_of())
     assert float(grads["members"].abs().sum()) > 0
+    _, grads = gradients(method_of(adapt_members="learned", weights={"adapt": 0.0}), batch_of())
+    assert float(grads["members"].abs().sum()) == 0  # and not None, which would stop DDP
+
+
+def test_features_start_no_nearer_to_the_joint_vector_than_adapt_max():
+    method = method_of(update="features", adapt_max=0.0, adapt_rate=0.0)
+    _, _, unimodal, _, views = views_of(method, batch_of())
+    np.testing.assert_allclose(views["adapt"].vectors.detach(), unimodal.detach(), atol=1e-12)
+
+
+def test_mixed_terms_alone_are_selected_by_the_contrast():
+    method, batch = method_of(weights={"task": 0.0, "gmc": 0.0}).eval(), batch_of()
+    loss = method.validation_step(batch, 0)["loss"]
+    gmc = method_of(GMC, weights={"task": 0.0}).eval().validation_step(batch, 0)["loss"]
+    assert torch.equal(loss, gmc)
+    assert float(loss.min()) > 0
+
+
+@pytest.mark.parametrize("kind", [GMC, M3ixup])
+def test_weights_that_are_not_finite_give_losses_that_are_not(kind):
+    method = method_of(kind)
+    with torch.no_grad():
+        method.encoders["audio"].project.weight[0, 0] = float("nan")
+    terms = method.losses(batch_of())
+    assert not bool(terms["gmc"].isfinite())
+    assert not bool(terms["loss"].isfinite())
 
 
 def test_classes_are_mixed_as_losses():
@@ -330,6 +356,7 @@ def test_classes_are_mixed_as_losses():
         ({"steps": "three"}, "method.steps"),
         ({"weights": {"exploring": 1.0}}, "method.weights.exploring: no such term; nearest is explore"),
         ({"weights": {"task": 0.0, "task_mix": 1.0}}, "no predictor"),
+        ({"steps": "two", "weights": {"explore": 0.0}}, "weights.explore=0 wants together"),
     ],
 )
 def test_wrong_settings_are_named(keys, said):
@@ -340,8 +367,7 @@ def test_wrong_settings_are_named(keys, said):
 # Ranks and runs
 
 
-@pytest.mark.parametrize("shares", [(4, 3), (1, 0), (2, 3)])
-@pytest.mark.parametrize("mix", ["one", "series"])
+@pytest.mark.parametrize(("shares", "mix"), [((4, 3), "one"), ((2, 3), "series"), ((1, 0), "one")])
 def test_two_ranks_equal_one(shares, mix):
     present = torch.ones(sum(shares), 3, dtype=torch.bool)
     if len(present) > 3:

@@ -137,3 +137,12 @@ def test_detached_banks_get_no_gradient_and_views_do():
     assert found.joint.grad is None
     assert found.unimodal.grad is None
     assert view.grad is not None
+
+
+def test_autocast_changes_nothing():
+    found = contrast(5)
+    narrow = replace(found, joint=found.joint.float(), unimodal=found.unimodal.float(), target=found.target.float())
+    views, weights = unit(3, 5, 6, seed=4).float(), torch.full((3, 5, 3), 1 / 3)
+    expected = narrow.loss(views, weights)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(narrow.loss(views, weights), expected)

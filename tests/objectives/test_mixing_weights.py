@@ -101,3 +101,9 @@ def test_vectors_move_by_a_constant_step():
     moved.sum().backward()
     assert gradient.grad is None
     assert vectors.grad is not None
+
+
+def test_nan_stays_nan_and_reads_no_entry_that_is_not_there():
+    found = project_to_simplex(torch.tensor([[0.5, float("nan"), 0.1], [0.2, 0.3, 0.5]]))
+    assert bool(found[0].isnan().any())
+    np.testing.assert_allclose(found[1], [0.2, 0.3, 0.5], atol=1e-7)

@@ -115,9 +115,13 @@ class GMC(Method):
         return {"joint": self.represent(unit_bMD, batch.present), **own}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """The loss of GMC, task and contrast, for every method that stands on it: no mixing."""
+        """The loss of GMC, task and contrast, for every method that stands on it: no mixing.
+
+        Where both have weight 0 (M3ixup's mixed terms alone), the contrast, so that there is something to select by.
+        """
         seen = self.see(batch)
-        loss_b = self.weigh(self.contrast_and_task(seen, batch))
+        terms = self.contrast_and_task(seen, batch)
+        loss_b = self.weigh(terms) if self.weights["task"] or self.weights["gmc"] else terms["gmc"]
         if self.probed:
             return {"prediction": None, "loss": loss_b}
         return {"prediction": self._decoded(self.represent(*seen.here)), "loss": loss_b}

@@ -106,12 +106,13 @@ class M3ixup(GMC):
         seen = self.see(batch)
         plain = {name: batch.mean(value_b) for name, value_b in self.contrast_and_task(seen, batch).items()}
         mixed = {name: batch.mean(value_b) for name, value_b in self.mixed_terms(seen, batch).items()}
+        # a parameter without a gradient on some rank would stop DDP
+        idle = 0.0 if self.members is None else 0.0 * self.members.sum()
         if self._stage != "explore":
-            return {**plain, **mixed, "loss": self.weigh({**plain, **mixed})}
-        # Down "explore" alone. The first step's terms are there to be logged, and the other terms' graph with weight 0,
-        # so that every parameter has a gradient on every rank.
+            return {**plain, **mixed, "loss": self.weigh({**plain, **mixed}) + idle}
+        # Down "explore" alone; the first step's terms are there to be logged, and the others' graph with weight 0.
         first = self._adapted
-        return {**first, **mixed, "loss": first["loss"] + self.weigh(mixed) + 0.0 * self.weigh(plain)}
+        return {**first, **mixed, "loss": first["loss"] + self.weigh(mixed) + 0.0 * self.weigh(plain) + idle}
 
     # Mixing
 
@@ -248,6 +249,10 @@ def _check(parts: Parts, alpha: float, unimodal_mix: str, steps: str, weights: M
             raise ValueError(f"method.{key}: {value!r}; expected one of {', '.join(choices)}")
     if not alpha > 0:
         raise ValueError(f"method.alpha: expected a number above 0, found {alpha}")
+    if steps == "two" and not weights["explore"]:
+        raise ValueError(
+            "method.steps=two takes its second step on the exploring term; weights.explore=0 wants together"
+        )
     if weights["task_mix"] and not weights["task"]:
         raise ValueError("method.weights.task_mix: there is no predictor to train with weights.task=0; make it 0 too")
     ids = [name for name, encoder in parts.encoders.items() if encoder.reads == "tokens"]

@@ -99,6 +99,7 @@ def adapt_to_joint(
         return toward(vectors_MbD, joint_bD, share, settings.interpolation)
 
     if settings.update == "features":
+        share_Mb = share_Mb.clamp(max=settings.adapt_max)
         gradient = _gradient(lambda view: _toward_joint(contrast, view, weights), at(still, share_Mb))
         return Views(move_vectors(at(unimodal_MbD, share_Mb), gradient, -settings.adapt_rate), weights)
     gradient = _gradient(lambda share: _toward_joint(contrast, at(still, share), weights), share_Mb)

@@ -125,8 +125,8 @@ def _nce(scores_BN: Tensor, positive_B: Tensor) -> Tensor:
 
 def unit_rows(rows_ND: Tensor, eps: float = 1e-8) -> Tensor:
     """Rows of length 1, float32 at least. A row shorter than eps (all of a ReLU's outputs off) has no direction: it
-    becomes 0 and gets no gradient, where dividing by eps would multiply its gradient by 1e8.
+    becomes 0 and gets no gradient, where dividing by eps would multiply its gradient by 1e8. NaN stays NaN.
     """
     rows_ND = at_least_float32(rows_ND)
     norm_N1 = torch.linalg.vector_norm(rows_ND, dim=-1, keepdim=True)
-    return torch.where(norm_N1 > eps, rows_ND / norm_N1.clamp_min(eps), 0.0)
+    return torch.where(norm_N1 <= eps, 0.0, rows_ND / norm_N1.clamp_min(eps))

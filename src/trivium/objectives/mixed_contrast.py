@@ -40,8 +40,9 @@ class MixedContrast:
         l1_i = logsumexp of [v_i z_M^T, v_i z_u^T without the clips of Y_i] / temperature
              - sum over j of Y_ij v_i z_M,j / temperature.
         """
-        joint_VbN = view_VbD @ self.joint.T / self.temperature
-        own_VMbN = view_VbD[:, None] @ self.unimodal.transpose(1, 2) / self.temperature
+        with torch.autocast(view_VbD.device.type, enabled=False):
+            joint_VbN = view_VbD @ self.joint.T / self.temperature
+            own_VMbN = view_VbD[:, None] @ self.unimodal.transpose(1, 2) / self.temperature
         target_bN = self.target[self.rows]
         joint_no_bN, own_no_bN = self._closed_joint(), (target_bN > 0) | ~self.allowed
         closed = torch.cat([joint_no_bN, own_no_bN], dim=1)
@@ -57,8 +58,9 @@ class MixedContrast:
              - sum over j of Y'_ij z_M,i v_j / temperature.
         """
         joint_bD = self.joint[self.rows]
-        view_VbN = joint_bD @ view_VND.transpose(1, 2) / self.temperature
-        joint_bN = joint_bD @ self.joint.T / self.temperature
+        with torch.autocast(view_VND.device.type, enabled=False):
+            view_VbN = joint_bD @ view_VND.transpose(1, 2) / self.temperature
+            joint_bN = joint_bD @ self.joint.T / self.temperature
         back_bN = (self.target / self.target.sum(dim=0)).T[self.rows].to(view_VbN.dtype)
         closed = torch.cat([self._closed_joint(), self._own() | ~self.allowed], dim=1)
         scores = torch.cat([view_VbN, joint_bN.expand_as(view_VbN)], dim=-1)

@@ -43,8 +43,9 @@ def project_to_simplex(values_bM: Tensor) -> Tensor:
     ordered_bM = values_bM.sort(dim=-1, descending=True).values
     count_M = torch.arange(1, values_bM.shape[-1] + 1, device=values_bM.device, dtype=values_bM.dtype)
     excess_bM = (ordered_bM.cumsum(dim=-1) - 1) / count_M
+    # at least 1, but for NaN, which is to stay one and not to become an index out of bounds
     used_b1 = (ordered_bM > excess_bM).sum(dim=-1, keepdim=True)
-    return (values_bM - excess_bM.gather(-1, used_b1 - 1)).clamp(min=0)
+    return (values_bM - excess_bM.gather(-1, (used_b1 - 1).clamp(min=0))).clamp(min=0)
 
 
 def descend_share(share: Tensor, gradient: Tensor, rate: float, most: float) -> Tensor:
