@@ -19,7 +19,7 @@ from trivium.reports.reproduce import main
 
 SMALL = ["data.batch_size=48", "trainer.max_epochs=1", "trainer.accelerator=cpu", "trainer.threads=1"]
 CLIPS = "{train: 96, probe: 96, valid: 48, test: 96}"
-BROKEN = {"label": "Broken", "overrides": ["method=tcmax", "fusion=transformer"]}  # refused once the method is built
+BROKEN = {"label": "Broken", "overrides": ["method=gmc", "method.common=0"]}  # refused once the method is built
 
 
 @dataclass
@@ -161,7 +161,7 @@ def test_what_is_done_is_not_done_again(interactions: Called) -> None:
 def test_a_failed_row_is_listed_with_its_command_and_the_others_stand(competition: Called) -> None:
     assert competition.code == 1
     page = (competition.out / "table.md").read_text()
-    assert "**failed**: Broken, seed 1: error: fusion: TransformerFusion mixes tokens" in page
+    assert "**failed**: Broken, seed 1: error: method.common: expected at least 1, found 0" in page
     assert "python train.py data=synthetic_competition" in page
     ends = {line["row"]: line["n"] for line in lines(competition.out / "table.csv")}
     assert ends == {"OGM-GE": "1", "Broken": "0"}
