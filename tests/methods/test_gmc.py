@@ -9,9 +9,24 @@ from gmc_cases import DIMS, batch_of, gradients, method_of
 
 from driver import here, record
 from ranks import on_ranks
+from trivium.config.compose import compose_config
+from trivium.data.store import StoreSchema
 from trivium.fusions.concat import Concat
+from trivium.methods.build import build_method
 from trivium.methods.gmc import GMC
 from trivium.objectives.task import CrossEntropy
+
+
+@pytest.mark.parametrize(
+    ("experiment", "dims", "count"),
+    [("gmc_mosei", (300, 74, 35), 1_411_081), ("gmc_mosi", (300, 5, 20), 1_401_001)],
+)
+def test_parameters_are_as_many_as_in_gmc(experiment, dims, count):
+    sizes = dict(zip(("text", "audio", "vision"), dims, strict=True))
+    schema = StoreSchema("d", "d/f", sizes, {"train": 9}, dict.fromkeys(sizes, 50), ("multimodal",), (-3.0, 3.0))
+    for name in (experiment, experiment.replace("gmc", "m3ixup")):
+        method = build_method(compose_config([f"experiment={name}"]), schema, dict.fromkeys(sizes, "values"))
+        assert sum(p.numel() for p in method.parameters()) == count
 
 
 def test_loss_is_task_plus_the_contrast_of_each_modality_with_the_joint_vector():
