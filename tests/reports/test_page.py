@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from page_cases import EVIL, SAID, predicted, run_at, scored, search_at, store_at, table_at, targets
+from trivium.reports.page.build import script_json
 from trivium.reports.report import main, write_report
 
 
@@ -94,6 +95,12 @@ def test_what_data_say_is_text_everywhere(page: str) -> None:
     assert not any(attributes.get("src") == "x" for tag, attributes in elements.tags if tag == "img")
     assert EVIL in data_of(page)["clips"]["sets"][1]["texts"]
     assert any(EVIL in cell for row in cells(page, "settings") for cell in row)
+
+
+def test_nothing_in_the_data_can_end_their_element() -> None:
+    text = script_json({EVIL: [EVIL, 1.5, None]})
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == {EVIL: [EVIL, 1.5, None]}
 
 
 def test_results_are_those_of_the_runs(page: str) -> None:

@@ -70,10 +70,8 @@ def _detailed(records: Sequence[Record], found: Pictures) -> list[Record]:
         return list(records)
     firsts = [runs[0] for runs in by_group(records).values()]
     best = sorted(firsts, key=lambda record: record.result["val"]["loss"])[:EACH_RUN]
-    found.notes.append(
-        f"{len(records)} runs: figures of their own have the first seeds of the {len(best)} settings of the lowest "
-        "validation loss; report fewer runs to see others'"
-    )
+    chosen = "every setting" if len(best) == len(firsts) else f"the {len(best)} settings of the lowest validation loss"
+    found.notes.append(f"{len(records)} runs: only the first seed of {chosen} has figures of its own")
     return best
 
 
