@@ -22,6 +22,10 @@ def job(config: DictConfig) -> None:
     from trivium.runs.train import train  # torch comes only after the check
 
     composed = HydraConfig.get()
+    if composed.runtime.choices.get("hydra/launcher") == "joblib":
+        from trivium.search.devices import take_device
+
+        take_device()
     overrides = list(composed.overrides.task)
     in_sweep = Path(composed.runtime.output_dir) if composed.mode == RunMode.MULTIRUN else None
     try:

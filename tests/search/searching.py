@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,13 @@ def _run(argv: list[str], folder: Path, log: Path, environment: dict[str, str], 
     if kill is not None:
         driver._arrange_death(*kill)
     driver._command(argv, folder, log, environment)
+
+
+def alone(folder: Path, *arguments: str) -> tuple[int, str]:
+    """`python train.py -m ...` in a process with nothing above it: joblib's workers hang below multiprocessing's."""
+    argv = [sys.executable, str(driver.ROOT / "train.py"), "-m", *driver.in_folder(folder, *SMALL, *arguments)]
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, timeout=240)
+    return done.returncode, done.stdout + done.stderr
 
 
 def study_of(folder: Path) -> Path:

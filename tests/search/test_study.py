@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from trivium.config.space import Dimension
 from trivium.search import study as study_module
 from trivium.search.naming import shared_settings, study_name

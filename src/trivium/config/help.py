@@ -15,6 +15,7 @@ usage: python train.py [GROUP=CHOICE | KEY=VALUE]...
   python train.py method=selfmi data=mosei          one run; other keys keep their defaults
   python train.py experiment=selfmi_mosi seed=2     a published row's settings, another seed
   python train.py -m method=selfmi,selfmm seed=1,2  a grid, one run each
+  python train.py -m sweep=selfmi data=mosi         a search with Optuna: hydra.sweeper.n_trials=50 and so on
   python train.py method=selfmi --cfg job           print the composed config, and start nothing
 """
 
@@ -25,8 +26,16 @@ keys of every run
   run.dir=DIR                   the run's folder; empty: a new one under paths.outputs
   run.log_steps=true            write the loss of every step
   run.checkpoint_every=N        batches between checkpoints inside an epoch
+  run.study=DIR run.trial=N     which trial of which study the run is; a search sets them
   paths.data=DIR                prepared stores (or TRIVIUM_DATA); paths.outputs=DIR: runs and sweeps
   encoder@encoders.text=NAME    an encoder for one modality alone; +encoder@encoders.NEW=NAME for one of a new name
+
+keys of -m
+  hydra/launcher=basic|joblib|submitit_local|submitit_slurm   one run after the other, several at once, a cluster's
+  hydra.sweeper.n_trials=N      of a search, those of earlier starts included
+  hydra.sweeper.sampler=tpe|random|grid|cmaes   hydra.sweeper.pruner=median|hyperband|none
+  hydra.sweeper.objective=val/loss|val/mae|...  hydra.sweeper.study=NAME   hydra.sweeper.storage=URL
+  configs/hydra/sweeper/trivium.yaml has them all
 
 `--cfg job` shows every key with its value; `--hydra-help` shows Hydra's own options.
 """

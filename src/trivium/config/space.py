@@ -142,9 +142,7 @@ def _wrong_words(given: Mapping[str, Any]) -> Iterator[str]:
         elif kind is bool and not isinstance(value, bool):
             yield f"{word}: expected true or false, found {value!r}"
         elif kind is not bool and (isinstance(value, bool) or not isinstance(value, int | float)):
-            yaml_text = isinstance(value, str) and re.fullmatch(r"\d+e-?\d+", value)
-            hint = "; YAML wants a point in it: 1.0e-3" if yaml_text else ""
-            yield f"{word}: expected a number, found {value!r}{hint}"
+            yield f"{word}: expected a number, found {value!r}"
     for word in ("low", "high"):
         if word not in given:
             yield f"{word} is missing; an interval has low and high"

@@ -1,0 +1,170 @@
+"""Each way of getting a search wrong, with the line that it is answered with, before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from trivium.config.check import problems_of
+from trivium.config.compose import CONFIGS
+from trivium.config.space import Dimension, read_space
+from trivium.config.sweep import read_search
+
+SWEEPS = sorted(file.stem for file in (CONFIGS / "sweep").glob("*.yaml"))
+START = "-m sweep=supervised "
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_space_fits_its_method(sweep: str) -> None:
+    assert problems_of(["-m", f"sweep={sweep}"]) == []
+    assert problems_of(["-m", f"sweep={sweep}", "data=fixture_sims", "hydra.sweeper.sampler=grid"]) == []
+
+
+def test_every_method_that_the_project_is_about_has_a_space() -> None:
+    assert {"selfmi", "selfmm", "tcmax", "comm", "m3ixup", "gmc", "supervised"} <= set(SWEEPS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        START + "fusion=sum optimizer.lr=1e-3 hydra.sweeper.sampler=random",
+        START + "fusion=sum,concat optimizer.lr=tag(log,interval(1e-4,1e-2)) hydra.sweeper.objective=val/corr",
+        START + "optimizer.lr=interval(1e-4,1e-2) fusion.dropout=interval(0.0,0.3) hydra.sweeper.sampler=cmaes",
+        START + "hydra/launcher=joblib hydra.launcher.n_jobs=2",
+        START + "hydra/launcher=submitit_slurm hydra.launcher.partition=gpu",
+        START + "hydra.sweeper.storage='sqlite:///x.db' hydra.sweeper.study=mine hydra.sweeper.hosts=[a,b]",
+        "-m sweep=selfmi method=selfmm method.alpha=0.1",
+        "-m seed=1,2 hydra/launcher=submitit_local",
+        "-m sweep=selfmi experiment=selfmi_mosi data=fixture",
+    ],
+)
+def test_what_is_right_passes(line: str) -> None:
+    assert problems_of(line.split()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("sweep=supervised", "sweep=supervised: a search is many runs; add -m"),
+        ("-m sweep=superviced", "sweep=superviced: no such choice; nearest is supervised"),
+        (START + "hydra.sweeper.n_trial=3", "hydra.sweeper.n_trial: no such key; nearest is hydra.sweeper.n_trials"),
+        (START + "hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials: expected at least 1, found 0"),
+        (START + "hydra.sweeper.n_trials=many", "hydra.sweeper.n_trials: expected a whole number, found 'many'"),
+        (
+            START + "hydra.sweeper.sampler=tpee",
+            "expected one of tpe, random, grid, cmaes, found 'tpee'; nearest is tpe",
+        ),
+        (START + "hydra.sweeper.pruner=mean", "hydra.sweeper.pruner: expected one of median, hyperband, none"),
+        (START + "hydra.sweeper.objective=test/mae", "'test/mae' is refused; a search selects on the validation split"),
+        (START + "hydra.sweeper.objective=mae", "hydra.sweeper.objective: 'mae' is refused"),
+        (START + "hydra.sweeper.study=a/b", "hydra.sweeper.study: 'a/b' is a folder's name too"),
+        (START + "fusion.dropout=abc,0.1", "fusion.dropout: expected a number, found 'abc'"),
+        (START + "optimizer.lr=interval(-1.0,1.0)", "optimizer.lr: expected at least 0, found -1"),
+        (START + "optimizer.lrr=0.1,0.2", "optimizer.lrr: no such key; nearest is optimizer.lr"),
+        (START + "optimizer.lr=interval(0.1,0.01)", "expected low < high"),
+        (START + "optimizer.lr=tag(log,interval(0.0,0.01))", "low > 0 with the tag log"),
+        (START + "hydra.sweeper.sampler=cmaes", "cmaes needs two intervals or more, and the space has 1"),
+        (
+            START + "hydra.sweeper.sampler=grid optimizer.lr=interval(0.1,1.0)",
+            "optimizer.lr: a grid needs choices; write a list, or add points: N",
+        ),
+        (
+            START + "optimizer.lr=1 optimizer.weight_decay=0 fusion.dropout=0",
+            "nothing to search; every dimension has one value on the command line",
+        ),
+        (START + "run.dir=x", "run.dir: the search sets it for each trial"),
+        (START + "resume=auto", "resume: the search sets it for each trial"),
+        (START + "seed=1,2", "seed=1,2: all trials of a search share one seed"),
+        ("-m hydra.sweeper.n_trials=3 seed=1,2", "only a search has it; choose one with sweep=NAME (comm, gmc"),
+        ("-m optimizer.lr=interval(0,1)", "only a search draws from an interval; choose one with sweep=NAME"),
+        ("-m sweep=selfmi method=supervised optimizer=sgd", "method.alpha: no such key (in the search space)"),
+        (START + "hydra/launcher=joblibb", "Could not find 'hydra/launcher/joblibb'"),
+    ],
+)
+def test_each_mistake_is_named(line: str, told: str) -> None:
+    problems = problems_of(line.split())
+    assert told in "\n".join(problems), problems
+    if "sweep=selfmi" not in line:
+        assert len(problems) == 1, problems
+
+
+def problems_of_file(tmp_path: Path, text: str, *more: str) -> list[str]:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text("# @package _global_\n" + text)
+    return problems_of(["--config-dir", str(tmp_path), "-m", "sweep=mine", *more])
+
+
+def test_mistakes_in_a_file_of_one_s_own(tmp_path: Path) -> None:
+    params = """
+hydra:
+  sweeper:
+    params:
+      fusion.dropout: [0.0, much]
+      optimizer.lr: {low: small, hihg: 1.0e-2}
+      data.batch_size: {low: 8, high: 0.5, int: true}
+      fusion: [concat, conct]
+      optimizer.weight_decay: []
+      seed: 3
+"""
+    problems = problems_of_file(tmp_path, params)
+    for told in (
+        "hydra.sweeper.params: optimizer.lr: low: expected a number, found 'small'",
+        "hydra.sweeper.params: optimizer.lr: no such word 'hihg'; nearest is high; an interval has low, high, log, int",
+        "hydra.sweeper.params: optimizer.weight_decay: no choice; expected a list of values",
+        "hydra.sweeper.params: seed: expected a list of choices or {low: A, high: B}, found 3",
+        "fusion=conct: no such choice; nearest is concat; choices are",
+        "fusion.dropout: expected a number, found 'much'",
+        "hydra.sweeper.params: data.batch_size: expected low < high, found low 8 and high 0.5",
+        "hydra.sweeper.params: data.batch_size: int needs whole ends",
+    ):
+        assert any(told in problem for problem in problems), (told, problems)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "told"),
+    [
+        ("optimizer.lrr: [0.1, 0.2]", "optimizer.lrr: no such key (in the search space); nearest is optimizer.lr"),
+        (
+            "trainer.max_epochs: {low: 1, high: 3}",
+            "trainer.max_epochs: expected a whole number, found 1.0 (in the search space)",
+        ),
+        ("data.batch_size: {low: 0, high: 8, int: true}", "data.batch_size: expected at least 1, found 0"),
+        ("data.batch_size: [8, 0]", "data.batch_size: expected at least 1, found 0"),
+    ],
+)
+def test_a_dimension_that_no_run_could_take(dimension: str, told: str, tmp_path: Path) -> None:
+    problems = problems_of_file(tmp_path, f"hydra: {{sweeper: {{params: {{{dimension}}}}}}}\n")
+    assert told in problems
+
+
+def test_a_sweep_file_may_not_set_what_its_trials_commands_would_lack(tmp_path: Path) -> None:
+    text = "trainer: {max_epochs: 3}\nhydra: {sweeper: {params: {optimizer.lr: [0.1, 0.2]}}}\n"
+    (problem,) = problems_of_file(tmp_path, text)
+    assert problem.startswith(
+        "sweep/mine.yaml: trainer: a sweep file holds hydra.sweeper and overrides of groups alone"
+    )
+
+
+def test_several_values_on_the_command_line_replace_a_dimension_and_one_fixes_it() -> None:
+    params = {"a": [1, 2], "b": {"low": 0.1, "high": 1.0}, "c": [0]}
+    search = read_search(params, ["a=3,4,5", "b=0.5", "d=int(interval(1,4))", "x=y"])
+    assert search.problems == []
+    assert search.fixed == ["b=0.5", "x=y"]
+    assert list(search.space) == ["a", "c", "d"]
+    assert search.space["a"].values == (3, 4, 5)
+    assert search.space["d"] == Dimension("d", low=1, high=4, whole=True)
+
+
+def test_a_space_of_every_kind() -> None:
+    space, problems = read_space(
+        {
+            "a": {"low": 1, "high": 100, "log": True, "points": 3},
+            "b": {"low": 1, "high": 3, "int": True},
+            "c": {"low": 0, "high": 1},
+            "d": [[1, 2], None, "x"],
+        }
+    )
+    assert problems == []
+    assert space["a"].grid() == pytest.approx((1.0, 10.0, 100.0))
+    assert space["b"].grid() == (1, 2, 3)
+    assert space["c"].ends == (0.0, 1.0)
+    assert space["d"].grid() == ([1, 2], None, "x")
