@@ -192,6 +192,15 @@ def test_search_has_its_trials_and_needs_no_run(tmp_path: Path) -> None:
     assert "python train.py optimizer.lr=1.024" in page
 
 
+def test_runs_of_a_search_go_by_their_trials(folder: Path, tmp_path: Path) -> None:
+    search = search_at(tmp_path / "search")
+    for trial in (10, 3, 4):
+        run_at(search / str(trial), folder / "data" / "made.h5", 1, alpha=0.1234567891 * trial, finished=trial != 4)
+    page = write_report([search], tmp_path / "page.html", maps="none").read_text()
+    assert [row[0] for row in cells(page, "runs")] == ["trial 3, seed 1", "trial 10, seed 1"]
+    assert "Left out: search search: 1 trials that were stopped or are still running, as runs" in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -145,6 +145,13 @@ def test_labels_tell_runs_apart_by_settings_and_never_by_seed(tmp_path: Path, st
     assert labels == ["supervised, method.alpha=0.1"] * 2 + ["supervised, method.alpha=0.5", "comm"]
 
 
+def test_legend_has_an_entry_for_each_setting_however_long_their_names_are(tmp_path: Path, store: Path) -> None:
+    records = [read_record(run_at(tmp_path / name, store, note="x" * 60 + name, rate=0.12345678)) for name in "ab"]
+    one, other = labelled(records)
+    picture = draw_curves(Album(), {one.label: [one], other.label: [other]}, "curves")
+    assert picture.content.decode().count("supervised, method.note=xxx") == 2
+
+
 def test_axis_of_a_parameter_is_logarithmic_over_decades_and_by_name_for_words() -> None:
     assert_allclose(Scale(["0.001", "0.1", "0.01"]).places, [0, 1, 0.5])
     assert_allclose(Scale(["10", "20", "40"]).places, [0, 1 / 3, 1])

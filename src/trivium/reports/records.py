@@ -143,8 +143,16 @@ def labelled(records: Sequence[Record]) -> list[Record]:
 
 def _telling(record: Record, alike: Sequence[Record]) -> str:
     keys = [key for key in differing([one.settings for one in alike]) if compared(key)]
-    shown = [f"{key}={record.settings.get(key, '-')}" for key in keys[:_NAMED]]
+    shown = [f"{key}={_brief(record.settings.get(key, '-'))}" for key in keys[:_NAMED]]
     return " ".join([*shown, *(["..."] if len(keys) > _NAMED else [])])
+
+
+def _brief(word: str) -> str:
+    """0.0026289891606194353 as 0.002629; words as they are."""
+    try:
+        return f"{float(word):.4g}" if "." in word else word
+    except ValueError:
+        return word
 
 
 def by_group(records: Sequence[Record]) -> dict[str, list[Record]]:

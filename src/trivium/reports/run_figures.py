@@ -69,7 +69,7 @@ def draw_curves(album: Album, groups: Groups, name: str) -> Picture:
             for style, (label, runs) in enumerate(shown.items()):
                 found = [run.epochs[column] for run in runs if column in run.epochs]
                 if found:
-                    draw_band(axes, found, label=_short(label), style=style)
+                    draw_band(axes, found, label=label, style=style)
             axes.set_title(_title(column), fontsize=8)
         _finish(grid, len(columns))
         _legend(figure, grid, beside)
@@ -180,4 +180,6 @@ def _legend(figure: Figure, grid: Any, columns: int) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     layout: dict[str, Any] = {"frameon": False, "handlelength": 1.8, "columnspacing": 1.0, "fontsize": 7}
-    figure.legend(list(found.values()), list(found), loc="outside upper center", ncols=columns, **layout)
+    figure.legend(
+        list(found.values()), [_short(label) for label in found], loc="outside upper center", ncols=columns, **layout
+    )

@@ -39,8 +39,9 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Callable[[str
     groups = by_group(sources.records)
     step("figures of all runs")
     for table in sources.tables:
-        if table.figure is not None:
-            found.overall.append(album.read(table.figure, f"Table {table.path.name}."))
+        for figure in table.figures:
+            data = figure.stem.removeprefix("figure").strip("_")
+            found.overall.append(album.read(figure, f"Table {table.path.name}{f', {data}' if data else ''}."))
     for study in sources.studies:
         name = study.path.name
         found.overall += _drawn(draw_parallel(album, study, f"{name}_trials"))

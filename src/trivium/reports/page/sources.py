@@ -22,11 +22,11 @@ _OF_A_TABLE = re.compile(r"(.+)_s\d+_[0-9a-f]{6}")  # ROW_sSEED_HASH, as trivium
 
 @dataclass(frozen=True)
 class TableFolder:
-    """rows: of table.csv, as written there. figure: figure.png, or None."""
+    """rows: of table.csv, as written there. figures: figure.png, or figure_DATA.png of each data set."""
 
     path: Path
     rows: list[dict[str, str]] = field(repr=False)
-    figure: Path | None
+    figures: list[Path]
 
 
 @dataclass(frozen=True)
@@ -42,29 +42,43 @@ class Sources:
 def gather(folders: Sequence[Path]) -> Sources:
     """Raises ValueError naming the folder that is none of these, or the run that is not finished."""
     records: dict[Path, Record] = {}
-    tables, studies, left_out = [], [], []
+    tables: list[TableFolder] = []
+    studies: list[Study] = []
+    left_out: list[str] = []
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"{folder}: no such folder; {_EXPECTED}")
         if (folder / "config.yaml").is_file():
-            records.setdefault(folder.resolve(), read_record(folder))
-            continue
-        runs = _runs_beneath(folder)
-        if (folder / TRIALS).is_file():
-            study = read_study(folder)
-            studies.append(study)
-            runs |= _runs_of_trials(study)
+            found, others = {folder.resolve(): read_record(folder)}, []
+        elif (folder / TRIALS).is_file():
+            studies.append(read_study(folder))
+            found, others = _read_trials(studies[-1])
+        else:
+            found, others = _read_many(folder)
         if (folder / "table.csv").is_file():
-            figure = folder / "figure.png"
-            tables.append(TableFolder(folder, read_rows(folder / "table.csv"), figure if figure.is_file() else None))
-        elif not runs and not (folder / TRIALS).is_file():
-            raise ValueError(f"{folder}: neither a run, a table nor a search; {_EXPECTED}")
-        finished, others = _read(runs)
-        if not finished and not (folder / TRIALS).is_file():
-            raise ValueError(f"{folder}: none of its {len(runs)} runs is finished; resume them, then come back")
-        records = {**finished, **records}
+            figures = sorted([*folder.glob("figure.png"), *folder.glob("figure_*.png")])
+            tables.append(TableFolder(folder, read_rows(folder / "table.csv"), figures))
+        for path, record in found.items():
+            records.setdefault(path, record)
         left_out += others
     return Sources(labelled(_in_order(records)), tables, studies, list(dict.fromkeys(left_out)))
+
+
+def _read_trials(study: Study) -> tuple[dict[Path, Record], list[str]]:
+    finished, others = _read(_runs_beneath(study.path) | _runs_of_trials(study))
+    records = {path: replace(record, label=f"trial {path.name}") for path, record in finished.items()}
+    said = f"search {study.path.name}: {len(others)} trials that were stopped or are still running, as runs"
+    return records, [said] if others else []
+
+
+def _read_many(folder: Path) -> tuple[dict[Path, Record], list[str]]:
+    runs = _runs_beneath(folder)
+    if not runs and not (folder / "table.csv").is_file():
+        raise ValueError(f"{folder}: neither a run, a table nor a search; {_EXPECTED}")
+    finished, others = _read(runs)
+    if not finished:
+        raise ValueError(f"{folder}: none of its {len(runs)} runs is finished; resume them, then come back")
+    return finished, others
 
 
 def _runs_beneath(folder: Path) -> set[Path]:
@@ -81,7 +95,7 @@ def _runs_of_trials(study: Study) -> set[Path]:
 
 def _read(runs: Iterable[Path]) -> tuple[dict[Path, Record], list[str]]:
     finished, others = {}, []
-    for path in sorted(runs):
+    for path in sorted(runs, key=_by_number):
         if not RunDirectory(path).finished:
             others.append(f"{path}: {_status(path)}")
             continue
@@ -89,6 +103,11 @@ def _read(runs: Iterable[Path]) -> tuple[dict[Path, Record], list[str]]:
         row = _OF_A_TABLE.fullmatch(path.name)
         finished[path.resolve()] = record if row is None else replace(record, label=row[1])
     return finished, others
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """2 before 10, in names too."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def _status(path: Path) -> str:
