@@ -24,9 +24,9 @@ def session() -> Iterator[Composer]:
 
 
 def nodes(session: Composer, group: str, choice: str) -> list[dict[str, Any]]:
-    """The nodes with a target in a choice's composed config; for an experiment all that it composes."""
+    """The nodes with a target in a choice's composed config; for an experiment or a sweep all that it composes."""
     config = session.compose([f"{group}={choice}"])
-    parts = [config[group]] if group != "experiment" else [*config.values(), *config["encoders"].values()]
+    parts = [config[group]] if group not in ("experiment", "sweep") else [*config.values(), *config["encoders"].values()]
     return [part for part in parts if isinstance(part, dict) and "_target_" in part]
 
 

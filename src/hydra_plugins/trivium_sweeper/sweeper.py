@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # splits a command line into a grid's jobs
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
@@ -148,8 +149,8 @@ class TriviumSweeper(Sweeper):
 
     def _options(self) -> list[str]:
         """Command-line options that a job's command needs too."""
-        found = [n for n, word in enumerate(sys.argv) if word in ("--config-dir", "-cd")]
-        return [word for n in found for word in sys.argv[n : n + 2]]
+        folder = get_args_parser().parse_args(sys.argv[1:]).config_dir
+        return ["--config-dir", folder] if folder else []
 
     def _threads(self, arguments: Sequence[str]) -> list[str]:
         """Runs side by side take one thread each, unless they are told how many."""
