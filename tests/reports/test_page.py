@@ -183,6 +183,16 @@ def test_table_has_its_rows_its_runs_and_what_is_left_out(folder: Path, tmp_path
     assert "base_s3_3bc12f: not finished (interrupted)" in page
 
 
+def test_table_of_runs_that_lie_elsewhere_is_shown_and_says_so(folder: Path, tmp_path: Path) -> None:
+    table = table_at(tmp_path / "small", folder / "data" / "made.h5")
+    (table / "runs").rename(tmp_path / "elsewhere")
+    page = write_report([table], tmp_path / "page.html", maps="none").read_text()
+    assert len(cells(page, "table-0")) == 2
+    assert "runs of table small: none lies in its folder" in page
+    page = write_report([table, tmp_path / "elsewhere"], tmp_path / "page.html", maps="none").read_text()
+    assert len(cells(page, "runs")) == 4
+
+
 def test_search_has_its_trials_and_needs_no_run(tmp_path: Path) -> None:
     page = write_report([search_at(tmp_path / "search")], tmp_path / "page.html").read_text()
     rows = cells(page, "study-0")

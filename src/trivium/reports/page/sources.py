@@ -49,7 +49,7 @@ def gather(folders: Sequence[Path]) -> Sources:
         if not folder.is_dir():
             raise ValueError(f"{folder}: no such folder; {_EXPECTED}")
         if (folder / "config.yaml").is_file():
-            found, others = {folder.resolve(): read_record(folder)}, []
+            found, others = {folder.resolve(): read_record(folder)}, list[str]()
         elif (folder / TRIALS).is_file():
             studies.append(read_study(folder))
             found, others = _read_trials(studies[-1])
@@ -72,12 +72,15 @@ def _read_trials(study: Study) -> tuple[dict[Path, Record], list[str]]:
 
 
 def _read_many(folder: Path) -> tuple[dict[Path, Record], list[str]]:
-    runs = _runs_beneath(folder)
-    if not runs and not (folder / "table.csv").is_file():
+    """Of a table, or of a folder of runs. A table may have been made of runs that lie elsewhere."""
+    runs, is_table = _runs_beneath(folder), (folder / "table.csv").is_file()
+    if not runs and not is_table:
         raise ValueError(f"{folder}: neither a run, a table nor a search; {_EXPECTED}")
     finished, others = _read(runs)
-    if not finished:
+    if not finished and not is_table:
         raise ValueError(f"{folder}: none of its {len(runs)} runs is finished; resume them, then come back")
+    if not finished:
+        others.append(f"runs of table {folder.name}: none lies in its folder; give the folders that they lie in too")
     return finished, others
 
 
