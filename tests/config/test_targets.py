@@ -26,7 +26,8 @@ def session() -> Iterator[Composer]:
 def nodes(session: Composer, group: str, choice: str) -> list[dict[str, Any]]:
     """The nodes with a target in a choice's composed config; for an experiment or a sweep all that it composes."""
     config = session.compose([f"{group}={choice}"])
-    parts = [config[group]] if group not in ("experiment", "sweep") else [*config.values(), *config["encoders"].values()]
+    whole = group in ("experiment", "sweep")
+    parts = [*config.values(), *config["encoders"].values()] if whole else [config[group]]
     return [part for part in parts if isinstance(part, dict) and "_target_" in part]
 
 

@@ -136,3 +136,27 @@ def test_the_median_pruner_waits_for_startup_trials_and_warmup_epochs() -> None:
     assert pruned(median(4, 0), bad) is None
     assert pruned(median(3, 0), [1.5] * 6) is None
     assert pruned(lambda: make_pruner("none", startup=0, warmup=0, max_epochs=6), bad) is None
+
+
+def test_hyperband_gives_up_bad_trials_early_and_lets_the_best_run_to_the_end() -> None:
+    study = optuna.create_study(
+        sampler=make_sampler("tpe", SPACE, 1),
+        pruner=make_pruner("hyperband", startup=0, warmup=0, max_epochs=9),
+    )
+    lengths: dict[int, int] = {}
+    for _ in range(30):
+        trial = study.ask()
+        value = objective({key: draw(trial, one) for key, one in SPACE.items()})
+        state = optuna.trial.TrialState.COMPLETE
+        for step in range(9):
+            trial.report(value, step)
+            lengths[trial.number] = step + 1
+            if trial.should_prune():
+                state = optuna.trial.TrialState.PRUNED
+                break
+        study.tell(trial, None if state is optuna.trial.TrialState.PRUNED else value, state=state)
+    values = {t.number: t.intermediate_values[0] for t in study.trials}
+    short = [values[n] for n, length in lengths.items() if length < 9]
+    assert len(short) >= 5
+    assert np.mean(short) > np.mean([values[n] for n, length in lengths.items() if length == 9])
+    assert lengths[min(values, key=lambda n: values[n])] == 9
