@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ROOT_DO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: install demo test slow page-test check bench bench-gpu clean help
+.PHONY: install demo test slow smoke page-test check bench bench-gpu clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -30,6 +30,9 @@ test: install ## every test but the slow and GPU ones
 
 slow: install ## the slow tests (minutes)
 	$(PY) -m pytest -m slow
+
+smoke: install ## every method for an epoch or two on the embedded fixture, as a table in outputs/tables/smoke
+	$(PY) scripts/reproduce.py table=smoke
 
 page-test: install ## the report page in headless Chromium; installs Debian's package where there is none
 	command -v chromium >/dev/null || { $(ROOT_DO) apt-get update -q && $(ROOT_DO) apt-get install -q -y --no-install-recommends chromium; }

@@ -10,6 +10,7 @@ from trivium.config.check import compose_with_reference, problems_of
 from trivium.config.compose import TABLES, composer
 from trivium.config.limits import out_of_range
 from trivium.config.reference import mismatches
+from trivium.reports.datasets import parts_of
 from trivium.reports.definition import Measure, find_table, read_table
 from trivium.reports.plan import merged
 
@@ -23,11 +24,12 @@ GOOD: dict[str, Any] = {
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_row_is_a_command_line_that_passes_the_check(file: Path) -> None:
-    table = read_table(file)
+    parts = parts_of(read_table(file))
     with composer() as session:
-        for row in table.rows:
+        for table, row in ((part, row) for part in parts for row in part.rows):
             config, reference = compose_with_reference(session, merged(table.overrides, row.overrides))
-            assert [*mismatches(config, reference), *out_of_range(config)] == [], row.label
+            assert [*mismatches(config, reference), *out_of_range(config)] == [], (table.data, row.label)
+            assert config["data"]["name"] == table.data.partition("/")[0] or not table.data
 
 
 def test_a_table_is_no_choice_of_a_run() -> None:

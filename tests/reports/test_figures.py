@@ -49,10 +49,10 @@ def test_a_row_without_values_leaves_its_place_empty() -> None:
 
 
 def test_both_files_are_there_the_vector_one_the_same_each_time(tmp_path: Path) -> None:
-    write_bars(tmp_path, measured())
+    write_bars(tmp_path / "figure", measured())
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
     before = (tmp_path / "figure.pdf").read_bytes()
-    write_bars(tmp_path, measured())
+    write_bars(tmp_path / "figure", measured())
     assert (tmp_path / "figure.pdf").read_bytes() == before
     assert not plt.get_fignums()
 
@@ -103,6 +103,6 @@ def test_accuracies_become_bars_and_other_units_a_heat_map(tmp_path: Path) -> No
         folder.mkdir(exist_ok=True)
         write_figure(folder, found)
         assert (folder / "figure.pdf").read_bytes().startswith(b"%PDF")
-    write_bars(tmp_path, measured())
+    write_bars(tmp_path / "figure", measured())
     assert (tmp_path / "figure.pdf").read_bytes() == (tmp_path / "bars" / "figure.pdf").read_bytes()
     assert not plt.get_fignums()

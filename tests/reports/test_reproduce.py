@@ -234,7 +234,7 @@ def test_dry_lists_commands_and_starts_nothing(competition: Called) -> None:
         (["table=interactions", "seeds=0"], "seeds=0: expected a whole number"),
         (["table=interactions", "jobs=x"], "jobs=x: expected a whole number"),
         (["table=interactions", "dry=yes"], "dry=yes: expected true or false"),
-        (["table=nothing"], "there are competition, interactions"),
+        (["table=nothing"], "there are comm, competition, interactions"),
         (["table=interactions", "data.bach_size=3", "dry=true"], "bach_size"),
     ],
 )

@@ -11,9 +11,11 @@ from numpy.testing import assert_allclose
 from scipy import stats
 from table_cases import ERRORS, LABELS, NAMES, ROWS, VALUES, compared, measured
 
+from trivium.reports.blocks import p_text
 from trivium.reports.collect import Bounds, Spread
 from trivium.reports.definition import Row
-from trivium.reports.markdown import markdown, p_text
+from trivium.reports.markdown import markdown
+from trivium.reports.parts import Part
 from trivium.reports.plan import plan
 from trivium.reports.table import BOUNDS, COLUMNS, DIFFERENCES, write_tables
 
@@ -45,7 +47,7 @@ def test_one_value_has_no_deviation_and_none_no_mean() -> None:
 
 
 def test_files_hold_every_number(tmp_path: Path) -> None:
-    write_tables(tmp_path, measured(), [], [])
+    write_tables(tmp_path, [Part(measured(), [])], [])
     lines = read(tmp_path / "table.csv")
     assert tuple(lines[0]) == COLUMNS + BOUNDS
     assert [(line["row"], line["measure"]) for line in lines] == [(r, m) for r in ROWS for m in NAMES]
@@ -61,14 +63,14 @@ def test_files_hold_every_number(tmp_path: Path) -> None:
 
 
 def test_the_readable_table_says_the_same_in_percent() -> None:
-    text = markdown(measured(), [], [])  # no runs are planned, so n is in brackets
+    text = markdown([Part(measured(), [])], [])  # no runs are planned, so n is in brackets
     assert "| A | 66.7 ± 20.8 [3] | 25.0 ± 5.0 [3] |" in text
     assert "| *chance* | 50.0 | 25.0 |" in text
     assert "| *Bayes-optimal* | 95.0 | 75.0 |" in text
 
 
 def test_a_row_without_a_value_is_empty_and_not_zero(tmp_path: Path) -> None:
-    write_tables(tmp_path, measured(missing=True), [], [])
+    write_tables(tmp_path, [Part(measured(missing=True), [])], [])
     line = read(tmp_path / "table.csv")[2]
     assert (line["row"], line["mean"], line["std"], line["n"], line["bayes"]) == ("B", "", "", "0", "0.95")
     assert "| B | - | - |" in (tmp_path / "table.md").read_text()
@@ -82,15 +84,15 @@ def read(path: Path) -> list[dict[str, str]]:
 def test_n_stands_in_brackets_only_where_seeds_are_missing(tmp_path: Path) -> None:
     rows = tuple(Row(label, ("data=fixture",)) for label in ROWS)
     runs = plan(replace(measured().table, rows=rows), 3, tmp_path)
-    assert "| A | 66.7 ± 20.8 | 25.0 ± 5.0 |" in markdown(measured(), runs, [])
-    text = markdown(measured(missing=True), runs, [])
+    assert "| A | 66.7 ± 20.8 | 25.0 ± 5.0 |" in markdown([Part(measured(), runs)], [])
+    text = markdown([Part(measured(missing=True), runs)], [])
     assert "| A | 66.7 ± 20.8 [3] | 25.0 ± 5.0 [3] |" in text
     assert "not run: A, seed 1, B, seed 1" in text
 
 
 @pytest.mark.parametrize("name", ["table.csv", "values.csv", "table.md"])
 def test_files_are_written_into_a_new_folder(tmp_path: Path, name: str) -> None:
-    write_tables(tmp_path / "new" / "folder", measured(), [], [])
+    write_tables(tmp_path / "new" / "folder", [Part(measured(), [])], [])
     assert (tmp_path / "new" / "folder" / name).read_text().endswith("\n")
 
 
@@ -106,7 +108,7 @@ def by_hand() -> tuple[list[np.ndarray], list[float], list[float]]:
 
 
 def test_differences_pair_the_seeds_that_both_rows_have(tmp_path: Path) -> None:
-    write_tables(tmp_path, compared(), [], [])
+    write_tables(tmp_path, [Part(compared(), [])], [])
     lines = {(line["row"], line["measure"]): line for line in read(tmp_path / "table.csv")}
     assert tuple(lines["Mix", LABELS[0]]) == COLUMNS + DIFFERENCES
     differences, p, corrected = by_hand()
@@ -124,7 +126,7 @@ def test_differences_pair_the_seeds_that_both_rows_have(tmp_path: Path) -> None:
 
 def test_page_has_a_table_a_unit_and_one_of_differences() -> None:
     differences, _, corrected = by_hand()
-    text = markdown(compared(), [], [])
+    text = markdown([Part(compared(), [])], [])
     assert [line for line in text.splitlines() if line.startswith("#")] == [
         "# Robust",
         "## MAE (lower is better)",
@@ -146,7 +148,7 @@ def test_page_has_a_table_a_unit_and_one_of_differences() -> None:
 
 
 def test_without_a_baseline_nothing_is_compared(tmp_path: Path) -> None:
-    write_tables(tmp_path, compared(baseline=""), [], [])
+    write_tables(tmp_path, [Part(compared(baseline=""), [])], [])
     assert tuple(read(tmp_path / "table.csv")[0]) == COLUMNS
     assert "minus" not in (tmp_path / "table.md").read_text().replace("a seed's value minus", "")
 
@@ -159,7 +161,7 @@ def test_a_value_that_is_not_defined_is_not_compared() -> None:
     assert math.isnan(found.corrected("Mix")["Corr text"])
     _, p, _ = by_hand()
     assert found.corrected("Mix")["MAE text"] == pytest.approx(min(1, max(2 * min(p[:2]), p[0])))
-    assert "| Mix | - |" in markdown(found, [], [])
+    assert "| Mix | - |" in markdown([Part(found, [])], [])
 
 
 @pytest.mark.parametrize(("p", "text"), [(0.0004, "<.001"), (0.0006, ".001"), (0.05, ".050"), (1.0, "1.000")])

@@ -6,15 +6,16 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from trivium.data.knowable import knowable_of
 from trivium.data.store import open_store
-from trivium.evaluation.significance import Paired, holm, paired
+from trivium.evaluation.significance import Paired, bootstrap_interval, holm, paired
 from trivium.reports.definition import Measure, Table
 from trivium.reports.plan import Planned
+from trivium.reports.published import Published
 from trivium.reports.work import missing, read_probes, read_subsets, subsets_file
 
 
@@ -43,14 +44,30 @@ class Spread:
 
 @dataclass(frozen=True)
 class Measured:
-    """values: row label -> measure -> seed -> value. bounds: measure -> bounds."""
+    """values: row label -> measure -> seed -> value. bounds: measure -> bounds.
+
+    used: row label -> feature sets, as result.json names them, and modalities of its runs. without: measures that are
+    not here because the data lack a modality.
+    """
 
     table: Table
     values: Mapping[str, Mapping[str, Mapping[int, float]]]
     bounds: Mapping[str, Bounds]
+    used: Mapping[str, Sequence[tuple[str, tuple[str, ...]]]] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
 
     def spread(self, row: str, measure: str) -> Spread:
         return Spread.of(list(self.values[row][measure].values()))
+
+    def interval(self, row: str, measure: str) -> tuple[float, float]:
+        """95 % bootstrap interval of the mean over seeds; NaN for fewer than two of them, and if one is NaN."""
+        values = list(self.values[row][measure].values())
+        known = len(values) > 1 and all(map(math.isfinite, values))
+        return bootstrap_interval(values) if known else (math.nan, math.nan)
+
+    def other_features(self, row: str, published: Published) -> bool:
+        """Whether any of the row's runs was on other features than the published numbers."""
+        return not all(published.is_of(features, modalities) for features, modalities in self.used.get(row, ()))
 
     def difference(self, row: str, measure: str) -> Paired | None:
         """From the baseline, over the seeds that both have; None without a baseline, a common seed or a value."""
@@ -87,17 +104,22 @@ class Measured:
 def collect(table: Table, runs: Sequence[Planned]) -> Measured:
     """Of the runs that are finished, probed and evaluated.
 
-    Raises ValueError if runs of one table were made on different data, and for a measure that they do not have.
+    Raises ValueError if runs of one table were made on different data, and for a measure that they do not have; in a
+    table of data sets one of a subset whose modalities the data lack is left out.
     """
+    ready = [(run, run.directory.result()) for run in runs if run.status == "done" and not missing(run)]
+    has = {name for _, result in ready for name in result["modalities"]}
+    lost = [m for m in table.measures if table.data and ready and m.subset and not set(m.subset.split("+")) <= has]
+    table = replace(table, measures=tuple(measure for measure in table.measures if measure not in lost))
     values: dict[str, dict[str, dict[int, float]]] = {
         row.label: {measure.name: {} for measure in table.measures} for row in table.rows
     }
-    ready = [run for run in runs if run.status == "done" and not missing(run, table)]
-    for run in ready:
-        result = run.directory.result()
+    used: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    for run, result in ready:
+        used.setdefault(run.row.label, []).append((str(result["feature_set"]), tuple(result["modalities"])))
         for measure in table.measures:
             values[run.row.label][measure.name][run.seed] = _value(measure, run, result)
-    return Measured(table, values, _bounds(table, ready))
+    return Measured(table, values, _bounds(table, [run for run, _ in ready]), used, tuple(m.name for m in lost))
 
 
 def _value(measure: Measure, run: Planned, result: Mapping[str, Any]) -> float:

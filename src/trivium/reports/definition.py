@@ -1,4 +1,4 @@
-"""configs/table/NAME.yaml: the rows of a table, what is measured of each run, and the figure."""
+"""configs/table/NAME.yaml: the rows of a table, what is measured of each run, and the figure. Form: docs/tables.md."""
 
 from __future__ import annotations
 
@@ -12,14 +12,21 @@ import yaml
 
 from trivium.config.nearest import suggest
 from trivium.evaluation.metrics import DIRECTION, LABELS
+from trivium.reports.published import Published, read_published
+from trivium.reports.yaml_keys import distinct, items, keys, texts
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a label, and the overrides of its runs beside those of every row."""
+    """One line of the table: a label, and the overrides of its runs beside those of every row.
+
+    start: the label of the row whose run of the same seed is where this one's begin (start_from); "": none.
+    """
 
     label: str
     overrides: tuple[str, ...]
+    start: str = ""
+    published: tuple[Published, ...] = ()
 
     @property
     def slug(self) -> str:
@@ -70,7 +77,8 @@ class Table:
     """bars: of the figure, a group of bars -> the measures whose mean over a run's values they show.
 
     baseline: the label of the row that the others are compared with, seed by seed; "": none. given: overrides of the
-    command line, over those of the rows.
+    command line, over those of the rows. datasets: what the rows are repeated for, as NAME or NAME/FEATURES; data: the
+    one of these that this part of the table is about (trivium.reports.datasets), "" where there are none.
     """
 
     name: str
@@ -82,6 +90,8 @@ class Table:
     bars: Mapping[str, tuple[str, ...]]
     baseline: str = ""
     given: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    data: str = ""
 
     @property
     def probes(self) -> dict[str, tuple[str, ...]]:
@@ -125,24 +135,45 @@ def read_table(file: Path) -> Table:
         raise ValueError(f"{file}: {error}") from error
 
 
-_OPTIONAL = ("overrides", "seeds", "figure", "baseline")
+_OPTIONAL = ("overrides", "seeds", "figure", "baseline", "datasets")
 
 
 def _table(name: str, values: Any) -> Table:
-    given = _keys("the table", values, ("title", "rows", "measures"), _OPTIONAL)
-    rows = tuple(_row(row) for row in _list("rows", given["rows"]))
-    _distinct("rows", [row.slug for row in rows])
-    measures = tuple(_measure(measure) for measure in _list("measures", given["measures"]))
-    _distinct("measures", [measure.name for measure in measures])
+    given = keys("the table", values, ("title", "rows", "measures"), _OPTIONAL)
+    rows = tuple(_row(row) for row in items("rows", given["rows"]))
+    distinct("rows", [row.slug for row in rows])
+    measures = tuple(_measure(measure) for measure in items("measures", given["measures"]))
+    distinct("measures", [measure.name for measure in measures])
     seeds = given.get("seeds", 3)
     if not isinstance(seeds, int) or seeds < 1:
         raise ValueError(f"seeds: expected how many, 1 or more, found {seeds!r}")
     baseline = str(given.get("baseline", ""))
     if baseline and baseline not in [row.label for row in rows]:
         raise ValueError(f"baseline: {baseline!r} is none of the rows {', '.join(row.label for row in rows)}")
-    common = _texts("overrides", given.get("overrides", []))
+    common = texts("overrides", given.get("overrides", []))
+    datasets = texts("datasets", items("datasets", given["datasets"]) if "datasets" in given else [])
+    distinct("datasets", datasets)
     bars = _bars(given.get("figure"), measures)
-    return Table(name, str(given["title"]), common, seeds, rows, measures, bars, baseline)
+    table = Table(name, str(given["title"]), common, seeds, rows, measures, bars, baseline, datasets=datasets)
+    _check_rows(table)
+    return table
+
+
+def _check_rows(table: Table) -> None:
+    """What rows say of each other, of the measures and of the data sets."""
+    labels, measures = [row.label for row in table.rows], [measure.name for measure in table.measures]
+    names = [wish.partition("/")[0] for wish in table.datasets] or [""]
+    for number, row in enumerate(table.rows):
+        if row.start and row.start not in labels[:number]:
+            before = ", ".join(labels[:number]) or "there are none"
+            raise ValueError(f"rows: {row.label}: start_from_row: {row.start!r} is no row above it: {before}")
+        for published in row.published:
+            if published.data not in names:
+                raise ValueError(f"rows: {row.label}: published.data: {published.data!r} is none of {', '.join(names)}")
+            for name in published.values:
+                if name not in measures:
+                    near = suggest(name, measures)
+                    raise ValueError(f"rows: {row.label}: published.values: no measure {name!r}{near}")
 
 
 def _bars(values: Any, measures: Sequence[Measure]) -> dict[str, tuple[str, ...]]:
@@ -156,22 +187,25 @@ def _bars(values: Any, measures: Sequence[Measure]) -> dict[str, tuple[str, ...]
     if not isinstance(values, dict) or not values:
         raise ValueError(f"figure: expected groups of the measures {', '.join(known)}, found {values!r}")
     for group, names in values.items():
-        unknown = [n for n in _texts(f"figure.{group}", names) if n not in known]
+        unknown = [n for n in texts(f"figure.{group}", names) if n not in known]
         if unknown or not names:
             raise ValueError(f"figure.{group}: expected some of the measures {', '.join(known)}, found {names}")
     return {group: tuple(names) for group, names in values.items()}
 
 
 def _row(values: Any) -> Row:
-    given = _keys("rows", values, ("label",), ("overrides",))
-    row = Row(str(given["label"]), _texts("rows.overrides", given.get("overrides", [])))
+    given = keys("rows", values, ("label",), ("overrides", "start_from_row", "published"))
+    label = str(given["label"])
+    published = read_published(label, given["published"]) if "published" in given else ()
+    overrides = texts("rows.overrides", given.get("overrides", []))
+    row = Row(label, overrides, str(given.get("start_from_row", "")), published)
     if not row.slug:
         raise ValueError(f"rows.label: expected some letters or digits, found {row.label!r}")
     return row
 
 
 def _measure(values: Any) -> Measure:
-    given = _keys("measures", values, ("name",), ("metric", "probe", "of", "subset", "factor", "given"))
+    given = keys("measures", values, ("name",), ("metric", "probe", "of", "subset", "factor", "given"))
     if ("metric" in given) == ("probe" in given) or ("of" in given) != ("probe" in given):
         raise ValueError(f"measures: expected either metric, or probe and of, found {', '.join(given)}")
     if "subset" in given and "metric" not in given:
@@ -184,33 +218,3 @@ def _measure(values: Any) -> Measure:
     if measure.factor and not measure.is_share:
         raise ValueError(f"measures: {measure.name}: factor and given are for accuracies, not {measure.metric}")
     return measure
-
-
-def _keys(at: str, values: Any, needed: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise ValueError(f"{at}: expected the keys {', '.join([*needed, *others])}, found {values!r}")
-    for key in values:
-        if key not in (*needed, *others):
-            raise ValueError(f"{at}: no key {key!r}{suggest(str(key), [*needed, *others])}")
-    missing = [key for key in needed if key not in values]
-    if missing:
-        raise ValueError(f"{at}: {', '.join(missing)} missing in {values}")
-    return values
-
-
-def _list(at: str, values: Any) -> list[Any]:
-    if not isinstance(values, list) or not values:
-        raise ValueError(f"{at}: expected a list of at least one, found {values!r}")
-    return values
-
-
-def _texts(at: str, values: Any) -> tuple[str, ...]:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError(f"{at}: expected a list of text, found {values!r}")
-    return tuple(values)
-
-
-def _distinct(at: str, names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{at}: {', '.join(twice)} stands there twice; each needs a name of its own")

@@ -38,8 +38,8 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def write_bars(folder: Path, measured: Measured) -> None:
-    """figure.png and figure.pdf: a group of bars for each of the table's `bars`, one colour a row."""
+def write_bars(stem: Path, measured: Measured) -> None:
+    """STEM.png and STEM.pdf: a group of bars for each of the table's `bars`, one colour a row."""
     with open_figure() as (figure, grid):
         axes = grid[0, 0]
         draw_bars(axes, measured)
@@ -53,7 +53,7 @@ def write_bars(folder: Path, measured: Measured) -> None:
             "fontsize": 7,
         }
         figure.legend([found[label] for label in labels], labels, loc="outside upper center", **layout)
-        save_figure(figure, folder / "figure")
+        save_figure(figure, stem)
 
 
 def draw_bars(axes: Axes, measured: Measured) -> None:

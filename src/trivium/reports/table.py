@@ -1,4 +1,4 @@
-"""A measured table as files: table.csv and values.csv for machines, table.md for people."""
+"""A measured table as files: table.csv and values.csv for machines, table.md for people, table.tex for papers."""
 
 from __future__ import annotations
 
@@ -10,33 +10,49 @@ from pathlib import Path
 from typing import Any
 
 from trivium.files import write_text
+from trivium.reports.blocks import published_difference
 from trivium.reports.collect import Measured
+from trivium.reports.definition import Measure, Row
+from trivium.reports.latex import latex
 from trivium.reports.markdown import markdown
-from trivium.reports.plan import Planned
+from trivium.reports.parts import Part
 from trivium.reports.work import Failure
 
-COLUMNS = ("row", "measure", "mean", "std", "n")
+COLUMNS = ("row", "measure", "mean", "std", "n", "mean_low", "mean_high")
 BOUNDS = ("chance", "bayes")
 DIFFERENCES = ("difference", "difference_std", "difference_n", "p", "p_holm", "p_wilcoxon", "low", "high")
+PUBLISHED = ("published", "published_std", "published_difference", "same_features", "published_source")
 
 
-def write_tables(folder: Path, measured: Measured, runs: Sequence[Planned], failures: Sequence[Failure]) -> None:
-    """table.csv: a line a row and measure. values.csv: a line a run and measure. table.md: with how it came about."""
+def write_tables(folder: Path, parts: Sequence[Part], failures: Sequence[Failure]) -> None:
+    """table.csv: a line a row and measure. values.csv: a line a run and measure. table.md: with how it came about;
+    table.tex. parts: one a data set, which each line then names first; at least one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "table.csv", _csv(columns(measured), summary(measured)))
+    write_text(folder / "table.csv", _csv(columns(parts), [line for part in parts for line in summary(part.measured)]))
     values = [
-        {"row": row, "measure": measure, "seed": seed, "value": value}
-        for row, measures in measured.values.items()
+        {**_data(part.measured), "row": row, "measure": measure, "seed": seed, "value": value}
+        for part in parts
+        for row, measures in part.measured.values.items()
         for measure, seeds in measures.items()
         for seed, value in sorted(seeds.items())
     ]
-    write_text(folder / "values.csv", _csv(("row", "measure", "seed", "value"), values))
-    write_text(folder / "table.md", markdown(measured, runs, failures))
+    heads = ("row", "measure", "seed", "value")
+    write_text(folder / "values.csv", _csv((*_data(parts[0].measured), *heads), values))
+    write_text(folder / "table.md", markdown(parts, failures))
+    write_text(folder / "table.tex", latex(parts))
 
 
-def columns(measured: Measured) -> tuple[str, ...]:
-    """Those of table.csv: BOUNDS where any are known, DIFFERENCES where there is a baseline."""
-    return COLUMNS + BOUNDS * bool(measured.bounds) + DIFFERENCES * bool(measured.table.baseline)
+def columns(parts: Sequence[Part]) -> tuple[str, ...]:
+    """Those of table.csv: BOUNDS where any are known, DIFFERENCES where there is a baseline, PUBLISHED likewise."""
+    found = [part.measured for part in parts]
+    published = any(row.published for one in found for row in one.table.rows)
+    bounds, baseline = any(one.bounds for one in found), bool(found[0].table.baseline)
+    return (*_data(found[0]), *COLUMNS, *BOUNDS * bounds, *DIFFERENCES * baseline, *PUBLISHED * published)
+
+
+def _data(measured: Measured) -> dict[str, str]:
+    return {"data": measured.table.data} if measured.table.data else {}
 
 
 def summary(measured: Measured) -> list[dict[str, Any]]:
@@ -46,12 +62,29 @@ def summary(measured: Measured) -> list[dict[str, Any]]:
         corrected = measured.corrected(row.label)
         for measure in measured.table.measures:
             spread, bounds = measured.spread(row.label, measure.name), measured.bounds.get(measure.name)
+            low, high = measured.interval(row.label, measure.name)
             known = {"chance": bounds.chance, "bayes": bounds.bayes} if bounds else {}
             compared = _compared(measured, row.label, measure.name, corrected[measure.name])
-            numbers = {"mean": spread.mean, "std": spread.std, "n": spread.n, **known, **compared}
+            numbers = {"mean": spread.mean, "std": spread.std, "n": spread.n, "mean_low": low, "mean_high": high}
+            numbers |= {**known, **compared}
             kept = {key: value for key, value in numbers.items() if not math.isnan(value)}
-            lines.append({"row": row.label, "measure": measure.name, **kept})
+            published = _published(measured, row, measure)
+            lines.append({**_data(measured), "row": row.label, "measure": measure.name, **kept, **published})
     return lines
+
+
+def _published(measured: Measured, row: Row, measure: Measure) -> dict[str, Any]:
+    """In the units of the other columns: shares in [0, 1]."""
+    published = next((one for one in row.published if measure.name in one.values), None)
+    if published is None:
+        return {}
+    unit = 100 if measure.is_share else 1
+    mean, std = published.values[measure.name]
+    difference = published_difference(measure, measured.spread(row.label, measure.name), published)
+    numbers = {"published": mean / unit, "published_std": std / unit, "published_difference": difference / unit}
+    same = {} if math.isnan(difference) else {"same_features": not measured.other_features(row.label, published)}
+    kept = {key: value for key, value in numbers.items() if not math.isnan(value)}
+    return {**kept, **same, "published_source": published.source}
 
 
 def _compared(measured: Measured, row: str, measure: str, corrected: float) -> dict[str, float]:

@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
+from trivium.reports.blocks import LEVEL
 from trivium.reports.collect import Measured
 from trivium.reports.definition import Measure
 from trivium.reports.figures import open_figure, save_figure, write_bars
-from trivium.reports.markdown import LEVEL
 
 _DIFFERENCES, _VALUES = colormaps["PuOr"], colormaps["Purples"]  # diverging (orange, white, purple), and one side of it
 _NOTHING = (0.95, 0.95, 0.95, 1.0)
@@ -25,14 +25,18 @@ Cells = npt.NDArray[np.float64]
 
 
 def write_figure(folder: Path, measured: Measured) -> None:
-    """figure.png and figure.pdf: bars if every measure is an accuracy, otherwise a heat map of the first other unit."""
+    """figure.png and figure.pdf: bars if every measure is an accuracy, otherwise a heat map of the first other unit.
+
+    Of one data set of several figure_DATA.png and .pdf.
+    """
+    name = "_".join(["figure", *measured.table.data.split("/")]) if measured.table.data else "figure"
     others = [measure for measure in measured.table.measures if not measure.is_share]
     if not others:
-        return write_bars(folder, measured)
+        return write_bars(folder / name, measured)
     rows = len(measured.table.rows)
     with open_figure(1.1 + 0.19 * rows) as (figure, grid):
         draw_heat_map(grid[0, 0], measured, measured.table.units[others[0].unit])
-        save_figure(figure, folder / "figure")
+        save_figure(figure, folder / name)
 
 
 def draw_heat_map(axes: Axes, measured: Measured, measures: list[Measure]) -> None:

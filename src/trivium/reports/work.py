@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -16,11 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trivium.config.compose import CONFIGS
-from trivium.reports.definition import Table
 from trivium.reports.plan import Planned, seconds_left
-
-TRAIN = CONFIGS.parent / "train.py"
+from trivium.reports.processes import RunFailedError, train
 
 
 @dataclass(frozen=True)
@@ -32,36 +26,45 @@ class Failure:
     log: Path
 
 
-def complete(runs: Sequence[Planned], table: Table, *, jobs: int, logs: Path) -> list[Failure]:
+def complete(runs: Sequence[Planned], *, jobs: int, logs: Path) -> list[Failure]:
     """Train what is not finished, `jobs` at once, and evaluate what is not. Tells on stdout how far it is.
 
-    A run that fails ends nothing but itself; the failures are returned. Each run's output is logs/RUN.log.
+    A run that fails ends nothing but itself and those that begin from it; the failures are returned. Each run's output
+    is logs/RUN.log. Runs whose data are not there are left alone.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    todo = [run for run in runs if run.status != "done"]
-    print(f"{len(runs) - len(todo)} of {len(runs)} runs are done{_left(runs, jobs)}", flush=True)
+    before = sum(run.status == "done" for run in runs)
+    todo = [run for run in runs if run.status not in ("done", "no data")]
+    print(f"{before} of {len(runs)} runs are done{_left(runs, jobs)}", flush=True)
     failures: list[Failure] = []
     with ThreadPoolExecutor(jobs) as pool:
-        futures: dict[Future[float], Planned] = {pool.submit(_train, run, _log(run, logs)): run for run in todo}
+        futures: dict[Future[float], Planned] = {}
+        by_path: dict[Path, Future[float]] = {}
+        for run in todo:  # a run that others begin from is submitted before them, so that waiting for it ends
+            first = by_path.get(run.start.path) if run.start else None
+            by_path[run.directory.path] = future = pool.submit(_train, run, _log(run, logs), first)
+            futures[future] = run
         try:
             for number, future in enumerate(as_completed(futures), start=1):
                 run = futures[future]
-                failure = _outcome(run, future, table, logs)
+                failure = _outcome(run, future, logs)
                 failures += [failure] if failure else []
                 said = f"FAILED: {failure.reason}" if failure else f"{future.result():.0f} s"
                 print(f"[{number}/{len(todo)}] {run.name}: {said}{_left(runs, jobs, failures)}", flush=True)
         except BaseException:  # Ctrl-C: what runs is stopped by the same signal, what waits must not begin
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    told = [failure.run for failure in failures]
     for run in runs:
-        if run not in todo:
-            failure = _evaluate(run, table, logs)
+        if run.status == "done" and run not in told:
+            failure = _evaluate(run, logs)
             failures += [failure] if failure else []
     return failures
 
 
-def missing(run: Planned, table: Table) -> list[str]:
+def missing(run: Planned) -> list[str]:
     """What the table asks for beside result.json and is not there: the targets to probe, and "subsets"."""
+    table = run.table
     targets = [target for target, vectors in table.probes.items() if not set(vectors) <= set(read_probes(run, target))]
     return [*targets, *(["subsets"] if table.asks_subsets and not subsets_file(run).is_file() else [])]
 
@@ -94,35 +97,29 @@ def subsets_file(run: Planned) -> Path:
     return run.directory.path / "subsets.csv"
 
 
-def _train(run: Planned, log: Path) -> float:
-    """Seconds. Raises CalledProcessError if train.py failed. The run ends with this process, to be resumed later."""
-    from trivium.runs.launch import die_with_parent  # torch, which a list of what is left does without
-
+def _train(run: Planned, log: Path, first: Future[float] | None) -> float:
+    """Seconds. Raises RunFailedError if the run, or the one that it begins from, failed."""
+    if first is not None and first.exception() is not None:
+        raise RunFailedError(f"the run that it begins from, {run.start and run.start.path}, failed")
     begun = time.monotonic()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    with log.open("w") as file:
-        file.write(f"{run.command}\n")
-        file.flush()
-        command = [sys.executable, str(TRAIN), *run.arguments]
-        subprocess.run(
-            command, env=environment, stdout=file, stderr=subprocess.STDOUT, check=True, preexec_fn=die_with_parent
-        )
+    log.write_text(f"{run.command}\n")
+    train(run.arguments, log)
     return time.monotonic() - begun
 
 
-def _outcome(run: Planned, future: Future[float], table: Table, logs: Path) -> Failure | None:
+def _outcome(run: Planned, future: Future[float], logs: Path) -> Failure | None:
     error = future.exception()
-    if isinstance(error, subprocess.CalledProcessError):
+    if isinstance(error, RunFailedError):
         log = _log(run, logs)
-        return Failure(run, _last_words(log) or f"exit code {error.returncode}", log)
+        return Failure(run, str(error) or _last_words(log), log)
     if error is not None:
         raise error
-    return _evaluate(run, table, logs)
+    return _evaluate(run, logs)
 
 
-def _evaluate(run: Planned, table: Table, logs: Path) -> Failure | None:
+def _evaluate(run: Planned, logs: Path) -> Failure | None:
     """Here, one after the other, with one thread: a second or two each."""
-    lacking = missing(run, table) if run.status == "done" else []
+    lacking = missing(run) if run.status == "done" else []
     if not lacking:
         return None
     import torch
@@ -132,7 +129,7 @@ def _evaluate(run: Planned, table: Table, logs: Path) -> Failure | None:
     log = _log(run, logs)
     try:
         with log.open("a") as file, contextlib.redirect_stdout(file):
-            for work in _works(run, table, lacking):
+            for work in _works(run, lacking):
                 work()
     except ValueError as error:
         return Failure(run, str(error), log)
@@ -141,10 +138,11 @@ def _evaluate(run: Planned, table: Table, logs: Path) -> Failure | None:
     return None
 
 
-def _works(run: Planned, table: Table, lacking: Sequence[str]) -> list[Callable[[], object]]:
+def _works(run: Planned, lacking: Sequence[str]) -> list[Callable[[], object]]:
     from trivium.evaluation.evaluate import probe
 
-    path, targets = run.directory.path, [target for target in table.probes if target in lacking]
+    path, table = run.directory.path, run.table
+    targets = [target for target in table.probes if target in lacking]
     works: list[Callable[[], object]] = [partial(probe, path, target=t, features=table.probes[t]) for t in targets]
     if table.asks_subsets and "subsets" in lacking:
         from trivium.reports.robustness import write_protocols  # draws figures, and matplotlib takes a second to import

@@ -1,0 +1,62 @@
+"""Runs in processes of their own that need not import torch again: a server imports all once and is forked."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from threading import Lock
+
+from trivium.config.compose import CONFIGS
+
+TRAIN = CONFIGS.parent / "train.py"
+_THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_LOCK = Lock()  # starting a process asks all others for their exit codes, each of which can be read but once
+
+
+class RunFailedError(RuntimeError):
+    """train.py ended with another exit code than 0. Its message is empty where the log tells more."""
+
+
+def train(arguments: Sequence[str], log: Path) -> None:
+    """`python train.py ARGUMENTS`, all that it says appended to `log`. The run ends with this process, to be resumed.
+
+    Raises RunFailedError if the exit code is not 0.
+    """
+    with _LOCK:
+        process = _context().Process(target=_train, args=(list(arguments), log))
+        process.start()
+    wait([process.sentinel])
+    with _LOCK:
+        process.join()
+    if process.exitcode:
+        ended_by_itself = process.exitcode > 0
+        raise RunFailedError("" if ended_by_itself else f"killed by signal {-process.exitcode}")
+
+
+@functools.cache
+def _context() -> ForkServerContext:
+    """torch's threads are counted when it is imported, so the server has to know first; the children inherit it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["trivium.runs.train", "trivium.config.check"])
+    os.environ.update(_THREADS)
+    return context
+
+
+def _train(arguments: list[str], log: Path) -> None:
+    """In the child. Its parent is the server, which ends when the table's process does."""
+    from trivium.runs.launch import die_with_parent
+
+    die_with_parent()
+    output = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
+    sys.argv = [str(TRAIN), *arguments]
+    runpy.run_path(str(TRAIN), run_name="__main__")
