@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from trivium.data.clips import Array
-from trivium.data.unpickle import RefusedError, RestrictedUnpickler, naming, settled
+from trivium.data.pickle_scan import RefusedError
+from trivium.data.unpickle import RestrictedUnpickler, brief, is_shape, naming, settled
 
 _STORAGES = {  # torch's class -> numpy's code, without byte order
     "DoubleStorage": "f8",
@@ -104,7 +105,7 @@ class _TorchUnpickler(RestrictedUnpickler):
     reads = "tensors, numpy arrays and plain containers"
 
     def __init__(self, members: _Members, class_name: str) -> None:
-        super().__init__(io.BytesIO(members.read("data.pkl")), encoding="latin1")
+        super().__init__(io.BytesIO(members.read("data.pkl")))
         self._members, self._class_name = members, class_name
         self._storages: dict[str, Array] = {}
 
@@ -123,26 +124,28 @@ class _TorchUnpickler(RestrictedUnpickler):
     def persistent_load(self, pid: Any) -> Array:
         """A storage: ("storage", class, member, device, entries)."""
         if not isinstance(pid, tuple) or len(pid) != 5 or pid[0] != "storage":
-            raise RefusedError(f"refers to {str(pid)[:60]!r}; expected a storage of a tensor")
+            raise RefusedError(f"refers to {brief(pid)}; expected a storage of a tensor")
         _, kind, key, _, count = pid
         if not isinstance(kind, str) or kind not in _STORAGES:
-            raise RefusedError(f"holds a storage of type {kind!r}; those of {', '.join(_STORAGES)} are read")
-        if not isinstance(key, str) or not key.isdecimal():
-            raise RefusedError(f"holds a storage named {str(key)[:60]!r}; expected a number")
+            raise RefusedError(f"holds a storage of type {brief(kind)}; those of {', '.join(_STORAGES)} are read")
+        if not isinstance(key, str) or not key.isdecimal() or len(key) > 20:
+            raise RefusedError(f"holds a storage named {brief(key)}; expected a number")
         if key not in self._storages:
             dtype = np.dtype(self._members.order + _STORAGES[kind])
             raw = self._members.read(f"data/{key}")
             if not isinstance(count, int) or len(raw) != count * dtype.itemsize:
-                raise RefusedError(f"storage {key} has {len(raw)} bytes, but should have {count} {dtype}")
+                raise RefusedError(f"storage {key} has {len(raw)} bytes, but should have {brief(count)} {dtype}")
             self._storages[key] = np.frombuffer(raw, dtype)
         return self._storages[key]
 
     def _tensor(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Array:
         """What follows are requires_grad, hooks and, in newer files, metadata: nothing of it matters to the numbers."""
-        shape, strides = tuple(shape), tuple(strides)
-        whole = all(isinstance(n, int) and n >= 0 for n in (offset, *shape, *strides))
-        if not whole or not isinstance(storage, np.ndarray) or storage.ndim != 1 or len(shape) != len(strides):
-            raise RefusedError(f"holds a tensor of offset {offset}, shape {shape}, strides {strides}")
+        if not is_shape((offset,)) or not is_shape(shape) or not is_shape(strides) or len(shape) != len(strides):
+            raise RefusedError(
+                "holds a tensor of offset, shape and strides that are not whole numbers of 0 and above, or not as many"
+            )
+        if not isinstance(storage, np.ndarray) or storage.ndim != 1:
+            raise RefusedError(f"holds a tensor over {brief(storage)}; expected a storage")
         count = math.prod(shape)
         last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
         # The first keeps a stride of 0 from making a few bytes look like terabytes

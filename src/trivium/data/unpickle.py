@@ -1,8 +1,9 @@
 """Read a pickle without running anything in it: numpy arrays and plain containers, nothing else.
 
-The C unpickler parses the stream, but no numpy code takes part in rebuilding: a pickled array becomes a note of its
-shape, type and bytes, and is turned into an array here, after its size was checked. (numpy's own `__setstate__` trusts
-the flags it finds in the file, and with forged ones reads bytes as pointers.)
+The C unpickler parses the stream, once `pickle_scan` has gone through it, but no numpy code takes part in rebuilding: a
+pickled array becomes a note of its shape, type and bytes, and is turned into an array here, after its size was checked.
+(numpy's own `__setstate__` trusts the flags it finds in the file, and with forged ones reads bytes as pointers.)
+What a message quotes of a file is text or numbers of bounded length: to write out what it built could take hours.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import math
 import pickle
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,20 +19,11 @@ from typing import IO, Any
 import numpy as np
 
 from trivium.data.clips import Array
+from trivium.data.pickle_scan import RefusedError, check_pickle
 
-_PLAIN = {
-    ("collections", "OrderedDict"): OrderedDict,
-    **{
-        ("builtins", t.__name__): t
-        for t in (bytes, bytearray, set, frozenset, list, dict, tuple, str, int, float, bool)
-    },
-}
 _TYPE_CODE = re.compile(r"[|<>=]?(?P<code>[?biufSUO]\d*|V\d+|c\d+)")
+_MOST_AXES = 64  # numpy's
 _NDARRAY = object()  # what `numpy.ndarray` becomes: a name to pass around, not a callable
-
-
-class RefusedError(ValueError):
-    """A reason that is ours; `naming` puts the file's name in front."""
 
 
 class _Type:
@@ -48,7 +39,7 @@ class _Type:
         if base is not None or names is not None or fields is not None:
             raise RefusedError("holds a structured array; only plain numeric and text arrays are read")
         if order not in ("<", ">", "=", "|"):
-            raise RefusedError(f"holds an array with byte order {order!r}")
+            raise RefusedError(f"holds an array with byte order {brief(order)}")
         self.order = order
 
     @property
@@ -78,45 +69,73 @@ class _Pending:
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Hands out bound methods, which, unlike functions and classes, a pickle cannot set attributes on."""
+    """Hands out the `__call__` of things, on which, unlike functions, methods and classes, nothing can set attributes.
+
+    Plain types are only those that `pickle` calls, with what it gives them: bytes(10**11) would fill the memory, and
+    str(x) write out whatever it is given. An OrderedDict becomes a dict, which keeps its order too and
+    takes no attributes (an `items` of the file's making, for example).
+    Raises as `check_pickle` does when it is made. file: can be seeked.
+    """
 
     reads = "numpy arrays and plain containers"
 
+    def __init__(self, file: IO[bytes]) -> None:
+        start = file.tell()
+        check_pickle(file)
+        file.seek(start)
+        # It matters only to Python 2's str, which held array bytes; Python 3's text and bytes have opcodes of their own
+        super().__init__(file, encoding="latin1")
+
     def find_class(self, module: str, name: str) -> Any:
-        plain = ("builtins" if module == "__builtin__" else module, name)  # Python 2's name for it, up to protocol 2
-        if plain in _PLAIN:
-            return _PLAIN[plain]
-        if (module, name) == ("_codecs", "encode"):
-            return self._encode
-        # numpy 2 renamed numpy.core to numpy._core; files of both ages are around
+        # numpy 2 renamed numpy.core to numpy._core; Python 2's name for builtins goes up to protocol 2
+        full = f"{module}.{name}".replace("numpy.core.", "numpy._core.").replace("__builtin__.", "builtins.")
+        if full == "numpy.ndarray":
+            return _NDARRAY
         found = {
+            "builtins.bytes": self._bytes,
+            "builtins.bytearray": self._bytearray,
+            "builtins.set": set,
+            "builtins.frozenset": self._frozenset,
+            "collections.OrderedDict": dict,
+            "_codecs.encode": self._encode,
             "numpy.dtype": self._dtype,
-            "numpy.ndarray": _NDARRAY,
             "numpy._core.multiarray._reconstruct": self._reconstruct,
             "numpy._core.multiarray.scalar": self._scalar,
             "numpy._core.numeric._frombuffer": self._frombuffer,
-        }.get(f"{module}.{name}".replace("numpy.core.", "numpy._core."))
+        }.get(full)
         if found is None:
             raise RefusedError(
-                f"asks for {module}.{name}, which could run code; only {self.reads} are read: save it again as a "
-                "dict of those"
+                f"asks for {f'{module}.{name}'[:120]}, which could run code; only {self.reads} are read: save it again "
+                "as a dict of those"
             )
-        return found
+        return found.__call__  # type: ignore[operator]
+
+    def _bytes(self) -> bytes:
+        return b""
+
+    def _bytearray(self, raw: bytes | str = b"", codec: str = "latin1") -> bytearray:
+        return bytearray(self._encode(raw, codec) if isinstance(raw, str) else memoryview(raw))
+
+    def _frozenset(self, items: list[Any]) -> frozenset[Any]:
+        # The scan sees a list, not what is in it: nothing may come of it that holds other keys
+        if not isinstance(items, list) or any(isinstance(item, tuple | frozenset) for item in items):
+            raise RefusedError("holds a frozenset of tuples or frozensets; save it again with protocol 4 or later")
+        return frozenset(items)
 
     def _encode(self, text: str, codec: str) -> bytes:
         if codec not in ("latin1", "latin-1"):
-            raise RefusedError(f"asks for the codec {codec!r}")
+            raise RefusedError(f"asks for the codec {brief(codec)}")
         return text.encode("latin1")
 
     def _dtype(self, code: str, *_: Any) -> _Type:
         match = _TYPE_CODE.fullmatch(code)
         if match is None or code[0] in "Vc":
-            raise RefusedError(f"holds an array of type {code!r}; only plain numeric and text arrays are read")
+            raise RefusedError(f"holds an array of type {brief(code)}; only plain numeric and text arrays are read")
         return _Type(match["code"])
 
     def _reconstruct(self, kind: Any, *_: Any) -> _Pending:
         if kind is not _NDARRAY:
-            raise RefusedError(f"asks for a numpy array of the class {kind!r}")
+            raise RefusedError(f"asks for a numpy array of another class, {brief(kind)}")
         return _Pending()
 
     def _scalar(self, kind: _Type, raw: bytes | str) -> Any:
@@ -136,7 +155,7 @@ def safe_load(path: Path) -> Any:
     called), holds an array of objects that are not all str (naming its key), or is cut off or no pickle at all.
     """
     with naming(path, "a pickle"), path.open("rb") as file:
-        return settled(_load(file))
+        return settled(RestrictedUnpickler(file).load())
 
 
 @contextmanager
@@ -157,15 +176,32 @@ def naming(path: Path, kind: str) -> Iterator[None]:
         raise ValueError(f"{path}: not {kind}, or cut off ({type(error).__name__}: {error})") from error
 
 
-def _load(file: IO[bytes]) -> Any:
-    # latin1 matters only to Python 2's str, which held array bytes; Python 3's text and bytes have opcodes of their own
-    return RestrictedUnpickler(file, encoding="latin1").load()
+def brief(value: Any) -> str:
+    """For a message: up to 60 characters of text or a number; of anything else, and of a longer number, the type."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    small = value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 64)
+    return repr(value) if small else f"a {type(value).__name__}"
+
+
+def is_shape(value: Any) -> bool:
+    """A tuple of no more than 64 whole numbers, each 0 or above and of 63 bits."""
+    return (
+        isinstance(value, tuple)
+        and len(value) <= _MOST_AXES
+        and all(isinstance(size, int) and 0 <= size < 1 << 63 for size in value)
+    )
 
 
 def array_of(raw: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: str) -> Array:
     """The bytes as an array, without a copy. Raises RefusedError if their number does not fit shape and type."""
-    needed = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or len(raw) != needed:
+    if not is_shape(shape):
+        raise RefusedError(f"holds an array whose shape is no tuple of sizes, but {brief(shape)}")
+    count = math.prod(shape)
+    needed = count * dtype.itemsize
+    if count > 1 and not dtype.itemsize:  # numpy writes it for one empty string; of more, any shape could be claimed
+        raise RefusedError(f"holds an array of shape {shape} and type {dtype}, whose entries take no bytes")
+    if len(raw) != needed:
         raise RefusedError(
             f"holds an array of shape {shape} and type {dtype}, but {len(raw)} bytes for it, not {needed}"
         )
@@ -207,7 +243,8 @@ def settled(root: Any, objects: tuple[type, ...] = (str,)) -> Any:
 def _settle_items(value: Any, pairs: Any, key: str, settle: Callable[[Any, str], Any]) -> None:
     for name, item in pairs:
         if isinstance(item, _Pending | dict | list | tuple):
-            label = f"[{name}]" if isinstance(value, list) else f"{'/' if key else ''}{name}"
+            text = name[:60] if isinstance(name, str) else brief(name)
+            label = f"[{name}]" if isinstance(value, list) else f"{'/' if key else ''}{text}"
             value[name] = settle(item, key + label)
 
 
