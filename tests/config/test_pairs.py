@@ -18,6 +18,7 @@ def slots(session: Composer) -> dict[str, list[str]]:
     """
     found = {group: [c for c in session.choices(group) if "/" not in c] for group in session.groups()}
     found["experiment"].append("")
+    found["sweep"].append("")
     for modality in MODALITIES:
         found[f"encoder@encoders.{modality}"] = [*found["encoder"], ""]
     return {group: choices for group, choices in found.items() if choices}
