@@ -69,7 +69,7 @@ def test_the_command_line_chooses(tmp_path: Path, wish: str, chosen: list[str] |
 )
 def test_what_cannot_be_chosen_is_told(tmp_path: Path, changes: dict[str, Any], wish: str, told: str) -> None:
     rows = [{"label": "A"}] if changes else TABLE["rows"]
-    with pytest.raises(ValueError, match="data|measures") as error:
+    with pytest.raises(ValueError, match=r"data|measures") as error:
         parts_of(table(tmp_path, rows=rows, **changes), wish)
     assert told in str(error.value)
 
