@@ -24,9 +24,15 @@ GOOD: dict[str, Any] = {
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_row_is_a_command_line_that_passes_the_check(file: Path) -> None:
-    parts = parts_of(read_table(file))
+    """On the first data set; on the others the rows that are written differently there, and one."""
+    first, *others = parts_of(read_table(file))
+    told = [(first, row) for row in first.rows]
+    for other in others:
+        same = other.overrides[1:] == first.overrides[1:]
+        told += [(other, b) for a, b in zip(first.rows, other.rows, strict=True) if a.overrides != b.overrides]
+        told += [(other, other.rows[0])] if same else [(other, row) for row in other.rows]
     with composer() as session:
-        for table, row in ((part, row) for part in parts for row in part.rows):
+        for table, row in told:
             config, reference = compose_with_reference(session, merged(table.overrides, row.overrides))
             assert [*mismatches(config, reference), *out_of_range(config)] == [], (table.data, row.label)
             assert config["data"]["name"] == table.data.partition("/")[0] or not table.data
