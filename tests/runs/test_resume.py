@@ -28,7 +28,12 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module", params=SETTINGS)
+SLOW = {"selfmi_exact", "selfmi_ba", "supervised_mixup", "tcmax_mixing", "m3ixup_two"}  # variants, by their own verb
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in SETTINGS]
+)
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[str, Any]]:
     """The settings, and the record of a run that nobody killed."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -65,7 +65,20 @@ def _losses(run_dir: Path) -> np.ndarray:  # type: ignore[type-arg]
     return np.array([float(row["loss"]) for row in rows(run_dir / "steps.csv")])
 
 
-@pytest.mark.parametrize("method", METHODS)
+SLOW = {  # by their own verb: each is a variant of one that stands beside it
+    "selfmi_ba",
+    "mmpareto",
+    "tcmax_mixing",
+    "tcmax_drawn",
+    "tcmax_tokens",
+    "comm",
+    "supcon",
+    "supervised_mixup",
+    "m3ixup_two",
+}
+
+
+@pytest.mark.parametrize("method", [pytest.param(m, marks=[pytest.mark.slow] * (m in SLOW)) for m in METHODS])
 def test_two_gloo_processes_equal_one(tmp_path: Path, method: str) -> None:
     _alone(tmp_path, *METHODS[method], f"run.dir={tmp_path / 'one'}")
     _train(tmp_path, *METHODS[method], "trainer=ddp", "trainer.devices=2", f"run.dir={tmp_path / 'two'}")
