@@ -6,12 +6,13 @@ import functools
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 from collections.abc import Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 from trivium.config.compose import CONFIGS
 
@@ -50,13 +51,25 @@ def _context() -> ForkServerContext:
 
 
 def _train(arguments: list[str], log: Path) -> None:
-    """In the child. Its parent is the server, which ends when the table's process does."""
+    """In the child, which is the server's: the system tells it of the server's death, a pipe of the table's.
+
+    (Each child holds the server's own pipe open, so that the server outlives the table as long as one runs.)
+    """
     from trivium.runs.launch import die_with_parent
 
     die_with_parent()
+    Thread(target=_die_with_table, daemon=True).start()
     output = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
     sys.argv = [str(TRAIN), *arguments]
     runpy.run_path(str(TRAIN), run_name="__main__")
+
+
+def _die_with_table() -> None:
+    """Nothing is lost by it: every file of a run is whole or not there."""
+    table = multiprocessing.parent_process()
+    assert table is not None
+    wait([table.sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
