@@ -19,12 +19,12 @@ from trivium.data.clips import Clips, Ragged, Source
 from trivium.data.datamodule import DataModule
 from trivium.data.store import write_store
 from trivium.data.synthetic import make_fixture
-from trivium.evaluation.evaluate import main
 from trivium.evaluation.linear_models import fit_classifier
 from trivium.evaluation.predict import predict_split, score_split
 from trivium.evaluation.probe import fit_readout, probe_run
 from trivium.evaluation.vectors import collect_vectors, raw_vectors
 from trivium.methods.base import Method
+from trivium.reports.evaluate import main
 
 SMALL = ("trainer.max_epochs=1", "trainer.progress=off")
 

@@ -139,7 +139,7 @@ def _evaluate(run: Planned, logs: Path) -> Failure | None:
 
 
 def _works(run: Planned, lacking: Sequence[str]) -> list[Callable[[], object]]:
-    from trivium.evaluation.evaluate import probe
+    from trivium.runs.evaluate import probe
 
     path, table = run.directory.path, run.table
     targets = [target for target in table.probes if target in lacking]

@@ -1,0 +1,110 @@
+"""A finished run on a store: metrics from all or some modalities, and linear probes of its vectors, written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def evaluate(
+    run_dir: Path,
+    *,
+    store: Path | None = None,
+    modalities: Sequence[str] = (),
+    splits: Sequence[str] = ("valid", "test"),
+    out: Path | None = None,
+    device: str = "cpu",
+) -> dict[str, dict[str, float]]:
+    """Write metrics.json and predictions.csv to `out`, print the table, and return split -> metric -> value.
+
+    Raises ValueError for a run that is not finished, an unknown modality or split, or a store that does not fit.
+    """
+    from trivium.evaluation.predict import predict_split, score_split, write_predictions
+    from trivium.files import write_json
+    from trivium.runs.load import load_run
+    from trivium.runs.show import print_scores
+
+    run = load_run(run_dir, device)
+    opened, data = run.data(store)
+    loaders = {split: data.loader(split, device=run.method.device) for split in splits}
+    parts = {split: (loader, predict_split(run.method, loader, modalities)) for split, loader in loaders.items()}
+    scores = {split: score_split(run.method, loader, predictions) for split, (loader, predictions) in parts.items()}
+    name = "_".join(["evaluation", *modalities, *([opened.path.stem] if store else [])])
+    out = out or run.path / name
+    out.mkdir(parents=True, exist_ok=True)
+    write_predictions(out / "predictions.csv", parts)
+    used = list(modalities) or list(data.reads)
+    write_json(
+        out / "metrics.json",
+        {**scores, "run": str(run.path), "feature_set": opened.schema.feature_set, "modalities": used},
+    )
+    print_scores(
+        f"{run.result['method']} on {opened.schema.feature_set} from {', '.join(used)}", run.method.metrics, scores
+    )
+    if run.method.probed and "valid" in scores:
+        print(
+            "the readout has been fitted on the validation split too: result.json has the validation metrics to quote"
+        )
+    print(f"written to {out}")
+    return scores
+
+
+def probe(
+    run_dir: Path,
+    *,
+    store: Path | None = None,
+    features: Sequence[str] = (),
+    raw: bool = False,
+    target: str = "multimodal",
+    classes: str = "",
+    standardize: bool = False,
+    out: Path | None = None,
+    device: str = "cpu",
+) -> dict[str, dict[str, Any]]:
+    """Write probe.json to `out` (otherwise the run's directory), print the table, and return what `probe_run` does.
+
+    The file's name has what differs from the default: probe_raw_TARGET_CLASSES_standardized_STORE.json. Vectors that it
+    holds already stay in it.
+    Raises ValueError as `probe_run` does, for a run that is not finished, and for a store that does not fit.
+    """
+    from rich.console import Console
+
+    from trivium.evaluation.probe import probe_run
+    from trivium.evaluation.probe_table import print_probes
+    from trivium.files import write_json
+    from trivium.runs.load import load_run
+
+    run = load_run(run_dir, device)
+    opened, data = run.data(store)
+    asked = {"features": "raw" if raw else "vectors", "target": target, "standardize": standardize}
+    with Console(stderr=True).status("reading vectors") as status:  # shown on a terminal only
+        found = probe_run(
+            run.method,
+            data,
+            target=target,
+            classes=classes,
+            features=features,
+            raw=raw,
+            standardize=standardize,
+            report=status.update,
+        )
+    parts = ["raw" * raw, target * (target != "multimodal"), classes * (classes != "sign")]
+    parts += ["standardized" * standardize, opened.path.stem if store else ""]
+    out = out or run.path
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / ("_".join(["probe", *filter(None, parts)]) + ".json")
+    head = {"run": str(run.path), "feature_set": opened.schema.feature_set, **asked}
+    write_json(file, {**head, "probes": {**_probed_before(file, head), **found}})
+    title = f"linear probes of {'the features' if raw else run.result['method']} on {opened.schema.feature_set}"
+    print_probes(f"{title}, {target}", found)
+    print(f"written to {file}")
+    return found
+
+
+def _probed_before(file: Path, head: dict[str, Any]) -> dict[str, Any]:
+    """Vector -> probe of an earlier call with the same settings, of other `features` perhaps."""
+    before: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    same = all(before.get(key) == value for key, value in head.items())
+    return dict(before["probes"]) if same else {}
