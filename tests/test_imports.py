@@ -17,8 +17,8 @@ FLOW = {
     "fusions": ("objectives", "methods", "evaluation", "runs", "reports"),
     "objectives": ("encoders", "fusions", "methods", "evaluation", "runs", "reports"),
     "methods": ("evaluation", "runs", "reports"),
-    "evaluation": ("runs", "reports"),
-    "runs": ("reports",),
+    "evaluation": ("runs", "reports", "loggers"),
+    "runs": ("reports", "loggers"),
     "config": ("encoders", "fusions", "objectives", "methods", "evaluation", "runs", "reports"),
 }
 TENSORS_ONLY = ("objectives", "fusions", "encoders")

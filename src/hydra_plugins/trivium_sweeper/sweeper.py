@@ -48,11 +48,13 @@ class TriviumSweeper(Sweeper):
 
     def _grid(self, arguments: list[str]) -> None:
         from trivium.search.jobs import Failure, command, tell
+        from trivium.search.titles import titles
 
         folder = Path(self.config.hydra.sweep.dir)
         more = [*self._threads(arguments), *self._group(folder.name)]
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*arguments, *more]), None)
+        jobs = [[*job, *self._title(title)] for job, title in zip(jobs, titles(jobs), strict=True)]
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         errors = self._launch(self._launcher(), jobs, 0)
@@ -94,12 +96,14 @@ class TriviumSweeper(Sweeper):
 
     def _run(self, search: Search, work: list[Work], shared: Sequence[str], launcher: Launcher) -> None:
         from trivium.config.space import as_text
+        from trivium.search.titles import title_of
 
         shared = [*shared, "resume=auto", f"run.study={as_text(str(search.folder))}"]
         jobs = [
             [
                 *(override for override in shared if override.partition("=")[0] not in _keys(one.overrides)),
                 *one.overrides,
+                *self._title(title_of(one.overrides)),
                 f"run.trial={one.number}",
                 f"run.dir={as_text(str(one.run.path))}",
                 f"hydra.sweep.dir={as_text(str(search.folder))}",
@@ -160,8 +164,13 @@ class TriviumSweeper(Sweeper):
 
     def _group(self, name: str) -> list[str]:
         """wandb shows a sweep's runs together."""
-        logger = self.config.logger
-        return [f"logger.group={name}"] if logger.name == "wandb" and not logger.group else []
+        return [f"logger.group={name}"] if self.config.logger.get("group") == "" else []
+
+    def _title(self, title: str) -> list[str]:
+        """wandb and TensorBoard call a run by more than its number."""
+        from trivium.config.space import as_text
+
+        return [f"logger.title={as_text(title)}"] if title and self.config.logger.get("title") == "" else []
 
     def _at_once(self) -> int:
         import os

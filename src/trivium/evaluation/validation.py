@@ -45,9 +45,10 @@ class Validation(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Method)
         values = self._values(trainer, pl_module, self._collector.result(over_ranks=True))
-        # float64: Lightning would round to float32, and a run's record should not depend on its logger
+        # float64: Lightning would round to float32. logger=False: the recorder gives loggers the epoch's whole row.
         for name, value in values.items():
-            pl_module.log(f"val/{name}", torch.tensor(value, dtype=torch.float64), prog_bar=name in ("loss", "mae"))
+            exact, shown = torch.tensor(value, dtype=torch.float64), name in ("loss", "mae")
+            pl_module.log(f"val/{name}", exact, prog_bar=shown, logger=False)
         if pl_module.schedule is not None:
             pl_module.schedule.after_epoch(values["loss"])
 

@@ -89,10 +89,9 @@ class Recorder(Checkpoint):
             _write_rows(self.run.path / "metrics.csv", self.history)
             if self.steps:
                 _write_rows(self.run.path / "steps.csv", self.steps)
-            # Lightning has given them the epoch and val/ already.
-            rest = {k: v for k, v in row.items() if k not in ("epoch", "step") and not k.startswith("val/")}
+            values = {name: value for name, value in row.items() if name != "step"}
             for logger in trainer.loggers:
-                logger.log_metrics(rest, int(row["step"]))
+                logger.log_metrics(values, int(row["step"]))
             if self.print_lines:
                 print(self._line(row, trainer), flush=True)
         trainer.save_checkpoint(self.run.checkpoint, weights_only=False)

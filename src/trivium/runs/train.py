@@ -24,10 +24,11 @@ from trivium.runs.checkpointing import load_checkpoint, load_weights, save_weigh
 from trivium.runs.directory import RunDirectory, open_run
 from trivium.runs.launch import die_with_parent, join_ranks, launch_workers, wants_workers
 from trivium.runs.load import describe_model
+from trivium.runs.loggers import deliver, deliver_again, end_all, loggers_of, tell_unsent
 from trivium.runs.recorder import Recorder
 from trivium.runs.show import print_result
 from trivium.runs.start import start_from
-from trivium.runs.trainer import Pruned, close_loggers, make_trainer
+from trivium.runs.trainer import Pruned, make_trainer
 
 
 def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None = None) -> dict[str, Any]:
@@ -35,13 +36,16 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
     a search that was pruned, an empty dict.
 
     default_dir: the directory of a new run when run.dir is empty (a sweep's). Raises ValueError for settings or files
-    that do not fit, NonFiniteLossError, and ChildProcessError if a worker process failed.
+    that do not fit, NonFiniteLossError, ChildProcessError if a worker process failed, and NotSentError if the run is
+    finished and wandb or TensorBoard has not got all of it.
     """
     ranks = join_ranks(config)
     run = ranks.first(lambda: open_run(config, overrides, default_dir))
     try:
         if run.finished:
             print(f"{run.path} is finished; this is its result")
+            if ranks.is_first:
+                deliver_again(config, run)
         elif wants_workers(config, ranks):
             launch_workers(run, config)
         else:
@@ -53,6 +57,7 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
             return {}
         result = run.result()
         print_result(run, result)
+        tell_unsent(config, run)
         return result
     except BaseException:
         if ranks.is_first:
@@ -86,24 +91,29 @@ def _fit_and_record(config: dict[str, Any], run: RunDirectory) -> None:
     if config["trainer"]["precision"] == "64-true":
         method.double()  # Lightning would do it after reading a checkpoint, whose values would pass through float32
     trainer, recorder = make_trainer(config, run)
+    loggers = loggers_of(trainer)
+    for logger in loggers:
+        logger.start()
     try:
         _same_store(run, store, trainer.is_global_zero)
         _fit(config, run, trainer, recorder, data, method)
-        final = _finish(run, trainer, recorder, store, data, method) if trainer.is_global_zero else None
+        if trainer.is_global_zero:
+            _finish(run, trainer, recorder, store, data, method)
     except Pruned as reason:
         if trainer.is_global_zero:
             run.update_record(status=f"pruned: {reason}")
-        close_loggers(trainer, failed=False)
+        end_all(loggers, failed=False)
         return
     except BaseException as error:
         if trainer.is_global_zero:
             stopped = isinstance(error, SIGTERMException | KeyboardInterrupt | SystemExit)  # Lightning exits on Ctrl-C
             run.update_record(status="interrupted" if stopped else f"failed: {type(error).__name__}: {error}")
-            close_loggers(trainer, failed=True)
+            end_all(loggers, failed=True)
         if isinstance(error, SIGTERMException):  # Lightning would exit with 0
             raise SystemExit(143) from error
         raise
-    close_loggers(trainer, failed=False, final=final)
+    if trainer.is_global_zero:
+        deliver(run, loggers)
 
 
 def _same_store(run: RunDirectory, store: Store, first: bool) -> None:
@@ -139,7 +149,7 @@ def _fit(
 
 def _finish(
     run: RunDirectory, trainer: L.Trainer, recorder: Recorder, store: Store, data: DataModule, method: Method
-) -> dict[str, float]:
+) -> None:
     """Validation and test, once each, from the selected weights; then the record, result.json last."""
     notes = load_weights(method, run.weights)
     method.to(trainer.strategy.root_device)
@@ -156,7 +166,7 @@ def _finish(
     write_predictions(run.path / "predictions.csv", parts)
     write_json(run.path / "model.json", describe_model(store, data, method))
     record = run.record()
-    run.update_record(status="finished")
+    run.update_record(status="finished", **({"unsent": "not yet"} if trainer.loggers else {}))
     result = {
         **scores,
         "method": getattr(method, "name", type(method).__name__),
@@ -179,9 +189,6 @@ def _finish(
         "hardware": record["hardware"],
     }
     write_json(run.result_file, result)
-    # For loggers. Not under val/, which is a curve over epochs.
-    names = {"val": "selected/val", "test": "test"}
-    return {f"{names[split]}/{name}": value for split, values in scores.items() for name, value in values.items()}
 
 
 def _fit_readout(method: Method, data: DataModule, run: RunDirectory, notes: dict[str, Any]) -> FittedReadout:

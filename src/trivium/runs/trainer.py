@@ -1,4 +1,4 @@
-"""Lightning's Trainer and loggers from the plain config."""
+"""Lightning's Trainer from the plain config."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from trivium.data.batch import Batch
 from trivium.evaluation.validation import Validation
 from trivium.runs.checkpointing import AtomicCheckpointIO
 from trivium.runs.directory import RunDirectory
+from trivium.runs.loggers import make_loggers
 from trivium.runs.recorder import Recorder
 
 # Said of every loader that is no torch DataLoader, or of choices made here on purpose.
@@ -115,42 +116,3 @@ def _strategy(node: dict[str, Any], unused: bool) -> Strategy | str:
     # Banks are computed alike on every rank: nothing to broadcast.
     backend = "gloo" if node["accelerator"] == "cpu" else None
     return DDPStrategy(broadcast_buffers=False, process_group_backend=backend, find_unused_parameters=unused)
-
-
-def make_loggers(config: dict[str, Any], run: RunDirectory) -> list[Logger]:
-    """What is written beside metrics.csv: nothing, wandb, or TensorBoard. Each is imported only when chosen."""
-    node = config["logger"]
-    if node["name"] == "tensorboard":
-        from lightning.pytorch.loggers import TensorBoardLogger
-
-        return [TensorBoardLogger(run.path, name="", version="tensorboard")]
-    if node["name"] == "wandb":
-        from lightning.pytorch.loggers import WandbLogger
-
-        return [
-            WandbLogger(
-                project=node["project"],
-                entity=node["entity"] or None,
-                group=node["group"] or None,
-                tags=list(node["tags"]),
-                name=run.path.name,
-                save_dir=run.path,
-                config=config,
-                # one wandb run a run directory: a resumed run goes on in it
-                id=run.record()["config_hash"][:8] + run.record()["created"][11:26].replace(":", "").replace(".", ""),
-                resume="allow",
-                **({"mode": node["mode"]} if node["mode"] else {}),
-            )
-        ]
-    return []
-
-
-def close_loggers(trainer: L.Trainer, *, failed: bool, final: dict[str, Any] | None = None) -> None:
-    """Final metrics to the loggers, and wandb's run ended with the status that the training had."""
-    for logger in trainer.loggers:
-        if final:
-            logger.log_metrics(final, trainer.global_step)
-        logger.finalize("failed" if failed else "success")
-    wandb = sys.modules.get("wandb")
-    if wandb is not None and getattr(wandb, "run", None) is not None:
-        wandb.finish(exit_code=1 if failed else 0)

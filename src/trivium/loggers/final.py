@@ -1,0 +1,78 @@
+"""What a finished run tells its logger: one set of names, and the values of the run's own files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from trivium.reports.records import compared, read_record
+
+# Part of result.json -> its name; val/ is the curve over epochs.
+_PARTS = {"val": "selected/val", "test": "test", "probe": "probe", "train_mean_mae": "train_mean_mae"}
+_FACTS = ("method", "seed", "config_hash", "git_commit", "feature_set", "parameters", "best_epoch", "epochs", "seconds")
+
+
+@dataclass(frozen=True)
+class Final:
+    """step: of the optimiser, at the end. metrics: the numbers of result.json's parts, such as test/mae.
+
+    facts: what the run is and where it lies. settings: dotted key -> value, of those that tell runs apart, and the
+    seed. config: config.yaml's text.
+    """
+
+    step: int
+    metrics: dict[str, float]
+    facts: dict[str, str | float]
+    settings: dict[str, str | float]
+    config: str
+
+
+def read_final(path: Path) -> Final:
+    """Of a finished run's directory. Raises ValueError as `trivium.reports.records.read_record`."""
+    record = read_record(path)
+    settings = {key: _number(word) for key, word in record.settings.items() if compared(key) or key == "seed"}
+    facts = {key: record.result[key] for key in _FACTS if record.result.get(key) is not None}
+    return Final(
+        step=int(record.epochs["step"][-1]),
+        metrics=final_metrics(record.result),
+        facts={**facts, "run": str(path), "command": str(record.record["command"])},
+        settings=settings,
+        config=(path / "config.yaml").read_text(encoding="utf-8"),
+    )
+
+
+def final_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """test/mae, selected/val/mae, probe/sign/test/balanced_accuracy and so on; none for an undefined metric."""
+    return {
+        "/".join((name, *keys)): value for part, name in _PARTS.items() for keys, value in _numbers(result.get(part))
+    }
+
+
+def _numbers(node: Any) -> Iterator[tuple[tuple[str, ...], float]]:
+    if isinstance(node, Mapping):
+        for key, inner in node.items():
+            yield from (((key, *keys), value) for keys, value in _numbers(inner))
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        yield (), float(node)
+
+
+def _number(word: str) -> str | float:
+    """A number where it is one, so that an axis can be drawn of it."""
+    try:
+        return float(word)
+    except ValueError:
+        return word
+
+
+def need(package: str) -> None:
+    """Raises ValueError saying what to install if `package` cannot be imported."""
+    try:
+        import_module(package)
+    except ImportError as error:
+        raise ValueError(
+            f"logger={package} needs the package {package}, which cannot be imported here ({error}): "
+            f"pip install {package}, or leave the logger out; metrics.csv is always written"
+        ) from error

@@ -1,0 +1,74 @@
+"""logger=wandb: one wandb run for a run directory; a resumed run goes on in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch.loggers import WandbLogger
+
+from trivium.loggers.final import need, read_final
+from trivium.runs.directory import RunDirectory
+
+
+class Wandb(WandbLogger):
+    """Implements trivium.runs.loggers.RunLogger. config: the run's, resolved."""
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        run: RunDirectory,
+        *,
+        name: str,
+        project: str,
+        entity: str,
+        group: str,
+        title: str,
+        tags: Sequence[str],
+        mode: str,
+        figures: bool,
+    ) -> None:
+        need(name)
+        record, method, data = run.record(), config["method"]["name"], config["data"]["name"]
+        super().__init__(
+            project=project,
+            entity=entity or None,
+            group=group or None,
+            job_type=method,
+            tags=list(dict.fromkeys([method, data, *tags])),
+            name=f"{run.path.name} {title}".strip(),
+            save_dir=run.path,
+            config=config,
+            id=record["config_hash"][:8] + record["created"][11:26].replace(":", "").replace(".", ""),
+            resume="allow",
+            mode=mode or None,
+        )
+        self._wandb_init.pop("anonymous", None)  # Lightning's; wandb has no such setting any more, and warns
+        self._figures = figures
+
+    def start(self) -> None:
+        import wandb
+
+        try:
+            _ = self.experiment
+        except wandb.errors.Error as error:
+            raise ValueError(
+                f"logger=wandb: {error}. `wandb login` stores a key; logger.mode=offline keeps the records in the "
+                "run's directory, for `wandb sync`"
+            ) from error
+
+    def send(self, run: RunDirectory) -> None:
+        final = read_final(run.path)
+        self.log_metrics(final.metrics, final.step)
+        self.experiment.summary.update({"facts": final.facts})
+        if self._figures:
+            import wandb
+
+            from trivium.loggers.figures import draw_figures, pixels
+
+            drawn = draw_figures(run.path)
+            images = {f"figures/{one.name}": wandb.Image(pixels(one), caption=one.caption) for one in drawn}
+            self.experiment.log({**images, "trainer/global_step": final.step})
+
+    def end(self, *, failed: bool) -> None:
+        self.experiment.finish(exit_code=int(failed))

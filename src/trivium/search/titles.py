@@ -1,0 +1,35 @@
+"""What the runs of a sweep are called where their numbers alone would tell nothing: in wandb and TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+def titles(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """The overrides of each job that not all jobs share: optimizer.lr=0.02,seed=1. Empty if there is but one job."""
+    settings = [_settings(job) for job in jobs]
+    return [
+        title({key: word for key, word in own.items() if any(other.get(key) != word for other in settings)})
+        for own in settings
+    ]
+
+
+def title(settings: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={_brief(word)}" for key, word in settings.items())
+
+
+def title_of(overrides: Sequence[str]) -> str:
+    return title(_settings(overrides))
+
+
+def _settings(overrides: Sequence[str]) -> dict[str, str]:
+    parts = [override.partition("=") for override in overrides]
+    return {key.lstrip("+"): word.strip("'\"") for key, _, word in parts}
+
+
+def _brief(word: str) -> str:
+    """0.0026289891606194353 as 0.002629; words and whole numbers as they are."""
+    try:
+        return format(float(word), ".4g") if "." in word else word
+    except ValueError:
+        return word
