@@ -1,71 +1,217 @@
-"""Loggers beside the CSV: one wandb run a job, ended with the job's status; TensorBoard events; neither unasked."""
+"""wandb and TensorBoard get the same of a finished run: its metrics, settings, facts and figures; once, or told."""
 
+import csv
+import io
 import json
-import struct
-from collections.abc import Iterator
+import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import yaml
+from matplotlib.image import imread
 
-from driver import command, here, in_folder, spawn
+from driver import ROOT, command, here, in_folder, run, spawn
+from logged import QUIET, READERS, Logged
+from trivium.loggers.final import final_metrics
+from trivium.runs.loggers import NotSentError
 
 QUICK = ["encoder=identity", "trainer.max_epochs=2", "optimizer.lr=0.01", "trainer.progress=off"]
+SELFMI = [*QUICK, "method=selfmi", "seed=3"]
 
 
-def wandb_records(file: Path) -> Iterator[bytes]:
-    """The records of an offline run's file, which is in LevelDB's log format behind a header of 7 bytes."""
-    content, at, parts = file.read_bytes(), 7, b""
-    while at + 7 <= len(content):
-        if 32768 - at % 32768 < 7:  # a block's last bytes hold no header
-            at += 32768 - at % 32768
-            continue
-        length, kind = struct.unpack("<HB", content[at + 4 : at + 7])
-        parts += content[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield parts
-            parts = b""
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Logger -> the directory of one and the same run with it."""
+    runs = {}
+    for name in READERS:
+        folder = tmp_path_factory.mktemp(name)
+        runs[name] = folder / "run"
+        code, printed = command(folder, *in_folder(folder, *SELFMI, f"logger={name}", f"run.dir={runs[name]}"), **QUIET)
+        assert code == 0, printed
+    return runs
 
 
-def test_wandb_one_run_a_job_with_the_job_s_status(tmp_path: Path) -> None:
-    from wandb.proto import wandb_internal_pb2
-
-    settings = in_folder(tmp_path, *QUICK, "logger=wandb", "logger.group=grid")
-    offline = {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_CONSOLE": "off"}
-    code, printed = command(tmp_path, "-m", *settings, "optimizer.lr=1e30,0.02", **offline)
-    assert code != 0
-    ended = {}
-    for job in ("0", "1"):
-        (file,) = tmp_path.glob(f"outputs/sweeps/*/{job}/wandb/offline-run-*/*.wandb")
-        records = [wandb_internal_pb2.Record.FromString(part) for part in wandb_records(file)]
-        (run,) = [r.run for r in records if r.WhichOneof("record_type") == "run"]
-        (ended[job],) = [r.exit.exit_code for r in records if r.WhichOneof("record_type") == "exit"]
-        assert run.run_group == "grid"
-        lr = next(json.loads(item.value_json) for item in run.config.update if item.key == "optimizer")["lr"]
-        assert lr == {"0": 1e30, "1": 0.02}[job]
-        logged = {item.key or item.nested_key[0] for r in records for item in r.history.item}
-        assert ("val/loss" in logged) == ("test/mae" in logged) == (job == "1")
-    assert ended == {"0": 1, "1": 0}, printed
-    assert len(list(tmp_path.rglob("*.wandb"))) == 2
+@pytest.fixture(params=list(READERS))
+def sent(request: pytest.FixtureRequest, both: dict[str, Path]) -> tuple[Path, Logged]:
+    return both[request.param], READERS[request.param](both[request.param])
 
 
-def _train_and_look(folder: Path, *loggers: str) -> None:
-    import sys
+def result_of(folder: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result
 
-    here(folder, *QUICK, *loggers)
-    assert not [name for name in sys.modules if name.partition(".")[0] in ("wandb", "tensorboard")]
+
+def test_final_metrics_are_those_of_the_result(sent: tuple[Path, Logged]) -> None:
+    folder, logged = sent
+    result = result_of(folder)
+    expected = {f"test/{name}": value for name, value in result["test"].items()}
+    expected |= {f"selected/val/{name}": value for name, value in result["val"].items()}
+    expected |= {f"train_mean_mae/{split}": result["train_mean_mae"][split] for split in ("val", "test")}
+    assert len(expected) == 20
+    assert {name: logged.scalars[name] for name in expected} == {n: [pytest.approx(v)] for n, v in expected.items()}
+
+
+def test_curves_are_the_columns_of_the_epochs_file(sent: tuple[Path, Logged]) -> None:
+    folder, logged = sent
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    columns = {name: [float(row[name]) for row in rows] for name in rows[0] if name != "step"}
+    assert columns["epoch"] == [1, 2]
+    assert {name: logged.scalars[name] for name in columns} == {n: pytest.approx(v) for n, v in columns.items()}
+
+
+def test_both_have_the_same_names(both: dict[str, Path]) -> None:
+    wandb, tensorboard = (READERS[name](folder) for name, folder in both.items())
+    assert wandb.scalars.keys() == tensorboard.scalars.keys()
+    assert wandb.images.keys() == tensorboard.images.keys()
+    assert wandb.facts.keys() == tensorboard.facts.keys()
+
+
+def test_settings_are_the_resolved_config(sent: tuple[Path, Logged]) -> None:
+    folder, logged = sent
+    assert logged.config == yaml.safe_load((folder / "config.yaml").read_text())
+    assert logged.config["method"]["name"] == "selfmi"
+
+
+def test_facts_say_what_the_run_is(sent: tuple[Path, Logged]) -> None:
+    folder, logged = sent
+    result = result_of(folder)
+    for name in ("seed", "config_hash", "git_commit", "feature_set", "parameters", "best_epoch"):
+        assert logged.facts[name] == str(result[name])
+    assert logged.facts["run"] == str(folder)
+
+
+def test_figures_are_images_with_something_on_them(sent: tuple[Path, Logged]) -> None:
+    _, logged = sent
+    names = ("curves", "terms", "labels", "predictions", "confusion")
+    assert set(logged.images) == {f"figures/{name}" for name in names}
+    seen = set()
+    for (png,) in logged.images.values():
+        assert png.startswith(b"\x89PNG\r\n\x1a\n")
+        shades = imread(io.BytesIO(png))[..., :3]
+        assert shades.shape[1] == 680  # pixels of a column's width
+        assert 0.02 < float((shades.min(axis=2) < 0.9).mean()) < 0.7  # ink, and paper
+        seen.add(png)
+    assert len(seen) == len(names)
+
+
+def test_wandb_says_method_and_data_beside_the_run_s_name(both: dict[str, Path]) -> None:
+    shown = READERS["wandb"](both["wandb"]).shown
+    assert shown == {"name": "run", "group": "", "job_type": "selfmi", "tags": ["selfmi", "fixture"], "exit": 0}
+
+
+@pytest.mark.parametrize("name", list(READERS))
+def test_a_finished_run_is_not_sent_again(name: str, both: dict[str, Path]) -> None:
+    folder = both[name].parent
+    before = READERS[name](both[name])
+    code, printed = command(folder, *in_folder(folder, *SELFMI, f"logger={name}", f"resume={both[name]}"), **QUIET)
+    assert code == 0, printed
+    assert "is finished; this is its result" in printed
+    assert READERS[name](both[name]) == before
+
+
+def test_killed_between_its_last_epoch_and_its_result_it_is_sent_once(tmp_path: Path) -> None:
+    settings = [*QUICK, "logger=tensorboard", f"run.dir={tmp_path / 'run'}"]
+    assert run(tmp_path, *settings, kill=("finish", 0)) == -9
+    assert "test/mae" not in READERS["tensorboard"](tmp_path / "run").scalars
+    assert run(tmp_path, *settings, "resume=auto") == 0
+    logged = READERS["tensorboard"](tmp_path / "run")
+    assert {len(values) for name, values in logged.scalars.items() if name.startswith(("test/", "selected/"))} == {1}
+    assert [len(pngs) for pngs in logged.images.values()] == [1, 1, 1]
+    assert len(logged.scalars["val/loss"]) == 2
+
+
+def test_what_a_logger_did_not_get_costs_no_result_and_is_sent_by_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    settings = [*QUICK, "logger=tensorboard"]
+    with monkeypatch.context() as patch:
+        patch.setattr("trivium.loggers.figures.draw_figures", _no_pen)
+        with pytest.raises(
+            NotSentError, match=rf"{folder} is finished .* of it: RuntimeError: no pen\. .*={folder} to"
+        ):
+            here(tmp_path, *settings, f"run.dir={folder}")
+    assert json.loads((folder / "run.json").read_text())["status"] == "finished"
+    before = (folder / "result.json").read_bytes()
+    here(tmp_path, *QUICK, f"resume={folder}")  # nothing to send to: no error
+    assert not READERS["tensorboard"](folder).images
+    assert here(tmp_path, *settings, f"resume={folder}") == json.loads(before)
+    assert (folder / "result.json").read_bytes() == before
+    assert len(READERS["tensorboard"](folder).images) == 3
+    here(tmp_path, *settings, f"resume={folder}")
+    assert [len(pngs) for pngs in READERS["tensorboard"](folder).images.values()] == [1, 1, 1]
+
+
+def _no_pen(path: Path) -> None:
+    raise RuntimeError("no pen")
+
+
+def test_the_command_of_a_run_that_was_not_sent_exits_with_2(tmp_path: Path) -> None:
+    argv = in_folder(tmp_path, *QUICK, "logger=tensorboard", f"run.dir={tmp_path / 'run'}")
+    assert spawn(_without_a_pen, [str(ROOT / "train.py"), *argv], tmp_path) == 2
+    printed = (tmp_path / "printed.log").read_text()
+    assert "│ MAE" in printed
+    assert f"error: {tmp_path / 'run'} is finished and its result stands, but logger=tensorboard has not" in printed
+
+
+def _without_a_pen(argv: list[str], folder: Path) -> None:
+    import driver
+    import trivium.loggers.figures as figures
+
+    figures.draw_figures = _no_pen  # type: ignore[assignment]
+    driver._command(argv, folder, folder / "printed.log", {})
+
+
+def _train_and_look(folder: Path, *settings: str) -> None:
+    """Lightning has imported matplotlib by then, through torchmetrics; but nothing that draws."""
+    here(folder, *QUICK, *settings)
+    allowed = {"tensorboard"} if settings else set()
+    assert not {name.partition(".")[0] for name in sys.modules} & {"wandb", "tensorboard"} - allowed
+    assert not sys.modules.keys() & {"trivium.loggers.figures", "trivium.reports.figures"}
 
 
 def test_neither_is_imported_unasked(tmp_path: Path) -> None:
     assert spawn(_train_and_look, tmp_path) == 0
 
 
-def test_tensorboard_writes_events(tmp_path: Path) -> None:
-    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    result = here(tmp_path, *QUICK, "logger=tensorboard", f"run.dir={tmp_path / 'run'}")
-    events = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    losses = [event.value for event in events.Scalars("val/loss")]
-    assert len(losses) == 2
-    assert min(losses) == pytest.approx(result["val"]["loss"], abs=1e-6)
-    (test_mae,) = events.Scalars("test/mae")
-    assert test_mae.value == pytest.approx(result["test"]["mae"], abs=1e-6)
+def test_without_figures_nothing_is_drawn(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert spawn(_train_and_look, tmp_path, "logger=tensorboard", "logger.figures=false", f"run.dir={folder}") == 0
+    logged = READERS["tensorboard"](folder)
+    assert logged.images == {}
+    assert "test/mae" in logged.scalars
+
+
+@pytest.mark.parametrize("name", list(READERS))
+def test_a_missing_package_is_named_before_anything_is_trained(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ValueError, match=rf"logger={name} needs the package {name}, .*: pip install {name}, or"):
+        here(tmp_path, *QUICK, f"logger={name}", f"run.dir={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_wandb_without_a_key_says_what_to_do(tmp_path: Path) -> None:
+    settings = in_folder(tmp_path, *QUICK, "logger=wandb", f"run.dir={tmp_path / 'run'}")
+    nobody = {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc"), "WANDB_API_KEY": "", "WANDB_MODE": "online"}
+    code, printed = command(tmp_path, *settings, **{**QUIET, **nobody})
+    assert code == 2
+    assert "error: logger=wandb: " in printed
+    assert "`wandb login` stores a key, and logger.mode=offline keeps the records" in printed
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_metrics_of_a_probe_have_their_path_and_undefined_ones_are_left_out() -> None:
+    result = {
+        "val": {"loss": 1.0, "corr": None},
+        "probe": {"kind": "ridge", "alpha": 10, "sign": {"c": 0.5, "test": {"balanced_accuracy": 0.75}}},
+        "seed": 1,
+    }
+    probe = {"probe/alpha": 10.0, "probe/sign/c": 0.5, "probe/sign/test/balanced_accuracy": 0.75}
+    assert final_metrics(result) == {"selected/val/loss": 1.0, **probe}
+    assert all(isinstance(value, float) for value in final_metrics(result).values())
+    assert np.isfinite(list(final_metrics(result).values())).all()

@@ -52,8 +52,9 @@ class Wandb(WandbLogger):
         try:
             _ = self.experiment
         except wandb.errors.Error as error:
+            said = str(error).rstrip(".")
             raise ValueError(
-                f"logger=wandb: {error}. `wandb login` stores a key; logger.mode=offline keeps the records in the "
+                f"logger=wandb: {said}; `wandb login` stores a key, and logger.mode=offline keeps the records in the "
                 "run's directory, for `wandb sync`"
             ) from error
 

@@ -1,4 +1,4 @@
-"""What the runs of a sweep are called where their numbers alone would tell nothing: in wandb and TensorBoard."""
+"""What the runs of a sweep are called in wandb and TensorBoard, where their numbers alone would tell nothing."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from collections.abc import Mapping, Sequence
 
 
 def titles(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """The overrides of each job that not all jobs share: optimizer.lr=0.02,seed=1. Empty if there is but one job."""
+    """The overrides of each job that not all jobs share: lr=0.02,seed=1. Empty if there is but one job."""
     settings = [_settings(job) for job in jobs]
     return [
-        title({key: word for key, word in own.items() if any(other.get(key) != word for other in settings)})
+        _title({key: word for key, word in own.items() if any(other.get(key) != word for other in settings)})
         for own in settings
     ]
 
 
-def title(settings: Mapping[str, str]) -> str:
-    return ",".join(f"{key}={_brief(word)}" for key, word in settings.items())
-
-
 def title_of(overrides: Sequence[str]) -> str:
-    return title(_settings(overrides))
+    """All of them: lr=0.02,dropout=0.1, or optimizer.lr=0.02,method.lr=0.1 where the last words are the same."""
+    return _title(_settings(overrides))
+
+
+def _title(settings: Mapping[str, str]) -> str:
+    last = [key.rpartition(".")[2] for key in settings]
+    keys = [short if last.count(short) == 1 else key for key, short in zip(settings, last, strict=True)]
+    return ",".join(f"{key}={_brief(word)}" for key, word in zip(keys, settings.values(), strict=True))
 
 
 def _settings(overrides: Sequence[str]) -> dict[str, str]:
