@@ -68,7 +68,7 @@ def test_tensorboard_opened_on_a_sweep_names_its_runs_and_compares_them(tmp_path
 
 
 def hparams_tab(folder: Path) -> tuple[list[str], dict[str, bool], dict[str, tuple[dict[str, Any], dict[str, float]]]]:
-    """What TensorBoard's own code answers for --logdir FOLDER: its runs, the settings and whether they differ, a row a run."""
+    """What TensorBoard's own code shows of --logdir FOLDER: runs, settings and whether they differ, a row a run."""
     from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
     from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
     from tensorboard.context import RequestContext
