@@ -79,7 +79,7 @@ def of_tensorboard(run: Path) -> Logged:
     """Of a run's only folder of events."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    (folder,) = {file.parent for file in (run / "tensorboard").rglob("events.*")}
+    (folder,) = {file.parent for file in (run / "tb").rglob("events.*")}
     events = EventAccumulator(str(folder), {"images": 0, "scalars": 0}).Reload()
     tags = events.Tags()
     found = Logged(shown={"folder": str(folder.relative_to(run))})

@@ -52,7 +52,7 @@ def test_tensorboard_opened_on_a_sweep_names_its_runs_and_compares_them(tmp_path
     (folder,) = (tmp_path / "outputs" / "sweeps").iterdir()
     made = [("supervised", 1), ("supervised", 2), ("selfmi", 1), ("selfmi", 2)]
     runs, columns, rows = hparams_tab(folder)
-    names = [f"{job}/tensorboard/method={method},seed={seed}" for job, (method, seed) in enumerate(made)]
+    names = [f"{job}/tb/method={method},seed={seed}" for job, (method, seed) in enumerate(made)]
     assert sorted(runs) == names
     assert columns["seed"]
     assert columns["method.name"]

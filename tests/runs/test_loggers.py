@@ -113,10 +113,11 @@ def test_a_finished_run_is_not_sent_again(name: str, both: dict[str, Path]) -> N
 
 def test_killed_between_its_last_epoch_and_its_result_it_is_sent_once(tmp_path: Path) -> None:
     settings = [*QUICK, "logger=tensorboard", f"run.dir={tmp_path / 'run'}"]
-    assert run(tmp_path, *settings, kill=("finish", 0)) == -9
+    assert run(tmp_path, *settings, "logger.title=first", kill=("finish", 0)) == -9
     assert "test/mae" not in READERS["tensorboard"](tmp_path / "run").scalars
     assert run(tmp_path, *settings, "resume=auto") == 0
     logged = READERS["tensorboard"](tmp_path / "run")
+    assert logged.shown == {"folder": "tb/first"}  # it goes on where it began
     assert {len(values) for name, values in logged.scalars.items() if name.startswith(("test/", "selected/"))} == {1}
     assert [len(pngs) for pngs in logged.images.values()] == [1, 1, 1]
     assert len(logged.scalars["val/loss"]) == 2

@@ -1,4 +1,4 @@
-"""logger=tensorboard: events in the run directory's folder tensorboard."""
+"""logger=tensorboard: events in the run directory's folder tb."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class TensorBoard(TensorBoardLogger):
 
     def __init__(self, config: dict[str, Any], run: RunDirectory, *, name: str, title: str, figures: bool) -> None:
         need(name)
-        # TensorBoard calls a run by its folder, from the one that it is opened on: 0/tensorboard/optimizer.lr=0.02
-        super().__init__(run.path, "tensorboard", _folder(run.path / "tensorboard", title), flush_secs=10)
+        # TensorBoard calls a run by its folder, and shows a dozen letters in places: 0/tb/lr=0.02
+        super().__init__(run.path, "tb", _folder(run.path / "tb", title), flush_secs=10)
         self._figures = figures
 
     def start(self) -> None:
