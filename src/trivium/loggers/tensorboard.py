@@ -63,4 +63,5 @@ def _folder(beneath: Path, title: str) -> str:
 
 def _table(facts: Mapping[str, Any]) -> str:
     """In Markdown."""
-    return "\n".join(["| fact | value |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())])
+    rows = [(key, str(value).replace("|", "\\|")) for key, value in facts.items()]
+    return "\n".join(["| fact | value |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows)])

@@ -54,8 +54,8 @@ class Wandb(WandbLogger):
         except wandb.errors.Error as error:
             said = str(error).rstrip(".")
             raise ValueError(
-                f"logger=wandb: {said}; `wandb login` stores a key, and logger.mode=offline keeps the records in the "
-                "run's directory, for `wandb sync`"
+                f"logger=wandb: {said}; logger.mode=offline needs no account and no network, and keeps the records "
+                "in the run's directory for `wandb sync`"
             ) from error
 
     def send(self, run: RunDirectory) -> None:
