@@ -31,8 +31,8 @@ test: install ## every test but the slow and GPU ones
 slow: install ## the slow tests (minutes)
 	$(PY) -m pytest -m slow
 
-smoke: install ## every method for an epoch or two on the embedded fixture, as a table in outputs/tables/smoke
-	$(PY) scripts/reproduce.py table=smoke
+smoke: install ## a table of every method, a search that is killed, a grid with a failure, a page: on the fixture, checked
+	$(PY) scripts/smoke.py
 
 page-test: install ## the report page in headless Chromium; installs Debian's package where there is none
 	command -v chromium >/dev/null || { $(ROOT_DO) apt-get update -q && $(ROOT_DO) apt-get install -q -y --no-install-recommends chromium; }

@@ -1,0 +1,202 @@
+"""`make smoke`: the commands of a first day with Trivium, on the embedded fixture, and whether each did what it says.
+
+Everything lies in outputs/smoke, which each start makes anew. The first miss ends it with exit code 1, what was found
+instead, and the end of what the command said.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import math
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = Path("outputs/smoke")  # from ROOT
+SMALL = f"trainer.accelerator=cpu trainer.threads=1 paths.data={OUT}/data paths.outputs={OUT}"
+TABLE = f"python scripts/reproduce.py table=smoke jobs=2 outputs={OUT} paths.data={OUT}/data"
+# 10 steps an epoch; with a checkpoint every 4 the killed trial goes on from inside one
+SEARCH = f"python train.py -m sweep=supervised hydra.sweeper.n_trials=6 hydra.sweeper.pruner=none \
+trainer.max_epochs=5 run.checkpoint_every=4 {SMALL}"
+GRID = f"python train.py -m optimizer.lr=0.001,1e30,0.01 trainer.max_epochs=2 {SMALL}"
+
+
+class MissedError(Exception):
+    """A command did not do what it should."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended. code: -9 after SIGKILL. log: all that it said."""
+
+    code: int
+    seconds: float
+    log: Path
+
+    def check(self, holds: bool, expected: str, found: object) -> None:
+        """Raises MissedError unless it holds."""
+        if not holds:
+            end = "\n".join(self.log.read_text().splitlines()[-30:])
+            raise MissedError(f"expected {expected}, found {found}\n--- the end of {self.log}\n{end}")
+
+
+def main() -> int:
+    """Exit code: 0, 1 with a miss told, 130 after Ctrl-C. No process is left behind."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    os.chdir(ROOT)
+    if OUT.exists():
+        shutil.rmtree(OUT)
+    (OUT / "logs").mkdir(parents=True)
+    start = time.monotonic()
+    try:
+        table, study, sweep = make_table(), search(), grid()
+        page = make_page(table, study, sweep)
+    except MissedError as missed:
+        print(f"  MISSED: {missed}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print(f"all of it holds, {time.monotonic() - start:.0f} s")
+    print(f"table  {table / 'table.md'}\nstudy  {study}\ngrid   {sweep}\npage   {page}")
+    return 0
+
+
+def make_table() -> Path:
+    """Every row has a number for every measure, of every seed; the table's folder."""
+    done = run("table", TABLE)
+    done.check(done.code == 0, "exit code 0", done.code)
+    wanted, folder = yaml.safe_load(Path("configs/table/smoke.yaml").read_text()), OUT / "tables" / "smoke"
+    cells = {(cell["row"], cell["measure"]): cell for cell in read_csv(folder / "table.csv")}
+    for row, measure in ((row["label"], measure["name"]) for row in wanted["rows"] for measure in wanted["measures"]):
+        cell = cells.get((row, measure), {"n": "0", "mean": "nan"})
+        whole = cell["n"] == str(wanted["seeds"]) and math.isfinite(float(cell["mean"]))
+        done.check(whole, f"{measure} of {row} over {wanted['seeds']} seeds", cell)
+    verdict(done, f"{len(wanted['rows'])} rows, {len(wanted['measures'])} measures, no hole")
+    return folder
+
+
+def search() -> Path:
+    """Killed inside a trial and started again, it goes on with that trial and ends with 6; the study."""
+    done = run("search-killed", SEARCH, kill_when=inside_a_trial)
+    done.check(done.code == -signal.SIGKILL, "a search still in a trial after its first, to kill", f"code {done.code}")
+    (study,) = (OUT / "studies").iterdir()
+    before = stamps(study.glob("*/result.json"))
+    stopped = [path for path in runs_of(study) if path / "result.json" not in before]
+    done.check(len(before) >= 1 and len(stopped) == 1, "one interrupted trial after finished ones", runs_of(study))
+    verdict(done, f"{len(before)} finished, killed with SIGKILL in trial {stopped[0].name}")
+    done = run("search", SEARCH)
+    done.check(done.code == 0, "exit code 0", done.code)
+    states = [trial["state"] for trial in read_csv(study / "trials.csv")]
+    done.check(states == ["complete"] * 6 and len(runs_of(study)) == 6, "6 complete trials", states)
+    done.check(stamps(before) == before, "the finished trials' results as they were", stamps(before))
+    steps = read_json(stopped[0] / "run.json")["resumed_at"]
+    done.check(len(steps) == 1 and steps[0] > 0, f"trial {stopped[0].name} resumed once, not begun anew", steps)
+    verdict(done, f"6 complete, {len(before)} of them untouched, trial {stopped[0].name} resumed at step {steps[0]}")
+    again(study, done)
+    return study
+
+
+def again(study: Path, searched: Done) -> None:
+    """The command that the search prints gives the best trial's value, bit for bit."""
+    best = read_json(study / "best.json")
+    searched.check(best["command"] in searched.log.read_text(), "the best trial's command", "none printed")
+    done = run("best", f"{best['command']} run.dir={OUT}/best")
+    done.check(done.code == 0, "exit code 0", done.code)
+    value = read_json(OUT / "best" / "result.json")["val"]["loss"]
+    done.check(value == best["value"], f"the val/loss of trial {best['number']}, {best['value']!r}", repr(value))
+    verdict(done, f"val/loss {value!r}, as in trial {best['number']}")
+
+
+def grid() -> Path:
+    """A job that fails is told at the end and ends no other; the sweep's folder."""
+    done = run("grid", GRID)
+    done.check(done.code == 1, "exit code 1", done.code)
+    (sweep,) = (OUT / "sweeps").iterdir()
+    finished = [path.name for path in runs_of(sweep) if (path / "result.json").is_file()]
+    done.check(finished == ["0", "2"], "jobs 0 and 2 finished", finished)
+    end = r"1 of 3 jobs failed\n(job 1: loss not finite.*)\n *python .*optimizer\.lr=1e\+30"
+    told = re.search(end, done.log.read_text())
+    done.check(told is not None, "job 1 told at the end with its error and command", "nothing of the kind")
+    verdict(done, f"exit code 1, jobs 0 and 2 finished; told: {told[1][:50] if told else ''}...")
+    return sweep
+
+
+def make_page(table: Path, study: Path, sweep: Path) -> Path:
+    """One file that fetches nothing, names every finished run, and the failed one as left out; the file."""
+    page = OUT / "page.html"
+    done = run("page", f"python scripts/report.py {table} {study} {sweep} out={page}")
+    done.check(done.code == 0, "exit code 0", done.code)
+    fetched = re.findall(r"""\s(?:src|href)=["']?(?!data:|#)[^\s>]+""", page.read_text())
+    done.check(not fetched, "a page that fetches nothing", fetched)
+    runs = [run.parent for folder in (table / "runs", study, sweep) for run in folder.glob("*/result.json")]
+    text = html.unescape(page.read_text())
+    named = [row["row"] for row in read_csv(table / "table.csv")] + [str(run) for run in runs]
+    named += [read_json(study / "best.json")["command"], f"{sweep / '1'}: not finished (failed"]
+    done.check(all(name in text for name in named), "on the page", [name for name in named if name not in text])
+    verdict(done, f"one file of {len(text) / 1e6:.1f} MB, {len(runs)} runs, the failed one told as left out")
+    return page
+
+
+def run(name: str, command: str, kill_when: Callable[[], bool] = lambda: False) -> Done:
+    """Print a command, run it to its end or until kill_when() kills it; all that it started ends when we do."""
+    print(f"$ {command}", flush=True)
+    log, start, words = OUT / "logs" / f"{name}.log", time.monotonic(), [sys.executable, *shlex.split(command)[1:]]
+    with log.open("w") as out:
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, process_group=0)
+    try:
+        while process.poll() is None:
+            if kill_when():
+                process.kill()
+            time.sleep(0.01)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    return Done(process.returncode, time.monotonic() - start, log)
+
+
+def inside_a_trial() -> bool:
+    """A trial has finished, and the one after it has a checkpoint and an epoch behind it."""
+    runs = [run for study in (OUT / "studies").glob("*") for run in runs_of(study)]
+    begun = [run for run in runs[1:] if not (run / "result.json").exists() and (run / "metrics.csv").exists()]
+    return any(len(read_csv(run / "metrics.csv")) > 0 and (run / "checkpoints" / "last.ckpt").exists() for run in begun)
+
+
+def verdict(done: Done, text: str) -> None:
+    print(f"  ok, {done.seconds:.0f} s: {text}", flush=True)
+
+
+def stamps(files: Iterable[Path]) -> dict[Path, tuple[int, bytes]]:
+    return {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
+
+
+def runs_of(folder: Path) -> list[Path]:
+    """The runs of a study or a sweep, by number."""
+    return sorted((path for path in folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def read_csv(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(file.read_text().splitlines()))
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
