@@ -46,6 +46,23 @@ def test_wilcoxon_with_ties_and_zeros_is_the_enumeration_of_all_signs(sample: li
     assert wilcoxon(sample) == pytest.approx(min(1, 2 * min((sums <= seen).mean(), (sums >= seen).mean())), abs=1e-14)
 
 
+def test_wilcoxon_takes_steps_of_one_clip_for_equal_whatever_their_rounding() -> None:
+    """Shares of 686 clips: differences of 2, 2, -2, 1 and 3 clips are no five sizes."""
+    clips = np.array([10, 200, 333, 450, 500])
+    differences = (clips + [2, 2, -2, 1, 3]) / 686 - clips / 686
+    assert len(set(np.abs(differences))) > 3
+    expected = stats.wilcoxon([2, 2, -2, 1, 3], method=stats.PermutationMethod(n_resamples=np.inf)).pvalue
+    assert wilcoxon(differences) == wilcoxon([2, 2, -2, 1, 3]) == pytest.approx(expected, abs=1e-14)
+
+
+def test_two_seeds_by_hand() -> None:
+    """t = 2 / (sqrt(2) / sqrt(2)) = 2 with 1 degree: p = 1 - 2 atan(2) / pi; the interval is from one to the other."""
+    found = paired([1.0, 3.0], [0.0, 0.0])
+    assert found.t_p == pytest.approx(1 - 2 * math.atan(2) / math.pi, abs=1e-14)
+    assert found.t_p == pytest.approx(stats.ttest_rel([1.0, 3.0], [0.0, 0.0]).pvalue, abs=1e-12)
+    assert (found.low, found.high, found.wilcoxon_p) == (1.0, 3.0, 0.5)
+
+
 def test_five_seeds_of_one_sign_by_hand() -> None:
     """t = 3 / (sqrt(2.5) / sqrt(5)) = 4.2426 with 4 degrees; of the 32 signs two are as extreme."""
     found = paired([2, 4, 6, 8, 10], [1, 2, 3, 4, 5])

@@ -106,7 +106,7 @@ def test_data_that_are_not_there_are_told_and_nothing_runs(
     table(tmp_path)
     arguments = [f"table={tmp_path / 'own.yaml'}", f"outputs={tmp_path / 'outputs'}", "seeds=1"]
     assert main([*arguments, "dry=true"]) == 0
-    assert "0 of 4 runs are done, 0 left, 4 without data" in capsys.readouterr().out
+    assert "4 runs: - 4 no data" in capsys.readouterr().out
     assert main(arguments) == 0
     page = (tmp_path / "outputs" / "tables" / "own" / "table.md").read_text()
     for data in ("mosi", "sims/own"):

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection
 from matplotlib.container import BarContainer
 from numpy.testing import assert_allclose
-from table_cases import ERRORS, VALUES, compared, measured
+from table_cases import ERRORS, LABELS, VALUES, compared, measured
 
+from trivium.reports.collect import Measured
 from trivium.reports.figures import COLOURS, draw_bars, write_bars
 from trivium.reports.table_figures import draw_heat_map, write_figure
 
@@ -85,11 +87,25 @@ def test_heat_map_says_means_and_stars_and_colours_what_is_better() -> None:
     ]
     assert texts[4:] == ["-", "-"]
     assert pixels.shape == (3, 2, 4)
-    assert np.abs(pixels[0, :, :3] - 0.96).max() < 0.02  # the baseline: white
+    assert pixels[0, :, :3].min() > 0.95  # the baseline: white
     fallen, risen = pixels[1, 0], pixels[1, 1]  # Mix's MAE of text falls by .1, of both it rises by .05
     assert fallen[2] > fallen[0] > fallen[1]  # purple
     assert risen[0] > risen[1] > risen[2]  # orange
     assert np.ptp(pixels[2, :, :3]) == 0  # no run: grey
+
+
+def test_heat_map_is_pale_where_the_test_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else strong colours would say what the numbers do not."""
+    pixels = [heat_map("GMC")[1][1, :, :3]]
+    for p in (0.0, 1.0):
+        monkeypatch.setattr(Measured, "corrected", lambda self, row, p=p: dict.fromkeys(LABELS, p))
+        pixels.append(heat_map("GMC")[1][1, :, :3])
+    found, real, none = pixels
+    assert_allclose(1 - none, 0.35 * (1 - real), rtol=1e-12)
+    monkeypatch.undo()
+    for m, name in enumerate(LABELS[:2]):
+        expected = real if compared().corrected("Mix")[name] < 0.05 else none
+        assert_allclose(found[m], expected[m], rtol=1e-12)
 
 
 def test_heat_map_without_a_baseline_darkens_the_best_of_each_column() -> None:

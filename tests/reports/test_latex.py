@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 from table_cases import ERRORS, compared, measured
 
-from trivium.reports.latex import cell, escape, latex
+from trivium.reports.blocks import Block
+from trivium.reports.collect import Measured
+from trivium.reports.definition import Measure, Row, Table
+from trivium.reports.latex import cell, escape, fitting, latex
 from trivium.reports.parts import Part
 from trivium.reports.published import Published
 
@@ -28,6 +31,16 @@ def nasty() -> str:
     return latex([Part(own, []), Part(other, [])])
 
 
+def wide() -> Measured:
+    """Eight measures of two units, with differences, as of a table of methods."""
+    names = [f"Acc-{k} Non0" for k in range(2, 9)]
+    measures = (Measure("MAE", metric="mae"), *(Measure(name, metric="acc2") for name in names))
+    rows = tuple(Row(label, ()) for label in ("Supervised", "CoMM, linear probe"))
+    values = {row.label: {m.name: {1: 0.5, 2: 0.625, 3: 0.5} for m in measures} for row in rows}
+    table = Table("wide", "Wide", (), 3, rows, measures, {}, "Supervised")
+    return Measured(table, values, {}, train_mean=1.4)
+
+
 def test_it_says_what_the_markdown_says() -> None:
     text = latex([Part(compared(), [])])
     d = ERRORS[1, 2] - ERRORS[0, 2]
@@ -35,7 +48,9 @@ def test_it_says_what_the_markdown_says() -> None:
     sign = "+" if d.mean() > 0 else "$-$"
     assert rf"{sign}{abs(d.mean()):.3f} $\pm$ {d.std(ddof=1):.3f} (" in text
     assert r"Empty & -- & -- \\" in text
-    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2  # MAE, Corr
+    assert (
+        text.count(r"\begin{table}") == text.count(r"\end{table}") == 2 * 3
+    )  # MAE, Corr: means, intervals, differences
     assert r"\emph{Bayes-optimal} & 95.0 & 75.0 \\" in latex([Part(measured(), [])])
 
 
@@ -64,9 +79,22 @@ def test_special_signs_are_escaped() -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex; Debian: texlive-latex-recommended")
 def test_it_compiles(tmp_path: Path) -> None:
     (tmp_path / "table.tex").write_text(nasty())
-    head = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table.tex}\end{document}"
+    head = (
+        r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table.tex}\input{wide.tex}\end{document}"
+    )
+    (tmp_path / "wide.tex").write_text(latex([Part(wide(), [])]))
     (tmp_path / "all.tex").write_text(head)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
     assert (tmp_path / "all.pdf").stat().st_size > 0
+    assert re.findall(r"Overfull .hbox|Float too large", done.stdout) == []  # it fits the page of a plain article
+
+
+def test_columns_that_a_line_does_not_hold_go_below_with_their_rows() -> None:
+    block = Block(("row", *"abcdefg"), (("A", *["12.345 ± 0.678"] * 7),), above=(("mean", "1", *["-"] * 6),))
+    parts = fitting(block)
+    assert [part.heads for part in parts] == [("row", *"abcd"), ("row", *"efg")]
+    assert [len(part.rows[0]) for part in parts] == [5, 4]
+    assert [len(part.above) for part in parts] == [1, 0]  # nothing is known of the others
+    assert fitting(Block(("row", "a"), (("A", "1" * 200),))) == [Block(("row", "a"), (("A", "1" * 200),))]

@@ -1,14 +1,15 @@
-"""Which runs a table needs, where they lie, and how long what is left of them takes."""
+"""Which runs a table needs and where they lie."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from trivium.config.compose import compose_config
+from trivium.config.compose import Composer, compose_config
 from trivium.reports.definition import Measure, Row, Table
-from trivium.reports.plan import merged, plan, seconds_left
+from trivium.reports.plan import Planned, merged, plan
 from trivium.runs.directory import config_hash
 
 MEASURE = Measure("x", metric="mae")
@@ -45,22 +46,43 @@ def test_later_overrides_replace_earlier_ones_of_the_same_key() -> None:
     assert merged(["data=a", "x.y=1"], ["+z=1", "x.y=2"], ["data=b=c"]) == ["data=b=c", "x.y=2", "+z=1"]
 
 
-def test_time_left_is_that_of_the_rows_own_runs_else_of_any(tmp_path: Path) -> None:
-    runs = plan(TABLE, 3, tmp_path)
-    assert seconds_left(runs, 1) is None
-    finish(runs[0].directory.path, 10.0)  # Self-MI, seed 1
-    assert seconds_left(runs, 2) == 5 * 10 / 2
-    finish(runs[1].directory.path, 100.0)  # Long, seed 1
-    finish(runs[2].directory.path, 20.0)  # Self-MI, seed 2
-    assert seconds_left(runs, 1) == 15 + 2 * 100
-    runs[3].directory.path.mkdir()
-    runs[3].directory.config_file.write_text("{}")
-    assert [run.status for run in runs] == ["done", "done", "done", "interrupted", "to do", "to do"]
+def test_a_row_is_composed_once_and_its_hashes_are_those_of_each_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed: list[list[str]] = []
+    whole = Composer.compose
+
+    def counted(self: Composer, overrides: Sequence[str]) -> dict[str, Any]:
+        composed.append(list(overrides))
+        return whole(self, overrides)
+
+    monkeypatch.setattr(Composer, "compose", counted)
+    begun = replace(TABLE, rows=(*ROWS, Row("Tuned", ("method=tcmax",), start="Long")))
+    runs = plan(begun, 4, tmp_path)
+    assert (len(runs), len(composed)) == (12, 3)
+    for run in runs[-3:]:
+        assert run.directory.path.name.endswith(f"_s4_{config_hash(whole_config(run))[:6]}")
+
+
+def test_a_setting_that_follows_the_seed_is_composed_for_each(tmp_path: Path) -> None:
+    follows = replace(TABLE, rows=(replace(ROWS[0], overrides=("method=selfmi", "data.batch_size=${seed}")),))
+    runs = plan(follows, 3, tmp_path)
+    assert len({run.directory.path.name[-6:] for run in runs}) == 3
     for run in runs:
-        finish(run.directory.path, 1.0)
-    assert seconds_left(runs, 1) == 0
+        assert whole_config(run)["data"]["batch_size"] == run.seed
+        assert run.directory.path.name.endswith(config_hash(whole_config(run))[:6])
 
 
-def finish(path: Path, seconds: float) -> None:
-    path.mkdir(exist_ok=True)
-    (path / "result.json").write_text(json.dumps({"seconds": seconds}))
+@pytest.mark.parametrize("name", ["a b", "a,b", "a=b (c)", "it's", "ä~#"])
+def test_folders_of_any_name_reach_the_config(tmp_path: Path, name: str) -> None:
+    """Hydra's grammar would take such a path for a list, or for nothing."""
+    begun = replace(TABLE, rows=(ROWS[0], Row("Tuned", ("method=tcmax",), start="Self-MI")))
+    first, second = plan(begun, 1, tmp_path / name)
+    config = compose_config(second.arguments)
+    assert (config["run"]["dir"], config["start_from"]) == (str(second.directory.path), str(first.directory.path))
+    assert first.arguments[-2].startswith("run.dir='")
+    assert second.directory.path.name.endswith(config_hash(config)[:6])
+
+
+def whole_config(run: Planned) -> dict[str, Any]:
+    return compose_config(list(run.overrides))

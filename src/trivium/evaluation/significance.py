@@ -76,14 +76,15 @@ def student_tails(t: float, degrees: int) -> float:
 def wilcoxon(differences: npt.ArrayLike) -> float:
     """Two-sided p of Wilcoxon's signed-rank test that differences lie symmetrically about 0 (Wilcoxon, 1945).
 
-    Exact for any n and with ties (mean ranks): over all signs of the ranks. Differences of 0 are left out; if nothing
-    is left, 1. With n differences the smallest p is 2^(1 - n): .0625 for 5 seeds. Raises ValueError as `paired` does.
+    Exact for any n and with ties (mean ranks): over all signs of the ranks. Sizes that differ by rounding alone are
+    ties: shares of clips come in steps, whose differences do not. Differences of 0 are left out; if nothing is left, 1.
+    With n differences the smallest p is 2^(1 - n): .0625 for 5 seeds. Raises ValueError as `paired` does.
     """
     d = _finite(differences)
     d = d[d != 0]
     if not len(d):
         return 1.0
-    doubled = _doubled_ranks(np.abs(d))
+    doubled = _doubled_ranks(np.round(np.abs(d) / np.abs(d).max(), 9))
     chance = np.zeros(int(doubled.sum()) + 1)  # of each sum of the positive ranks, doubled to be whole
     chance[0] = 1.0
     for rank in doubled:

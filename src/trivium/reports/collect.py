@@ -14,9 +14,9 @@ from trivium.data.knowable import knowable_of
 from trivium.data.store import open_store
 from trivium.evaluation.significance import Paired, bootstrap_interval, holm, paired
 from trivium.reports.definition import Measure, Table
+from trivium.reports.evaluations import missing, read_probes, read_subsets, subsets_file
 from trivium.reports.plan import Planned
 from trivium.reports.published import Published
-from trivium.reports.work import missing, read_probes, read_subsets, subsets_file
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,20 @@ class Spread:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a row's runs take. parameters: of the model, trained or not; 0 if not known. seconds: of training, a run."""
+
+    parameters: int
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Measured:
-    """values: row label -> measure -> seed -> value. bounds: measure -> bounds.
+    """values: row label -> measure -> seed -> value, NaN where it is not defined. bounds: measure -> bounds.
 
     used: row label -> feature sets, as result.json names them, and modalities of its runs. without: measures that are
-    not here because the data lack a modality.
+    not here because the data lack a modality. places: row label -> seed -> the run's directory. costs: of each row.
+    train_mean: test MAE of predicting the train mean for every clip; NaN if not known.
     """
 
     table: Table
@@ -55,9 +64,16 @@ class Measured:
     bounds: Mapping[str, Bounds]
     used: Mapping[str, Sequence[tuple[str, tuple[str, ...]]]] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    places: Mapping[str, Mapping[int, Path]] = field(default_factory=dict)
+    costs: Mapping[str, Cost] = field(default_factory=dict)
+    train_mean: float = math.nan
 
     def spread(self, row: str, measure: str) -> Spread:
         return Spread.of(list(self.values[row][measure].values()))
+
+    def reference(self, measure: Measure) -> float:
+        """What predicting the train mean for every clip gives, whatever is known of it; NaN where that says nothing."""
+        return self.train_mean if measure.metric == "mae" else math.nan
 
     def interval(self, row: str, measure: str) -> tuple[float, float]:
         """95 % bootstrap interval of the mean over seeds; NaN for fewer than two of them, and if one is NaN."""
@@ -107,7 +123,7 @@ def collect(table: Table, runs: Sequence[Planned]) -> Measured:
     Raises ValueError if runs of one table were made on different data, and for a measure that they do not have; in a
     table of data sets one of a subset whose modalities the data lack is left out.
     """
-    ready = [(run, run.directory.result()) for run in runs if run.status == "done" and not missing(run)]
+    ready = [(run, run.result()) for run in runs if run.status == "done" and not missing(run)]
     has = {name for _, result in ready for name in result["modalities"]}
     lost = [m for m in table.measures if table.data and ready and m.subset and not set(m.subset.split("+")) <= has]
     table = replace(table, measures=tuple(measure for measure in table.measures if measure not in lost))
@@ -119,12 +135,22 @@ def collect(table: Table, runs: Sequence[Planned]) -> Measured:
         used.setdefault(run.row.label, []).append((str(result["feature_set"]), tuple(result["modalities"])))
         for measure in table.measures:
             values[run.row.label][measure.name][run.seed] = _value(measure, run, result)
-    return Measured(table, values, _bounds(table, [run for run, _ in ready]), used, tuple(m.name for m in lost))
+    places = {row.label: {run.seed: run.directory.path for run, _ in ready if run.row == row} for row in table.rows}
+    costs = {row.label: _cost([result for run, result in ready if run.row == row]) for row in table.rows}
+    bounds = _bounds(table, [run for run, _ in ready])
+    means = {float(result.get("train_mean_mae", {}).get("test", math.nan)) for _, result in ready}
+    train_mean = means.pop() if len(means) == 1 else math.nan
+    return Measured(table, values, bounds, used, tuple(m.name for m in lost), places, costs, train_mean)
+
+
+def _cost(results: Sequence[Mapping[str, Any]]) -> Cost:
+    parameters = {int(result.get("parameters", 0)) for result in results}
+    return Cost(max(parameters, default=0), tuple(float(result["seconds"]) for result in results))
 
 
 def _value(measure: Measure, run: Planned, result: Mapping[str, Any]) -> float:
     if measure.probe:
-        return float(read_probes(run, measure.probe)[measure.of]["test"]["balanced_accuracy"])
+        return _number(read_probes(run, measure.probe)[measure.of]["test"]["balanced_accuracy"])
     file, scores = run.directory.result_file, result["test"]
     if measure.subset:
         file, subsets = subsets_file(run), read_subsets(run)
@@ -134,17 +160,25 @@ def _value(measure: Measure, run: Planned, result: Mapping[str, Any]) -> float:
         scores = subsets[frozenset(measure.subset.split("+"))]
     if measure.metric not in scores:
         raise ValueError(f"{file}: no test metric {measure.metric!r}; there are {', '.join(scores)}")
-    return float(scores[measure.metric])
+    return _number(scores[measure.metric])
+
+
+def _number(value: float | None) -> float:
+    """JSON has no NaN: what is not defined, as Corr of a constant prediction, is null there."""
+    return math.nan if value is None else float(value)
 
 
 def _bounds(table: Table, runs: Sequence[Planned]) -> dict[str, Bounds]:
     """From the store that the runs were made on; nothing before a run is finished."""
     if not runs:
         return {}
-    stores = {run.directory.result()["store_checksum"]: run for run in runs}
+    stores = {run.result()["store_checksum"]: run for run in runs}
     if len(stores) > 1:
         paths = ", ".join(str(run.directory.path) for run in stores.values())
-        raise ValueError(f"the runs of a table need one store, and these differ in theirs: {paths}")
+        raise ValueError(
+            f"table {table.name}: the runs of a table need one store, and these differ in theirs: {paths}; bring the "
+            "store back that is to count, or move the runs of the other away"
+        )
     known = [measure for measure in table.measures if measure.factor]
     if not known:
         return {}

@@ -24,7 +24,7 @@ def parts_of(table: Table, wish: str = "") -> list[Table]:
         if wish:
             raise ValueError(f"data={wish}: table {table.name} has no data sets; data.store=FILE changes the file")
         return [table]
-    return [_part(table, data) for data in (_chosen(table, wish) if wish else table.datasets)]
+    return [part_of(table, data) for data in (_chosen(table, wish) if wish else table.datasets)]
 
 
 def _chosen(table: Table, wish: str) -> list[str]:
@@ -43,7 +43,8 @@ def _chosen(table: Table, wish: str) -> list[str]:
     return chosen
 
 
-def _part(table: Table, data: str) -> Table:
+def part_of(table: Table, data: str) -> Table:
+    """The table for one data set, NAME or NAME/FEATURES. Raises ValueError for one that no config has."""
     name, _, features = data.partition("/")
     if not (CONFIGS / "data" / f"{name}.yaml").is_file():
         raise ValueError(f"datasets: {name}: no such choice in {CONFIGS / 'data'}")

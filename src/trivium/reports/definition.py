@@ -78,7 +78,8 @@ class Table:
 
     baseline: the label of the row that the others are compared with, seed by seed; "": none. given: overrides of the
     command line, over those of the rows. datasets: what the rows are repeated for, as NAME or NAME/FEATURES; data: the
-    one of these that this part of the table is about (trivium.reports.datasets), "" where there are none.
+    one of these that this part of the table is about (trivium.reports.datasets), "" where there are none. wish: what
+    table= is called with; the name where it is "".
     """
 
     name: str
@@ -92,6 +93,7 @@ class Table:
     given: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     data: str = ""
+    wish: str = ""
 
     @property
     def probes(self) -> dict[str, tuple[str, ...]]:

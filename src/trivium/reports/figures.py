@@ -25,7 +25,7 @@ from trivium.reports.collect import Measured
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7", "#666666")
 BOUNDS: dict[str, Any] = {"chance": (0, (2, 1.5)), "Bayes-optimal": "solid"}  # line styles
 HATCHES = ("", "///", "...")
-COLUMN_INCHES = 3.4
+COLUMN_INCHES, PAGE_INCHES = 3.4, 7.0  # of a paper's column, and of its two
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.spines.top": False,
@@ -98,14 +98,13 @@ def _bounds(axes: Axes, measured: Measured, groups: Sequence[str]) -> None:
 
 
 @contextmanager
-def open_figure(height: float = 2.5, **subplots: Any) -> Iterator[tuple[Figure, Any]]:
-    """A figure of one column's width and `height` inches, with its grid of Axes; closed afterwards.
+def open_figure(height: float = 2.5, width: float = COLUMN_INCHES, **subplots: Any) -> Iterator[tuple[Figure, Any]]:
+    """A figure of `width` (one column's) by `height` inches, with its grid of Axes; closed afterwards.
 
     subplots: what plt.subplots takes, such as nrows=2.
     """
     with plt.rc_context(_STYLE):
-        size = (COLUMN_INCHES, height)
-        figure, grid = plt.subplots(figsize=size, layout="constrained", squeeze=False, **subplots)
+        figure, grid = plt.subplots(figsize=(width, height), layout="constrained", squeeze=False, **subplots)
         try:
             yield figure, grid
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -17,14 +18,17 @@ _SPECIAL = {
     "|": r"\textbar{}",
     "±": r"$\pm$",
     "†": r"$\dagger$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
     "[": "{[}",  # behind a line's \\\\ it would begin a length
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
+_LINE, _SIGN, _GAP = 345.0, 4.3, 8.0  # pt: article's text, a digit of \\footnotesize, between two columns
 _NOTE = re.compile(r"\[\^(\d+)\]")
 
 
 def latex(parts: Sequence[Part]) -> str:
-    """A table environment for each section of each part, in their order; the sources of published numbers are last.
+    """A table environment for each block of each part, in their order; the sources of published numbers are last.
 
     To be used with \\input after \\usepackage{booktabs}. parts: one a data set; at least one.
     """
@@ -36,36 +40,65 @@ def latex(parts: Sequence[Part]) -> str:
             lines.append(f"% {part.measured.table.data or first.name}: not prepared: {_one_line(part.lacking)}")
             continue
         for section in sections_of(part.measured, seeds, notes):
-            words = [first.title, part.heading if part.measured.table.data else "", section.title]
-            floats.append((". ".join(word for word in words if word), section.blocks))
-    said = legend([part.measured.table for part in parts], seeds, complete, notes)
-    for number, (title, blocks) in enumerate(floats):
+            for block in section.blocks:
+                of = "" if block.heads[0] == "row" else block.heads[0]
+                words = [first.title, part.heading if part.measured.table.data else "", section.title, of]
+                floats.append((". ".join(word for word in words if word), block))
+    said = legend([part.measured for part in parts], seeds, complete, notes)
+    for number, (title, block) in enumerate(floats):
         caption = escape(f"{title}." + (f" {' '.join(said)}" if number == 0 else ""))
-        lines += ["", *_float(caption, blocks, f"tab:{first.name}-{number + 1}")]
+        lines += ["", *_float(caption, block, f"tab:{first.name}-{number + 1}")]
     if notes.texts:
         told = [f"\\textsuperscript{{{number}}} {escape(text)}." for number, text in enumerate(notes.texts, 1)]
         lines += ["", "\\par\\noindent{\\footnotesize", " \\\\\n".join(told), "\\par}"]
     return "\n".join(lines) + "\n"
 
 
-def _float(caption: str, blocks: Sequence[Block], label: str) -> list[str]:
-    lines = ["\\begin{table}", "\\centering\\small", f"\\caption{{{caption}}}", f"\\label{{{label}}}"]
-    for number, block in enumerate(blocks):
+def _float(caption: str, block: Block, label: str) -> list[str]:
+    lines = ["\\begin{table}", "\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}"]
+    lines += [f"\\caption{{{caption}}}", f"\\label{{{label}}}"]
+    for number, part in enumerate(fitting(block)):
         lines += ["\\par\\medskip"] if number else []
-        lines += _tabular(block)
+        lines += _tabular(part)
     return [*lines, "\\end{table}"]
+
+
+def fitting(block: Block) -> list[Block]:
+    r"""The block in as few parts as a line of \textwidth holds, each with the first column: columns go below others."""
+    every = [block.heads, *block.above, *block.rows, *block.asides]
+    first, *widths = (max(len(_NOTE.sub("", row[c])) for row in every) * _SIGN + _GAP for c in range(len(block.heads)))
+    for most in range(len(widths), 0, -1):  # columns in a part
+        parts = [range(at, min(at + most, len(widths))) for at in range(0, len(widths), most)]
+        if most == 1 or all(first + sum(widths[c] for c in part) <= _LINE for part in parts):
+            break
+    most = math.ceil(len(widths) / len(parts))  # the same number of parts, and their columns alike in number
+    return [_columns(block, at, at + most) for at in range(1, len(block.heads), most)]
+
+
+def _columns(block: Block, begin: int, end: int) -> Block:
+    """The first and some others; without lines of references that say nothing of these."""
+
+    def of(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        return [(row[0], *row[begin:end]) for row in rows]
+
+    above, asides = (tuple(r for r in of(rows) if set(r[1:]) != {"-"}) for rows in (block.above, block.asides))
+    return Block(of([block.heads])[0], tuple(of(block.rows)), asides, above)
 
 
 def _tabular(block: Block) -> list[str]:
     numbers = "r" * (len(block.heads) - 1)
-    asides = ["\\midrule", *(_line([f"\\emph{{{escape(r[0])}}}", *map(cell, r[1:])]) for r in block.asides)]
+    above, asides = (
+        [_line([f"\\emph{{{escape(row[0])}}}", *map(cell, row[1:])]) for row in rows]
+        for rows in (block.above, block.asides)
+    )
     return [
         f"\\begin{{tabular}}{{@{{}}l{numbers}@{{}}}}",
         "\\toprule",
         _line([escape(head) for head in block.heads]),
         "\\midrule",
+        *([*above, "\\midrule"] if above else []),
         *(_line([escape(row[0]), *map(cell, row[1:])]) for row in block.rows),
-        *(asides if block.asides else []),
+        *(["\\midrule", *asides] if asides else []),
         "\\bottomrule",
         "\\end{tabular}",
     ]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trivium.reports.blocks import Block, Notes, legend, sections_of
-from trivium.reports.parts import Part, is_complete, seeds_of
+from trivium.reports.parts import Part, commands_of, is_complete, seeds_of
 from trivium.reports.plan import Planned
 from trivium.reports.work import Failure
 
+Pictures = Mapping[str, Sequence[tuple[str, str]]]  # data set, "" in a table without -> file and what it shows
 
-def markdown(parts: Sequence[Part], failures: Sequence[Failure]) -> str:
+
+def markdown(parts: Sequence[Part], failures: Sequence[Failure], pictures: Pictures | None = None) -> str:
     """GitHub tables, rows by measures, one for each unit; then what failed or is missing, and where it comes from.
 
     parts: one a data set; at least one.
@@ -24,9 +25,10 @@ def markdown(parts: Sequence[Part], failures: Sequence[Failure]) -> str:
     lines = [f"# {parts[0].measured.table.title}"]
     for part in parts:
         lines += _part(part, seeds, notes)
-    tables = [part.measured.table for part in parts]
-    lines += ["", *legend(tables, seeds, is_complete(parts), notes), *_missing(runs, failures)]
-    lines += ["", *_provenance(runs, tables[0].name, tables[0].given)]
+        for file, shown in (pictures or {}).get(part.measured.table.data, ()):
+            lines += ["", f"![{shown}]({file})"]
+    told = legend([part.measured for part in parts], seeds, is_complete(parts), notes)
+    lines += ["", *told, *_missing(runs, failures), "", *_provenance(parts)]
     lines += [line for number, text in enumerate(notes.texts, 1) for line in ("", f"[^{number}]: {text}")]
     return "\n".join(lines) + "\n"
 
@@ -51,24 +53,31 @@ def _part(part: Part, seeds: int, notes: Notes) -> list[str]:
 
 
 def _block(block: Block) -> list[str]:
-    asides = [(f"*{label}*", *cells) for label, *cells in block.asides]
-    return [_line(row) for row in (block.heads, ["---"] * len(block.heads), *block.rows, *asides)]
+    above, asides = ([(f"*{label}*", *cells) for label, *cells in rows] for rows in (block.above, block.asides))
+    first, *others = [_line(row) for row in (block.heads, *above, *block.rows, *asides)]
+    return [first, f"| {' | '.join(['---'] * len(block.heads))} |", *others]
 
 
 def _missing(runs: Sequence[Planned], failures: Sequence[Failure]) -> list[str]:
     """What failed, with its command; and what has not been run."""
     lines = [f"- **failed**: {f.run.name}: {f.reason} (`{f.run.command}`, log {f.log})" for f in failures]
     failed = [failure.run for failure in failures]
-    open_runs = [run.name for run in runs if run.status not in ("done", "no data") and run not in failed]
-    lines += [f"- not run: {', '.join(open_runs)}"] if open_runs else []
+    seeds: dict[str, list[int]] = {}
+    for run in runs:
+        if run.status not in ("done", "no data") and run not in failed:
+            name = f"{run.row.label} ({run.table.data})" if run.table.data else run.row.label
+            seeds.setdefault(name, []).append(run.seed)
+    lines += [f"- not run: {name}, {_seeds(its)}" for name, its in seeds.items()]
     return ["", *lines] if lines else []
 
 
-def _provenance(runs: Sequence[Planned], name: str, given: Sequence[str]) -> list[str]:
-    done = [(run.directory.result(), run.directory.record()) for run in runs if run.status == "done"]
-    data = ",".join(dict.fromkeys(run.table.data for run in runs if run.table.data))
-    words = [f"table={name}", *([f"data={data}"] if data else []), f"seeds={len({run.seed for run in runs})}", *given]
-    lines = [f"Made by `{shlex.join(['python', 'scripts/reproduce.py', *words])}`."]
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def _provenance(parts: Sequence[Part]) -> list[str]:
+    done = [(run.result(), run.directory.record()) for part in parts for run in part.runs if run.status == "done"]
+    lines = [f"Made by {' and '.join(f'`{command}`' for command in commands_of(parts))}."]
     if done:
         commits = Counter(str(result["git_commit"])[:7] + _dirty(result) for result, _ in done)
         days = sorted({record["created"][:10] for _, record in done})
@@ -92,4 +101,5 @@ def _counted(names: Counter[str]) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    r"""A bar inside a cell would end it, in code as well."""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

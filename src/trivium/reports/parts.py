@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,11 +32,15 @@ class Part:
         """The data set, and the feature sets that its runs were on."""
         used = dict.fromkeys(features for row in self.measured.used.values() for features, _ in row)
         name = self.measured.table.data
-        return f"{name} ({', '.join(used)})" if used else name
+        return f"{name} ({', '.join(used)})" if used and list(used) != [name] else name
+
+    @property
+    def seeds(self) -> int:
+        return len({run.seed for run in self.runs})
 
 
 def seeds_of(parts: Sequence[Part]) -> int:
-    return len({run.seed for part in parts for run in part.runs})
+    return max(part.seeds for part in parts)
 
 
 def is_complete(parts: Sequence[Part]) -> bool:
@@ -48,3 +53,14 @@ def is_complete(parts: Sequence[Part]) -> bool:
         for measure in part.measured.table.measures
     }
     return counts == {seeds_of(parts)}
+
+
+def commands_of(parts: Sequence[Part]) -> list[str]:
+    """What makes the parts again: one call for those with the same number of seeds."""
+    commands = []
+    for seeds in dict.fromkeys(part.seeds for part in parts):
+        tables = [part.measured.table for part in parts if part.seeds == seeds]
+        data = ",".join(table.data for table in tables if table.data)
+        words = [f"table={tables[0].wish or tables[0].name}", *([f"data={data}"] if data else []), f"seeds={seeds}"]
+        commands.append(shlex.join(["python", "scripts/reproduce.py", *words, *tables[0].given]))
+    return commands

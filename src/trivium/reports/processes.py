@@ -8,9 +8,10 @@ import os
 import runpy
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from threading import Lock, Thread
 
@@ -18,27 +19,53 @@ from trivium.config.compose import CONFIGS
 
 TRAIN = CONFIGS.parent / "train.py"
 _THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_LOCK = Lock()  # starting a process asks all others for their exit codes, each of which can be read but once
+_PATIENCE = 5.0  # seconds that a process which is to end may take
 
 
 class RunFailedError(RuntimeError):
     """train.py ended with another exit code than 0. Its message is empty where the log tells more."""
 
 
-def train(arguments: Sequence[str], log: Path) -> None:
-    """`python train.py ARGUMENTS`, all that it says appended to `log`. The run ends with this process, to be resumed.
+class Trainings:
+    """Processes of train.py, started from any thread and ended together."""
 
-    Raises RunFailedError if the exit code is not 0.
-    """
-    with _LOCK:
-        process = _context().Process(target=_train, args=(list(arguments), log))
-        process.start()
-    wait([process.sentinel])
-    with _LOCK:
-        process.join()
-    if process.exitcode:
-        ended_by_itself = process.exitcode > 0
-        raise RunFailedError("" if ended_by_itself else f"killed by signal {-process.exitcode}")
+    def __init__(self) -> None:
+        self._processes: set[ForkServerProcess] = set()
+        self._stopped = False
+        self._lock = (
+            Lock()
+        )  # starting a process asks all others for their exit codes, each of which can be read but once
+
+    def train(self, arguments: Sequence[str], log: Path) -> None:
+        """`python train.py ARGUMENTS`, all that it says appended to `log`; returns when it has ended.
+
+        The run ends with this process, to be resumed. Raises RunFailedError if the exit code is not 0.
+        """
+        with self._lock:
+            if self._stopped:
+                raise RunFailedError("stopped before it began")
+            process = _context().Process(target=_train, args=(list(arguments), log))
+            process.start()
+            self._processes.add(process)
+        wait([process.sentinel])
+        with self._lock:
+            process.join()
+            self._processes.discard(process)
+        if process.exitcode:
+            ended_by_itself = process.exitcode > 0
+            raise RunFailedError("" if ended_by_itself else f"killed by signal {-process.exitcode}")
+
+    def stop(self) -> None:
+        """End all processes and let none begin; nothing is lost by it, as every file of a run is whole or not there."""
+        with self._lock:
+            self._stopped = True
+            for end in (ForkServerProcess.terminate, ForkServerProcess.kill):
+                running = [process for process in self._processes if process.is_alive()]
+                for process in running:
+                    end(process)
+                until = time.monotonic() + _PATIENCE
+                for process in running:
+                    wait([process.sentinel], max(0.0, until - time.monotonic()))
 
 
 @functools.cache

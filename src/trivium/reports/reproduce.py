@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trivium.config.arguments import parse_key_values
 from trivium.config.compose import TABLES
 from trivium.config.help import title
 from trivium.reports.datasets import parts_of
-from trivium.reports.definition import find_table, read_table
+from trivium.reports.definition import Table, find_table, read_table
+from trivium.reports.estimate import Estimate
 from trivium.reports.finished import FinishedRuns
-from trivium.reports.plan import Planned, plan, seconds_left
-from trivium.reports.work import Failure, complete, missing
+from trivium.reports.kept import in_order, kept_sections
+from trivium.reports.overview import overview
+from trivium.reports.plan import Planned, plan
+from trivium.reports.progress import Progress
+from trivium.reports.work import Failure, complete
 
 HELP = """\
 Reproduce a table: run what is missing of it, then write the table and its figure.
@@ -25,6 +31,7 @@ Examples
   python scripts/reproduce.py table=interactions                  what is there already is not run again
   python scripts/reproduce.py table=interactions seeds=5 jobs=2   two more seeds, two runs at once
   python scripts/reproduce.py table=interactions dry=true         what is done, what is left; starts nothing
+  python scripts/reproduce.py table=selfmi publish=docs/selfmi    also as files that may be committed
   python scripts/reproduce.py table=selfmi data=mosi              of its data sets this one alone
   python scripts/reproduce.py table=methods data=mosi/NAME        on the feature set NAME, where several are prepared
   python scripts/reproduce.py table=m3ixup_mosi data.store=FILE   every row on that store
@@ -33,21 +40,25 @@ Keys
   table=NAME     one of the tables below, or a YAML file of the same form
   data=A,B/NAME  some of the data sets that the table names; otherwise all of them
   seeds=N        seeds 1 to N of each row; otherwise as the table says
-  dry=true       list the runs and how long they may take
+  dry=true       show what is done of each row and seed, and how long the rest may take; commands=true: and how each is
+                 run
   jobs=N         runs at once, one thread each; otherwise 1
   outputs=DIR    where everything goes; otherwise outputs
+  publish=DIR    also write README.md, table.csv, values.csv, table.tex, figures and learning curves there, without
+                 paths of this machine
   SETTING.KEY=VALUE  a key with a dot is a setting of every run, over the table's own: data.store=FILE
 
 Written to OUTPUTS/tables/NAME: table.md; table.tex (to \\input, with booktabs); table.csv (mean, std, n, interval;
-what is known of chance; differences from the table's baseline and their p; published numbers); values.csv (each run);
-figure.png, figure.pdf; runs/ has the runs, each with its probes and subsets, and logs/ what they said. A finished run
-of the same config, seed and store anywhere under OUTPUTS is taken as it is; an interrupted one is resumed. A data set
-that is not prepared is a line that says what to do. The exit code is 1 if a run failed: the others stand, and table.md
-names it. docs/tables.md has the form of a table's YAML.
+what is known of chance; differences from the table's baseline and their p; published numbers; parameters and time);
+values.csv (each run); figure.png, figure.pdf; runs/ has the runs, each with its probes and subsets, and logs/ what they
+said. A finished run of the same config, seed and store anywhere under OUTPUTS is taken as it is; an interrupted one is
+resumed; one that another process has is waited for. Sections of other data sets that were written before stay. A data
+set that is not prepared is a line that says what to do. The exit code is 1 if a run failed: the others stand, and
+table.md names it. docs/tables.md has the form of a table's YAML.
 
 Tables
 """
-_KEYS = ("table", "data", "seeds", "dry", "jobs", "outputs")
+_KEYS = ("table", "data", "seeds", "dry", "commands", "jobs", "outputs", "publish")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
         return 0 if argv else 2
     try:
         settings = [word for word in argv if "." in word.partition("=")[0]]
-        return _reproduce(parse_key_values([word for word in argv if word not in settings], _KEYS), settings)
+        return _reproduce(_call(parse_key_values([word for word in argv if word not in settings], _KEYS), settings))
     except (ValueError, OSError) as error:
         print("error:", error, file=sys.stderr)
         return 2
@@ -67,55 +78,97 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
-def _reproduce(values: Mapping[str, str], settings: Sequence[str]) -> int:
+@dataclass(frozen=True)
+class _Call:
+    """What the command line asks for. data: data= as it was given. publish: None for not at all."""
+
+    table: Table
+    data: str
+    seeds: int
+    jobs: int
+    dry: bool
+    commands: bool
+    outputs: Path
+    publish: Path | None
+
+    @property
+    def folder(self) -> Path:
+        return self.outputs / "tables" / self.table.name
+
+
+def _call(values: Mapping[str, str], settings: Sequence[str]) -> _Call:
     if "table" not in values:
         raise ValueError("table= is missing: the name of a table, or a YAML file")
-    dry = values.get("dry", "false")
-    if dry not in ("true", "false"):
-        raise ValueError(f"dry={dry}: expected true or false")
-    table = replace(read_table(find_table(values["table"], TABLES)), given=tuple(settings))
-    jobs, seeds = _count(values, "jobs", 1), _count(values, "seeds", table.seeds)
-    outputs = Path(values.get("outputs", "outputs"))
-    folder, finished = outputs / "tables" / table.name, FinishedRuns(outputs)
-    planned = [plan(part, seeds, folder / "runs", finished) for part in parts_of(table, values.get("data", ""))]
-    runs = [run for part in planned for run in part]
-    if dry == "true":
-        _list(runs, jobs)
+    dry, commands = _truth(values, "dry"), _truth(values, "commands")
+    if commands and not dry:
+        raise ValueError("commands=true goes with dry=true, which lists the runs")
+    if dry and "publish" in values:
+        raise ValueError("publish= does not go with dry=true, which writes nothing")
+    table = read_table(find_table(values["table"], TABLES))
+    return _Call(
+        replace(table, given=tuple(settings), wish=values["table"]),
+        values.get("data", ""),
+        _count(values, "seeds", table.seeds),
+        _count(values, "jobs", 1),
+        dry,
+        commands,
+        Path(values.get("outputs", "outputs")),
+        Path(values["publish"]) if "publish" in values else None,
+    )
+
+
+def _reproduce(call: _Call) -> int:
+    finished = FinishedRuns(call.outputs)
+    for note in finished.notes:
+        print("note:", note, file=sys.stderr)
+    parts = parts_of(call.table, call.data)
+    planned = [plan(part, call.seeds, call.folder / "runs", finished) for part in parts]
+    runs, estimate = [run for part in planned for run in part], Estimate(finished.took)
+    if call.dry:
+        print(overview(planned, call.jobs, estimate, commands=call.commands))
         return 0
-    failures = complete(runs, jobs=jobs, logs=folder / "logs")
-    _write(folder, planned, failures)
+    failures = complete(runs, jobs=call.jobs, logs=call.folder / "logs", progress=Progress(runs, call.jobs, estimate))
+    with _alone(call.folder):
+        _write(call, planned, failures, finished)
     for failure in failures:
         print(f"failed: {failure.run.name}: {failure.reason}\n  {failure.run.command}", file=sys.stderr)
-    print(f"written to {folder}")
+    print(f"written to {call.folder}{f' and {call.publish}' if call.publish else ''}")
     return 1 if failures else 0
 
 
-def _write(folder: Path, planned: Sequence[Sequence[Planned]], failures: Sequence[Failure]) -> None:
+def _write(call: _Call, planned: Sequence[list[Planned]], failures: Sequence[Failure], finished: FinishedRuns) -> None:
+    """Sections of other data sets that are there stay."""
     # matplotlib takes a second to import
     from trivium.reports.collect import collect
     from trivium.reports.parts import Part
+    from trivium.reports.publish import publish
     from trivium.reports.table import write_tables
-    from trivium.reports.table_figures import write_figure
+    from trivium.reports.table_figures import write_figures
 
-    parts = [Part(collect(runs[0].table, runs), runs) for runs in planned]
-    write_tables(folder, parts, failures)
-    for part in parts:
-        if not (part.empty and part.lacking):
-            write_figure(folder, part.measured)
-    print((folder / "table.md").read_text())
+    kept, notes = kept_sections(call.table, [runs[0].table.data for runs in planned], call.folder, finished)
+    parts = [Part(collect(runs[0].table, runs), runs) for runs in in_order(call.table, [*planned, *kept])]
+    pictures = write_figures(call.folder, [part.measured for part in parts if not part.empty])
+    write_tables(call.folder, parts, failures, pictures)
+    if call.publish is not None:
+        publish(call.publish, parts, failures)
+    print((call.folder / "table.md").read_text())  # last, as what reads it may have enough and close the pipe
+    for note in notes:
+        print("note:", note, file=sys.stderr)
 
 
-def _list(runs: Sequence[Planned], jobs: int) -> None:
-    for run in runs:
-        lacking = missing(run) if run.status == "done" else []
-        print(f"{run.status + (', to evaluate' if lacking else ''):<17} {run.name:<24} {run.command}")
-    for told in dict.fromkeys(run.lacking for run in runs if run.status == "no data"):
-        print(f"no data: {told} (docs/data.md says where to get it)")
-    done, absent = (sum(run.status == status for run in runs) for status in ("done", "no data"))
-    seconds = seconds_left(runs, jobs)
-    about = "unknown: none is done yet" if seconds is None else f"about {seconds / 60:.0f} min"
-    without = f", {absent} without data" if absent else ""
-    print(f"{done} of {len(runs)} runs are done, {len(runs) - done - absent} left{without}; time left {about}")
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two calls on one table write it one after the other, so that the second sees the sections of the first."""
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _truth(values: Mapping[str, str], key: str) -> bool:
+    text = values.get(key, "false")
+    if text not in ("true", "false"):
+        raise ValueError(f"{key}={text}: expected true or false")
+    return text == "true"
 
 
 def _count(values: Mapping[str, str], key: str, default: int) -> int:

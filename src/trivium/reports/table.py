@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,41 +16,76 @@ from trivium.reports.blocks import published_difference
 from trivium.reports.collect import Measured
 from trivium.reports.definition import Measure, Row
 from trivium.reports.latex import latex
-from trivium.reports.markdown import markdown
+from trivium.reports.markdown import Pictures, markdown
 from trivium.reports.parts import Part
 from trivium.reports.work import Failure
 
 COLUMNS = ("row", "measure", "mean", "std", "n", "mean_low", "mean_high")
 BOUNDS = ("chance", "bayes")
+REFERENCE = ("train_mean",)
+COSTS = ("parameters", "seconds")
 DIFFERENCES = ("difference", "difference_std", "difference_n", "p", "p_holm", "p_wilcoxon", "low", "high")
 PUBLISHED = ("published", "published_std", "published_difference", "same_features", "published_source")
 
 
-def write_tables(folder: Path, parts: Sequence[Part], failures: Sequence[Failure]) -> None:
-    """table.csv: a line a row and measure. values.csv: a line a run and measure. table.md: with how it came about;
-    table.tex. parts: one a data set, which each line then names first; at least one.
-    """
+def write_tables(
+    folder: Path, parts: Sequence[Part], failures: Sequence[Failure], pictures: Pictures | None = None
+) -> None:
+    """What table_texts returns, as files of `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "table.csv", _csv(columns(parts), [line for part in parts for line in summary(part.measured)]))
-    values = [
-        {**_data(part.measured), "row": row, "measure": measure, "seed": seed, "value": value}
-        for part in parts
-        for row, measures in part.measured.values.items()
+    for name, text in table_texts(folder, parts, failures, pictures).items():
+        write_text(folder / name, text)
+
+
+def table_texts(
+    folder: Path, parts: Sequence[Part], failures: Sequence[Failure], pictures: Pictures | None = None
+) -> dict[str, str]:
+    """table.csv: a line a row and measure. values.csv: a line a run and measure, and where the run lies, from `folder`.
+    table.md: with how it came about; table.tex. parts: one a data set, which each line then names first; at least one.
+    pictures: what table.md shows.
+    """
+    heads = ("row", "measure", "seed", "value", "run")
+    values = [line for part in parts for line in _values(folder, part.measured)]
+    return {
+        "table.csv": _csv(columns(parts), [line for part in parts for line in summary(part.measured)]),
+        "values.csv": _csv((*_data(parts[0].measured), *heads), values),
+        "table.md": markdown(parts, failures, pictures),
+        "table.tex": latex(parts),
+    }
+
+
+def _values(folder: Path, measured: Measured) -> list[dict[str, Any]]:
+    places = {
+        (row, seed): os.path.relpath(path, folder)
+        for row, seeds in measured.places.items()
+        for seed, path in seeds.items()
+    }
+    return [
+        {
+            **_data(measured),
+            "row": row,
+            "measure": measure,
+            "seed": seed,
+            "value": value,
+            "run": places.get((row, seed)),
+        }
+        for row, measures in measured.values.items()
         for measure, seeds in measures.items()
         for seed, value in sorted(seeds.items())
     ]
-    heads = ("row", "measure", "seed", "value")
-    write_text(folder / "values.csv", _csv((*_data(parts[0].measured), *heads), values))
-    write_text(folder / "table.md", markdown(parts, failures))
-    write_text(folder / "table.tex", latex(parts))
 
 
 def columns(parts: Sequence[Part]) -> tuple[str, ...]:
-    """Those of table.csv: BOUNDS where any are known, DIFFERENCES where there is a baseline, PUBLISHED likewise."""
+    """Those of table.csv: BOUNDS, REFERENCE and COSTS where any are known, DIFFERENCES where there is a baseline,
+    PUBLISHED likewise.
+    """
     found = [part.measured for part in parts]
     published = any(row.published for one in found for row in one.table.rows)
     bounds, baseline = any(one.bounds for one in found), bool(found[0].table.baseline)
-    return (*_data(found[0]), *COLUMNS, *BOUNDS * bounds, *DIFFERENCES * baseline, *PUBLISHED * published)
+    reference = any(not math.isnan(one.reference(measure)) for one in found for measure in one.table.measures)
+    costs = any(cost.seconds for one in found for cost in one.costs.values())
+    known = (*BOUNDS * bounds, *REFERENCE * reference, *DIFFERENCES * baseline, *PUBLISHED * published, *COSTS * costs)
+    return (*_data(found[0]), *COLUMNS, *known)
 
 
 def _data(measured: Measured) -> dict[str, str]:
@@ -66,11 +103,19 @@ def summary(measured: Measured) -> list[dict[str, Any]]:
             known = {"chance": bounds.chance, "bayes": bounds.bayes} if bounds else {}
             compared = _compared(measured, row.label, measure.name, corrected[measure.name])
             numbers = {"mean": spread.mean, "std": spread.std, "n": spread.n, "mean_low": low, "mean_high": high}
-            numbers |= {**known, **compared}
+            numbers |= {**known, **compared, "train_mean": measured.reference(measure), **_cost(measured, row.label)}
             kept = {key: value for key, value in numbers.items() if not math.isnan(value)}
             published = _published(measured, row, measure)
             lines.append({**_data(measured), "row": row.label, "measure": measure.name, **kept, **published})
     return lines
+
+
+def _cost(measured: Measured, row: str) -> dict[str, float]:
+    """seconds: the median over the row's runs."""
+    cost = measured.costs.get(row)
+    if cost is None or not cost.seconds:
+        return {}
+    return {"seconds": statistics.median(cost.seconds), **({"parameters": cost.parameters} if cost.parameters else {})}
 
 
 def _published(measured: Measured, row: Row, measure: Measure) -> dict[str, Any]:

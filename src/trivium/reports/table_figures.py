@@ -1,8 +1,9 @@
-"""The figure of a table: bars of accuracies, or a heat map of a measure in other units over all rows."""
+"""The figure of a table: bars of what is knowable, a heat map of subsets, or a panel a measure."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +18,51 @@ from trivium.reports.blocks import LEVEL
 from trivium.reports.collect import Measured
 from trivium.reports.definition import Measure
 from trivium.reports.figures import open_figure, save_figure, write_bars
+from trivium.reports.panels import PANELS, write_panels
 
 _DIFFERENCES, _VALUES = colormaps["PuOr"], colormaps["Purples"]  # diverging (orange, white, purple), and one side of it
+_PALE = 0.65  # how far to white
 _NOTHING = (0.95, 0.95, 0.95, 1.0)
 
 Cells = npt.NDArray[np.float64]
 
 
-def write_figure(folder: Path, measured: Measured) -> None:
-    """figure.png and figure.pdf: bars if every measure is an accuracy, otherwise a heat map of the first other unit.
+def write_figures(folder: Path, parts: Sequence[Measured]) -> dict[str, list[tuple[str, str]]]:
+    """One for each part, and none that was drawn before of others. Data set -> file and what it shows."""
+    drawn = {part.table.data: [write_figure(folder, part)] for part in parts}
+    names = {Path(file).stem for figures in drawn.values() for file, _ in figures}
+    for file in [*folder.glob("figure.*"), *folder.glob("figure_*.*")]:
+        if file.suffix in (".png", ".pdf") and file.stem not in names:
+            file.unlink()
+    return drawn
 
-    Of one data set of several figure_DATA.png and .pdf.
+
+def write_figure(folder: Path, measured: Measured) -> tuple[str, str]:
+    """figure.png and figure.pdf, of one data set of several figure_DATA; the former's name and what it shows.
+
+    Bars if chance and Bayes are known of a measure, or if the table groups them; a heat map of the first unit that is
+    no accuracy if every measure is of a subset; else panels.
     """
-    name = "_".join(["figure", *measured.table.data.split("/")]) if measured.table.data else "figure"
-    others = [measure for measure in measured.table.measures if not measure.is_share]
-    if not others:
-        return write_bars(folder / name, measured)
-    rows = len(measured.table.rows)
-    with open_figure(1.1 + 0.19 * rows) as (figure, grid):
-        draw_heat_map(grid[0, 0], measured, measured.table.units[others[0].unit])
-        save_figure(figure, folder / name)
+    table = measured.table
+    name = "_".join(["figure", *table.data.split("/")]) if table.data else "figure"
+    others = [measure for measure in table.measures if not measure.is_share]
+    if any(measure.factor for measure in table.measures) or any(names != (bar,) for bar, names in table.bars.items()):
+        write_bars(folder / name, measured)
+        return f"{name}.png", "Mean accuracies, with one standard deviation over seeds; lines: chance and Bayes-optimal"
+    if others and all(measure.subset for measure in table.measures):
+        with open_figure(1.1 + 0.19 * len(table.rows)) as (figure, grid):
+            draw_heat_map(grid[0, 0], measured, table.units[others[0].unit])
+            save_figure(figure, folder / name)
+        return f"{name}.png", f"Mean {others[0].unit} from each subset of modalities"
+    write_panels(folder / name, measured)
+    return f"{name}.png", PANELS
 
 
 def draw_heat_map(axes: Axes, measured: Measured, measures: list[Measure]) -> None:
     """Means of the measures, all of one unit and direction, a line a row.
 
     The colour is the mean paired difference from the baseline (purple: better), with a star where its corrected p is
-    below LEVEL; without a baseline, how good the mean is within its column.
+    below LEVEL, and pale where it is not; without a baseline, how good the mean is within its column.
     """
     rows = [row.label for row in measured.table.rows]
     means = np.array([[measured.spread(row, measure.name).mean for measure in measures] for row in rows])
@@ -75,7 +94,10 @@ def _coloured(measured: Measured, measures: list[Measure], means: Cells) -> tupl
         differences = _differences(measured, measures)
         key = ScalarMappable(_even(differences), _DIFFERENCES)
         image = key.to_rgba(np.nan_to_num(better * differences))
-        said = f"{first.unit}, how far {'below' if first.lower_is_better else 'above'} {baseline}"
+        real = [[measured.corrected(row.label)[m.name] < LEVEL for m in measures] for row in measured.table.rows]
+        image[..., :3] += np.where(real, 0.0, _PALE)[..., None] * (1 - image[..., :3])
+        where = "below" if first.lower_is_better else "above"
+        said = f"{first.unit}, how far {where} {baseline}; pale: p of {LEVEL:g} or more"
     else:
         image = _VALUES(np.nan_to_num(_scaled(better * means)) / 1.4)  # the darkest would hide the digits
         said = f"{first.unit}, darker is better"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import json
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from threading import Thread
 
-from trivium.reports.plan import Planned, seconds_left
-from trivium.reports.processes import RunFailedError, train
+import yaml
+
+from trivium.reports.agenda import Agenda
+from trivium.reports.estimate import trained
+from trivium.reports.evaluations import evaluate
+from trivium.reports.plan import Planned
+from trivium.reports.processes import RunFailedError, Trainings
+from trivium.reports.progress import Progress
+
+LOCKED = "is in use by another process"  # train.py, when another process was faster
 
 
 @dataclass(frozen=True)
@@ -26,132 +30,114 @@ class Failure:
     log: Path
 
 
-def complete(runs: Sequence[Planned], *, jobs: int, logs: Path) -> list[Failure]:
-    """Train what is not finished, `jobs` at once, and evaluate what is not. Tells on stdout how far it is.
+@dataclass(frozen=True)
+class _Event:
+    """A run begins, `at` this time on the monotonic clock and having been `trained` before, or ends, with an error or
+    without.
+    """
+
+    run: Planned
+    ended: bool
+    at: float
+    trained: float = 0.0
+    error: Exception | None = None
+
+
+def complete(runs: Sequence[Planned], *, jobs: int, logs: Path, progress: Progress) -> list[Failure]:
+    """Train what is not finished, `jobs` at once, and evaluate what is not. Tells `progress` how far it is.
 
     A run that fails ends nothing but itself and those that begin from it; the failures are returned. Each run's output
-    is logs/RUN.log. Runs whose data are not there are left alone.
+    is logs/RUN.log. Runs whose data are not there are left alone; those that another process has are waited for.
+    On Ctrl-C, or any other error here, the processes are ended first.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    before = sum(run.status == "done" for run in runs)
     todo = [run for run in runs if run.status not in ("done", "no data")]
-    print(f"{before} of {len(runs)} runs are done{_left(runs, jobs)}", flush=True)
+    agenda, trainings, events = Agenda(todo), Trainings(), SimpleQueue[_Event]()
     failures: list[Failure] = []
-    with ThreadPoolExecutor(jobs) as pool:
-        futures: dict[Future[float], Planned] = {}
-        by_path: dict[Path, Future[float]] = {}
-        for run in todo:  # a run that others begin from is submitted before them, so that waiting for it ends
-            first = by_path.get(run.start.path) if run.start else None
-            by_path[run.directory.path] = future = pool.submit(_train, run, _log(run, logs), first)
-            futures[future] = run
-        try:
-            for number, future in enumerate(as_completed(futures), start=1):
-                run = futures[future]
-                failure = _outcome(run, future, logs)
+    try:
+        with progress:
+            for _ in range(min(jobs, len(todo))):
+                Thread(target=_work, args=(agenda, trainings, events, logs), daemon=True).start()
+            ended = 0
+            while ended < len(todo):
+                event = _next(events, lambda: progress.look(agenda.elsewhere))
+                if not event.ended:
+                    progress.begins(event.run, event.at, event.trained)
+                    continue
+                failure = _outcome(event, logs)
                 failures += [failure] if failure else []
-                said = f"FAILED: {failure.reason}" if failure else f"{future.result():.0f} s"
-                print(f"[{number}/{len(todo)}] {run.name}: {said}{_left(runs, jobs, failures)}", flush=True)
-        except BaseException:  # Ctrl-C: what runs is stopped by the same signal, what waits must not begin
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    told = [failure.run for failure in failures]
-    for run in runs:
-        if run.status == "done" and run not in told:
-            failure = _evaluate(run, logs)
-            failures += [failure] if failure else []
+                ended += 1
+                progress.ends(event.run, event.at, failure.reason if failure else "")
+            failures += _evaluate_rest(runs, [failure.run for failure in failures], logs)
+    finally:
+        agenda.close()
+        trainings.stop()
     return failures
 
 
-def missing(run: Planned) -> list[str]:
-    """What the table asks for beside result.json and is not there: the targets to probe, and "subsets"."""
-    table = run.table
-    targets = [target for target, vectors in table.probes.items() if not set(vectors) <= set(read_probes(run, target))]
-    return [*targets, *(["subsets"] if table.asks_subsets and not subsets_file(run).is_file() else [])]
+def _next(events: SimpleQueue[_Event], meanwhile: Callable[[], None]) -> _Event:
+    while True:
+        try:
+            return events.get(timeout=1.0)
+        except Empty:
+            meanwhile()
 
 
-def read_probes(run: Planned, target: str) -> dict[str, Any]:
-    """Vector -> what `trivium.evaluation.probe.probe_run` found of it; empty if it has not been probed."""
-    file = probe_file(run, target)
-    found: dict[str, Any] = json.loads(file.read_text())["probes"] if file.is_file() else {}
-    return found
+def _work(agenda: Agenda, trainings: Trainings, events: SimpleQueue[_Event], logs: Path) -> None:
+    """A thread: one run after the other."""
+    while (run := agenda.take()) is not None:
+        error: Exception | None = None
+        events.put(_Event(run, ended=False, at=time.monotonic(), trained=trained(run.directory.path)))
+        try:
+            if not run.directory.finished:  # by another process, meanwhile
+                _train(run, agenda, trainings, log_of(run, logs))
+        except Exception as raised:  # told to the main thread, which knows what to make of it
+            if isinstance(raised, RunFailedError) and LOCKED in _last_words(log_of(run, logs)):
+                agenda.put_back(run)
+                continue
+            error = raised
+        agenda.ended(run, failed=error is not None)
+        events.put(_Event(run, ended=True, at=time.monotonic(), error=error))
 
 
-def probe_file(run: Planned, target: str) -> Path:
-    """Where scripts/evaluate.py probe=true writes."""
-    return run.directory.path / ("probe.json" if target == "multimodal" else f"probe_{target}.json")
-
-
-def read_subsets(run: Planned) -> dict[frozenset[str], dict[str, float]]:
-    """Modalities -> metric -> value, of the test split."""
-    with subsets_file(run).open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    head = ("split", "modalities", "n")
-    return {
-        frozenset(row["modalities"].split("+")): {key: float(row[key]) for key in row if key not in head}
-        for row in rows
-    }
-
-
-def subsets_file(run: Planned) -> Path:
-    """Where scripts/evaluate.py protocol=subsets writes."""
-    return run.directory.path / "subsets.csv"
-
-
-def _train(run: Planned, log: Path, first: Future[float] | None) -> float:
-    """Seconds. Raises RunFailedError if the run, or the one that it begins from, failed."""
-    if first is not None and first.exception() is not None:
-        raise RunFailedError(f"the run that it begins from, {run.start and run.start.path}, failed")
-    begun = time.monotonic()
+def _train(run: Planned, agenda: Agenda, trainings: Trainings, log: Path) -> None:
+    """Raises RunFailedError if the run, or the one that it begins from, failed."""
     log.write_text(f"{run.command}\n")
-    train(run.arguments, log)
-    return time.monotonic() - begun
+    if agenda.begins_from_failed(run):
+        raise RunFailedError(f"the run that it begins from, {run.start and run.start.path}, failed")
+    if run.directory.config_file.is_file():
+        try:
+            run.directory.config()
+        except yaml.YAMLError as error:
+            damaged = f"{run.directory.config_file}: expected YAML ({' '.join(str(error).split())})"
+            raise RunFailedError(f"{damaged}; delete {run.directory.path}, and it is trained anew") from error
+    trainings.train(run.arguments, log)
 
 
-def _outcome(run: Planned, future: Future[float], logs: Path) -> Failure | None:
-    error = future.exception()
-    if isinstance(error, RunFailedError):
-        log = _log(run, logs)
-        return Failure(run, str(error) or _last_words(log), log)
-    if error is not None:
-        raise error
-    return _evaluate(run, logs)
+def _outcome(event: _Event, logs: Path) -> Failure | None:
+    """Raises what is no fault of the run."""
+    log = log_of(event.run, logs)
+    if isinstance(event.error, RunFailedError):
+        return Failure(event.run, str(event.error) or _last_words(log), log)
+    if event.error is not None:
+        raise event.error
+    if not event.run.directory.finished:
+        return Failure(event.run, f"it ended without {event.run.directory.result_file}", log)
+    return _evaluated(event.run, logs)
 
 
-def _evaluate(run: Planned, logs: Path) -> Failure | None:
-    """Here, one after the other, with one thread: a second or two each."""
-    lacking = missing(run) if run.status == "done" else []
-    if not lacking:
-        return None
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    log = _log(run, logs)
-    try:
-        with log.open("a") as file, contextlib.redirect_stdout(file):
-            for work in _works(run, lacking):
-                work()
-    except ValueError as error:
-        return Failure(run, str(error), log)
-    finally:
-        torch.set_num_threads(before)
-    return None
+def _evaluate_rest(runs: Sequence[Planned], told: Sequence[Planned], logs: Path) -> list[Failure]:
+    """Of runs that were finished before."""
+    found = [_evaluated(run, logs) for run in runs if run.directory.finished and run not in told]
+    return [failure for failure in found if failure]
 
 
-def _works(run: Planned, lacking: Sequence[str]) -> list[Callable[[], object]]:
-    from trivium.runs.evaluate import probe
-
-    path, table = run.directory.path, run.table
-    targets = [target for target in table.probes if target in lacking]
-    works: list[Callable[[], object]] = [partial(probe, path, target=t, features=table.probes[t]) for t in targets]
-    if table.asks_subsets and "subsets" in lacking:
-        from trivium.reports.robustness import write_protocols  # draws figures, and matplotlib takes a second to import
-
-        works.append(partial(write_protocols, path, ["subsets"]))
-    return works
+def _evaluated(run: Planned, logs: Path) -> Failure | None:
+    reason = evaluate(run, log_of(run, logs))
+    return Failure(run, reason, log_of(run, logs)) if reason else None
 
 
-def _log(run: Planned, logs: Path) -> Path:
+def log_of(run: Planned, logs: Path) -> Path:
     return logs / f"{run.directory.path.name}.log"
 
 
@@ -160,13 +146,3 @@ def _last_words(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     told = [line for line in lines if line.startswith("error:") or "Error:" in line]
     return (told or lines)[-1] if lines else ""
-
-
-def _left(runs: Sequence[Planned], jobs: int, failures: Sequence[Failure] = ()) -> str:
-    failed = [failure.run for failure in failures]
-    seconds = seconds_left([run for run in runs if run not in failed], jobs)
-    if seconds is None:
-        return ""
-    return (
-        "" if seconds == 0 else f"; about {seconds / 60:.0f} min left" if seconds >= 90 else f"; {seconds:.0f} s left"
-    )
