@@ -44,10 +44,20 @@ class Browser:
             self._call(f"{domain}.enable")
         self.requests: list[str] = []
 
-    def open(self, file: Path, *, width: int = 1280, height: int = 900, dark: bool = False, fragment: str = "") -> None:
-        """Load a file from the file system and wait until it has loaded."""
+    def open(
+        self,
+        file: Path,
+        *,
+        width: int = 1280,
+        height: int = 900,
+        dark: bool = False,
+        still: bool = False,
+        fragment: str = "",
+    ) -> None:
+        """Load a file from the file system and wait until it has loaded. still: motion is not wanted."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._call("Emulation.setEmulatedMedia", features=[scheme])
+        motion = {"name": "prefers-reduced-motion", "value": "reduce" if still else "no-preference"}
+        self._call("Emulation.setEmulatedMedia", features=[scheme, motion])
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )

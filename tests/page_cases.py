@@ -67,6 +67,7 @@ def run_at(
     }
     checksum = open_store(store).provenance["checksum"]
     record = {
+        "created": f"2026-01-0{min(seed, 9)}T10:00:00+00:00",
         "status": "finished" if finished else "interrupted",
         "git_commit": hashlib.sha1(method.encode()).hexdigest(),
         "versions": {"python": "3.11.7", "torch": "2.13.0"},
@@ -94,6 +95,7 @@ def run_at(
         "parameters": 1234,
         "modalities": ["audio"],
         "metrics": "mosi",
+        "train_mean_mae": {"val": 1.5, "test": 1.6},
     }
     if finished:
         (path / "result.json").write_text(json.dumps(result))
@@ -121,14 +123,26 @@ def _clips(split: str, seed: int, clips: int) -> list[dict[str, Any]]:
     ]
 
 
-def table_at(folder: Path, store: Path) -> Path:
-    """Rows Ours and Base, two seeds each, one more run that was interrupted, and a table.csv."""
-    for label, method in (("ours", "selfmi"), ("base", "supervised")):
+VALUES = {"Ours": (0.49, 0.51), "Base": (0.62, 0.63)}  # of table_at, MAE of seeds 1 and 2
+
+
+def table_at(folder: Path, store: Path, *, runs: Path | None = None) -> Path:
+    """Rows Ours and Base (the baseline), two seeds each, one more run that was interrupted, and a table's files.
+
+    runs: where its runs lie, if not in its folder; values.csv then names them.
+    """
+    values = []
+    for label, method in (("Ours", "selfmi"), ("Base", "supervised")):
         for seed in (1, 2):
-            run_at(folder / "runs" / f"{label}_s{seed}_{seed}bc12f", store, seed, method=method)
+            name = f"{label.lower()}_s{seed}_{seed}bc12f"
+            run = run_at((runs or folder / "runs") / name, store, seed, method=method)
+            values.append({"row": label, "measure": "MAE", "seed": seed, "value": VALUES[label][seed - 1]})
+            values[-1] |= {"run": str(run)} if runs else {}
     run_at(folder / "runs" / "base_s3_3bc12f", store, 3, finished=False)
-    rows = [{"row": "Ours", "measure": "MAE", "mean": 0.5, "std": 0.01, "n": 2}]
-    _write(folder / "table.csv", [*rows, {**rows[0], "row": "Base", "mean": 0.625}])
+    rows = [{"row": "Ours", "measure": "MAE", "mean": 0.5, "std": 0.01, "n": 2, "difference": -0.125}]
+    _write(folder / "table.csv", [*rows, {**rows[0], "row": "Base", "mean": 0.625, "difference": ""}])
+    _write(folder / "values.csv", values)
+    (folder / "table.md").write_text("# Ours beside Base\n\n## MAE\n")
     return folder
 
 

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from page_cases import EVIL, SAID, predicted, run_at, scored, search_at, store_at, table_at, targets
-from trivium.reports.page.build import script_json
+from trivium.reports.page.build import build_page, script_json
+from trivium.reports.page.pictures import Pictures
+from trivium.reports.page.sources import gather
 from trivium.reports.report import main, write_report
 
 
@@ -59,6 +61,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(folder: Path) -> str:
     runs = [folder / name for name in ("a1", "a2", "b1")]
     return write_report(runs, folder / "page.html", maps="none", command="the command").read_text()
+
+
+def undrawn(*folders: Path, transcripts: bool = True) -> str:
+    """The page without figures, which take most of its time."""
+    return build_page(gather(folders), Pictures(), command="", transcripts=transcripts)
 
 
 def data_of(page: str) -> dict[str, Any]:
@@ -105,22 +112,28 @@ def test_nothing_in_the_data_can_end_their_element() -> None:
 
 def test_results_are_those_of_the_runs(page: str) -> None:
     rows = cells(page, "runs")
-    assert [row[3] for row in rows] == ["1", "2", "1"]
+    assert [row[2] for row in rows] == ["1", "2", "1"]
     for row, seed in zip(rows, (1, 2, 1), strict=True):
-        expected = scored(seed)
-        assert row[4:8] == [f"{expected[metric]:.4f}" for metric in ("mae", "corr", "acc7", "acc5")]
-    first = cells(page, "means")[0]
-    maes = [scored(seed)["mae"] for seed in (1, 2)]
-    assert first[1:3] == ["2", f"{np.mean(maes):.3f} ± {np.std(maes, ddof=1):.3f}"]
+        found = scored(seed)
+        shares = [f"{100 * found[metric]:.1f}" for metric in ("acc7", "acc5")]
+        assert row[3:7] == [f"{found['mae']:.3f}", f"{found['corr']:.3f}", *shares]
+    first = cells(page, "means-0")[0]
+    maes, shares = ([scored(seed)[metric] for seed in (1, 2)] for metric in ("mae", "acc7"))
+    assert first[1] == "2"
+    assert first[2] == f"{np.mean(maes):.3f} ± {np.std(maes, ddof=1):.3f}"
+    assert first[4] == f"{100 * np.mean(shares):.1f} ± {100 * np.std(shares, ddof=1):.1f}"
 
 
 def test_settings_that_differ_are_marked_and_seeds_are_none(page: str) -> None:
     table = re.search(r'<table id="settings".*?</table>', page, re.DOTALL)
     assert table is not None
-    marked = re.findall(r'<tr><th scope="row">([^<]*)</th><td class="differs">', re.sub(r">\s+<", "><", table[0]))
-    assert marked == ["method.alpha"]
-    assert "data.batch_size" in table[0]
-    assert [key for key in ("seed", "run.dir") if f">{key}<" in table[0]] == []
+    rows = re.findall(r"<tr([^>]*)>(.*?)</tr>", table[0].replace("<wbr>", ""), re.DOTALL)[1:]
+    differing = [re.findall(r"<th[^>]*>(.*?)</th>", row)[0] for kind, row in rows if "same" not in kind]
+    assert differing == ["method.alpha"]
+    assert table[0].count('class="differs"') == 1  # of two groups, the one that is not as the first
+    shown = [row[0] for row in cells(page, "settings")]
+    assert "data.batch_size" in shown
+    assert not {"seed", "run.dir", "method._target_"} & set(shown)
 
 
 def test_settings_of_each_run_can_be_put_together_again(page: str, folder: Path) -> None:
@@ -151,17 +164,32 @@ def test_commands_and_provenance_are_there(page: str) -> None:
     assert "torch 2.13.0" in words
 
 
-def test_transcripts_stay_out_when_asked_and_when_the_store_is_another(folder: Path, tmp_path: Path) -> None:
+def test_no_word_of_the_clips_is_in_the_file_when_asked(folder: Path, tmp_path: Path) -> None:
+    words = {"lovely", "film", "dull", "crew", "cast", "onerror"}
+    full = write_report([folder / "a1"], tmp_path / "page.html", maps="none").read_text()
+    assert [word for word in words if word not in full] == []
+    run = folder / "a1"
+    page = write_report([run], tmp_path / "page.html", maps="none", transcripts=False)
+    everything = page.read_text() + "".join(base64.b64decode(found).decode() for found in images(page.read_text()))
+    assert [word for word in words if word in everything] == []
+
+
+def images(page: str) -> list[str]:
+    """Base64 of every SVG."""
+    found: list[str] = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page)
+    assert found
+    return found
+
+
+def test_transcripts_of_another_store_are_not_taken(folder: Path, tmp_path: Path) -> None:
     run = shutil.copytree(folder / "a1", tmp_path / "run")
-    page = write_report([run], tmp_path / "page.html", maps="none", transcripts=False).read_text()
-    assert SAID[0] not in page
     store_at(tmp_path / "other.h5", 41)
     (run / "model.json").write_text(json.dumps({"store": str(tmp_path / "other.h5")}))
-    page = write_report([run], tmp_path / "page.html", maps="none").read_text()
+    page = undrawn(run)
     assert SAID[0] not in page
     assert "has changed since the runs were made" in page
     (run / "model.json").write_text(json.dumps({"store": "/nowhere.h5"}))
-    assert "/nowhere.h5 is not there any more" in write_report([run], tmp_path / "page.html", maps="none").read_text()
+    assert "/nowhere.h5 is not there any more" in undrawn(run)
 
 
 def test_a_run_that_cannot_be_mapped_is_on_the_page_with_the_reason(
@@ -177,28 +205,83 @@ def test_a_run_that_cannot_be_mapped_is_on_the_page_with_the_reason(
 
 def test_table_has_its_rows_its_runs_and_what_is_left_out(folder: Path, tmp_path: Path) -> None:
     table = table_at(tmp_path / "small", folder / "data" / "made.h5")
-    page = write_report([table], tmp_path / "page.html", maps="none").read_text()
-    assert cells(page, "table-0") == [["Ours", "MAE", "0.5", "0.01", "2"], ["Base", "MAE", "0.625", "0.01", "2"]]
-    assert [row[0] for row in cells(page, "runs")] == [f"{r}, seed {s}" for r in ("base", "ours") for s in (1, 2)]
+    page = undrawn(table)
+    assert [row[:5] for row in cells(page, "table-0")] == [
+        ["Ours", "MAE", "0.5", "0.01", "2"],
+        ["Base", "MAE", "0.625", "0.01", "2"],
+    ]
+    assert [row[2] for row in cells(page, "means-0")] == ["0.500 ± 0.014*", "0.625 ± 0.007"]
+    assert [row[0] for row in cells(page, "runs")] == [f"{r}, seed {s}" for r in ("Ours", "Base") for s in (1, 2)]
     assert "base_s3_3bc12f: not finished (interrupted)" in page
+    assert "<h1>Ours beside Base</h1>" in page
+    board = data_of(page)["boards"][0]
+    assert board["baseline"] == "Base"
+    assert [row["row"] for row in board["measures"][0]["rows"]] == ["Ours", "Base"]
 
 
-def test_table_of_runs_that_lie_elsewhere_is_shown_and_says_so(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("relative", [True, False])
+def test_runs_that_a_table_names_are_shown_wherever_they_lie(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    table = table_at(tmp_path / "small", folder / "data" / "made.h5", runs=tmp_path / "elsewhere")
+    if relative:
+        values = table / "values.csv"
+        values.write_text(values.read_text().replace(str(tmp_path / "elsewhere"), "../elsewhere"))
+    monkeypatch.chdir(folder)
+    page = undrawn(table)
+    assert [row[0] for row in cells(page, "runs")] == [f"{r}, seed {s}" for r in ("Ours", "Base") for s in (1, 2)]
+    shutil.rmtree(tmp_path / "elsewhere" / "ours_s1_1bc12f")
+    page = undrawn(table)
+    assert len(cells(page, "runs")) == 3
+    assert "ours_s1_1bc12f: not there any more" in page
+
+
+def test_table_whose_runs_cannot_be_found_is_shown_and_says_so(folder: Path, tmp_path: Path) -> None:
     table = table_at(tmp_path / "small", folder / "data" / "made.h5")
     (table / "runs").rename(tmp_path / "elsewhere")
-    page = write_report([table], tmp_path / "page.html", maps="none").read_text()
-    assert len(cells(page, "table-0")) == 2
+    page = undrawn(table)
+    assert len(cells(page, "table-0")) == len(cells(page, "means-0")) == 2
     assert "runs of table small: none lies in its folder" in page
-    page = write_report([table, tmp_path / "elsewhere"], tmp_path / "page.html", maps="none").read_text()
+    page = undrawn(table, tmp_path / "elsewhere")
     assert len(cells(page, "runs")) == 4
 
 
+def test_a_damaged_run_costs_itself_and_not_the_page(folder: Path, tmp_path: Path) -> None:
+    for name in ("a1", "a2", "b1"):
+        shutil.copytree(folder / name, tmp_path / "runs" / name)
+    (tmp_path / "runs" / "a2" / "result.json").write_text('{"seed": 2,')
+    (tmp_path / "runs" / "b1" / "result.json").write_text('{"seed": 2}')
+    page = undrawn(tmp_path / "runs")
+    assert len(cells(page, "runs")) == 1
+    assert "a2: a file of the run cannot be read" in page
+    assert "b1/result.json: no method, feature_set" in page
+    with pytest.raises(ValueError, match="a2: a file of the run cannot be read"):
+        undrawn(tmp_path / "runs" / "a2")
+
+
+def test_runs_that_begin_from_runs_of_other_seeds_are_one_setting(folder: Path, tmp_path: Path) -> None:
+    store = folder / "data" / "made.h5"
+    for seed in (1, 2):
+        first = run_at(tmp_path / f"first_s{seed}_abcdef", store, seed, method="comm")
+        run = run_at(tmp_path / f"tuned_s{seed}_abcdef", store, seed)
+        config = run / "config.yaml"
+        config.write_text(config.read_text() + f"start_from: {first}\n")
+    page = undrawn(tmp_path)
+    assert [row[:2] for row in cells(page, "means-0")] == [["first", "2"], ["tuned", "2"]]
+    start = next(row for row in cells(page, "settings") if row[0] == "start_from")
+    assert start == ["start_from", "-", "first"]
+    shutil.rmtree(tmp_path / "first_s1_abcdef")
+    shutil.rmtree(tmp_path / "first_s2_abcdef")
+    assert len({record.group for record in gather([tmp_path]).records}) == 1
+
+
 def test_search_has_its_trials_and_needs_no_run(tmp_path: Path) -> None:
-    page = write_report([search_at(tmp_path / "search")], tmp_path / "page.html").read_text()
+    page = undrawn(search_at(tmp_path / "search"))
     rows = cells(page, "study-0")
     assert len(rows) == 7
     assert rows[-1][1:3] == ["pruned", "-"]
-    assert "Search search" in page
+    assert "<h1>Search search</h1>" in page
+    assert "Best: trial 5, val/loss <strong>0.5</strong>" in page
     assert "python train.py optimizer.lr=1.024" in page
 
 
@@ -206,8 +289,9 @@ def test_runs_of_a_search_go_by_their_trials(folder: Path, tmp_path: Path) -> No
     search = search_at(tmp_path / "search")
     for trial in (10, 3, 4):
         run_at(search / str(trial), folder / "data" / "made.h5", 1, alpha=0.1234567891 * trial, finished=trial != 4)
-    page = write_report([search], tmp_path / "page.html", maps="none").read_text()
+    page = undrawn(search)
     assert [row[0] for row in cells(page, "runs")] == ["trial 3, seed 1", "trial 10, seed 1"]
+    assert data_of(page)["boards"] == []  # trials are not to be compared on the test split
     assert "Left out: search search: 1 trials that were stopped or are still running, as runs" in page
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,9 +17,20 @@ from sklearn.decomposition import PCA
 from driver import here, rows
 from page_cases import TRIALS, epoch_value, run_at, search_at, store_at
 from trivium.evaluation.metrics import CLASSES, compute_metrics, score_classes
-from trivium.reports.album import Album
+from trivium.reports.album import Album, compact
+from trivium.reports.curve_panels import draw_panels, shared_column
 from trivium.reports.embedding import map_run
-from trivium.reports.prediction_figures import confusion, draw_confusion, draw_map, draw_scatter, principal_map, scatter
+from trivium.reports.figures import figure_svg, open_figure
+from trivium.reports.prediction_figures import (
+    confusion,
+    draw_confusion,
+    draw_map,
+    draw_scatter,
+    marginal_bins,
+    principal_map,
+    scatter,
+    scores_said,
+)
 from trivium.reports.records import Predicted, Record, labelled, read_record
 from trivium.reports.run_figures import (
     curve_columns,
@@ -29,7 +42,7 @@ from trivium.reports.run_figures import (
     shifted,
     term_columns,
 )
-from trivium.reports.search_figures import Scale, draw_importances, draw_parallel, importances
+from trivium.reports.search_figures import Scale, draw_history, draw_importances, draw_parallel, importances
 from trivium.reports.study import read_study
 
 
@@ -72,9 +85,53 @@ def test_beyond_the_shortest_run_the_line_is_dotted() -> None:
 
 def test_curves_are_those_of_the_runs_files_a_line_a_setting(tmp_path: Path, store: Path) -> None:
     records = labelled([read_record(run_at(tmp_path / str(seed), store, seed)) for seed in (1, 2)])
-    assert curve_columns({"supervised": records}) == ["train/loss", "val/loss", "val/corr", "val/mae"]
+    assert curve_columns({"supervised": records}) == ["train/loss", "val/loss", "val/mae", "val/corr"]
     mean, _, _ = seed_band([record.epochs["train/loss"] for record in records])
     assert_allclose(mean, [np.mean([epoch_value(s, k) for s in (1, 2)]) for k in range(1, 6)])
+
+
+def test_mae_is_not_drawn_twice_where_it_is_the_loss(tmp_path: Path, store: Path) -> None:
+    record = read_record(run_at(tmp_path / "a", store))
+    file = tmp_path / "a" / "metrics.csv"
+    lines = [line.split(",") for line in file.read_text().split()]
+    extra = [[*line, "val/acc7" if k == 0 else "0.5"] for k, line in enumerate(lines)]
+    file.write_text("\n".join(",".join(line) for line in extra) + "\n")
+    assert curve_columns({"a": [record]}) == ["train/loss", "val/loss", "val/corr", "val/acc7"]
+
+
+def test_more_groups_than_colours_have_a_panel_each(tmp_path: Path, store: Path) -> None:
+    records = [read_record(run_at(tmp_path / str(k), store, method=f"method{k}", extra=k)) for k in range(9)]
+    groups = {f"row {k}": [record] for k, record in enumerate(records)}
+    drawn = draw_curves(Album(), groups, "curves")
+    text = drawn.content.decode()
+    assert all(f">row {k}<" in text for k in range(9))
+    assert "validation MAE" in drawn.caption
+    assert text.count("<use") > 9  # the epochs that were kept
+    assert shared_column(groups) == "val/mae"
+
+
+def test_panels_are_of_the_metric_that_most_groups_have_and_name_those_without(tmp_path: Path, store: Path) -> None:
+    records = [read_record(run_at(tmp_path / str(k), store, extra=k)) for k in range(3)]
+    groups = {name: [record] for name, record in zip("abc", records, strict=True)}
+    for name in "ab":
+        file = tmp_path / str("abc".index(name)) / "metrics.csv"
+        file.write_text(file.read_text().replace("val/mae", "val/other"))
+    assert shared_column(groups) == "val/corr"
+    file = tmp_path / "2" / "metrics.csv"
+    file.write_text(file.read_text().replace("val/corr", "val/other"))
+    groups = {name: [read_record(run[0].path)] for name, run in groups.items()}  # what was read is kept
+    drawn = draw_panels(Album(), groups, "curves")
+    assert "Not measured while training: c." in drawn.caption
+
+
+def test_marginals_are_centred_on_the_marks_that_scores_lie_on() -> None:
+    for low, high, step in ((-3.3, 3.3, 0.5), (-1.1, 1.1, 0.2), (0.0, 100.0, 10.0)):
+        edges = marginal_bins(low, high)
+        assert_allclose(np.diff(edges), step)
+        assert_allclose(edges / step + 0.5, np.rint(edges / step + 0.5), atol=1e-9)
+        assert edges[0] <= low
+        assert high <= edges[-1]
+        assert len(edges) <= 18
 
 
 def test_terms_leave_out_their_sum_and_the_labels(tmp_path: Path, store: Path) -> None:
@@ -108,16 +165,38 @@ def test_classes_of_scores_on_the_edge() -> None:
         score_classes("regression", [0.0])
 
 
-def test_dots_are_the_clips_and_the_corner_has_the_metrics() -> None:
+def test_dots_are_the_clips_and_the_head_has_the_metrics() -> None:
     figure, axes = plt.subplots()
     found = clips()
     scatter(axes, found)
     assert_allclose(axes.collections[0].get_offsets(), np.stack([found.target, found.prediction], axis=1))
     mae = np.abs(found.target - found.prediction).mean()
     corr = np.corrcoef(found.target, found.prediction)[0, 1]
-    assert axes.texts[0].get_text() == f"MAE {mae:.3f}\nCorr {corr:.3f}\nn = 200"
+    assert scores_said(found).split() == ["MAE", f"{mae:.3f},", "Corr", f"{corr:.3f},", "n", "=", "200"]
     assert axes.get_xlim() == axes.get_ylim()
     plt.close(figure)
+
+
+def test_page_gets_the_same_image_in_fewer_bytes() -> None:
+    with open_figure(2.0) as (figure, grid):
+        grid[0, 0].plot([0.123456, 2], [1, 3.987654], linestyle="--")
+        grid[0, 0].scatter(range(500), range(500))
+        grid[0, 0].set_title("lr = 0.123456 > 0")
+        whole = figure_svg(figure).decode()
+    small = compact(whole)
+    assert len(small) < 0.6 * len(whole)
+    drawn, kept = ElementTree.fromstring(whole), ElementTree.fromstring(small)
+    shapes = [[e for e in tree.iter() if e.tag.endswith(("}path", "}use", "}text"))] for tree in (drawn, kept)]
+    assert [e.tag for e in shapes[0]] == [e.tag for e in shapes[1]]
+    assert [e.text for e in shapes[0] if e.tag.endswith("text")] == [
+        e.text for e in shapes[1] if e.tag.endswith("text")
+    ]
+    styles = dict(re.findall(r"\.(s\d+)\{(.*?)\}", small))
+    for before, after in zip(*shapes, strict=True):
+        assert styles.get(after.get("class", "")) == before.get("style")
+        for key in ("x", "y", "d"):
+            one, other = (re.findall(r"-?[\d.]+", e.get(key, "")) for e in (before, after))
+            assert_allclose(np.array(one, float), np.array(other, float), atol=0.01)
 
 
 def test_map_is_the_principal_components_whatever_their_sign() -> None:
@@ -152,11 +231,17 @@ def test_legend_has_an_entry_for_each_setting_however_long_their_names_are(tmp_p
     assert picture.content.decode().count("supervised, method.note=xxx") == 2
 
 
-def test_axis_of_a_parameter_is_logarithmic_over_decades_and_by_name_for_words() -> None:
-    assert_allclose(Scale(["0.001", "0.1", "0.01"]).places, [0, 1, 0.5])
-    assert_allclose(Scale(["10", "20", "40"]).places, [0, 1 / 3, 1])
+def test_axis_of_a_parameter_is_to_scale_unless_it_has_a_few_values_or_words() -> None:
+    many = [0.001, 0.002, 0.01, 0.05, 0.1, 1.0]
+    assert_allclose(Scale([str(value) for value in many]).places, np.log10(many) / 3 + 1)  # over decades
+    assert_allclose(Scale(["10", "20", "30", "40", "60", "110"]).places, [0, 0.1, 0.2, 0.3, 0.5, 1])
+    few = Scale(["0.01", "0", "0.0010", "0.001"])
+    assert_allclose(few.places, [1, 0, 0.5, 0.5])
+    assert few.marks == [("0", 0.0), ("0.001", 0.5), ("0.01", 1.0)]
     assert_allclose(Scale(["lstm", "gru", "lstm"]).places, [1, 0, 1])
     assert Scale(["7", "7"]).places == [0.5, 0.5]
+    alike = Scale(["a very long word: one", "a very long word: two"])
+    assert len(alike.marks) == 2
 
 
 def test_search_is_read_with_its_pruned_trial(tmp_path: Path) -> None:
@@ -208,11 +293,12 @@ def test_every_figure_is_the_same_svg_each_time_and_two_files_beside(tmp_path: P
         draw_confusion(album, found, "mosi", "confusion", "x"),
         draw_map(album, np.ones((1100, 2)), found.target, ("x", "y"), "map", "x"),
         draw_parallel(album, study, "parallel"),
+        draw_history(album, study, "history"),
     ]
     assert None not in once
     assert once[0] == draw_curves(Album(), {"supervised": records}, "curves a/b")
     assert once[3] == draw_scatter(Album(), found, "scatter", "x")
-    names = {"curves_a_b", "terms", "shifts", "scatter", "confusion", "map", "parallel"}
+    names = {"curves_a_b", "terms", "shifts", "scatter", "confusion", "map", "parallel", "history"}
     assert {file.name for file in (tmp_path / "figures").iterdir()} == {
         f"{n}.{e}" for n in names for e in ("pdf", "png")
     }

@@ -30,7 +30,8 @@ class Album:
     def keep(self, figure: Figure, name: str, caption: str) -> Picture:
         """To be called inside open_figure. name: made into a file's name."""
         name = re.sub(r"[^\w.-]+", "_", name).strip("_")
-        picture = Picture(name, caption, "image/svg+xml", figure_svg(figure))  # first: each drawing settles the layout
+        # first: each drawing settles the layout
+        picture = Picture(name, caption, "image/svg+xml", compact(figure_svg(figure).decode()).encode())
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             save_figure(figure, self.folder / name)
@@ -39,3 +40,18 @@ class Album:
     def read(self, file: Path, caption: str) -> Picture:
         """A PNG that is there already."""
         return Picture(file.stem, caption, "image/png", file.read_bytes())
+
+
+def compact(svg: str) -> str:
+    """The same image in fewer bytes: hundredths of a point, each style once, no metadata, no space between tags."""
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r">\s+<", "><", svg)
+    svg = re.sub(r' (?:x|y|x1|y1|x2|y2|d|points|width|height)="[^"]*"', _rounded, svg)
+    styles = {text: f"s{number}" for number, text in enumerate(dict.fromkeys(re.findall(r'(?<= style=")[^"]*', svg)))}
+    rules = "".join(f".{name}{{{text}}}" for text, name in styles.items())
+    svg = re.sub(r' style="([^"]*)"', lambda found: f' class="{styles[found[1]]}"', svg)
+    return svg.replace("</style>", f"{rules}</style>", 1)
+
+
+def _rounded(attribute: re.Match[str]) -> str:
+    return re.sub(r"(\.\d\d)\d+", r"\1", attribute[0])

@@ -18,7 +18,12 @@ from trivium.reports.figures import COLOURS, open_figure
 from trivium.reports.records import Predicted, Values
 
 _AS_PIXELS = 1000  # points from which a vector file would become large and slow
-_SHADES, _SIGNED = colormaps["Blues"], "coolwarm"
+_DOTS = 1000  # of a map
+_SHADES = colormaps["Blues"]
+_SCORES = colormaps["cividis"].resampled(
+    32
+)  # brighter is higher, in grey too; a map of two hues would lose the sign there
+_BINS = 16  # of a marginal, at most
 
 
 def draw_scatter(album: Album, found: Predicted, name: str, caption: str) -> Picture:
@@ -26,10 +31,11 @@ def draw_scatter(album: Album, found: Predicted, name: str, caption: str) -> Pic
     layout: dict[str, Any] = {"width_ratios": (5, 1), "height_ratios": (1, 5)}
     with open_figure(3.2, nrows=2, ncols=2, sharex="col", sharey="row", **layout) as (figure, grid):
         scatter(grid[1, 0], found)
-        bins = np.linspace(*_range(found), 25)
+        bins = marginal_bins(*_range(found))
         bars: dict[str, Any] = {"color": COLOURS[0], "alpha": 0.7}
         grid[0, 0].hist(found.target, bins=bins, **bars)
         grid[1, 1].hist(found.prediction, bins=bins, orientation="horizontal", **bars)
+        grid[0, 0].set_title(scores_said(found), fontsize=7, loc="left")
         for axes in (grid[0, 0], grid[1, 1]):
             axes.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
             axes.spines[:].set_visible(False)
@@ -38,31 +44,32 @@ def draw_scatter(album: Album, found: Predicted, name: str, caption: str) -> Pic
 
 
 def scatter(axes: Axes, found: Predicted) -> None:
-    """Each clip a dot; MAE and correlation in the corner."""
+    """Each clip a dot, beside the line on which both scores are equal."""
     low, high = _range(found)
     axes.plot([low, high], [low, high], color="black", linewidth=0.7, linestyle=(0, (3, 2)))
-    axes.scatter(
-        found.target,
-        found.prediction,
-        s=7,
-        color=COLOURS[0],
-        alpha=0.45,
-        linewidths=0,
-        rasterized=len(found.ids) > _AS_PIXELS,
-    )
-    scores = compute_metrics("regression", found.prediction, found.target)
-    axes.text(
-        0.03,
-        0.97,
-        f"MAE {scores['mae']:.3f}\nCorr {scores['corr']:.3f}\nn = {len(found.ids)}",
-        transform=axes.transAxes,
-        va="top",
-        fontsize=7,
-    )
+    look: dict[str, Any] = {"s": 7, "color": COLOURS[0], "alpha": 0.45, "linewidths": 0}
+    axes.scatter(found.target, found.prediction, rasterized=len(found.ids) > _AS_PIXELS, **look)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
     axes.set_xlabel("true score")
     axes.set_ylabel("predicted score")
+
+
+def scores_said(found: Predicted) -> str:
+    scores = compute_metrics("regression", found.prediction, found.target)
+    return f"MAE {scores['mae']:.3f}, Corr {scores['corr']:.3f}, n = {len(found.ids)}"
+
+
+def marginal_bins(low: float, high: float) -> Values:
+    """Edges halfway between the multiples of 0.1, 0.2, 0.5, 1, ... of which _BINS at most cover low to high.
+
+    Scores are means of a few ratings, so they lie on such multiples: edges on them would make a comb.
+    """
+    steps = [digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 5)]
+    step = next((step for step in steps if (high - low) / step <= _BINS - 1), high - low)
+    first, last = round(low / step), round(high / step)
+    edges: Values = (np.arange(first, last + 2, dtype=np.float64) - 0.5) * step
+    return edges
 
 
 def _range(found: Predicted) -> tuple[float, float]:
@@ -122,21 +129,14 @@ def principal_map(vectors_NE: Values) -> tuple[Values, Values]:
 def draw_map(
     album: Album, places_N2: Values, target_N: Values, axes_said: tuple[str, str], name: str, caption: str
 ) -> Picture:
-    """Dots coloured by true score; where scores have both signs the colours part at 0."""
-    most = float(np.abs(target_N).max())
-    signed = bool(target_N.min() < 0 < target_N.max())
-    scale: dict[str, Any] = {"cmap": _SIGNED, "vmin": -most, "vmax": most} if signed else {"cmap": "cividis"}
+    """Dots coloured by true score; of more than _DOTS clips that many, drawn by lot: more would hide each other."""
+    if len(target_N) > _DOTS:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(target_N))[:_DOTS])
+        caption = f"{caption} {_DOTS} of {len(target_N)} clips, drawn by lot."
+        places_N2, target_N = places_N2[chosen], target_N[chosen]
     with open_figure(2.7) as (figure, grid):
         axes = grid[0, 0]
-        dots = axes.scatter(
-            *places_N2.T,
-            c=target_N,
-            s=9,
-            edgecolors="#444444",
-            linewidths=0.2,
-            rasterized=len(target_N) > _AS_PIXELS,
-            **scale,
-        )
+        dots = axes.scatter(*places_N2.T, c=target_N, s=9, edgecolors="#444444", linewidths=0.2, cmap=_SCORES)
         axes.set_xlabel(axes_said[0])
         axes.set_ylabel(axes_said[1])
         axes.set_xticks([])

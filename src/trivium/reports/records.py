@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ from trivium.runs.directory import RunDirectory, config_hash
 Values = npt.NDArray[np.float64]
 
 _NOT_COMPARED = ("run.", "resume", "paths.", "logger.", "debug.name", "seed")  # of no say in what a run is, or a seed
+_NEEDED = ("seed", "method", "feature_set", "metrics", "val", "best_epoch", "epochs")
+OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")  # ROW_sSEED_HASH, as trivium.reports.plan names runs
 _NAMED = 2  # settings that a label may carry to be told from another
 
 
@@ -56,8 +60,8 @@ class Record:
 
     @cached_property
     def group(self) -> str:
-        """The same for runs that differ in nothing but their seed, and where they ran."""
-        return config_hash({**self.config, "seed": 0})
+        """The same for runs that differ in nothing but seeds (also of the run that they began from) and places."""
+        return _group(self.config)
 
     @cached_property
     def settings(self) -> dict[str, str]:
@@ -87,10 +91,31 @@ class Record:
         }
 
 
+def _group(config: dict[str, Any]) -> str:
+    origin = str(config.get("start_from") or "")
+    return config_hash({**config, "seed": 0, "start_from": _origin(Path(origin)) if origin else ""})
+
+
+def _origin(path: Path) -> str:
+    """The group of the run that another began from; where it is not there, its name without seed and hash."""
+    file = path / "config.yaml"
+    if file.is_file():
+        return _group(yaml.safe_load(file.read_text(encoding="utf-8")))
+    row = OF_A_TABLE.fullmatch(path.name)
+    return row["row"] if row else path.name
+
+
 def read_record(path: Path) -> Record:
-    """Raises ValueError naming the folder if it holds no run, or one that is not finished."""
+    """Raises ValueError naming the folder if it holds no run, one that is not finished, or files that are damaged."""
     run = RunDirectory(path)
-    return Record(path, run.config(), run.result(), run.record())
+    try:
+        record = Record(path, run.config(), run.result(), run.record())
+        lacking = [key for key in _NEEDED if key not in record.result]
+    except (json.JSONDecodeError, yaml.YAMLError, OSError, TypeError) as error:
+        raise ValueError(f"{path}: a file of the run cannot be read ({error}); copy it again, or repeat it") from error
+    if lacking:
+        raise ValueError(f"{run.result_file}: no {', '.join(lacking)}; the file was changed, or is of another version")
+    return record
 
 
 def flatten(config: Mapping[str, Any], where: str = "") -> dict[str, str]:
@@ -143,11 +168,11 @@ def labelled(records: Sequence[Record]) -> list[Record]:
 
 def _telling(record: Record, alike: Sequence[Record]) -> str:
     keys = [key for key in differing([one.settings for one in alike]) if compared(key)]
-    shown = [f"{key}={_brief(record.settings.get(key, '-'))}" for key in keys[:_NAMED]]
+    shown = [f"{key}={brief(record.settings.get(key, '-'))}" for key in keys[:_NAMED]]
     return " ".join([*shown, *(["..."] if len(keys) > _NAMED else [])])
 
 
-def _brief(word: str) -> str:
+def brief(word: str) -> str:
     """0.0026289891606194353 as 0.002629; words as they are."""
     try:
         return f"{float(word):.4g}" if "." in word else word

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trivium.evaluation.metrics import DIRECTION, LABELS
-from trivium.evaluation.noise import LEVELS
 from trivium.reports.collect import Spread
 from trivium.reports.figures import COLOURS, open_figure, save_figure
 
@@ -34,9 +34,16 @@ def shown(metrics: Sequence[str]) -> list[str]:
 
 def write_heat_map(stem: Path, rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> None:
     """Subsets by metrics: filled dots say which modalities are there; in each metric the best subset is the darkest."""
+    with heat_map(rows, modalities, metrics) as figure:
+        save_figure(figure, stem)
+
+
+@contextmanager
+def heat_map(rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> Iterator[Figure]:
+    """The figure of draw_heat_map, open."""
     with open_figure(0.75 + 0.17 * len(rows)) as (figure, grid):
         draw_heat_map(grid[0, 0], rows, modalities, metrics)
-        save_figure(figure, stem)
+        yield figure
 
 
 def draw_heat_map(axes: Axes, rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> None:
@@ -77,10 +84,17 @@ def _luminance(rgba: npt.NDArray[np.float64]) -> float:
 
 def write_shares(stem: Path, rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> None:
     """Shapley values as bars: for each metric, what each modality adds to predicting the train mean."""
+    with shares(rows, modalities, metrics) as figure:
+        save_figure(figure, stem)
+
+
+@contextmanager
+def shares(rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> Iterator[Figure]:
+    """The figure of draw_shares, open."""
     with open_figure(0.6 + (0.09 * len(modalities) + 0.12) * len(metrics)) as (figure, grid):
         draw_shares(grid[0, 0], rows, modalities, metrics)
         _legend(figure, grid[0, 0])
-        save_figure(figure, stem)
+        yield figure
 
 
 def draw_shares(axes: Axes, rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> None:
@@ -122,6 +136,8 @@ def write_rates(stem: Path, rows: Sequence[Row], metrics: Sequence[str], nothing
 
 def write_noise(stem: Path, rows: Sequence[Row], metrics: Sequence[str]) -> None:
     """Two metrics over the level, a panel a kind of disturbance, a line for each disturbed modality and one for all."""
+    from trivium.evaluation.noise import LEVELS  # brings torch, which the other figures do without
+
     chosen = shown(metrics)[:2]
     groups = list(dict.fromkeys(row["modalities"] for row in rows))
     looks = {group: ("all", -1) if "+" in group else (group, g) for g, group in enumerate(groups)}

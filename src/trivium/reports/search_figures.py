@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.ticker import MaxNLocator
 
 from trivium.reports.album import Album, Picture
 from trivium.reports.figures import COLOURS, open_figure
@@ -20,7 +21,9 @@ from trivium.reports.records import Values
 from trivium.reports.study import Study, as_numbers
 
 _LOG_FROM = 30.0  # largest over smallest, from which an axis is logarithmic
-_COLOURS = colormaps["cividis"]
+_COLOURS = ListedColormap(colormaps["cividis"](np.linspace(0, 0.88, 256)))  # its brightest is too light for a line
+_LEVELS = 5  # different values up to which an axis has each as a mark, evenly spaced
+_LETTERS = 14  # of a word beside an axis
 _FEWEST = 4  # trials that an importance can be of
 
 
@@ -57,6 +60,28 @@ def draw_parallel(album: Album, study: Study, name: str) -> Picture | None:
         return album.keep(figure, name, f"{len(trials)} trials, each a line through its parameters{said}.")
 
 
+def draw_history(album: Album, study: Study, name: str) -> Picture | None:
+    """The objective of each trial in their order, and the best so far; None without a trial that has a value."""
+    trials = sorted(study.complete, key=lambda trial: trial.number)
+    if not trials:
+        return None
+    numbers, values = [trial.number for trial in trials], np.array([trial.value for trial in trials])
+    best = (np.minimum if study.lower_is_better else np.maximum).accumulate(values)
+    others = [trial.number for trial in study.trials if not trial.complete]
+    with open_figure(1.9) as (figure, grid):
+        axes = grid[0, 0]
+        axes.plot(numbers, values, "o", color=COLOURS[0], markersize=3, linestyle="none", label="trial")
+        axes.step(numbers, best, where="post", color=COLOURS[4], linewidth=1.2, label="best so far")
+        if others:  # at the foot of the axes, whatever the values are
+            foot: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
+            axes.plot(others, [0.0] * len(others), "x", color="#666666", markersize=4, label="without a value", **foot)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        axes.set_xlabel("trial")
+        axes.set_ylabel(study.objective or "objective")
+        figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=7)
+        return album.keep(figure, name, "The objective of every trial, in the order in which they began.")
+
+
 def _scale(values_T: Values, lower_is_better: bool) -> tuple[Normalize, Colormap]:
     """Dark is better, in both directions; the worst tenth shares one colour: one bad trial would use up all others."""
     tenth = 0.1 if len(values_T) > _FEWEST else 0.0
@@ -65,27 +90,39 @@ def _scale(values_T: Values, lower_is_better: bool) -> tuple[Normalize, Colormap
 
 
 class Scale:
-    """One parameter's axis: places (T,) from 0 to 1, and marks, label -> place."""
+    """One parameter's axis: places (T,) from 0 to 1, and marks, pairs of a label and its place.
+
+    Words and a few numbers are evenly spaced; more numbers lie to scale, logarithmic over decades.
+    """
 
     def __init__(self, words: list[str]) -> None:
         numbers = as_numbers(words)
-        if numbers is None or len({*words}) == 1:
-            kinds = sorted({*words})
-            levels = dict(zip(kinds, np.linspace(0, 1, len(kinds)) if len(kinds) > 1 else [0.5], strict=True))
-            self.places, self.marks = [float(levels[word]) for word in words], levels
+        if numbers is None or len({*numbers}) <= _LEVELS:
+            keys: list[Any] = words if numbers is None else numbers
+            kinds = sorted({*keys})
+            even = np.linspace(0, 1, len(kinds)).tolist() if len(kinds) > 1 else [0.5]
+            levels = dict(zip(kinds, even, strict=True))
+            self.places = [levels[key] for key in keys]
+            self.marks = [(_short(kind), place) for kind, place in levels.items()]
             return
         low, high = min(numbers), max(numbers)
-        self.log = low > 0 and high / low >= _LOG_FROM
-        across = math.log if self.log else float
+        across = math.log if low > 0 and high / low >= _LOG_FROM else float
         span = across(high) - across(low)
         self.places = [(across(number) - across(low)) / span for number in numbers]
-        self.marks = {f"{low:.3g}": 0.0, f"{high:.3g}": 1.0}
+        self.marks = [(_short(low), 0.0), (_short(high), 1.0)]
+
+
+def _short(value: float | str) -> str:
+    """Three digits of a number, and of a word what fits beside an axis."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return value if len(value) <= _LETTERS else f"{value[: _LETTERS - 1]}…"
 
 
 def _axis(axes: Axes, place: int, column: Scale) -> None:
     axes.axvline(place, color="#888888", linewidth=0.6, zorder=0)
     box: dict[str, Any] = {"facecolor": "white", "alpha": 0.75, "pad": 0.6, "edgecolor": "none"}
-    for label, height in column.marks.items():
+    for label, height in column.marks:
         axes.text(place, height, label, ha="center", va="center", fontsize=6, bbox=box, zorder=5)
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from trivium.reports.album import Picture
+from trivium.reports.collect import Spread
+from trivium.reports.page.boards import boards_of
 from trivium.reports.page.clips import clip_data
 from trivium.reports.page.pictures import Pictures
 from trivium.reports.page.sources import Sources
+from trivium.reports.page.standings import Board, board_data, kind_of, spread_text
 from trivium.reports.page.tables import (
     csv_table,
     made,
@@ -24,16 +28,18 @@ from trivium.reports.page.tables import (
     settings_data,
     settings_table,
 )
-from trivium.reports.records import Record
+from trivium.reports.records import Record, brief, by_group
 from trivium.reports.study import Study
 
 _FOLDER = Path(__file__).parent
+_SCRIPTS = ("base", "tables", "standings", "settings", "clips", "start")  # page.NAME.js, in the order in which they run
+_LISTED = 4  # names that a title holds
 
 
 def build_page(sources: Sources, pictures: Pictures, *, command: str, transcripts: bool = True) -> str:
     """The HTML. command: what makes this page again. transcripts: whether clips come with their words."""
     clips, notes = clip_data(sources.records, transcripts)
-    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
+    script = _script()
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -41,25 +47,39 @@ def build_page(sources: Sources, pictures: Pictures, *, command: str, transcript
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["image"] = image
+    environment.filters |= {"image": image, "breakable": breakable, "whole_words": whole_words, "brief": brief}
+    boards = boards_of(sources)
+    data = {
+        "clips": clips,
+        "settings": settings_data(sources.records),
+        "boards": [board_data(board) for board in boards],
+    }
     return environment.get_template("page.html").render(
         title=_title(sources),
+        summary=_summary(sources),
+        boards=[_board(board, place) for place, board in enumerate(boards)],
         sources=sources,
-        runs=[_run(record, place, pictures) for place, record in enumerate(sources.records)],
+        groups=_groups(sources.records, pictures),
         run_table=run_table(sources.records) if sources.records else None,
-        mean_table=mean_table(sources.records),
         tables=[(table.path.name, csv_table(f"table-{k}", table.rows)) for k, table in enumerate(sources.tables)],
-        studies=[_study(study, k) for k, study in enumerate(sources.studies)],
+        studies=[_study(study, k, pictures) for k, study in enumerate(sources.studies)],
         settings=settings_table(sources.records) if sources.records else None,
+        commands=[record.command for record in sources.records],
         made=made(sources.records),
         pictures=pictures,
         notes=[*pictures.notes, *notes],
         command=command,
-        data=script_json({"clips": clips, "settings": settings_data(sources.records)}),
+        data=script_json(data),
         style=Markup((_FOLDER / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _script() -> str:
+    """Every piece in one function, so that they share names and the page's globals stay clean."""
+    pieces = [(_FOLDER / f"page.{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
+    return '"use strict";\n(() => {\n' + "\n".join(pieces) + "})();\n"
 
 
 def script_json(value: Any) -> Markup:
@@ -73,9 +93,20 @@ def image(picture: Picture) -> str:
     return f"data:{picture.kind};base64,{base64.b64encode(picture.content).decode()}"
 
 
+def breakable(text: str) -> Markup:
+    """Escaped; a long name may break after its dots, strokes and the like instead of anywhere."""
+    return Markup(re.sub(r"([_./=,]+)", r"\1<wbr>", str(escape(text))))
+
+
+def whole_words(text: str) -> Markup:
+    """Escaped; breaks between words alone, not after a hyphen in one."""
+    return Markup(" ").join(Markup('<span class="word">{}</span>').format(word) for word in text.split(" "))
+
+
 def _title(sources: Sources) -> str:
-    """The tables' and searches' names, or the runs' methods and data."""
-    names = [table.path.name for table in sources.tables] + [study.path.name for study in sources.studies]
+    """The tables' titles and searches' names, or the runs' methods and data."""
+    searches = [f"Search {study.path.name}" for study in sources.studies]
+    names = [table.title for table in sources.tables] + searches
     if names:
         return _listed(names)
     methods = dict.fromkeys(str(record.result["method"]) for record in sources.records)
@@ -83,7 +114,54 @@ def _title(sources: Sources) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+
+
+def _summary(sources: Sources) -> list[str]:
+    """What the page is about, in a few words each."""
+    records, said = sources.records, []
+    for study in sources.studies:
+        states = [trial.state for trial in study.trials]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        said.append(f"{len(states)} trials ({counts})")
+    if records:
+        groups, seeds = len(by_group(records)), len({record.seed for record in records})
+        said.append(f"{_many(len(records), 'run')} of {_many(groups, 'setting')}, {_many(seeds, 'seed')}")
+        said.append(_listed(list(dict.fromkeys(record.data for record in records))))
+        days = sorted({str(record.record["created"])[:10] for record in records if record.record.get("created")})
+        said += [days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"] if days else []
+    if sources.left_out:
+        said.append(f"{len(sources.left_out)} left out, see the notes")
+    return said
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def _board(board: Board, place: int) -> dict[str, Any]:
+    """tiles: measure -> its value, of a board with nothing to compare."""
+    table = mean_table(board, f"means-{place}")
+    alone = len(board.rows) == 1
+    tiles = {}
+    for measure, rows in board.values.items() if alone else ():
+        tiles[measure] = spread_text(Spread.of(list(rows[board.rows[0]].values())), kind_of(measure))
+    return {"place": place, "name": board.name, "table": table, "tiles": tiles, "baseline": board.baseline}
+
+
+def _groups(records: Sequence[Record], pictures: Pictures) -> list[dict[str, Any]]:
+    """Each setting with its runs; `place` counts them as run_table and page.js do."""
+    places = {record.path: place for place, record in enumerate(records)}
+    return [
+        {
+            "place": k,
+            "name": label,
+            "about": f"{_many(len(runs), 'seed')}, {runs[0].result.get('parameters', '?')} parameters",
+            "pictures": pictures.of_group.get(label, []),
+            "runs": [_run(run, places[run.path], pictures) for run in runs],
+        }
+        for k, (label, runs) in enumerate(by_group(records).items())
+    ]
 
 
 def _run(record: Record, place: int, pictures: Pictures) -> dict[str, Any]:
@@ -91,10 +169,10 @@ def _run(record: Record, place: int, pictures: Pictures) -> dict[str, Any]:
     facts = {
         "directory": str(record.path),
         "best epoch": f"{result['best_epoch']} of {result['epochs']}",
-        "modalities": ", ".join(result["modalities"]),
-        "config": result["config_hash"][:12],
+        "modalities": ", ".join(result.get("modalities", [])),
+        "config": str(result.get("config_hash", ""))[:12],
         "commit": record.record.get("git_commit") or "unknown (no git)",
-        "resumed at step": ", ".join(map(str, result["resumed_at"])) or "never",
+        "resumed at step": ", ".join(map(str, result.get("resumed_at", []))) or "never",
     }
     return {
         "place": place,
@@ -105,17 +183,25 @@ def _run(record: Record, place: int, pictures: Pictures) -> dict[str, Any]:
     }
 
 
-def _study(study: Study, place: int) -> dict[str, Any]:
+def _study(study: Study, place: int, pictures: Pictures) -> dict[str, Any]:
     names = study.parameters
     rows = [
         {
             "trial": str(trial.number),
             "state": trial.state,
-            "value": repr(trial.value),
+            study.objective or "value": repr(trial.value),
             **{name: trial.parameters.get(name, "") for name in names},
             "seconds": repr(trial.seconds),
         }
         for trial in study.trials
     ]
-    table = csv_table(f"study-{place}", rows)
-    return {"name": study.path.name, "objective": study.objective, "command": study.command, "table": table}
+    best = study.complete[0] if study.complete else None
+    return {
+        "name": study.path.name,
+        "objective": study.objective,
+        "command": study.command,
+        "best": best,
+        "names": names,
+        "table": csv_table(f"study-{place}", rows),
+        "pictures": pictures.of_study.get(study.path, []),
+    }

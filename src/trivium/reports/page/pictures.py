@@ -9,13 +9,13 @@ from pathlib import Path
 from trivium.evaluation.metrics import CLASSES, LABELS
 from trivium.reports.album import Album, Picture
 from trivium.reports.embedding import map_run
-from trivium.reports.figures import open_figure
 from trivium.reports.page.sources import Sources
 from trivium.reports.prediction_figures import draw_confusion, draw_scatter
 from trivium.reports.records import Record, by_group, read_rows
-from trivium.reports.robustness_figures import draw_heat_map, draw_shares
+from trivium.reports.robustness_figures import heat_map, shares
 from trivium.reports.run_figures import draw_curves, draw_shifts, draw_terms
-from trivium.reports.search_figures import draw_importances, draw_parallel
+from trivium.reports.search_figures import draw_history, draw_importances, draw_parallel
+from trivium.reports.study import Study
 
 EACH_RUN = 40  # runs up to which each has figures of its own; beyond, the first seed of each group has
 _WRITTEN = {"rates": "Metrics when modalities are missing at random", "noise": "Metrics when features are disturbed"}
@@ -23,9 +23,14 @@ _WRITTEN = {"rates": "Metrics when modalities are missing at random", "noise": "
 
 @dataclass
 class Pictures:
-    """overall: of all runs, groups, searches. of_run: run's directory -> its own. notes: what is missing, and why."""
+    """overall: of all runs. of_study: by the search's folder. of_group: by label. of_run: by the run's directory.
+
+    notes: what is missing, and why.
+    """
 
     overall: list[Picture] = field(default_factory=list)
+    of_study: dict[Path, list[Picture]] = field(default_factory=dict)
+    of_group: dict[str, list[Picture]] = field(default_factory=dict)
     of_run: dict[Path, list[Picture]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -43,20 +48,15 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Callable[[str
             data = figure.stem.removeprefix("figure").strip("_")
             found.overall.append(album.read(figure, f"Table {table.path.name}{f', {data}' if data else ''}."))
     for study in sources.studies:
-        name = study.path.name
-        found.overall += _drawn(draw_parallel(album, study, f"{name}_trials"))
-        importance = draw_importances(album, study, f"{name}_importance")
-        found.overall += _drawn(importance)
-        if importance is None:
-            found.notes.append(f"search {name}: too few trials to say how important each parameter is")
+        found.of_study[study.path] = _of_study(found, album, study)
     for data in dict.fromkeys(record.data for record in sources.records):
         chosen = {label: runs for label, runs in groups.items() if runs[0].data == data}
         found.overall.append(draw_curves(album, chosen, f"curves_{data}"))
     detailed = _detailed(sources.records, found)
     for label, runs in groups.items():
         if runs[0] in detailed:
-            found.overall += _drawn(draw_terms(album, runs, f"terms_{label}"))
             found.overall += _drawn(draw_shifts(album, runs, f"labels_{label}"))
+            found.of_group[label] = _drawn(draw_terms(album, runs, f"terms_{label}"))
     for record in sources.records:
         step(record.path.name)
         if record in detailed:
@@ -64,6 +64,15 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Callable[[str
             if maps != "none" and record is groups[record.label][0]:
                 _add_map(found, album, record, maps)
     return found
+
+
+def _of_study(found: Pictures, album: Album, study: Study) -> list[Picture]:
+    name = study.path.name
+    importance = draw_importances(album, study, f"{name}_importance")
+    if importance is None:
+        found.notes.append(f"search {name}: too few trials to say how important each parameter is")
+    drawn = [draw_history(album, study, f"{name}_history"), draw_parallel(album, study, f"{name}_trials"), importance]
+    return [picture for picture in drawn if picture is not None]
 
 
 def _detailed(records: Sequence[Record], found: Pictures) -> list[Record]:
@@ -89,25 +98,24 @@ def _of_run(album: Album, record: Record) -> list[Picture]:
 
 def _robustness(album: Album, record: Record, stem: str) -> list[Picture]:
     """Of what scripts/evaluate.py protocol=... has left in the run's directory."""
-    found = []
+    found, of = [], f"{record.label}, seed {record.seed}"
     subsets, shapley = record.path / "subsets.csv", record.path / "shapley.csv"
     if subsets.is_file():
         rows = [_numbers(row, list(LABELS)) for row in read_rows(subsets)]
         metrics = [key for key in rows[0] if key in LABELS]
         modalities = list(dict.fromkeys(name for row in rows for name in str(row["modalities"]).split("+")))
-        with open_figure(0.75 + 0.17 * len(rows)) as (figure, grid):
-            draw_heat_map(grid[0, 0], rows, modalities, metrics)
-            found.append(album.keep(figure, f"{stem}_subsets", "Predicted from each subset of modalities."))
+        said = f"Predicted from each subset of modalities: {of}; in each metric the best is the darkest."
+        with heat_map(rows, modalities, metrics) as figure:
+            found.append(album.keep(figure, f"{stem}_subsets", said))
     if shapley.is_file():
         rows = [_numbers(row, ["value"]) for row in read_rows(shapley)]
         metrics = list(dict.fromkeys(str(row["metric"]) for row in rows))
         modalities = list(dict.fromkeys(str(row["modality"]) for row in rows))
-        with open_figure(0.6 + (0.09 * len(modalities) + 0.12) * len(metrics)) as (figure, grid):
-            draw_shares(grid[0, 0], rows, modalities, metrics)
-            grid[0, 0].legend(frameon=False, fontsize=7, loc="best")
-            found.append(album.keep(figure, f"{stem}_shapley", "What each modality adds to every metric."))
+        said = f"What each modality adds to every metric (Shapley values): {of}."
+        with shares(rows, modalities, metrics) as figure:
+            found.append(album.keep(figure, f"{stem}_shapley", said))
     written = {name: record.path / f"{name}.png" for name in _WRITTEN}
-    return found + [album.read(file, f"{_WRITTEN[name]}.") for name, file in written.items() if file.is_file()]
+    return found + [album.read(file, f"{_WRITTEN[name]}: {of}.") for name, file in written.items() if file.is_file()]
 
 
 def _numbers(row: dict[str, str], metrics: Sequence[str]) -> dict[str, str | float]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trivium.reports.records import Record, labelled, read_record, read_rows
+from trivium.reports.page.table_folder import TableFolder, read_table_folder
+from trivium.reports.records import OF_A_TABLE, Record, labelled, read_record
 from trivium.reports.study import FILE as TRIALS
 from trivium.reports.study import Study, read_study
 from trivium.runs.directory import RunDirectory
@@ -17,26 +18,21 @@ _EXPECTED = (
     "expected a finished run (outputs/runs/NAME), a table (outputs/tables/NAME), a search, "
     "or a folder of runs (a sweep's)"
 )
-_OF_A_TABLE = re.compile(r"(.+)_s\d+_[0-9a-f]{6}")  # ROW_sSEED_HASH, as trivium.reports.plan names runs
-
-
-@dataclass(frozen=True)
-class TableFolder:
-    """rows: of table.csv, as written there. figures: figure.png, or figure_DATA.png of each data set."""
-
-    path: Path
-    rows: list[dict[str, str]] = field(repr=False)
-    figures: list[Path]
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything found, each run once. left_out: what is there but not finished, and why it is not on the page."""
+    """Everything found, each run once. left_out: what is there but not finished, and why it is not on the page.
+
+    of_tables, of_studies: directories of the runs that belong to one of them.
+    """
 
     records: list[Record]
     tables: list[TableFolder]
     studies: list[Study]
     left_out: list[str]
+    of_tables: frozenset[Path] = frozenset()
+    of_studies: frozenset[Path] = frozenset()
 
 
 def gather(folders: Sequence[Path]) -> Sources:
@@ -45,23 +41,28 @@ def gather(folders: Sequence[Path]) -> Sources:
     tables: list[TableFolder] = []
     studies: list[Study] = []
     left_out: list[str] = []
+    of_tables, of_studies = set[Path](), set[Path]()
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"{folder}: no such folder; {_EXPECTED}")
+        table = read_table_folder(folder)
         if (folder / "config.yaml").is_file():
             found, others = {folder.resolve(): read_record(folder)}, list[str]()
         elif (folder / TRIALS).is_file():
             studies.append(read_study(folder))
             found, others = _read_trials(studies[-1])
+            of_studies |= set(found)
+        elif table is not None:
+            found, others = _read_table(table)
+            of_tables |= set(found)
         else:
             found, others = _read_many(folder)
-        if (folder / "table.csv").is_file():
-            figures = sorted([*folder.glob("figure.png"), *folder.glob("figure_*.png")])
-            tables.append(TableFolder(folder, read_rows(folder / "table.csv"), figures))
+        tables += [] if table is None else [table]
         for path, record in found.items():
             records.setdefault(path, record)
         left_out += others
-    return Sources(labelled(_in_order(records)), tables, studies, list(dict.fromkeys(left_out)))
+    missing = list(dict.fromkeys(left_out))
+    return Sources(labelled(_in_order(records)), tables, studies, missing, frozenset(of_tables), frozenset(of_studies))
 
 
 def _read_trials(study: Study) -> tuple[dict[Path, Record], list[str]]:
@@ -71,17 +72,29 @@ def _read_trials(study: Study) -> tuple[dict[Path, Record], list[str]]:
     return records, [said] if others else []
 
 
+def _read_table(table: TableFolder) -> tuple[dict[Path, Record], list[str]]:
+    """Runs in the table's folder and those that it was made of, in the order of its rows."""
+    finished, others = _read(_runs_beneath(table.path) | set(table.runs))
+    if not finished:
+        others.append(
+            f"runs of table {table.path.name}: none lies in its folder; give the folders that they lie in too"
+        )
+    labels = {path: table.label_of(path) for path in finished}
+    order = {label: place for place, label in enumerate(table.labels)}
+    ordered = sorted(finished, key=lambda path: order.get(labels[path], len(order)))
+    return {path: replace(finished[path], label=labels[path]) for path in ordered}, others
+
+
 def _read_many(folder: Path) -> tuple[dict[Path, Record], list[str]]:
-    """Of a table, or of a folder of runs. A table may have been made of runs that lie elsewhere."""
-    runs, is_table = _runs_beneath(folder), (folder / "table.csv").is_file()
-    if not runs and not is_table:
+    """Of a folder of runs; those that are named as a table's go by its rows."""
+    runs = _runs_beneath(folder)
+    if not runs:
         raise ValueError(f"{folder}: neither a run, a table nor a search; {_EXPECTED}")
     finished, others = _read(runs)
-    if not finished and not is_table:
-        raise ValueError(f"{folder}: none of its {len(runs)} runs is finished; resume them, then come back")
     if not finished:
-        others.append(f"runs of table {folder.name}: none lies in its folder; give the folders that they lie in too")
-    return finished, others
+        raise ValueError(f"{folder}: none of its {len(runs)} runs is finished; resume them, then come back")
+    named = {path: OF_A_TABLE.fullmatch(path.name) for path in finished}
+    return {path: replace(finished[path], label=row["row"] if row else "") for path, row in named.items()}, others
 
 
 def _runs_beneath(folder: Path) -> set[Path]:
@@ -102,9 +115,10 @@ def _read(runs: Iterable[Path]) -> tuple[dict[Path, Record], list[str]]:
         if not RunDirectory(path).finished:
             others.append(f"{path}: {_status(path)}")
             continue
-        record = read_record(path)
-        row = _OF_A_TABLE.fullmatch(path.name)
-        finished[path.resolve()] = record if row is None else replace(record, label=row[1])
+        try:
+            finished[path.resolve()] = read_record(path)
+        except ValueError as error:  # one damaged run costs itself, not the page
+            others.append(str(error))
     return finished, others
 
 
@@ -114,6 +128,8 @@ def _by_number(path: Path) -> list[tuple[int, str]]:
 
 
 def _status(path: Path) -> str:
+    if not path.is_dir():
+        return "not there any more"
     file = path / "run.json"
     status = str(json.loads(file.read_text()).get("status", "unknown")) if file.is_file() else "unknown"
     return f"not finished ({status})"

@@ -1,41 +1,54 @@
-"""The page's tables as plain rows: runs, means over seeds, settings, how the runs were made."""
+"""The page's tables as plain rows: means over seeds, runs, settings, how the runs were made."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from trivium.evaluation.metrics import LABELS
 from trivium.reports.collect import Spread
+from trivium.reports.page.standings import LEVEL, Board, Kind, kind_of
 from trivium.reports.records import Record, by_group, compared, differing
+
+MARK = "*"  # of a difference from the baseline whose p is below LEVEL
 
 
 @dataclass(frozen=True)
 class Cell:
-    """text: as shown. sort: a number to sort by, or "" for words. href: where a click leads."""
+    """text: as shown. sort: a number to sort by, or "" for words. href: where a click leads. mark: a class of CSS."""
 
     text: str
     sort: str = ""
     href: str = ""
-    differs: bool = False
+    mark: str = ""
 
 
 @dataclass(frozen=True)
 class PageTable:
-    """One table: its columns' heads and cells. name: unique on the page."""
+    """One table: its columns' heads and cells. name: unique on the page. columns: of each setting, its data set."""
 
     name: str
     heads: list[str]
     rows: list[list[Cell]]
+    columns: list[str] = field(default_factory=list)
 
 
 def number(value: float | None, digits: int = 4) -> Cell:
     if value is None or math.isnan(value):
-        return Cell("-")
+        return Cell("-", mark="none")
     return Cell(str(value) if isinstance(value, int) else f"{value:.{digits}f}", repr(float(value)))
+
+
+def score(value: float | None, kind: Kind) -> Cell:
+    """Shares in %."""
+    if value is None or math.isnan(value):
+        return Cell("-", mark="none")
+    return Cell(f"{100 * value:.1f}" if kind.share else f"{value:.3f}", repr(float(value)))
 
 
 def metrics_of(records: Sequence[Record]) -> list[str]:
@@ -45,45 +58,62 @@ def metrics_of(records: Sequence[Record]) -> list[str]:
 
 
 def run_table(records: Sequence[Record]) -> PageTable:
-    """One row a run: what it is, its test metrics, what it took."""
-    metrics = metrics_of(records)
-    heads = ["run", "method", "data", "seed", *(LABELS[metric] for metric in metrics), "val. loss", "best epoch"]
+    """One row a run: what it is, its test metrics, what it took. Its data where there are several."""
+    metrics, several = metrics_of(records), len({record.data for record in records}) > 1
+    heads = [
+        "run",
+        "method",
+        *["data"] * several,
+        "seed",
+        *(LABELS[metric] for metric in metrics),
+        "val. loss",
+        "best epoch",
+    ]
     rows = []
     for place, record in enumerate(records):
         result = record.result
-        scores = [number(result.get("test", {}).get(metric)) for metric in metrics]
-        words = [Cell(f"{record.label}, seed {record.seed}", href=f"#run-{place}"), Cell(str(result["method"]))]
-        words += [Cell(record.data), number(record.seed)]
-        rows.append([*words, *scores, number(result["val"]["loss"]), number(result["best_epoch"]), *_took(result)])
+        scores = [score(result.get("test", {}).get(metric), kind_of(LABELS[metric])) for metric in metrics]
+        name = record.label.removesuffix(f", {record.data}")
+        words = [Cell(f"{name}, seed {record.seed}", href=f"#run-{place}"), Cell(str(result["method"]))]
+        words += [*[Cell(record.data)] * several, number(record.seed)]
+        rows.append([*words, *scores, number(result["val"].get("loss")), number(result["best_epoch"]), *_took(result)])
     return PageTable("runs", [*heads, "seconds", "parameters"], rows)
 
 
 def _took(result: dict[str, Any]) -> list[Cell]:
-    return [number(float(result["seconds"]), 1), number(result["parameters"])]
+    return [number(result.get("seconds"), 1), number(result.get("parameters"))]
 
 
-def mean_table(records: Sequence[Record]) -> PageTable | None:
-    """Mean and standard deviation over seeds; None where every group has one run."""
-    groups = by_group(records)
-    if all(len(runs) == 1 for runs in groups.values()):
-        return None
-    metrics = metrics_of(records)
+def mean_table(board: Board, name: str) -> PageTable:
+    """Rows by measures: mean and standard deviation over seeds, the best of each measure marked, a star where the
+    difference from the baseline is more than chance.
+    """
+    best = {measure: _best(board, measure) for measure in board.values}
     rows = []
-    for label, runs in groups.items():
-        spreads = [Spread.of([run.result["test"][m] for run in runs if _has(run, m)]) for m in metrics]
-        rows.append([Cell(label), number(len(runs)), *(_spread(spread) for spread in spreads)])
-    return PageTable("means", ["setting", "n", *(LABELS[metric] for metric in metrics)], rows)
+    for row in board.rows:
+        cells = [_mean(board, row, measure, best[measure]) for measure in board.values]
+        n = max(len(of.get(row, {})) for of in board.values.values())
+        rows.append([Cell(row, mark="baseline" if row == board.baseline else ""), number(n), *cells])
+    return PageTable(name, ["row", "n", *board.values], rows)
 
 
-def _has(run: Record, metric: str) -> bool:
-    return run.result.get("test", {}).get(metric) is not None
-
-
-def _spread(spread: Spread) -> Cell:
+def _mean(board: Board, row: str, measure: str, best: float) -> Cell:
+    kind, spread = kind_of(measure), Spread.of(list(board.values[measure].get(row, {}).values()))
     if math.isnan(spread.mean):
-        return Cell("-")
-    around = "" if math.isnan(spread.std) else f" ± {spread.std:.3f}"  # three digits: eight metrics fit a screen
-    return Cell(f"{spread.mean:.3f}{around}", repr(spread.mean))
+        return Cell("-", mark="none")
+    around = "" if math.isnan(spread.std) else f" ± {score(spread.std, kind).text}"
+    p = board.to_baseline[row][measure][1] if measure in board.to_baseline.get(row, {}) else math.nan
+    text = score(spread.mean, kind).text + around + (MARK if p < LEVEL else "")
+    return Cell(text, repr(spread.mean), mark="best" if spread.mean == best else "")
+
+
+def _best(board: Board, measure: str) -> float:
+    """Of means; NaN where it is not known what is better, and for a row alone."""
+    means = [Spread.of(list(seeds.values())).mean for seeds in board.values[measure].values()]
+    known, lower = [mean for mean in means if not math.isnan(mean)], kind_of(measure).lower
+    if lower is None or len(known) < 2:
+        return math.nan
+    return min(known) if lower else max(known)
 
 
 def csv_table(name: str, rows: Sequence[dict[str, str]]) -> PageTable:
@@ -98,17 +128,44 @@ def _from_csv(word: str) -> Cell:
     except (TypeError, ValueError):
         return Cell(word or "")
     if math.isnan(value):
-        return Cell("-")
+        return Cell("-", mark="none")
     return Cell(word if value.is_integer() else f"{value:.4g}", repr(value))
 
 
 def settings_table(records: Sequence[Record]) -> PageTable:
-    """One row a setting, one column a group of seeds; a cell is marked where groups differ."""
-    groups = {label: runs[0].settings for label, runs in by_group(records).items()}
-    differ = {key for key in differing(list(groups.values())) if compared(key)}
-    keys = [key for key in dict.fromkeys(key for one in groups.values() for key in one) if compared(key)]
-    rows = [[Cell(key), *(Cell(one.get(key, "-"), differs=key in differ) for one in groups.values())] for key in keys]
-    return PageTable("settings", ["setting", *groups], rows)
+    """One row a setting, one column a group of seeds; marked where a cell is not what most groups have."""
+    groups = {label: runs[0] for label, runs in by_group(records).items()}
+    shown = {label: shown_settings(record, records) for label, record in groups.items()}
+    keys = _together([key for one in shown.values() for key in one if compared(key)])
+    rows = [_setting(key, [one.get(key, "-") for one in shown.values()]) for key in keys if not _told(key, shown)]
+    return PageTable("settings", ["setting", *groups], rows, [record.data for record in groups.values()])
+
+
+def _together(keys: Sequence[str]) -> list[str]:
+    """Each once, those of one group of settings side by side though only some of the runs have them."""
+    tops = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    return sorted(dict.fromkeys(keys), key=lambda key: tops.index(key.partition(".")[0]))
+
+
+def _setting(key: str, words: Sequence[str]) -> list[Cell]:
+    usual = Counter(words).most_common(1)[0][0]
+    return [Cell(key), *(Cell(word, mark="" if word == usual else "differs") for word in words)]
+
+
+def _told(key: str, groups: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether a class says no more than the name beside it, as method._target_ beside method.name."""
+    if not key.endswith("._target_"):
+        return False
+    pairs = {(one.get(key), one.get(f"{key.removesuffix('_target_')}name")) for one in groups.values()}
+    return None not in {name for _, name in pairs} and len(pairs) == len({name for _, name in pairs})
+
+
+def shown_settings(record: Record, records: Sequence[Record]) -> dict[str, str]:
+    """Settings as the page has them: a class by its own name, and the run that another began from by its row."""
+    began = {str(other.path.resolve()): other.label for other in records}
+    start = record.settings.get("start_from", "")
+    found = {k: v.rpartition(".")[2] if k.endswith("_target_") else v for k, v in record.settings.items()}
+    return {**found, "start_from": began.get(start, Path(start).name)} if start else found
 
 
 def settings_data(records: Sequence[Record]) -> dict[str, Any]:

@@ -1,0 +1,111 @@
+// What every part uses: finding and making elements, positions on a scale, the theme. No library, no network.
+
+const one = (selector, within = document) => within.querySelector(selector);
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+const data = JSON.parse(one("#data").textContent);
+
+function make(tag, text, className) {
+  const element = document.createElement(tag);
+  if (text !== undefined) element.textContent = text; // never innerHTML: texts come from data
+  if (className) element.className = className;
+  return element;
+}
+
+// A long name may break after its dots, strokes and the like instead of anywhere
+function makeBreakable(tag, text, className) {
+  const element = make(tag, undefined, className);
+  for (const piece of text.split(/(?<=[_./=,]+)(?![_./=,])/)) {
+    if (element.hasChildNodes()) element.append(document.createElement("wbr"));
+    element.append(piece);
+  }
+  return element;
+}
+
+const words = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
+const extent = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+
+// Scales: positions in %, on which marks are placed with CSS, so that they fit any width
+
+function scaleOf(values, margin = 0.04) {
+  const [low, high] = extent(values);
+  const span = (high - low) || Math.abs(high) || 1;
+  const from = low - margin * span, to = high + margin * span;
+  return { from, to, at: (value) => `${(100 * (value - from)) / (to - from)}%` };
+}
+
+function ticksOf(scale, count) {
+  const raw = (scale.to - scale.from) / count;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((digit) => digit * power).find((candidate) => candidate >= raw);
+  const first = Math.ceil(scale.from / step);
+  const found = [];
+  for (let k = first; k * step <= scale.to; k += 1) found.push(k * step);
+  return { step, values: found };
+}
+
+function mark(className, scale, from, to) {
+  const element = make("i", undefined, className);
+  element.style.left = scale.at(from);
+  if (to !== undefined) element.style.right = `calc(100% - ${scale.at(to)})`;
+  return element;
+}
+
+function axis(element, scale, count, text) {
+  const { step, values } = ticksOf(scale, count);
+  const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  element.replaceChildren(...values.map((value) => {
+    const label = make("b", text(value, digits));
+    label.style.left = scale.at(value);
+    return label;
+  }));
+}
+
+// Theme: the system's, or one that is kept for this page
+
+const THEMES = ["system", "dark", "light"];
+
+function kept(value) {
+  try {
+    if (value !== undefined) localStorage.setItem("trivium-theme", value);
+    return localStorage.getItem("trivium-theme");
+  } catch {
+    return null; // a browser may refuse storage to files: then the choice lasts as long as the page
+  }
+}
+
+function useTheme(theme) {
+  if (theme === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  one("#theme b").textContent = theme;
+}
+
+function setUpTheme() {
+  let theme = THEMES.includes(kept()) ? kept() : "system";
+  useTheme(theme);
+  one("#theme").hidden = false;
+  one("#theme").addEventListener("click", () => {
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    kept(theme);
+    useTheme(theme);
+  });
+}
+
+// The section that is read is marked in the bar
+
+function setUpBar() {
+  const links = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));
+  const seen = new Set();
+  const observer = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (entry.isIntersecting) seen.add(entry.target.id);
+      else seen.delete(entry.target.id);
+    }
+    const first = [...links.keys()].find((id) => seen.has(id));
+    for (const [id, link] of links) {
+      if (id === first) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+      if (id === first) link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.offsetLeft - 40; // in sight
+    }
+  }, { rootMargin: "-15% 0px -75% 0px" });
+  for (const section of all("main > section")) observer.observe(section);
+}

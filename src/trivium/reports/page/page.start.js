@@ -1,0 +1,7 @@
+setUpTheme();
+setUpTables();
+setUpStandings();
+setUpDifferences();
+setUpClips();
+setUpRuns();
+setUpBar();
