@@ -233,7 +233,8 @@ def test_runs_that_a_table_names_are_shown_wherever_they_lie(
     shutil.rmtree(tmp_path / "elsewhere" / "ours_s1_1bc12f")
     page = undrawn(table)
     assert len(cells(page, "runs")) == 3
-    assert "ours_s1_1bc12f: not there any more" in page
+    gone = "1 runs of table small that are not there any more, such as"
+    assert f"Left out: {gone} {tmp_path.resolve() / 'elsewhere' / 'ours_s1_1bc12f'}" in page
 
 
 def test_table_whose_runs_cannot_be_found_is_shown_and_says_so(folder: Path, tmp_path: Path) -> None:

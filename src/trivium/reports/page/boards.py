@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from trivium.evaluation.metrics import LABELS
@@ -42,13 +41,15 @@ def of_table(table: TableFolder, data: str, prefix: str = "") -> Board:
         measure: {line["row"]: {} for line in summary if line["measure"] == measure} for measure in measures
     }
     for line in lines:
-        values[line["measure"]][line["row"]][int(line["seed"])] = float(line["value"])
+        if line["row"] in values.get(line["measure"], {}):
+            values[line["measure"]][line["row"]][int(line["seed"])] = float(line["value"])
+    nothing = {line["measure"]: float(line["train_mean"]) for line in summary if line.get("train_mean")}
     published: dict[str, dict[str, Published]] = {}
     for line in summary:
         if line.get("published"):
             same = line.get("same_features") == "True"
             published.setdefault(line["measure"], {})[line["row"]] = Published(float(line["published"]), same)
-    return Board(prefix + data if data else f"table {table.path.name}", values, table.baseline, published)
+    return Board(prefix + data if data else f"table {table.path.name}", values, table.baseline, published, nothing)
 
 
 def of_records(records: Sequence[Record], prefix: str = "") -> Board:
@@ -67,10 +68,10 @@ def of_records(records: Sequence[Record], prefix: str = "") -> Board:
     return Board(prefix + data, values, nothing=_nothing(records))
 
 
-def _nothing(records: Sequence[Record]) -> float:
-    """MAE of predicting the train mean of the test split; it is the same for all runs on one store."""
+def _nothing(records: Sequence[Record]) -> dict[str, float]:
+    """MAE of predicting the train mean; the same for all runs on one store, and left out if it is not."""
     found = {record.result.get("train_mean_mae", {}).get("test") for record in records}
-    return float(found.pop()) if len(found) == 1 and None not in found else math.nan
+    return {LABELS["mae"]: float(found.pop())} if len(found) == 1 and None not in found else {}
 
 
 def _has(run: Record, metric: str) -> bool:

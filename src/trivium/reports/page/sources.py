@@ -74,7 +74,10 @@ def _read_trials(study: Study) -> tuple[dict[Path, Record], list[str]]:
 
 def _read_table(table: TableFolder) -> tuple[dict[Path, Record], list[str]]:
     """Runs in the table's folder and those that it was made of, in the order of its rows."""
-    finished, others = _read(_runs_beneath(table.path) | set(table.runs))
+    named = {path for path in table.runs if path.is_dir()}
+    finished, others = _read(_runs_beneath(table.path) | named)
+    if lost := sorted(set(table.runs) - named):
+        others.append(f"{len(lost)} runs of table {table.path.name} that are not there any more, such as {lost[0]}")
     if not finished:
         others.append(
             f"runs of table {table.path.name}: none lies in its folder; give the folders that they lie in too"
@@ -128,8 +131,6 @@ def _by_number(path: Path) -> list[tuple[int, str]]:
 
 
 def _status(path: Path) -> str:
-    if not path.is_dir():
-        return "not there any more"
     file = path / "run.json"
     status = str(json.loads(file.read_text()).get("status", "unknown")) if file.is_file() else "unknown"
     return f"not finished ({status})"

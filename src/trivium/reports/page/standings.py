@@ -39,14 +39,14 @@ class Board:
     """What is compared: rows on one data set. values: measure -> row -> seed -> value, rows in the order to show.
 
     baseline: the row that others are compared with, "" without one. published: measure -> row -> what a paper says.
-    nothing: MAE of predicting the train mean, NaN where it is not known.
+    nothing: measure -> what predicting the train mean gives, where it is known.
     """
 
     name: str
     values: Mapping[str, Mapping[str, Mapping[int, float]]] = field(repr=False)
     baseline: str = ""
     published: Mapping[str, Mapping[str, Published]] = field(default_factory=dict)
-    nothing: float = math.nan
+    nothing: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[str]:
@@ -207,7 +207,7 @@ def _measure_data(board: Board, measure: str) -> dict[str, Any]:
         "share": kind.share,
         "lower": kind.lower,
         "verdict": verdict(board, measure, found),
-        "nothing": _known(board.nothing) if measure == LABELS["mae"] else None,
+        "nothing": board.nothing.get(measure),
         "rows": [_row_data(board, measure, one) for one in found],
     }
 
