@@ -22,6 +22,16 @@ Groups = Mapping[str, Sequence[Record]]
 
 ROW, LEGEND = 1.3, 0.15  # inches of a line of panels, and of a line of the legend
 HALF = 24  # letters of a legend or a title that half a column's width holds
+# told apart in grey too; none is dotted, which says that seeds had stopped
+DASHES: tuple[Any, ...] = (
+    "solid",
+    (0, (5, 1.5)),
+    (0, (5, 1.2, 1.2, 1.2)),
+    (0, (2.4, 1)),
+    (0, (9, 1.5)),
+    (0, (9, 1.2, 1.2, 1.2, 1.2, 1.2)),
+    (0, (3.5, 1, 3.5, 1, 1, 1)),
+)
 _SPLITS = {"val": "validation", "train": "train"}
 
 
@@ -45,8 +55,9 @@ def draw_band(axes: Axes, runs: Sequence[Values], *, label: str, style: int) -> 
     mean_E, std_E, whole = seed_band(runs)
     epochs = np.arange(1, len(mean_E) + 1)
     colour = COLOURS[style % len(COLOURS)]
+    look: dict[str, Any] = {"color": colour, "linestyle": DASHES[style % len(DASHES)], "linewidth": 1.1}
     marker = "o" if len(mean_E) == 1 else None
-    axes.plot(epochs[:whole], mean_E[:whole], color=colour, linewidth=1.1, label=label, marker=marker, ms=3)
+    axes.plot(epochs[:whole], mean_E[:whole], label=label, marker=marker, ms=3, **look)
     axes.plot(epochs[whole - 1 :], mean_E[whole - 1 :], color=colour, linestyle=(0, (1, 1.5)), linewidth=0.9)
     axes.fill_between(epochs, mean_E - std_E, mean_E + std_E, color=colour, alpha=0.2, linewidth=0)
 
@@ -82,5 +93,5 @@ def legend(figure: Figure, grid: Any, columns: int) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     names = [label if len(label) <= 2 * HALF else label[: 2 * HALF - 1] + "…" for label in found]
-    layout: dict[str, Any] = {"frameon": False, "handlelength": 1.8, "columnspacing": 1.0, "fontsize": 7}
+    layout: dict[str, Any] = {"frameon": False, "handlelength": 2.4, "columnspacing": 1.0, "fontsize": 7}
     figure.legend(list(found.values()), names, loc="outside upper center", ncols=columns, **layout)

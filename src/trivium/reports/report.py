@@ -19,6 +19,7 @@ Examples
   python scripts/report.py outputs/runs/NAME                      one run
   python scripts/report.py outputs/runs/A outputs/runs/B          two runs and where their settings differ
   python scripts/report.py outputs/tables/selfmi                  a table, its figure and all its runs
+  python scripts/report.py outputs/studies/NAME                   a search: its best trial, figures, every trial
   python scripts/report.py outputs/sweeps/TIME out=sweep.html     every finished run of a sweep
   python scripts/report.py outputs/runs/NAME figures=paper        the figures also as paper/NAME.pdf and .png
 
@@ -33,9 +34,10 @@ Keys
                      it, and its store must still be there; none is the fastest. tsne needs scikit-learn
   transcripts=false  leave out what is said in the clips, for pages that go where the data may not
 
-On the page: results of every run, sortable and filterable; means over seeds; learning curves, loss terms, predicted
-against true, confusion of classes, Self-MI's generated labels, maps, and what scripts/evaluate.py protocol=... has
-left; settings with their differences; every clip's prediction; the commands, commit, versions and machine.
+On the page: which row is best, by how much, and whether that is more than chance; every run, sortable and filterable;
+learning curves, loss terms, predicted against true, confusion of classes, Self-MI's generated labels, maps, a search's
+trials, and what scripts/evaluate.py protocol=... has left; settings with their differences; every clip's prediction,
+beside another run's; the commands, commit, versions and machine. docs/report.md says how to read it.
 """
 _KEYS = ("out", "figures", "map", "transcripts")
 

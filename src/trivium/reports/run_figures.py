@@ -14,7 +14,7 @@ from trivium.reports.curve_panels import METRICS, draw_panels
 from trivium.reports.figures import COLOURS, open_figure
 from trivium.reports.records import Record
 
-OVERLAID = 7  # groups that one panel can tell apart, as there are colours; of more each has a panel
+OVERLAID = 5  # groups that one panel can tell apart; of more each has a panel
 
 
 def draw_curves(album: Album, groups: Groups, name: str) -> Picture:

@@ -83,10 +83,10 @@ class Standing:
 
 def kind_of(measure: str) -> Kind:
     """By the metric that the name begins with: "MAE T" is an MAE. Of any other nothing is known."""
-    fitting = [key for key, label in LABELS.items() if measure == label or measure.startswith(f"{label} ")]
-    if not fitting:
+    fitting = (key for key, label in LABELS.items() if f"{measure} ".startswith(f"{label} "))
+    metric = next(fitting, None)  # another that fits, as Acc-2 beside Acc-2 Non0, is of the same kind
+    if metric is None:
         return Kind(share=False, lower=None)
-    metric = max(fitting, key=lambda key: len(LABELS[key]))
     return Kind(share=metric.startswith(("acc", "f1")), lower=DIRECTION[metric] == "min")
 
 
