@@ -51,7 +51,7 @@ class Done:
         """Raises MissedError unless it holds."""
         if not holds:
             end = "\n".join(self.log.read_text().splitlines()[-30:])
-            raise MissedError(f"expected {expected}, found {found}\n--- the end of {self.log}\n{end}")
+            raise MissedError(f"expected {expected}, found {str(found)[:600]}\n--- the end of {self.log}\n{end}")
 
 
 def main() -> int:
@@ -141,7 +141,7 @@ def make_page(table: Path, study: Path, sweep: Path) -> Path:
     page = OUT / "page.html"
     done = run("page", f"python scripts/report.py {table} {study} {sweep} out={page}")
     done.check(done.code == 0, "exit code 0", done.code)
-    fetched = re.findall(r"""\s(?:src|href)=["']?(?!data:|#)[^\s>]+""", page.read_text())
+    fetched = re.findall(r"""\s(?:src|href)=["']?(?!["']|data:|#)[^\s>]+""", page.read_text())
     done.check(not fetched, "a page that fetches nothing", fetched)
     runs = [run.parent for folder in (table / "runs", study, sweep) for run in folder.glob("*/result.json")]
     text = html.unescape(page.read_text())
