@@ -32,10 +32,10 @@ def nasty() -> str:
 
 
 def wide() -> Measured:
-    """Eight measures of two units, with differences, as of a table of methods."""
+    """Eight measures of two units and fifteen rows, with differences: more than a line and more than a page holds."""
     names = [f"Acc-{k} Non0" for k in range(2, 9)]
     measures = (Measure("MAE", metric="mae"), *(Measure(name, metric="acc2") for name in names))
-    rows = tuple(Row(label, ()) for label in ("Supervised", "CoMM, linear probe"))
+    rows = tuple(Row(label, ()) for label in ("Supervised", *(f"CoMM, linear probe {k}" for k in range(14))))
     values = {row.label: {m.name: {1: 0.5, 2: 0.625, 3: 0.5} for m in measures} for row in rows}
     table = Table("wide", "Wide", (), 3, rows, measures, {}, "Supervised")
     return Measured(table, values, {}, train_mean=1.4)
@@ -98,3 +98,10 @@ def test_columns_that_a_line_does_not_hold_go_below_with_their_rows() -> None:
     assert [len(part.rows[0]) for part in parts] == [5, 4]
     assert [len(part.above) for part in parts] == [1, 0]  # nothing is known of the others
     assert fitting(Block(("row", "a"), (("A", "1" * 200),))) == [Block(("row", "a"), (("A", "1" * 200),))]
+
+
+def test_what_a_page_does_not_hold_is_continued_under_its_title() -> None:
+    captions = re.findall(r"\\caption\{(.*)\}", latex([Part(wide(), [])]))
+    assert captions[0].startswith("Wide. Test split")
+    assert captions[-1] == "Wide. minus Supervised, continued."
+    assert "Wide. minus Supervised." in captions

@@ -36,9 +36,9 @@ def told(runs: list[Planned], terminal: bool) -> str:
         progress.look([runs[3]])
         progress._bars.refresh()
         finish(runs[1], 20.0)
-        progress.ends(runs[1], time.monotonic() + 21.0, "")
+        progress.ends(runs[1], time.monotonic() + 21.0)
         progress.begins(runs[2], time.monotonic(), 10.0)
-        progress.ends(runs[2], time.monotonic(), "error: broken")
+        progress.ends(runs[2], time.monotonic(), "FAILED: error: broken", failed=True)
     return printed.getvalue()
 
 
@@ -58,7 +58,7 @@ def test_lines_elsewhere(runs: list[Planned]) -> None:
 def test_bars_on_a_terminal_show_what_runs_and_its_epochs(runs: list[Planned]) -> None:
     text = told(runs, terminal=True)
     assert "epoch 3 of 4, 0 s" in text
-    assert "[0/3]; time left" in text
+    assert "0 of 3, time left: 1 min" in text or "0 of 3, time left: 2 min" in text
     assert "begins" not in text
     assert "[2/3] A, seed 2: FAILED: error: broken" in text
 

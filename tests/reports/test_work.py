@@ -106,7 +106,9 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_trained(
         if row == "first":
             finish(runs[1])
 
-    assert made(runs, tmp_path, monkeypatch, train)[0] == []
+    failures, printed = made(runs, tmp_path, monkeypatch, train)
+    assert failures == []
+    assert "Second, seed 1: made by another process" in printed
 
 
 def test_an_interrupted_run_whose_config_is_damaged_is_told_with_its_file(

@@ -21,7 +21,8 @@ class Left:
     def __str__(self) -> str:
         if self.seconds is None:
             return "not known before a run of this table, or one of its methods, has ended"
-        return f"{duration(self.seconds)}{f', guessed for {self.guessed} runs' if self.guessed else ''}"
+        runs = f"{self.guessed} run{'s' * (self.guessed > 1)}"
+        return f"{duration(self.seconds)}{f', guessed for {runs}' if self.guessed else ''}"
 
 
 @dataclass

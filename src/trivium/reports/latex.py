@@ -24,6 +24,7 @@ _SPECIAL = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 _LINE, _SIGN, _GAP = 345.0, 4.3, 8.0  # pt: article's text, a digit of \\footnotesize, between two columns
+_PAGE, _ROW, _CAPTION, _LETTERS = 520.0, 9.5, 12.0, 75  # pt: its height, a row, a line of a caption; signs of that line
 _NOTE = re.compile(r"\[\^(\d+)\]")
 
 
@@ -45,21 +46,37 @@ def latex(parts: Sequence[Part]) -> str:
                 words = [first.title, part.heading if part.measured.table.data else "", section.title, of]
                 floats.append((". ".join(word for word in words if word), block))
     said = legend([part.measured for part in parts], seeds, complete, notes)
-    for number, (title, block) in enumerate(floats):
-        caption = escape(f"{title}." + (f" {' '.join(said)}" if number == 0 else ""))
-        lines += ["", *_float(caption, block, f"tab:{first.name}-{number + 1}")]
+    legends = [f" {' '.join(said)}", *[""] * len(floats)]
+    pages = [p for told, (title, block) in zip(legends, floats, strict=False) for p in _pages(title, told, block)]
+    for number, (caption, blocks) in enumerate(pages, start=1):
+        lines += ["", *_float(escape(caption), blocks, f"tab:{first.name}-{number}")]
     if notes.texts:
         told = [f"\\textsuperscript{{{number}}} {escape(text)}." for number, text in enumerate(notes.texts, 1)]
         lines += ["", "\\par\\noindent{\\footnotesize", " \\\\\n".join(told), "\\par}"]
     return "\n".join(lines) + "\n"
 
 
-def _float(caption: str, block: Block, label: str) -> list[str]:
+def _pages(title: str, said: str, block: Block) -> list[tuple[str, list[Block]]]:
+    """The block's parts, as many in one float as a page has room for, with a caption each; said: of the first one."""
+    pages: list[tuple[str, list[Block]]] = []
+    left = 0.0
+    for part in fitting(block):
+        height = _ROW * (3 + len(part.above) + len(part.rows) + len(part.asides))
+        if not pages or height > left:
+            caption = f"{title}, continued." if pages else f"{title}.{said}"
+            pages.append((caption, []))
+            left = _PAGE - _CAPTION * math.ceil(len(caption) / _LETTERS)
+        pages[-1][1].append(part)
+        left -= height
+    return pages
+
+
+def _float(caption: str, blocks: Sequence[Block], label: str) -> list[str]:
     lines = ["\\begin{table}", "\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}"]
     lines += [f"\\caption{{{caption}}}", f"\\label{{{label}}}"]
-    for number, part in enumerate(fitting(block)):
+    for number, block in enumerate(blocks):
         lines += ["\\par\\medskip"] if number else []
-        lines += _tabular(part)
+        lines += _tabular(block)
     return [*lines, "\\end{table}"]
 
 

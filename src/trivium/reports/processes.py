@@ -19,7 +19,6 @@ from trivium.config.compose import CONFIGS
 
 TRAIN = CONFIGS.parent / "train.py"
 _THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-_PATIENCE = 5.0  # seconds that a process which is to end may take
 
 
 class RunFailedError(RuntimeError):
@@ -56,16 +55,28 @@ class Trainings:
             raise RunFailedError("" if ended_by_itself else f"killed by signal {-process.exitcode}")
 
     def stop(self) -> None:
-        """End all processes and let none begin; nothing is lost by it, as every file of a run is whole or not there."""
+        """End all processes and let none begin; nothing is lost by it, as every file of a run is whole or not there.
+
+        Of a terminal's Ctrl-C they know already, and are given a moment to write that they were interrupted.
+        """
         with self._lock:
             self._stopped = True
-            for end in (ForkServerProcess.terminate, ForkServerProcess.kill):
-                running = [process for process in self._processes if process.is_alive()]
-                for process in running:
-                    end(process)
-                until = time.monotonic() + _PATIENCE
-                for process in running:
-                    wait([process.sentinel], max(0.0, until - time.monotonic()))
+            self._wait(1.0)
+            for process in self._running():
+                process.terminate()
+            self._wait(5.0)
+            for process in self._running():
+                process.kill()
+            self._wait(5.0)
+
+    def _running(self) -> list[ForkServerProcess]:
+        return [process for process in self._processes if process.is_alive()]
+
+    def _wait(self, seconds: float) -> None:
+        """Until all have ended, or for so long."""
+        until = time.monotonic() + seconds
+        for process in self._running():
+            wait([process.sentinel], max(0.0, until - time.monotonic()))
 
 
 @functools.cache

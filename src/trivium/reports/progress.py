@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
-from trivium.reports.estimate import Estimate, duration, epochs_done
+from trivium.reports.estimate import Estimate, Left, duration, epochs_done
 from trivium.reports.plan import Planned
 
 
@@ -59,16 +59,15 @@ class Progress:
             self._tasks[path] = self._bars.add_task(f"  {run.name}", total=run.epochs, said="")
         self.look()
 
-    def ends(self, run: Planned, at: float, reason: str) -> None:
-        """reason: why it failed; "" if it did not."""
+    def ends(self, run: Planned, at: float, said: str = "", *, failed: bool = False) -> None:
+        """said: how, where it is not enough to say how long it took."""
         self._ended += 1
-        seconds = at - self._begun.pop(run.directory.path, at)
+        took = duration(at - self._begun.pop(run.directory.path, at))
         if run.directory.path in self._tasks:
             self._bars.remove_task(self._tasks.pop(run.directory.path))
-        if reason:
+        if failed:
             self._runs.remove(run)  # no time is needed for it
-        said = f"FAILED: {reason}" if reason else duration(seconds)
-        self._say(f"{self._count()} {run.name}: {said}{self._left()}")
+        self._say(f"{self._count()} {run.name}: {said or took}{self._left()}")
         self.look()
 
     def look(self, elsewhere: Sequence[Planned] = ()) -> None:
@@ -85,16 +84,21 @@ class Progress:
                 epochs, since = epochs_done(run.directory.path), self._begun[run.directory.path]
                 said = f"epoch {epochs} of {run.epochs}, {duration(time.monotonic() - since)}"
                 self._bars.update(task, completed=epochs, said=said)
-        self._bars.update(self._all, completed=self._ended, said=f"{self._count()}{self._left()}")
+        left = self._remaining()
+        said = f", time left: {duration(left.seconds)}" if left.seconds else ""
+        self._bars.update(self._all, completed=self._ended, said=f"{self._ended} of {len(self._todo)}{said}")
 
     def _count(self) -> str:
         return f"[{self._ended}/{len(self._todo)}]"
 
     def _left(self) -> str:
+        left = self._remaining()
+        return "" if left.seconds == 0 else f"; time left: {left}"
+
+    def _remaining(self) -> Left:
         now = time.monotonic()
         begun = {path: now - since + self._trained[path] for path, since in self._begun.items()}
-        left = self._estimate.left(self._runs, self._jobs, begun)
-        return "" if left.seconds == 0 else f"; time left: {left}"
+        return self._estimate.left(self._runs, self._jobs, begun)
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)

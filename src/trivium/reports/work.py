@@ -33,7 +33,7 @@ class Failure:
 @dataclass(frozen=True)
 class _Event:
     """A run begins, `at` this time on the monotonic clock and having been `trained` before, or ends, with an error or
-    without.
+    without, or by_another process.
     """
 
     run: Planned
@@ -41,6 +41,7 @@ class _Event:
     at: float
     trained: float = 0.0
     error: Exception | None = None
+    by_another: bool = False
 
 
 def complete(runs: Sequence[Planned], *, jobs: int, logs: Path, progress: Progress) -> list[Failure]:
@@ -67,7 +68,8 @@ def complete(runs: Sequence[Planned], *, jobs: int, logs: Path, progress: Progre
                 failure = _outcome(event, logs)
                 failures += [failure] if failure else []
                 ended += 1
-                progress.ends(event.run, event.at, failure.reason if failure else "")
+                said = f"FAILED: {failure.reason}" if failure else "made by another process" * event.by_another
+                progress.ends(event.run, event.at, said, failed=failure is not None)
             failures += _evaluate_rest(runs, [failure.run for failure in failures], logs)
     finally:
         agenda.close()
@@ -87,17 +89,18 @@ def _work(agenda: Agenda, trainings: Trainings, events: SimpleQueue[_Event], log
     """A thread: one run after the other."""
     while (run := agenda.take()) is not None:
         error: Exception | None = None
-        events.put(_Event(run, ended=False, at=time.monotonic(), trained=trained(run.directory.path)))
-        try:
-            if not run.directory.finished:  # by another process, meanwhile
+        by_another = run.directory.finished
+        if not by_another:
+            events.put(_Event(run, ended=False, at=time.monotonic(), trained=trained(run.directory.path)))
+            try:
                 _train(run, agenda, trainings, log_of(run, logs))
-        except Exception as raised:  # told to the main thread, which knows what to make of it
-            if isinstance(raised, RunFailedError) and LOCKED in _last_words(log_of(run, logs)):
-                agenda.put_back(run)
-                continue
-            error = raised
+            except Exception as raised:  # told to the main thread, which knows what to make of it
+                if isinstance(raised, RunFailedError) and LOCKED in _last_words(log_of(run, logs)):
+                    agenda.put_back(run)
+                    continue
+                error = raised
         agenda.ended(run, failed=error is not None)
-        events.put(_Event(run, ended=True, at=time.monotonic(), error=error))
+        events.put(_Event(run, ended=True, at=time.monotonic(), error=error, by_another=by_another))
 
 
 def _train(run: Planned, agenda: Agenda, trainings: Trainings, log: Path) -> None:
