@@ -6,7 +6,6 @@ Without the map of joint vectors, for which a model has to be loaded again.
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +40,8 @@ def draw_figures(path: Path) -> list[Picture]:
     split = "test" if "test" in record.predictions else next(iter(record.predictions))
     of, found = f"{record.label}, seed {record.seed}, {split} split", record.predictions[split]
     album = PngAlbum()
-    curves = draw_curves(album, {record.label: [record]}, "curves")
     drawn = [
-        replace(curves, caption=f"Learning curves of {record.label}, seed {record.seed}."),  # not of several seeds
+        draw_curves(album, {record.label: [record]}, "curves"),
         draw_terms(album, [record], "terms"),
         draw_shifts(album, [record], "labels"),
         draw_scatter(album, found, "predictions", f"Predicted against true score: {of}."),
