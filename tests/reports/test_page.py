@@ -237,6 +237,19 @@ def test_runs_that_a_table_names_are_shown_wherever_they_lie(
     assert f"Left out: {gone} {tmp_path.resolve() / 'elsewhere' / 'ours_s1_1bc12f'}" in page
 
 
+def test_runs_of_a_table_stand_in_the_order_of_its_rows_and_data_sets(folder: Path, tmp_path: Path) -> None:
+    table = table_at(tmp_path / "small", folder / "data" / "made.h5")
+    rows = [f"{data},{row},MAE,0.5,0.1,2" for data in ("zoo", "made/v1") for row in ("Ours", "Base")]
+    (table / "table.csv").write_text("\n".join(["data,row,measure,mean,std,n", *rows]) + "\n")
+    for name in ("ours_s3_abcdef", "ours_s4_abcdef"):
+        run = shutil.copytree(table / "runs" / "ours_s2_2bc12f", table / "runs" / name)
+        (run / "result.json").write_text((run / "result.json").read_text().replace('"made/v1"', '"zoo/v7"'))
+        (run / "config.yaml").write_text((run / "config.yaml").read_text() + "note: zoo\n")
+    found = [(record.label, record.data) for record in gather([table]).records]
+    zoo, made = [("Ours, zoo/v7", "zoo/v7")] * 2, [("Ours, made/v1", "made/v1")] * 2
+    assert found == [*zoo, *made, *[("Base, made/v1", "made/v1")] * 2]
+
+
 def test_table_whose_runs_cannot_be_found_is_shown_and_says_so(folder: Path, tmp_path: Path) -> None:
     table = table_at(tmp_path / "small", folder / "data" / "made.h5")
     (table / "runs").rename(tmp_path / "elsewhere")

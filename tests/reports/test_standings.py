@@ -77,6 +77,16 @@ def test_differences_from_the_baseline_are_corrected_over_the_measures() -> None
     assert by_row(standings(made, "MAE"))["D"].to_baseline is None
 
 
+def test_one_question_has_one_answer_where_the_baseline_is_the_best() -> None:
+    made = board("A")
+    found = standings(made, "MAE")
+    assert found[0].row == "A"
+    assert [one.to_best for one in found] == [one.to_baseline for one in found]
+    near = [one.row for one in found[1:] if one.to_baseline and one.to_baseline[1] >= 0.05]
+    assert near == ["B"]
+    assert said(made).endswith("Not told apart from it by these seeds: B.")
+
+
 def test_only_common_seeds_are_paired() -> None:
     rows = {"A": {1: 1.0, 2: 1.1, 3: 1.2}, "B": {2: 1.5, 3: 1.4, 4: 9.0}}
     difference, _ = by_row(standings(Board("x", {"MAE": rows}), "MAE"))["B"].to_best or pytest.fail("none")

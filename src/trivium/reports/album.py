@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from trivium.reports.figures import figure_svg, save_figure
+from trivium.reports.figures import COLUMN_INCHES, figure_svg, save_figure
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,11 @@ class Picture:
     caption: str
     kind: str
     content: bytes = field(repr=False)
+
+    @property
+    def wide(self) -> bool:
+        """Whether it was drawn for two columns of a paper: a PNG of more than one and a half of them at 300 dpi."""
+        return self.kind == "image/png" and int.from_bytes(self.content[16:20], "big") > 1.5 * 300 * COLUMN_INCHES
 
 
 @dataclass

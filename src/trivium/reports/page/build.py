@@ -19,7 +19,7 @@ from trivium.reports.page.boards import boards_of
 from trivium.reports.page.clips import clip_data
 from trivium.reports.page.pictures import Pictures
 from trivium.reports.page.sources import Sources
-from trivium.reports.page.standings import Board, board_data, kind_of, spread_text
+from trivium.reports.page.standings import Board, board_data, kind_of, number_text, spread_text
 from trivium.reports.page.tables import (
     csv_table,
     made,
@@ -95,7 +95,7 @@ def image(picture: Picture) -> str:
 
 def breakable(text: str) -> Markup:
     """Escaped; a long name may break after its dots, strokes and the like instead of anywhere."""
-    return Markup(re.sub(r"([_./=,]+)", r"\1<wbr>", str(escape(text))))
+    return Markup(re.sub(r"([_./=]+)", r"\1<wbr>", str(escape(text))))
 
 
 def whole_words(text: str) -> Markup:
@@ -146,6 +146,8 @@ def _board(board: Board, place: int) -> dict[str, Any]:
     tiles = {}
     for measure, rows in board.values.items() if alone else ():
         tiles[measure] = spread_text(Spread.of(list(rows[board.rows[0]].values())), kind_of(measure))
+    if alone:
+        tiles |= {f"{name} of the train mean": number_text(v, kind_of(name)) for name, v in board.nothing.items()}
     return {"place": place, "name": board.name, "table": table, "tiles": tiles, "baseline": board.baseline}
 
 

@@ -14,7 +14,7 @@ function make(tag, text, className) {
 // A long name may break after its dots, strokes and the like instead of anywhere
 function makeBreakable(tag, text, className) {
   const element = make(tag, undefined, className);
-  for (const piece of text.split(/(?<=[_./=,]+)(?![_./=,])/)) {
+  for (const piece of text.split(/(?<=[_./=])(?![_./=])/)) {
     if (element.hasChildNodes()) element.append(document.createElement("wbr"));
     element.append(piece);
   }

@@ -44,9 +44,10 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Callable[[str
     groups = by_group(sources.records)
     step("figures of all runs")
     for table in sources.tables:
+        names = {"_".join(["figure", *data.split("/")]): f" on {data}" for data in table.data_sets}
         for figure in table.figures:
-            data = figure.stem.removeprefix("figure").strip("_")
-            found.overall.append(album.read(figure, f"Table {table.path.name}{f', {data}' if data else ''}."))
+            said = f"Table {table.path.name}{names.get(figure.stem, '')}, as {figure.name} beside table.md."
+            found.overall.append(album.read(figure, said))
     for study in sources.studies:
         found.of_study[study.path] = _of_study(found, album, study)
     for data in dict.fromkeys(record.data for record in sources.records):

@@ -74,8 +74,8 @@ def _read_trials(study: Study) -> tuple[dict[Path, Record], list[str]]:
 
 def _read_table(table: TableFolder) -> tuple[dict[Path, Record], list[str]]:
     """Runs in the table's folder and those that it was made of, in the order of its rows."""
-    named = {path for path in table.runs if path.is_dir()}
-    finished, others = _read(_runs_beneath(table.path) | named)
+    beneath, named = _runs_beneath(table.path), {path for path in table.runs if path.is_dir()}
+    finished, others = _read(beneath | (named - {path.resolve() for path in beneath}))
     if lost := sorted(set(table.runs) - named):
         others.append(f"{len(lost)} runs of table {table.path.name} that are not there any more, such as {lost[0]}")
     if not finished:
@@ -83,8 +83,7 @@ def _read_table(table: TableFolder) -> tuple[dict[Path, Record], list[str]]:
             f"runs of table {table.path.name}: none lies in its folder; give the folders that they lie in too"
         )
     labels = {path: table.label_of(path) for path in finished}
-    order = {label: place for place, label in enumerate(table.labels)}
-    ordered = sorted(finished, key=lambda path: order.get(labels[path], len(order)))
+    ordered = sorted(finished, key=lambda path: table.place_of(labels[path], finished[path].data))
     return {path: replace(finished[path], label=labels[path]) for path in ordered}, others
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -102,29 +102,30 @@ def first_measure(board: Board) -> str:
 def standings(board: Board, measure: str) -> list[Standing]:
     """The best first; in the board's order where it is not known what is better. Rows without a value come last.
 
-    p against the baseline is corrected (Holm) over the row's measures, as in table.md; p against the best row over
-    the other rows.
+    p against the baseline is corrected (Holm) over the row's measures, as in table.md; p against another row that is
+    the best over the other rows.
     """
     found = [_standing(row, seeds) for row, seeds in board.values[measure].items()]
     lower = kind_of(measure).lower
     known = [one for one in found if not math.isnan(one.spread.mean)]
     if lower is not None:
         known.sort(key=lambda one: one.spread.mean if lower else -one.spread.mean)
-    best = known[0].values if known and lower is not None else {}
-    from_best = [_paired(one.values, best) if k else None for k, one in enumerate(known)]
-    corrected = holm([math.nan if one is None else one.t_p for one in from_best])
-    return [
-        Standing(
-            one.row,
-            one.values,
-            one.spread,
-            one.low,
-            one.high,
-            None if difference is None else (difference, p),
-            board.to_baseline.get(one.row, {}).get(measure),
-        )
-        for one, difference, p in zip(known, from_best, corrected, strict=True)
-    ] + [one for one in found if math.isnan(one.spread.mean)]
+    to_baseline = [board.to_baseline.get(one.row, {}).get(measure) for one in known]
+    to_best: list[tuple[Paired, float] | None] = [None] * len(known)
+    if lower is not None and known:
+        # one question has one answer: where the baseline is the best, its differences are table.md's
+        to_best = to_baseline if known[0].row == board.baseline else _to_first(known)
+    ranked = zip(known, to_best, to_baseline, strict=True)
+    return [replace(one, to_best=best, to_baseline=baseline) for one, best, baseline in ranked] + [
+        one for one in found if math.isnan(one.spread.mean)
+    ]
+
+
+def _to_first(known: Sequence[Standing]) -> list[tuple[Paired, float] | None]:
+    """Differences from the first and p, corrected (Holm) over the others."""
+    found = [_paired(one.values, known[0].values) if k else None for k, one in enumerate(known)]
+    p_values = holm([math.nan if one is None else one.t_p for one in found])
+    return [None if one is None else (one, p) for one, p in zip(found, p_values, strict=True)]
 
 
 def _standing(row: str, seeds: Mapping[int, float]) -> Standing:

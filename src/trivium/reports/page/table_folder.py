@@ -29,6 +29,17 @@ class TableFolder:
         return list(dict.fromkeys(row["row"] for row in self.rows))
 
     @cached_property
+    def data_sets(self) -> list[str]:
+        """What table.csv says in its column data, in that order; none in a table of one data set."""
+        return list(dict.fromkeys(row["data"] for row in self.rows if row.get("data")))
+
+    def place_of(self, label: str, data: str) -> tuple[int, int]:
+        """Of a run of a row on a feature set, to sort by: rows in their order, then data sets in theirs."""
+        row = self.labels.index(label) if label in self.labels else len(self.labels)
+        fitting = [place for place, name in enumerate(self.data_sets) if f"{data}/".startswith(f"{name}/")]
+        return row, fitting[0] if fitting else len(self.data_sets)
+
+    @cached_property
     def baseline(self) -> str:
         """The row that the others are compared with: where they have differences, it has none. "" without one."""
         compared = {row["row"] for row in self.rows if row.get("difference")}
