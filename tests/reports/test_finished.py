@@ -143,6 +143,16 @@ def test_a_run_that_began_from_another_is_found_when_both_have_been_moved(tmp_pa
     assert tuned.status == "to do"  # it begins from another run
 
 
+def test_a_run_that_a_setting_has_begin_from_another_is_found_too(tmp_path: Path) -> None:
+    first = plan(TABLE, 1, tmp_path / "runs")[0]
+    made(first)
+    own = replace(TABLE, rows=(Row("Tuned", (f"start_from={first.directory.path}",)),))
+    (before,) = plan(own, 1, tmp_path / "runs", FinishedRuns(tmp_path))
+    made(before)
+    (after,) = plan(own, 1, tmp_path / "tables" / "own" / "runs", FinishedRuns(tmp_path))
+    assert (after.status, after.directory.path) == ("done", before.directory.path)
+
+
 def test_a_run_whose_config_is_damaged_is_found_unless_it_began_from_another(tmp_path: Path) -> None:
     runs = plan(BEGUN, 1, tmp_path / "runs")
     for run in runs:

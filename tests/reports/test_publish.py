@@ -87,6 +87,7 @@ def test_only_absolute_paths_are_shortened(text: str, expected: str | None) -> N
     [
         (["dry=true", "publish=x"], "publish= does not go with dry=true"),
         (["commands=true"], "commands=true goes with dry=true"),
+        ([f"publish={__file__}"], "expected a folder, found a file"),
         (["commands=1"], "commands=1: expected true or false"),
     ],
 )

@@ -81,6 +81,11 @@ class FinishedRuns:
             return found[0][0]
         return next((path for path, checksum in found if checksum == self._checksum(store)), None)
 
+    def origin(self, start_from: str) -> str:
+        """The identity of the run that a setting start_from names; "" of none, and of one that is not finished."""
+        run = RunDirectory(Path(start_from))
+        return self._identity(run, read_result(run)) if start_from and run.finished else ""
+
     def other_store(self, run: RunDirectory, config: Mapping[str, Any]) -> str:
         """The checksum of the store that the config finds now if `run`, finished or not, is on another one; else ""."""
         record = run.path / "run.json"
@@ -110,10 +115,7 @@ class FinishedRuns:
 
     def _start(self, run: RunDirectory, path: Path) -> str:
         """The identity of the run that `run` began from: where it was, or beside `run`, if both have been moved."""
-        for place in (path, run.path.parent / path.name):
-            if RunDirectory(place).finished:
-                return self._identity(RunDirectory(place), read_result(RunDirectory(place)))
-        return ""
+        return self.origin(str(path)) or self.origin(str(run.path.parent / path.name))
 
 
 def identity_of(config: Mapping[str, Any], start: str = "") -> str:

@@ -137,7 +137,8 @@ def _planned(
 ) -> Planned:
     at = start.directory.path if start else None
     config = configs(seed, at)
-    hashed, identity = config_hash(config), identity_of(config, start.identity if start else "")
+    origin = start.identity if start else finished.origin(config["start_from"]) if finished else ""
+    hashed, identity = config_hash(config), identity_of(config, origin)
     own = RunDirectory(folder / f"{row.slug}_s{seed}_{hashed[:6]}")
     return Planned(
         row,

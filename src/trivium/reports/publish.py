@@ -9,31 +9,43 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trivium.files import write_text
+from trivium.files import atomic_file, write_text
 from trivium.reports.album import Album
 from trivium.reports.collect import Measured
+from trivium.reports.markdown import Pictures
 from trivium.reports.parts import Part
 from trivium.reports.records import read_record
 from trivium.reports.run_figures import draw_curves
 from trivium.reports.table import table_texts
-from trivium.reports.table_figures import write_figure
 from trivium.reports.work import Failure
 
 # An absolute path: not a URL's, a fraction's or the second half of a relative one.
 _PATH = re.compile(r"(?<![\w./:~}])/(?:[\w.+@%-]+/)+([\w.+@%-]*)")
 
 
-def publish(folder: Path, parts: Sequence[Part], failures: Sequence[Failure]) -> None:
-    """README.md (table.md with the figures and learning curves), table.csv, values.csv, table.tex and the figures."""
+def publish(folder: Path, table: Path, parts: Sequence[Part], failures: Sequence[Failure], drawn: Pictures) -> None:
+    """README.md (table.md with the figures and learning curves), table.csv, values.csv, table.tex and the figures.
+
+    table: the folder that has `drawn`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {}
     for part in parts:
         if not part.empty:
-            pictures[part.measured.table.data] = [write_figure(folder, part.measured), _curves(folder, part.measured)]
+            figures = drawn[part.measured.table.data]
+            for stem in [Path(file).stem for file, _ in figures]:
+                _copy([table / f"{stem}.png", table / f"{stem}.pdf"], folder)
+            pictures[part.measured.table.data] = [*figures, _curves(folder, part.measured)]
     texts = table_texts(folder, parts, failures, pictures)
     texts["values.csv"] = _named(texts["values.csv"])
     for name, text in texts.items():
         write_text(folder / {"table.md": "README.md"}.get(name, name), without_paths(text))
+
+
+def _copy(files: Sequence[Path], folder: Path) -> None:
+    for file in files:
+        with atomic_file(folder / file.name) as copy:
+            copy.write(file.read_bytes())
 
 
 def _curves(folder: Path, measured: Measured) -> tuple[str, str]:

@@ -104,6 +104,8 @@ def _call(values: Mapping[str, str], settings: Sequence[str]) -> _Call:
         raise ValueError("commands=true goes with dry=true, which lists the runs")
     if dry and "publish" in values:
         raise ValueError("publish= does not go with dry=true, which writes nothing")
+    if "publish" in values and Path(values["publish"]).exists() and not Path(values["publish"]).is_dir():
+        raise ValueError(f"publish={values['publish']}: expected a folder, found a file")
     table = read_table(find_table(values["table"], TABLES))
     return _Call(
         replace(table, given=tuple(settings), wish=values["table"]),
@@ -150,7 +152,7 @@ def _write(call: _Call, planned: Sequence[list[Planned]], failures: Sequence[Fai
     pictures = write_figures(call.folder, [part.measured for part in parts if not part.empty])
     write_tables(call.folder, parts, failures, pictures)
     if call.publish is not None:
-        publish(call.publish, parts, failures)
+        publish(call.publish, call.folder, parts, failures, pictures)
     print((call.folder / "table.md").read_text())  # last, as what reads it may have enough and close the pipe
     for note in notes:
         print("note:", note, file=sys.stderr)
