@@ -18,6 +18,7 @@ from driver import here, rows
 from page_cases import TRIALS, epoch_value, run_at, search_at, store_at
 from trivium.evaluation.metrics import CLASSES, compute_metrics, score_classes
 from trivium.reports.album import Album, compact
+from trivium.reports.bands import wrapped
 from trivium.reports.curve_panels import draw_panels, shared_column
 from trivium.reports.embedding import map_run
 from trivium.reports.figures import figure_svg, open_figure
@@ -122,6 +123,20 @@ def test_panels_are_of_the_metric_that_most_groups_have_and_name_those_without(t
     groups = {name: [read_record(run[0].path)] for name, run in groups.items()}  # what was read is kept
     drawn = draw_panels(Album(), groups, "curves")
     assert "Not measured while training: c." in drawn.caption
+
+
+@pytest.mark.parametrize(
+    ("label", "lines"),
+    [
+        ("Self-MI", "Self-MI"),
+        ("Unimodal mixup, both in series", "Unimodal mixup,\nboth in series"),
+        ("supervised, optimizer.lr=0.001", "supervised,\noptimizer.lr=0.…"),
+        ("a_name_that_has_more_parts_than_two_lines_hold", "a_name_that_has_\nmore_parts_than…"),
+        ("x" * 20, "x" * 15 + "…"),
+    ],
+)
+def test_titles_break_between_the_parts_of_a_name(label: str, lines: str) -> None:
+    assert wrapped(label, 16) == lines
 
 
 def test_marginals_are_centred_on_the_marks_that_scores_lie_on() -> None:

@@ -5,7 +5,7 @@ Legend: n runs of one group (seeds), E epochs of the longest.
 
 from __future__ import annotations
 
-import textwrap
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,9 +69,15 @@ def column_title(column: str) -> str:
 
 
 def wrapped(label: str, letters: int) -> str:
-    """On two lines at most, cut where even these do not hold it."""
-    lines = textwrap.wrap(label.replace("_", " "), letters) or [""]
-    return "\n".join(lines if len(lines) < 3 else [lines[0], lines[1][: letters - 1] + "…"])
+    """On two lines at most, broken after blanks and the marks in names; cut where even these do not hold it."""
+    lines = [""]
+    for piece in re.findall(r"[^\s_./=,-]+[\s_./=,-]*|[\s_./=,-]+", label):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > letters:
+            lines.append("")
+        lines[-1] += piece
+    if len(lines) > 2:
+        lines = [lines[0], lines[1] + "".join(lines[2:])]
+    return "\n".join(line.strip() if len(line.strip()) <= letters else f"{line[: letters - 1]}…" for line in lines)
 
 
 def finish(figure: Figure, grid: Any, used: int) -> None:

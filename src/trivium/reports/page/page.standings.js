@@ -56,7 +56,7 @@ function showStanding() {
     ...measure.rows.map((row) => standingRow(row, measure, scale, from, reference, named(row))),
   );
   const digits = (step) => Math.max(0, measure.share ? step - 2 : step);
-  axis(one("#standing .axis"), scale, 4, (value, step) => numberText(value, measure, digits(step)));
+  axis(one("#standing .axis"), scale, innerWidth < 700 ? 3 : 6, (value, step) => numberText(value, measure, digits(step)));
   const unit = measure.share ? ", %" : "", way = { true: ", lower is better", false: ", higher is better" };
   one("#unit").textContent = `${measure.name}${unit}${way[measure.lower] ?? ""}`;
   const [first, ...others] = measure.verdict;

@@ -50,9 +50,7 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Callable[[str
             found.overall.append(album.read(figure, said))
     for study in sources.studies:
         found.of_study[study.path] = _of_study(found, album, study)
-    for data in dict.fromkeys(record.data for record in sources.records):
-        chosen = {label: runs for label, runs in groups.items() if runs[0].data == data}
-        found.overall.append(draw_curves(album, chosen, f"curves_{data}"))
+    found.overall += _curves(sources, album)
     detailed = _detailed(sources.records, found)
     for label, runs in groups.items():
         if runs[0] in detailed:
@@ -65,6 +63,20 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Callable[[str
             if maps != "none" and record is groups[record.label][0]:
                 _add_map(found, album, record, maps)
     return found
+
+
+def _curves(sources: Sources, album: Album) -> list[Picture]:
+    """Of tables, of single runs and of searches, each by itself, a figure a data set."""
+    kinds: dict[tuple[str, str], list[Record]] = {}
+    for record in sources.records:
+        path = record.path.resolve()
+        kind = "table" if path in sources.of_tables else "trials" if path in sources.of_studies else "runs"
+        kinds.setdefault((kind, record.data), []).append(record)
+    several = len({kind for kind, _ in kinds}) > 1
+    return [
+        draw_curves(album, by_group(records), f"curves_{data}" + f"_{kind}" * several)
+        for (kind, data), records in kinds.items()
+    ]
 
 
 def _of_study(found: Pictures, album: Album, study: Study) -> list[Picture]:
