@@ -1,4 +1,4 @@
-"""A table's folder as the page reads it: table.csv, values.csv, table.md's title, figures; nothing of its YAML."""
+"""A table's folder as the page reads it: table.csv, values.csv, table.md's title and figures, not its YAML."""
 
 from __future__ import annotations
 
@@ -75,8 +75,11 @@ def read_table_folder(folder: Path) -> TableFolder | None:
     """None if there is no table.csv."""
     if not (folder / "table.csv").is_file():
         return None
-    values, page = folder / "values.csv", folder / "table.md"
-    first = page.read_text(encoding="utf-8").partition("\n")[0] if page.is_file() else ""
+    values, pages = (
+        folder / "values.csv",
+        [folder / "table.md", folder / "README.md"],
+    )  # the latter where it is published
+    first = next((page.read_text(encoding="utf-8").partition("\n")[0] for page in pages if page.is_file()), "")
     figures = sorted([*folder.glob("figure.png"), *folder.glob("figure_*.png")])
     title = first.removeprefix("# ").strip() or folder.name
     return TableFolder(
