@@ -46,12 +46,12 @@ def finish(run: Planned, seconds: float = 10.0, epochs: int = 2, **changes: Any)
     (run.directory.path / "result.json").write_text(json.dumps(result))
 
 
-def begin(run: Planned, epochs: int) -> None:
-    """As a run that was interrupted after `epochs`, of 3 s each. Its whole config only where that is read."""
+def begin(run: Planned, epochs: int, whole: bool = False) -> None:
+    """As a run that was interrupted after `epochs`, of 3 s each. whole: its config; composing it takes a while."""
     path = run.directory.path
     path.mkdir(parents=True, exist_ok=True)
     brief = {"start_from": "", "trainer": {"max_epochs": run.epochs}}
-    config = compose_config(list(run.overrides)) if run.start else brief
+    config = compose_config(list(run.overrides)) if run.start or whole else brief
     (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (path / "run.json").write_text(json.dumps({"created": "2026-01-02T03:04:05", "status": "interrupted"}))
     rows = [f"{epoch},{2 / epoch},{3 / epoch},{3 * epoch}" for epoch in range(1, epochs + 1)]

@@ -70,7 +70,7 @@ def test_closed_it_gives_nothing_more(runs: list[Planned]) -> None:
 
 
 def test_a_look_at_the_lock_leaves_no_lock(runs: list[Planned], tmp_path: Path) -> None:
-    begin(runs[2], 1)
+    begin(runs[2], 1, whole=True)
     assert not in_use(runs[2].directory)
     assert runs[2].directory.try_lock()
     assert in_use(runs[2].directory)
@@ -79,7 +79,7 @@ def test_a_look_at_the_lock_leaves_no_lock(runs: list[Planned], tmp_path: Path) 
 
 
 def test_what_train_says_of_a_locked_run_is_what_is_looked_for(runs: list[Planned]) -> None:
-    begin(runs[2], 1)
+    begin(runs[2], 1, whole=True)
     config = compose_config(runs[2].arguments)
     with (runs[2].directory.path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -182,6 +182,17 @@ def test_a_metric_that_a_run_could_not_define_is_null_in_its_result_and_nan_here
     assert math.isnan(found.interval("A", "Corr")[0])
 
 
+def test_what_a_row_takes_and_where_it_lies_is_of_its_own_runs(tmp_path: Path) -> None:
+    rows = tuple(Row(label, ("data=fixture", f"optimizer.lr={rate}")) for label, rate in (("A", 0.1), ("B", 0.2)))
+    runs = plan(replace(measured().table, rows=rows, measures=(Measure("MAE", metric="mae"),), bars={}), 2, tmp_path)
+    for run in runs[:3]:
+        finish(run, seconds=10.0 * run.seed, parameters=7 if run.row.label == "A" else 9)
+    found = collect(runs[0].table, runs)
+    assert found.costs == {"A": Cost(7, (10.0, 20.0)), "B": Cost(9, (10.0,))}
+    assert found.places["A"] == {1: runs[0].directory.path, 2: runs[2].directory.path}
+    assert found.train_mean == 1.4
+
+
 def costly() -> Measured:
     """MAE and an accuracy of two rows, whose runs and their sizes are known."""
     measures = (Measure("MAE", metric="mae"), Measure("Acc-2", metric="acc2"))
