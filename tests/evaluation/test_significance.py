@@ -49,7 +49,7 @@ def test_wilcoxon_with_ties_and_zeros_is_the_enumeration_of_all_signs(sample: li
 def test_wilcoxon_takes_steps_of_one_clip_for_equal_whatever_their_rounding() -> None:
     """Shares of 686 clips: differences of 2, 2, -2, 1 and 3 clips are no five sizes."""
     clips = np.array([10, 200, 333, 450, 500])
-    differences = (clips + [2, 2, -2, 1, 3]) / 686 - clips / 686
+    differences = (clips + np.array([2, 2, -2, 1, 3])) / 686 - clips / 686
     assert len(set(np.abs(differences))) > 3
     expected = stats.wilcoxon([2, 2, -2, 1, 3], method=stats.PermutationMethod(n_resamples=np.inf)).pvalue
     assert wilcoxon(differences) == wilcoxon([2, 2, -2, 1, 3]) == pytest.approx(expected, abs=1e-14)

@@ -10,8 +10,9 @@ from matplotlib.container import BarContainer
 from numpy.testing import assert_allclose
 from table_cases import ERRORS, LABELS, VALUES, compared, measured
 
+from trivium.reports.bars import draw_bars, write_bars
 from trivium.reports.collect import Measured
-from trivium.reports.figures import COLOURS, draw_bars, write_bars
+from trivium.reports.figures import COLOURS
 from trivium.reports.table_figures import draw_heat_map, write_figure
 
 

@@ -15,10 +15,10 @@ from matplotlib.lines import Line2D
 from numpy.testing import assert_allclose
 from table_cases import ERRORS, LABELS, compared, measured
 
+from trivium.reports.bars import write_bars
 from trivium.reports.blocks import OTHER_FEATURES
 from trivium.reports.collect import Measured
 from trivium.reports.definition import Measure
-from trivium.reports.figures import write_bars
 from trivium.reports.panels import ALIKE, BASELINE, BETTER, PLAIN, WORSE, draw_panel, style_of, write_panels
 from trivium.reports.published import Published
 from trivium.reports.table_figures import write_figure, write_figures

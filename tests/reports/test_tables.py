@@ -14,11 +14,12 @@ from scipy import stats
 from table_cases import ERRORS, LABELS, NAMES, ROWS, VALUES, compared, measured
 
 from trivium.reports.blocks import p_text
-from trivium.reports.collect import Bounds, Cost, Measured, Spread, collect
+from trivium.reports.collect import Bounds, Cost, Measured, collect
 from trivium.reports.definition import Measure, Row
 from trivium.reports.markdown import markdown
 from trivium.reports.parts import Part
 from trivium.reports.plan import plan
+from trivium.reports.spread import Spread
 from trivium.reports.table import BOUNDS, COLUMNS, DIFFERENCES, table_texts, write_tables
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trivium.evaluation.significance import Paired
-from trivium.reports.collect import Measured, Spread
+from trivium.reports.collect import Measured
 from trivium.reports.definition import Measure, Table
 from trivium.reports.published import Published
+from trivium.reports.spread import Spread
 
 LEVEL = 0.05  # of the corrected p below which a difference is marked
 OTHER_FEATURES = "†"  # behind a published number that is of other features than ours

@@ -18,6 +18,7 @@ from trivium.reports.definition import Measure, Table
 from trivium.reports.evaluations import missing, read_probes, read_subsets, subsets_file
 from trivium.reports.plan import Planned
 from trivium.reports.published import Published
+from trivium.reports.spread import Spread
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,6 @@ class Bounds:
 
     chance: float
     bayes: float
-
-
-@dataclass(frozen=True)
-class Spread:
-    """mean; std: with n - 1, NaN for one value. Both NaN if a value is, as Corr of a constant prediction."""
-
-    mean: float
-    std: float
-    n: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        mean = statistics.fmean(values) if values else math.nan
-        known = len(values) > 1 and not math.isnan(mean)
-        return cls(mean, statistics.stdev(values) if known else math.nan, len(values))
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from trivium.evaluation.robustness import (
 )
 from trivium.evaluation.subsets import SubsetPredictions, predict_subsets
 from trivium.files import write_json, write_text
-from trivium.reports.collect import Spread
+from trivium.reports.spread import Spread
 from trivium.runs.load import Run, load_run
 
 PROTOCOLS = ("subsets", "rates", "noise")

@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trivium.evaluation.metrics import DIRECTION, LABELS
-from trivium.reports.collect import Spread
 from trivium.reports.figures import COLOURS, open_figure, save_figure
+from trivium.reports.spread import Spread
 
 Row = Mapping[str, Any]
 

@@ -14,10 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
+from trivium.reports.bars import write_bars
 from trivium.reports.blocks import LEVEL
 from trivium.reports.collect import Measured
 from trivium.reports.definition import Measure
-from trivium.reports.figures import open_figure, save_figure, write_bars
+from trivium.reports.figures import open_figure, save_figure
 from trivium.reports.panels import PANELS, write_panels
 
 _DIFFERENCES, _VALUES = colormaps["PuOr"], colormaps["Purples"]  # diverging (orange, white, purple), and one side of it

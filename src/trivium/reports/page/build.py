@@ -14,7 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from trivium.reports.album import Picture
-from trivium.reports.collect import Spread
 from trivium.reports.page.boards import boards_of
 from trivium.reports.page.clips import clip_data
 from trivium.reports.page.pictures import Pictures
@@ -29,6 +28,7 @@ from trivium.reports.page.tables import (
     settings_table,
 )
 from trivium.reports.records import Record, brief, by_group
+from trivium.reports.spread import Spread
 from trivium.reports.study import Study
 
 _FOLDER = Path(__file__).parent

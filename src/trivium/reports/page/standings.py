@@ -13,7 +13,7 @@ from typing import Any
 
 from trivium.evaluation.metrics import DIRECTION, LABELS
 from trivium.evaluation.significance import Paired, bootstrap_interval, holm, paired
-from trivium.reports.collect import Spread
+from trivium.reports.spread import Spread
 
 LEVEL = 0.05  # of p, below which a difference counts as more than chance
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from trivium.evaluation.metrics import LABELS
-from trivium.reports.collect import Spread
 from trivium.reports.page.standings import LEVEL, Board, Kind, kind_of
 from trivium.reports.records import Record, by_group, compared, differing
+from trivium.reports.spread import Spread
 
 MARK = "*"  # of a difference from the baseline whose p is below LEVEL
 
