@@ -22,17 +22,21 @@ def job(config: DictConfig) -> None:
     from trivium.runs.train import train  # torch comes only after the check
 
     composed = HydraConfig.get()
-    if composed.runtime.choices.get("hydra/launcher") == "joblib":
-        from trivium.search.devices import take_device
+    if composed.mode != RunMode.MULTIRUN:
+        train(plain(config), list(composed.overrides.task))
+        return
+    from trivium.runs.launch import die_with_parent
+    from trivium.search.devices import take_device
+    from trivium.search.jobs import as_restarted, tell_where
 
+    if composed.runtime.choices.get("hydra/launcher") == "joblib":
+        die_with_parent()
         take_device()
-    overrides = list(composed.overrides.task)
-    in_sweep = Path(composed.runtime.output_dir) if composed.mode == RunMode.MULTIRUN else None
+    folder = Path(composed.runtime.output_dir)
     try:
-        train(plain(config), overrides, default_dir=in_sweep)
+        train(as_restarted(plain(config), folder), list(composed.overrides.task), default_dir=folder)
     except Exception as error:
-        if in_sweep:  # the other jobs run; at the end Hydra would tell of the first failure alone
-            print(f"error: job {composed.job.num} ({' '.join(overrides)}): {error}", file=sys.stderr, flush=True)
+        tell_where(error)
         raise
 
 

@@ -7,16 +7,11 @@ draws what the uninterrupted one drew.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
 
 import torch
 
-
-def derive(seed: int, *keys: str | int) -> int:
-    """A 63-bit seed from a seed and any keys; different keys give unrelated seeds."""
-    text = "/".join(map(str, (seed, *keys))).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+from trivium.keys import derive as derive
 
 
 def generator(seed: int, *keys: str | int) -> torch.Generator:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from trivium.config.check import problems_of
-from trivium.config.compose import CONFIGS
+from trivium.config.compose import CONFIGS, composer
 from trivium.config.space import Dimension, read_space
 from trivium.config.sweep import read_search
 
@@ -35,6 +35,9 @@ def test_every_method_that_the_project_is_about_has_a_space() -> None:
         "-m sweep=selfmi method=selfmm method.alpha=0.1",
         "-m seed=1,2 hydra/launcher=submitit_local",
         "-m sweep=selfmi experiment=selfmi_mosi data=fixture",
+        "-m sweep=selfmi encoder@encoders.audio=published/selfmm_audio encoders.audio.hidden=16,32",
+        "-m fusion=glob(co*)",
+        "-m seed=1,2 hydra/launcher=submitit_slurm +hydra.launcher.additional_parameters.mail-user=me",
     ],
 )
 def test_what_is_right_passes(line: str) -> None:
@@ -78,6 +81,21 @@ def test_what_is_right_passes(line: str) -> None:
         ("-m optimizer.lr=interval(0,1)", "only a search draws from an interval; choose one with sweep=NAME"),
         ("-m sweep=selfmi method=supervised optimizer=sgd", "method.alpha: no such key (in the search space)"),
         (START + "hydra/launcher=joblibb", "Could not find 'hydra/launcher/joblibb'"),
+        (START + "hydra/launcher=submitit_slurm optimizer.lr=interval(-1.0,1.0)", "optimizer.lr: expected at least 0"),
+        ("-m sweep=supervised,selfmi", "sweep=supervised,selfmi: one value at a time; start a command for each"),
+        ("-m sweep=glob(s*)", "sweep=glob(s*): one value at a time"),
+        (START + "hydra.sweeper.n_trials=2,3", "hydra.sweeper.n_trials=2,3: one value at a time"),
+        (START + "hydra.sweep.dir=x", "hydra.sweep.dir: the search sets it for each trial"),
+        (
+            START + "hydra/launcher=submitit_slurm hydra.launcher.partitionn=x",
+            "hydra.launcher.partitionn: no such key; nearest is hydra.launcher.partition",
+        ),
+        (
+            "-m seed=1,2 hydra.launcher.n_jobs=2",
+            "hydra.launcher.n_jobs: no such key; the basic launcher has no settings",
+        ),
+        ("-m fusion=glob(z*)", "fusion=glob(z*): no choice of the group fits"),
+        ("-m optimizer.lr=glob(*)", "optimizer.lr=glob(*): glob(...) is for groups alone"),
     ],
 )
 def test_each_mistake_is_named(line: str, told: str) -> None:
@@ -85,6 +103,22 @@ def test_each_mistake_is_named(line: str, told: str) -> None:
     assert told in "\n".join(problems), problems
     if "sweep=selfmi" not in line:
         assert len(problems) == 1, problems
+
+
+def test_what_is_wrong_with_a_search_is_told_beside_a_wrong_key() -> None:
+    problems = problems_of([*START.split(), "hydra.sweeper.n_trials=0", "optimizer.lrr=0.1"])
+    assert problems == [
+        "hydra.sweeper.n_trials: expected at least 1, found 0",
+        "optimizer.lrr: no such key; nearest is optimizer.lr",
+    ]
+
+
+@pytest.mark.parametrize("sweep", ["comm", "gmc", "m3ixup"])
+def test_a_space_that_changes_the_loss_is_not_searched_by_the_loss(sweep: str) -> None:
+    with composer() as session:
+        sweeper = session.hydra([f"sweep={sweep}"])["sweeper"]
+    assert "method.temperature" in sweeper["params"]  # of the contrast, which val/loss holds
+    assert sweeper["objective"] == "val/mae"
 
 
 def problems_of_file(tmp_path: Path, text: str, *more: str) -> list[str]:
@@ -129,6 +163,11 @@ hydra:
         ),
         ("data.batch_size: {low: 0, high: 8, int: true}", "data.batch_size: expected at least 1, found 0"),
         ("data.batch_size: [8, 0]", "data.batch_size: expected at least 1, found 0"),
+        (
+            "method.mixup: [none, manifold, none]",
+            "hydra.sweeper.params: method.mixup: none stands twice among the choices",
+        ),
+        ("optimizer.lr: [1, 1.0]", "hydra.sweeper.params: optimizer.lr: 1.0 stands twice among the choices"),
     ],
 )
 def test_a_dimension_that_no_run_could_take(dimension: str, told: str, tmp_path: Path) -> None:
@@ -161,9 +200,14 @@ def test_a_space_of_every_kind() -> None:
             "b": {"low": 1, "high": 3, "int": True},
             "c": {"low": 0, "high": 1},
             "d": [[1, 2], None, "x"],
+            "e": {"low": 0, "high": 1, "points": 3.0},
+            "f": {"low": 1, "high": 10**9, "int": True},
         }
     )
     assert problems == []
+    assert space["e"].grid() == (0.0, 0.5, 1.0)
+    with pytest.raises(ValueError, match="f: a grid needs choices; write a list, or add points"):
+        space["f"].grid()
     assert space["a"].grid() == pytest.approx((1.0, 10.0, 100.0))
     assert space["b"].grid() == (1, 2, 3)
     assert space["c"].ends == (0.0, 1.0)

@@ -92,6 +92,8 @@ def test_the_grid_is_the_product_in_order() -> None:
         "1e-3",
         "true",
         "it's",
+        "C:\\data\\",
+        "\\'",
         "",
         [64],
         [],
@@ -109,17 +111,17 @@ def test_a_value_survives_the_command_line(value: Any) -> None:
     assert as_override(one, stored(value)) == f"key={as_text(value)}"
 
 
-def pruned(make: Callable[[], optuna.pruners.BasePruner], curve: list[float]) -> int | None:
-    """The step at which a trial is given up, after three trials of a falling loss."""
-    study = optuna.create_study(pruner=make())
+def pruned(make: Callable[[], optuna.pruners.BasePruner], curve: list[float], sign: int = 1) -> int | None:
+    """The step at which a trial is given up, after three trials of a falling loss. sign -1: of a rising score."""
+    study = optuna.create_study(pruner=make(), direction="minimize" if sign == 1 else "maximize")
     for level in (1.0, 2.0, 3.0):
         trial = study.ask()
         for step in range(6):
-            trial.report(level - 0.1 * step, step)
-        study.tell(trial, level)
+            trial.report(sign * (level - 0.1 * step), step)
+        study.tell(trial, sign * level)
     trial = study.ask()
     for step, value in enumerate(curve):
-        trial.report(value, step)
+        trial.report(sign * value, step)
         if trial.should_prune():
             return step
     return None
@@ -132,6 +134,8 @@ def test_the_median_pruner_waits_for_startup_trials_and_warmup_epochs() -> None:
         return lambda: make_pruner("median", startup=startup, warmup=warmup, max_epochs=6)
 
     assert pruned(median(3, 0), bad) == 0
+    assert pruned(median(3, 0), bad, sign=-1) == 0
+    assert pruned(median(3, 0), [1.5] * 6, sign=-1) is None
     assert pruned(median(3, 2), bad) == 2
     assert pruned(median(4, 0), bad) is None
     assert pruned(median(3, 0), [1.5] * 6) is None

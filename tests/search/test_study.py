@@ -14,8 +14,9 @@ import pytest
 from trivium.config.space import Dimension
 from trivium.search import study as study_module
 from trivium.search.naming import shared_settings, study_name
-from trivium.search.storage import JournalLock, open_storage, without_password
+from trivium.search.storage import JournalLock, without_password
 from trivium.search.study import Search, Settings, lower_is_better, open_search
+from trivium.search.summary import print_summary, write_summary
 
 SPACE = {"optimizer.lr": Dimension("optimizer.lr", low=1e-4, high=1e-2, log=True)}
 SETTINGS: dict[str, Any] = {
@@ -55,9 +56,14 @@ def test_a_trial_that_somebody_works_on_is_not_run_twice(tmp_path: Path) -> None
     assert [one.number for one in second.next(5)] == [1, 2]  # n_trials counts all of them
     assert second.next(1) == []
     finish(first, 0, loss=0.5)
-    assert first.settle(work, None) == "trial 0: val/loss 0.5"
+    assert first.worked_on(0)
+    assert second.worked_on(0)
+    assert first.settle(work, None).text == "val/loss 0.5"
+    assert not second.worked_on(0)
     assert states(second) == ["COMPLETE", "RUNNING", "RUNNING"]
     assert first.next(1) == []
+    assert opened(tmp_path, n_trials=1).next(1) == []
+    assert [one.number for one in opened(tmp_path, n_trials=4).next(2)] == [3]
 
 
 def test_a_trial_whose_process_is_gone_is_taken_up_with_its_parameters(tmp_path: Path) -> None:
@@ -68,6 +74,27 @@ def test_a_trial_whose_process_is_gone_is_taken_up_with_its_parameters(tmp_path:
     assert (after.number, after.overrides) == (0, before.overrides)
 
 
+def test_a_kill_right_after_a_trial_is_asked_for_leaves_none_that_belongs_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    for place in ("_lock", "_own"):
+        gone = opened(tmp_path)
+        monkeypatch.setattr(gone, place, killed)
+        with pytest.raises(KilledError):
+            gone.next(1)
+        for file in gone._locks.values():
+            file.close()
+    (work,) = opened(tmp_path).next(1)
+    assert work.number == 0
+    assert work.overrides == opened(tmp_path / "other").next(1)[0].overrides  # drawn as if nothing had happened
+
+
 def test_a_run_that_outlives_its_search_is_left_alone(tmp_path: Path) -> None:
     """As a job of SLURM does: the search is gone, and the run's own lock is held."""
     gone = opened(tmp_path)
@@ -75,11 +102,14 @@ def test_a_run_that_outlives_its_search_is_left_alone(tmp_path: Path) -> None:
     run = gone.run(0)
     assert run.try_lock()
     gone._locks.pop(0).close()
-    later = opened(tmp_path)
+    later, told = opened(tmp_path), []
     assert [one.number for one in later.next(3)] == [1, 2]
     run.release()
     finish(later, 0, loss=0.25)
-    assert opened(tmp_path).next(1) == []  # it has only to be told
+    last = opened(tmp_path)
+    last.on_end = lambda number, found: told.append((number, found.value))
+    assert last.next(1) == []  # it has only to be told
+    assert told == [(0, 0.25)]
     assert states(later)[0] == "COMPLETE"
     assert later.trials()[0].value == 0.25
     assert work.number == 0
@@ -90,7 +120,7 @@ def test_a_job_refused_because_the_run_is_in_use_leaves_its_trial_running(tmp_pa
     (work,) = search.next(1)
     other = search.run(0)
     assert other.try_lock()
-    assert "in use by another process" in search.settle(work, "ValueError: in use")
+    assert "in use by another process" in search.settle(work, "ValueError: in use").text
     assert states(search) == ["RUNNING"]
     other.release()
 
@@ -117,8 +147,8 @@ def test_how_a_run_ended_is_read_from_its_directory(tmp_path: Path) -> None:
     (search.run(2).path / "run.json").write_text(json.dumps({"status": "pruned: after epoch 1"}))
     told = [search.settle(work, error) for work, error in zip(works, [None, None, None, "out of memory"], strict=True)]
     assert states(search) == ["COMPLETE", "FAIL", "PRUNED", "FAIL"]
-    assert "val/loss is None" in told[1]
-    assert told[3] == "trial 3: out of memory"
+    assert "val/loss is None" in told[1].text
+    assert told[3].text == "out of memory"
     assert search.trials()[3].user_attrs["error"] == "out of memory"
 
 
@@ -129,6 +159,76 @@ def test_a_study_of_other_settings_is_refused_with_what_differs(tmp_path: Path) 
     with pytest.raises(ValueError, match=r"sampler \('random' there, 'tpe' now\)"):
         opened(tmp_path, sampler="tpe")
     assert opened(tmp_path, n_trials=9, pruner="median").settings.n_trials == 9
+    narrow = {"optimizer.lr": Dimension("optimizer.lr", low=1e-4, high=1e-3, log=True)}
+    told = r"hydra.sweeper.params.optimizer.lr \({'low': 0.0001, 'high': 0.01, .*now\)"
+    with pytest.raises(ValueError, match=told):
+        open_search(tmp_path / "mine", Settings(**SETTINGS), narrow, {"seed": 1.0})
+
+
+def test_a_grid_that_is_counted_through_otherwise_is_another_study(tmp_path: Path) -> None:
+    def grid(*names: str, points: int = 2) -> Search:
+        space = {name: Dimension(name, low=1, high=9, points=points) for name in names}
+        return open_search(tmp_path / "grid", Settings(**{**SETTINGS, "sampler": "grid"}), space, {})
+
+    grid("a", "b")
+    with pytest.raises(ValueError, match=r"hydra.sweeper.params.a.points \(2 there, 3 now\)"):
+        grid("a", "b", points=3)
+    with pytest.raises(ValueError, match=r"order of the grid \(\['a', 'b'\] there, \['b', 'a'\] now\)"):
+        grid("b", "a")
+    assert grid("a", "b").planned == 3  # n_trials; the grid has 4 points
+
+
+def test_processes_that_open_a_new_database_at_once_share_one_study(tmp_path: Path) -> None:
+    context = get_context("fork")
+    together = context.Barrier(4)
+    processes = [context.Process(target=_open_and_ask, args=(tmp_path, together)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert states(opened(tmp_path, storage=f"sqlite:///{tmp_path}/s.db", n_trials=4)) == ["RUNNING"] * 4
+
+
+def _open_and_ask(folder: Path, together: Any) -> None:
+    together.wait(timeout=60)
+    search = opened(folder, storage=f"sqlite:///{folder}/s.db", n_trials=4)
+    assert len(search.next(1)) == 1
+    together.wait(timeout=60)  # its trial is its own for as long as it lives
+
+
+def test_the_end_of_a_search_says_who_works_on_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy, gone = opened(tmp_path), opened(tmp_path)
+    busy.next(1)
+    gone.next(1)
+    gone._locks.pop(1).close()
+    monkeypatch.setattr(study_module.socket, "gethostname", lambda: "here")
+    search = opened(tmp_path)
+    (work,) = search.next(1)
+    finish(search, work.number, loss=0.5)
+    search.settle(work, None)
+    write_summary(search, " ".join)
+    print_summary(search, " ".join)
+    told = capsys.readouterr().out
+    host = search.trials()[0].user_attrs["host"]
+    assert "3 trials (2 running or interrupted, 1 complete)" in told
+    assert f"trial 0 is being run by another process ({host})" in told
+    assert f"trial 1 belongs to {host}; start this search there to go on with it" in told
+    assert f"or add hydra.sweeper.hosts=[{host}]" in told
+    assert told.splitlines()[-1] == work.overrides[0]
+
+
+def test_of_trials_that_are_equally_good_the_first_is_the_best(tmp_path: Path) -> None:
+    search = opened(tmp_path, lower_is_better=False, objective="val/corr")
+    for work, value in zip(search.next(3), (0.25, 0.5, 0.5), strict=True):
+        finish(search, work.number, corr=value)
+        search.settle(work, None)
+    write_summary(search, " ".join)
+    found = json.loads((search.folder / "best.json").read_text())
+    assert (found["number"], found["value"]) == (1, 0.5)
+    assert found["command"].startswith("optimizer.lr=0.00")
 
 
 def test_the_name_is_the_settings_and_not_what_is_searched() -> None:
@@ -159,7 +259,7 @@ def test_objectives() -> None:
         False,
     ]
     for wrong in ("test/mae", "val/acc3", "loss", "val/"):
-        with pytest.raises(ValueError, match="is refused; a search selects on the validation split"):
+        with pytest.raises(ValueError, match=r"is refused.*; a search selects on the validation split"):
             lower_is_better(wrong, "mosi")
 
 
@@ -200,7 +300,8 @@ def _hold(journal: Path) -> None:
 
 def test_storages_that_cannot_be_opened_are_told_without_their_password(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"hydra.sweeper.storage: nonsense://me:\*\*\*@host/db cannot be opened"):
-        open_storage("nonsense://me:secret@host/db")
+        opened(tmp_path, storage="nonsense://me:secret@host/db")
+    assert not (tmp_path / "mine").exists()
     assert without_password("sqlite:///a.db") == "sqlite:///a.db"
     search = opened(tmp_path)
     assert (search.folder / "study.yaml").stat().st_mode & 0o077 == 0

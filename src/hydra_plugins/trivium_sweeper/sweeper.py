@@ -5,6 +5,8 @@ Hydra imports this file whenever it starts, so that torch and Optuna are importe
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,11 +16,12 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # splits a 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from ._launching import Job, Task, run_jobs
 
 if TYPE_CHECKING:
     from trivium.search.study import Search, Work
@@ -34,43 +37,71 @@ class TriviumSweeper(Sweeper):
         self.config: DictConfig
         self.context: HydraContext
         self.task: TaskFunction
+        self._go_on = "the same command goes on"
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> None:
         """All jobs. Exits with 1 if one failed; the others ran."""
-        choices = self.config.hydra.runtime.choices
-        if choices.get("sweep") or self.params:
-            self._search(arguments)
-        else:
-            self._grid(arguments)
-
-    def _grid(self, arguments: list[str]) -> None:
-        from trivium.search.jobs import Failure, command, tell
-        from trivium.search.titles import titles
-
-        folder = Path(self.config.hydra.sweep.dir)
-        more = [*self._threads(arguments), *self._group(folder.name)]
-        parser = OverridesParser.create(config_loader=self.context.config_loader)
-        (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*arguments, *more]), None)
-        jobs = [[*job, *self._title(title)] for job, title in zip(jobs, titles(jobs), strict=True)]
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, folder / "multirun.yaml")
-        errors = self._launch(self._launcher(), jobs, 0)
-        failed = [
-            Failure(f"job {number}", command(overrides, self._options()), error)
-            for number, (overrides, error) in enumerate(zip(jobs, errors, strict=True))
-            if error is not None and not (folder / str(number) / "result.json").is_file()
-        ]
-        tell(failed, len(jobs), "jobs")
+        searching = bool(self.config.hydra.runtime.choices.get("sweep") or self.params)
+        try:
+            failed = self._search(arguments) if searching else self._grid(arguments)
+        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes an exit with 1 of Ctrl-C
+            print(f"\nstopped; {self._go_on}", file=sys.stderr, flush=True)
+            code = stop.code if isinstance(stop, SystemExit) else 1
+            raise SystemExit(130 if code == 1 else code) from stop
         if failed:
             raise SystemExit(1)
 
-    def _search(self, arguments: list[str]) -> None:
+    def _grid(self, arguments: list[str]) -> bool:
+        from trivium.search.jobs import Failure, command, counted, tell
+        from trivium.search.progress import Progress, print_jobs
+
+        folder = self._new_folder()
+        jobs = self._combinations(arguments, folder)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        self._go_on = f"the same command with hydra.sweep.dir={folder} resume=auto goes on with this grid"
+        progress = Progress("job", len(jobs))
+        print(f"grid of {counted(len(jobs), 'job')} in {folder}", flush=True)
+        try:
+            errors = run_jobs(self._launcher(), self._kind, jobs, "loss", progress)
+        except ValueError:  # nothing was started
+            (folder / "multirun.yaml").unlink()
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            raise
+        failed = [
+            Failure(f"job {job.number}", command(job.settings, self._options()), error)
+            for job in jobs
+            if (error := errors[job.number]) is not None and not job.run.finished
+        ]
+        print_jobs(folder, {job.number: job.words for job in jobs}, progress.outcomes)
+        tell(failed, len(jobs), "job")
+        return bool(failed)
+
+    def _combinations(self, arguments: list[str], folder: Path) -> list[Job]:
+        """The jobs of a grid."""
+        from trivium.config.space import as_text
+        from trivium.runs.directory import RunDirectory
+        from trivium.search.titles import titles
+
+        more = [*self._threads(arguments), *self._group(folder.name)]
+        parser = OverridesParser.create(config_loader=self.context.config_loader)
+        (grid,) = BasicSweeper.split_arguments(parser.parse_overrides([*arguments, *more]), None)
+        own = [*self._silence(arguments), f"hydra.sweep.dir={as_text(str(folder.absolute()))}"]
+        jobs = []
+        for number, (words, settings) in enumerate(zip(titles(grid), grid, strict=True)):
+            settings += self._title(words)
+            run = RunDirectory(folder / str(number))
+            jobs.append(Job(number, tuple(settings), (*settings, *own), run, words))
+        return jobs
+
+    def _search(self, arguments: list[str]) -> bool:
         from trivium.config.sweep import read_search
         from trivium.search.jobs import command, tell
-        from trivium.search.summary import failures, print_summary, write_summary
+        from trivium.search.progress import Progress
+        from trivium.search.summary import best_so_far, done, failures, print_plan, print_summary, write_summary
 
         plan = read_search(self.params, arguments)
         if plan.problems:  # the check has told them, unless it was not asked
@@ -83,37 +114,43 @@ class TriviumSweeper(Sweeper):
         def of_trial(parameters: Sequence[str]) -> str:
             return command([*fixed, *parameters], self._options())
 
-        shared = [*fixed, *self._group(search.folder.name)]
+        shared = [*fixed, *self._group(search.folder.name), *self._silence(arguments)]
+        progress = Progress("trial", search.planned, search.settings.lower_is_better, done(search), best_so_far(search))
+        search.on_end = progress.ended
+        print_plan(search, self._at_once(), self._kind)
         while work := search.next(self._at_once()):
-            self._run(search, work, shared, launcher)
+            progress.catch_up(done(search), best_so_far(search))
+            jobs = self._jobs(search, work, shared)
+            errors = run_jobs(launcher, self._kind, jobs, search.metric, progress)
+            for one in work:
+                search.settle(one, errors[one.number])
             write_summary(search, of_trial)
         write_summary(search, of_trial)
         print_summary(search, of_trial)
         failed = failures(search, of_trial)
-        tell(failed, len(search.trials()), "trials")
-        if failed:
-            raise SystemExit(1)
+        tell(failed, len(search.trials()), "trial")
+        return bool(failed)
 
-    def _run(self, search: Search, work: list[Work], shared: Sequence[str], launcher: Launcher) -> None:
+    def _jobs(self, search: Search, work: list[Work], shared: Sequence[str]) -> list[Job]:
+        """Trials as jobs."""
         from trivium.config.space import as_text
         from trivium.search.titles import title_of
 
-        shared = [*shared, "resume=auto", f"run.study={as_text(str(search.folder))}"]
-        jobs = [
-            [
-                *(override for override in shared if override.partition("=")[0] not in _keys(one.overrides)),
-                *one.overrides,
-                *self._title(title_of(one.overrides)),
+        folder, jobs = search.folder, []
+        for one in work:
+            words, drawn = title_of(one.overrides), _keys(one.overrides)
+            settings = (*(given for given in shared if given.partition("=")[0] not in drawn), *one.overrides)
+            own = (
+                *self._title(words),
+                "resume=auto",
+                f"run.study={as_text(str(folder))}",
                 f"run.trial={one.number}",
                 f"run.dir={as_text(str(one.run.path))}",
-                f"hydra.sweep.dir={as_text(str(search.folder))}",
+                f"hydra.sweep.dir={as_text(str(folder.absolute()))}",
                 f"hydra.sweep.subdir='{one.number}'",
-            ]
-            for one in work
-        ]
-        errors = self._launch(launcher, jobs, work[0].number)
-        for one, error in zip(work, errors, strict=True):
-            print(search.settle(one, error), flush=True)
+            )
+            jobs.append(Job(one.number, settings, (*settings, *own), one.run, words))
+        return jobs
 
     def _open(self, space: dict[str, Any], fixed: list[str]) -> Search:
         """The study of this command line, by its name or by the name that its settings make."""
@@ -158,9 +195,13 @@ class TriviumSweeper(Sweeper):
 
     def _threads(self, arguments: Sequence[str]) -> list[str]:
         """Runs side by side take one thread each, unless they are told how many."""
-        parallel = self.config.hydra.runtime.choices.get("hydra/launcher") in PARALLEL_HERE
         asked = "trainer.threads" in _keys(arguments) or self.config.trainer.threads
-        return ["trainer.threads=1"] if parallel and not asked else []
+        return ["trainer.threads=1"] if self._kind in PARALLEL_HERE and not asked else []
+
+    def _silence(self, arguments: Sequence[str]) -> list[str]:
+        """Runs side by side would draw into each other's bars and lines."""
+        asked = "trainer.progress" in _keys(arguments)
+        return ["trainer.progress=off"] if self._kind in PARALLEL_HERE and not asked else []
 
     def _group(self, name: str) -> list[str]:
         """wandb shows a sweep's runs together."""
@@ -173,37 +214,36 @@ class TriviumSweeper(Sweeper):
         return [f"logger.title={as_text(title)}"] if title and self.config.logger.get("title") == "" else []
 
     def _at_once(self) -> int:
-        import os
-
         wish = int(self.settings["at_once"] or OmegaConf.select(self.config.hydra.launcher, "n_jobs", default=1))
         return wish if wish > 0 else os.cpu_count() or 1
 
+    @property
+    def _kind(self) -> str:
+        """The launcher's name."""
+        return str(self.config.hydra.runtime.choices.get("hydra/launcher"))
+
+    def _new_folder(self) -> Path:
+        """The grid's folder. Two that begin in one second do not share it, unless it was asked for by name."""
+        folder = Path(self.config.hydra.sweep.dir)
+        asked = any(override.startswith("hydra.sweep.dir=") for override in self.config.hydra.overrides.hydra)
+        try:
+            folder.mkdir(parents=True, exist_ok=asked)
+        except FileExistsError:
+            folder = folder.with_name(f"{folder.name}_{os.getpid()}")
+            folder.mkdir()
+        self._sweep_into(folder)
+        return folder
+
     def _sweep_into(self, folder: Path) -> None:
-        """Where launchers write what is theirs."""
+        """Where launchers write what is theirs: the same folder from wherever a job is started."""
         with read_write(self.config), open_dict(self.config):
-            self.config.hydra.sweep.dir = str(folder)
+            self.config.hydra.sweep.dir = str(folder.absolute())
 
     def _launcher(self) -> Launcher:
         launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.context, task_function=self.task, config=self.config
+            hydra_context=self.context, task_function=Task(self.task, os.getcwd()), config=self.config
         )
         return launcher
-
-    def _launch(self, launcher: Launcher, jobs: Sequence[Sequence[str]], first: int) -> list[str | None]:
-        """Each job's error, or None."""
-        from trivium.search.jobs import in_words
-
-        try:
-            returns = launcher.launch(jobs, initial_job_idx=first)
-        except Exception as error:  # a process that was killed takes the launcher's whole batch with it
-            return [f"the launcher gave up: {in_words(error)}"] * len(jobs)
-        return [_error(one) for one in returns]
-
-
-def _error(job: JobReturn) -> str | None:
-    from trivium.search.jobs import in_words
-
-    return None if job.status == JobStatus.COMPLETED else in_words(job._return_value)
 
 
 def _keys(overrides: Sequence[str]) -> set[str]:

@@ -20,7 +20,7 @@ from trivium.config.compose import CONFIGS, Composer, composer
 from trivium.config.limits import missing_files, out_of_range
 from trivium.config.overrides import Given, combinations, read_overrides, swept_values
 from trivium.config.reference import Reference, mismatches
-from trivium.config.sweep import sweep_problems, unknown_sweeper_keys
+from trivium.config.sweep import sweep_problems, wrong_hydra_keys
 
 
 def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> None:
@@ -53,10 +53,10 @@ def problems_of(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
     showing = bool(args.cfg or args.info)  # prints a config and starts nothing, so no data need be there
     with composer(configs, extra) as session:
         given, problems = read_overrides(args.overrides, session, multirun)
-        unknown = unknown_sweeper_keys(given)
-        given = [one for one in given if one.key not in unknown]
+        wrong = wrong_hydra_keys(given, session)
+        given = [one for one in given if one.key not in wrong]
         searched, found = ([], []) if showing else sweep_problems(session, given, multirun)
-        problems += [*unknown.values(), *found]
+        problems += [*wrong.values(), *found]
         problems += _composed(session, [*given, *searched], files_needed=not (showing or problems))
     return list(dict.fromkeys(problems))
 

@@ -73,19 +73,18 @@ class Composer:
             raise ValueError(shorten(error)) from error
 
     def hydra(self, overrides: Sequence[str]) -> dict[str, Any]:
-        """Of Hydra's own node what a sweep is made of: sweeper, launcher, and runtime with its choices.
+        """Of Hydra's own node what a sweep is made of: sweeper, launcher (as written), and runtime with its choices.
 
         Raises ValueError as `compose`.
         """
         try:
             node = self._load(overrides).hydra
-            parts = OmegaConf.masked_copy(node, ["sweeper", "launcher"])
-            resolved = OmegaConf.to_container(parts, resolve=True)
-            assert isinstance(resolved, dict)
+            sweeper = OmegaConf.to_container(node.sweeper, resolve=True)  # not the launcher, which names a job to come
+            launcher = OmegaConf.to_container(node.launcher)
             choices = OmegaConf.to_container(node.runtime.choices)
         except (HydraException, OmegaConfBaseException) as error:
             raise ValueError(shorten(error)) from error
-        return {**{str(name): value for name, value in resolved.items()}, "runtime": {"choices": choices}}
+        return {"sweeper": sweeper, "launcher": launcher, "runtime": {"choices": choices}}
 
     def _load(self, overrides: Sequence[str]) -> DictConfig:
         key = tuple(overrides)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -31,11 +33,11 @@ keys of every run
   encoder@encoders.text=NAME    an encoder for one modality alone; +encoder@encoders.NEW=NAME for one of a new name
 
 keys of -m
-  hydra/launcher=basic|joblib|submitit_local|submitit_slurm   one run after the other, several at once, a cluster's
-  hydra.sweeper.n_trials=N      of a search, those of earlier starts included
-  hydra.sweeper.sampler=tpe|random|grid|cmaes   hydra.sweeper.pruner=median|hyperband|none
-  hydra.sweeper.objective=val/loss|val/mae|...  hydra.sweeper.study=NAME   hydra.sweeper.storage=URL
-  configs/hydra/sweeper/trivium.yaml has them all
+  hydra/launcher=NAME             basic (one run after the other), joblib (hydra.launcher.n_jobs=N at once here),
+                                  submitit_local, submitit_slurm (a cluster: hydra.launcher.partition=P and so on)
+  hydra.sweep.dir=DIR             a grid's folder; of one that was stopped, with resume=auto, to go on with it
+and with sweep=NAME (docs/search.md)
+{sweeper}
 
 `--cfg job` shows every key with its value; `--hydra-help` shows Hydra's own options.
 """
@@ -47,7 +49,16 @@ def help_text(configs: Path = CONFIGS) -> str:
         chosen = _defaults(session)
         order = [*chosen, *(g for g in session.groups() if g not in chosen)]
         parts = [_group(session, group, chosen.get(group)) for group in order]
-    return "\n".join([_USAGE, *parts, _ROOT_KEYS]).rstrip("\n")
+    keys = _ROOT_KEYS.replace("{sweeper}", "\n".join(_sweeper_keys(configs)))
+    return "\n".join([_USAGE, *parts, keys]).rstrip("\n")
+
+
+def _sweeper_keys(configs: Path) -> Iterator[str]:
+    """The sweeper's keys with their defaults, as its file explains them."""
+    for line in (configs / "hydra" / "sweeper" / "trivium.yaml").read_text(encoding="utf-8").splitlines():
+        found = re.fullmatch(r"([a-z]\w*): (\S*) +# (.+)", line)
+        if found:
+            yield f"  {f'hydra.sweeper.{found[1]}={found[2].strip(chr(34))}':<34}{found[3]}"
 
 
 def _group(session: Composer, group: str, default: str | None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, ValueType
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, ValueType
 from hydra.errors import HydraException
 
 from trivium.config.compose import Composer, shorten
@@ -85,15 +85,22 @@ def _read(line: str, override: Override, session: Composer) -> Given:
     choice = override.package is not None or any((folder / group).is_dir() for folder in session.folders)
     choice = choice or group.startswith("hydra/")
     prefix = "++" if override.is_force_add() else "+" if override.is_add() else "~" if override.is_delete() else ""
-    return Given(line, override.get_key_element().lstrip("+~"), prefix, _values(line, override), choice)
+    values = _values(line, override, list(session.choices(group)) if choice else [])
+    return Given(line, override.get_key_element().lstrip("+~"), prefix, values, choice)
 
 
-def _values(line: str, override: Override) -> tuple[str, ...]:
+def _values(line: str, override: Override, choices: list[str]) -> tuple[str, ...]:
+    """choices: of the group, where it is one's."""
     if override.value_type == ValueType.INTERVAL_SWEEP:
         ends = override.value()
         assert isinstance(ends, IntervalSweep)
         return str(ends.start), str(ends.end)
-    if override.value_type == ValueType.GLOB_CHOICE_SWEEP or not override.is_sweep_override():
+    if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+        pattern = override.value()
+        assert isinstance(pattern, Glob)
+        found = pattern.filter([name for name in choices if "/" not in name])  # as Hydra, which looks into no folder
+        return tuple(found) or (line.partition("=")[2],)
+    if not override.is_sweep_override():
         return (line.partition("=")[2],)
     return tuple(override.sweep_string_iterator())
 
@@ -101,7 +108,10 @@ def _values(line: str, override: Override) -> tuple[str, ...]:
 def _choice_problems(read: Given, override: Override, session: Composer) -> Iterator[str]:
     """Groups and choices that do not exist; Hydra's own groups are left to Hydra."""
     group, _, package = read.key.partition("@")
-    if not read.choice or group.startswith("hydra/") or override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+    if override.value_type == ValueType.GLOB_CHOICE_SWEEP and (not read.choice or read.values[0].startswith("glob(")):
+        yield f"{read.line}: {'no choice of the group fits' if read.choice else 'glob(...) is for groups alone'}"
+        return
+    if not read.choice or group.startswith("hydra/"):
         return
     known = session.choices(group)
     if not known:

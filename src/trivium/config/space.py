@@ -20,6 +20,7 @@ from typing import Any
 from trivium.config.nearest import suggest
 
 _WORDS = {"low": float, "high": float, "log": bool, "int": bool, "points": int}
+MOST_POINTS = 1000  # that a grid takes of whole numbers without being told how many
 _PLAIN = re.compile(r"[A-Za-z_][\w./+-]*")
 _MEANS_MORE = ("true", "false", "null", "inf", "nan", "yes", "no", "on", "off")
 
@@ -52,7 +53,7 @@ class Dimension:
         if self.values:
             return self.values
         if not self.points:
-            if not self.whole:
+            if not self.whole or self.high - self.low >= MOST_POINTS:
                 raise ValueError(
                     f"{self.key}: a grid needs choices; write a list, or add points: N to the interval for N values"
                 )
@@ -89,7 +90,7 @@ def dimension(key: str, given: Any) -> Dimension:
         high=given["high"],
         log=given.get("log", False),
         whole=given.get("int", False),
-        points=given.get("points", 0),
+        points=int(given.get("points", 0)),
     )
 
 
@@ -116,17 +117,17 @@ def as_text(value: Any) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) and text.lower() not in _MEANS_MORE:
         return text
-    return "'" + text.replace("'", "\\'") + "'"
+    # a backslash counts as one, but before a quote it takes the quote's meaning away, and two are one
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), text) + "'"
 
 
 def _problems(given: Any) -> Iterator[str]:
     if isinstance(given, list | tuple):
         if not given:
             yield "no choice; expected a list of values, or {low: A, high: B}"
-        texts = [as_text(value) for value in given]
-        yield from (
-            f"{text} stands twice among the choices" for text in sorted({t for t in texts if texts.count(t) > 1})
-        )
+        # equal ones, such as 1 and true, are one choice to a sampler
+        twice = [as_text(value) for n, value in enumerate(given) if value in given[:n]]
+        yield from (f"{text} stands twice among the choices" for text in dict.fromkeys(twice))
     elif not isinstance(given, Mapping):
         yield f"expected a list of choices or {{low: A, high: B}}, found {given!r}"
     else:

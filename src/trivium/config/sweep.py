@@ -21,7 +21,7 @@ from trivium.config.schema import Map, of_type
 from trivium.config.space import Dimension, as_text, read_space
 
 SWEEPER = "hydra_plugins.trivium_sweeper.sweeper.TriviumSweeper"
-SET_BY_THE_SEARCH = ("run.dir", "run.study", "run.trial", "resume")
+SET_BY_THE_SEARCH = ("run.dir", "run.study", "run.trial", "resume", "hydra.sweep.dir", "hydra.sweep.subdir")
 SOURCE = " (in the search space)"
 
 
@@ -83,8 +83,13 @@ def sweep_problems(session: Composer, given: Sequence[Given], multirun: bool) ->
     first = [one.with_value(one.values[0]) for one in given]
     try:
         hydra = session.hydra(first)
-    except ValueError:
-        return [], []  # composing the whole tells it
+    except ValueError:  # composing the whole tells why; without what may be wrong there, the search is still looked at
+        given = [one for one in given if one.choice or one.key.startswith("hydra.")]
+        first = [one.with_value(one.values[0]) for one in given]
+        try:
+            hydra = session.hydra(first)
+        except ValueError:
+            return [], []
     node, choices = hydra["sweeper"], hydra["runtime"]["choices"]
     chosen = choices.get("sweep")
     if chosen and not multirun:
@@ -137,11 +142,27 @@ def _as_override(one: Dimension) -> str:
     return f"{one.key}={','.join(map(as_text, one.ends))}"
 
 
-def unknown_sweeper_keys(given: Sequence[Given]) -> dict[str, str]:
-    """Key -> what is wrong with it. (Hydra would name no near one, and stop there.)"""
-    known = [f"hydra.sweeper.{name}" for name in (*Sweeper.__dataclass_fields__, "max_batch_size")]
-    keys = [one.key for one in given if one.key.startswith("hydra.sweeper.")]
-    return {key: f"{key}: no such key{suggest(key, known)}" for key in keys if key not in known}
+def wrong_hydra_keys(given: Sequence[Given], session: Composer) -> dict[str, str]:
+    """Key -> what is wrong with it, of the sweep's own settings. (Hydra would name no near key, and stop there.)"""
+    several = {one.key: one for one in given if len(one.values) > 1 and re.match(r"sweep$|hydra[./]", one.key)}
+    if several:
+        return {key: f"{one.line}: one value at a time; start a command for each" for key, one in several.items()}
+    unknown = dict(_unknown_in("hydra.sweeper", [*Sweeper.__dataclass_fields__, "max_batch_size"], given))
+    if any(one.key.startswith("hydra.launcher.") for one in given):
+        launcher = [one.with_value(one.values[0]) for one in given if one.key == "hydra/launcher" and one.values]
+        try:
+            known = [name for name in session.hydra(launcher)["launcher"] if not name.startswith("_")]
+        except ValueError:  # no such launcher: composing the whole tells it
+            return unknown
+        unknown |= _unknown_in("hydra.launcher", known, given)
+    return unknown
+
+
+def _unknown_in(node: str, names: Sequence[str], given: Sequence[Given]) -> Iterator[tuple[str, str]]:
+    for one in given:
+        if one.key.startswith(f"{node}.") and one.key.split(".")[2] not in names:
+            near = suggest(one.key, [f"{node}.{name}" for name in names])
+            yield one.key, f"{one.key}: no such key{near if names else '; the basic launcher has no settings'}"
 
 
 def _without_search(given: Sequence[Given], session: Composer) -> Iterator[str]:

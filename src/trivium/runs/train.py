@@ -53,10 +53,10 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
         if not ranks.is_first:
             return {}
         if not run.finished:  # of what comes back without an error, a pruned run alone
-            print(f"{run.path}: {run.record()['status']}", flush=True)
             return {}
         result = run.result()
-        print_result(run, result)
+        if not config["run"]["study"]:  # a search shows no test scores: nobody is to choose by them
+            print_result(run, result)
         tell_unsent(config, run)
         return result
     except BaseException:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -25,16 +29,41 @@ def command(overrides: Sequence[str], options: Sequence[str] = ()) -> str:
 
 def in_words(error: BaseException) -> str:
     """An exception on one line."""
-    text = re.sub(r"\s*\n\s*", " | ", str(error).strip()) or "no message"
-    text = text if len(text) <= 600 else f"{text[:300]} ... {text[-300:]}"
+    text = shortened(re.sub(r"\s*\n\s*", " | ", str(error).strip()), 600) or "no message"
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
 
 
+def shortened(text: str, most: int) -> str:
+    """Without its middle, where the text is longer than `most` characters."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-(most // 2) :]}"
+
+
+def counted(number: int, what: str) -> str:
+    """1 trial, 2 trials."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def tell(failures: Sequence[Failure], total: int, what: str) -> None:
-    """The failures on stderr. what: jobs, trials."""
+    """The failures on stderr. what: job, trial."""
     if not failures:
         return
-    print(f"\n{len(failures)} of {total} {what} failed", file=sys.stderr)
+    print(f"\n{len(failures)} of {counted(total, what)} failed", file=sys.stderr)
     for failure in failures:
-        print(f"{failure.name}: {failure.error}\n  {failure.command}", file=sys.stderr)
+        print(f"{failure.name}: {shortened(failure.error, 300)}\n  {failure.command}", file=sys.stderr)
     sys.stderr.flush()
+
+
+def tell_where(error: Exception) -> None:
+    """The traceback of what is no user's mistake (ValueError, OSError): a sweep's own words have none.
+
+    TRIVIUM_TRACEBACK=1: of those too.
+    """
+    if not isinstance(error, ValueError | OSError) or os.environ.get("TRIVIUM_TRACEBACK") == "1":
+        traceback.print_exception(error)
+
+
+def as_restarted(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The config of a job in `folder`: of one that SLURM has put back into its queue, to resume there."""
+    if int(os.environ.get("SLURM_RESTART_COUNT") or 0) == 0 or config["resume"] != "off" or config["run"]["dir"]:
+        return config
+    return {**config, "resume": "auto", "run": {**config["run"], "dir": str(folder)}}

@@ -17,7 +17,8 @@ from optuna.trial import Trial
 
 from trivium.runs.recorder import Recorder
 from trivium.runs.trainer import Pruned
-from trivium.search.sampling import is_number, make_pruner
+from trivium.search.outcome import is_number
+from trivium.search.sampling import make_pruner
 from trivium.search.storage import open_storage
 
 
@@ -39,7 +40,15 @@ class Pruning(Checkpoint):
             self._trial, self._objective = join(self._folder, self._number)
             self._reported = set(self._trial.study.get_trials(deepcopy=False)[self._number].intermediate_values)
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A run that was killed between an epoch's checkpoint and what is decided here decides it now."""
+        if self._recorder.history:
+            self._end_if_pruned(trainer)
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._end_if_pruned(trainer)
+
+    def _end_if_pruned(self, trainer: L.Trainer) -> None:
         reason = trainer.strategy.broadcast(self._judge(trainer) if trainer.is_global_zero else "")
         if reason:
             raise Pruned(reason)

@@ -17,7 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from trivium.config.space import Dimension, as_text
-from trivium.seeding import derive
+from trivium.keys import derive
 
 _Space = dict[str, BaseDistribution]
 
@@ -139,11 +139,6 @@ def as_override(one: Dimension, value: Any) -> str:
     composite = {as_text(choice) for choice in one.values if isinstance(choice, list | tuple | Mapping)}
     text = value if isinstance(value, str) and value in composite else as_text(value)
     return f"{one.key}={text}"
-
-
-def is_number(value: Any) -> bool:
-    """Whether a trial can have it as its value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # of each trial we tell ourselves

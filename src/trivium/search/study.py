@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,17 +13,21 @@ from typing import IO, Any
 
 import optuna
 import yaml
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from trivium.config.nearest import suggest
 from trivium.config.space import Dimension, describe_space
 from trivium.evaluation.metrics import DIRECTION, METRICS
 from trivium.files import atomic_file
 from trivium.runs.directory import RunDirectory
-from trivium.search.sampling import as_override, draw, grid_size, is_number, make_pruner, make_sampler
+from trivium.search.outcome import Outcome, flocked, in_use, outcome, status_of
+from trivium.search.sampling import as_override, draw, grid_size, make_pruner, make_sampler
 from trivium.search.storage import open_storage
 
 DEFINITION = "trivium"  # the study's attribute that says what all of its trials share
 FILE = "study.yaml"
+PARAMS = "hydra.sweeper.params"
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,19 @@ class Search:
     settings: Settings
     space: dict[str, Dimension]
     study: optuna.Study
+    on_end: Callable[[int, Outcome], None] = lambda number, found: None  # of a trial that `next` finds at its end
     _locks: dict[int, IO[bytes]] = field(default_factory=dict)
 
     @property
     def metric(self) -> str:
         return self.settings.objective.removeprefix("val/")
+
+    @property
+    def planned(self) -> int:
+        """Trials of the whole study: n_trials, or the points of a smaller grid."""
+        if self.settings.sampler != "grid":
+            return self.settings.n_trials
+        return min(self.settings.n_trials, grid_size(self.space))
 
     def run(self, number: int) -> RunDirectory:
         """A trial's run directory."""
@@ -76,24 +88,24 @@ class Search:
     def next(self, most: int) -> list[Work]:
         """Up to `most` trials to run now: interrupted ones first, then new ones; empty when the search is done.
 
-        An interrupted trial whose run has finished meanwhile is settled here.
+        An interrupted trial whose run has ended meanwhile is settled here.
         """
         work: list[Work] = []
-        with self._alone():
+        with self.alone():
             for trial in self._interrupted():
                 if len(work) == most:
                     break
                 if self._lock(trial.number):
                     self._own(Trial(self.study, trial._trial_id), work)
-            while len(work) < most and len(self.trials()) < self._planned:
-                new = self.study.ask()
+            while len(work) < most and len(self.trials()) < self.planned:
+                new = self._ask()
                 if not self._lock(new.number):
                     raise ValueError(f"{self.folder}: trial {new.number} is new, and locked by another process")
                 self._own(new, work)
         return work
 
-    def settle(self, work: Work, error: str | None) -> str:
-        """Tell the study how a trial ended; returns that in words. error: what the job died of, if it did.
+    def settle(self, work: Work, error: str | None) -> Outcome:
+        """Tell the study how a trial ended. error: what the job died of, if it did.
 
         A trial whose run another process works on (one that outlived an earlier search) is left as it is.
         """
@@ -102,20 +114,36 @@ class Search:
         finally:
             self._locks.pop(work.number).close()
 
-    def _settle(self, number: int, error: str | None) -> str:
-        state, value, told = outcome(self.run(number), self.metric, error)
-        if state is None:
-            return f"trial {number}: {told}"
-        if state is TrialState.FAIL:
-            Trial(self.study, self.trials()[number]._trial_id).set_user_attr("error", told)
-        self.study.tell(number, value, state=state, skip_if_finished=True)
-        return f"trial {number}: {told}"
+    def worked_on(self, number: int) -> bool:
+        """Whether some process of this file system is at a trial."""
+        lock = self.folder / ".locks" / str(number)
+        if number in self._locks or in_use(self.run(number)):
+            return True
+        if not lock.is_file():
+            return False
+        with lock.open("ab") as file:
+            return not flocked(file)
 
-    @property
-    def _planned(self) -> int:
-        if self.settings.sampler != "grid":
-            return self.settings.n_trials
-        return min(self.settings.n_trials, grid_size(self.space))
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One process of this file system at a time asks for trials, so that there are no more than asked for."""
+        with _alone(self.folder):
+            yield
+
+    def _settle(self, number: int, error: str | None) -> Outcome:
+        found = outcome(self.run(number), self.metric, error)
+        if found.state == "running":
+            return found
+        if found.state == "fail":
+            Trial(self.study, self.trials()[number]._trial_id).set_user_attr("error", found.text)
+        self.study.tell(number, found.value, state=TrialState[found.state.upper()], skip_if_finished=True)
+        return found
+
+    def _ask(self) -> Trial:
+        """A new trial. Its machine stands there from the first moment: no kill leaves one that belongs to nobody."""
+        self.study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={"host": socket.gethostname()}))
+        ours = [trial for trial in self.trials() if trial.user_attrs.get("host") == socket.gethostname()]
+        return Trial(self.study, ours[-1]._trial_id)
 
     def _interrupted(self) -> Iterator[FrozenTrial]:
         """Trials that were begun here, or on one of `hosts`, and may have nobody who works on them."""
@@ -125,12 +153,13 @@ class Search:
                 yield trial
 
     def _own(self, trial: Trial, work: list[Work]) -> None:
-        trial.set_user_attr("host", socket.gethostname())
+        if trial.user_attrs.get("host") != socket.gethostname():
+            trial.set_user_attr("host", socket.gethostname())
         for one in self.space.values():
             draw(trial, one)  # what has been drawn already stays
         run = self.run(trial.number)
-        if run.finished or _status(run).startswith("pruned"):
-            print(self._settle(trial.number, None), flush=True)
+        if run.finished or status_of(run).startswith("pruned"):
+            self.on_end(trial.number, self._settle(trial.number, None))
             self._locks.pop(trial.number).close()
             return
         overrides = tuple(as_override(self.space[key], value) for key, value in trial.params.items())
@@ -141,62 +170,70 @@ class Search:
         if number in self._locks:
             return False
         file = (self.folder / ".locks" / str(number)).open("ab")
-        if not _flock(file) or in_use(self.run(number)):
+        if not flocked(file) or in_use(self.run(number)):
             file.close()
             return False
         self._locks[number] = file
         return True
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One process of this file system at a time asks for trials, so that there are no more than asked for."""
-        with (self.folder / ".locks" / "study").open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
 
 def open_search(folder: Path, settings: Settings, space: dict[str, Dimension], shared: Mapping[str, Any]) -> Search:
     """The study in `folder`, new or begun before.
 
-    shared: what all trials have in common. Raises ValueError if the study is of something else, if the storage cannot
-    be opened, or if the objective is no metric.
+    shared: what all trials have in common. Raises ValueError, and leaves no folder behind, if the study is of something
+    else or the storage cannot be opened.
     """
-    name = folder.name
-    folder.joinpath(".locks").mkdir(parents=True, exist_ok=True)
     url = settings.storage or str(folder / "journal.log")
-    study = optuna.create_study(
-        storage=open_storage(url),
-        study_name=name,
-        direction="minimize" if settings.lower_is_better else "maximize",
-        sampler=make_sampler(settings.sampler, space, settings.seed),
-        pruner=make_pruner(
-            settings.pruner, startup=settings.startup, warmup=settings.warmup, max_epochs=settings.max_epochs
-        ),
-        load_if_exists=True,
-    )
-    _same_study(study, {**shared, **definition(settings, space)}, folder)
-    _write_private(
-        folder / FILE,
-        {
-            "name": name,
-            "storage": url,
-            "objective": settings.objective,
-            "pruner": settings.pruner,
-            "startup": settings.startup,
-            "warmup": settings.warmup,
-            "max_epochs": settings.max_epochs,
-        },
-    )
+    folder.joinpath(".locks").mkdir(parents=True, exist_ok=True)
+    try:
+        with _alone(folder):  # of two that open a new storage at once, one would find it half made
+            study = optuna.create_study(
+                storage=open_storage(url),
+                study_name=folder.name,
+                direction="minimize" if settings.lower_is_better else "maximize",
+                sampler=make_sampler(settings.sampler, space, settings.seed),
+                pruner=_pruner(settings),
+                load_if_exists=True,
+            )
+            _same_study(study, {**shared, **definition(settings, space)}, folder)
+            _write_private(folder / FILE, _for_trials(folder.name, url, settings))
+    except BaseException:
+        _discard_unused(folder)
+        raise
     return Search(folder, settings, space, study)
+
+
+def _pruner(settings: Settings) -> BasePruner:
+    return make_pruner(
+        settings.pruner, startup=settings.startup, warmup=settings.warmup, max_epochs=settings.max_epochs
+    )
+
+
+def _for_trials(name: str, url: str, settings: Settings) -> dict[str, Any]:
+    """What a trial's process has to know of its study (trivium.search.pruning)."""
+    words = ("objective", "pruner", "startup", "warmup", "max_epochs")
+    return {"name": name, "storage": url, **{word: getattr(settings, word) for word in words}}
+
+
+def _discard_unused(folder: Path) -> None:
+    """Remove the folder of a study that could not be opened, unless it holds one already."""
+    if not (folder / FILE).is_file():
+        (folder / ".locks" / "study").unlink(missing_ok=True)
+        for path in (folder / ".locks", folder):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
 
 
 def definition(settings: Settings, space: Mapping[str, Dimension]) -> dict[str, Any]:
     """What may not change when a study is gone on with, beside the trials' config."""
+    # a grid's points are counted through: how many a dimension has, and in which order, decides which is the n-th
+    grid = {"order of the grid": list(space), **{f"{PARAMS}.{key}.points": one.points for key, one in space.items()}}
     return {
-        "objective": settings.objective,
-        "sampler": settings.sampler,
-        "sampling_seed": settings.seed,
-        "space": describe_space(space),
+        "hydra.sweeper.objective": settings.objective,
+        "hydra.sweeper.sampler": settings.sampler,
+        "hydra.sweeper.seed": settings.seed,
+        **{f"{PARAMS}.{key}": words for key, words in describe_space(space).items()},
+        **(grid if settings.sampler == "grid" else {}),
     }
 
 
@@ -208,46 +245,19 @@ def lower_is_better(objective: str, protocol: str) -> bool:
     split, _, metric = objective.partition("/")
     known = {"loss": "min", **{name: DIRECTION[name] for name in (*METRICS[protocol], "acc_argmax")}}
     if split != "val" or metric not in known:
+        names = [f"val/{name}" for name in known]
         raise ValueError(
-            f"hydra.sweeper.objective: {objective!r} is refused; a search selects on the validation split, by one of "
-            + ", ".join(f"val/{name}" for name in known)
+            f"hydra.sweeper.objective: {objective!r} is refused{suggest(objective, names)}; a search selects on the "
+            f"validation split, by one of {', '.join(names)}"
         )
     return known[metric] == "min"
 
 
-def outcome(run: RunDirectory, metric: str, error: str | None) -> tuple[TrialState | None, float | None, str]:
-    """How a run ended: its state (None if somebody still works on it), its value, and a line about it."""
-    if run.finished:
-        value = run.result()["val"].get(metric)
-        if not is_number(value):
-            return TrialState.FAIL, None, f"val/{metric} is {value} in {run.result_file}"
-        return TrialState.COMPLETE, float(value), f"val/{metric} {value:.5g}"
-    if (status := _status(run)).startswith("pruned"):
-        return TrialState.PRUNED, None, status
-    if in_use(run):
-        return None, None, f"{run.path} is in use by another process; start the search again when that has ended"
-    return TrialState.FAIL, None, error or f"{run.path} is unfinished, and its process told no error"
-
-
-def in_use(run: RunDirectory) -> bool:
-    """Whether a process holds the run's lock."""
-    lock = run.path / ".lock"
-    if not lock.is_file():
-        return False
-    with lock.open("ab") as file:
-        return not _flock(file)
-
-
-def _status(run: RunDirectory) -> str:
-    return str(run.record()["status"]) if (run.path / "run.json").is_file() else ""
-
-
-def _flock(file: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with (folder / ".locks" / "study").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _same_study(study: optuna.Study, wanted: dict[str, Any], folder: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import socket
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from trivium.files import write_json, write_text
-from trivium.search.jobs import Failure
-from trivium.search.sampling import as_override
+from trivium.search.jobs import Failure, counted
+from trivium.search.progress import Best
+from trivium.search.sampling import as_override, grid_size
 from trivium.search.study import Search
 
 Command = Callable[[Sequence[str]], str]  # a trial's parameters as arguments -> the command of a run with them
@@ -19,26 +22,27 @@ Command = Callable[[Sequence[str]], str]  # a trial's parameters as arguments ->
 
 def write_summary(search: Search, command: Command) -> None:
     """trials.csv, and best.json once a trial is complete."""
-    trials = search.trials()
-    columns = ["number", "state", "value", *search.space, "seconds", "run", "error"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_row(search, trial) for trial in trials)
-    write_text(search.folder / "trials.csv", text.getvalue())
-    found = best(search)
-    if found is not None:
-        record = {
-            "study": search.folder.name,
-            "trials": len(trials),
-            "number": found.number,
-            "objective": search.settings.objective,
-            "value": found.value,
-            "parameters": found.params,
-            "command": command(arguments(search, found)),
-            "run": str(search.run(found.number).path),
-        }
-        write_json(search.folder / "best.json", record)
+    with search.alone():  # or a process that looked earlier could write later
+        trials = search.trials()
+        write_text(search.folder / "trials.csv", _table(search, trials))
+        found = best(search)
+        if found is not None:
+            record = {
+                "study": search.folder.name,
+                "trials": len(trials),
+                "number": found.number,
+                "objective": search.settings.objective,
+                "value": found.value,
+                "parameters": found.params,
+                "command": command(arguments(search, found)),
+                "run": str(search.run(found.number).path),
+            }
+            write_json(search.folder / "best.json", record)
+
+
+def done(search: Search) -> int:
+    """How many trials have ended, however."""
+    return sum(trial.state.is_finished() for trial in search.trials())
 
 
 def best(search: Search) -> FrozenTrial | None:
@@ -46,6 +50,12 @@ def best(search: Search) -> FrozenTrial | None:
     complete = [trial for trial in search.trials() if trial.state is TrialState.COMPLETE]
     sign = 1 if search.study.direction.name == "MINIMIZE" else -1
     return min(complete, key=lambda trial: sign * float(trial.value or 0.0), default=None)
+
+
+def best_so_far(search: Search) -> Best | None:
+    """For the lines of progress."""
+    found = best(search)
+    return None if found is None else Best(float(found.value or 0.0), found.number)
 
 
 def arguments(search: Search, trial: FrozenTrial) -> list[str]:
@@ -62,25 +72,61 @@ def failures(search: Search, command: Command) -> list[Failure]:
     ]
 
 
+def print_plan(search: Search, at_once: int, launcher: str) -> None:
+    """Before the first trial: what is searched, how, and what an earlier start has found."""
+    settings, before = search.settings, done(search)
+    aim = f"the {'lowest' if settings.lower_is_better else 'highest'} {settings.objective}"
+    print(f"study {search.folder}: {counted(search.planned, 'trial')} by {settings.sampler} for {aim}")
+    points = grid_size(search.space) if settings.sampler == "grid" else 0
+    if points > search.planned:
+        print(f"of the grid's {points} points the first {search.planned}; hydra.sweeper.n_trials={points} takes all")
+    if at_once > 1:
+        print(f"{at_once} trials at once")
+    elif launcher.startswith("submitit"):
+        print("one trial at a time; hydra.sweeper.at_once=N for N jobs side by side")
+    if before:
+        found = best(search)
+        value = "" if found is None else f", the best {settings.objective} {found.value:.6g} (trial {found.number})"
+        print(f"{counted(before, 'trial')} had ended before{value}")
+    sys.stdout.flush()
+
+
 def print_summary(search: Search, command: Command) -> None:
     """How many trials ended how, who still works on the rest, and the best one with its command."""
     trials = search.trials()
     counts = {state: sum(trial.state is state for trial in trials) for state in TrialState}
     words = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running or interrupted"}
     told = ", ".join(f"{counts[state]} {words[state.name]}" for state in TrialState if counts[state])
-    print(f"\nstudy {search.folder}: {len(trials)} trials ({told})")
+    print(f"\nstudy {search.folder}: {counted(len(trials), 'trial')} ({told})")
     for trial in trials:
         if trial.state is TrialState.RUNNING:
-            host = trial.user_attrs.get("host", "an unknown machine")
-            print(f"  trial {trial.number} belongs to {host}; start this search there to go on with it")
+            print(f"  trial {trial.number} {_who(search, trial)}")
     found = best(search)
     if found is None:
-        print("no trial is complete, so there is no best one", flush=True)
-        return
-    print(f"best: trial {found.number}, {search.settings.objective} {found.value:.6g}")
-    for key, value in found.params.items():
-        print(f"  {key} = {value}")
-    print(command(arguments(search, found)), flush=True)
+        print("no trial is complete, so there is no best one")
+    else:
+        print(f"best: trial {found.number}, {search.settings.objective} {found.value:.6g}")
+        for key, value in found.params.items():
+            print(f"  {key} = {value}")
+        print(f"its command (in best.json too; all trials are in trials.csv):\n{command(arguments(search, found))}")
+    sys.stdout.flush()
+
+
+def _who(search: Search, trial: FrozenTrial) -> str:
+    host = trial.user_attrs.get("host", "an unknown machine")
+    if search.worked_on(trial.number):
+        return f"is being run by another process ({host})"
+    others = "" if host == socket.gethostname() else f", or add hydra.sweeper.hosts=[{host}] if it will not be back"
+    return f"belongs to {host}; start this search there to go on with it{others}"
+
+
+def _table(search: Search, trials: Sequence[FrozenTrial]) -> str:
+    columns = ["number", "state", "value", *search.space, "seconds", "run", "error"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_row(search, trial) for trial in trials)
+    return text.getvalue()
 
 
 def _row(search: Search, trial: FrozenTrial) -> dict[str, Any]:

@@ -1,0 +1,60 @@
+"""submitit's jobs, read from its folder when its launcher gave up on all because one's process had died."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+LOOK_EVERY = 1.0  # seconds between looks at a job of this machine
+
+
+def submitted(launcher: Any, kind: str) -> set[str]:
+    """The ids of the jobs in the launcher's folder; none of a launcher that is not submitit's."""
+    if not kind.startswith("submitit"):
+        return set()
+    folder = _folder(launcher).parent
+    return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+
+
+def collect(launcher: Any, kind: str, before: set[str]) -> dict[int, Any]:
+    """Number -> what each job returned, or the exception that says how its process ended, of those not in `before`.
+
+    Waits for all of them.
+    """
+    found = {}
+    for name in sorted(submitted(launcher, kind) - before):
+        job = _job(launcher, kind, name)
+        if not job.paths.submitted_pickle.is_file():
+            continue
+        number = job.submission().args[2]  # hydra's launcher calls itself with (overrides, key, number, ...)
+        try:
+            found[number] = job.results()[0]
+        except Exception:  # it was killed, or ran out of time: its own end, not the others'
+            state = f" ({job.state})" if kind == "submitit_slurm" else ""
+            found[number] = ChildProcessError(f"its process ended without a result{state}; see {job.paths.stderr}")
+    return found
+
+
+def _folder(launcher: Any) -> Path:
+    return Path(launcher.params["submitit_folder"])
+
+
+def _job(launcher: Any, kind: str, name: str) -> Any:
+    from submitit import LocalJob, SlurmJob
+
+    tasks = range(launcher.params.get("nodes", 1) * launcher.params.get("tasks_per_node", 1))
+    if kind == "submitit_slurm":
+        return SlurmJob(folder=_folder(launcher), job_id=name, tasks=tasks)
+    while _runs(int(name)):  # without its Popen, submitit takes a job for ended
+        time.sleep(LOOK_EVERY)
+    return LocalJob(folder=_folder(launcher), job_id=name, tasks=tasks)
+
+
+def _runs(child: int) -> bool:
+    """Whether a child process is at work; its end is taken note of."""
+    try:
+        return os.waitpid(child, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        return False

@@ -1,0 +1,69 @@
+"""How a job of a sweep ended, as its run directory tells it."""
+
+from __future__ import annotations
+
+import fcntl
+import math
+from dataclasses import dataclass
+from typing import IO, Any, Literal
+
+from trivium.runs.directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """state: "running" if somebody still works on it. value: of the metric, where complete. text: for a reader."""
+
+    state: Literal["complete", "pruned", "fail", "running"]
+    text: str
+    value: float | None = None
+    seconds: float | None = None
+
+
+def outcome(run: RunDirectory, metric: str, error: str | None) -> Outcome:
+    """metric: of the validation split, such as loss. error: what the job died of, if it did."""
+    if run.finished:
+        result = run.result()
+        value, seconds = result["val"].get(metric), result.get("seconds")
+        if not is_number(value):
+            return Outcome("fail", f"val/{metric} is {value} in {run.result_file}", None, seconds)
+        return Outcome("complete", f"val/{metric} {value:.5g}", float(value), seconds)
+    if (status := status_of(run)).startswith("pruned"):
+        return Outcome("pruned", status)
+    if in_use(run):
+        text = f"{run.path} is in use by another process; start the search again when that has ended"
+        return Outcome("running", text)
+    return Outcome("fail", error or f"{run.path} is unfinished, and its process told no error")
+
+
+def ended(run: RunDirectory) -> bool:
+    """Whether a run has come to its end, whichever; not so while it trains, or after a kill."""
+    return run.finished or status_of(run).startswith(("pruned", "failed"))
+
+
+def status_of(run: RunDirectory) -> str:
+    """Empty before there is a run."""
+    return str(run.record()["status"]) if (run.path / "run.json").is_file() else ""
+
+
+def in_use(run: RunDirectory) -> bool:
+    """Whether a process holds the run's lock."""
+    lock = run.path / ".lock"
+    if not lock.is_file():
+        return False
+    with lock.open("ab") as file:
+        return not flocked(file)
+
+
+def flocked(file: IO[bytes]) -> bool:
+    """Take the file's lock, which its closing gives back; whether it was free."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def is_number(value: Any) -> bool:
+    """Whether a trial can have it as its value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
