@@ -25,10 +25,11 @@ from trivium.runs.directory import RunDirectory, open_run
 from trivium.runs.launch import die_with_parent, join_ranks, launch_workers, wants_workers
 from trivium.runs.load import describe_model
 from trivium.runs.loggers import deliver, deliver_again, end_all, loggers_of, tell_unsent
+from trivium.runs.pruned import Pruned
 from trivium.runs.recorder import Recorder
 from trivium.runs.show import print_result
 from trivium.runs.start import start_from
-from trivium.runs.trainer import Pruned, make_trainer
+from trivium.runs.trainer import make_trainer
 
 
 def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None = None) -> dict[str, Any]:

@@ -35,10 +35,6 @@ _KNOWN = (
 )
 
 
-class Pruned(Exception):  # noqa: N818 - no error: it ends a trial of a search early
-    """Raised by a callback: validation shows that the run is not worth its end. It gets no test and no result."""
-
-
 class _HalfButTargets(HalfPrecision):
     """Features in half precision; targets and weights as they are, as a rounded score may be of another class."""
 

@@ -15,8 +15,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from optuna.samplers import RandomSampler
 from optuna.trial import Trial
 
+from trivium.runs.pruned import Pruned
 from trivium.runs.recorder import Recorder
-from trivium.runs.trainer import Pruned
 from trivium.search.outcome import is_number
 from trivium.search.sampling import make_pruner
 from trivium.search.storage import open_storage
