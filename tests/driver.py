@@ -8,8 +8,10 @@ import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import sys
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,16 @@ def run(folder: Path, *overrides: str, kill: tuple[str, int] | None = None) -> i
     ("saved", n) right after the n-th checkpoint; ("unsaved", n) right before it; ("finish", 0) before result.json.
     """
     return spawn(_child, in_folder(folder, *overrides), kill)
+
+
+def run_ranks(folder: Path, *overrides: str) -> list[int]:
+    """As `run`, on two processes that are given from outside, as an outer torchrun gives them; their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        outside = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    settings = in_folder(folder, *overrides, "trainer=ddp", "trainer.devices=2")
+    ranks = [{"TORCHELASTIC_RUN_ID": "none", "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+    return [_exit_code(process) for process in [_start(_rank, settings, {**outside, **rank}) for rank in ranks]]
 
 
 def here(folder: Path, *overrides: str) -> dict[str, Any]:
@@ -54,8 +66,16 @@ def in_folder(folder: Path, *overrides: str) -> list[str]:
 
 def spawn(target: Callable[..., None], *arguments: Any) -> int:
     """Call a function of a test module in a fresh process; returns its exit code."""
+    return _exit_code(_start(target, *arguments))
+
+
+def _start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
     process = _CONTEXT.Process(target=target, args=arguments)
     process.start()
+    return process
+
+
+def _exit_code(process: BaseProcess) -> int:
     process.join(timeout=240)
     if process.exitcode is None:
         process.kill()
@@ -80,6 +100,11 @@ def _child(overrides: list[str], kill: tuple[str, int] | None) -> None:
     if kill is not None:
         _arrange_death(*kill)
     train(compose_config(overrides), overrides)
+
+
+def _rank(overrides: list[str], outside: dict[str, str]) -> None:
+    os.environ |= outside
+    _child(overrides, None)
 
 
 def _arrange_death(where: str, count: int) -> None:

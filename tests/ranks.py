@@ -11,11 +11,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+import driver  # noqa: F401, says what the server of processes imports
+
 
 def on_ranks(world: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """function(rank, *arguments) of every rank, at the top level of a module; its results (tensors, containers)."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_rank, (world, folder, function, arguments), nprocs=world)  # type: ignore[no-untyped-call]
+        start = "forkserver"  # the driver's, which has imported torch
+        mp.start_processes(_rank, (world, folder, function, arguments), world, start_method=start)  # type: ignore[no-untyped-call]
         return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(world)]
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from tcmax_cases import ADDITIVE_3, GENERAL_3, PARTLY, Blocks, Toy, batch_of, objective
 from torch import Tensor
 
+from ranks import on_ranks
 from trivium.objectives.task import TaskObjective
 from trivium.objectives.tcmax import Joint, Unimodal
 from trivium.objectives.tcmax_regression import TCMaxRegression
@@ -45,10 +44,8 @@ def step(case: Case, shares: tuple[int, ...], rank: int) -> dict[str, Tensor]:
     return {**{f"term {name}": value.detach() for name, value in terms.items()}, **found}
 
 
-def run_rank(rank: int, folder: str) -> None:
+def steps(rank: int) -> list[dict[str, Tensor]]:
     """Every case and split, in one process group; what DDP makes of the ranks is their mean."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     results = []
     for case in CASES:
         for shares in SHARES:
@@ -57,16 +54,13 @@ def run_rank(rank: int, folder: str) -> None:
                 dist.all_reduce(value)
                 value /= 2
             results.append(values)
-    if rank == 0:
-        torch.save(results, f"{folder}/results.pt")
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Tensor]]:
-    folder: Path = tmp_path_factory.mktemp("ranks")
-    mp.spawn(run_rank, args=(str(folder),), nprocs=2)
-    return torch.load(folder / "results.pt")
+def two_ranks() -> list[dict[str, Tensor]]:
+    first, _ = on_ranks(2, steps)
+    return list(first)
 
 
 @pytest.mark.filterwarnings("ignore:TCMax on a batch of one clip")

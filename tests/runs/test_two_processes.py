@@ -1,5 +1,6 @@
 """Two processes give one process's loss at every step, banks and an uneven last batch included."""
 
+import json
 import subprocess
 import sys
 import time
@@ -8,80 +9,54 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driver import record, rows, run
+from driver import ROOT, command, here, in_folder, record, rows, run, run_ranks
 
-ROOT = Path(__file__).parents[2]
+DDP = ["trainer=ddp", "trainer.devices=2"]
 EXACT = ["debug=exact", "trainer.max_epochs=3", "trainer.patience=0", "trainer.progress=off", "optimizer.lr=0.005"]
-# 320 clips in batches of 45: 8 steps an epoch, the last of 5 clips, 3 on one rank and 2 on the other.
-TINY = ["encoder.feedforward=32", "encoder.layers=2", "method.head_hidden=[32,32]", "method.head_out=16"]
-CLASSES = ["objective=cross_entropy", "trainer.accumulate_grad_batches=3"]
-DROPPING = ["method.modality_dropout=0.2"]
-MULT = ["fusion.layers=1", "fusion.width=10", "fusion.dim=12", "encoder.hidden=6", "encoder.out=12"]
+LSTM = "encoder.hidden=8 encoder.out=8"  # small models: sizes change nothing here
+TINY = "encoder.dim=10 encoder.feedforward=32 encoder.layers=1 fusion.dim=8"
+HEAD = "method.head_hidden=[32,32] method.head_out=16"
+MULT = "fusion.layers=1 fusion.width=4 fusion.heads=2 fusion.dim=8 encoder.hidden=4 encoder.out=8"
+CLASSES = "objective=cross_entropy trainer.accumulate_grad_batches=3"
+# Of 320 clips: 8 steps an epoch, the last of 5 clips, 3 on one rank and 2 on the other
+BY45 = "data.batch_size=45"
+# 12 steps, the last of one clip: the second rank runs a clip of weight 0
+BY29 = "data.batch_size=29"
 METHODS = {
-    "supervised": ["method=supervised", "data.batch_size=45"],
-    "supervised_mixup": ["method=supervised", "method.mixup=series", "data.batch_size=29", *DROPPING],
-    "selfmi": ["method=selfmi", "data.batch_size=45", "trainer.accumulate_grad_batches=3"],
-    "selfmi_ba": ["method=selfmi", "method.pair_estimator=ba", "data.batch_size=45", "method.direction=symmetric"],
-    # the last batch is one clip: the second rank runs a clip of weight 0
-    "selfmi_filler": ["method=selfmi", "data.batch_size=29", "method.features=projected"],
-    "selfmi_mixup": ["method=selfmi", "method.mixup=one", "data.batch_size=45", "trainer.accumulate_grad_batches=3"],
-    "ogm_ge": ["method=supervised", *CLASSES, "method.balance=ogm_ge", "data.batch_size=45", "trainer.gradient_clip=1"],
-    "mmpareto": ["method=supervised", *CLASSES, "method.balance=mmpareto", "data.batch_size=29"],
-    "tcmax": ["method=tcmax", "data.batch_size=45"],
-    "tcmax_mixing": ["method=tcmax", "fusion=film", "objective.chunk=4000", "data.batch_size=29"],
-    "tcmax_drawn": ["method=tcmax", "fusion=gmu", "objective.negatives=300", "data.batch_size=45"],
-    "tcmax_tokens": [
-        "method=tcmax",
-        "fusion=transformer",
-        "fusion.dim=8",
-        "objective.negatives=50",
-        "data.batch_size=29",
-    ],
-    "comm": ["method=comm", *TINY, "data.batch_size=45"],
-    "comm_filler": ["method=comm", *TINY, "data.batch_size=29", "trainer.accumulate_grad_batches=2"],
-    "gmc": ["method=gmc", *MULT, "data.batch_size=45", "method.modality_dropout=0.3"],
-    "m3ixup": ["method=m3ixup", *MULT, "data.batch_size=29", "trainer.accumulate_grad_batches=2"],
-    "m3ixup_two": ["method=m3ixup", *MULT, "method.steps=two", "method.unimodal_mix=series", "data.batch_size=45"],
-    "supcon": ["method=supcon", "encoder.feedforward=32", "encoder.layers=2", "data.batch_size=45"],
+    "supervised": f"method=supervised {LSTM} {BY45}",
+    "supervised_mixup": f"method=supervised {LSTM} {BY29} method.mixup=series method.modality_dropout=0.2",
+    "selfmi": f"method=selfmi {LSTM} {BY45} trainer.accumulate_grad_batches=3",
+    "selfmi_ba": f"method=selfmi {LSTM} {BY45} method.pair_estimator=ba method.direction=symmetric",
+    "selfmi_filler": f"method=selfmi {LSTM} {BY29} method.features=projected",
+    "selfmi_mixup": f"method=selfmi {LSTM} {BY45} method.mixup=one trainer.accumulate_grad_batches=3",
+    "ogm_ge": f"method=supervised {LSTM} {BY45} {CLASSES} method.balance=ogm_ge trainer.gradient_clip=1",
+    "mmpareto": f"method=supervised {LSTM} {BY29} {CLASSES} method.balance=mmpareto",
+    "tcmax": f"method=tcmax {LSTM} {BY45} fusion.out=16",
+    "tcmax_mixing": f"method=tcmax {LSTM} {BY29} fusion=film objective.chunk=4000",
+    "tcmax_drawn": f"method=tcmax {LSTM} {BY45} fusion=gmu objective.negatives=300",
+    "tcmax_tokens": f"method=tcmax {LSTM} {BY29} fusion=transformer fusion.dim=8 objective.negatives=50",
+    "comm": f"method=comm {TINY} {HEAD} {BY45}",
+    "comm_filler": f"method=comm {TINY} {HEAD} {BY29} trainer.accumulate_grad_batches=2",
+    "supcon": f"method=supcon {TINY} {BY45}",
+    "gmc": f"method=gmc {MULT} {BY45} method.modality_dropout=0.3",
+    "m3ixup": f"method=m3ixup {MULT} {BY29} trainer.accumulate_grad_batches=2",
+    "m3ixup_two": f"method=m3ixup {MULT} {BY45} method.steps=two method.unimodal_mix=series",
 }
-
-
-def _alone(folder: Path, *overrides: str) -> None:
-    assert run(folder, *overrides, *EXACT) == 0
-
-
-def _command(folder: Path, *overrides: str) -> list[str]:
-    command = [sys.executable, str(ROOT / "train.py"), *overrides, *EXACT]
-    return [*command, f"paths.data={folder / 'data'}", f"paths.outputs={folder / 'outputs'}", "trainer.accelerator=cpu"]
-
-
-def _train(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(_command(folder, *overrides), capture_output=True, text=True, timeout=280, cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
+SLOW = {  # by their own verb: each is a variant of one that stands beside it
+    *("supervised_mixup", "selfmi_ba", "mmpareto", "tcmax_mixing", "tcmax_drawn", "tcmax_tokens"),
+    *("comm", "supcon", "m3ixup_two"),
+}
 
 
 def _losses(run_dir: Path) -> np.ndarray:  # type: ignore[type-arg]
     return np.array([float(row["loss"]) for row in rows(run_dir / "steps.csv")])
 
 
-SLOW = {  # by their own verb: each is a variant of one that stands beside it
-    "selfmi_ba",
-    "mmpareto",
-    "tcmax_mixing",
-    "tcmax_drawn",
-    "tcmax_tokens",
-    "comm",
-    "supcon",
-    "supervised_mixup",
-    "m3ixup_two",
-}
-
-
 @pytest.mark.parametrize("method", [pytest.param(m, marks=[pytest.mark.slow] * (m in SLOW)) for m in METHODS])
 def test_two_gloo_processes_equal_one(tmp_path: Path, method: str) -> None:
-    _alone(tmp_path, *METHODS[method], f"run.dir={tmp_path / 'one'}")
-    _train(tmp_path, *METHODS[method], "trainer=ddp", "trainer.devices=2", f"run.dir={tmp_path / 'two'}")
+    settings = [*METHODS[method].split(), *EXACT]
+    here(tmp_path, *settings, f"run.dir={tmp_path / 'one'}")
+    assert run_ranks(tmp_path, *settings, f"run.dir={tmp_path / 'two'}") == [0, 0]
     one, two = _losses(tmp_path / "one"), _losses(tmp_path / "two")
     assert len(one) == len(two) >= 24
     np.testing.assert_allclose(two, one, atol=1e-8)
@@ -93,24 +68,27 @@ def test_two_gloo_processes_equal_one(tmp_path: Path, method: str) -> None:
 
 
 def test_two_processes_under_a_sweep(tmp_path: Path) -> None:
-    """Each job of -m trains its own config on both ranks."""
-    settings = ["method=selfmi", "data.batch_size=45"]
-    _train(tmp_path, "-m", *settings, "method.alpha=0.1,0.3", "trainer=ddp", "trainer.devices=2")
+    """Each job of -m starts two processes of its own, and both train that job's config."""
+    settings = [*f"method=selfmi {LSTM} {BY45}".split(), *EXACT]
+    code, printed = command(tmp_path, "-m", *in_folder(tmp_path, *settings, "method.alpha=0.1,0.3", *DDP))
+    assert code == 0, printed
     for number, alpha in enumerate(("0.1", "0.3")):
-        _alone(tmp_path, *settings, f"method.alpha={alpha}", f"run.dir={tmp_path / alpha}")
+        here(tmp_path, *settings, f"method.alpha={alpha}", f"run.dir={tmp_path / alpha}")
         (job,) = (tmp_path / "outputs" / "sweeps").glob(f"*/{number}")
         np.testing.assert_allclose(_losses(job), _losses(tmp_path / alpha), atol=1e-8)
 
 
 def test_killed_parent_takes_its_workers_along_and_the_run_resumes_bit_equal(tmp_path: Path) -> None:
-    settings = ["method=selfmi", "data.batch_size=45", "trainer=ddp", "trainer.devices=2", "run.checkpoint_every=2"]
+    settings = [*f"method=selfmi {LSTM} {BY45}".split(), *EXACT, "trainer.max_epochs=6", "run.checkpoint_every=2"]
     settings += ["run.log_steps=false", "fusion.dropout=0.1"]
-    _train(tmp_path, *settings, f"run.dir={tmp_path / 'whole'}")
-    process = subprocess.Popen(_command(tmp_path, *settings, f"run.dir={tmp_path / 'cut'}"), cwd=tmp_path)
+    assert run_ranks(tmp_path, *settings, f"run.dir={tmp_path / 'whole'}") == [0, 0]
+    settings = [*settings, *DDP, f"run.dir={tmp_path / 'cut'}"]
+    parent = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *in_folder(tmp_path, *settings)], cwd=tmp_path)
     while not (tmp_path / "cut" / "metrics.csv").is_file():  # the first epoch is done
-        assert process.poll() is None
+        assert parent.poll() is None
         time.sleep(0.05)
-    process.kill()
-    process.wait()
-    _train(tmp_path, *settings, f"run.dir={tmp_path / 'cut'}", "resume=auto")
+    parent.kill()
+    parent.wait()
+    assert run(tmp_path, *settings, "resume=auto") == 0
     assert record(tmp_path / "cut") == record(tmp_path / "whole")
+    assert json.loads((tmp_path / "cut" / "result.json").read_text())["resumed_at"] > [0]
