@@ -221,6 +221,7 @@ def test_every_objective_learns(folder: Path, name: str) -> None:
     assert result["test"]["mae"] < 0.7 * result["train_mean_mae"]["test"]
 
 
+@pytest.mark.slow  # with another head; test_resume.py's tcmax draws negatives too
 def test_killed_and_resumed_draws_the_same_negatives(tmp_path: Path) -> None:
     settings = [*FAST, "fusion=gated", "objective.negatives=64", "run.checkpoint_every=3", "trainer.max_epochs=2"]
     assert run(tmp_path, *settings, f"run.dir={tmp_path / 'whole'}") == 0
