@@ -10,6 +10,8 @@ from trivium.config.compose import compose_config
 from trivium.data.synthetic import SPECIAL, WORDS
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml"))
+# Published sizes are counted in test_comm.py and test_gmc.py, and take most of a run's time.
+SMALLER = {"encoder": ("feedforward", 64), "fusion": ("layers", 1)}
 PRETRAINED = "trivium.encoders.pretrained.Pretrained"
 
 
@@ -39,11 +41,13 @@ def test_runs_two_steps_and_ends_with_a_result(experiment: str, bert: Path, tmp_
         for name, node in published["encoders"].items()
         if node["_target_"] == PRETRAINED
     ]
+    smaller = [f"{group}.{key}={size}" for group, (key, size) in SMALLER.items() if key in published[group]]
     result = here(
         tmp_path,
         f"experiment={experiment}",
         f"data={fixture}",
         *models,
+        *smaller,
         f"data.batch_size={published['data']['batch_size']}",
         f"trainer.limit_batches={2 * window}",
         "trainer.max_epochs=1",

@@ -410,24 +410,32 @@ def test_a_run_ends_with_a_result(choice: str, tmp_path: Path) -> None:
     assert all(np.isfinite(float(epoch["val/loss"])) for epoch in epochs)
 
 
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pretrained")
+    here(folder, "method=comm", *SMALL, f"run.dir={folder / 'run'}")
+    return folder / "run"
+
+
 @pytest.mark.parametrize(
     "settings",
     [["method=supcon"], ["method=supervised", "encoder=published/comm", "fusion=transformer"]],
     ids=["supcon", "supervised"],
 )
-def test_fine_tuning_begins_with_the_pretrained_encoders_and_fusion(settings: list[str], tmp_path: Path) -> None:
+def test_fine_tuning_begins_with_the_pretrained_encoders_and_fusion(
+    settings: list[str], pretrained: Path, tmp_path: Path
+) -> None:
     """At a learning rate of 0 they are what the run ends with."""
-    here(tmp_path, "method=comm", *SMALL, f"run.dir={tmp_path / 'first'}")
     keys = [key for key in SMALL if settings[0] == "method=supcon" or not key.startswith("method.")]
     here(
         tmp_path,
         *settings,
         *keys,
         "optimizer.lr=0",
-        f"start_from={tmp_path / 'first'}",
+        f"start_from={pretrained}",
         f"run.dir={tmp_path / 'second'}",
     )
-    first, second = (load_file(tmp_path / run / "weights.safetensors") for run in ("first", "second"))
+    first, second = (load_file(run / "weights.safetensors") for run in (pretrained, tmp_path / "second"))
     shared = [name for name in second if name.startswith(("encoders.", "fusion."))]
     assert {name.split(".")[0] for name in shared} == {"encoders", "fusion"}
     assert all(torch.equal(first[name], second[name]) for name in shared)

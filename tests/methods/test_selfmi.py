@@ -20,6 +20,8 @@ BASE = [
     "trainer.accelerator=cpu",
     "trainer.progress=off",
     "trainer.limit_batches=3",
+    "encoder.hidden=8",
+    "encoder.out=8",
     "data.batch_size=64",
 ]
 

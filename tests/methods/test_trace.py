@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from driver import rows, run
+from driver import here, rows
 
 TRACES = Path(__file__).parent / "traces"
 TINY = ["encoder.feedforward=32", "encoder.layers=2", "method.head_hidden=[32,32]", "method.head_out=16"]
@@ -34,8 +34,8 @@ METHODS = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_losses_are_those_of_the_committed_trace(method: str, tmp_path: Path) -> None:
-    settings = [*METHODS[method], "debug=exact", f"run.dir={tmp_path / 'run'}"]
-    assert run(tmp_path, *settings) == 0
+    epochs = 3 if method.startswith("selfm") else 2  # Self-MI's generated labels train from the third on
+    here(tmp_path, *METHODS[method], "debug=exact", f"trainer.max_epochs={epochs}", f"run.dir={tmp_path / 'run'}")
     found = [float(row["loss"]) for row in rows(tmp_path / "run" / "steps.csv")]
     file = TRACES / f"{method}.json"
     if os.environ.get("TRIVIUM_WRITE_TRACES"):

@@ -67,6 +67,7 @@ def test_another_start_is_another_config(first: Path, tmp_path: Path) -> None:
     assert len(hashes) == 2
 
 
+@pytest.mark.slow  # test_comm.py fine-tunes both ways too
 def test_comm_is_fine_tuned_by_supcon_and_by_a_head(tmp_path: Path) -> None:
     """Both ways of docs/methods/comm.md, from one pretraining."""
     tiny = ["encoder.feedforward=16", "encoder.layers=1", "trainer.max_epochs=1", "data.batch_size=64"]
