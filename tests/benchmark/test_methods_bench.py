@@ -162,7 +162,7 @@ def test_command_prints_and_writes_the_chosen_suite(tmp_path, monkeypatch, capsy
         assert row["ratio"]["median"] == pytest.approx(row["theirs"]["median"] / row["ours"]["median"], rel=0.9)
     assert rows["its peak memory, B=256, C=309"]["ratio"]["median"] > 10
     assert "theirs" not in rows["its peak memory, B=512, C=309"]
-    assert 1.5 < rows["growth of that where B doubles (2 is linear)"]["ours"]["median"] < 2.5
+    assert 1.5 < rows["growth of that where B doubles (2 is linear)"]["ours"]["median"] < 3  # 4 is quadratic
 
 
 def test_suite_without_gpu_rows_is_refused_there(capsys):
