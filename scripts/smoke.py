@@ -31,8 +31,8 @@ SMALL = f"trainer.accelerator=cpu trainer.threads=1 paths.data={OUT}/data paths.
 TABLE = f"python scripts/reproduce.py table=smoke jobs=2 outputs={OUT} paths.data={OUT}/data"
 # 10 steps an epoch; with a checkpoint every 4 the killed trial goes on from inside one
 SEARCH = f"python train.py -m sweep=supervised hydra.sweeper.n_trials=6 hydra.sweeper.pruner=none \
-trainer.max_epochs=5 run.checkpoint_every=4 {SMALL}"
-GRID = f"python train.py -m optimizer.lr=0.001,1e30,0.01 trainer.max_epochs=2 {SMALL}"
+trainer.max_epochs=4 run.checkpoint_every=4 {SMALL}"
+GRID = f"python train.py -m optimizer.lr=0.001,1e30,0.01 trainer.max_epochs=1 {SMALL}"
 
 
 class MissedError(Exception):
