@@ -197,7 +197,13 @@ smoke.ROOT = {str(tmp_path)!r}
 smoke.make_table = lambda: smoke.run("sleeper", {f'python -c "{SLEEPER}"'!r})
 sys.exit(smoke.main())
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # tests run in the background are deaf to Ctrl-C
+    )
     assert process.stdout is not None
     assert process.stdout.readline().startswith("$ python")
     while len(found := descendants(process.pid)) < 2:
