@@ -133,11 +133,11 @@ def test_failed_jobs_of_a_sweep_are_told_and_the_others_run(tmp_path: Path) -> N
     assert code == 1
     finished = [path.parent.name for path in tmp_path.rglob("result.json")]
     assert finished == ["1"]
-    told = [line for line in printed.splitlines() if line.startswith("error: job ")]
-    for line, number, classes in zip(told, (0, 2), (6, 4), strict=True):
-        assert line.startswith(f"error: job {number} (")
-        assert f"objective.classes={classes}" in line.split(")")[0]
-        assert f"no {classes} classes of labels in (-3.0, 3.0) are defined" in line
+    told = printed[printed.index("2 of 3 jobs failed\n") :].splitlines()[1:]
+    for number, classes, (error, command_line) in zip((0, 2), (6, 4), (told[:2], told[2:4]), strict=True):
+        assert error.startswith(f"job {number}: ")
+        assert f"no {classes} classes of labels in (-3.0, 3.0) are defined" in error
+        assert f"objective.classes={classes}" in command_line
 
 
 def test_a_single_run_s_mistake_is_one_line_without_traceback(tmp_path: Path) -> None:

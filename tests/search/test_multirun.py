@@ -38,7 +38,7 @@ def test_a_grid_that_is_killed_goes_on_in_its_folder_and_a_failed_job_ends_nothi
     assert status(folder / "1")["status"].startswith("failed: NonFiniteLossError")
     losses = [json.loads((folder / n / "result.json").read_text())["val"]["loss"] for n in "02"]
     assert f"job 0: val/loss {losses[0]:.5g} in " in printed
-    assert f"job 1, 2 of 3: optimizer.lr=1e+30\njob 1 failed: {FAILING}" in printed
+    assert f"job 1, 2 of 3: lr=1e+30\njob 1 failed: {FAILING}" in printed
     assert "| 3 of 3 done\n" in printed
     assert f"3 jobs in {folder}: 2 finished, 1 failed" in printed
     assert f"\n1 of 3 jobs failed\njob 1: {FAILING}" in printed
