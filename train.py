@@ -25,13 +25,11 @@ def job(config: DictConfig) -> None:
     if composed.mode != RunMode.MULTIRUN:
         train(plain(config), list(composed.overrides.task))
         return
-    from trivium.runs.launch import die_with_parent
-    from trivium.search.devices import take_device
+    from trivium.search.devices import begin_worker
     from trivium.search.jobs import as_restarted, tell_where
 
     if composed.runtime.choices.get("hydra/launcher") == "joblib":
-        die_with_parent()
-        take_device()
+        begin_worker()
     folder = Path(composed.runtime.output_dir)
     try:
         train(as_restarted(plain(config), folder), list(composed.overrides.task), default_dir=folder)

@@ -1,6 +1,6 @@
 """A SLURM of one machine: sbatch, srun and sacct as scripts first on PATH, and a thread that runs what was submitted.
 
-Array tasks run one after the other, each in a process that has torch already, started in / as a cluster may.
+Array tasks run one after the other, each in a process that has torch already, started in `elsewhere`, as a cluster may.
 """
 
 from __future__ import annotations
@@ -43,10 +43,15 @@ class FakeSlurm:
         """PATH with its commands first."""
         return f"{self.folder / 'bin'}:{os.environ['PATH']}"
 
+    @property
+    def elsewhere(self) -> Path:
+        """Where tasks start."""
+        return self.folder / "elsewhere"
+
     @contextmanager
     def serving(self) -> Iterator[None]:
         queue = self.folder / "queue"
-        for part in (queue, self.folder / "bin"):
+        for part in (queue, self.folder / "bin", self.elsewhere):
             part.mkdir()
         for name, text in {"sbatch": _SBATCH, "sacct": _SACCT, "srun": "#!/bin/sh\nexit 1\n"}.items():
             script = self.folder / "bin" / name
@@ -84,11 +89,11 @@ class FakeSlurm:
                 **{f"SLURM_{word}": "1" for word in ("NTASKS", "STEP_NUM_TASKS", "JOB_NUM_NODES", "NNODES")},
                 **({"SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": str(task)} if array else {}),
             }
-            code = driver.spawn(_task, text, environment, self.kill.get(task))
+            code = driver.spawn(_task, text, environment, self.elsewhere, self.kill.get(task))
             state.write_text(f"{name}|{'FAILED' if code else 'COMPLETED'}|here\n")
 
 
-def _task(script: str, environment: dict[str, str], kill: tuple[str, int] | None) -> None:
+def _task(script: str, environment: dict[str, str], start: Path, kill: tuple[str, int] | None) -> None:
     """The script's last lines: what it exports, then srun and a Python module."""
     *_, exported, line = script.strip().splitlines()
     name, _, value = exported.removeprefix("export ").partition("=")
@@ -101,7 +106,7 @@ def _task(script: str, environment: dict[str, str], kill: tuple[str, int] | None
         for sign, key in (("%A", "ARRAY_JOB_ID"), ("%a", "ARRAY_TASK_ID"), ("%j", "JOB_ID"), ("%t", "PROCID")):
             path = path.replace(sign, environment.get(f"SLURM_{key}", ""))
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
-    os.chdir("/")
+    os.chdir(start)
     sys.argv = [module, *arguments]
     if kill is not None:
         driver._arrange_death(*kill)

@@ -1,15 +1,19 @@
 """Grids and searches by each launcher: several runs at once, and a failed one that ends nothing."""
 
 import json
+import os
 import re
 import shlex
 import sys
+import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 from fake_slurm import FakeSlurm
 from searching import alone, search, status, study_of, sweep_of, trials
 
+from trivium.files import write_text
 from trivium.search import devices
 from trivium.search.jobs import command, in_words
 
@@ -125,6 +129,7 @@ def test_an_array_of_slurm_one_task_of_which_is_killed(tmp_path: Path) -> None:
     assert end[3].startswith("job 1: ChildProcessError: its process ended without a result (FAILED); see ")
     assert Path(end[3].rpartition(" ")[2]).is_file()
     assert "job 2: val/loss" in printed
+    assert list(slurm.elsewhere.iterdir()) == []
 
 
 def test_each_process_takes_a_gpu_that_no_other_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +144,39 @@ def test_each_process_takes_a_gpu_that_no_other_has(tmp_path: Path, monkeypatch:
     devices.take_device()
     devices.take_device()
     assert devices.os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+def test_a_process_of_joblib_ends_with_its_sweep(tmp_path: Path) -> None:
+    context = get_context("fork")
+    sweep = context.Process(target=_sweep_with_a_worker, args=(tmp_path / "worker",))
+    sweep.start()
+    until = time.monotonic() + 20
+    while not (tmp_path / "worker").is_file() and time.monotonic() < until:
+        time.sleep(0.01)
+    worker = int((tmp_path / "worker").read_text())
+    sweep.kill()
+    sweep.join()
+    while _lives(worker) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not _lives(worker)
+
+
+def _sweep_with_a_worker(told: Path) -> None:
+    worker = os.fork()
+    if worker == 0:
+        devices.begin_worker()
+        write_text(told, str(os.getpid()))
+        time.sleep(60)
+        os._exit(0)
+    os.waitpid(worker, 0)
+
+
+def _lives(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 def test_commands_can_be_pasted_into_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:

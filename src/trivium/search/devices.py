@@ -12,6 +12,14 @@ from typing import IO
 _held: list[IO[bytes]] = []  # until the process ends, which gives the device back whatever it ends by
 
 
+def begin_worker() -> None:
+    """For a process of joblib's: it ends with the sweep, and has a GPU of its own where there are enough."""
+    from trivium.runs.launch import die_with_parent  # with torch
+
+    die_with_parent()
+    take_device()
+
+
 def take_device() -> None:
     """Let this process see one GPU alone: the first that no other process of ours has taken, for as long as it lives.
 
