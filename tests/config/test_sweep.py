@@ -114,10 +114,10 @@ def test_what_is_wrong_with_a_search_is_told_beside_a_wrong_key() -> None:
 
 
 @pytest.mark.parametrize("sweep", ["comm", "gmc", "m3ixup"])
-def test_a_space_that_changes_the_loss_is_not_searched_by_the_loss(sweep: str) -> None:
+def test_what_has_a_contrast_in_its_loss_is_searched_by_the_error(sweep: str) -> None:
     with composer() as session:
         sweeper = session.hydra([f"sweep={sweep}"])["sweeper"]
-    assert "method.temperature" in sweeper["params"]  # of the contrast, which val/loss holds
+    assert "method.temperature" in sweeper["params"]  # of the contrast
     assert sweeper["objective"] == "val/mae"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from trivium.config.compose import compose_config
+from trivium.files import write_json
 from trivium.reports.plan import Planned
 
 SCORES = {"mae": 1.0, "corr": 0.5, "acc7": 0.4, "acc5": 0.4, "acc2_has0": 0.7, "acc2_non0": 0.7, "f1_has0": 0.7}
@@ -43,7 +44,7 @@ def finish(run: Planned, seconds: float = 10.0, epochs: int = 2, **changes: Any)
         "hardware": {"cpus": 2, "gpus": []},
         **changes,
     }
-    (run.directory.path / "result.json").write_text(json.dumps(result))
+    write_json(run.directory.result_file, result)
 
 
 def begin(run: Planned, epochs: int, whole: bool = False) -> None:

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from optuna.samplers import RandomSampler
 from optuna.trial import Trial
 
+from trivium.methods.base import Method
 from trivium.runs.pruned import Pruned
 from trivium.runs.recorder import Recorder
 from trivium.search.outcome import is_number
@@ -30,6 +31,7 @@ class Pruning(Checkpoint):
         self._trial: Trial | None = None
         self._objective = ""
         self._reported: set[int] = set()
+        self._known_meanwhile = True  # the objective, while training
 
     @property
     def state_key(self) -> str:
@@ -39,6 +41,7 @@ class Pruning(Checkpoint):
         if trainer.is_global_zero:
             self._trial, self._objective = join(self._folder, self._number)
             self._reported = set(self._trial.study.get_trials(deepcopy=False)[self._number].intermediate_values)
+            self._known_meanwhile = self._objective != "val/loss" or not _has_a_loss_of_its_own(pl_module)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A run that was killed between an epoch's checkpoint and what is decided here decides it now."""
@@ -56,6 +59,8 @@ class Pruning(Checkpoint):
     def _judge(self, trainer: L.Trainer) -> str:
         """Why the trial ends here, or nothing. A method without the objective while training is never pruned."""
         assert self._trial is not None
+        if not self._known_meanwhile:
+            return ""
         for row in self._recorder.history:
             step = int(row["epoch"]) - 1
             if step not in self._reported and is_number(row.get(self._objective)):
@@ -66,6 +71,14 @@ class Pruning(Checkpoint):
             return ""
         row = self._recorder.history[-1]
         return f"after epoch {int(row['epoch'])}, {self._objective} {row[self._objective]:.5g}"
+
+
+def _has_a_loss_of_its_own(method: L.LightningModule) -> bool:
+    """Whether its val/loss while it trains is not what result.json has: with a contrast, of which that knows nothing.
+
+    Such a loss depends on temperatures and weights, and trials that differ in them cannot be compared by it.
+    """
+    return type(method).validation_step is not Method.validation_step
 
 
 def join(folder: Path, number: int) -> tuple[Trial, str]:
