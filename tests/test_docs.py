@@ -11,7 +11,7 @@ from trivium.config.check import problems_of
 from trivium.data.prepare import main as prepare
 from trivium.reports.evaluate import main as evaluate
 from trivium.reports.report import main as report
-from trivium.reports.reproduce import main as reproduce
+from trivium.tables.reproduce import main as reproduce
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -12,14 +12,15 @@ SOURCE = ROOT / "src" / "trivium"
 
 # part -> what it must not import: everything to its right, for what stands on the left of the flow
 FLOW = {
-    "data": ("encoders", "fusions", "objectives", "methods", "evaluation", "runs", "reports"),
-    "encoders": ("fusions", "objectives", "methods", "evaluation", "runs", "reports"),
-    "fusions": ("objectives", "methods", "evaluation", "runs", "reports"),
-    "objectives": ("encoders", "fusions", "methods", "evaluation", "runs", "reports"),
-    "methods": ("evaluation", "runs", "reports"),
-    "evaluation": ("runs", "reports", "loggers"),
-    "runs": ("reports", "loggers"),
-    "config": ("encoders", "fusions", "objectives", "methods", "evaluation", "runs", "reports"),
+    "data": ("encoders", "fusions", "objectives", "methods", "evaluation", "runs", "reports", "tables"),
+    "encoders": ("fusions", "objectives", "methods", "evaluation", "runs", "reports", "tables"),
+    "fusions": ("objectives", "methods", "evaluation", "runs", "reports", "tables"),
+    "objectives": ("encoders", "fusions", "methods", "evaluation", "runs", "reports", "tables"),
+    "methods": ("evaluation", "runs", "reports", "tables"),
+    "evaluation": ("runs", "reports", "tables", "loggers"),
+    "runs": ("reports", "tables", "loggers"),
+    "reports": ("tables", "loggers"),
+    "config": ("encoders", "fusions", "objectives", "methods", "evaluation", "runs", "reports", "tables"),
 }
 TENSORS_ONLY = ("objectives", "fusions", "encoders")
 NO_TENSOR = ("lightning", "hydra", "omegaconf", "h5py", "pytorch_lightning")

@@ -1,1 +1,1 @@
-"""Tables and figures over many runs: what to run, running what is missing, and reading what came out."""
+"""Finished runs, tables and searches as figures and on one HTML page (page/); and scripts/evaluate.py's part of it."""

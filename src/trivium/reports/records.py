@@ -23,7 +23,7 @@ Values = npt.NDArray[np.float64]
 
 _NOT_COMPARED = ("run.", "resume", "paths.", "logger.", "debug.name", "seed")  # of no say in what a run is, or a seed
 _NEEDED = ("seed", "method", "feature_set", "metrics", "val", "best_epoch", "epochs")
-OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")  # ROW_sSEED_HASH, as trivium.reports.plan names runs
+OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")  # ROW_sSEED_HASH, as trivium.tables.plan names runs
 _NAMED = 2  # settings that a label may carry to be told from another
 
 

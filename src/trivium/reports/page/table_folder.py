@@ -67,7 +67,7 @@ class TableFolder:
 
 
 def slug(label: str) -> str:
-    """As trivium.reports.definition.Row names its runs."""
+    """As trivium.tables.definition.Row names its runs."""
     return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
 
 

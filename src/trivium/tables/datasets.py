@@ -1,0 +1,78 @@
+"""A table's rows repeated for each of its data sets: one part of the table for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from trivium.config.compose import CONFIGS, compose_config
+from trivium.config.nearest import suggest
+from trivium.evaluation.metrics import METRICS
+from trivium.tables.definition import Measure, Row, Table
+
+_ALWAYS = ("loss", "acc_argmax")  # of the objective, whatever the data set's protocol
+
+
+def parts_of(table: Table, wish: str = "") -> list[Table]:
+    """One table a data set, or the table as it is where it names none.
+
+    wish: the command line's data=, some of the data sets with commas between, each as NAME or NAME/FEATURES, the name
+    of a prepared feature set. Raises ValueError for one that the table does not have, and for data= without any.
+    """
+    if not table.datasets:
+        if wish:
+            raise ValueError(f"data={wish}: table {table.name} has no data sets; data.store=FILE changes the file")
+        return [table]
+    return [part_of(table, data) for data in (_chosen(table, wish) if wish else table.datasets)]
+
+
+def _chosen(table: Table, wish: str) -> list[str]:
+    """NAME means the table's own entry, which may name features."""
+    own = {data.partition("/")[0]: data for data in table.datasets}
+    chosen = []
+    for word in wish.split(","):
+        name = word.partition("/")[0]
+        if name not in own:
+            raise ValueError(
+                f"data={wish}: table {table.name} has no data set {name!r}{suggest(name, own)}; it has {', '.join(own)}"
+            )
+        chosen.append(word if "/" in word else own[name])
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"data={wish}: one data set stands there twice")
+    return chosen
+
+
+def part_of(table: Table, data: str) -> Table:
+    """The table for one data set, NAME or NAME/FEATURES. Raises ValueError for one that no config has."""
+    name, _, features = data.partition("/")
+    if not (CONFIGS / "data" / f"{name}.yaml").is_file():
+        raise ValueError(f"datasets: {name}: no such choice in {CONFIGS / 'data'}")
+    where = [f"data={name}", *([f"data.features={features}"] if features else [])]
+    settings: dict[str, Any] = compose_config([f"data={name}"])["data"]
+    measures = tuple(m for m in table.measures if _measures(m, METRICS[settings["metrics"]]))
+    if not measures:
+        raise ValueError(f"measures: none is one of {name}'s, {', '.join(METRICS[settings['metrics']])}")
+    names = [measure.name for measure in measures]
+    return replace(
+        table,
+        overrides=(*where, *_filled(table.overrides, name)),
+        rows=tuple(_row(row, name) for row in table.rows),
+        measures=measures,
+        bars={group: bars for group, bars in table.bars.items() if set(bars) <= set(names)},
+        data=data,
+    )
+
+
+def _measures(measure: Measure, protocol: Sequence[str]) -> bool:
+    return bool(measure.probe) or measure.metric in (*protocol, *_ALWAYS)
+
+
+def _row(row: Row, name: str) -> Row:
+    published = tuple(one for one in row.published if one.data == name)
+    return replace(row, overrides=_filled(row.overrides, name), published=published)
+
+
+def _filled(overrides: Sequence[str], name: str) -> tuple[str, ...]:
+    """{data} stands for the data set's name: experiment=selfmi_{data}."""
+    return tuple(override.replace("{data}", name) for override in overrides)

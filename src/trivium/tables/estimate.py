@@ -1,0 +1,112 @@
+"""How long what is left of a table will take, as finished runs took."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trivium.tables.finished import Took
+from trivium.tables.plan import Planned
+
+
+@dataclass(frozen=True)
+class Left:
+    """seconds: None if nothing tells. guessed: of how many runs by others than their own row's on the same data."""
+
+    seconds: float | None
+    guessed: int = 0
+
+    def __str__(self) -> str:
+        if self.seconds is None:
+            return "not known before a run of this table, or one of its methods, has ended"
+        runs = f"{self.guessed} run{'s' * (self.guessed > 1)}"
+        return f"{duration(self.seconds)}{f', guessed for {runs}' if self.guessed else ''}"
+
+
+@dataclass
+class Estimate:
+    """elsewhere: finished runs that need not be of the table."""
+
+    elsewhere: Sequence[Took] = ()
+    _own: dict[Path, tuple[str, str, float]] = field(
+        default_factory=dict
+    )  # run -> row, data, seconds per epoch allowed
+
+    def learn(self, runs: Iterable[Planned]) -> None:
+        """From those that are finished, each once."""
+        for run in runs:
+            if run.directory.path not in self._own and run.directory.finished:
+                each = float(run.result()["seconds"]) / run.epochs
+                self._own[run.directory.path] = (run.row.label, _data(run), each)
+
+    def of(self, run: Planned) -> tuple[float | None, bool]:
+        """Seconds of a whole run, and whether they are those of its row on the same data.
+
+        Else of its row on other features of the data set, of its method on the data set anywhere, of its row on other
+        data, of its method, of any of the table: means, for as many epochs as it may have.
+        """
+        own, row, data = self._own.values(), run.row.label, _data(run)
+        here = _mean(each for label, its, each in own if (label, its) == (row, data))
+        others = (
+            _mean(each for label, its, each in own if (label, its.partition("/")[0]) == (row, run.data)),
+            _mean(one.epoch_seconds for one in self.elsewhere if (one.method, one.data) == (run.method, run.data)),
+            _mean(each for label, _, each in own if label == row),
+            _mean(one.epoch_seconds for one in self.elsewhere if one.method == run.method),
+            _mean(each for _, _, each in own),
+        )
+        each = next((seconds for seconds in (here, *others) if seconds is not None), None)
+        return None if each is None else each * run.epochs, here is not None
+
+    def left(self, runs: Sequence[Planned], jobs: int, begun: Mapping[Path, float] | None = None) -> Left:
+        """Of the runs that are not finished and have data. begun: run -> seconds for which it has been running."""
+        self.learn(runs)
+        seconds, guessed = 0.0, 0
+        for run in runs:
+            if run.directory.finished or run.lacking:
+                continue
+            whole, own = self.of(run)
+            if whole is None:
+                return Left(None)
+            seconds += max(0.0, whole - (begun or {}).get(run.directory.path, trained(run.directory.path)))
+            guessed += not own
+        return Left(seconds / jobs, guessed)
+
+
+def trained(run: Path) -> float:
+    """Seconds for which an unfinished run was trained before, up to its last whole epoch."""
+    rows = _epochs(run)
+    return float(rows[-1].get("seconds") or 0) if rows else 0.0
+
+
+def epochs_done(run: Path) -> int:
+    return len(_epochs(run))
+
+
+def _epochs(run: Path) -> list[dict[str, str]]:
+    file = run / "metrics.csv"
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that says enough: 40 s, 12 min, 3.4 h."""
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _data(run: Planned) -> str:
+    return run.table.data or run.data
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return sum(found) / len(found) if found else None

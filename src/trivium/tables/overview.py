@@ -1,0 +1,71 @@
+"""dry=true: what a table has and lacks, at a glance: a matrix of rows by seeds for each data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from trivium.tables.estimate import Estimate, duration
+from trivium.tables.evaluations import missing
+from trivium.tables.plan import Planned
+
+_MARKS = {
+    "done": "#",
+    "to evaluate": "e",
+    "running": ">",
+    "interrupted": "~",
+    "to do": ".",
+    "no data": "-",
+}
+
+
+def overview(parts: Sequence[Sequence[Planned]], jobs: int, estimate: Estimate, *, commands: bool = False) -> str:
+    """A matrix a data set or how to get it, what its marks mean, and how long the rest may take.
+
+    parts: the runs of each data set. commands: also each run's command.
+    """
+    runs = [run for part in parts for run in part]
+    states = [[_state(run) for run in part] for part in parts]
+    every = [state for part in states for state in part]
+    estimate.learn(runs)
+    lines = []
+    for part, its in zip(parts, states, strict=True):
+        lines += [*_section(part, its, estimate), ""]
+    counts = Counter(every)
+    known = [f"{mark} {counts[state]} {state}" for state, mark in _MARKS.items() if counts[state]]
+    lines.append(f"{len(runs)} runs: {'   '.join(known)}")
+    if counts.total() > counts["done"] + counts["no data"]:
+        lines.append(f"time left{f' with {jobs} at once' if jobs > 1 else ''}: {estimate.left(runs, jobs)}")
+    if commands:
+        told = zip(every, runs, strict=True)
+        lines += ["", *(f"{state:<12} {run.name}\n  {run.command}" for state, run in told)]
+    return "\n".join(lines)
+
+
+def _state(run: Planned) -> str:
+    status = run.status
+    return "to evaluate" if status == "done" and missing(run) else status
+
+
+def _section(runs: Sequence[Planned], states: Sequence[str], estimate: Estimate) -> list[str]:
+    """No matrix of what cannot be run."""
+    told = dict.fromkeys(run.lacking for run, state in zip(runs, states, strict=True) if state == "no data")
+    lacking = [f"  no data: {one} (docs/data.md says where to get it)" for one in told]
+    if set(states) == {"no data"}:
+        return [runs[0].table.data or runs[0].table.name, *lacking]
+    return [*_matrix(runs, states, estimate), *lacking]
+
+
+def _matrix(runs: Sequence[Planned], states: Sequence[str], estimate: Estimate) -> list[str]:
+    table = runs[0].table
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    marks = {(run.row.label, run.seed): _MARKS[state] for run, state in zip(runs, states, strict=True)}
+    first = {run.row.label: run for run in reversed(runs)}
+    wide = max(len(table.data or table.name), *(len(row.label) + 2 for row in table.rows))
+    lines = [f"{table.data or table.name:<{wide}}  seed {' '.join(map(str, seeds))}   a run"]
+    for row in table.rows:
+        seconds, own = estimate.of(first[row.label])
+        took = "" if seconds is None else f"{'' if own else 'perhaps '}{duration(seconds)}"
+        cells = " ".join(marks[row.label, seed].rjust(len(str(seed))) for seed in seeds)
+        lines.append(f"  {row.label:<{wide - 2}}       {cells}   {took}".rstrip())
+    return lines

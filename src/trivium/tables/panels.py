@@ -1,0 +1,164 @@
+"""A panel for each measure of a table: every seed, means with their intervals, and which differ from the baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from trivium.reports.figures import COLUMN_INCHES, PAGE_INCHES, open_figure, save_figure
+from trivium.tables.blocks import INTERVAL, LEVEL, OTHER_FEATURES, TRAIN_MEAN
+from trivium.tables.collect import Measured
+from trivium.tables.definition import Measure
+
+PANELS = f"Every seed (dots), means and their {INTERVAL}s, beside the baseline's mean (line); arrows: what is better"
+_WIDE = 4  # panels beside each other in a page's width
+_ROW, _HEAD = 0.155, 0.5  # inches of a row, and of what is around the rows of a panel
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a mean is drawn: colour and marker both tell what the test said."""
+
+    label: str
+    colour: str
+    marker: str
+    filled: bool = True
+
+
+BASELINE = Style("baseline", "black", "s")
+BETTER = Style(f"better, p < {LEVEL:g}", "#0072B2", "^")
+WORSE = Style(f"worse, p < {LEVEL:g}", "#D55E00", "v")
+ALIKE = Style("not told apart", "#666666", "o", filled=False)
+PLAIN = Style("mean", "#0072B2", "o")  # in a table without a baseline
+
+
+def write_panels(stem: Path, measured: Measured) -> None:
+    """STEM.png and STEM.pdf: one column wide for one or two measures, else two."""
+    measures, rows = measured.table.measures, measured.table.rows
+    wide = min(_WIDE, len(measures))
+    lines = math.ceil(len(measures) / wide)
+    width = COLUMN_INCHES if len(measures) <= 2 else PAGE_INCHES
+    legend = 0.2 if width == PAGE_INCHES else 0.5
+    height = legend + lines * (_HEAD + _ROW * len(rows))
+    with open_figure(height, width, nrows=lines, ncols=wide, sharey=True) as (figure, grid):
+        for axes, measure in zip(grid.flat, measures, strict=False):
+            draw_panel(axes, measured, measure)
+        for axes in grid.flat[len(measures) :]:
+            axes.set_axis_off()
+        _legend(figure, measured, 7 if width == PAGE_INCHES else 3)
+        save_figure(figure, stem)
+
+
+def draw_panel(axes: Axes, measured: Measured, measure: Measure) -> None:
+    """One measure, rows from the top; shares in %."""
+    scale = 100 if measure.is_share else 1
+    rows = [row.label for row in measured.table.rows]
+    _lines(axes, measured, measure, scale)
+    for y, row in enumerate(rows):
+        values = [scale * value for value in measured.values[row][measure.name].values()]
+        axes.plot(values, [y + 0.24] * len(values), "o", color="black", alpha=0.35, markersize=2, markeredgewidth=0)
+        mean, style = scale * measured.spread(row, measure.name).mean, style_of(measured, row, measure)
+        ends = [scale * end for end in measured.interval(row, measure.name)]
+        axes.plot(ends, [y, y], color=style.colour, linewidth=1.4, solid_capstyle="butt", zorder=3)
+        axes.plot([mean], [y], **_marker(style), zorder=4)
+    for y, row_of in enumerate(measured.table.rows):
+        for published in row_of.published:
+            if measure.name in published.values:
+                value = published.values[measure.name][0]
+                _published(axes, value, y - 0.22, other=measured.other_features(row_of.label, published))
+    better = "↓" if measure.lower_is_better else "↑"
+    axes.set_title(f"{measure.name}{', %' if measure.is_share else ''} {better}", fontsize=7, pad=3)
+    axes.set_yticks(range(len(rows)), rows, fontsize=6.5)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=6, length=2, pad=1.5)
+    axes.xaxis.set_major_locator(MaxNLocator(4, min_n_ticks=2))
+    axes.margins(x=0.06)
+    axes.grid(axis="y", color="0.92", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines["left"].set_visible(False)
+
+
+def style_of(measured: Measured, row: str, measure: Measure) -> Style:
+    """By the corrected p of the paired test, as in the table's stars."""
+    if not measured.table.baseline:
+        return PLAIN
+    if row == measured.table.baseline:
+        return BASELINE
+    found = measured.difference(row, measure.name)
+    if found is None or not measured.corrected(row)[measure.name] < LEVEL:
+        return ALIKE
+    return BETTER if (found.mean < 0) == measure.lower_is_better else WORSE
+
+
+def _lines(axes: Axes, measured: Measured, measure: Measure, scale: float) -> None:
+    """The baseline's mean, and what predicting the train mean gives."""
+    if measured.table.baseline:
+        at = scale * measured.spread(measured.table.baseline, measure.name).mean
+        if not math.isnan(at):
+            axes.axvline(at, **_BASELINE_LINE)
+    reference = scale * measured.reference(measure)
+    if not math.isnan(reference):
+        axes.axvline(reference, **_TRAIN_MEAN_LINE)
+
+
+_BASELINE_LINE: dict[str, Any] = {"color": "black", "linewidth": 0.6, "zorder": 1}
+_TRAIN_MEAN_LINE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": (0, (1, 1.5)), "zorder": 1}
+_OPEN: dict[str, Any] = {"marker": "D", "markersize": 3.6, "markerfacecolor": "white", "linestyle": "none", "zorder": 5}
+_SAME, _OTHER = {**_OPEN, "color": "black"}, {**_OPEN, "color": "#CC79A7"}
+
+
+def _published(axes: Axes, value: float, y: float, *, other: bool) -> None:
+    axes.plot([value], [y], **(_OTHER if other else _SAME), markeredgewidth=0.8)
+    if other:
+        axes.annotate(OTHER_FEATURES, (value, y), (2.2, 0.4), textcoords="offset points", fontsize=6, color="#CC79A7")
+
+
+def _marker(style: Style) -> dict[str, Any]:
+    face = style.colour if style.filled else "white"
+    return {
+        "marker": style.marker,
+        "color": style.colour,
+        "markerfacecolor": face,
+        "markersize": 3.6,
+        "markeredgewidth": 0.8,
+        "linestyle": "none",
+    }
+
+
+def _legend(figure: Figure, measured: Measured, columns: int) -> None:
+    """What occurs, and nothing else."""
+    table = measured.table
+    styles = {style_of(measured, row.label, measure): None for row in table.rows for measure in table.measures}
+    order = [style for style in (BASELINE, BETTER, WORSE, ALIKE, PLAIN) if style in styles]
+    handles: list[Line2D] = []
+    for style in order:
+        label = f"{table.baseline}, line: mean" if style is BASELINE else style.label
+        handles.append(Line2D([], [], label=label, **_marker(style)))
+    if any(not math.isnan(measured.reference(measure)) for measure in table.measures):
+        handles.append(Line2D([], [], label=TRAIN_MEAN, **_TRAIN_MEAN_LINE))
+    handles += _published_handles(measured)
+    layout: dict[str, Any] = {"frameon": False, "handlelength": 1.2, "columnspacing": 1.0, "handletextpad": 0.4}
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(columns, len(handles)), fontsize=6.5, **layout)
+
+
+def _published_handles(measured: Measured) -> list[Line2D]:
+    names = {measure.name for measure in measured.table.measures}
+    shown: Sequence[bool] = [
+        measured.other_features(row.label, published)
+        for row in measured.table.rows
+        for published in row.published
+        if names & set(published.values)
+    ]
+    handles = [Line2D([], [], label="published", **_SAME)] if False in shown else []
+    return handles + (
+        [Line2D([], [], label=f"published{OTHER_FEATURES}, other features", **_OTHER)] if True in shown else []
+    )

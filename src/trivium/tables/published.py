@@ -1,0 +1,60 @@
+"""What others report of a table's row, with where it stands and on which features it was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from trivium.tables.yaml_keys import keys, texts
+
+
+@dataclass(frozen=True)
+class Published:
+    """values: measure -> mean and standard deviation (NaN: not given), as the table prints them: shares in %.
+
+    features: the name of the prepared feature set that they are of, or what they are of in words. modalities: those
+    that they are from; empty: not told. data: the data set; "" in a table without `datasets`.
+    """
+
+    source: str
+    features: str
+    values: Mapping[str, tuple[float, float]] = field(hash=False)
+    modalities: tuple[str, ...] = ()
+    data: str = ""
+
+    def is_of(self, feature_set: str, modalities: Sequence[str]) -> bool:
+        """Whether a run was on these features. feature_set: as result.json names it, DATA/FEATURES."""
+        named = feature_set.partition("/")[2] == self.features
+        return named and (not self.modalities or set(self.modalities) == set(modalities))
+
+
+def read_published(label: str, values: Any) -> tuple[Published, ...]:
+    """One mapping, or a list of them for several data sets. Raises ValueError naming the row, the key and the value."""
+    at = f"rows: {label}: published"
+    found = tuple(_read(at, value) for value in (values if isinstance(values, list) else [values]))
+    sets = [one.data for one in found]
+    if len(set(sets)) < len(sets):
+        raise ValueError(f"{at}: expected one a data set, found {len(sets)} for {', '.join(sets) or 'none'}")
+    return found
+
+
+def _read(at: str, values: Any) -> Published:
+    given = keys(at, values, ("source", "features", "values"), ("modalities", "data"))
+    for key in ("source", "features"):
+        if not isinstance(given[key], str) or not given[key].strip():
+            raise ValueError(f"{at}.{key}: expected some text, found {given[key]!r}")
+    if not isinstance(given["values"], dict):
+        raise ValueError(f"{at}.values: expected measure: number or [mean, std], found {given['values']!r}")
+    numbers = {str(name): _number(f"{at}.values.{name}", value) for name, value in given["values"].items()}
+    modalities = texts(f"{at}.modalities", given.get("modalities", []))
+    return Published(given["source"], given["features"], numbers, modalities, str(given.get("data", "")))
+
+
+def _number(at: str, value: Any) -> tuple[float, float]:
+    pair = value if isinstance(value, list) else [value, math.nan]
+    right = len(pair) == 2 and all(isinstance(part, int | float) and not isinstance(part, bool) for part in pair)
+    if not right or math.isnan(pair[0]):
+        raise ValueError(f"{at}: expected a number or [mean, standard deviation], found {value!r}")
+    return float(pair[0]), float(pair[1])

@@ -1,0 +1,180 @@
+"""scripts/reproduce.py: run what a table lacks, then write the table and its figure."""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trivium.config.arguments import parse_key_values
+from trivium.config.compose import TABLES
+from trivium.config.help import title
+from trivium.tables.datasets import parts_of
+from trivium.tables.definition import Table, find_table, read_table
+from trivium.tables.estimate import Estimate
+from trivium.tables.finished import FinishedRuns
+from trivium.tables.kept import in_order, kept_sections
+from trivium.tables.overview import overview
+from trivium.tables.plan import Planned, plan
+from trivium.tables.progress import Progress
+from trivium.tables.work import Failure, complete
+
+HELP = """\
+Reproduce a table: run what is missing of it, then write the table and its figure.
+
+  python scripts/reproduce.py table=NAME [key=value ...] [SETTING.KEY=value ...]
+
+Examples
+  python scripts/reproduce.py table=interactions                  what is there already is not run again
+  python scripts/reproduce.py table=interactions seeds=5 jobs=2   two more seeds, two runs at once
+  python scripts/reproduce.py table=interactions dry=true         what is done, what is left; starts nothing
+  python scripts/reproduce.py table=selfmi publish=docs/selfmi    also as files that may be committed
+  python scripts/reproduce.py table=selfmi data=mosi              of its data sets this one alone
+  python scripts/reproduce.py table=methods data=mosi/NAME        on the feature set NAME, where several are prepared
+  python scripts/reproduce.py table=m3ixup_mosi data.store=FILE   every row on that store
+
+Keys
+  table=NAME     one of the tables below, or a YAML file of the same form
+  data=A,B/NAME  some of the data sets that the table names; otherwise all of them
+  seeds=N        seeds 1 to N of each row; otherwise as the table says
+  dry=true       show what is done of each row and seed, and how long the rest may take; commands=true: and how each is
+                 run
+  jobs=N         runs at once, one thread each; otherwise 1
+  outputs=DIR    where everything goes; otherwise outputs
+  publish=DIR    also write README.md, table.csv, values.csv, table.tex, figures and learning curves there, without
+                 paths of this machine
+  SETTING.KEY=VALUE  a key with a dot is a setting of every run, over the table's own: data.store=FILE
+
+Written to OUTPUTS/tables/NAME: table.md; table.tex (to \\input, with booktabs); table.csv (mean, std, n, interval;
+what is known of chance; differences from the table's baseline and their p; published numbers; parameters and time);
+values.csv (each run); figure.png, figure.pdf; runs/ has the runs, each with its probes and subsets, and logs/ what they
+said. A finished run of the same config, seed and store anywhere under OUTPUTS is taken as it is; an interrupted one is
+resumed; one that another process has is waited for. Sections of other data sets that were written before stay. A data
+set that is not prepared is a line that says what to do. The exit code is 1 if a run failed: the others stand, and
+table.md names it. docs/tables.md has the form of a table's YAML.
+
+Tables
+"""
+_KEYS = ("table", "data", "seeds", "dry", "commands", "jobs", "outputs", "publish")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code: 0; 1 if a run failed; 2 with one line on stderr for a mistake in the call; 130 after Ctrl-C."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        listed = "".join(f"  {file.stem:<17} {title(file)}\n" for file in sorted(TABLES.glob("*.yaml")))
+        print(HELP + listed, end="")
+        return 0 if argv else 2
+    try:
+        settings = [word for word in argv if "." in word.partition("=")[0]]
+        return _reproduce(_call(parse_key_values([word for word in argv if word not in settings], _KEYS), settings))
+    except (ValueError, OSError) as error:
+        print("error:", error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What the command line asks for. data: data= as it was given. publish: None for not at all."""
+
+    table: Table
+    data: str
+    seeds: int
+    jobs: int
+    dry: bool
+    commands: bool
+    outputs: Path
+    publish: Path | None
+
+    @property
+    def folder(self) -> Path:
+        return self.outputs / "tables" / self.table.name
+
+
+def _call(values: Mapping[str, str], settings: Sequence[str]) -> _Call:
+    if "table" not in values:
+        raise ValueError("table= is missing: the name of a table, or a YAML file")
+    dry, commands = _truth(values, "dry"), _truth(values, "commands")
+    if commands and not dry:
+        raise ValueError("commands=true goes with dry=true, which lists the runs")
+    if dry and "publish" in values:
+        raise ValueError("publish= does not go with dry=true, which writes nothing")
+    if "publish" in values and Path(values["publish"]).exists() and not Path(values["publish"]).is_dir():
+        raise ValueError(f"publish={values['publish']}: expected a folder, found a file")
+    table = read_table(find_table(values["table"], TABLES))
+    return _Call(
+        replace(table, given=tuple(settings), wish=values["table"]),
+        values.get("data", ""),
+        _count(values, "seeds", table.seeds),
+        _count(values, "jobs", 1),
+        dry,
+        commands,
+        Path(values.get("outputs", "outputs")),
+        Path(values["publish"]) if "publish" in values else None,
+    )
+
+
+def _reproduce(call: _Call) -> int:
+    finished = FinishedRuns(call.outputs)
+    for note in finished.notes:
+        print("note:", note, file=sys.stderr)
+    parts = parts_of(call.table, call.data)
+    planned = [plan(part, call.seeds, call.folder / "runs", finished) for part in parts]
+    runs, estimate = [run for part in planned for run in part], Estimate(finished.took)
+    if call.dry:
+        print(overview(planned, call.jobs, estimate, commands=call.commands))
+        return 0
+    failures = complete(runs, jobs=call.jobs, logs=call.folder / "logs", progress=Progress(runs, call.jobs, estimate))
+    with _alone(call.folder):
+        _write(call, planned, failures, finished)
+    for failure in failures:
+        print(f"failed: {failure.run.name}: {failure.reason}\n  {failure.run.command}", file=sys.stderr)
+    print(f"written to {call.folder}{f' and {call.publish}' if call.publish else ''}")
+    return 1 if failures else 0
+
+
+def _write(call: _Call, planned: Sequence[list[Planned]], failures: Sequence[Failure], finished: FinishedRuns) -> None:
+    """Sections of other data sets that are there stay."""
+    # matplotlib takes a second to import
+    from trivium.tables.collect import collect
+    from trivium.tables.figure import write_figures
+    from trivium.tables.files import write_tables
+    from trivium.tables.parts import Part
+    from trivium.tables.publish import publish
+
+    kept, notes = kept_sections(call.table, [runs[0].table.data for runs in planned], call.folder, finished)
+    parts = [Part(collect(runs[0].table, runs), runs) for runs in in_order(call.table, [*planned, *kept])]
+    pictures = write_figures(call.folder, [part.measured for part in parts if not part.empty])
+    write_tables(call.folder, parts, failures, pictures)
+    if call.publish is not None:
+        publish(call.publish, call.folder, parts, failures, pictures)
+    print((call.folder / "table.md").read_text())  # last, as what reads it may have enough and close the pipe
+    for note in notes:
+        print("note:", note, file=sys.stderr)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Two calls on one table write it one after the other, so that the second sees the sections of the first."""
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _truth(values: Mapping[str, str], key: str) -> bool:
+    text = values.get(key, "false")
+    if text not in ("true", "false"):
+        raise ValueError(f"{key}={text}: expected true or false")
+    return text == "true"
+
+
+def _count(values: Mapping[str, str], key: str, default: int) -> int:
+    text = values.get(key, str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{key}={text}: expected a whole number, 1 or more")
+    return int(text)

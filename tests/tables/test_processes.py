@@ -1,0 +1,83 @@
+"""A run's process ends with the table's, however that ended."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from planned_cases import write_table
+
+TABLE = """
+import sys
+from pathlib import Path
+from trivium.tables.processes import Trainings
+Trainings().train(sys.argv[2:], Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+def test_no_run_outlives_the_command_that_started_it(tmp_path: Path, by: signal.Signals) -> None:
+    log, run = tmp_path / "log.txt", tmp_path / "run"
+    log.touch()
+    endless = ["trainer.max_epochs=100000", "trainer.patience=0", "trainer.accelerator=cpu", f"run.dir={run}"]
+    where = [f"paths.data={tmp_path / 'data'}", f"paths.outputs={tmp_path}"]
+    table = subprocess.Popen([sys.executable, "-c", TABLE, str(log), *endless, *where])
+    try:
+        epochs = run / "metrics.csv"
+        _until(lambda: epochs.is_file() and table.poll() is None, log)
+    finally:
+        table.send_signal(by)
+        table.wait(10)
+    _until(lambda: not _quickly_changes(epochs), log)
+
+
+def test_an_interrupt_that_only_the_command_hears_ends_it_and_its_runs(tmp_path: Path) -> None:
+    """As of a supervisor, or `kill -INT`; a terminal's Ctrl-C reaches the runs too."""
+    rows = [{"label": "A"}, {"label": "B", "overrides": ["method=tcmax"]}]
+    overrides = ["trainer.max_epochs=100000", "trainer.patience=0", "trainer.accelerator=cpu"]
+    file = write_table(tmp_path, rows, datasets=["fixture"], overrides=overrides)
+    log = tmp_path / "log.txt"
+    words = [f"table={file}", f"outputs={tmp_path / 'outputs'}", "jobs=2", f"paths.data={tmp_path / 'data'}"]
+    script = [
+        sys.executable,
+        "-c",
+        "import sys; from trivium.tables.reproduce import main; sys.exit(main(sys.argv[1:]))",
+    ]
+    with log.open("w") as said:
+        table = subprocess.Popen(
+            [*script, *words],
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            ),  # ignored where tests run in the background
+        )
+    try:
+        _until(lambda: len(list(tmp_path.glob("outputs/**/metrics.csv"))) == 2 and table.poll() is None, log)
+        table.send_signal(signal.SIGINT)
+        assert table.wait(60) == 130
+    finally:
+        table.kill()
+    assert "interrupted; the same command goes on from here" in log.read_text()
+    found = [json.loads(path.read_text())["status"] for path in tmp_path.glob("outputs/**/run.json")]
+    assert found == ["interrupted", "interrupted"]
+
+
+def _quickly_changes(file: Path) -> bool:
+    before = file.stat().st_mtime_ns
+    time.sleep(2)  # an epoch takes a tenth
+    return file.stat().st_mtime_ns != before
+
+
+def _until(true: Callable[[], bool], log: Path, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)

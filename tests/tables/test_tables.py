@@ -1,0 +1,278 @@
+"""Means and spreads against numpy, and what the files say of them."""
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from markdown_it import MarkdownIt
+from numpy.testing import assert_allclose
+from planned_cases import finish
+from scipy import stats
+from table_cases import ERRORS, LABELS, NAMES, ROWS, VALUES, compared, measured
+
+from trivium.reports.spread import Spread
+from trivium.tables.blocks import p_text
+from trivium.tables.collect import Bounds, Cost, Measured, collect
+from trivium.tables.definition import Measure, Row
+from trivium.tables.files import BOUNDS, COLUMNS, DIFFERENCES, table_texts, write_tables
+from trivium.tables.markdown import markdown
+from trivium.tables.parts import Part
+from trivium.tables.plan import plan
+
+
+def test_spread_is_numpys_mean_and_sample_deviation() -> None:
+    found = measured()
+    for r, row in enumerate(ROWS):
+        for m, name in enumerate(NAMES):
+            spread = found.spread(row, name)
+            assert_allclose([spread.mean, spread.std], [VALUES[r, m].mean(), VALUES[r, m].std(ddof=1)], rtol=1e-14)
+            assert spread.n == 3
+
+
+def test_a_bar_over_two_measures_spreads_over_the_runs_means() -> None:
+    """Not over all six values: measures of one run are no samples of each other."""
+    bar, of_runs = measured().bar("A", "both"), VALUES[0].mean(axis=0)
+    assert_allclose([bar.mean, bar.std], [of_runs.mean(), of_runs.std(ddof=1)], rtol=1e-14)
+    assert bar.n == 3
+    bounds = measured().bar_bounds("both")
+    assert isinstance(bounds, Bounds)
+    assert_allclose([bounds.chance, bounds.bayes], [0.375, 0.85], rtol=1e-14)
+
+
+def test_one_value_has_no_deviation_and_none_no_mean() -> None:
+    one, none = Spread.of([0.3]), Spread.of([])
+    assert (one.mean, one.n, none.n) == (0.3, 1, 0)
+    assert math.isnan(one.std)
+    assert math.isnan(none.mean)
+
+
+def test_files_hold_every_number(tmp_path: Path) -> None:
+    write_tables(tmp_path, [Part(measured(), [])], [])
+    lines = read(tmp_path / "table.csv")
+    assert tuple(lines[0]) == COLUMNS + BOUNDS
+    assert [(line["row"], line["measure"]) for line in lines] == [(r, m) for r in ROWS for m in NAMES]
+    numbers = np.array([[float(line["mean"]), float(line["std"])] for line in lines])
+    expected = np.stack([VALUES.mean(axis=2), VALUES.std(axis=2, ddof=1)], axis=-1).reshape(4, 2)
+    assert_allclose(numbers, expected, rtol=1e-14)
+    assert [(line["n"], line["chance"], line["bayes"]) for line in lines[:2]] == [
+        ("3", "0.5", "0.95"),
+        ("3", "0.25", "0.75"),
+    ]
+    values = np.array([float(line["value"]) for line in read(tmp_path / "values.csv")])
+    assert_allclose(values, VALUES.ravel(), rtol=0)
+
+
+def test_the_readable_table_says_the_same_in_percent() -> None:
+    text = markdown([Part(measured(), [])], [])  # no runs are planned, so n is in brackets
+    assert "| A | 66.7 ± 20.8 [3] | 25.0 ± 5.0 [3] |" in text
+    assert "| *chance* | 50.0 | 25.0 |" in text
+    assert "| *Bayes-optimal* | 95.0 | 75.0 |" in text
+
+
+def test_a_row_without_a_value_is_empty_and_not_zero(tmp_path: Path) -> None:
+    write_tables(tmp_path, [Part(measured(missing=True), [])], [])
+    line = read(tmp_path / "table.csv")[2]
+    assert (line["row"], line["mean"], line["std"], line["n"], line["bayes"]) == ("B", "", "", "0", "0.95")
+    assert "| B | - | - |" in (tmp_path / "table.md").read_text()
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_n_stands_in_brackets_only_where_seeds_are_missing(tmp_path: Path) -> None:
+    rows = tuple(Row(label, ("data=fixture",)) for label in ROWS)
+    runs = plan(replace(measured().table, rows=rows), 3, tmp_path)
+    assert "| A | 66.7 ± 20.8 | 25.0 ± 5.0 |" in markdown([Part(measured(), runs)], [])
+    text = markdown([Part(measured(missing=True), runs)], [])
+    assert "| A | 66.7 ± 20.8 [3] | 25.0 ± 5.0 [3] |" in text
+    assert "- not run: A, seeds 1, 2, 3\n- not run: B, seeds 1, 2, 3\n" in text
+
+
+@pytest.mark.parametrize("name", ["table.csv", "values.csv", "table.md"])
+def test_files_are_written_into_a_new_folder(tmp_path: Path, name: str) -> None:
+    write_tables(tmp_path / "new" / "folder", [Part(measured(), [])], [])
+    assert (tmp_path / "new" / "folder" / name).read_text().endswith("\n")
+
+
+def by_hand() -> tuple[list[np.ndarray], list[float], list[float]]:
+    """Mix minus GMC over the seeds that both have, p of scipy, and p times how many are left in order of size."""
+    seeds = [slice(0, 4), slice(0, 5), slice(0, 5)]
+    differences = [ERRORS[1, m, s] - ERRORS[0, m, s] for m, s in enumerate(seeds)]
+    p = [float(stats.ttest_1samp(d, 0).pvalue) for d in differences]
+    corrected, most = [0.0] * 3, 0.0
+    for k, m in enumerate(np.argsort(p)):
+        most = corrected[m] = min(1.0, max(most, p[m] * (3 - k)))
+    return differences, p, corrected
+
+
+def test_differences_pair_the_seeds_that_both_rows_have(tmp_path: Path) -> None:
+    write_tables(tmp_path, [Part(compared(), [])], [])
+    lines = {(line["row"], line["measure"]): line for line in read(tmp_path / "table.csv")}
+    assert tuple(lines["Mix", LABELS[0]]) == COLUMNS + DIFFERENCES
+    differences, p, corrected = by_hand()
+    for m, label in enumerate(LABELS):
+        line = {key: float(lines["Mix", label][key]) for key in (*DIFFERENCES, "n")}
+        assert line["n"] == line["difference_n"] == len(differences[m])
+        found = [line[key] for key in ("difference", "difference_std", "p", "p_holm")]
+        expected = [differences[m].mean(), differences[m].std(ddof=1), p[m], corrected[m]]
+        assert_allclose(found, expected, rtol=1e-9)
+        assert line["low"] < line["difference"] < line["high"]
+    assert corrected != p
+    for row in ("GMC", "Empty"):
+        assert {lines[row, label][key] for label in LABELS for key in DIFFERENCES} == {""}
+
+
+def test_page_has_a_table_a_unit_and_one_of_differences() -> None:
+    differences, _, corrected = by_hand()
+    text = markdown([Part(compared(), [])], [])
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# Robust",
+        "## MAE (lower is better)",
+        "## Corr (higher is better)",
+    ]
+    assert "| row | text | text+audio |" in text
+    assert f"| GMC | {ERRORS[0, 0].mean():.3f} ± {ERRORS[0, 0].std(ddof=1):.3f} [5] |" in text
+    assert "| minus GMC | text | text+audio |" in text
+    cells = [
+        f"{d.mean():+.3f} ± {d.std(ddof=1):.3f} ({f'{p:.3f}'[1:]}{'*' if p < 0.05 else ''}) [{len(d)}]"
+        for d, p in zip(differences, corrected, strict=True)
+    ]
+    assert f"| Mix | {cells[0]} | {cells[1]} |" in text
+    assert f"| Mix | {cells[2]} |" in text
+    assert {"*)" in cell for cell in cells} == {True, False}  # else half of the star's cases is not seen
+    assert "| Empty | - | - |" in text
+    assert "chance" not in text
+    assert "over the row's 3 measures" in text
+
+
+def test_without_a_baseline_nothing_is_compared(tmp_path: Path) -> None:
+    write_tables(tmp_path, [Part(compared(baseline=""), [])], [])
+    assert tuple(read(tmp_path / "table.csv")[0]) == COLUMNS
+    assert "minus" not in (tmp_path / "table.md").read_text().replace("a seed's value minus", "")
+
+
+def test_a_value_that_is_not_defined_is_not_compared() -> None:
+    """Corr of a constant prediction is NaN; to leave that seed out would favour the row."""
+    found = compared()
+    found.values["Mix"]["Corr text"][2] = math.nan  # type: ignore[index]
+    assert found.difference("Mix", "Corr text") is None
+    assert math.isnan(found.corrected("Mix")["Corr text"])
+    _, p, _ = by_hand()
+    assert found.corrected("Mix")["MAE text"] == pytest.approx(min(1, max(2 * min(p[:2]), p[0])))
+    text = markdown([Part(found, [])], [])
+    assert "| Mix | undefined |" in text
+    assert "undefined: in one of the runs at least" in text
+    assert "undefined" not in markdown([Part(compared(), [])], [])
+
+
+def test_a_metric_that_a_run_could_not_define_is_null_in_its_result_and_nan_here(tmp_path: Path) -> None:
+    """JSON has no NaN."""
+    rows = (Row("A", ("data=fixture",)), Row("B", ("data=fixture", "seed=1", "optimizer.lr=0.5")))
+    measures = (Measure("MAE", metric="mae"), Measure("Corr", metric="corr"))
+    runs = plan(replace(measured().table, rows=rows, measures=measures, bars={}), 2, tmp_path)
+    for run in runs:
+        finish(run, test={"corr": None if run.seed == 2 and run.row.label == "A" else 0.5})
+    found = collect(runs[0].table, runs)
+    assert math.isnan(found.spread("A", "Corr").mean)
+    assert (found.spread("B", "Corr").mean, found.spread("A", "MAE").n) == (0.5, 2)
+    assert math.isnan(found.interval("A", "Corr")[0])
+
+
+def test_what_a_row_takes_and_where_it_lies_is_of_its_own_runs(tmp_path: Path) -> None:
+    rows = tuple(Row(label, ("data=fixture", f"optimizer.lr={rate}")) for label, rate in (("A", 0.1), ("B", 0.2)))
+    runs = plan(replace(measured().table, rows=rows, measures=(Measure("MAE", metric="mae"),), bars={}), 2, tmp_path)
+    for run in runs[:3]:
+        finish(run, seconds=10.0 * run.seed, parameters=7 if run.row.label == "A" else 9)
+    found = collect(runs[0].table, runs)
+    assert found.costs == {"A": Cost(7, (10.0, 20.0)), "B": Cost(9, (10.0,))}
+    assert found.places["A"] == {1: runs[0].directory.path, 2: runs[2].directory.path}
+    assert found.train_mean == 1.4
+
+
+def costly() -> Measured:
+    """MAE and an accuracy of two rows, whose runs and their sizes are known."""
+    measures = (Measure("MAE", metric="mae"), Measure("Acc-2", metric="acc2"))
+    table = replace(measured().table, measures=measures, bars={})
+    values = {row: {"MAE": {1: 1.0, 2: 1.5}, "Acc-2": {1: 0.5, 2: 0.75}} for row in ROWS}
+    costs = {"A": Cost(12345, (3.0, 5.0, 4.0)), "B": Cost(0, (100.0,))}
+    places = {"A": {1: Path("/t/runs/a1"), 2: Path("/runs/a2")}}
+    return Measured(table, values, {}, places=places, costs=costs, train_mean=1.25)
+
+
+def test_measures_of_several_units_share_a_table_that_says_what_is_better() -> None:
+    text = markdown([Part(costly(), [])], [])
+    assert (
+        "| row | MAE ↓ | Acc-2, % ↑ |\n| --- | --- | --- |\n| *train mean* | 1.250 | - |\n| A | 1.250 ± 0.354" in text
+    )
+    assert [line for line in text.splitlines() if line.startswith("#")] == ["# A title", "## Size and time"]
+
+
+def test_many_measures_have_a_table_for_each_unit() -> None:
+    found = costly()
+    measures = (*found.table.measures, *(Measure(f"Acc-2 {k}", metric="acc2") for k in range(9)))
+    values = {row: {m.name: {1: 0.5} for m in measures} for row in ROWS}
+    text = markdown([Part(replace(found, table=replace(found.table, measures=measures), values=values), [])], [])
+    assert "## MAE (lower is better)" in text
+    assert "## % (higher is better)" in text
+
+
+def test_sizes_times_and_the_train_mean_are_told(tmp_path: Path) -> None:
+    write_tables(tmp_path, [Part(costly(), [])], [])
+    text = (tmp_path / "table.md").read_text()
+    assert (
+        "| row | parameters | training a run, s |\n| --- | --- | --- |\n| A | 12,345 | 4.0 |\n| B | - | 100 |" in text
+    )
+    assert "train mean: MAE of predicting it for every clip." in text
+    assert r"\emph{train mean} & 1.250 & -- \\" in (tmp_path / "table.tex").read_text()
+    lines = read(tmp_path / "table.csv")
+    found = [(line["train_mean"], line["parameters"], line["seconds"]) for line in lines]
+    assert found == [("1.25", "12345", "4.0"), ("", "12345", "4.0"), ("1.25", "", "100.0"), ("", "", "100.0")]
+
+
+def test_values_say_where_their_run_lies_from_the_tables_folder() -> None:
+    texts = table_texts(Path("/t"), [Part(costly(), [])], [])
+    lines = list(csv.DictReader(texts["values.csv"].splitlines()))
+    assert [(line["row"], line["seed"], line["run"]) for line in lines[:2]] == [
+        ("A", "1", "runs/a1"),
+        ("A", "2", "../runs/a2"),
+    ]
+    assert lines[-1]["run"] == ""
+
+
+def test_the_page_is_markdown_whose_tables_have_the_cells_that_were_meant() -> None:
+    """By another's parser; labels with signs that Markdown gives a meaning."""
+    found = compared()
+    labels = {"GMC": "GMC | a", "Mix": "*Mix* `x`", "Empty": "Empty"}
+    rows = tuple(replace(row, label=labels[row.label]) for row in found.table.rows)
+    values = {labels[row]: measures for row, measures in found.values.items()}
+    own = replace(found, table=replace(found.table, rows=rows, baseline="GMC | a"), values=values)
+    tables = parsed(markdown([Part(own, [])], []))
+    assert [len(table) for table in tables] == [4, 3, 3] * 2  # means, intervals, differences of MAE, then of Corr
+    assert {len(row) for table in tables[:3] for row in table} == {3}
+    assert tables[0][0] == ["row", "text", "text+audio"]
+    assert [row[0] for row in tables[0][1:]] == ["GMC | a", "Mix x", "Empty"]
+    assert tables[2][0][0] == "minus GMC | a"
+    assert tables[0][1][2] == f"{ERRORS[0, 1].mean():.3f} ± {ERRORS[0, 1].std(ddof=1):.3f} [5]"
+
+
+def parsed(text: str) -> list[list[list[str]]]:
+    """Each table's rows of cells, without their marks."""
+    tables: list[list[list[str]]] = []
+    for before, token in zip([None, *(tokens := MarkdownIt().enable("table").parse(text))], tokens, strict=False):
+        if token.type == "table_open":
+            tables.append([])
+        elif token.type == "tr_open":
+            tables[-1].append([])
+        elif token.type == "inline" and before is not None and before.type in ("td_open", "th_open"):
+            tables[-1][-1].append("".join(child.content for child in token.children or []))
+    return tables
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.0004, "<.001"), (0.0006, ".001"), (0.05, ".050"), (1.0, "1.000")])
+def test_p_is_written_with_three_digits(p: float, text: str) -> None:
+    assert p_text(p) == text
