@@ -130,6 +130,16 @@ def test_bad_trials_are_pruned_or_fail_end_nothing_and_are_told(whole: Path, tmp
     assert "optimizer.lr=1e+30" in end
 
 
+@pytest.mark.slow
+def test_a_trial_of_two_processes_is_pruned_in_both(tmp_path: Path) -> None:
+    devices = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
+    code, printed = search(tmp_path, *ONE_BY_ONE, "optimizer.lr=0.02,1e-6", *devices)
+    assert code == 0, printed
+    assert [row["state"] for row in trials(study_of(tmp_path))] == ["complete", "pruned"]
+    assert status(study_of(tmp_path) / "1")["status"].startswith("pruned: after epoch 1, val/loss")
+    assert len(driver.rows(study_of(tmp_path) / "1" / "metrics.csv")) == 1
+
+
 def test_cmaes_for_the_highest_value_in_a_database(whole: Path, tmp_path: Path) -> None:
     lines = [
         "sweep=supervised",
