@@ -15,7 +15,7 @@ from trivium.config.compose import compose_config
 from trivium.runs.directory import open_run
 from trivium.tables.agenda import Agenda
 from trivium.tables.definition import Measure, Row, Table
-from trivium.tables.plan import Planned, in_use, plan
+from trivium.tables.plan import Planned, plan
 from trivium.tables.work import LOCKED
 
 ROWS = (Row("First", ("method=comm",)), Row("Second", ("method=supcon",), start="First"), Row("Other", ()))
@@ -71,11 +71,11 @@ def test_closed_it_gives_nothing_more(runs: list[Planned]) -> None:
 
 def test_a_look_at_the_lock_leaves_no_lock(runs: list[Planned], tmp_path: Path) -> None:
     begin(runs[2], 1, whole=True)
-    assert not in_use(runs[2].directory)
+    assert not runs[2].directory.in_use
     assert runs[2].directory.try_lock()
-    assert in_use(runs[2].directory)
+    assert runs[2].directory.in_use
     runs[2].directory.release()
-    assert not in_use(runs[2].directory)
+    assert not runs[2].directory.in_use
 
 
 def test_what_train_says_of_a_locked_run_is_what_is_looked_for(runs: list[Planned]) -> None:

@@ -5,14 +5,12 @@ docs/architecture.md lists what it holds.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -23,6 +21,7 @@ import yaml
 
 import trivium
 from trivium.files import write_json, write_text
+from trivium.locks import LOOK, is_taken, take
 
 _VERSIONS = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "h5py", "numpy", "transformers")
 _NOT_HASHED = ("run", "resume", "paths", "logger")
@@ -35,7 +34,7 @@ class RunDirectory:
     """Paths of a run. `lock` is held for as long as this process works on it."""
 
     path: Path
-    lock: IO[str] | None = field(default=None, repr=False)
+    lock: IO[bytes] | None = field(default=None, repr=False)
 
     @property
     def config_file(self) -> Path:
@@ -53,6 +52,15 @@ class RunDirectory:
     @property
     def result_file(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.path / ".lock"
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a process works on the run now."""
+        return is_taken(self._lock_file)
 
     @property
     def finished(self) -> bool:
@@ -86,20 +94,9 @@ class RunDirectory:
 
         A run of several processes is waited for: when its parent was killed, its workers need a moment to end.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        file = (self.path / ".lock").open("w")
-        until = time.monotonic() + (_WORKERS_END if self._has_workers() else 0.0)
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                if time.monotonic() >= until:
-                    file.close()
-                    return False
-                time.sleep(0.2)
-            else:
-                self.lock = file
-                return True
+        lock = take(self._lock_file, _WORKERS_END if self._has_workers() else LOOK)
+        self.lock = lock or self.lock
+        return lock is not None
 
     def _has_workers(self) -> bool:
         return self.config_file.is_file() and self.config()["trainer"]["devices"] > 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
+
+from trivium.locks import take
 
 _held: list[IO[bytes]] = []  # until the process ends, which gives the device back whatever it ends by
 
@@ -39,12 +40,8 @@ def choose(names: Sequence[str], folder: Path) -> str:
     """The first name whose lock in `folder` is free, now held by this process; else one by the process's number."""
     folder.mkdir(mode=0o700, exist_ok=True)
     for name in names:
-        file = (folder / name.replace("/", "-")).open("ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            continue
-        _held.append(file)
-        return name
+        file = take(folder / name.replace("/", "-"), wait=0.0)
+        if file is not None:
+            _held.append(file)
+            return name
     return names[os.getpid() % len(names)]

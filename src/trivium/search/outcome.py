@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
 from dataclasses import dataclass
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from trivium.runs.directory import RunDirectory
 
@@ -30,7 +29,7 @@ def outcome(run: RunDirectory, metric: str, error: str | None) -> Outcome:
         return Outcome("complete", f"val/{metric} {value:.5g}", float(value), seconds)
     if (status := status_of(run)).startswith("pruned"):
         return Outcome("pruned", status)
-    if in_use(run):
+    if run.in_use:
         text = f"{run.path} is in use by another process; start the search again when that has ended"
         return Outcome("running", text)
     return Outcome("fail", error or f"{run.path} is unfinished, and its process told no error")
@@ -44,24 +43,6 @@ def ended(run: RunDirectory) -> bool:
 def status_of(run: RunDirectory) -> str:
     """Empty before there is a run."""
     return str(run.record()["status"]) if (run.path / "run.json").is_file() else ""
-
-
-def in_use(run: RunDirectory) -> bool:
-    """Whether a process holds the run's lock."""
-    lock = run.path / ".lock"
-    if not lock.is_file():
-        return False
-    with lock.open("ab") as file:
-        return not flocked(file)
-
-
-def flocked(file: IO[bytes]) -> bool:
-    """Take the file's lock, which its closing gives back; whether it was free."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def is_number(value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -20,8 +19,9 @@ from trivium.config.nearest import suggest
 from trivium.config.space import Dimension, describe_space
 from trivium.evaluation.metrics import DIRECTION, METRICS
 from trivium.files import atomic_file
+from trivium.locks import LOOK, alone, is_taken, take
 from trivium.runs.directory import RunDirectory
-from trivium.search.outcome import Outcome, flocked, in_use, outcome, status_of
+from trivium.search.outcome import Outcome, outcome, status_of
 from trivium.search.sampling import as_override, draw, grid_size, make_pruner, make_sampler
 from trivium.search.storage import open_storage
 
@@ -95,7 +95,7 @@ class Search:
             for trial in self._interrupted():
                 if len(work) == most:
                     break
-                if self._lock(trial.number):
+                if self._lock(trial.number, wait=0.0):  # most have somebody who works on them
                     self._own(Trial(self.study, trial._trial_id), work)
             while len(work) < most and len(self.trials()) < self.planned:
                 new = self._ask()
@@ -116,18 +116,12 @@ class Search:
 
     def worked_on(self, number: int) -> bool:
         """Whether some process of this file system is at a trial."""
-        lock = self.folder / ".locks" / str(number)
-        if number in self._locks or in_use(self.run(number)):
-            return True
-        if not lock.is_file():
-            return False
-        with lock.open("ab") as file:
-            return not flocked(file)
+        return number in self._locks or self.run(number).in_use or is_taken(self._lock_file(number))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """One process of this file system at a time asks for trials, so that there are no more than asked for."""
-        with _alone(self.folder):
+        with alone(_study_lock(self.folder)):
             yield
 
     def _settle(self, number: int, error: str | None) -> Outcome:
@@ -165,16 +159,21 @@ class Search:
         overrides = tuple(as_override(self.space[key], value) for key, value in trial.params.items())
         work.append(Work(trial.number, overrides, run))
 
-    def _lock(self, number: int) -> bool:
+    def _lock(self, number: int, wait: float = LOOK) -> bool:
         """Whether nobody else works on a trial; until it is settled, nobody else will."""
         if number in self._locks:
             return False
-        file = (self.folder / ".locks" / str(number)).open("ab")
-        if not flocked(file) or in_use(self.run(number)):
+        file = take(self._lock_file(number), wait)
+        if file is None:
+            return False
+        if self.run(number).in_use:
             file.close()
             return False
         self._locks[number] = file
         return True
+
+    def _lock_file(self, number: int) -> Path:
+        return self.folder / ".locks" / str(number)
 
 
 def open_search(folder: Path, settings: Settings, space: dict[str, Dimension], shared: Mapping[str, Any]) -> Search:
@@ -186,7 +185,7 @@ def open_search(folder: Path, settings: Settings, space: dict[str, Dimension], s
     url = settings.storage or str(folder / "journal.log")
     folder.joinpath(".locks").mkdir(parents=True, exist_ok=True)
     try:
-        with _alone(folder):  # of two that open a new storage at once, one would find it half made
+        with alone(_study_lock(folder)):  # of two that open a new storage at once, one would find it half made
             study = optuna.create_study(
                 storage=open_storage(url),
                 study_name=folder.name,
@@ -218,7 +217,7 @@ def _for_trials(name: str, url: str, settings: Settings) -> dict[str, Any]:
 def _discard_unused(folder: Path) -> None:
     """Remove the folder of a study that could not be opened, unless it holds one already."""
     if not (folder / FILE).is_file():
-        (folder / ".locks" / "study").unlink(missing_ok=True)
+        _study_lock(folder).unlink(missing_ok=True)
         for path in (folder / ".locks", folder):
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
@@ -253,11 +252,8 @@ def lower_is_better(objective: str, protocol: str) -> bool:
     return known[metric] == "min"
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with (folder / ".locks" / "study").open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _study_lock(folder: Path) -> Path:
+    return folder / ".locks" / "study"
 
 
 def _same_study(study: optuna.Study, wanted: dict[str, Any], folder: Path) -> None:

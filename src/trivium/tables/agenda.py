@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Condition
 
-from trivium.tables.plan import Planned, in_use
+from trivium.tables.plan import Planned
 
 _LOOK = 2.0  # seconds between looks at runs that other processes have
 
@@ -34,7 +34,7 @@ class Agenda:
 
     def _may_begin(self, run: Planned) -> bool:
         waits = run.start is not None and run.start.path in self._open
-        return not waits and not in_use(run.directory)
+        return not waits and not run.directory.in_use
 
     def begins_from_failed(self, run: Planned) -> bool:
         return run.start is not None and run.start.path in self._failed
@@ -61,4 +61,4 @@ class Agenda:
     def elsewhere(self) -> list[Planned]:
         """Runs that wait because another process has them."""
         with self._changed:
-            return [run for run in self._waiting if in_use(run.directory)]
+            return [run for run in self._waiting if run.directory.in_use]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import re
@@ -61,7 +60,7 @@ class Planned:
             return "no data"
         if not self.directory.config_file.is_file():
             return "to do"
-        return "running" if in_use(self.directory) else "interrupted"
+        return "running" if self.directory.in_use else "interrupted"
 
     @property
     def arguments(self) -> list[str]:
@@ -169,20 +168,6 @@ def _directory(
         return own
     renamed = hashlib.sha256(f"{hashed} {other}".encode()).hexdigest()
     return RunDirectory(own.path.with_name(f"{own.path.name[:-6]}{renamed[:6]}"))
-
-
-def in_use(run: RunDirectory) -> bool:
-    """Whether a process works on the run now."""
-    try:
-        file = (run.path / ".lock").open()
-    except FileNotFoundError:
-        return False
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _lacking(config: Mapping[str, Any]) -> str:

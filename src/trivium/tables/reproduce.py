@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trivium.config.arguments import parse_key_values
 from trivium.config.compose import TABLES
 from trivium.config.help import title
+from trivium.locks import alone
 from trivium.tables.datasets import parts_of
 from trivium.tables.definition import Table, find_table, read_table
 from trivium.tables.estimate import Estimate
@@ -130,7 +129,7 @@ def _reproduce(call: _Call) -> int:
         print(overview(planned, call.jobs, estimate, commands=call.commands))
         return 0
     failures = complete(runs, jobs=call.jobs, logs=call.folder / "logs", progress=Progress(runs, call.jobs, estimate))
-    with _alone(call.folder):
+    with alone(call.folder / ".lock"):  # the second of two calls on one table sees the sections of the first
         _write(call, planned, failures, finished)
     for failure in failures:
         print(f"failed: {failure.run.name}: {failure.reason}\n  {failure.run.command}", file=sys.stderr)
@@ -156,14 +155,6 @@ def _write(call: _Call, planned: Sequence[list[Planned]], failures: Sequence[Fai
     print((call.folder / "table.md").read_text())  # last, as what reads it may have enough and close the pipe
     for note in notes:
         print("note:", note, file=sys.stderr)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Two calls on one table write it one after the other, so that the second sees the sections of the first."""
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _truth(values: Mapping[str, str], key: str) -> bool:
