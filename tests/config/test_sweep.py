@@ -183,6 +183,13 @@ def test_a_sweep_file_may_not_set_what_its_trials_commands_would_lack(tmp_path: 
     )
 
 
+def test_a_dimension_in_another_form_is_told_how_to_give_it() -> None:
+    (problem,) = problems_of(["-m", "sweep=supervised", "hydra.sweeper.params={optimizer.lr:[0.01,0.1]}"])
+    assert problem.endswith(
+        "the space of sweep= has the key in another form; give KEY=A,B or 'KEY=interval(A,B)' instead"
+    )
+
+
 def test_several_values_on_the_command_line_replace_a_dimension_and_one_fixes_it() -> None:
     params = {"a": [1, 2], "b": {"low": 0.1, "high": 1.0}, "c": [0]}
     search = read_search(params, ["a=3,4,5", "b=0.5", "d=int(interval(1,4))", "x=y"])

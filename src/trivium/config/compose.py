@@ -171,5 +171,10 @@ def shorten(error: BaseException) -> str:
     new = re.search(r"To append to your config use \+(([^=\s]+)=[^;]*)", told)
     if new and not new[2].startswith("hydra."):
         return f"{new[2]}: a new name; add it with a +: +{new[1]}"
+    clash = re.match(r"Error merging override (hydra\.sweeper\.params\b.*); Cannot merge", told)
+    if clash:
+        return (
+            f"{clash[1]}: the space of sweep= has the key in another form; give KEY=A,B or 'KEY=interval(A,B)' instead"
+        )
     key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), "")
     return told if not key or key in told else f"{key}: {told}"
