@@ -153,6 +153,14 @@ def test_clip_absent_from_a_sequence_has_length_zero_and_an_empty_clip_is_left_o
     assert source.notes["clips/train without audio"] == "1: v4$_$1"
 
 
+def test_split_without_anything_but_labels_is_refused(folder: Path) -> None:
+    for name in ("TimestampedWords", "COVAREP", "Facet"):
+        with h5py.File(folder / f"CMU_{name}.csd", "r+") as file:
+            del file[f"{next(iter(file))}/data/v2"]
+    with pytest.raises(ValueError, match=r"CMU_Labels\.csd: none of the 1 clips of split 'valid' has a step or a word"):
+        read(folder)
+
+
 def test_first_label_column_is_the_score(folder: Path) -> None:
     write_sequence(
         folder / "CMU_Labels.csd", "All Labels", {v: (np.c_[y, y, y] + [0, 1, 2], t) for v, (y, t) in LABELS.items()}

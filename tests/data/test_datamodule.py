@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from driver import here
 from trivium.data.clips import Clips, Ragged, Source
 from trivium.data.datamodule import DataModule, choose_reads
 from trivium.data.store import Store, open_store, write_store
@@ -122,6 +123,18 @@ def test_restrict_zeroes_what_it_hides(store: Store) -> None:
 def test_what_the_store_does_not_have_is_refused(store: Store, reads: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DataModule(store, reads=reads)
+
+
+def test_training_without_a_validation_split_is_refused_and_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    source = Source({name: store.split(name) for name in ("train", "test")}, "fixture", [])
+    path = tmp_path / "no_valid.h5"
+    write_store(path, source, data="fixture", feature_set="fixture/no_valid", label_range=(-3.0, 3.0))
+    with pytest.raises(
+        ValueError, match=r"no_valid\.h5: no split 'valid', by which training selects; it has \['train'"
+    ):
+        here(tmp_path, f"data.store={path}", f"run.dir={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()
+    assert len(DataModule(open_store(path), reads=READS).loader("test"))  # but it can be evaluated
 
 
 def test_source_standardisation_is_mmsas_mean_over_time(tmp_path: Path) -> None:

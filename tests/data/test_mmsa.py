@@ -240,7 +240,10 @@ def change(split: str, key: str, value: Any) -> Callable[[dict[str, Any]], objec
 BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no_train": (lambda c: c.pop("train"), r"split 'train' is missing; found \['valid', 'test'\]"),
     "no_ids": (lambda c: c["valid"].pop("id"), "split 'valid': key 'id' is missing"),
-    "no_labels": (lambda c: c["test"].pop("regression_labels"), "split 'test': key 'regression_labels' is missing"),
+    "no_labels": (
+        lambda c: c["test"].pop("regression_labels"),
+        r"split 'test': key 'regression_labels' is missing; .* give yours",
+    ),
     "no_audio_in_one": (lambda c: c["test"].pop("audio"), "split 'test': key 'audio' is missing, but split 'train'"),
     "lengths_in_one": (lambda c: c["test"].pop("audio_lengths"), "split 'test': key 'audio_lengths' is missing"),
     "rank_2": (

@@ -100,6 +100,39 @@ def test_unknown_file_is_stored_under_its_own_name_and_verifies(
     assert "ok, mosi/My-features_v2" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("leave_out", "line"),
+    [
+        (("text", "audio"), "next: nothing here can be trained on: prepare again with tokenizer=NAME"),
+        (("text", "audio", "raw_text"), "next: nothing here can be trained on: the source has labels, but no text"),
+        (("valid",), "next: no split 'valid', without which nothing is trained"),
+    ],
+)
+def test_no_command_is_advised_that_would_fail(
+    leave_out: tuple[str, ...], line: str, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = {name: part for name, part in make_content().items() if name not in leave_out}
+    for part in content.values():
+        for key in leave_out:
+            part.pop(key, None)
+    assert main(["data=mosi", f"source={dump(tmp_path / 'a.pkl', content)}", f"paths.data={root}"]) == 0
+    printed = capsys.readouterr().out
+    assert line in printed
+    assert "train.py" not in printed
+
+
+def test_a_modality_without_a_value_is_said(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = make_content()
+    content["train"]["audio"][:] = np.nan  # becomes 0, in clips as long as audio_lengths says
+    content["valid"]["text"] = content["valid"]["text"].astype(np.float64) * 1e300  # float32 ends at 3e38
+    assert main(["data=mosi", f"source={dump(tmp_path / 'a.pkl', content)}", f"paths.data={root}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "repaired in audio: 72 NaN, now 0" in lines
+    assert "audio: no value of train is other than 0" in lines
+    assert any(line.startswith("repaired in text: ") and "inf" in line for line in lines)
+    assert not any(line.startswith("text: no value") for line in lines)
+
+
 def test_damaged_store_does_not_verify(source: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["data=mosi", f"source={source}", f"out={root / 'a.h5'}"])
     data = bytearray((root / "a.h5").read_bytes())

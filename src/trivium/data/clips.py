@@ -80,7 +80,8 @@ class Source:
 
 def repair(values: Array) -> tuple[Array, dict[str, int]]:
     """-inf, +inf and NaN become 0. Returns float32 values and the three counts (COVAREP writes -inf for silence)."""
-    values = np.asarray(values, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is counted as that
+        values = np.asarray(values, dtype=np.float32)
     finite = np.isfinite(values)
     if finite.all():
         return values, {"neg_inf": 0, "pos_inf": 0, "nan": 0}

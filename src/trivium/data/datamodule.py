@@ -104,6 +104,14 @@ class DataModule(L.LightningDataModule):
         sampler = GlobalBatchSampler(len(resident), size, self.seed, shuffle=training, rank=rank, world=world)
         return BatchLoader(resident, sampler, self.limit_batches if training else 0)
 
+    def refuse_without_valid(self) -> None:
+        """Raises ValueError where the store lacks the split that training selects a checkpoint by."""
+        if "valid" not in self.store.schema.counts:
+            raise ValueError(
+                f"{self.store.path}: no split 'valid', by which training selects; it has "
+                f"{list(self.store.schema.counts)}: prepare the store again from a source that has one"
+            )
+
     @property
     def train_batches(self) -> int:
         """Batches of a training epoch."""

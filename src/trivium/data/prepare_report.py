@@ -22,13 +22,24 @@ def report(source: Source, target: Path, *, feature_set: str, recognised: bool, 
     for line in _remarks(source):
         console.print(line)
     console.print(f"written to {target} ({target.stat().st_size / 2**20:.1f} MiB)")
+    console.print(f"next: {_next(source, target, feature_set, default)}")
+
+
+def _next(source: Source, target: Path, feature_set: str, default: Path) -> str:
+    """The command that trains on the store, or what it lacks for that."""
+    train = source.splits["train"]
+    if not train.streams and train.tokens is None:
+        makes_ids = "prepare again with tokenizer=NAME, which makes token ids of the transcripts"
+        why = makes_ids if train.raw_text is not None else "the source has labels, but no text, audio or vision"
+        return f"nothing here can be trained on: {why}"
+    if "valid" not in source.splits:
+        return "no split 'valid', without which nothing is trained; as store=FILE of scripts/evaluate.py it will do"
     data, name = feature_set.split("/", 1)
-    if target.absolute() == default.absolute():
-        root = default.parent.parent
-        where = "" if root == Path("data") else f" paths.data={root}"
-        console.print(f"next: python train.py data={data} data.features={name}{where}")
-    else:
-        console.print(f"next: python train.py data={data} data.store={target}")
+    if target.absolute() != default.absolute():
+        return f"python train.py data={data} data.store={target}"
+    root = default.parent.parent
+    where = "" if root == Path("data") else f" paths.data={root}"
+    return f"python train.py data={data} data.features={name}{where}"
 
 
 def _table(source: Source) -> Table:
@@ -67,4 +78,7 @@ def _remarks(source: Source) -> list[str]:
         found = ", ".join(f"{count} {names[kind]}" for kind, count in counts.items() if count)
         if found:
             lines.append(f"repaired in {modality}: {found}, now 0")
+    for modality, ragged in train.streams.items():
+        if not ragged.values.any():
+            lines.append(f"{modality}: no value of train is other than 0")
     return lines + [f"{key}: {value}" for key, value in source.notes.items() if not key.startswith("padding/")]

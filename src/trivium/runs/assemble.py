@@ -50,6 +50,7 @@ def open_data(
 def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
     """Everything that a training needs."""
     store, data = open_data(config)
+    data.refuse_without_valid()
     return store, data, build_method(config, store.schema, data.reads)
 
 

@@ -61,7 +61,7 @@ def read_csd(
         filled = {split: reader.fill(videos) for split, videos in splits.items()}
         if embeddings is not None:
             reader.note_unknown(notes)
-        clips = {split: _finish(split, part, reader.dims, words is not None, notes) for split, part in filled.items()}
+        clips = {split: _finish(split, part, reader, notes) for split, part in filled.items()}
     extra = [path for path in (folds, embeddings) if path is not None]
     used = [sequence.path for sequence in (labels, words, *features) if sequence is not None]
     repairs = {modality: dict(counts) for modality, counts in reader.repairs.items()}
@@ -196,21 +196,25 @@ def _assign(
     return splits
 
 
-def _finish(split: str, part: _Split, dims: dict[str, int], has_words: bool, notes: dict[str, str]) -> Clips:
+def _finish(split: str, part: _Split, reader: _Reader, notes: dict[str, str]) -> Clips:
     """Leave out clips with nothing in them, and pack the rest."""
+    dims = reader.dims
     lengths = {modality: np.array([len(rows) for rows in part.streams[modality]]) for modality in dims}
     covered = np.array([bool(text) for text in part.texts]) | (sum(lengths.values(), np.zeros(len(part.ids))) > 0)
     _note(notes, f"clips/{split} without a step", [part.ids[n] for n in np.flatnonzero(~covered)])
     kept = np.flatnonzero(covered)
     if not len(kept):
-        raise ValueError(f"no clip of split {split!r} has a step or a word; are all files of one data set?")
+        raise ValueError(
+            f"{reader.labels.path}: none of the {len(part.ids)} clips of split {split!r} has a step or a word in the "
+            "other files; are all of one data set?"
+        )
     for modality, count in lengths.items():
         _note(notes, f"clips/{split} without {modality}", [part.ids[n] for n in kept if count[n] == 0])
     return Clips(
         ids=[part.ids[n] for n in kept],
         streams={modality: Ragged.pack([part.streams[modality][n] for n in kept]) for modality in dims},
         targets={"multimodal": np.array(part.labels, dtype=np.float32)[kept]},
-        raw_text=[part.texts[n] for n in kept] if has_words else None,
+        raw_text=[part.texts[n] for n in kept] if reader.words is not None else None,
     )
 
 

@@ -85,7 +85,10 @@ def _clips(where: str, part: dict[str, Any]) -> Clips:
     """ids (left in `part`, to count against), targets and transcripts of a split; streams come later."""
     for key in ("id", "regression_labels"):
         if key not in part:
-            raise ValueError(f"{where}: key {key!r} is missing; found {sorted(map(str, part))}")
+            raise ValueError(
+                f"{where}: key {key!r} is missing; found {sorted(map(str, part))}: in MMSA's layout a split has 'id' "
+                "and 'regression_labels'; give yours these names"
+            )
     ids = part["id"] = fields.strings(where, "id", part["id"])
     if not ids:
         raise ValueError(f"{where}: is empty; leave the split out of the file, or give it clips")
