@@ -8,7 +8,17 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from trivium.evaluation.significance import bootstrap_interval, holm, paired, student_tails, t_test, wilcoxon
+from trivium.evaluation.significance import (
+    bootstrap_interval,
+    corrected,
+    holm,
+    paired,
+    paired_by_seed,
+    seed_interval,
+    student_tails,
+    t_test,
+    wilcoxon,
+)
 
 RNG = np.random.default_rng(0)
 SAMPLES = [RNG.normal(shift, 1.0, size=n) for n in (2, 3, 4, 5, 6, 7, 10, 25, 60) for shift in (0.0, 0.7)]
@@ -157,3 +167,29 @@ def test_what_cannot_be_tested_is_refused(values: list[float], baseline: list[fl
 def test_level_outside_its_range_is_refused() -> None:
     with pytest.raises(ValueError, match=r"level 95; expected a share between 0 and 1"):
         bootstrap_interval([1.0, 2.0], level=95)
+
+
+def test_seeds_are_paired_with_themselves_and_none_without_its_like_counts() -> None:
+    """Seed 9 of one and 7 of the other are left out, and the rest goes by seed, not by place."""
+    found = paired_by_seed({3: 0.4, 1: 0.1, 2: 0.7, 9: 100.0}, {1: 0.2, 2: 0.3, 3: 0.9, 7: -100.0})
+    assert found is not None
+    assert_allclose(found.t_p, stats.ttest_rel([0.1, 0.7, 0.4], [0.2, 0.3, 0.9]).pvalue, rtol=1e-9)
+    assert (found.n, found.mean) == (3, pytest.approx(-0.2 / 3))
+    assert paired_by_seed({1: 0.1}, {2: 0.1}) is None
+    assert paired_by_seed({1: 0.1, 2: math.nan}, {1: 0.1, 2: 0.1}) is None
+
+
+def test_p_values_are_corrected_over_the_tests_that_there_are() -> None:
+    one, other = (paired(values, [0.0] * 4) for values in ([1.0, 2.0, 3.0, 4.0], [1.0, -2.0, 3.0, 1.0]))
+    found = corrected({"one": one, "none": None, "other": other})
+    expected = [stats.ttest_1samp(values, 0.0).pvalue for values in ([1.0, 2.0, 3.0, 4.0], [1.0, -2.0, 3.0, 1.0])]
+    assert_allclose(
+        [found["one"], found["other"]], [2 * expected[0], expected[1]], rtol=1e-9
+    )  # the larger is as it was
+    assert math.isnan(found["none"])
+
+
+def test_an_interval_over_seeds_needs_two_numbers() -> None:
+    assert seed_interval([1.0, 2.0, 4.0]) == bootstrap_interval([1.0, 2.0, 4.0])
+    for values in ([], [1.0], [1.0, math.nan], [math.inf, 1.0]):
+        assert all(map(math.isnan, seed_interval(values)))

@@ -6,11 +6,13 @@ Legend: n seeds, R resamples. Differences are one number a seed, method minus ba
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+LEVEL = 0.05  # of a corrected p, below which a difference counts as more than chance
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,20 @@ def paired(values: Sequence[float], baseline: Sequence[float], *, seed: int = 0)
     low, high = bootstrap_interval(differences, seed=seed)
     std = float(differences.std(ddof=1)) if n > 1 else math.nan
     return Paired(n, float(differences.mean()), std, t_test(differences), wilcoxon(differences), low, high)
+
+
+def paired_by_seed(values: Mapping[int, float], baseline: Mapping[int, float]) -> Paired | None:
+    """Of the seeds that both have (seed -> value); None where there are none, or a value is NaN."""
+    pairs = [(values[seed], baseline[seed]) for seed in sorted(values) if seed in baseline]
+    if not pairs or any(math.isnan(value) for pair in pairs for value in pair):
+        return None
+    return paired(*zip(*pairs, strict=True))
+
+
+def corrected(found: Mapping[str, Paired | None]) -> dict[str, float]:
+    """Each t test's p, corrected (`holm`) over all of them; NaN where there is none."""
+    p_values = holm([math.nan if one is None else one.t_p for one in found.values()])
+    return dict(zip(found, p_values, strict=True))
 
 
 def t_test(differences: npt.ArrayLike) -> float:
@@ -124,6 +140,12 @@ def bootstrap_interval(
     chosen_Rn = np.random.default_rng(seed).integers(len(v), size=(resamples, len(v)))
     low, high = np.quantile(v[chosen_Rn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def seed_interval(values: Sequence[float]) -> tuple[float, float]:
+    """`bootstrap_interval` of one number a seed; NaN for fewer than two of them, and where one is not finite."""
+    known = len(values) > 1 and all(map(math.isfinite, values))
+    return bootstrap_interval(values) if known else (math.nan, math.nan)
 
 
 def _finite(values: npt.ArrayLike) -> npt.NDArray[np.float64]:

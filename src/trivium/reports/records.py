@@ -91,6 +91,11 @@ class Record:
         }
 
 
+def slug(label: str) -> str:
+    """A table's row as the names of its runs begin."""
+    return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+
+
 def _group(config: dict[str, Any]) -> str:
     origin = str(config.get("start_from") or "")
     return config_hash({**config, "seed": 0, "start_from": _origin(Path(origin)) if origin else ""})

@@ -7,13 +7,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trivium.evaluation.significance import Paired
+from trivium.evaluation.significance import LEVEL, Paired
 from trivium.reports.spread import Spread
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Table
 from trivium.tables.published import Published
 
-LEVEL = 0.05  # of the corrected p below which a difference is marked
 OTHER_FEATURES = "†"  # behind a published number that is of other features than ours
 INTERVAL = "95 % interval"
 TRAIN_MEAN = "train mean"  # predicting it for every clip

@@ -13,7 +13,7 @@ from typing import Any
 
 from trivium.data.knowable import knowable_of
 from trivium.data.store import open_store
-from trivium.evaluation.significance import Paired, bootstrap_interval, holm, paired
+from trivium.evaluation.significance import Paired, corrected, paired_by_seed, seed_interval
 from trivium.reports.spread import Spread
 from trivium.tables.definition import Measure, Table
 from trivium.tables.evaluations import missing, read_probes, read_subsets, subsets_file
@@ -64,43 +64,32 @@ class Measured:
 
     def interval(self, row: str, measure: str) -> tuple[float, float]:
         """95 % bootstrap interval of the mean over seeds; NaN for fewer than two of them, and if one is NaN."""
-        values = list(self.values[row][measure].values())
-        known = len(values) > 1 and all(map(math.isfinite, values))
-        return bootstrap_interval(values) if known else (math.nan, math.nan)
+        return seed_interval(list(self.values[row][measure].values()))
 
     def other_features(self, row: str, published: Published) -> bool:
         """Whether any of the row's runs was on other features than the published numbers."""
         return not all(published.is_of(features, modalities) for features, modalities in self.used.get(row, ()))
 
     def difference(self, row: str, measure: str) -> Paired | None:
-        """From the baseline, over the seeds that both have; None without a baseline, a common seed or a value.
-
-        Kept, as tables and figures ask for each often, and its 10 000 resamples take a few milliseconds.
-        """
-        if (row, measure) not in self._compared:
-            self._compared[row, measure] = self._difference(row, measure)
-        return self._compared[row, measure]
+        """From the baseline, over the seeds that both have; None without a baseline, a common seed or a value."""
+        return self._differences.get((row, measure))
 
     @cached_property
-    def _compared(self) -> dict[tuple[str, str], Paired | None]:
-        return {}
-
-    def _difference(self, row: str, measure: str) -> Paired | None:
-        baseline = self.table.baseline
-        if not baseline or row == baseline:
-            return None
-        ours, theirs = self.values[row][measure], self.values[baseline][measure]
-        seeds = [seed for seed in sorted(ours) if seed in theirs]
-        pairs = [(ours[seed], theirs[seed]) for seed in seeds]
-        if not pairs or any(math.isnan(value) for pair in pairs for value in pair):
-            return None
-        return paired(*zip(*pairs, strict=True))
+    def _differences(self) -> dict[tuple[str, str], Paired | None]:
+        """Kept, as tables and figures ask for each often, and its 10 000 resamples take a few milliseconds."""
+        if not self.table.baseline:
+            return {}
+        baseline = self.values[self.table.baseline]
+        return {
+            (row, measure): paired_by_seed(seeds, baseline[measure])
+            for row, measures in self.values.items()
+            if row != self.table.baseline
+            for measure, seeds in measures.items()
+        }
 
     def corrected(self, row: str) -> dict[str, float]:
         """Measure -> p of the paired t test, corrected (Holm) over the row's measures; NaN where there is none."""
-        found = {measure.name: self.difference(row, measure.name) for measure in self.table.measures}
-        p_values = holm([math.nan if one is None else one.t_p for one in found.values()])
-        return dict(zip(found, p_values, strict=True))
+        return corrected({measure.name: self.difference(row, measure.name) for measure in self.table.measures})
 
     def bar(self, row: str, group: str) -> Spread:
         """Over seeds, of the mean over the group's measures in each run."""

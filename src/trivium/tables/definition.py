@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import yaml
 
 from trivium.config.nearest import suggest
 from trivium.evaluation.metrics import DIRECTION, LABELS
+from trivium.reports.records import slug
 from trivium.tables.published import Published, read_published
 from trivium.tables.yaml_keys import distinct, items, keys, texts
 
@@ -31,7 +31,7 @@ class Row:
     @property
     def slug(self) -> str:
         """The label as part of a file name."""
-        return re.sub(r"[^a-z0-9]+", "_", self.label.lower()).strip("_")
+        return slug(self.label)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
+from trivium.evaluation.significance import LEVEL
 from trivium.reports.figures import open_figure, save_figure
 from trivium.tables.bars import write_bars
-from trivium.tables.blocks import LEVEL
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure
 from trivium.tables.panels import PANELS, write_panels

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from trivium.evaluation.significance import LEVEL
 from trivium.reports.figures import COLUMN_INCHES, PAGE_INCHES, open_figure, save_figure
-from trivium.tables.blocks import INTERVAL, LEVEL, OTHER_FEATURES, TRAIN_MEAN
+from trivium.tables.blocks import INTERVAL, OTHER_FEATURES, TRAIN_MEAN
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure
 

@@ -12,10 +12,8 @@ from functools import cached_property
 from typing import Any
 
 from trivium.evaluation.metrics import DIRECTION, LABELS
-from trivium.evaluation.significance import Paired, bootstrap_interval, holm, paired
+from trivium.evaluation.significance import LEVEL, Paired, corrected, paired_by_seed, seed_interval
 from trivium.reports.spread import Spread
-
-LEVEL = 0.05  # of p, below which a difference counts as more than chance
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,8 @@ class Board:
         found: dict[str, dict[str, tuple[Paired, float]]] = {}
         for row in self.rows if self.baseline else ():
             if row != self.baseline:
-                pairs = {m: _paired(of.get(row, {}), of.get(self.baseline, {})) for m, of in self.values.items()}
-                p_values = holm([math.nan if one is None else one.t_p for one in pairs.values()])
-                both = zip(pairs.items(), p_values, strict=True)
-                found[row] = {measure: (one, p) for (measure, one), p in both if one is not None}
+                pairs = {m: paired_by_seed(of.get(row, {}), of.get(self.baseline, {})) for m, of in self.values.items()}
+                found[row] = _tested(pairs)
         return found
 
 
@@ -123,24 +119,19 @@ def standings(board: Board, measure: str) -> list[Standing]:
 
 def _to_first(known: Sequence[Standing]) -> list[tuple[Paired, float] | None]:
     """Differences from the first and p, corrected (Holm) over the others."""
-    found = [_paired(one.values, known[0].values) if k else None for k, one in enumerate(known)]
-    p_values = holm([math.nan if one is None else one.t_p for one in found])
-    return [None if one is None else (one, p) for one, p in zip(found, p_values, strict=True)]
+    found = _tested({one.row: paired_by_seed(one.values, known[0].values) for one in known[1:]})
+    return [found.get(one.row) for one in known]
+
+
+def _tested(found: Mapping[str, Paired | None]) -> dict[str, tuple[Paired, float]]:
+    """Each difference with its p, corrected over all of them; without those that there are not."""
+    p_values = corrected(found)
+    return {name: (one, p_values[name]) for name, one in found.items() if one is not None}
 
 
 def _standing(row: str, seeds: Mapping[int, float]) -> Standing:
     values = list(seeds.values())
-    spread = Spread.of(values)
-    known = len(values) > 1 and not math.isnan(spread.mean)
-    return Standing(row, seeds, spread, *(bootstrap_interval(values) if known else (math.nan, math.nan)))
-
-
-def _paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Paired | None:
-    """Over the seeds that both have; None where there are none, or a value is missing."""
-    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours) if seed in theirs]
-    if not pairs or any(math.isnan(value) for pair in pairs for value in pair):
-        return None
-    return paired(*zip(*pairs, strict=True))
+    return Standing(row, seeds, Spread.of(values), *seed_interval(values))
 
 
 def verdict(board: Board, measure: str, found: Sequence[Standing]) -> list[str]:

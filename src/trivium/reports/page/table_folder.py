@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from trivium.reports.records import OF_A_TABLE, read_rows
+from trivium.reports.records import OF_A_TABLE, read_rows, slug
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,6 @@ class TableFolder:
         name = OF_A_TABLE.fullmatch(run.name)
         slugs = {slug(label): label for label in self.labels}
         return slugs.get(name["row"], name["row"]) if name else ""
-
-
-def slug(label: str) -> str:
-    """As trivium.tables.definition.Row names its runs."""
-    return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
 
 
 def read_table_folder(folder: Path) -> TableFolder | None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from trivium.evaluation.metrics import LABELS
-from trivium.reports.page.standings import LEVEL, Board, Kind, kind_of
+from trivium.evaluation.significance import LEVEL
+from trivium.reports.page.standings import Board, Kind, kind_of
 from trivium.reports.records import Record, by_group, compared, differing
 from trivium.reports.spread import Spread
 
