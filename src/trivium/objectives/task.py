@@ -111,13 +111,7 @@ class CrossEntropy(TaskObjective):
         classes = classes or _USUAL.get(bounds, 7)
         table = next((how for (known, count), how in _CLASSES.items() if (known, count) == (bounds, classes)), None)
         if table is None:
-            counts = [count for known, count in _CLASSES if known == bounds]
-            advice = (
-                f"labels in {bounds} have {sorted(counts)}"
-                if counts
-                else "labels in [-3, 3] or [-1, 1] have classes; use objective=l1 or objective=mse"
-            )
-            raise ValueError(f"objective.classes: no {classes} classes of labels in {bounds} are defined; {advice}")
+            raise ValueError(_no_such_classes(bounds, classes))
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"objective.label_smoothing: expected a number in [0, 1), found {label_smoothing}")
         self.outputs = classes
@@ -152,3 +146,14 @@ class CrossEntropy(TaskObjective):
         for value, share_B in zip(self._table.values, probabilities_BC.unbind(dim=-1), strict=True):
             score_B = score_B + value * share_B
         return score_B, probabilities_BC
+
+
+def _no_such_classes(bounds: tuple[float, ...] | None, classes: int) -> str:
+    counts = sorted(count for known, count in _CLASSES if known == bounds)
+    if counts:
+        return f"objective.classes: no {classes} classes of labels in {bounds} are defined; they have {counts}"
+    found = "these data state no range" if bounds is None else f"those of these data lie in {list(bounds)}"
+    return (
+        f"objective: classes are defined for labels in [-3, 3] and [-1, 1], and {found}; use objective=l1 or mse, or "
+        "with method=tcmax objective=tcmax_regression"
+    )
