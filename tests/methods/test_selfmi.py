@@ -1,5 +1,6 @@
 """Self-MI on the fixture: what the specification says must hold of a training, and of its switches."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,20 @@ def test_every_switch_trains(tmp_path: Path, switch: list[str]) -> None:
 def test_a_classification_objective_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="method=selfmi generates unimodal labels as scores; choose objective=l1"):
         assemble(_config(tmp_path, "objective=cross_entropy"))
+
+
+def test_labels_on_one_side_of_0_are_told_that_a_centre_is_missing(tmp_path: Path) -> None:
+    source = make_fixture()
+    for clips in source.splits.values():
+        clips.targets = {name: scores + 4 for name, scores in clips.targets.items()}
+    write_store(tmp_path / "s.h5", source, data="custom", feature_set="custom/x", label_range=(0.0, 10.0))
+    settings = ["data=custom", f"data.store={tmp_path / 's.h5'}", "trainer.max_epochs=1"]
+    with pytest.warns(UserWarning, match=r"selfmi: train labels lie in \[1, 7\], all on one side of 0"):
+        _fit(tmp_path, *settings)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*one side of 0")
+        _fit(tmp_path / "annotated", *settings, "method.unimodal_targets=annotated")
+        _fit(tmp_path / "two sides", "trainer.max_epochs=1")
 
 
 def test_annotated_labels_that_the_store_lacks_are_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ Legend: B clips on this rank, N of the global batch, s a modality, E joint embed
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -106,7 +107,15 @@ class SelfMI(Method):
         missing = [s for s in self.heads if s not in targets] if self.annotated else []
         if missing:
             raise ValueError(f"method.unimodal_targets=annotated: the store has no unimodal labels of {missing}")
-        self.bank.start(torch.from_numpy(targets["multimodal"]).to(self.device))
+        labels_N = targets["multimodal"]
+        if not self.annotated and not labels_N.min() < 0 < labels_N.max():
+            warnings.warn(
+                f"{self.name}: train labels lie in [{labels_N.min():g}, {labels_N.max():g}], all on one side of 0, and "
+                "unimodal labels are generated from the centres of clips above and below 0: one of the two is missing, "
+                "so they mean little. Shift the labels so that 0 is neutral, or take method=supervised",
+                stacklevel=2,
+            )
+        self.bank.start(torch.from_numpy(labels_N).to(self.device))
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
