@@ -5,6 +5,8 @@ Legend: b clips, M modalities, D features.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -42,7 +44,9 @@ def project_to_simplex(values_bM: Tensor) -> Tensor:
     """(b, M): the nearest point with entries >= 0 and sum 1 (Euclidean; Duchi et al., 2008)."""
     ordered_bM = values_bM.sort(dim=-1, descending=True).values
     count_M = torch.arange(1, values_bM.shape[-1] + 1, device=values_bM.device, dtype=values_bM.dtype)
-    excess_bM = (ordered_bM.cumsum(dim=-1) - 1) / count_M
+    # not cumsum, which CUDA refuses in deterministic mode; in float64 as cumsum adds up on a CPU
+    summed_bM = torch.stack([*itertools.accumulate(ordered_bM.double().unbind(dim=-1))], dim=-1)
+    excess_bM = (summed_bM.to(values_bM.dtype) - 1) / count_M
     # at least 1, but for NaN, which is to stay one and not to become an index out of bounds
     used_b1 = (ordered_bM > excess_bM).sum(dim=-1, keepdim=True)
     return (values_bM - excess_bM.gather(-1, (used_b1 - 1).clamp(min=0))).clamp(min=0)
