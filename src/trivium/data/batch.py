@@ -17,7 +17,7 @@ class Stream:
 
     values: (B, T, D) features, zero where padded; or (B, T) int64 token ids, 0 where padded.
     mask: (B, T) bool, True on real steps; the first step is always True, so that attention over a row is defined.
-    lengths: (B,) int64 on the CPU, at least 1 (pack_padded_sequence wants them there; nothing then waits for a GPU).
+    lengths: (B,) int64, at least 1, on the CPU, so that nothing waits for a GPU; of clips mixed on a GPU they are there.
     A clip that lacks the modality has one zero step here and is False in Batch.present.
     """
 

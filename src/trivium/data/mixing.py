@@ -116,4 +116,4 @@ def _mix_stream(stream: Stream, batch: Batch, mixing: Mixing) -> Stream:
     values_NTD = gather_steps(stream.values, batch.shares)
     mask_NT = gather_steps(stream.mask.to(torch.uint8), batch.shares).bool()
     values, mask = mixing.mix(values_NTD, batch.rows), mixing.any_of(mask_NT, batch.rows)
-    return Stream(values, mask, mask.sum(dim=1).cpu())  # on a GPU the host waits here: lengths belong on the CPU
+    return Stream(values, mask, mask.sum(dim=1))

@@ -31,7 +31,7 @@ class RealSteps:
 
     @classmethod
     def of(cls, lengths: Tensor, steps: int, device: torch.device | str) -> RealSteps:
-        """lengths: (B,) int64 on the CPU, at least 1, so that nothing waits for a GPU. steps: T."""
+        """lengths: (B,) int64, at least 1; on the CPU, or the host waits for the GPU that they are on. steps: T."""
         clips, total = len(lengths), int(lengths.sum())
         step_T = torch.arange(steps, device=device)
         if total == clips * steps:
