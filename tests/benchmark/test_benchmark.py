@@ -106,7 +106,7 @@ def test_rows_take_each_side_and_each_loader():
     ("argument", "told"),
     [
         ("fraction=2", "fraction=2: expected a number above 0, at most 1"),
-        ("steps=many", "steps=many: expected a number"),
+        ("steps=many", "steps=many: expected a whole number, 1 or more"),
         ("gpu=yes", "gpu=yes: expected true or false"),
         ("suite=mmsa,tcmx", "suite=mmsa,tcmx: 'tcmx' is no suite; expected all, or of mmsa, tcmax, comm"),
         ("fractoin=1", "unknown argument 'fractoin=1'"),

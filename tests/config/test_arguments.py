@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from driver import command
-from trivium.config.arguments import multirun_first, parse_key_values
+from trivium.config.arguments import count, multirun_first, parse_key_values, script, truth
 
 
 def test_values_keep_their_equal_signs() -> None:
@@ -18,6 +18,40 @@ def test_values_keep_their_equal_signs() -> None:
 def test_a_wrong_argument_is_told_by_name(given: list[str], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         parse_key_values(given, ["run"])
+
+
+def test_a_script_shows_its_help_and_ends_a_mistake_with_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistake() -> int:
+        raise FileNotFoundError("no file x")
+
+    assert [script(words, "help\n", lambda: 7) for words in (["-h"], ["--help"], ["help"], [], ["run=a"])] == [
+        0,
+        0,
+        0,
+        2,
+        7,
+    ]
+    assert script([], "help\n", lambda: 7, needs_words=False) == 7
+    assert capsys.readouterr() == ("help\n" * 4, "")
+    assert script(["run=a"], "help", mistake) == 2
+    assert capsys.readouterr() == ("", "error: no file x\n")
+    monkeypatch.setenv("TRIVIUM_TRACEBACK", "1")
+    with pytest.raises(FileNotFoundError, match="no file x"):
+        script(["run=a"], "help", mistake)
+
+
+def test_truths_and_counts_are_read_strictly() -> None:
+    given = {"dry": "true", "map": "false", "jobs": "12", "yes": "yes", "none": "0", "half": "1.5"}
+    assert [truth(given, key) for key in ("dry", "map", "other")] == [True, False, False]
+    assert truth(given, "other", True)
+    assert [count(given, "jobs", 3), count(given, "seeds", 3)] == [12, 3]
+    with pytest.raises(ValueError, match="yes=yes: expected true or false"):
+        truth(given, "yes")
+    for key in ("none", "half", "yes"):
+        with pytest.raises(ValueError, match=f"{key}={given[key]}: expected a whole number, 1 or more"):
+            count(given, key, 3)
 
 
 def test_multirun_may_stand_anywhere() -> None:

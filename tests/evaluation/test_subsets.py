@@ -129,8 +129,9 @@ def test_clip_shares_are_gains_on_joining_the_train_mean(subject: Subject, found
     mean = subject.data.store.split("train").targets["multimodal"].mean(dtype=float)
     text = (t - mean) / 3 + (ta - a) / 6 + (tv - v["vision",]) / 6 + (v[NAMES] - av) / 3
     rows = clip_shares(subject, found)
-    assert [row[0] for row in rows] == subject.ids
-    numbers = np.array([row[1:] for row in rows])
+    assert [row["id"] for row in rows] == subject.ids
+    assert list(rows[0]) == ["id", "target", "prediction", *NAMES]
+    numbers = np.array([list(row.values())[1:] for row in rows])
     assert_allclose(numbers[:, 0], subject.targets)
     assert_array_equal(numbers[:, 1], v[NAMES])
     assert_allclose(numbers[:, 2], text, atol=1e-12)

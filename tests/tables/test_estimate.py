@@ -9,7 +9,7 @@ import pytest
 from planned_cases import begin, finish
 
 from trivium.tables.definition import Measure, Row, Table
-from trivium.tables.estimate import Estimate, Left, duration
+from trivium.tables.estimate import Estimate, Left
 from trivium.tables.finished import FinishedRuns, Took
 from trivium.tables.plan import Planned, plan
 
@@ -76,8 +76,3 @@ def test_finished_runs_of_a_folder_are_read_with_their_epochs(tmp_path: Path) ->
     run = plan(TABLE, 1, tmp_path / "outputs" / "runs")[0]
     finish(run, 10.0)
     assert FinishedRuns(tmp_path / "outputs").took == [Took("selfmi", "fixture", 5.0)]
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(40.2, "40 s"), (90.0, "2 min"), (3000.0, "50 min"), (9000.0, "2.5 h")])
-def test_durations_have_the_unit_that_says_enough(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,8 +19,9 @@ from trivium.benchmark.measure import OURS, Settings
 from trivium.benchmark.processes import run
 from trivium.benchmark.suites import ON_GPU, SUITES, Found, Suite
 from trivium.benchmark.table import show
-from trivium.config.arguments import parse_key_values
+from trivium.config.arguments import count, parse_key_values, script, truth
 from trivium.files import write_json
+from trivium.runs.directory import git_commit
 
 HELP = """\
 Measure speed and memory beside what one would use otherwise.
@@ -67,18 +68,16 @@ _KEYS = re.findall(r"^  ([a-z]+)=", HELP, flags=re.MULTILINE)
 
 def main(argv: Sequence[str]) -> int:
     """Exit code: 0, 1 if a measured process failed, or 2 with one line on stderr."""
-    if argv and argv[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0
+    return script(argv, HELP, lambda: _measure(parse_key_values(argv, _KEYS)), needs_words=False)
+
+
+def _measure(values: dict[str, str]) -> int:
+    settings, names = _settings(values), _names(values)
     try:
-        values = parse_key_values(argv, _KEYS)
-        gpu = values.get("gpu", "false") == "true"
-        settings = _settings(values)
-        names = _names(values)
-        _bench_gpu(settings, values, names) if gpu else _bench(settings, values, {n: SUITES[n] for n in names})
-    except (ValueError, OSError) as error:
-        print("error:", error, file=sys.stderr)
-        return 2
+        if truth(values, "gpu"):
+            _bench_gpu(settings, values, names)
+        else:
+            _bench(settings, values, {name: SUITES[name] for name in names})
     except RuntimeError as error:
         print("failed:", error, file=sys.stderr)
         return 1
@@ -123,15 +122,13 @@ def machine() -> dict[str, Any]:
 
 
 def _settings(values: dict[str, str]) -> Settings:
-    gpu = _choice(values, "gpu", ("true", "false")) == "true"
-    fraction = _number(values, "fraction", 0.02 if gpu else 0.5, float)
-    if not 0 < fraction <= 1:
-        raise ValueError(f"fraction={fraction:g}: expected a number above 0, at most 1")
+    gpu = truth(values, "gpu")
+    fraction = _fraction(values, 0.02 if gpu else 0.5)
     return Settings(
         fraction,
-        repeats=int(_number(values, "repeats", 3, int)),
-        steps=int(_number(values, "steps", 50 if gpu else 12, int)),
-        threads=int(_number(values, "threads", 1, int)),
+        repeats=count(values, "repeats", 3),
+        steps=count(values, "steps", 50 if gpu else 12),
+        threads=count(values, "threads", 1),
         mmsa=None,
     )
 
@@ -150,28 +147,20 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _number(values: dict[str, str], key: str, default: float, kind: type[int] | type[float]) -> float:
+def _fraction(values: dict[str, str], default: float) -> float:
+    text = values.get("fraction", str(default))
     try:
-        value = kind(values.get(key, default))
-    except ValueError as error:
-        raise ValueError(f"{key}={values[key]}: expected a number ({error})") from error
-    if value <= 0:
-        raise ValueError(f"{key}={values[key]}: expected a number above 0")
-    return value
-
-
-def _choice(values: dict[str, str], key: str, choices: tuple[str, ...]) -> str:
-    value = values.get(key, choices[-1])
-    if value not in choices:
-        raise ValueError(f"{key}={value}: expected {' or '.join(choices)}")
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise ValueError(f"fraction={text}: expected a number above 0, at most 1")
     return value
 
 
 def _write(values: dict[str, str], settings: Settings, done: Mapping[str, Found], where: str) -> None:
     if "out" not in values:
         return
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
     suites = {
         name: {"against": found.against, "rows": [row.to_dict() for row in found.rows], "raw": found.raw}
         for name, found in done.items()
@@ -180,7 +169,7 @@ def _write(values: dict[str, str], settings: Settings, done: Mapping[str, Found]
         Path(values["out"]).expanduser(),
         {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": commit.stdout.strip() or None,
+            "commit": git_commit(),
             "command": shlex.join(["python", "scripts/benchmark.py", *(f"{k}={v}" for k, v in values.items())]),
             "machine": machine(),
             "where": where,

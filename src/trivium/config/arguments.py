@@ -1,10 +1,33 @@
-"""Plain key=value arguments for the scripts, where Hydra's grammar would refuse paths and lists."""
+"""What the scripts' command lines have in common: key=value, where Hydra's grammar would refuse paths and lists."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from trivium.config.nearest import suggest
+
+
+def script(argv: Sequence[str], help_text: str, do: Callable[[], int], *, needs_words: bool = True) -> int:
+    """A script's exit code: what `do` returns; 2, with one line on stderr, for a user's mistake (ValueError, OSError).
+
+    The help instead for -h, and without a word where it needs_words (2 then). TRIVIUM_TRACEBACK=1 shows where a mistake
+    came from.
+    """
+    if argv[:1] and argv[0] in ("-h", "--help", "help"):
+        print(help_text, end="")
+        return 0
+    if needs_words and not argv:
+        print(help_text, end="")
+        return 2
+    try:
+        return do()
+    except (ValueError, OSError) as error:
+        if os.environ.get("TRIVIUM_TRACEBACK") == "1":
+            raise
+        print("error:", error, file=sys.stderr)
+        return 2
 
 
 def parse_key_values(arguments: Sequence[str], allowed: Iterable[str]) -> dict[str, str]:
@@ -25,6 +48,22 @@ def parse_key_values(arguments: Sequence[str], allowed: Iterable[str]) -> dict[s
             raise ValueError(f"{key}= is given twice: {values[key]!r} and {value!r}; keep one")
         values[key] = value
     return values
+
+
+def truth(values: Mapping[str, str], key: str, default: bool = False) -> bool:
+    """Raises ValueError for anything but true and false."""
+    text = values.get(key, "true" if default else "false")
+    if text not in ("true", "false"):
+        raise ValueError(f"{key}={text}: expected true or false")
+    return text == "true"
+
+
+def count(values: Mapping[str, str], key: str, default: int) -> int:
+    """Raises ValueError for anything but a whole number from 1 on."""
+    text = values.get(key, str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"{key}={text}: expected a whole number, 1 or more")
+    return int(text)
 
 
 def multirun_first(argv: Sequence[str]) -> list[str]:

@@ -127,8 +127,8 @@ def metric_shares(subject: Subject, rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def clip_shares(subject: Subject, found: SubsetPredictions) -> list[list[Any]]:
-    """A row a clip: id, target, prediction from all modalities, and each modality's Shapley value in it.
+def clip_shares(subject: Subject, found: SubsetPredictions) -> list[Row]:
+    """A row a clip: "id", "target", "prediction" from all modalities, and by its name each modality's Shapley value.
 
     The values sum to the prediction minus the train split's mean label. Call `Subject.refuse_incomplete` first.
     """
@@ -139,7 +139,8 @@ def clip_shares(subject: Subject, found: SubsetPredictions) -> list[list[Any]]:
     ids = [clip for clip, here in zip(subject.ids, subject.rows.tolist(), strict=True) if here]
     parts = [*shapley_values(worth_Sn)]
     columns = [ids, subject.targets.tolist(), worth_Sn[-1].tolist(), *(part.tolist() for part in parts)]
-    return [list(row) for row in zip(*columns, strict=True)]
+    heads = ("id", "target", "prediction", *names)
+    return [dict(zip(heads, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def score_rates(subject: Subject, found: SubsetPredictions, draws: int) -> list[Row]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trivium.config.arguments import parse_key_values
+from trivium.config.arguments import count, parse_key_values, script, truth
 
 HELP = """\
 Evaluate a finished run: metrics and per-clip predictions, without training anything.
@@ -60,27 +59,23 @@ _PROTOCOL_KEYS = ("protocol", "alignment", "split", "draws", "complete")
 
 def main(argv: Sequence[str]) -> int:
     """Exit code: 0, or 2 with one line on stderr."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0 if argv else 2
-    try:
-        values = parse_key_values(argv, (*_KEYS, *_PROBE_KEYS, *_PROTOCOL_KEYS))
-        if "run" not in values:
-            raise ValueError("run= is missing: a finished run's directory")
-        probes, aligns = _truth(values, "probe"), _truth(values, "alignment")
-        if probes + aligns + ("protocol" in values) > 1:
-            raise ValueError("probe=true, alignment=true and protocol= are calls of their own; give one of them")
-        if probes:
-            _probe_from(values)
-        elif aligns:
-            _align_from(values)
-        elif "protocol" in values:
-            _protocols_from(values)
-        else:
-            _evaluate_from(values)
-    except (ValueError, OSError) as error:
-        print("error:", error, file=sys.stderr)
-        return 2
+    return script(argv, HELP, lambda: _evaluate(parse_key_values(argv, (*_KEYS, *_PROBE_KEYS, *_PROTOCOL_KEYS))))
+
+
+def _evaluate(values: Mapping[str, str]) -> int:
+    if "run" not in values:
+        raise ValueError("run= is missing: a finished run's directory")
+    probes, aligns = truth(values, "probe"), truth(values, "alignment")
+    if probes + aligns + ("protocol" in values) > 1:
+        raise ValueError("probe=true, alignment=true and protocol= are calls of their own; give one of them")
+    if probes:
+        _probe_from(values)
+    elif aligns:
+        _align_from(values)
+    elif "protocol" in values:
+        _protocols_from(values)
+    else:
+        _evaluate_from(values)
     return 0
 
 
@@ -103,20 +98,18 @@ def _protocols_from(values: Mapping[str, str]) -> None:
 
     _refuse_of_probes(values)
     _refuse(values, ["modalities", "splits"], "does not go with protocol=, which takes split= and all modalities")
-    wish, draws = values["protocol"], values.get("draws", "5")
+    wish, draws = values["protocol"], count(values, "draws", 5)
     protocols = PROTOCOLS if wish == "all" else wish.split(",")
     if set(protocols) - set(PROTOCOLS):
         raise ValueError(f"protocol={wish}: expected {', '.join(PROTOCOLS)} or all")
-    if not draws.isdecimal() or int(draws) < 1:
-        raise ValueError(f"draws={draws}: expected a whole number, 1 or more")
     if set(protocols) == {"subsets"}:
         _refuse(values, ["draws"], "belongs to rates and noise; subsets has nothing random")
     write_protocols(
         Path(values["run"]),
         protocols,
         split=values.get("split", "test"),
-        draws=int(draws),
-        complete=_truth(values, "complete"),
+        draws=draws,
+        complete=truth(values, "complete"),
         **_shared(values),
     )
 
@@ -153,7 +146,7 @@ def _probe_from(values: Mapping[str, str]) -> None:
         raw=features == ["raw"],
         target=values.get("target", "multimodal"),
         classes=values.get("classes", ""),
-        standardize=_truth(values, "standardize"),
+        standardize=truth(values, "standardize"),
         **_shared(values),
     )
 
@@ -166,10 +159,3 @@ def _refuse(values: Mapping[str, str], keys: Sequence[str], why: str) -> None:
     for key in keys:
         if key in values:
             raise ValueError(f"{key}={values[key]} {why}")
-
-
-def _truth(values: Mapping[str, str], key: str) -> bool:
-    value = values.get(key, "false")
-    if value not in ("true", "false"):
-        raise ValueError(f"{key}={value}: expected true or false")
-    return value == "true"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from trivium.config.arguments import parse_key_values
+from trivium.config.arguments import parse_key_values, script, truth
 
 HELP = """\
 Show runs, a table or a search on a page: one HTML file that needs no network and can be sent as it is.
@@ -44,38 +44,28 @@ _KEYS = ("out", "figures", "map", "transcripts")
 
 def main(argv: Sequence[str]) -> int:
     """Exit code: 0, or 2 with one line on stderr."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0 if argv else 2
-    try:
-        # a folder's name may have a "=", which is none of ours
-        settings = [word for word in argv if "=" in word and not Path(word).is_dir()]
-        folders = [Path(word) for word in argv if word not in settings]
-        file = _report(folders, parse_key_values(settings, _KEYS), argv)
-    except (ValueError, OSError) as error:
-        print("error:", error, file=sys.stderr)
-        return 2
-    print(f"written to {file}")
-    return 0
+    return script(argv, HELP, lambda: _report(argv))
 
 
-def _report(folders: Sequence[Path], values: Mapping[str, str], argv: Sequence[str]) -> Path:
+def _report(argv: Sequence[str]) -> int:
+    # a folder's name may have a "=", which is none of ours
+    settings = [word for word in argv if "=" in word and not Path(word).is_dir()]
+    folders, values = [Path(word) for word in argv if word not in settings], parse_key_values(settings, _KEYS)
     if not folders:
         raise ValueError("no folder is given; expected a run's, a table's or a search's")
-    transcripts = values.get("transcripts", "true")
-    if transcripts not in ("true", "false"):
-        raise ValueError(f"transcripts={transcripts}: expected true or false")
     file = Path(values.get("out", str(folders[0] / "report.html")))
     if "out" in values and not file.parent.is_dir():
         raise ValueError(f"out={file}: there is no folder {file.parent}; make it, or choose another")
-    return write_report(
+    write_report(
         folders,
         file,
         figures=Path(values["figures"]) if "figures" in values else None,
         maps=_map(values.get("map", "pca")),
-        transcripts=transcripts == "true",
+        transcripts=truth(values, "transcripts", True),
         command=shlex.join(["python", "scripts/report.py", *argv]),
     )
+    print(f"written to {file}")
+    return 0
 
 
 def _map(kind: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +25,7 @@ from trivium.evaluation.robustness import (
     score_subsets,
 )
 from trivium.evaluation.subsets import SubsetPredictions, predict_subsets
-from trivium.files import write_json, write_text
+from trivium.files import csv_text, write_json, write_text
 from trivium.reports.spread import Spread
 from trivium.runs.load import Run, load_run
 
@@ -50,14 +48,7 @@ class _Report:
         return self.folder / (name + self.suffix + ending)
 
     def write_rows(self, name: str, rows: Sequence[Row]) -> None:
-        self.write_csv(name, list(rows[0]), [list(row.values()) for row in rows])
-
-    def write_csv(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
-        write_text(self.file(name, ".csv"), text.getvalue())
+        write_text(self.file(name, ".csv"), csv_text(list(rows[0]), rows))
 
 
 def write_protocols(
@@ -136,7 +127,7 @@ def _report_subsets(report: _Report, found: SubsetPredictions) -> None:
     shares, names, metrics = metric_shares(subject, rows), subject.modalities, _metrics(rows)
     report.write_rows("subsets", rows)
     report.write_rows("shapley", shares)
-    report.write_csv("shapley_clips", ["id", "target", "prediction", *names], clip_shares(subject, found))
+    report.write_rows("shapley_clips", clip_shares(subject, found))
     write_heat_map(report.file("subsets"), rows, names, metrics)
     write_shares(report.file("shapley"), shares, names, metrics)
     labels = [*(row["modalities"] for row in rows[:-1]), "all", "train mean"]

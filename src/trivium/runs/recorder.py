@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
 from pathlib import Path
@@ -13,7 +11,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from trivium.distributed import sum_over_ranks
-from trivium.files import write_text
+from trivium.files import csv_text, write_text
 from trivium.methods.base import Method
 from trivium.runs.checkpointing import save_weights
 from trivium.runs.directory import RunDirectory
@@ -112,9 +110,4 @@ class Recorder(Checkpoint):
 
 
 def _write_rows(path: Path, rows: list[dict[str, float]]) -> None:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(list(dict.fromkeys(key for row in rows for key in row)), rows))

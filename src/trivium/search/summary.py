@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from trivium.files import write_json, write_text
+from trivium.files import csv_text, write_json, write_text
 from trivium.search.jobs import Failure, counted
 from trivium.search.progress import Best
 from trivium.search.sampling import as_override, grid_size
@@ -122,11 +120,7 @@ def _who(search: Search, trial: FrozenTrial) -> str:
 
 def _table(search: Search, trials: Sequence[FrozenTrial]) -> str:
     columns = ["number", "state", "value", *search.space, "seconds", "run", "error"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_row(search, trial) for trial in trials)
-    return text.getvalue()
+    return csv_text(columns, (_row(search, trial) for trial in trials))
 
 
 def _row(search: Search, trial: FrozenTrial) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trivium.durations import duration
+from trivium.reports.records import read_rows
 from trivium.tables.finished import Took
 from trivium.tables.plan import Planned
 
@@ -86,21 +87,7 @@ def epochs_done(run: Path) -> int:
 
 def _epochs(run: Path) -> list[dict[str, str]]:
     file = run / "metrics.csv"
-    if not file.is_file():
-        return []
-    with file.open(newline="", encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))
-
-
-def duration(seconds: float) -> str:
-    """In the largest unit that says enough: 40 s, 12 min, 3.4 h."""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
+    return read_rows(file) if file.is_file() else []
 
 
 def _data(run: Planned) -> str:

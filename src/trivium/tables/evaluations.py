@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from trivium.reports.records import read_rows
 from trivium.tables.plan import Planned
 
 
@@ -59,8 +59,7 @@ def probe_file(run: Planned, target: str) -> Path:
 
 def read_subsets(run: Planned) -> dict[frozenset[str], dict[str, float]]:
     """Modalities -> metric -> value, of the test split."""
-    with subsets_file(run).open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(subsets_file(run))
     head = ("split", "modalities", "n")
     return {
         frozenset(row["modalities"].split("+")): {key: float(row[key] or "nan") for key in row if key not in head}

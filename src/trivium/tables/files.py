@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 import statistics
@@ -11,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trivium.files import write_text
+from trivium.files import csv_text, write_text
 from trivium.tables.blocks import published_difference
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Row
@@ -47,8 +45,8 @@ def table_texts(
     heads = ("row", "measure", "seed", "value", "run")
     values = [line for part in parts for line in _values(folder, part.measured)]
     return {
-        "table.csv": _csv(columns(parts), [line for part in parts for line in summary(part.measured)]),
-        "values.csv": _csv((*_data(parts[0].measured), *heads), values),
+        "table.csv": csv_text(columns(parts), [line for part in parts for line in summary(part.measured)]),
+        "values.csv": csv_text((*_data(parts[0].measured), *heads), values),
         "table.md": markdown(parts, failures, pictures),
         "table.tex": latex(parts),
     }
@@ -139,11 +137,3 @@ def _compared(measured: Measured, row: str, measure: str, corrected: float) -> d
     tests = {"p": found.t_p, "p_holm": corrected, "p_wilcoxon": found.wilcoxon_p}
     interval = {"low": found.low, "high": found.high}
     return {"difference": found.mean, "difference_std": found.std, "difference_n": found.n, **tests, **interval}
-
-
-def _csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

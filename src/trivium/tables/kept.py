@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from trivium.reports.records import read_rows
 from trivium.tables.datasets import part_of
 from trivium.tables.definition import Table
 from trivium.tables.finished import FinishedRuns
@@ -48,8 +48,7 @@ def _written(folder: Path) -> dict[str, int]:
     file = folder / "values.csv"
     found: dict[str, int] = {}
     if file.is_file():
-        with file.open(newline="", encoding="utf-8") as lines:
-            for row in csv.DictReader(lines):
-                if row.get("data"):
-                    found[row["data"]] = max(found.get(row["data"], 0), int(row["seed"]))
+        for row in read_rows(file):
+            if row.get("data"):
+                found[row["data"]] = max(found.get(row["data"], 0), int(row["seed"]))
     return found

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from trivium.tables.estimate import Estimate, duration
+from trivium.durations import duration
+from trivium.tables.estimate import Estimate
 from trivium.tables.evaluations import missing
 from trivium.tables.plan import Planned
 

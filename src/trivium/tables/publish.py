@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trivium.files import atomic_file, write_text
+from trivium.files import atomic_file, csv_text, write_text
 from trivium.reports.album import Album
 from trivium.reports.records import read_record
 from trivium.reports.run_figures import draw_curves
@@ -68,8 +68,4 @@ def _named(values: str) -> str:
     rows = list(csv.DictReader(io.StringIO(values)))
     if not rows:
         return values
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, "run": Path(row["run"]).name} for row in rows)
-    return text.getvalue()
+    return csv_text(list(rows[0]), ({**row, "run": Path(row["run"]).name} for row in rows))

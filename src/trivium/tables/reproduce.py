@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trivium.config.arguments import parse_key_values
+from trivium.config.arguments import count, parse_key_values, script, truth
 from trivium.config.compose import TABLES
 from trivium.config.help import title
 from trivium.locks import alone
@@ -62,16 +62,9 @@ _KEYS = ("table", "data", "seeds", "dry", "commands", "jobs", "outputs", "publis
 
 def main(argv: Sequence[str]) -> int:
     """Exit code: 0; 1 if a run failed; 2 with one line on stderr for a mistake in the call; 130 after Ctrl-C."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        listed = "".join(f"  {file.stem:<17} {title(file)}\n" for file in sorted(TABLES.glob("*.yaml")))
-        print(HELP + listed, end="")
-        return 0 if argv else 2
+    listed = "".join(f"  {file.stem:<17} {title(file)}\n" for file in sorted(TABLES.glob("*.yaml")))
     try:
-        settings = [word for word in argv if "." in word.partition("=")[0]]
-        return _reproduce(_call(parse_key_values([word for word in argv if word not in settings], _KEYS), settings))
-    except (ValueError, OSError) as error:
-        print("error:", error, file=sys.stderr)
-        return 2
+        return script(argv, HELP + listed, lambda: _reproduce(_call(argv)))
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
@@ -95,10 +88,12 @@ class _Call:
         return self.outputs / "tables" / self.table.name
 
 
-def _call(values: Mapping[str, str], settings: Sequence[str]) -> _Call:
+def _call(argv: Sequence[str]) -> _Call:
+    settings = [word for word in argv if "." in word.partition("=")[0]]
+    values = parse_key_values([word for word in argv if word not in settings], _KEYS)
     if "table" not in values:
         raise ValueError("table= is missing: the name of a table, or a YAML file")
-    dry, commands = _truth(values, "dry"), _truth(values, "commands")
+    dry, commands = truth(values, "dry"), truth(values, "commands")
     if commands and not dry:
         raise ValueError("commands=true goes with dry=true, which lists the runs")
     if dry and "publish" in values:
@@ -109,8 +104,8 @@ def _call(values: Mapping[str, str], settings: Sequence[str]) -> _Call:
     return _Call(
         replace(table, given=tuple(settings), wish=values["table"]),
         values.get("data", ""),
-        _count(values, "seeds", table.seeds),
-        _count(values, "jobs", 1),
+        count(values, "seeds", table.seeds),
+        count(values, "jobs", 1),
         dry,
         commands,
         Path(values.get("outputs", "outputs")),
@@ -155,17 +150,3 @@ def _write(call: _Call, planned: Sequence[list[Planned]], failures: Sequence[Fai
     print((call.folder / "table.md").read_text())  # last, as what reads it may have enough and close the pipe
     for note in notes:
         print("note:", note, file=sys.stderr)
-
-
-def _truth(values: Mapping[str, str], key: str) -> bool:
-    text = values.get(key, "false")
-    if text not in ("true", "false"):
-        raise ValueError(f"{key}={text}: expected true or false")
-    return text == "true"
-
-
-def _count(values: Mapping[str, str], key: str, default: int) -> int:
-    text = values.get(key, str(default))
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{key}={text}: expected a whole number, 1 or more")
-    return int(text)
