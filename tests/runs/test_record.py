@@ -19,6 +19,7 @@ from driver import command, here, in_folder
 from trivium.config.compose import compose_config
 from trivium.data.store import Store, open_store
 from trivium.runs.directory import RunDirectory, config_hash
+from trivium.runs.load import load_run
 from trivium.runs.train import train
 
 MOSI = {"mae", "corr", "acc7", "acc5", "acc2_has0", "acc2_non0", "f1_has0", "f1_non0"}
@@ -60,6 +61,8 @@ def test_the_directory_holds_what_is_promised(recorded: Path) -> None:
     assert (result["seed"], result["resumed_at"], result["world_size"]) == (5, [], 1)
     assert result["feature_set"] == store_of(recorded).schema.feature_set
     assert result["seconds"] > 0
+    sizes = [value.numel() for value in load_run(recorded).method.parameters()]
+    assert result["parameters"] == result["trained_parameters"] == sum(sizes)  # nothing of it is frozen
     assert len(result["git_commit"].removesuffix("-dirty")) == 40
     overrides = yaml.safe_load((recorded / "overrides.yaml").read_text())
     assert {"seed=5", "encoder=identity"} <= set(overrides)

@@ -187,9 +187,9 @@ def test_what_a_row_takes_and_where_it_lies_is_of_its_own_runs(tmp_path: Path) -
     rows = tuple(Row(label, ("data=fixture", f"optimizer.lr={rate}")) for label, rate in (("A", 0.1), ("B", 0.2)))
     runs = plan(replace(measured().table, rows=rows, measures=(Measure("MAE", metric="mae"),), bars={}), 2, tmp_path)
     for run in runs[:3]:
-        finish(run, seconds=10.0 * run.seed, parameters=7 if run.row.label == "A" else 9)
+        finish(run, seconds=10.0 * run.seed, parameters=7 if run.row.label == "A" else 9, trained_parameters=5)
     found = collect(runs[0].table, runs)
-    assert found.costs == {"A": Cost(7, (10.0, 20.0)), "B": Cost(9, (10.0,))}
+    assert found.costs == {"A": Cost(7, (10.0, 20.0), 5), "B": Cost(9, (10.0,), 5)}
     assert found.places["A"] == {1: runs[0].directory.path, 2: runs[2].directory.path}
     assert found.train_mean == 1.4
 
@@ -199,7 +199,7 @@ def costly() -> Measured:
     measures = (Measure("MAE", metric="mae"), Measure("Acc-2", metric="acc2"))
     table = replace(measured().table, measures=measures, bars={})
     values = {row: {"MAE": {1: 1.0, 2: 1.5}, "Acc-2": {1: 0.5, 2: 0.75}} for row in ROWS}
-    costs = {"A": Cost(12345, (3.0, 5.0, 4.0)), "B": Cost(0, (100.0,))}
+    costs = {"A": Cost(12345, (3.0, 5.0, 4.0), 1345), "B": Cost(0, (100.0,))}
     places = {"A": {1: Path("/t/runs/a1"), 2: Path("/runs/a2")}}
     return Measured(table, values, {}, places=places, costs=costs, train_mean=1.25)
 
@@ -225,13 +225,20 @@ def test_sizes_times_and_the_train_mean_are_told(tmp_path: Path) -> None:
     write_tables(tmp_path, [Part(costly(), [])], [])
     text = (tmp_path / "table.md").read_text()
     assert (
-        "| row | parameters | training a run, s |\n| --- | --- | --- |\n| A | 12,345 | 4.0 |\n| B | - | 100 |" in text
-    )
+        "| row | parameters | training a run, s |\n| --- | --- | --- |\n"
+        "| A | 12,345, 1,345 trained | 4.0 |\n| B | - | 100 |"
+    ) in text
     assert "train mean: MAE of predicting it for every clip." in text
     assert r"\emph{train mean} & 1.250 & -- \\" in (tmp_path / "table.tex").read_text()
     lines = read(tmp_path / "table.csv")
-    found = [(line["train_mean"], line["parameters"], line["seconds"]) for line in lines]
-    assert found == [("1.25", "12345", "4.0"), ("", "12345", "4.0"), ("1.25", "", "100.0"), ("", "", "100.0")]
+    sizes = [(line["parameters"], line["trained_parameters"], line["seconds"]) for line in lines]
+    assert sizes == [("12345", "1345", "4.0")] * 2 + [("", "", "100.0")] * 2
+    assert [line["train_mean"] for line in lines] == ["1.25", "", "1.25", ""]
+
+
+def test_what_is_frozen_is_told_only_where_something_is() -> None:
+    whole = replace(costly(), costs={"A": Cost(12345, (3.0,), 12345), "B": Cost(12345, (3.0,))})
+    assert markdown([Part(whole, [])], []).count("| 12,345 | 3.0 |") == 2
 
 
 def test_values_say_where_their_run_lies_from_the_tables_folder() -> None:

@@ -183,6 +183,7 @@ def _finish(
         "epochs": len(recorder.history),
         "train_mean_mae": _train_mean_mae(store, {split: loader for split, (loader, _) in parts.items()}),
         "parameters": sum(p.numel() for p in method.parameters()),
+        "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         "modalities": list(data.reads),
         "metrics": method.metrics,
         **({} if readout is None else {"probe": readout.summary}),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from trivium.evaluation.significance import LEVEL, Paired
 from trivium.reports.spread import Spread
-from trivium.tables.collect import Measured
+from trivium.tables.collect import Cost, Measured
 from trivium.tables.definition import Measure, Table
 from trivium.tables.published import Published
 
@@ -158,11 +158,18 @@ def published_difference(measure: Measure, spread: Spread, published: Published)
 def _costs(measured: Measured) -> Block:
     """Of rows that have a run."""
     rows = [
-        (label, f"{cost.parameters:,}" if cost.parameters else "-", _seconds(statistics.median(cost.seconds)))
+        (label, _size(cost), _seconds(statistics.median(cost.seconds)))
         for label, cost in measured.costs.items()
         if cost.seconds
     ]
     return Block(("row", "parameters", "training a run, s"), tuple(rows))
+
+
+def _size(cost: Cost) -> str:
+    if not cost.parameters:
+        return "-"
+    frozen = cost.trained is not None and cost.trained != cost.parameters
+    return f"{cost.parameters:,}" + (f", {cost.trained:,} trained" if frozen else "")
 
 
 def _seconds(value: float) -> str:

@@ -31,10 +31,14 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a row's runs take. parameters: of the model, trained or not; 0 if not known. seconds: of training, a run."""
+    """What a row's runs take. parameters: of the model; 0 if not known. seconds: of training, a run.
+
+    trained: parameters without the frozen ones; None if not known.
+    """
 
     parameters: int
     seconds: tuple[float, ...]
+    trained: int | None = None
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,9 @@ def collect(table: Table, runs: Sequence[Planned]) -> Measured:
 
 
 def _cost(results: Sequence[Mapping[str, Any]]) -> Cost:
-    parameters = {int(result.get("parameters", 0)) for result in results}
-    return Cost(max(parameters, default=0), tuple(float(result["seconds"]) for result in results))
+    parameters = max((int(result.get("parameters", 0)) for result in results), default=0)
+    trained = [int(result["trained_parameters"]) for result in results if "trained_parameters" in result]
+    return Cost(parameters, tuple(float(result["seconds"]) for result in results), max(trained, default=None))
 
 
 def _value(measure: Measure, run: Planned, result: Mapping[str, Any]) -> float:

@@ -21,7 +21,7 @@ from trivium.tables.work import Failure
 COLUMNS = ("row", "measure", "mean", "std", "n", "mean_low", "mean_high")
 BOUNDS = ("chance", "bayes")
 REFERENCE = ("train_mean",)
-COSTS = ("parameters", "seconds")
+COSTS = ("parameters", "trained_parameters", "seconds")
 DIFFERENCES = ("difference", "difference_std", "difference_n", "p", "p_holm", "p_wilcoxon", "low", "high")
 PUBLISHED = ("published", "published_std", "published_difference", "same_features", "published_source")
 
@@ -113,7 +113,8 @@ def _cost(measured: Measured, row: str) -> dict[str, float]:
     cost = measured.costs.get(row)
     if cost is None or not cost.seconds:
         return {}
-    return {"seconds": statistics.median(cost.seconds), **({"parameters": cost.parameters} if cost.parameters else {})}
+    sizes = {"parameters": cost.parameters or None, "trained_parameters": cost.trained}
+    return {"seconds": statistics.median(cost.seconds), **{key: n for key, n in sizes.items() if n is not None}}
 
 
 def _published(measured: Measured, row: Row, measure: Measure) -> dict[str, Any]:
