@@ -5,12 +5,18 @@ Legend: B clips, E features, K outputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
 
 class Readout(nn.Module):
-    """(B, E) -> (B, K). Buffers, not parameters: no optimiser ever sees them. Zero until `set`."""
+    """(B, E) -> (B, K). Buffers, not parameters: no optimiser ever sees them. Zero until `set`.
+
+    In float32 at least whatever the module around it is cast to: half precision would round the fitted map.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -25,6 +31,14 @@ class Readout(nn.Module):
         assert weight_KE.shape == self.weight.shape, (weight_KE.shape, self.weight.shape)
         self.weight.copy_(weight_KE)
         self.bias.copy_(bias_K)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        def moved(one: Tensor) -> Tensor:
+            there = fn(one)
+            return one.to(there.device, torch.promote_types(there.dtype, torch.float32))
+
+        module: Self = super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
+        return module
 
     def forward(self, features_BE: Tensor) -> Tensor:
         return nn.functional.linear(features_BE.to(self.weight.dtype), self.weight, self.bias)
