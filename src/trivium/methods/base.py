@@ -176,7 +176,11 @@ class Method(L.LightningModule):
     def begin_step(self, batch: Batch, batch_idx: int) -> None:
         """Sets what the step's random numbers are keyed by."""
         self.position = (self.current_epoch, batch_idx)
-        torch.manual_seed(derive(self.seed, "step", self.current_epoch, batch_idx, batch.rank))
+        seed = derive(self.seed, "step", self.current_epoch, batch_idx, batch.rank)
+        # not torch.manual_seed: on a machine without CUDA it writes the whole call stack down, up to 1 ms
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.begin_step(batch, batch_idx)
