@@ -72,9 +72,9 @@ def probe(
     from rich.console import Console
 
     from trivium.evaluation.probe import probe_run
-    from trivium.evaluation.probe_table import print_probes
     from trivium.files import write_json
     from trivium.runs.load import load_run
+    from trivium.runs.show import print_probes
 
     run = load_run(run_dir, device)
     opened, data = run.data(store)

@@ -13,6 +13,16 @@ from trivium.evaluation.metrics import LABELS, METRICS
 from trivium.runs.directory import RunDirectory
 
 _SPLITS = {"val": "validation", "valid": "validation"}
+_PROBE_COLUMNS = {  # heading -> where a probe has it
+    "size": ("size",),
+    "C": ("c",),
+    "valid": ("valid", "balanced_accuracy"),
+    "test": ("test", "balanced_accuracy"),
+    "AUC": ("test", "auc"),
+    "MAE": ("ridge", "test", "mae"),
+    "Corr": ("ridge", "test", "corr"),
+}
+_FORMATS = {"C": ".1e", "size": ".0f"}  # of probes' columns; else four digits
 
 
 def print_result(run: RunDirectory, result: Mapping[str, Any]) -> None:
@@ -39,11 +49,39 @@ def print_scores(title: str, protocol: str, scores: Mapping[str, Mapping[str, fl
     known = [*METRICS[protocol], "acc_argmax"]  # the last where there are classes
     for name in [name for name in known if any(name in values for values in scores.values())]:
         table.add_row(LABELS[name], *(_cell(values.get(name)) for values in scores.values()))
+    _print(title, table)
+
+
+def print_probes(title: str, probes: Mapping[str, Mapping[str, Any]]) -> None:
+    """One row a vector: size, C, balanced accuracy on validation and test; on test AUC, and ridge regression."""
+    columns = {name: [_at(probe, path) for probe in probes.values()] for name, path in _PROBE_COLUMNS.items()}
+    shown = [name for name, values in columns.items() if any(value is not None for value in values)]
+    table = Table("vector", *shown)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row, name in enumerate(probes):
+        table.add_row(name, *(_cell(columns[column][row], _FORMATS.get(column, ".4f")) for column in shown))
+    one = next(iter(probes.values()))
+    _print(title, table)
+    print(
+        f"valid, test: balanced accuracy of {one['rule']}, chance {1 / one['classes']:.4f}; the rest: test. "
+        f"Fitted on {one['fitted_on']}"
+    )
+
+
+def _at(probe: Mapping[str, Any], path: tuple[str, ...]) -> float | None:
+    value: Any = probe
+    for key in path:
+        value = value.get(key) if value is not None else None
+    return value  # type: ignore[no-any-return]
+
+
+def _print(title: str, table: Table) -> None:
     console = Console()
     console.print(f"\n{title}", soft_wrap=True, highlight=False)
     console.print(table)
 
 
-def _cell(value: float | None) -> str:
+def _cell(value: float | None, how: str = ".4f") -> str:
     """A metric may be undefined: Corr of constant scores, say."""
-    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+    return "-" if value is None or math.isnan(value) else format(value, how)
