@@ -1,8 +1,13 @@
-"""The short way to add something of one's own: in a copy of the repository, each with the files named and no other."""
+"""docs/extending.md, literally: its files in a copy of the repository, its commands, and what must come of them.
+
+Nothing else is added to the copy, so a part that needed a further file would fail here.
+"""
 
 import json
 import os
 import pickle
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,150 +17,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from driver import ROOT
+from driver import ROOT, rows
 
-DATA_YAML = """\
-# Laughter, scored from -2 to 2
-defaults:
-  - custom
-  - _self_
-name: laughter
-label_range: [-2.0, 2.0]
-"""
-
-ENCODER_YAML = """\
-# The largest value of each feature, after a Linear
-_target_: trivium.encoders.peak.Peak
-width: 12
-"""
-ENCODER = """\
-from trivium.data.batch import Stream
-from trivium.encoders.base import Encoded, Encoder
-from torch import nn
-
-
-class Peak(Encoder):
-    def __init__(self, in_dim: int, *, width: int) -> None:
-        super().__init__()
-        self.linear, self.dim = nn.Linear(in_dim, width), width
-
-    def forward(self, stream: Stream) -> Encoded:
-        tokens = self.linear(stream.values)
-        pooled = tokens.masked_fill(~stream.mask[..., None], -1e9).amax(dim=1)
-        return Encoded(tokens, stream.mask, pooled)
-"""
-
-FUSION_YAML = """\
-# The product of one projection a modality
-_target_: trivium.fusions.product.Product
-out: 24
-"""
-FUSION = """\
-import torch
-from torch import Tensor, nn
-
-from trivium.encoders.base import Encoded
-from trivium.fusions.base import Fusion
-
-
-class Product(Fusion):
-    def __init__(self, dims: dict[str, int], *, out: int) -> None:
-        super().__init__()
-        self.projections, self.dim = nn.ModuleList(nn.Linear(size, out) for size in dims.values()), out
-
-    def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
-        parts = [project(one.pooled) for project, one in zip(self.projections, encoded.values(), strict=True)]
-        return torch.stack(parts).prod(dim=0)
-"""
-
-OBJECTIVE_YAML = """\
-# Huber: squared up to delta, absolute beyond
-_target_: trivium.objectives.huber.Huber
-delta: 0.5
-"""
-OBJECTIVE = """\
-import torch
-from torch import Tensor
-
-from trivium.objectives.task import TaskObjective
-
-
-class Huber(TaskObjective):
-    outputs = 1
-
-    def __init__(self, label_range: object, *, delta: float) -> None:
-        super().__init__()
-        self.delta = delta
-
-    def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
-        return torch.nn.functional.huber_loss(outputs_BK[:, 0], targets_B, reduction="none", delta=self.delta)
-
-    def decode(self, outputs_BK: Tensor) -> tuple[Tensor, None]:
-        return outputs_BK[:, 0], None
-"""
-
-METHOD_YAML = """\
-# @package _global_
-# Supervised training with noise on the joint vector
-defaults:
-  - override /optimizer: sgd
-  - _self_
-method:
-  _target_: trivium.methods.noisy.Noisy
-  name: noisy
-  noise: 0.1
-"""
-METHOD = """\
-import torch
-from torch import Tensor
-
-from trivium.data.batch import Batch
-from trivium.methods.base import Method, Parts, Prediction
-from trivium.methods.heads import Head
-
-
-class Noisy(Method):
-    def __init__(self, parts: Parts, *, name: str, noise: float) -> None:
-        super().__init__(parts)
-        self.name, self.noise = name, noise
-        self.head = Head(parts.fusion.dim, parts.objective.outputs)
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        joint = self.fusion(self.encode(batch), batch.present)
-        noisy = joint + self.noise * torch.randn_like(joint)
-        task = batch.mean(self.objective(self.head(noisy), batch.targets["multimodal"]))
-        size = batch.mean(joint.square().mean(dim=1))
-        return {"task": task, "size": size, "loss": task + 0.01 * size}
-
-    def predict(self, batch: Batch) -> Prediction:
-        joint = self.fusion(self.encode(batch), batch.present)
-        return self.decode(self.head(joint), joint)
-"""
-
-FILES = {
-    "configs/data/laughter.yaml": DATA_YAML,
-    "configs/encoder/peak.yaml": ENCODER_YAML,
-    "src/trivium/encoders/peak.py": ENCODER,
-    "configs/fusion/product.yaml": FUSION_YAML,
-    "src/trivium/fusions/product.py": FUSION,
-    "configs/objective/huber.yaml": OBJECTIVE_YAML,
-    "src/trivium/objectives/huber.py": OBJECTIVE,
-    "configs/method/noisy.yaml": METHOD_YAML,
-    "src/trivium/methods/noisy.py": METHOD,
-}
+PAGE = (ROOT / "docs/extending.md").read_text()
+# a file's name before its content: `configs/data/gestures.yaml`:
+FILES = dict(re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", PAGE, flags=re.DOTALL))
+BASH = re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
 SHORT = ["trainer.max_epochs=1", "trainer.limit_batches=2", "trainer.accelerator=cpu", "trainer.threads=1"]
-COMMANDS = {
-    "prepare": ["scripts/prepare.py", "data=laughter", "source=laughter.pkl"],
-    "data": ["train.py", "data=laughter"],
-    "encoder": ["train.py", "encoder=peak"],
-    "one_encoder": ["train.py", "encoder@encoders.audio=peak", "encoders.audio.width=6"],
-    "fusion": ["train.py", "fusion=product"],
-    "objective": ["train.py", "objective=huber", "objective.delta=0.3"],
-    "method": ["train.py", "method=noisy", "method.noise=0.2"],
-    "all": ["train.py", "method=noisy", "data=laughter", "encoder=peak", "fusion=product", "objective=huber"],
-    "misspelt": ["train.py", "method=noisy", "method.noize=0.2"],
-    "evaluate": ["scripts/evaluate.py", "run=runs/all", "modalities=text"],
-    "help": ["train.py", "--help"],
+ADDED = {
+    "every encoder": "train.py encoder=conv",
+    "pairs by forward": "train.py method=tcmax fusion=product",
+    "pairs by combine": "train.py method=tcmax fusion=product_by_parts",
+    "all": "train.py method=multitask data=gestures encoder=conv fusion=product objective=huber",
+    "misspelt": "train.py method=multitask method.weihgt=0.2",
+    "evaluate": "scripts/evaluate.py run=runs/all modalities=wrist",
+    "help": "train.py --help",
 }
 
 # All commands in one process, which imports torch once: [exit code, what was printed] of each.
@@ -174,8 +50,35 @@ print(json.dumps(out))
 """
 
 
-def laughter(path: Path) -> None:
-    """A file in MMSA's layout, of two modalities."""
+def page_commands() -> list[str]:
+    """`python ...` lines of the page; those on two processes are tests/runs' business."""
+    lines = [line for block in BASH for line in block.splitlines() if line.startswith("python ")]
+    return [line.removeprefix("python ") for line in lines if "debug=exact" not in line]
+
+
+def commands() -> dict[str, list[str]]:
+    """name -> arguments; a training's are shortened, and its run lies in runs/NAME."""
+    named = {line: line for line in page_commands()} | ADDED
+    return {
+        name: shlex.split(line) + ([*SHORT, f"run.dir=runs/{folder(name)}"] if line.startswith("train.py") else [])
+        for name, line in named.items()
+    }
+
+
+def folder(name: str) -> str:
+    return re.sub(r"\W+", "_", name)
+
+
+def product_by_parts() -> str:
+    """The page's fusion with `separate` and `combine` in the place of its `forward`."""
+    (instead,) = re.findall(r"In place of `forward`:\n\n```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    whole = FILES["src/trivium/fusions/product.py"]
+    indented = "\n".join("    " + line if line else line for line in instead.splitlines())
+    return whole[: whole.index("    def forward")] + indented + "\n"
+
+
+def mine(path: Path) -> None:
+    """A file in MMSA's layout, of two modalities, scores in [-2, 2]."""
     rng = np.random.default_rng(0)
     content: dict[str, Any] = {}
     for split, count in {"train": 70, "valid": 20, "test": 24}.items():
@@ -189,27 +92,29 @@ def laughter(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository's code and configs with the newcomer's files, and its commands' exit codes and output."""
-    folder = tmp_path_factory.mktemp("copy")
+    """The repository's code and configs with the page's files, and its commands' exit codes and output."""
+    place = tmp_path_factory.mktemp("copy")
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in ("src", "configs", "scripts"):
-        shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
-    shutil.copy(ROOT / "train.py", folder)
-    for name, text in FILES.items():
-        assert not (folder / name).exists()
-        (folder / name).write_text(text)
-    laughter(folder / "laughter.pkl")
-    commands = {
-        name: line + ([*SHORT, f"run.dir=runs/{name}"] if line[0] == "train.py" else [])
-        for name, line in COMMANDS.items()
+        shutil.copytree(ROOT / name, place / name, ignore=unwanted)
+    shutil.copy(ROOT / "train.py", place)
+    by_parts = {
+        "src/trivium/fusions/product_by_parts.py": product_by_parts(),
+        "configs/fusion/product_by_parts.yaml": FILES["configs/fusion/product.yaml"].replace(
+            "fusions.product.", "fusions.product_by_parts."
+        ),
     }
+    for name, text in (FILES | by_parts).items():
+        assert not (place / name).exists()
+        (place / name).write_text(text)
+    mine(place / "mine.pkl")
     done = subprocess.run(
-        [sys.executable, "-c", RUNNER], input=json.dumps(commands), capture_output=True, text=True, timeout=240,
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(folder / "src")},
+        [sys.executable, "-c", RUNNER], input=json.dumps(commands()), capture_output=True, text=True, timeout=400,
+        cwd=place, env={**os.environ, "PYTHONPATH": str(place / "src")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (folder / "said.json").write_text(done.stdout)
-    return folder
+    (place / "said.json").write_text(done.stdout)
+    return place
 
 
 def said(copy: Path, name: str) -> tuple[int, str]:
@@ -220,53 +125,75 @@ def said(copy: Path, name: str) -> tuple[int, str]:
 def result_of(copy: Path, name: str) -> dict[str, Any]:
     code, printed = said(copy, name)
     assert code == 0, printed
-    result: dict[str, Any] = json.loads((copy / "runs" / name / "result.json").read_text())
+    result: dict[str, Any] = json.loads((copy / "runs" / folder(name) / "result.json").read_text())
     assert np.isfinite(result["test"]["loss"])
     return result
 
 
-def test_a_data_set_with_one_yaml_and_one_prepare(copy: Path) -> None:
-    code, printed = said(copy, "prepare")
+def epoch_of(copy: Path, name: str) -> dict[str, float]:
+    (row,) = rows(copy / "runs" / folder(name) / "metrics.csv")
+    return {key: float(value) for key, value in row.items() if value}
+
+
+def test_the_page_has_a_module_and_a_yaml_of_each_part() -> None:
+    parts = {"encoder": "conv", "fusion": "product", "objective": "huber", "method": "multitask"}
+    expected = {f"src/trivium/{kind}s/{name}.py" for kind, name in parts.items()}
+    expected |= {f"configs/{kind}/{name}.yaml" for kind, name in parts.items()}
+    assert set(FILES) == expected | {"configs/data/gestures.yaml", "gestures.py"}
+    assert len(page_commands()) >= 9
+
+
+@pytest.mark.parametrize("line", page_commands())
+def test_a_command_of_the_page_runs(line: str, copy: Path) -> None:
+    code, printed = said(copy, line)
     assert code == 0, printed
-    result = result_of(copy, "data")
-    assert result["feature_set"] == "laughter/laughter"
-    assert result["modalities"] == ["text", "audio"]
+    if line.startswith("train.py"):
+        result_of(copy, line)
+
+
+def test_a_data_set_with_one_yaml_and_one_script(copy: Path) -> None:
+    result = result_of(copy, "train.py data=gestures")
+    assert result["feature_set"] == "gestures/v1"
+    assert result["modalities"] == ["audio", "wrist"]
+    assert result_of(copy, "train.py data=custom")["feature_set"] == "custom/mine"
 
 
 def test_an_encoder_with_one_file_and_one_yaml(copy: Path) -> None:
-    # per modality a Linear, then concat's over 3 * 12 and the head's; the fixture's widths are 16, 6 and 8
-    inputs = (16 + 1 + 6 + 1 + 8 + 1) * 12
-    assert result_of(copy, "encoder")["parameters"] == inputs + (36 + 1) * 128 + (128 + 1) * 128 + 128 + 1
-    assert result_of(copy, "one_encoder")["test"]["mae"] != result_of(copy, "encoder")["test"]["mae"]
+    # a convolution of width 3 a modality, then concat's Linear over 3 * 32 and the head's; the fixture's widths
+    inputs = sum((3 * width + 1) * 32 for width in (16, 6, 8))
+    assert result_of(copy, "every encoder")["parameters"] == inputs + (96 + 1) * 128 + (128 + 1) * 128 + 128 + 1
 
 
-def test_a_fusion_with_one_file_and_one_yaml(copy: Path) -> None:
-    assert result_of(copy, "fusion")["parameters"] != result_of(copy, "objective")["parameters"]
+def test_a_fusion_with_one_file_and_one_yaml_whichever_way_it_is_written(copy: Path) -> None:
+    assert result_of(copy, "pairs by forward")["test"] == pytest.approx(result_of(copy, "pairs by combine")["test"])
+    forward, combine = (epoch_of(copy, f"pairs by {way}") for way in ("forward", "combine"))
+    assert forward["train/tc_estimate"] == pytest.approx(combine["train/tc_estimate"], rel=1e-5)
+    assert forward["train/tc_estimate"] != 0
 
 
 def test_an_objective_with_one_file_and_one_yaml(copy: Path) -> None:
-    result = result_of(copy, "objective")
-    rows = [line.split(",") for line in (copy / "runs/objective/predictions.csv").read_text().splitlines()]
-    error = np.array([abs(float(row[2]) - float(row[3])) for row in rows if row[0] == "test"])
-    huber = np.where(error < 0.3, error**2 / 2, 0.3 * (error - 0.15))
-    assert result["test"]["loss"] == pytest.approx(huber.mean(), rel=1e-5)
+    name = "train.py objective=huber objective.delta=0.5"
+    lines = [line for line in rows(copy / "runs" / folder(name) / "predictions.csv") if line["split"] == "test"]
+    error = np.array([abs(float(line["target"]) - float(line["prediction"])) for line in lines])
+    huber = np.where(error < 0.5, error**2 / 2, 0.5 * (error - 0.25))
+    assert result_of(copy, name)["test"]["loss"] == pytest.approx(huber.mean(), rel=1e-5)
 
 
 def test_a_method_with_one_module_and_one_yaml(copy: Path) -> None:
-    assert result_of(copy, "method")["method"] == "noisy"
-    columns, row = (line.split(",") for line in (copy / "runs/method/metrics.csv").read_text().splitlines())
-    epoch = {name: float(value) for name, value in zip(columns, row, strict=True)}
+    name = "train.py method=multitask method.weight=0.5"
+    assert result_of(copy, name)["method"] == "multitask"
+    epoch = epoch_of(copy, name)
+    own = sum(epoch[f"train/{modality}"] for modality in ("text", "audio", "vision"))
     assert epoch["step"] == 2
-    assert epoch["train/loss"] == pytest.approx(epoch["train/task"] + 0.01 * epoch["train/size"])
-    assert epoch["lr/rest"] == 0.01  # the optimiser that the method's YAML asks for
+    assert epoch["train/loss"] == pytest.approx(epoch["train/joint"] + 0.5 * own)
 
 
 def test_they_work_together_are_checked_and_load_again(copy: Path) -> None:
-    assert result_of(copy, "all")["feature_set"] == "laughter/laughter"
+    assert result_of(copy, "all")["feature_set"] == "gestures/v1"
     code, printed = said(copy, "misspelt")
-    assert (code, printed) == (2, "error: method.noize: no such key; nearest is method.noise\n")
+    assert (code, printed) == (2, "error: method.weihgt: no such key; nearest is method.weight\n")
     code, printed = said(copy, "evaluate")
     assert code == 0, printed
     _, text = said(copy, "help")
-    for line in ("noisy", "peak", "product", "huber", "laughter"):
-        assert any(shown.split()[:1] == [line] for shown in text.splitlines())
+    for name in ("multitask", "conv", "product", "huber", "gestures"):
+        assert any(shown.split()[:1] == [name] for shown in text.splitlines())
