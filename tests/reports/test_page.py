@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from page_cases import EVIL, SAID, predicted, run_at, scored, search_at, store_at, table_at, targets
-from trivium.reports.page.build import build_page, script_json
+from trivium.reports.page.build import breakable, build_page, script_json
 from trivium.reports.page.pictures import Pictures
 from trivium.reports.page.sources import gather
 from trivium.reports.report import main, write_report
@@ -233,7 +233,7 @@ def test_runs_that_a_table_names_are_shown_wherever_they_lie(
     shutil.rmtree(tmp_path / "elsewhere" / "ours_s1_1bc12f")
     page = undrawn(table)
     assert len(cells(page, "runs")) == 3
-    gone = "1 runs of table small that are not there any more, such as"
+    gone = "1 runs of table small that are not there, such as"
     assert f"Left out: {gone} {tmp_path.resolve() / 'elsewhere' / 'ours_s1_1bc12f'}" in page
 
 
@@ -265,10 +265,23 @@ def test_a_damaged_run_costs_itself_and_not_the_page(folder: Path, tmp_path: Pat
         shutil.copytree(folder / name, tmp_path / "runs" / name)
     (tmp_path / "runs" / "a2" / "result.json").write_text('{"seed": 2,')
     (tmp_path / "runs" / "b1" / "result.json").write_text('{"seed": 2}')
+    for name, file, content in (
+        ("c", "predictions.csv", "split,id,target\ntest,a,1\n"),
+        ("d", "predictions.csv", "split,id,target,prediction\ntest,a,1,0.x\n"),
+        ("e", "metrics.csv", "epoch,val/loss\n1,low\n"),
+        ("f", "overrides.yaml", "[seed=1"),
+        ("g", "run.json", ""),
+    ):
+        (shutil.copytree(folder / "a1", tmp_path / "runs" / name) / file).write_text(content)
+    (tmp_path / "runs" / "g" / "result.json").unlink()
     page = undrawn(tmp_path / "runs")
     assert len(cells(page, "runs")) == 1
     assert "a2: a file of the run cannot be read" in page
     assert "b1/result.json: no method, feature_set" in page
+    for said in ("c/predictions.csv", "d/predictions.csv", "f/overrides.yaml"):
+        assert f"{said}: cannot be read" in page
+    assert "e/metrics.csv: expected numbers in every column" in page
+    assert "g: not finished (unknown)" in page
     with pytest.raises(ValueError, match="a2: a file of the run cannot be read"):
         undrawn(tmp_path / "runs" / "a2")
 
@@ -284,6 +297,9 @@ def test_runs_that_begin_from_runs_of_other_seeds_are_one_setting(folder: Path, 
     assert [row[:2] for row in cells(page, "means-0")] == [["first", "2"], ["tuned", "2"]]
     start = next(row for row in cells(page, "settings") if row[0] == "start_from")
     assert start == ["start_from", "-", "first"]
+    (tmp_path / "first_s1_abcdef" / "config.yaml").write_text("a: [")
+    labels = {record.label for record in gather([tmp_path]).records}  # the one of them goes by its name then
+    assert labels == {"first", "tuned, start_from=first_s1_abcdef", "tuned, start_from=first_s2_abcdef"}
     shutil.rmtree(tmp_path / "first_s1_abcdef")
     shutil.rmtree(tmp_path / "first_s2_abcdef")
     assert len({record.group for record in gather([tmp_path]).records}) == 1
@@ -307,6 +323,48 @@ def test_runs_of_a_search_go_by_their_trials(folder: Path, tmp_path: Path) -> No
     assert [row[0] for row in cells(page, "runs")] == ["trial 3, seed 1", "trial 10, seed 1"]
     assert data_of(page)["boards"] == []  # trials are not to be compared on the test split
     assert "Left out: search search: 1 trials that were stopped or are still running, as runs" in page
+
+
+@pytest.mark.parametrize(
+    ("file", "content"), [("trials.csv", "number,state,value\nx,complete,1\n"), ("best.json", '{"objective":')]
+)
+def test_a_damaged_file_of_a_search_is_named(tmp_path: Path, file: str, content: str) -> None:
+    search = search_at(tmp_path / "search")
+    (search / file).write_text(content)
+    with pytest.raises(ValueError, match=f"search/{file}: cannot be read"):
+        undrawn(search)
+
+
+def test_numbers_without_a_rival_say_whose_they_are_beside_a_search_or_a_table(folder: Path, tmp_path: Path) -> None:
+    search = search_at(tmp_path / "search")
+    table = table_at(tmp_path / "small", folder / "data" / "made.h5")
+    assert "<h3>supervised</h3>" in undrawn(search, folder / "a1")
+    assert "<h3>other runs, made/<wbr>v1, comm</h3>" in undrawn(
+        table, run_at(tmp_path / "c", folder / "data" / "made.h5", method="comm")
+    )
+    assert "<h3>supervised</h3>" not in undrawn(folder / "a1", folder / "a2")  # the page's title says it
+
+
+def test_settings_of_different_classes_go_by_the_classes(folder: Path, tmp_path: Path) -> None:
+    """A grid over fusions: what the others do not have, and where a class lies, is not its name."""
+    for name, fusion in (
+        ("a", {"_target_": "trivium.fusions.concat.Concat", "out": 128}),
+        ("b", {"_target_": "trivium.fusions.film.FiLM", "condition": ""}),
+        ("c", {"_target_": "trivium.fusions.share.Share"}),
+    ):
+        run_at(tmp_path / "three" / name, folder / "data" / "made.h5", fusion=fusion)
+    labels = [record.label for record in gather([tmp_path / "three"]).records]
+    assert labels == [f"supervised, method.fusion={name}" for name in ("Concat", "FiLM", "Share")]
+    wide = {"_target_": "trivium.fusions.concat.Concat", "out": 256}
+    run_at(tmp_path / "three" / "d", folder / "data" / "made.h5", fusion=wide)
+    labels = [record.label for record in gather([tmp_path / "three"]).records]
+    assert labels[0] == "supervised, method.fusion=Concat method.fusion.out=128 ..."
+    assert labels[3] == "supervised, method.fusion=Concat method.fusion.out=256 ..."
+
+
+def test_names_break_after_their_parts_and_numbers_do_not() -> None:
+    assert breakable("optimizer.lr=0.00026") == "optimizer.<wbr>lr=<wbr>0.00026"
+    assert breakable("a_b/c...") == "a_<wbr>b/<wbr>c...<wbr>"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -24,6 +25,7 @@ Values = npt.NDArray[np.float64]
 _NOT_COMPARED = ("run.", "resume", "paths.", "logger.", "debug.name", "seed")  # of no say in what a run is, or a seed
 _NEEDED = ("seed", "method", "feature_set", "metrics", "val", "best_epoch", "epochs")
 OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")  # ROW_sSEED_HASH, as trivium.tables.plan names runs
+_DAMAGED, _MEND = "cannot be read", "copy it again, or repeat the run"
 _NAMED = 2  # settings that a label may carry to be told from another
 
 
@@ -70,8 +72,12 @@ class Record:
 
     @property
     def command(self) -> str:
-        """What trains it again, from the repository's root."""
-        overrides = yaml.safe_load((self.path / "overrides.yaml").read_text()) or []
+        """What trains it again, from the repository's root. Raises ValueError naming the file that would tell."""
+        file = self.path / "overrides.yaml"
+        try:
+            overrides = yaml.safe_load(file.read_text(encoding="utf-8")) or []
+        except (OSError, yaml.YAMLError) as error:
+            raise ValueError(f"{file}: {_DAMAGED} ({error}); {_MEND}") from error
         return shlex.join(["python", "train.py", *map(str, overrides)])
 
     @cached_property
@@ -81,14 +87,22 @@ class Record:
 
     @cached_property
     def predictions(self) -> dict[str, Predicted]:
-        """Split -> predictions.csv."""
-        rows: dict[str, list[tuple[str, float, float]]] = {}
-        for row in read_rows(self.path / "predictions.csv"):
-            rows.setdefault(row["split"], []).append((row["id"], float(row["target"]), float(row["prediction"])))
+        """Split -> predictions.csv. Raises ValueError naming the file if a line is not whole."""
+        file, rows = self.path / "predictions.csv", dict[str, list[tuple[str, float, float]]]()
+        lines = read_rows(file)
+        try:
+            for row in lines:
+                rows.setdefault(row["split"], []).append((row["id"], float(row["target"]), float(row["prediction"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{file}: {_DAMAGED} ({error!r}); {_MEND}") from error
         return {
             split: Predicted([r[0] for r in found], np.array([r[1] for r in found]), np.array([r[2] for r in found]))
             for split, found in rows.items()
         }
+
+    def check(self) -> None:
+        """Read what figures and pages are made of. Raises ValueError naming the file that is damaged or not there."""
+        _ = self.epochs, self.predictions, self.command
 
 
 def slug(label: str) -> str:
@@ -102,9 +116,9 @@ def _group(config: dict[str, Any]) -> str:
 
 
 def _origin(path: Path) -> str:
-    """The group of the run that another began from; where it is not there, its name without seed and hash."""
+    """The group of the run that another began from; where that cannot be read, its name without seed and hash."""
     file = path / "config.yaml"
-    if file.is_file():
+    with contextlib.suppress(OSError, yaml.YAMLError):  # a damaged one is as good as none
         return _group(yaml.safe_load(file.read_text(encoding="utf-8")))
     row = OF_A_TABLE.fullmatch(path.name)
     return row["row"] if row else path.name
@@ -117,7 +131,7 @@ def read_record(path: Path) -> Record:
         record = Record(path, run.config(), run.result(), run.record())
         lacking = [key for key in _NEEDED if key not in record.result]
     except (json.JSONDecodeError, yaml.YAMLError, OSError, TypeError) as error:
-        raise ValueError(f"{path}: a file of the run cannot be read ({error}); copy it again, or repeat it") from error
+        raise ValueError(f"{path}: a file of the run {_DAMAGED} ({error}); {_MEND}") from error
     if lacking:
         raise ValueError(f"{run.result_file}: no {', '.join(lacking)}; the file was changed, or is of another version")
     return record
@@ -172,9 +186,21 @@ def labelled(records: Sequence[Record]) -> list[Record]:
 
 
 def _telling(record: Record, alike: Sequence[Record]) -> str:
-    keys = [key for key in differing([one.settings for one in alike]) if compared(key)]
-    shown = [f"{key}={brief(record.settings.get(key, '-'))}" for key in keys[:_NAMED]]
+    """Of several settings that differ the first two; classes by their names, as fusion=FiLM."""
+    every = [key for key in differing([one.settings for one in alike]) if compared(key)]
+    replaced = tuple(key.removesuffix("_target_") for key in every if key.endswith("._target_"))
+    # settings that one class has and another has not say no more than the classes, if these tell all of the runs apart
+    few = [key for key in every if key.endswith("._target_") or not key.startswith(replaced)]
+    told = {tuple(one.settings.get(key) for key in few) for one in alike}
+    keys = few if len(told) == len(alike) else every
+    shown = [_setting(key, record.settings.get(key, "-")) for key in keys[:_NAMED]]
     return " ".join([*shown, *(["..."] if len(keys) > _NAMED else [])])
+
+
+def _setting(key: str, word: str) -> str:
+    if key.endswith("._target_"):
+        return f"{key.removesuffix('._target_')}={word.rpartition('.')[2]}"
+    return f"{key}={brief(Path(word).name if word.startswith('/') else word)}"
 
 
 def brief(word: str) -> str:

@@ -65,9 +65,14 @@ def read_study(folder: Path) -> Study:
     if lacking or not rows:
         found = f"no column {', '.join(lacking)}" if lacking else "no trial"
         raise ValueError(f"{folder / FILE}: {found}; expected a row a trial with number, state, value and parameters")
-    file = folder / "best.json"
-    best = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return Study(folder, tuple(_trial(row) for row in rows), best.get("objective", ""), best.get("command", ""))
+    file = folder / FILE
+    try:
+        trials = tuple(_trial(row) for row in rows)
+        file = folder / "best.json"
+        best = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file}: cannot be read ({error}); the search's command writes it again") from error
+    return Study(folder, trials, best.get("objective", ""), best.get("command", ""))
 
 
 def _trial(row: dict[str, str]) -> Trial:

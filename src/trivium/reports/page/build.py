@@ -57,7 +57,7 @@ def build_page(sources: Sources, pictures: Pictures, *, command: str, transcript
     return environment.get_template("page.html").render(
         title=_title(sources),
         summary=_summary(sources),
-        boards=[_board(board, place) for place, board in enumerate(boards)],
+        boards=[_board(board, place, sources, len(boards)) for place, board in enumerate(boards)],
         sources=sources,
         groups=_groups(sources.records, pictures),
         run_table=run_table(sources.records) if sources.records else None,
@@ -94,8 +94,8 @@ def image(picture: Picture) -> str:
 
 
 def breakable(text: str) -> Markup:
-    """Escaped; a long name may break after its dots, strokes and the like instead of anywhere."""
-    return Markup(re.sub(r"([_./=]+)", r"\1<wbr>", str(escape(text))))
+    """Escaped; a long name may break after its dots, strokes and the like instead of anywhere; a number may not."""
+    return Markup(re.sub(r"(?<=[_./=])(?![_./=])(?!(?<=\d\.)\d)", "<wbr>", str(escape(text))))
 
 
 def whole_words(text: str) -> Markup:
@@ -139,8 +139,10 @@ def _many(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def _board(board: Board, place: int) -> dict[str, Any]:
-    """tiles: measure -> its value, of a board with nothing to compare."""
+def _board(board: Board, place: int, sources: Sources, boards: int) -> dict[str, Any]:
+    """tiles: measure -> its value, of a board with nothing to compare. head: whose numbers these are, "" where the page
+    is about nothing else.
+    """
     table = mean_table(board, f"means-{place}")
     alone = len(board.rows) == 1
     tiles = {}
@@ -148,7 +150,18 @@ def _board(board: Board, place: int) -> dict[str, Any]:
         tiles[measure] = spread_text(Spread.of(list(rows[board.rows[0]].values())), kind_of(measure))
     if alone:
         tiles |= {f"{name} of the train mean": number_text(v, kind_of(name)) for name, v in board.nothing.items()}
-    return {"place": place, "name": board.name, "table": table, "tiles": tiles, "baseline": board.baseline}
+    about = [board.name] if boards > 1 else []
+    if alone and (about or sources.tables or sources.studies):
+        about += board.rows
+    head = ", ".join(about) or ("" if alone else "All measures")
+    return {
+        "place": place,
+        "name": board.name,
+        "head": head,
+        "table": table,
+        "tiles": tiles,
+        "baseline": board.baseline,
+    }
 
 
 def _groups(records: Sequence[Record], pictures: Pictures) -> list[dict[str, Any]]:

@@ -11,10 +11,10 @@ function make(tag, text, className) {
   return element;
 }
 
-// A long name may break after its dots, strokes and the like instead of anywhere
+// A long name may break after its dots, strokes and the like instead of anywhere; a number may not
 function makeBreakable(tag, text, className) {
   const element = make(tag, undefined, className);
-  for (const piece of text.split(/(?<=[_./=])(?![_./=])/)) {
+  for (const piece of text.split(/(?<=[_./=])(?![_./=])(?!(?<=\d\.)\d)/)) {
     if (element.hasChildNodes()) element.append(document.createElement("wbr"));
     element.append(piece);
   }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -77,11 +76,10 @@ def _read_table(table: TableFolder) -> tuple[dict[Path, Record], list[str]]:
     beneath, named = _runs_beneath(table.path), {path for path in table.runs if path.is_dir()}
     finished, others = _read(beneath | (named - {path.resolve() for path in beneath}))
     if lost := sorted(set(table.runs) - named):
-        others.append(f"{len(lost)} runs of table {table.path.name} that are not there any more, such as {lost[0]}")
-    if not finished:
-        others.append(
-            f"runs of table {table.path.name}: none lies in its folder; give the folders that they lie in too"
-        )
+        gone = f"{len(lost)} runs of table {table.path.name} that are not there, such as {lost[0]}"
+        others.append(f"{gone}; give the folders that they lie in too")
+    elif not finished:
+        others.append(f"runs of table {table.path.name}: none lies in its folder, and values.csv names none")
     labels = {path: table.label_of(path) for path in finished}
     ordered = sorted(finished, key=lambda path: table.place_of(labels[path], finished[path].data))
     return {path: replace(finished[path], label=labels[path]) for path in ordered}, others
@@ -118,7 +116,9 @@ def _read(runs: Iterable[Path]) -> tuple[dict[Path, Record], list[str]]:
             others.append(f"{path}: {_status(path)}")
             continue
         try:
-            finished[path.resolve()] = read_record(path)
+            record = read_record(path)
+            record.check()
+            finished[path.resolve()] = record
         except ValueError as error:  # one damaged run costs itself, not the page
             others.append(str(error))
     return finished, others
@@ -130,8 +130,10 @@ def _by_number(path: Path) -> list[tuple[int, str]]:
 
 
 def _status(path: Path) -> str:
-    file = path / "run.json"
-    status = str(json.loads(file.read_text()).get("status", "unknown")) if file.is_file() else "unknown"
+    try:
+        status = str(RunDirectory(path).record().get("status", "unknown"))
+    except (OSError, ValueError):  # killed before it was written, or damaged
+        status = "unknown"
     return f"not finished ({status})"
 
 
