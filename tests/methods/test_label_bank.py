@@ -34,6 +34,20 @@ def test_identity_of_the_update_rule() -> None:
     torch.testing.assert_close(found, target + (own - joint) / 2 * (target + joint) / joint, rtol=1e-5, atol=1e-5)
 
 
+def test_the_two_other_rules_divide_by_the_centres_distance_and_squash() -> None:
+    """The variants that Self-MM's code holds commented out."""
+    rng = np.random.default_rng(0)
+    features, positive, negative = rng.normal(size=(5, 3)), rng.normal(size=3), rng.normal(size=3)
+    near, far = (np.sqrt(((features - centre) ** 2).sum(axis=1)) for centre in (positive, negative))
+    expected = (far - near) / np.sqrt(((positive - negative) ** 2).sum())
+    given = [torch.from_numpy(part) for part in (features, positive, negative)]
+    np.testing.assert_allclose(relative_distance(*given, rule="centres"), expected, rtol=1e-6)
+    joint, own, target = (rng.normal(size=5) for _ in range(3))
+    whole = 0.5 * own / joint * target + 0.5 * (target + own - joint)
+    found = generate_labels(*(torch.from_numpy(part) for part in (joint, own, target)), high=3.0, rule="tanh")
+    np.testing.assert_allclose(found, 3 * np.tanh(whole), rtol=1e-5)
+
+
 def _bank(targets: Tensor, **settings: bool) -> LabelBank:
     bank = LabelBank(len(targets), {"joint": 3, "text": 2}, high=3.0, **settings).double()
     bank.start(targets)

@@ -178,9 +178,10 @@ def test_adapting_views_by_hand():
         np.testing.assert_allclose(views["adapt"].vectors[m].detach(), view(a), atol=1e-9)
 
 
-def test_exploring_view_by_hand():
-    """v = N(sum w_u z~_u), w = Proj(w0 + 0.1 g / |g|), g the centred numerical gradient; w0 where that lowers l1."""
-    method, batch = method_of(), batch_of()
+@pytest.mark.parametrize("rate", [0.1, 5.0])
+def test_exploring_view_by_hand(rate):
+    """v = N(sum w_u z~_u), w = Proj(w0 + rate g / |g|), g the centred numerical gradient; w0 where that lowers l1."""
+    method, batch = method_of(explore_rate=rate), batch_of(24)
     _, _, unimodal, contrast, views = views_of(method, batch)
     start = start_of(method, contrast, unimodal).explore
 
@@ -192,11 +193,14 @@ def test_exploring_view_by_hand():
 
     g = differences(loss, start)
     g = g - g.mean(dim=1, keepdim=True)
-    w = start + 0.1 * g / g.norm(dim=1, keepdim=True)
+    w = start + rate * g / g.norm(dim=1, keepdim=True)
     for _ in range(3):  # to the simplex: entries below 0 become 0, what they took is given back by the others evenly
         w = w - (w.sum(dim=1, keepdim=True) - 1) * (w > 0) / (w > 0).sum(dim=1, keepdim=True)
         w = w.clamp(min=0)
-    w = torch.where((loss(w) >= loss(start))[:, None], w, start)
+    kept = loss(w) >= loss(start)
+    assert bool(kept.any())
+    assert rate < 1 or not bool(kept.all())  # a long step may overshoot
+    w = torch.where(kept[:, None], w, start)
     np.testing.assert_allclose(views["explore"].vectors[0].detach(), view(w), atol=1e-6)
     assert torch.equal(views["explore"].weights[0], start)
 

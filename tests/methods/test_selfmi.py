@@ -136,6 +136,13 @@ def test_a_classification_objective_is_refused(tmp_path: Path) -> None:
         assemble(_config(tmp_path, "objective=cross_entropy"))
 
 
+@pytest.mark.parametrize(("data", "high"), [("fixture", 3.0), ("fixture_sims", 1.0)])
+def test_labels_are_clamped_to_the_data_s_own_range(tmp_path: Path, data: str, high: float) -> None:
+    method = assemble(_config(tmp_path, f"data={data}"))[2]
+    assert isinstance(method, SelfMI)
+    assert method.bank.high == high  # not the largest label that happens to be in train
+
+
 def test_labels_on_one_side_of_0_are_told_that_a_centre_is_missing(tmp_path: Path) -> None:
     source = make_fixture()
     for clips in source.splits.values():

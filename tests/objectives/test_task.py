@@ -67,6 +67,24 @@ def test_classes_of_scores_at_every_edge(
 
 
 @pytest.mark.parametrize(
+    ("label_range", "edges"),
+    [
+        (MOSI, [-3, 0, 0, 3]),  # three classes, the middle one being the score 0
+        (MOSI, [-3, 0, 3]),
+        (SIMS, [-1, 0, 1]),
+        (SIMS, [-1, -0.1, 0.1, 1]),
+        (SIMS, [-1, -0.7, -0.1, 0.1, 0.7, 1]),
+        (MOSI, [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5]),
+        (MOSI, [-3.5, -2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5]),
+    ],
+)
+def test_a_class_decodes_to_the_centre_of_its_bin(label_range: tuple[float, float], edges: list[float]) -> None:
+    objective = CrossEntropy(label_range, classes=len(edges) - 1)
+    score, _ = objective.decode(200.0 * torch.eye(objective.outputs))
+    np.testing.assert_allclose(score, np.add(edges[1:], edges[:-1]) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
     ("protocol", "label_range", "classes", "metric"),
     [
         ("mosi", MOSI, 7, "acc7"),
