@@ -73,6 +73,13 @@ def test_an_epoch_goes_on_where_its_state_was_saved(store: Store) -> None:
     assert len(list(resumed)) == len(whole)
 
 
+def test_training_and_evaluation_have_batch_sizes_of_their_own(store: Store) -> None:
+    module = DataModule(store, reads=READS, batch_size=50, eval_batch_size=40)
+    for split, training, sizes in (("train", True, [50] * 6 + [20]), ("valid", False, [40, 40, 16])):
+        assert [len(batch) for batch in module.loader(split, training=training)] == sizes
+    assert module.train_batches == 7
+
+
 def _with_gaps(path: Path) -> Store:
     """Clip 1 lacks audio; no clip of the validation split has it."""
     rng = np.random.default_rng(0)

@@ -47,11 +47,11 @@ def test_statistics_are_numpys_over_the_train_split_alone(store_file: Path) -> N
     np.testing.assert_allclose(statistics.std, values.std(axis=0), rtol=1e-9)
 
 
-def test_a_constant_feature_has_standard_deviation_one(tmp_path: Path) -> None:
-    rows = np.array([[1.0, 5.0], [2.0, 5.0]], np.float32)
+def test_a_constant_feature_has_standard_deviation_one_and_a_small_one_its_own(tmp_path: Path) -> None:
+    rows = np.array([[1.0, 5.0, 0.0], [2.0, 5.0, 2**-20]], np.float32)
     clips = Clips(["a"], {"audio": Ragged.pack([rows])}, {"multimodal": np.zeros(1, np.float32)})
     write_store(tmp_path / "c.h5", Source({"train": clips}, "x", []), data="x", feature_set="x/y", label_range=None)
-    assert open_store(tmp_path / "c.h5").statistics["audio"].std.tolist() == [0.5, 1.0]
+    assert open_store(tmp_path / "c.h5").statistics["audio"].std.tolist() == [0.5, 1.0, 2**-21]
 
 
 def test_verify_finds_one_changed_value(store_file: Path) -> None:
