@@ -166,31 +166,34 @@ def _finish(
         scores["val" if split == "valid" else split] = score_split(method, loader, predictions)
     write_predictions(run.path / "predictions.csv", parts)
     write_json(run.path / "model.json", describe_model(store, data, method))
-    record = run.record()
     run.update_record(status="finished", **({"unsent": "not yet"} if trainer.loggers else {}))
     result = {
         **scores,
+        **_facts(run, trainer, recorder, store, method),
+        "train_mean_mae": _train_mean_mae(store, {split: loader for split, (loader, _) in parts.items()}),
+        "modalities": list(data.reads),
+        **({} if readout is None else {"probe": readout.summary}),
+    }
+    write_json(run.result_file, result)
+
+
+def _facts(run: RunDirectory, trainer: L.Trainer, recorder: Recorder, store: Store, method: Method) -> dict[str, Any]:
+    """What the run was: of its record, its data, its training and its model."""
+    record, sizes = run.record(), [(p.numel(), p.requires_grad) for p in method.parameters()]
+    kept = ("seed", "config_hash", "git_commit", "resumed_at", "versions", "hardware")
+    return {
         "method": getattr(method, "name", type(method).__name__),
-        "seed": record["seed"],
-        "config_hash": record["config_hash"],
+        **{key: record[key] for key in kept},
         "feature_set": store.schema.feature_set,
         "store_checksum": store.provenance["checksum"],
-        "git_commit": record["git_commit"],
         "seconds": round(recorder.state_dict()["seconds"], 3),
-        "resumed_at": record["resumed_at"],
         "world_size": trainer.world_size,
         "best_epoch": recorder.best_epoch,
         "epochs": len(recorder.history),
-        "train_mean_mae": _train_mean_mae(store, {split: loader for split, (loader, _) in parts.items()}),
-        "parameters": sum(p.numel() for p in method.parameters()),
-        "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
-        "modalities": list(data.reads),
+        "parameters": sum(size for size, _ in sizes),
+        "trained_parameters": sum(size for size, trained in sizes if trained),
         "metrics": method.metrics,
-        **({} if readout is None else {"probe": readout.summary}),
-        "versions": record["versions"],
-        "hardware": record["hardware"],
     }
-    write_json(run.result_file, result)
 
 
 def _fit_readout(method: Method, data: DataModule, run: RunDirectory, notes: dict[str, Any]) -> FittedReadout:
