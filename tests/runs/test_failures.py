@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from trivium.data.sampler import GlobalBatchSampler
 from trivium.data.store import Store, write_store
 from trivium.data.synthetic import COUNTS, make_fixture
 from trivium.methods.meter import NonFiniteLossError
+from trivium.runs import directory as module
 from trivium.runs.directory import open_run
 
 QUICK = ["encoder=identity", "trainer.progress=off", "optimizer.lr=0.01", "data.batch_size=40"]  # 8 steps an epoch
@@ -177,3 +179,33 @@ def test_a_sweep_folder_that_holds_runs_is_not_written_over(tmp_path: Path) -> N
     other = compose_config([f"paths.outputs={tmp_path}", "seed=7"])
     with pytest.raises(ValueError, match="holds a run already; resume=auto goes on with it"):
         open_run(other, [], tmp_path / "sweep" / "0")
+
+
+def test_a_run_that_cannot_be_written_down_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_json", full)
+    for place in ([], [f"run.dir={tmp_path / 'own'}"]):
+        with pytest.raises(OSError, match="No space left"):
+            open_run(compose_config(in_folder(tmp_path, *place)), [])
+        assert [path for path in tmp_path.rglob("*") if path.name not in ("outputs", "runs")] == []
+
+
+def test_runs_that_begin_in_one_second_have_directories_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one has just made its own, and nothing is in it yet."""
+    config = compose_config(in_folder(tmp_path))
+    monkeypatch.setattr(module, "datetime", Noon)
+    first, second = (module._new_path(config) for _ in range(2))
+    assert first != second
+    assert first.is_dir()
+
+
+class Noon(datetime):
+    """Every run begins at the same time."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return datetime(2026, 1, 2, 12, tzinfo=tz)

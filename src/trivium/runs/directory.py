@@ -107,12 +107,12 @@ class RunDirectory:
 
     def discard_unstarted(self) -> None:
         """Remove what `open_run` wrote if nothing was trained: a refused config leaves no trace."""
-        if self.record()["status"] != "created":
+        if (self.path / "run.json").is_file() and self.record()["status"] != "created":
             return
         for name in ("config.yaml", "overrides.yaml", "run.json", ".lock"):
             (self.path / name).unlink(missing_ok=True)
         for folder in (self.checkpoint.parent, self.path):
-            if not any(folder.iterdir()):
+            if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
     def release(self) -> None:
@@ -213,13 +213,27 @@ def _newest_unfinished(config: dict[str, Any]) -> RunDirectory | None:
 
 
 def _new_path(config: dict[str, Any]) -> Path:
+    """Made here, so that of two runs that begin in one second each has its own."""
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{config['method']['name']}_{config['data']['name']}_s{config['seed']}_{now}_{config_hash(config)[:6]}"
     path = Path(config["paths"]["outputs"]) / "runs" / name
-    return path if not path.exists() else path.with_name(f"{name}_{os.getpid()}")
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        path = path.with_name(f"{name}_{os.getpid()}")
+    return path
 
 
 def _create(run: RunDirectory, config: dict[str, Any], overrides: list[str]) -> RunDirectory:
+    try:
+        _begin(run, config, overrides)
+    except BaseException:  # a full disk, say
+        run.discard_unstarted()
+        raise
+    return run
+
+
+def _begin(run: RunDirectory, config: dict[str, Any], overrides: list[str]) -> None:
     run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     write_text(run.path / "overrides.yaml", yaml.safe_dump(overrides, sort_keys=False))
     record = {
@@ -236,7 +250,6 @@ def _create(run: RunDirectory, config: dict[str, Any], overrides: list[str]) -> 
     write_json(run.path / "run.json", record)
     # The config last: a directory with a config.yaml is a run, one without is an empty folder to start in.
     run.freeze(config)
-    return run
 
 
 def git_commit() -> str | None:
