@@ -116,8 +116,7 @@ class PairMI(nn.Module):
         return {key: {"rows": rows, "labels": labels} for key, (rows, labels) in self.memory.items()}
 
     def load_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-        device = next(self.parameters()).device
-        self.memory = {key: (v["rows"].to(device), v["labels"].to(device)) for key, v in state.items()}
+        self.memory = {key: (before["rows"], before["labels"]) for key, before in state.items()}
 
 
 def _key(x: str, y: str) -> str:

@@ -42,8 +42,9 @@ def class_entropy(
     nothing = 0.0 * rows_NP.sum()
     if memory is None:
         return nothing
-    rows_NP = torch.cat([rows_NP, memory[0].detach().to(rows_NP)])
-    labels = torch.cat([labels, memory[1].to(labels)])
+    before_MP, labels_M = memory  # after a resume they are on the CPU
+    rows_NP = torch.cat([rows_NP, before_MP.detach().to(rows_NP, non_blocking=True)])
+    labels = torch.cat([labels, labels_M.to(labels, non_blocking=True)])
     with torch.autocast(rows_NP.device.type, enabled=False):
         return nothing + 0.25 * (_logdet(rows_NP, labels > 0, eps) + _logdet(rows_NP, labels < 0, eps))
 

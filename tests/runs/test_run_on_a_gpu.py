@@ -1,0 +1,150 @@
+"""Whole runs on a GPU, Lightning's part of them included: always on a pretended one, with `pytest -m gpu` on a real
+one.
+
+What a training step asks of the device is in tests/methods/test_steps_on_a_gpu.py; here it is what Lightning asks
+around it, checkpoints, the end of a run with its probe, and half precision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from torch.utils._python_dispatch import _disable_current_modes
+
+from driver import here, rows
+from pretended_gpu import GPU, pretended_gpu
+from trivium.methods.base import Method
+
+SMALL = ["data.batch_size=16", "trainer.limit_batches=3", "trainer.max_epochs=2"]
+SELFMI = ["method=selfmi", "method.pair_estimator=ba", "method.update_from_epoch=1", "encoder.hidden=8"]
+COMM = ["method=comm", "encoder.feedforward=16", "encoder.layers=1", "method.head_hidden=[16]", "method.head_out=8"]
+KINDS = [
+    "pretended",
+    pytest.param(
+        "real", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
+    ),
+]
+
+
+class _Accelerator(CPUAccelerator):
+    def setup_device(self, device: torch.device) -> None:
+        pass
+
+
+class _Steps(L.Callback):
+    """Collects what made the host wait between an epoch's first batch and its last."""
+
+    def __init__(self, waits: list[str]) -> None:
+        self.waits, self.begin, self.found = waits, -1, list[str]()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.begin = len(self.waits) if self.begin < 0 else self.begin
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.found += self.waits[self.begin :]
+        self.begin = len(self.waits)
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        self.begin = -1
+
+
+@contextlib.contextmanager
+def trainer_on_a_pretended_gpu() -> Iterator[_Steps]:
+    """Every Trainer that is made inside is one; the probes' fits, which are the CPU's, are left out of the pretence."""
+    with contextlib.ExitStack() as stack:
+        steps = _Steps(stack.enter_context(pretended_gpu()))
+
+        class Trainer(L.Trainer):
+            def __init__(self, **keys: Any) -> None:
+                keys |= {"accelerator": _Accelerator(), "strategy": SingleDeviceStrategy(device=GPU)}
+                super().__init__(**keys | {"callbacks": [steps, *keys["callbacks"]]})
+
+        stack.enter_context(mock.patch("lightning.Trainer", Trainer))
+        for name in ("choose_classifier", "choose_ridge"):
+            target = f"trivium.evaluation.probe.{name}"
+            stack.enter_context(mock.patch(target, _without_pretence(getattr(_probe(), name))))
+        yield steps
+
+
+def _probe() -> Any:
+    import trivium.evaluation.probe
+
+    return trivium.evaluation.probe
+
+
+def _without_pretence(function: Callable[..., Any]) -> Callable[..., Any]:
+    def called(*args: Any, **keys: Any) -> Any:
+        with _disable_current_modes():
+            return function(*args, **keys)
+
+    return called
+
+
+def on_a_gpu(kind: str, folder: Path, *overrides: str) -> list[str]:
+    """Train; what made the host wait in training steps (of a real one nothing is known)."""
+    if kind == "real":
+        here(folder, *overrides, "trainer.accelerator=gpu")
+        return []
+    with trainer_on_a_pretended_gpu() as steps:
+        here(folder, *overrides)
+    return steps.found
+
+
+def finite(numbers: dict[str, float]) -> bool:
+    return all(map(math.isfinite, numbers.values()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_interrupted_and_resumed_there_it_ends_as_on_the_cpu(kind: str, tmp_path: Path) -> None:
+    settings = [*SELFMI, *SMALL, "debug=exact", "run.log_steps=false", "trainer.gradient_clip=1"]
+    here(tmp_path, *settings, f"run.dir={tmp_path / 'cpu'}")
+    calls = iter(range(100))
+
+    def pulled(self: Method, *args: Any) -> Any:
+        if next(calls) == 5:  # the second epoch's last step
+            raise RuntimeError("the plug is pulled")
+        return step(self, *args)
+
+    step = Method.training_step
+    with mock.patch.object(Method, "training_step", pulled), pytest.raises(RuntimeError, match="the plug"):
+        on_a_gpu(kind, tmp_path, *settings, f"run.dir={tmp_path / 'gpu'}")
+    waits = on_a_gpu(kind, tmp_path, *settings, f"resume={tmp_path / 'gpu'}")
+    assert json.loads((tmp_path / "gpu" / "result.json").read_text())["resumed_at"]
+    assert waits == []
+    for file in ("metrics.csv", "predictions.csv"):
+        there, expected = rows(tmp_path / "gpu" / file), rows(tmp_path / "cpu" / file)
+        assert len(there) == len(expected) > 1
+        for one, other in zip(there, expected, strict=True):
+            assert numbers(one) == pytest.approx(numbers(other), rel=1e-7, abs=1e-9)
+
+
+def numbers(row: dict[str, str]) -> dict[str, float]:
+    return {key: float(value) for key, value in row.items() if key not in ("split", "id")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_probed_method_ends_there_in_mixed_precision(kind: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    waits = on_a_gpu(kind, tmp_path, *COMM, *SMALL, "trainer.precision=bf16-mixed", f"run.dir={run}")
+    result = json.loads((run / "result.json").read_text())
+    assert finite(result["test"])
+    assert result["probe"]["kind"] == "ridge"
+    assert waits == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_in_half_precision_ends_there(kind: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    on_a_gpu(kind, tmp_path, "method=supervised", *SMALL, "trainer.precision=bf16-true", f"run.dir={run}")
+    assert finite(json.loads((run / "result.json").read_text())["test"])
