@@ -77,7 +77,7 @@ def test_incomplete_clips_have_a_task_loss_and_no_part_in_the_contrast():
     seen, alone_seen = method.see(mixed), method.see(alone)
     found, expected = method.contrast_and_task(seen, mixed), method.contrast_and_task(alone_seen, alone)
     np.testing.assert_allclose(found["task"][kept].detach(), expected["task"].detach(), atol=1e-12)
-    assert float(found["task"][1]) > 0
+    assert found["task"][1].item() > 0
     assert found["gmc"][[1, 4]].tolist() == [0.0, 0.0]
     np.testing.assert_allclose(float(found["gmc"].mean()), float(expected["gmc"].mean()), atol=1e-12)
 
