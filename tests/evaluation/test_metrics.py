@@ -13,7 +13,15 @@ import torch
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
 
-from trivium.evaluation.metrics import DIRECTION, LABELS, METRICS, compute_metrics
+from trivium.evaluation.metrics import (
+    DIRECTION,
+    LABELS,
+    METRICS,
+    compute_metrics,
+    is_share,
+    metric_text,
+    refuse_other_scale,
+)
 
 P = [-3.4, -0.5, 0, 0.5, 1.5, 2.5, -0.2, 0.3]
 T = [-3, -1, 0, 0.6, 2, 2.2, 0.4, 0]
@@ -160,6 +168,36 @@ def test_bad_input_is_named(protocol: str, p: list[float], t: list[float], messa
         compute_metrics(protocol, p, t)
 
 
+@pytest.mark.parametrize("protocol", METRICS)
+@pytest.mark.parametrize("label_range", [(-3.0, 3.0), (-1.0, 1.0), (0.0, 10.0), None])
+def test_labels_that_a_protocol_would_clip_are_refused(protocol: str, label_range: tuple[float, float] | None) -> None:
+    widest = {"mosi": 3.0, "sims": 1.0, "regression": math.inf}[protocol]
+    if label_range is None or label_range[1] <= widest:
+        refuse_other_scale(protocol, label_range)
+        return
+    message = rf"data\.metrics={protocol}: .* labels in \[-{widest:g}, {widest:g}\], .* in \[{label_range[0]:g}, "
+    with pytest.raises(ValueError, match=message):
+        refuse_other_scale(protocol, label_range)
+
+
 def test_import_needs_no_torch() -> None:
     code = "import sys, trivium.evaluation.metrics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "share", "sign", "text"),
+    [
+        (0.34149, True, False, "34.1"),
+        (0.7231, False, False, "0.723"),
+        (-0.012, True, True, "-1.2"),
+        (0.0, False, True, "+0.000"),
+    ],
+)
+def test_numbers_are_written_in_percent_or_with_three_digits(value: float, share: bool, sign: bool, text: str) -> None:
+    assert metric_text(value, share, sign) == text
+    assert metric_text(math.nan, share, sign) == "-"
+
+
+def test_shares_are_accuracies_and_f1_alone() -> None:
+    assert [key for key in LABELS if not is_share(key)] == ["mae", "corr"]

@@ -51,6 +51,33 @@ CLASSES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+# protocol -> the labels that its classes are cut for; SIMS's clips to them
+RANGES: dict[str, tuple[float, float]] = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
+
+
+def refuse_other_scale(protocol: str, label_range: tuple[float, float] | None) -> None:
+    """Raises ValueError where labels may lie outside those that the protocol is for. None: nothing is known of them."""
+    low, high = RANGES.get(protocol, (-math.inf, math.inf))
+    if label_range is not None and not low <= label_range[0] <= label_range[1] <= high:
+        raise ValueError(
+            f"data.metrics={protocol}: its classes are cut for labels in [{low:g}, {high:g}], and those of the store lie "
+            f"in [{label_range[0]:g}, {label_range[1]:g}]; take data.metrics=regression"
+        )
+
+
+def is_share(metric: str) -> bool:
+    """Whether it is in [0, 1] and shown in %: accuracies and F1. Others are in the data's unit, and Corr in [-1, 1]."""
+    return metric.startswith(("acc", "f1"))
+
+
+def metric_text(value: float, share: bool, sign: bool = False) -> str:
+    """As tables have it: 34.1 (in %) for a share of .3412, 0.723 for anything else, "-" for NaN. sign: +34.1."""
+    if math.isnan(value):
+        return "-"
+    plus = "+" if sign else ""
+    return format(100 * value, f"{plus}.1f") if share else format(value, f"{plus}.3f")
+
+
 def score_classes(protocol: str, scores: Any) -> npt.NDArray[np.intp]:
     """(N,) index into CLASSES[protocol] of each score, cut as the protocol's accuracy cuts it.
 

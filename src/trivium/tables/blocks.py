@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from trivium.evaluation.metrics import metric_text
 from trivium.evaluation.significance import LEVEL, Paired
 from trivium.reports.spread import Spread
 from trivium.tables.collect import Cost, Measured
@@ -209,11 +210,7 @@ def p_text(p: float) -> str:
 
 
 def number(measure: Measure, value: float, sign: bool = False) -> str:
-    """In % for shares; "-" for NaN."""
-    if math.isnan(value):
-        return "-"
-    plus = "+" if sign else ""
-    return format(100 * value, f"{plus}.1f") if measure.is_share else format(value, f"{plus}.3f")
+    return metric_text(value, measure.is_share, sign)
 
 
 def legend(parts: Sequence[Measured], seeds: int, complete: bool, notes: Notes) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from trivium.config.nearest import suggest
-from trivium.evaluation.metrics import DIRECTION, LABELS
+from trivium.evaluation.metrics import DIRECTION, LABELS, is_share
 from trivium.reports.records import slug
 from trivium.tables.published import Published, read_published
 from trivium.tables.yaml_keys import distinct, items, keys, texts
@@ -55,7 +55,7 @@ class Measure:
     @property
     def is_share(self) -> bool:
         """Whether it is in [0, 1] and written in %: accuracies and F1; else it is in the data's unit, or Corr."""
-        return bool(self.probe) or self.metric.startswith(("acc", "f1"))
+        return bool(self.probe) or is_share(self.metric)
 
     @property
     def unit(self) -> str:

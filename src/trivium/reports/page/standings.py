@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from trivium.evaluation.metrics import DIRECTION, LABELS
+from trivium.evaluation.metrics import DIRECTION, LABELS, is_share, metric_text
 from trivium.evaluation.significance import LEVEL, Paired, corrected, paired_by_seed, seed_interval
 from trivium.reports.spread import Spread
 
@@ -83,7 +83,7 @@ def kind_of(measure: str) -> Kind:
     metric = next(fitting, None)  # another that fits, as Acc-2 beside Acc-2 Non0, is of the same kind
     if metric is None:
         return Kind(share=False, lower=None)
-    return Kind(share=metric.startswith(("acc", "f1")), lower=DIRECTION[metric] == "min")
+    return Kind(share=is_share(metric), lower=DIRECTION[metric] == "min")
 
 
 def first_measure(board: Board) -> str:
@@ -168,17 +168,15 @@ def _against(best: Standing, baseline: str, kind: Kind) -> str:
 
 
 def number_text(value: float, kind: Kind) -> str:
-    """In % for shares; "-" for NaN."""
-    if math.isnan(value):
-        return "-"
-    return f"{100 * value:.1f} %" if kind.share else f"{value:.3f}"
+    """34.1 % of a share; "-" for NaN."""
+    return metric_text(value, kind.share) + " %" * (kind.share and not math.isnan(value))
 
 
 def spread_text(spread: Spread, kind: Kind) -> str:
     """As 34.1 ± 0.8 % (n = 5)."""
     if math.isnan(spread.std):
         return number_text(spread.mean, kind)
-    mean, std = (f"{100 * v:.1f}" if kind.share else f"{v:.3f}" for v in (spread.mean, spread.std))
+    mean, std = (metric_text(value, kind.share) for value in (spread.mean, spread.std))
     return f"{mean} ± {std}{' %' if kind.share else ''} (n = {spread.n})"
 
 

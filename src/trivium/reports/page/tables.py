@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trivium.evaluation.metrics import LABELS
+from trivium.evaluation.metrics import LABELS, metric_text
 from trivium.evaluation.significance import LEVEL
 from trivium.reports.page.standings import Board, Kind, kind_of
 from trivium.reports.records import Record, by_group, compared, differing
@@ -49,7 +49,7 @@ def score(value: float | None, kind: Kind) -> Cell:
     """Shares in %."""
     if value is None or math.isnan(value):
         return Cell("-", mark="none")
-    return Cell(f"{100 * value:.1f}" if kind.share else f"{value:.3f}", repr(float(value)))
+    return Cell(metric_text(value, kind.share), repr(float(value)))
 
 
 def metrics_of(records: Sequence[Record]) -> list[str]:
