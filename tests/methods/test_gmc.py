@@ -75,8 +75,9 @@ def test_incomplete_clips_have_a_task_loss_and_no_part_in_the_contrast():
     mixed, kept = batch_of(6, present=present), [0, 2, 3, 5]
     alone = batch_of(indices=kept)
     seen, alone_seen = method.see(mixed), method.see(alone)
-    found, expected = method.contrast_and_task(seen, mixed), method.contrast_and_task(alone_seen, alone)
-    np.testing.assert_allclose(found["task"][kept].detach(), expected["task"].detach(), atol=1e-12)
+    with torch.no_grad():
+        found, expected = method.contrast_and_task(seen, mixed), method.contrast_and_task(alone_seen, alone)
+    np.testing.assert_allclose(found["task"][kept], expected["task"], atol=1e-12)
     assert found["task"][1].item() > 0
     assert found["gmc"][[1, 4]].tolist() == [0.0, 0.0]
     np.testing.assert_allclose(float(found["gmc"].mean()), float(expected["gmc"].mean()), atol=1e-12)
