@@ -60,8 +60,8 @@ def refuse_other_scale(protocol: str, label_range: tuple[float, float] | None) -
     low, high = RANGES.get(protocol, (-math.inf, math.inf))
     if label_range is not None and not low <= label_range[0] <= label_range[1] <= high:
         raise ValueError(
-            f"data.metrics={protocol}: its classes are cut for labels in [{low:g}, {high:g}], and those of the store lie "
-            f"in [{label_range[0]:g}, {label_range[1]:g}]; take data.metrics=regression"
+            f"data.metrics={protocol}: its classes are cut for labels in [{low:g}, {high:g}], and the store's lie in "
+            f"[{label_range[0]:g}, {label_range[1]:g}]; take data.metrics=regression"
         )
 
 

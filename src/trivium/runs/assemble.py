@@ -12,6 +12,7 @@ from trivium.data.generated import settings_of
 from trivium.data.locate import find_store, is_fixture
 from trivium.data.store import Statistics, Store, open_store
 from trivium.data.synthetic import RANGES, ensure_fixture, ensure_generated
+from trivium.evaluation.metrics import refuse_other_scale
 from trivium.methods.base import Method
 from trivium.methods.build import build_method, token_readers
 
@@ -31,6 +32,7 @@ def open_data(
         _make_on_first_use(path, node)
     store = open_store(path)
     _refuse_other_range(node["label_range"], store)
+    refuse_other_scale(node["metrics"], store.schema.label_range)
     if statistics is not None:
         store = replace(store, statistics=dict(statistics))
     wanted = list(node["modalities"])
