@@ -143,6 +143,19 @@ def test_labels_are_clamped_to_the_data_s_own_range(tmp_path: Path, data: str, h
     assert method.bank.high == high  # not the largest label that happens to be in train
 
 
+@pytest.mark.parametrize(
+    ("modalities", "told"),
+    [("audio,vision", True), ("text,audio", False), ("audio", False), ("text,audio,vision", False)],
+)
+def test_a_beta_without_any_pair_is_told(tmp_path: Path, modalities: str, told: bool) -> None:
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        method = assemble(_config(tmp_path, f"data.modalities=[{modalities}]"))[2]
+    assert isinstance(method, SelfMI)
+    assert told == any("method.beta adds nothing" in str(warning.message) for warning in found)
+    assert (method.pair_mi is None) == (modalities in ("audio,vision", "audio"))
+
+
 def test_labels_on_one_side_of_0_are_told_that_a_centre_is_missing(tmp_path: Path) -> None:
     source = make_fixture()
     for clips in source.splits.values():

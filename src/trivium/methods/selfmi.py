@@ -93,6 +93,12 @@ class SelfMI(Method):
         # backbone is the same, bit for bit, with and without it.
         sizes = dims if features == "projected" else {s: parts.encoders[s].dim for s in dims}
         used = _known_pairs(pairs, sizes)
+        if beta and not used and len(sizes) > 1:
+            warnings.warn(
+                f"method.pairs: {[list(pair) for pair in pairs]} has no pair of {', '.join(sizes)}: method.beta adds "
+                "nothing; name pairs of them, or set method.beta=0",
+                stacklevel=2,
+            )
         with keyed(parts.seed, "mutual information"):
             self.fusion_mi = FusionCPC(width, sizes, layers=cpc_layers, direction=direction) if alpha else None
             self.pair_mi = (
