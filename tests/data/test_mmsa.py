@@ -12,6 +12,7 @@ import pytest
 
 from trivium.data.clips import Ragged, Source
 from trivium.data.formats.mmsa import read_mmsa
+from trivium.data.formats.padding import Padded, padded_side
 
 COUNTS = {"train": 5, "valid": 2, "test": 3}
 DIMS = {"text": 6, "audio": 3, "vision": 4}
@@ -113,6 +114,16 @@ def test_one_side_is_used_for_all_splits(tmp_path: Path) -> None:
     source = load(tmp_path, make_file(sequences, lengths=False, side="front"))
     assert source.notes["padding/audio"] == "front"
     assert source.splits["valid"].streams["audio"].lengths.tolist() == [9, 9]
+
+
+def test_side_of_the_padding_is_that_of_more_zeros_and_the_back_where_they_are_as_many() -> None:
+    def side(*rows: list[int]) -> str:
+        return padded_side([Padded(np.array(rows, dtype=np.float32)[..., None], None)])
+
+    assert side([0, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]) == "front"  # 2 and 1; the clip of zeros counts at neither end
+    assert side([0, 0, 1, 1], [0, 0, 0, 0], [1, 0, 0, 0]) == "back"
+    assert side([0, 1, 1, 1], [1, 1, 1, 0]) == "back"
+    assert side([1, 1, 0, 1], [0, 0, 0, 0]) == "none"
 
 
 def test_all_zero_clip_is_kept_with_lengths_and_absent_without(tmp_path: Path) -> None:

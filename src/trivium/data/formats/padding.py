@@ -42,12 +42,12 @@ class Padded:
 
 
 def padded_side(parts: list[Padded]) -> str:
-    """The end with more zero steps in unbroken runs, over all clips that have any value: "front", "back" or "none"."""
-    lead = trail = 0
-    for part in parts:
-        real = part.real[part.real.any(axis=1)]
-        lead += int(real.argmax(axis=1).sum())
-        trail += int(real[:, ::-1].argmax(axis=1).sum())
+    """The end with more zero steps in unbroken runs: "front", "back" (also where they are as many) or "none".
+
+    A clip of zeros alone says nothing: argmax is 0 from either end.
+    """
+    lead = sum(int(part.real.argmax(axis=1).sum()) for part in parts)
+    trail = sum(int(part.real[:, ::-1].argmax(axis=1).sum()) for part in parts)
     if lead == trail == 0:
         return "none"
     return "front" if lead > trail else "back"
