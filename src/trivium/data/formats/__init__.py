@@ -70,8 +70,8 @@ def _kind(path: Path) -> str:
     if path.suffix in _PICKLES or start.startswith(b"\x80"):
         return _pickle_kind(path)
     raise ValueError(
-        f"{path}: neither a pickle nor a .csd or .dt file; say which with format={' or format='.join(READERS)}, or write "
-        "the store from your own script (docs/extending.md, A data set)"
+        f"{path}: neither a pickle nor a .csd or .dt file; say which with format={' or format='.join(READERS)}, or "
+        "write the store from a script of your own (docs/extending.md, A data set)"
     )
 
 
