@@ -135,19 +135,22 @@ KINDS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With the fixtures in it once they were asked for, and a tiny BERT."""
-    folder = tmp_path_factory.mktemp("steps")
-    transformers = pytest.importorskip("transformers")
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
-    transformers.BertConfig(vocab_size=WORDS + SPECIAL, **sizes).save_pretrained(folder / "bert")
-    return folder
+    """With the fixtures in it once they were asked for."""
+    return tmp_path_factory.mktemp("steps")
 
 
 def made(case: str, folder: Path) -> tuple[DataModule, Method]:
-    bert = [f"encoders.text.model={folder / 'bert'}", "encoders.text.random_init=true"]
-    overrides = [*shlex.split(case), *(bert if "=bert" in case else []), "data.batch_size=4", "debug.no_dropout=true"]
-    _, data, method = assemble(compose_config(in_folder(folder, *overrides)))
+    overrides = [*shlex.split(case), *(tiny_bert(folder) if "=bert" in case else [])]
+    config = compose_config(in_folder(folder, *overrides, "data.batch_size=4", "debug.no_dropout=true"))
+    _, data, method = assemble(config)
     return data, method
+
+
+def tiny_bert(folder: Path) -> list[str]:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    transformers.BertConfig(vocab_size=WORDS + SPECIAL, **sizes).save_pretrained(folder / "bert")
+    return [f"encoders.text.model={folder / 'bert'}", "encoders.text.random_init=true"]
 
 
 def steps(data: DataModule, method: Method, kind: str) -> Seen:

@@ -26,7 +26,7 @@ from driver import here, rows
 from pretended_gpu import GPU, pretended_gpu
 from trivium.methods.base import Method
 
-SMALL = ["data.batch_size=16", "trainer.limit_batches=3", "trainer.max_epochs=2"]
+SMALL = ["data.batch_size=16", "trainer.limit_batches=4", "trainer.max_epochs=2"]
 SELFMI = ["method=selfmi", "method.pair_estimator=ba", "method.update_from_epoch=1", "encoder.hidden=8"]
 COMM = ["method=comm", "encoder.feedforward=16", "encoder.layers=1", "method.head_hidden=[16]", "method.head_out=8"]
 KINDS = [
@@ -107,12 +107,13 @@ def finite(numbers: dict[str, float]) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_interrupted_and_resumed_there_it_ends_as_on_the_cpu(kind: str, tmp_path: Path) -> None:
-    settings = [*SELFMI, *SMALL, "debug=exact", "run.log_steps=false", "trainer.gradient_clip=1"]
+    settings = [*SELFMI, *SMALL, "debug=exact", "trainer.gradient_clip=1"]
+    settings += ["run.checkpoint_every=2", "run.log_steps=false"]  # the log reads a loss in each step
     here(tmp_path, *settings, f"run.dir={tmp_path / 'cpu'}")
     calls = iter(range(100))
 
     def pulled(self: Method, *args: Any) -> Any:
-        if next(calls) == 5:  # the second epoch's last step
+        if next(calls) == 6:  # the third of four steps of the second epoch, a checkpoint behind the second
             raise RuntimeError("the plug is pulled")
         return step(self, *args)
 
