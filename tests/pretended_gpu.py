@@ -66,7 +66,9 @@ class _Calls(TorchFunctionMode):
         self.wait = wait
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs, name = dict(kwargs or {}), getattr(func, "__name__", "")
+        name = getattr(func, "__name__", "")
+        args = [_numbered(one) for one in args]
+        kwargs = {key: _numbered(value) for key, value in (kwargs or {}).items()}
         if func is Tensor.tolist and isinstance(args[0], OnGpu):
             self.wait(name)
             return args[0].there.tolist()
@@ -80,13 +82,18 @@ class _Calls(TorchFunctionMode):
                 return func(*args, **kwargs)
         if torch.is_autocast_enabled("cuda") and name in NARROWER | FLOAT32:
             dtype = torch.get_autocast_dtype("cuda") if name in NARROWER else torch.float32
-            args = _each(lambda one: _cast(one, dtype), args)
+            args = [_each(lambda one: _cast(one, dtype), one) for one in args]
             kwargs = {key: _each(lambda one: _cast(one, dtype), value) for key, value in kwargs.items()}
         if name in ("lstm", "gru") and isinstance(args[0], OnGpu):
             values, first, weights, *settings = args
             first = [first] if isinstance(first, Tensor) else first
             return _Recurrent.apply(func, len(first), settings, values, *first, *weights)
         return func(*args, **kwargs)
+
+
+def _numbered(one: Any) -> Any:
+    """cuda is cuda:0; C++ would ask the driver."""
+    return GPU if isinstance(one, torch.device) and one.type == "cuda" else one
 
 
 def _each(change: Callable[[Tensor], Any], found: Any) -> Any:

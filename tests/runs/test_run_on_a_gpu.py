@@ -24,7 +24,11 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from driver import here, rows
 from pretended_gpu import GPU, pretended_gpu
+from trivium.evaluation.robustness import Subject, score_noise
+from trivium.evaluation.subsets import predict_subsets
+from trivium.evaluation.vectors import collect_vectors
 from trivium.methods.base import Method
+from trivium.runs.load import load_run
 
 SMALL = ["data.batch_size=16", "trainer.limit_batches=4", "trainer.max_epochs=2"]
 SELFMI = ["method=selfmi", "method.pair_estimator=ba", "method.update_from_epoch=1", "encoder.hidden=8"]
@@ -149,3 +153,24 @@ def test_a_run_in_half_precision_ends_there(kind: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     on_a_gpu(kind, tmp_path, "method=supervised", *SMALL, "trainer.precision=bf16-true", f"run.dir={run}")
     assert finite(json.loads((run / "result.json").read_text())["test"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_finished_run_is_evaluated_there_as_on_the_cpu(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    here(tmp_path, "method=supervised", *SMALL, f"run.dir={path}")
+    with pretended_gpu() if kind == "pretended" else contextlib.nullcontext():
+        there = evaluations(path, "cuda")
+    assert there == pytest.approx(evaluations(path, "cpu"), rel=1e-3, abs=1e-3)
+
+
+def evaluations(path: Path, device: str) -> dict[str, float]:
+    """From some modalities, from every subset, with noise, and from vectors."""
+    run = load_run(path, device)
+    subject = Subject.open(run.method, run.data()[1], "test")
+    assert subject.loader.split.device.type == device
+    subsets = predict_subsets(run.method, subject.loader)
+    noisy = {f"{row['kind']} {row['modalities']} {row['level']}": row["loss"] for row in score_noise(subject, 1)}
+    vectors = {name: float(rows.double().mean()) for name, rows in collect_vectors(run.method, subject.loader).items()}
+    missing = {"+".join(subset): float(found.score.mean()) for subset, found in subsets.by_subset.items()}
+    return {"loss": run.evaluate("valid", modalities=["text"])["loss"], **noisy, **missing, **vectors}
