@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from trivium.durations import duration
 from trivium.runs.directory import RunDirectory
 from trivium.search import progress as progress_module
 from trivium.search.jobs import as_restarted, tell_where
@@ -75,17 +74,6 @@ def test_one_whose_run_another_process_works_on_is_not_done() -> None:
     heard = Heard()
     heard.progress("trial", 2, True).ended(0, Outcome("running", "0 is in use by another process"))
     assert heard == ["trial 0: 0 is in use by another process | 0 of 2 done"]
-
-
-def test_durations() -> None:
-    assert [duration(seconds) for seconds in (0.4, 89, 90, 3600, 5400, 9000)] == [
-        "0 s",
-        "89 s",
-        "2 min",
-        "60 min",
-        "1.5 h",
-        "2.5 h",
-    ]
 
 
 def test_runs_that_end_in_other_processes_are_told_while_the_launcher_waits(

@@ -55,8 +55,9 @@ class TriviumSweeper(Sweeper):
             raise SystemExit(1)
 
     def _grid(self, arguments: list[str]) -> bool:
-        from trivium.search.jobs import Failure, command, counted, tell
+        from trivium.search.jobs import Failure, command, tell
         from trivium.search.progress import Progress, print_jobs
+        from trivium.wording import counted
 
         folder = self._new_folder()
         jobs = self._combinations(arguments, folder)

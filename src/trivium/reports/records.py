@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from trivium.runs.directory import RunDirectory, config_hash
+from trivium.runs.directory import RunDirectory, config_hash, dotted
+from trivium.wording import brief
 
 Values = npt.NDArray[np.float64]
 
@@ -137,15 +138,9 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def flatten(config: Mapping[str, Any], where: str = "") -> dict[str, str]:
+def flatten(config: Mapping[str, Any]) -> dict[str, str]:
     """Dotted key -> value, as one writes it on the command line; lists stay whole."""
-    found: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            found |= flatten(value, f"{where}{key}.")
-        else:
-            found[f"{where}{key}"] = _word(value)
-    return found
+    return {key: _word(value) for key, value in dotted(config).items()}
 
 
 def _word(value: Any) -> str:
@@ -201,14 +196,6 @@ def _setting(key: str, word: str) -> str:
     if key.endswith("._target_"):
         return f"{key.removesuffix('._target_')}={word.rpartition('.')[2]}"
     return f"{key}={brief(Path(word).name if word.startswith('/') else word)}"
-
-
-def brief(word: str) -> str:
-    """0.0026289891606194353 as 0.002629; words as they are."""
-    try:
-        return f"{float(word):.4g}" if "." in word else word
-    except ValueError:
-        return word
 
 
 def by_group(records: Sequence[Record]) -> dict[str, list[Record]]:

@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -132,6 +133,14 @@ def hashed_part(config: dict[str, Any]) -> dict[str, Any]:
     kept["trainer"] = {key: value for key, value in config["trainer"].items() if key not in _NOT_HASHED_TRAINER}
     floats: dict[str, Any] = _as_floats(kept)
     return floats
+
+
+def dotted(config: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Dotted key -> value of everything in it; lists stay whole."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        found |= dotted(value, f"{where}{key}.") if isinstance(value, Mapping) and value else {f"{where}{key}": value}
+    return found
 
 
 def _as_floats(value: Any) -> Any:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trivium.wording import counted, shortened
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -31,16 +33,6 @@ def in_words(error: BaseException) -> str:
     """An exception on one line."""
     text = shortened(re.sub(r"\s*\n\s*", " | ", str(error).strip()), 600) or "no message"
     return text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
-
-
-def shortened(text: str, most: int) -> str:
-    """Without its middle, where the text is longer than `most` characters."""
-    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-(most // 2) :]}"
-
-
-def counted(number: int, what: str) -> str:
-    """1 trial, 2 trials."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def tell(failures: Sequence[Failure], total: int, what: str) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from trivium.runs.directory import hashed_part
+from trivium.runs.directory import dotted, hashed_part
 
 
 def shared_settings(config: Mapping[str, Any], searched: Iterable[str]) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def shared_settings(config: Mapping[str, Any], searched: Iterable[str]) -> dict[
 
     searched: keys such as optimizer.lr, and groups such as fusion or encoder@encoders.text.
     """
-    flat = dict(_flat(hashed_part(dict(config)), ""))
+    flat = dotted(hashed_part(dict(config)))
     for key in searched:
         place = key.lstrip("+").rpartition("@")[2] + "."
         flat = {name: value for name, value in flat.items() if not f"{name}.".startswith(place)}
@@ -27,11 +27,3 @@ def study_name(words: Sequence[str], settings: Mapping[str, Any]) -> str:
     """selfmi_mosi_1a2b3c: the words, each once, and a hash of the settings."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
     return re.sub(r"[^\w.-]", "-", "_".join([*dict.fromkeys(words), digest]))
-
-
-def _flat(node: Mapping[str, Any], at: str) -> Iterable[tuple[str, Any]]:
-    for name, value in node.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{at}{name}.")
-        else:
-            yield f"{at}{name}", value

@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trivium.durations import duration
 from trivium.runs.directory import RunDirectory
-from trivium.search.jobs import counted, shortened
 from trivium.search.outcome import Outcome, ended, outcome
+from trivium.wording import counted, duration, shortened
 
 LOOK_EVERY = 1.0  # seconds between looks at the run directories of jobs that train elsewhere
 

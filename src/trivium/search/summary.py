@@ -10,10 +10,11 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from trivium.files import csv_text, write_json, write_text
-from trivium.search.jobs import Failure, counted
+from trivium.search.jobs import Failure
 from trivium.search.progress import Best
 from trivium.search.sampling import as_override, grid_size
 from trivium.search.study import Search
+from trivium.wording import counted
 
 Command = Callable[[Sequence[str]], str]  # a trial's parameters as arguments -> the command of a run with them
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from trivium.wording import brief
+
 
 def titles(jobs: Sequence[Sequence[str]]) -> list[str]:
     """The overrides of each job that not all jobs share: lr=0.02,seed=1. Empty if there is but one job."""
@@ -22,17 +24,9 @@ def title_of(overrides: Sequence[str]) -> str:
 def _title(settings: Mapping[str, str]) -> str:
     last = [key.rpartition(".")[2] for key in settings]
     keys = [short if last.count(short) == 1 else key for key, short in zip(settings, last, strict=True)]
-    return ",".join(f"{key}={_brief(word)}" for key, word in zip(keys, settings.values(), strict=True))
+    return ",".join(f"{key}={brief(word)}" for key, word in zip(keys, settings.values(), strict=True))
 
 
 def _settings(overrides: Sequence[str]) -> dict[str, str]:
     parts = [override.partition("=") for override in overrides]
     return {key.lstrip("+"): word.strip("'\"") for key, _, word in parts}
-
-
-def _brief(word: str) -> str:
-    """0.0026289891606194353 as 0.002629; words and whole numbers as they are."""
-    try:
-        return format(float(word), ".4g") if "." in word else word
-    except ValueError:
-        return word

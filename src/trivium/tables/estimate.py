@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trivium.durations import duration
 from trivium.reports.records import read_rows
 from trivium.tables.finished import Took
 from trivium.tables.plan import Planned
+from trivium.wording import counted, duration
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Left:
     def __str__(self) -> str:
         if self.seconds is None:
             return "not known before a run of this table, or one of its methods, has ended"
-        runs = f"{self.guessed} run{'s' * (self.guessed > 1)}"
-        return f"{duration(self.seconds)}{f', guessed for {runs}' if self.guessed else ''}"
+        guessed = f", guessed for {counted(self.guessed, 'run')}" if self.guessed else ""
+        return f"{duration(self.seconds)}{guessed}"
 
 
 @dataclass

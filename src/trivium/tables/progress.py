@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
-from trivium.durations import duration
 from trivium.tables.estimate import Estimate, Left, epochs_done
 from trivium.tables.plan import Planned
+from trivium.wording import duration
 
 
 class Progress:

@@ -27,9 +27,10 @@ from trivium.reports.page.tables import (
     settings_data,
     settings_table,
 )
-from trivium.reports.records import Record, brief, by_group
+from trivium.reports.records import Record, by_group
 from trivium.reports.spread import Spread
 from trivium.reports.study import Study
+from trivium.wording import brief, counted
 
 _FOLDER = Path(__file__).parent
 _SCRIPTS = ("base", "tables", "standings", "settings", "clips", "start")  # page.NAME.js, in the order in which they run
@@ -126,17 +127,13 @@ def _summary(sources: Sources) -> list[str]:
         said.append(f"{len(states)} trials ({counts})")
     if records:
         groups, seeds = len(by_group(records)), len({record.seed for record in records})
-        said.append(f"{_many(len(records), 'run')} of {_many(groups, 'setting')}, {_many(seeds, 'seed')}")
+        said.append(f"{counted(len(records), 'run')} of {counted(groups, 'setting')}, {counted(seeds, 'seed')}")
         said.append(_listed(list(dict.fromkeys(record.data for record in records))))
         days = sorted({str(record.record["created"])[:10] for record in records if record.record.get("created")})
         said += [days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"] if days else []
     if sources.left_out:
         said.append(f"{len(sources.left_out)} left out, see the notes")
     return said
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _board(board: Board, place: int, sources: Sources, boards: int) -> dict[str, Any]:
@@ -171,7 +168,7 @@ def _groups(records: Sequence[Record], pictures: Pictures) -> list[dict[str, Any
         {
             "place": k,
             "name": label,
-            "about": f"{_many(len(runs), 'seed')}, {runs[0].result.get('parameters', '?')} parameters",
+            "about": f"{counted(len(runs), 'seed')}, {runs[0].result.get('parameters', '?')} parameters",
             "pictures": pictures.of_group.get(label, []),
             "runs": [_run(run, places[run.path], pictures) for run in runs],
         }
