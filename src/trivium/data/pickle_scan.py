@@ -126,7 +126,7 @@ class _Machine:
             return self._file.read(size) if size else b""
         signed = size == pickletools.TAKEN_FROM_ARGUMENT4
         length = int.from_bytes(self._file.read(_PREFIX[size]), "little", signed=signed)
-        if length < 0:
+        if not 0 <= length < 2**62:  # a file cannot be seeked past 2^63
             raise ValueError(f"{opcode.name} of {length} bytes")
         self._file.seek(length, 1)
         return b""
