@@ -276,13 +276,13 @@ def test_a_damaged_run_costs_itself_and_not_the_page(folder: Path, tmp_path: Pat
     (tmp_path / "runs" / "g" / "result.json").unlink()
     page = undrawn(tmp_path / "runs")
     assert len(cells(page, "runs")) == 1
-    assert "a2: a file of the run cannot be read" in page
+    assert "a2/result.json: cannot be read" in page
     assert "b1/result.json: no method, feature_set" in page
     for said in ("c/predictions.csv", "d/predictions.csv", "f/overrides.yaml"):
         assert f"{said}: cannot be read" in page
     assert "e/metrics.csv: expected numbers in every column" in page
     assert "g: not finished (unknown)" in page
-    with pytest.raises(ValueError, match="a2: a file of the run cannot be read"):
+    with pytest.raises(ValueError, match=r"a2/result\.json: cannot be read"):
         undrawn(tmp_path / "runs" / "a2")
 
 

@@ -4,6 +4,7 @@ import copy
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sklearn.metrics import f1_score
 from driver import command, here, in_folder
 from trivium.config.compose import compose_config
 from trivium.data.store import Store, open_store
-from trivium.runs.directory import RunDirectory, config_hash
+from trivium.runs.directory import RunDirectory, config_hash, open_run
 from trivium.runs.load import load_run
 from trivium.runs.train import train
 
@@ -256,3 +257,44 @@ def test_default_names_can_be_typed_back(tmp_path: Path) -> None:
     assert {run.name for run in runs if run.parts[1] == "sweeps"} == {"0", "1"}
     left = {path.name for path in tmp_path.iterdir()} - {"printed.log"}
     assert left == {"data", "outputs"}  # Hydra writes no folder of its own
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.yaml", "a: ["), ("result.json", '{"seed": 1'), ("run.json", ""), ("model.json", "[]")],
+)
+def test_a_damaged_file_of_a_run_is_named_with_what_to_do(tmp_path: Path, name: str, content: str) -> None:
+    run = RunDirectory(tmp_path)
+    (tmp_path / name).write_text(content)
+    read = {"config.yaml": run.config, "result.json": run.result, "run.json": run.record, "model.json": run.model}
+    with pytest.raises(
+        ValueError, match=rf"/{name}: cannot be read \(.+\); copy it again, or delete {tmp_path} and repeat"
+    ):
+        read[name]()
+
+
+def test_a_run_that_takes_its_files_back_while_others_look_for_theirs_is_passed_over(
+    recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """resume=auto reads every run's record; the newest of these is gone when it comes to it."""
+    config = yaml.safe_load((recorded / "config.yaml").read_text())
+    config |= {
+        "resume": "auto",
+        "paths": {**config["paths"], "outputs": str(tmp_path)},
+        "run": {**config["run"], "dir": ""},
+    }
+    for name in ("a", "gone"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        shutil.copy(recorded / "config.yaml", tmp_path / "runs" / name)
+        shutil.copy(recorded / "run.json", tmp_path / "runs" / name)
+    read = RunDirectory.record
+
+    def record(self: RunDirectory) -> dict[str, Any]:
+        if self.path.name == "gone":
+            raise FileNotFoundError(self.path)
+        return read(self)
+
+    monkeypatch.setattr(RunDirectory, "record", record)
+    run = open_run(config, [])
+    assert run.path == tmp_path / "runs" / "a"
+    run.release()

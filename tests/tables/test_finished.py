@@ -114,7 +114,7 @@ def test_an_own_result_that_is_damaged_is_an_error_that_names_it(tmp_path: Path)
     own = plan(TABLE, 1, tmp_path / "tables" / "own" / "runs")[0].directory
     finish(own.path, [*OVERRIDES, "method=tcmax", "seed=1"])
     own.result_file.write_text("")
-    with pytest.raises(ValueError, match=rf"^{own.result_file}: expected JSON .*delete {own.path}, and it is trained"):
+    with pytest.raises(ValueError, match=rf"^{own.result_file}: cannot be read .*delete {own.path} and repeat the run"):
         planned(tmp_path)
 
 
@@ -162,7 +162,7 @@ def test_a_run_whose_config_is_damaged_is_found_unless_it_began_from_another(tmp
     runs[1].directory.config_file.write_text(runs[1].directory.config_file.read_text() + '\n"')
     assert [run.status for run in begun(tmp_path)] == ["done", "to do"]
     (note,) = FinishedRuns(tmp_path).notes
-    assert note.startswith(f"{runs[1].directory.config_file}: expected YAML (")
+    assert note.startswith(f"{runs[1].directory.config_file}: cannot be read (")
 
 
 def made(run: Planned) -> None:

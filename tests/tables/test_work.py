@@ -117,8 +117,8 @@ def test_an_interrupted_run_whose_config_is_damaged_is_told_with_its_file(
     begin(runs[2], 1)
     runs[2].directory.config_file.write_text('{"a: [')
     (failure,), _ = made(runs, tmp_path, monkeypatch, lambda row, log: None)
-    assert failure.reason.startswith(f"{runs[2].directory.config_file}: expected YAML (while scanning")
-    assert failure.reason.endswith(f"; delete {runs[2].directory.path}, and it is trained anew")
+    assert failure.reason.startswith(f"{runs[2].directory.config_file}: cannot be read (while scanning")
+    assert failure.reason.endswith(f"; copy it again, or delete {runs[2].directory.path} and repeat the run")
 
 
 def test_an_evaluation_that_fails_is_that_runs_failure_alone(

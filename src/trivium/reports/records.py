@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
 import math
 import re
 import shlex
@@ -118,9 +117,8 @@ def _group(config: dict[str, Any]) -> str:
 
 def _origin(path: Path) -> str:
     """The group of the run that another began from; where that cannot be read, its name without seed and hash."""
-    file = path / "config.yaml"
-    with contextlib.suppress(OSError, yaml.YAMLError):  # a damaged one is as good as none
-        return _group(yaml.safe_load(file.read_text(encoding="utf-8")))
+    with contextlib.suppress(ValueError):  # a damaged one is as good as none
+        return _group(RunDirectory(path).config())
     row = OF_A_TABLE.fullmatch(path.name)
     return row["row"] if row else path.name
 
@@ -130,10 +128,9 @@ def read_record(path: Path) -> Record:
     run = RunDirectory(path)
     try:
         record = Record(path, run.config(), run.result(), run.record())
-        lacking = [key for key in _NEEDED if key not in record.result]
-    except (json.JSONDecodeError, yaml.YAMLError, OSError, TypeError) as error:
+    except OSError as error:
         raise ValueError(f"{path}: a file of the run {_DAMAGED} ({error}); {_MEND}") from error
-    if lacking:
+    if lacking := [key for key in _NEEDED if key not in record.result]:
         raise ValueError(f"{run.result_file}: no {', '.join(lacking)}; the file was changed, or is of another version")
     return record
 

@@ -5,13 +5,14 @@ docs/architecture.md lists what it holds.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -32,7 +33,10 @@ _NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progr
 
 @dataclass
 class RunDirectory:
-    """Paths of a run. `lock` is held for as long as this process works on it."""
+    """Paths of a run, and what its files hold. `lock` is held for as long as this process works on it.
+
+    Reading raises ValueError naming the file that is damaged.
+    """
 
     path: Path
     lock: IO[bytes] | None = field(default=None, repr=False)
@@ -55,6 +59,10 @@ class RunDirectory:
         return self.path / "result.json"
 
     @property
+    def record_file(self) -> Path:
+        return self.path / "run.json"
+
+    @property
     def _lock_file(self) -> Path:
         return self.path / ".lock"
 
@@ -72,23 +80,36 @@ class RunDirectory:
         """The resolved config. Raises ValueError if the directory holds no run."""
         if not self.config_file.is_file():
             raise ValueError(f"{self.path}: no run here (no config.yaml)")
-        config: dict[str, Any] = yaml.safe_load(self.config_file.read_text())
-        return config
+        return self._read(self.config_file, yaml.safe_load)
 
     def result(self) -> dict[str, Any]:
         """result.json. Raises ValueError if the run is not finished."""
         if not self.finished:
             raise ValueError(f"{self.path}: not finished (no result.json); start it again with resume=auto")
-        result: dict[str, Any] = json.loads(self.result_file.read_text())
-        return result
+        return self._read(self.result_file, json.loads)
 
     def record(self) -> dict[str, Any]:
         """run.json: provenance, and the steps at which the run was resumed."""
-        record: dict[str, Any] = json.loads((self.path / "run.json").read_text())
-        return record
+        return self._read(self.record_file, json.loads)
+
+    def model(self) -> dict[str, Any]:
+        """model.json: what `load_run` builds a finished run's method of, and the store that it was trained on."""
+        return self._read(self.path / "model.json", json.loads)
+
+    def _read(self, file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+        try:
+            found = parse(file.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError(f"expected keys and values, found {found!r:.40}")
+        except (ValueError, yaml.YAMLError) as error:
+            said = " ".join(str(error).split())
+            raise ValueError(
+                f"{file}: cannot be read ({said}); copy it again, or delete {self.path} and repeat the run"
+            ) from error
+        return found
 
     def update_record(self, **values: Any) -> None:
-        write_json(self.path / "run.json", {**self.record(), **values})
+        write_json(self.record_file, {**self.record(), **values})
 
     def try_lock(self) -> bool:
         """Whether this process is now the only one on the run.
@@ -108,7 +129,7 @@ class RunDirectory:
 
     def discard_unstarted(self) -> None:
         """Remove what `open_run` wrote if nothing was trained: a refused config leaves no trace."""
-        if (self.path / "run.json").is_file() and self.record()["status"] != "created":
+        if self.record_file.is_file() and self.record()["status"] != "created":
             return
         for name in ("config.yaml", "overrides.yaml", "run.json", ".lock"):
             (self.path / name).unlink(missing_ok=True)
@@ -214,11 +235,14 @@ def _lock(run: RunDirectory) -> RunDirectory:
 def _newest_unfinished(config: dict[str, Any]) -> RunDirectory | None:
     outputs, wanted = Path(config["paths"]["outputs"]), config_hash(config)
     candidates = [*outputs.glob("runs/*/run.json"), *outputs.glob("sweeps/*/*/run.json")]
-    for file in sorted(candidates, key=lambda f: json.loads(f.read_text())["created"], reverse=True):
-        run = RunDirectory(file.parent)
-        if not run.finished and run.record()["config_hash"] == wanted and run.try_lock():
-            return _go_on(run, config)
-    return None
+    found = []
+    for run in (RunDirectory(file.parent) for file in candidates):
+        with contextlib.suppress(FileNotFoundError):  # a refused run has just taken its files back
+            record = run.record()
+            if record["config_hash"] == wanted and not run.finished:
+                found.append((record["created"], run))
+    newest_first = (run for _, run in sorted(found, key=lambda one: one[0], reverse=True))
+    return next((_go_on(run, config) for run in newest_first if run.try_lock()), None)
 
 
 def _new_path(config: dict[str, Any]) -> Path:
@@ -256,7 +280,7 @@ def _begin(run: RunDirectory, config: dict[str, Any], overrides: list[str]) -> N
         "resumed_at": [],
         "status": "created",
     }
-    write_json(run.path / "run.json", record)
+    write_json(run.record_file, record)
     # The config last: a directory with a config.yaml is a run, one without is an empty folder to start in.
     run.freeze(config)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -102,7 +101,7 @@ def load_run(path: str | os.PathLike[str], device: str = "cpu") -> Run:
     """
     run = RunDirectory(Path(path))
     config, result = run.config(), run.result()
-    model = json.loads((run.path / "model.json").read_text())
+    model = run.model()
     schema = StoreSchema.from_dict(model["schema"])
     statistics = {
         name: Statistics(np.array(found["mean"]), np.array(found["std"])) for name, found in model["statistics"].items()

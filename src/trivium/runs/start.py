@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 
@@ -20,11 +19,11 @@ def start_from(method: Method, path: Path) -> None:
     Heads and banks stay as they are. Warns if the fusion is another, or has its modalities in another order, which
     fusions go by; raises ValueError, naming the run and the first weight that differs, if an encoder is another.
     """
-    file = RunDirectory(path).weights
+    run = RunDirectory(path)
     try:
-        saved = load_file(file)
+        saved = load_file(run.weights)
     except (OSError, safetensors.SafetensorError) as error:
-        raise ValueError(f"start_from: {file}: cannot be read as a run's weights ({error})") from error
+        raise ValueError(f"start_from: {run.weights}: cannot be read as a run's weights ({error})") from error
     own = method.state_dict()
     encoders = _of(own, "encoders.")
     differs = _first_difference(encoders, saved)
@@ -34,7 +33,7 @@ def start_from(method: Method, path: Path) -> None:
         )
     chosen = list(encoders)
     fusion = _of(own, "fusion.")
-    order = list(json.loads((path / "model.json").read_text())["reads"])
+    order = list(run.model()["reads"])
     differs = (
         f"modalities are {order} there and {list(method.encoders)} here"
         if order != list(method.encoders)

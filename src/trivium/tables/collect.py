@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -190,4 +189,4 @@ def _bounds(table: Table, runs: Sequence[Planned]) -> dict[str, Bounds]:
 
 
 def _store_of(run: Planned) -> Path:
-    return Path(json.loads((run.directory.path / "model.json").read_text())["store"])
+    return Path(run.directory.model()["store"])

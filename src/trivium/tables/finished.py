@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from trivium.data.locate import find_store
 from trivium.data.store import open_store
@@ -52,7 +49,7 @@ class FinishedRuns:
         if not run.config_file.is_file():
             return
         try:
-            result = read_result(run)
+            result = run.result()
             text = run.config_file.read_text(errors="replace")
             identity = self._identity(run, result)
         except ValueError as error:
@@ -84,12 +81,11 @@ class FinishedRuns:
     def origin(self, start_from: str) -> str:
         """The identity of the run that a setting start_from names; "" of none, and of one that is not finished."""
         run = RunDirectory(Path(start_from))
-        return self._identity(run, read_result(run)) if start_from and run.finished else ""
+        return self._identity(run, run.result()) if start_from and run.finished else ""
 
     def other_store(self, run: RunDirectory, config: Mapping[str, Any]) -> str:
         """The checksum of the store that the config finds now if `run`, finished or not, is on another one; else ""."""
-        record = run.path / "run.json"
-        known = read_result(run) if run.finished else _read_object(record) if record.is_file() else {}
+        known = run.result() if run.finished else run.record() if run.record_file.is_file() else {}
         checksum = known.get("store_checksum", "")
         try:
             store = find_store(config)
@@ -106,8 +102,8 @@ class FinishedRuns:
         """Empty for a run from before results had one. Raises ValueError naming a file that cannot be read."""
         if run.path not in self._identities:
             self._identities[run.path] = str(result.get("config_hash", ""))  # before any run that begins from it
-            config = _begun_config(run)
-            if config is not None:
+            if _START.search(run.config_file.read_text(errors="replace")):
+                config = run.config()
                 start = self._start(run, Path(config["start_from"]))
                 if start:
                     self._identities[run.path] = identity_of(config, start)
@@ -123,28 +119,3 @@ def identity_of(config: Mapping[str, Any], start: str = "") -> str:
     place of that one's path, which may be another tomorrow.
     """
     return config_hash({**config, "start_from": f"run {start}"} if start else dict(config))
-
-
-def read_result(run: RunDirectory) -> dict[str, Any]:
-    """result.json of a finished run. Raises ValueError naming the file if it is damaged."""
-    return _read_object(run.result_file)
-
-
-def _read_object(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file}: expected JSON ({error}); delete {file.parent}, and it is trained again") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file}: expected a JSON object, found {found!r:.40}; delete {file.parent} to train it again")
-    return found
-
-
-def _begun_config(run: RunDirectory) -> dict[str, Any] | None:
-    """config.yaml of a run that began from another; None of one that did not, whose file need not be parsed."""
-    if not _START.search(run.config_file.read_text(errors="replace")):
-        return None
-    try:
-        return run.config()
-    except yaml.YAMLError as error:
-        raise ValueError(f"{run.config_file}: expected YAML ({' '.join(str(error).split())})") from error

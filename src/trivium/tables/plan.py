@@ -15,7 +15,7 @@ from trivium.config.compose import CONFIGS, Composer, composer
 from trivium.data.locate import find_store
 from trivium.runs.directory import RunDirectory, config_hash
 from trivium.tables.definition import Row, Table
-from trivium.tables.finished import FinishedRuns, identity_of, read_result
+from trivium.tables.finished import FinishedRuns, identity_of
 
 _FOLLOWS = re.compile(
     r"\$\{[^}]*\b(seed|start_from)\b"
@@ -73,7 +73,7 @@ class Planned:
 
     def result(self) -> dict[str, Any]:
         """result.json. Raises ValueError naming the file if it is damaged or not there."""
-        return read_result(self.directory)
+        return self.directory.result()
 
 
 def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None = None) -> list[Planned]:

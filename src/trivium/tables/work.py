@@ -9,8 +9,6 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-import yaml
-
 from trivium.tables.agenda import Agenda
 from trivium.tables.estimate import trained
 from trivium.tables.evaluations import evaluate
@@ -111,9 +109,8 @@ def _train(run: Planned, agenda: Agenda, trainings: Trainings, log: Path) -> Non
     if run.directory.config_file.is_file():
         try:
             run.directory.config()
-        except yaml.YAMLError as error:
-            damaged = f"{run.directory.config_file}: expected YAML ({' '.join(str(error).split())})"
-            raise RunFailedError(f"{damaged}; delete {run.directory.path}, and it is trained anew") from error
+        except ValueError as error:
+            raise RunFailedError(str(error)) from error
     trainings.train(run.arguments, log)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from trivium.reports.records import Record
+from trivium.runs.directory import RunDirectory
 
 _DIGITS = 4
 
@@ -39,7 +39,7 @@ def _transcripts(record: Record, split: str, ids: Sequence[str]) -> tuple[list[s
     """(texts or None, why there are none). From the run's own store, where it was when the run was made."""
     from trivium.data.store import open_store
 
-    path = Path(json.loads((record.path / "model.json").read_text())["store"])
+    path = Path(RunDirectory(record.path).model()["store"])
     if not path.is_file():
         return None, f"no transcripts of {record.data}: the store {path} is not there any more"
     try:
