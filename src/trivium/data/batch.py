@@ -5,10 +5,13 @@ Legend: B clips on this rank, N clips of the global batch, T steps, D features, 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from trivium.distributed import gather_rows
 
 
 @dataclass
@@ -17,7 +20,7 @@ class Stream:
 
     values: (B, T, D) features, zero where padded; or (B, T) int64 token ids, 0 where padded.
     mask: (B, T) bool, True on real steps; the first step is always True, so that attention over a row is defined.
-    lengths: (B,) int64, at least 1, on the CPU, so that nothing waits for a GPU; of clips mixed on a GPU they are there.
+    lengths: (B,) int64, at least 1, on the CPU, so that nothing waits for a GPU; but of clips mixed on a GPU there.
     A clip that lacks the modality has one zero step here and is False in Batch.present.
     """
 
@@ -58,6 +61,13 @@ class Batch:
         """This rank's clips among the global batch's; for a clip of weight 0, some row that is there."""
         start = sum(self.shares[: self.rank]) if self.shares[self.rank] else 0
         return slice(start, start + len(self))
+
+    @functools.cached_property
+    def present_everywhere(self) -> Tensor:
+        """(N, M) bool: `present` of all clips of the global batch. All ranks ask."""
+        if len(self.shares) == 1:
+            return self.present
+        return gather_rows(self.present.to(torch.uint8), self.shares).bool()
 
     def mean(self, per_clip_B: Tensor) -> Tensor:
         """Local sum times world / N: the mean of ranks (what DDP takes) is then the mean over the global batch."""

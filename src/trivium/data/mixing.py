@@ -98,7 +98,7 @@ def mix_streams(batch: Batch, mixing: Mapping[str, Mixing]) -> dict[str, Stream]
 
 def mix_batch(batch: Batch, mixing: Mixing) -> Batch:
     """The batch with every modality's features mixed; a modality is present where all that is mixed in has it."""
-    present_NM = gather_rows(batch.present.to(torch.uint8), batch.shares).bool()
+    present_NM = batch.present_everywhere
     streams = mix_streams(batch, dict.fromkeys(batch.streams, mixing))
     return replace(batch, streams=streams, present=mixing.all_of(present_NM, batch.rows))
 

@@ -118,7 +118,7 @@ class CoMM(Method):
         if self.head is not None:
             rows_VKBD = self.head(rows_VKBD, batch, of_batch=True)
         first, second = gather_rows(rows_VKBD.permute(2, 0, 1, 3), batch.shares).permute(1, 2, 0, 3)
-        present_NM = gather_rows(batch.present.to(torch.uint8), batch.shares).bool()
+        present_NM = batch.present_everywhere
         classes_N = gather_rows(self._classes(batch), batch.shares) if self.terms == "supcon" else None
         found = Views(list(self.encoders), first, second, present_NM, classes_N)
         return contrasts(self.terms, found, temperature=self.temperature, rows=batch.rows)

@@ -156,7 +156,7 @@ class GMC(Method):
     def see(self, batch: Batch) -> Seen:
         # One gather; the head then runs on all N clips on each rank, which is less than a gather more.
         hidden_NME = gather_rows(self.hidden(batch), batch.shares)
-        present_NM = gather_rows(batch.present.to(torch.uint8), batch.shares).bool()
+        present_NM = batch.present_everywhere
         return Seen(hidden_NME, self.to_space(hidden_NME), present_NM, batch.rows)
 
     def contrast_and_task(self, seen: Seen, batch: Batch) -> dict[str, Tensor]:

@@ -83,7 +83,7 @@ def mix_encoded(
     A modality is present where all that is mixed in has it, else zero. tokens: mix them too, step by step, a shorter
     clip's padding as zeros; otherwise the one token is the pooled vector, which is all that the fusion reads.
     """
-    present_NM = gather_rows(batch.present.to(torch.uint8), batch.shares).bool()
+    present_NM = batch.present_everywhere
     present_bM = mixing.all_of(present_NM, batch.rows)
     mixed = {}
     for m, (name, one) in enumerate(encoded.items()):

@@ -201,7 +201,7 @@ class SelfMI(Method):
 
     def _present(self, batch: Batch) -> dict[str, Tensor]:
         """modality -> (N,) bool over the global batch."""
-        here_NM = gather_rows(batch.present.to(torch.uint8), batch.shares).bool()
+        here_NM = batch.present_everywhere
         return {s: here_NM[:, column] for column, s in enumerate(self.heads)}
 
     def _update_bank(self, batch: Batch, joint_BE: Tensor, projected: Mapping[str, Tensor]) -> None:
