@@ -1,13 +1,16 @@
 """Which runs a table needs and where they lie."""
 
-from collections.abc import Sequence
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
-from trivium.config.compose import Composer, compose_config
+from trivium.config.compose import compose_config
 from trivium.runs.directory import config_hash
 from trivium.tables.definition import Measure, Row, Table
 from trivium.tables.plan import Planned, merged, plan
@@ -36,9 +39,18 @@ def test_a_row_whose_settings_change_gets_other_directories(tmp_path: Path) -> N
     assert before[1] == after[1]
 
 
-def test_a_row_that_does_not_compose_is_named(tmp_path: Path) -> None:
-    wrong = replace(TABLE, rows=(Row("Wrong", ("method=selfie",)),))
-    with pytest.raises(ValueError, match=r"table own, row 'Wrong': .*selfie"):
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("method=selfie", "method=selfie: no such choice; nearest is selfmi"),
+        ("optimizer.lr=abc", "optimizer.lr: expected a number, found 'abc'"),
+        ("+trainer.max_epoch=3", "trainer.max_epoch: no such key; nearest is trainer.max_epochs"),
+        ("trainer.max_epochs=-1", "trainer.max_epochs: expected at least 1, found -1"),
+    ],
+)
+def test_a_row_that_cannot_run_is_named_before_another_runs(override: str, said: str, tmp_path: Path) -> None:
+    wrong = replace(TABLE, rows=(*ROWS, Row("Wrong", (override,))))
+    with pytest.raises(ValueError, match=re.escape(f"table own, row 'Wrong': {said}")):
         plan(wrong, 1, tmp_path)
 
 
@@ -50,13 +62,13 @@ def test_a_row_is_composed_once_and_its_hashes_are_those_of_each_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     composed: list[list[str]] = []
-    whole = Composer.compose
+    whole = ConfigLoaderImpl.load_configuration
 
-    def counted(self: Composer, overrides: Sequence[str]) -> dict[str, Any]:
-        composed.append(list(overrides))
-        return whole(self, overrides)
+    def counted(self: ConfigLoaderImpl, root: str, overrides: list[str], mode: RunMode) -> DictConfig:
+        composed.append(overrides)
+        return whole(self, root, overrides, mode)
 
-    monkeypatch.setattr(Composer, "compose", counted)
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
     begun = replace(TABLE, rows=(*ROWS, Row("Tuned", ("method=tcmax",), start="Long")))
     runs = plan(begun, 4, tmp_path)
     assert (len(runs), len(composed)) == (12, 3)

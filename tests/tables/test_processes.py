@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -39,11 +41,39 @@ def test_no_run_outlives_the_command_that_started_it(tmp_path: Path, by: signal.
 
 def test_an_interrupt_that_only_the_command_hears_ends_it_and_its_runs(tmp_path: Path) -> None:
     """As of a supervisor, or `kill -INT`; a terminal's Ctrl-C reaches the runs too."""
+    table, log = _endless(tmp_path)
+    try:
+        _until(lambda: len(list(tmp_path.glob("outputs/**/metrics.csv"))) == 2 and table.poll() is None, log)
+        table.send_signal(signal.SIGINT)
+        assert table.wait(60) == 130
+    finally:
+        table.kill()
+    assert "interrupted; the same command goes on from here" in log.read_text()
+    found = [json.loads(path.read_text())["status"] for path in tmp_path.glob("outputs/**/run.json")]
+    assert found == ["interrupted", "interrupted"]
+
+
+def test_ctrl_c_while_the_server_imports_is_told_in_a_line(tmp_path: Path) -> None:
+    """A terminal's, which all processes hear; importing torch takes the first seconds of each table."""
+    table, log = _endless(tmp_path)
+    try:
+        _until(lambda: bool(_servers(table.pid)), log)
+        time.sleep(0.3)  # it has begun, and imports for longer than that
+        os.killpg(table.pid, signal.SIGINT)
+        assert table.wait(60) == 130
+    finally:
+        table.kill()
+    assert "Traceback" not in log.read_text()
+    assert log.read_text().endswith("interrupted; the same command goes on from here\n")
+
+
+def _endless(folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
+    """A table of two endless runs at once, in a session of its own, and the file of what it says."""
     rows = [{"label": "A"}, {"label": "B", "overrides": ["method=tcmax"]}]
     overrides = ["trainer.max_epochs=100000", "trainer.patience=0", "trainer.accelerator=cpu"]
-    file = write_table(tmp_path, rows, datasets=["fixture"], overrides=overrides)
-    log = tmp_path / "log.txt"
-    words = [f"table={file}", f"outputs={tmp_path / 'outputs'}", "jobs=2", f"paths.data={tmp_path / 'data'}"]
+    file = write_table(folder, rows, datasets=["fixture"], overrides=overrides)
+    log = folder / "log.txt"
+    words = [f"table={file}", f"outputs={folder / 'outputs'}", "jobs=2", f"paths.data={folder / 'data'}"]
     script = [
         sys.executable,
         "-c",
@@ -59,15 +89,18 @@ def test_an_interrupt_that_only_the_command_hears_ends_it_and_its_runs(tmp_path:
                 signal.SIGINT, signal.SIG_DFL
             ),  # ignored where tests run in the background
         )
-    try:
-        _until(lambda: len(list(tmp_path.glob("outputs/**/metrics.csv"))) == 2 and table.poll() is None, log)
-        table.send_signal(signal.SIGINT)
-        assert table.wait(60) == 130
-    finally:
-        table.kill()
-    assert "interrupted; the same command goes on from here" in log.read_text()
-    found = [json.loads(path.read_text())["status"] for path in tmp_path.glob("outputs/**/run.json")]
-    assert found == ["interrupted", "interrupted"]
+    return table, log
+
+
+def _servers(session: int) -> list[str]:
+    """Processes of the session that runs are forked from."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            of = int((process / "stat").read_text().rpartition(")")[2].split()[3])
+            if of == session and "forkserver" in (process / "cmdline").read_text():
+                found.append(process.name)
+    return found
 
 
 def _quickly_changes(file: Path) -> bool:

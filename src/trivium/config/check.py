@@ -61,6 +61,12 @@ def problems_of(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
     return list(dict.fromkeys(problems))
 
 
+def problems_of_run(session: Composer, overrides: Sequence[str]) -> list[str]:
+    """What is wrong with one run's overrides, whether or not its data and other files are there yet."""
+    given, problems = read_overrides(overrides, session, multirun=False)
+    return list(dict.fromkeys([*problems, *_composed(session, given, files_needed=False)]))
+
+
 def _composed(session: Composer, given: Sequence[Given], files_needed: bool) -> Iterator[str]:
     for values in combinations(given):
         lines = [one.with_value(value) for one, value in zip(given, values, strict=True)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trivium.config.check import problems_of_run
 from trivium.config.compose import CONFIGS, Composer, composer
 from trivium.data.locate import find_store
 from trivium.runs.directory import RunDirectory, config_hash
@@ -82,7 +83,7 @@ def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None =
     A directory is folder/ROW_sSEED_HASH. The hash is that of the config: a row whose settings have changed gets new
     runs, and one whose settings have not finds its old ones; those that are not there may be among `finished`. Runs on
     another store than is there now stay where they are, and new ones get directories of their own.
-    Raises ValueError naming the row if it does not compose, and a result that is damaged.
+    Raises ValueError naming the row if train.py would refuse its overrides, and a result that is damaged.
     """
     runs: list[Planned] = []
     with composer() as session:
@@ -101,10 +102,10 @@ _Config = Callable[[int, Path | None], dict[str, Any]]
 
 def _configs(session: Composer, table: Table, row: Row) -> _Config:
     """Seed and start -> a row's config. Composed once (a tenth of a second) where nothing else follows the two."""
-    try:
-        config = session.compose(_overrides(table, row, 1, None))
-    except ValueError as error:
-        raise ValueError(f"table {table.name}, row {row.label!r}: {error}") from error
+    overrides = _overrides(table, row, 1, None)
+    if problems := problems_of_run(session, overrides):
+        raise ValueError(f"table {table.name}, row {row.label!r}: {'; '.join(problems)}")
+    config = session.compose(overrides)
     if _files_follow_seed() or any(_FOLLOWS.search(word) for word in (*table.overrides, *row.overrides, *table.given)):
         return functools.partial(_compose_again, table, row)
     return lambda seed, start: {**config, "seed": seed, **({"start_from": str(start)} if start else {})}

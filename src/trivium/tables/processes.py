@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -44,7 +45,13 @@ class Trainings:
             if self._stopped:
                 raise RunFailedError("stopped before it began")
             process = _context().Process(target=_train, args=(list(arguments), log))
-            process.start()
+            # The server, which the first run starts, imports for seconds and would answer Ctrl-C with a traceback
+            resource_tracker.ensure_running()  # started with the server it would lift the mask
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             self._processes.add(process)
         wait([process.sentinel])
         with self._lock:
@@ -101,6 +108,7 @@ def _train(arguments: list[str], log: Path) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # what it brings goes to the log from here on
     sys.argv = [str(TRAIN), *arguments]
     runpy.run_path(str(TRAIN), run_name="__main__")
 
