@@ -10,8 +10,9 @@ from trivium.config.check import compose_with_reference, problems_of
 from trivium.config.compose import TABLES, composer
 from trivium.config.limits import out_of_range
 from trivium.config.reference import mismatches
+from trivium.reports.records import OF_A_TABLE
 from trivium.tables.datasets import parts_of
-from trivium.tables.definition import Measure, find_table, read_table
+from trivium.tables.definition import Measure, Row, find_table, read_table
 from trivium.tables.plan import merged
 
 FILES = sorted(TABLES.glob("*.yaml"))
@@ -54,6 +55,11 @@ def test_what_a_table_asks_for(tmp_path: Path) -> None:
     assert table.measures[1] == Measure("y", metric="acc2_non0", factor="x", given="text")
     assert table.probes == {"x": ("joint", "text")}
     assert table.bars == {"x": ("x",), "y": ("y",), "z": ("z",)}
+
+
+def test_a_label_in_another_script_names_its_runs_too() -> None:
+    assert Row("自监督, Self-MI 50 %", ()).slug == "自监督_self_mi_50"
+    assert OF_A_TABLE.fullmatch("自监督_self_mi_50_s1_0123ab")
 
 
 def test_what_a_table_of_subsets_asks_for(tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ def test_other_features_are_marked(
     assert lines(tmp_path)["Mix", "Corr text"]["same_features"] == str(not marked)
 
 
+def test_a_feature_set_goes_by_its_own_name_or_with_its_data_set(tmp_path: Path) -> None:
+    """As a table's heads and result.json name it."""
+    for features, same in (("mosi/theirs", True), ("mosei/theirs", False)):
+        write_tables(tmp_path, [Part(beside(Published("S", features, {"Corr text": (0.45, math.nan)})), [])], [])
+        assert lines(tmp_path)["Mix", "Corr text"]["same_features"] == str(same)
+
+
 def test_a_row_of_which_nothing_is_known_says_so() -> None:
     text = markdown([Part(beside(Published("Could not be read", "not known", {})), [])], [])
     assert "| Mix | - | - | none known[^1] | - |" in text

@@ -107,7 +107,7 @@ class Record:
 
 def slug(label: str) -> str:
     """A table's row as the names of its runs begin."""
-    return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+    return re.sub(r"[\W_]+", "_", label.lower()).strip("_")
 
 
 def _group(config: dict[str, Any]) -> str:

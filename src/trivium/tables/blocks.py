@@ -221,7 +221,8 @@ def legend(parts: Sequence[Measured], seeds: int, complete: bool, notes: Notes) 
     each = f"n = {seeds} seeds" if complete else f"n of {seeds} seeds in brackets"
     shares = [measure.is_share for measure in measures]
     unit = ", %," if all(shares) else "; shares in %;" if any(shares) else ","
-    lines = [f"Test split{unit} mean ± standard deviation over seeds (n - 1), {each}."]
+    numbers = f"mean ± standard deviation over seeds (n - 1), {each}" if seeds > 1 else "one seed"
+    lines = [f"Test split{unit} {numbers}."]
     if seeds > 1:
         lines.append(f"{INTERVAL}: of the mean, percentile bootstrap over seeds; too narrow for few of them.")
     if any(not math.isnan(part.reference(measure)) for part in parts for measure in part.table.measures):
@@ -231,11 +232,7 @@ def legend(parts: Sequence[Measured], seeds: int, complete: bool, notes: Notes) 
     lines += _on_measures(tables, measures)
     if table.baseline:
         counts = " or ".join(dict.fromkeys(str(len(one.measures)) for one in tables))
-        lines.append(
-            f"Differences: a seed's value minus {table.baseline}'s of the same seed, mean ± standard deviation; in "
-            f"brackets p of the paired t test, corrected (Holm) over the row's {counts} measures, * below "
-            f"{LEVEL:g}. table.csv has p uncorrected, Wilcoxon's, and a bootstrap interval."
-        )
+        lines.append(_on_differences(table.baseline, counts, seeds))
     if notes.texts:
         lines.append(
             f"{OTHER_FEATURES}: our runs were on other features, so the difference says nothing of the method."
@@ -243,6 +240,18 @@ def legend(parts: Sequence[Measured], seeds: int, complete: bool, notes: Notes) 
     if any(cost.seconds for part in parts for cost in part.costs.values()):
         lines.append("Parameters: of the whole model, encoders included; time: median over the runs, testing left out.")
     return lines
+
+
+def _on_differences(baseline: str, measures: str, seeds: int) -> str:
+    """measures: how many a row has."""
+    told = f"Differences: a seed's value minus {baseline}'s of the same seed"
+    if seeds == 1:
+        return f"{told}."
+    corrected = f", corrected (Holm) over the row's {measures} measures" if measures != "1" else ""
+    return (
+        f"{told}, mean ± standard deviation; in brackets p of the paired t test{corrected}, * below {LEVEL:g}. "
+        f"table.csv has {'p uncorrected, ' if corrected else ''}Wilcoxon's, and a bootstrap interval."
+    )
 
 
 def _some_undefined(parts: Sequence[Measured]) -> bool:

@@ -14,8 +14,8 @@ from trivium.tables.yaml_keys import keys, texts
 class Published:
     """values: measure -> mean and standard deviation (NaN: not given), as the table prints them: shares in %.
 
-    features: the name of the prepared feature set that they are of, or what they are of in words. modalities: those
-    that they are from; empty: not told. data: the data set; "" in a table without `datasets`.
+    features: the prepared feature set that they are of, as NAME or DATA/NAME, or what they are of in words. modalities:
+    those that they are from; empty: not told. data: the data set; "" in a table without `datasets`.
     """
 
     source: str
@@ -26,7 +26,7 @@ class Published:
 
     def is_of(self, feature_set: str, modalities: Sequence[str]) -> bool:
         """Whether a run was on these features. feature_set: as result.json names it, DATA/FEATURES."""
-        named = feature_set.partition("/")[2] == self.features
+        named = self.features in (feature_set, feature_set.partition("/")[2])
         return named and (not self.modalities or set(self.modalities) == set(modalities))
 
 
