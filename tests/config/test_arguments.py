@@ -1,5 +1,8 @@
 """Arguments of the scripts, and the order of train.py's."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +67,13 @@ def test_overrides_on_both_sides_of_multirun_make_every_run(tmp_path: Path) -> N
     code, printed = command(tmp_path, "debug=fast", "-m", "seed=1,2", *data)
     assert code == 0, printed
     assert len(list((tmp_path / "outputs" / "sweeps").glob("*/[01]/result.json"))) == 2
+
+
+def test_a_reader_of_the_help_that_has_enough_is_no_error() -> None:
+    """More than a pipe holds, and nobody reads it."""
+    tell = "from trivium.config.arguments import print_help; print_help('long\\n' * 100_000); print('more')"
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run([sys.executable, "-c", tell], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (0, "")

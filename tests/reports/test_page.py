@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -399,6 +400,15 @@ def test_what_is_wrong_is_named(
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_drawn(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr("trivium.reports.report.write_report", lambda *_, **__: pytest.fail("it began"))
+    assert main([str(folder / "a1")]) == 2
+    assert f"{folder / 'a1'}: cannot be written into; say where" in capsys.readouterr().err
 
 
 def test_help_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,12 +15,10 @@ def script(argv: Sequence[str], help_text: str, do: Callable[[], int], *, needs_
     The help instead for -h, and without a word where it needs_words (2 then). TRIVIUM_TRACEBACK=1 shows where a mistake
     came from.
     """
-    if argv[:1] and argv[0] in ("-h", "--help", "help"):
-        print(help_text, end="")
-        return 0
-    if needs_words and not argv:
-        print(help_text, end="")
-        return 2
+    asked = bool(argv) and argv[0] in ("-h", "--help", "help")
+    if asked or (needs_words and not argv):
+        print_help(help_text)
+        return 0 if asked else 2
     try:
         return do()
     except (ValueError, OSError) as error:
@@ -28,6 +26,14 @@ def script(argv: Sequence[str], help_text: str, do: Callable[[], int], *, needs_
             raise
         print("error:", error, file=sys.stderr)
         return 2
+
+
+def print_help(text: str) -> None:
+    """A reader that has enough, as in `--help | head`, is no error."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails once more as it ends
 
 
 def parse_key_values(arguments: Sequence[str], allowed: Iterable[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from hydra._internal.utils import get_args_parser  # so that options mean here what they mean to hydra.main
 
+from trivium.config.arguments import print_help
 from trivium.config.compose import CONFIGS, Composer, composer
 from trivium.config.limits import missing_files, out_of_range
 from trivium.config.overrides import Given, combinations, read_overrides, swept_values
@@ -28,7 +29,7 @@ def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> None:
     if "--help" in argv or "-h" in argv:
         from trivium.config.help import help_text
 
-        print(help_text(configs))
+        print_help(f"{help_text(configs)}\n")
         raise SystemExit(0)
     problems = problems_of(argv, configs)
     for problem in problems:

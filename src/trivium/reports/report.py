@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -56,6 +57,8 @@ def _report(argv: Sequence[str]) -> int:
     file = Path(values.get("out", str(folders[0] / "report.html")))
     if "out" in values and not file.parent.is_dir():
         raise ValueError(f"out={file}: there is no folder {file.parent}; make it, or choose another")
+    if file.parent.is_dir() and not os.access(file.parent, os.W_OK):  # told before figures are drawn for a minute
+        raise ValueError(f"{file.parent}: cannot be written into; say where the page is to go with out=FILE")
     write_report(
         folders,
         file,
