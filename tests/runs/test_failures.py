@@ -20,8 +20,8 @@ from trivium.data.sampler import GlobalBatchSampler
 from trivium.data.store import Store, write_store
 from trivium.data.synthetic import COUNTS, make_fixture
 from trivium.methods.meter import NonFiniteLossError
-from trivium.runs import directory as module
-from trivium.runs.directory import open_run
+from trivium.runs import opening as module
+from trivium.runs.opening import open_run
 
 QUICK = ["encoder=identity", "trainer.progress=off", "optimizer.lr=0.01", "data.batch_size=40"]  # 8 steps an epoch
 

@@ -19,8 +19,10 @@ from sklearn.metrics import f1_score
 from driver import command, here, in_folder
 from trivium.config.compose import compose_config
 from trivium.data.store import Store, open_store
-from trivium.runs.directory import RunDirectory, config_hash, open_run
+from trivium.runs.directory import RunDirectory
+from trivium.runs.identity import config_hash
 from trivium.runs.load import load_run
+from trivium.runs.opening import open_run
 from trivium.runs.train import train
 
 MOSI = {"mae", "corr", "acc7", "acc5", "acc2_has0", "acc2_non0", "f1_has0", "f1_non0"}

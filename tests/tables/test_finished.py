@@ -16,7 +16,7 @@ from trivium.config.compose import compose_config
 from trivium.data.locate import find_store
 from trivium.data.store import open_store
 from trivium.data.synthetic import ensure_fixture
-from trivium.runs.directory import config_hash
+from trivium.runs.identity import config_hash
 from trivium.tables.definition import Measure, Row, Table
 from trivium.tables.finished import FinishedRuns
 from trivium.tables.plan import Planned, merged, plan

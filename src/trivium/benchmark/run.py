@@ -21,7 +21,7 @@ from trivium.benchmark.suites import ON_GPU, SUITES, Found, Suite
 from trivium.benchmark.table import show
 from trivium.config.arguments import count, parse_key_values, script, truth
 from trivium.files import write_json
-from trivium.runs.directory import git_commit
+from trivium.runs.provenance import git_commit
 
 HELP = """\
 Measure speed and memory beside what one would use otherwise.

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from trivium.runs.directory import RunDirectory, config_hash, dotted
+from trivium.runs.directory import RunDirectory
+from trivium.runs.identity import config_hash, dotted
 from trivium.wording import brief
 
 Values = npt.NDArray[np.float64]

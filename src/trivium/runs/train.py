@@ -21,10 +21,11 @@ from trivium.files import write_json
 from trivium.methods.base import Method
 from trivium.runs.assemble import assemble
 from trivium.runs.checkpointing import load_checkpoint, load_weights, save_weights
-from trivium.runs.directory import RunDirectory, open_run
+from trivium.runs.directory import RunDirectory
 from trivium.runs.launch import die_with_parent, join_ranks, launch_workers, wants_workers
 from trivium.runs.load import describe_model
 from trivium.runs.loggers import deliver, deliver_again, end_all, loggers_of, tell_unsent
+from trivium.runs.opening import open_run
 from trivium.runs.pruned import Pruned
 from trivium.runs.recorder import Recorder
 from trivium.runs.show import print_result

@@ -10,7 +10,8 @@ from typing import Any
 
 from trivium.data.locate import find_store
 from trivium.data.store import open_store
-from trivium.runs.directory import RunDirectory, config_hash
+from trivium.runs.directory import RunDirectory
+from trivium.runs.identity import identity_of
 
 _PLACES = ("runs", "sweeps", "tables")  # folders of paths.outputs
 # Of a config.yaml, most of which need not be parsed for these: parsing one takes longer than all else here.
@@ -112,10 +113,3 @@ class FinishedRuns:
     def _start(self, run: RunDirectory, path: Path) -> str:
         """The identity of the run that `run` began from: where it was, or beside `run`, if both have been moved."""
         return self.origin(str(path)) or self.origin(str(run.path.parent / path.name))
-
-
-def identity_of(config: Mapping[str, Any], start: str = "") -> str:
-    """What decides about a run's numbers: its config's hash, with the identity of the run that it begins from in the
-    place of that one's path, which may be another tomorrow.
-    """
-    return config_hash({**config, "start_from": f"run {start}"} if start else dict(config))

@@ -14,9 +14,10 @@ from typing import Any
 from trivium.config.check import problems_of_run
 from trivium.config.compose import CONFIGS, Composer, composer
 from trivium.data.locate import find_store
-from trivium.runs.directory import RunDirectory, config_hash
+from trivium.runs.directory import RunDirectory
+from trivium.runs.identity import config_hash, identity_of
 from trivium.tables.definition import Row, Table
-from trivium.tables.finished import FinishedRuns, identity_of
+from trivium.tables.finished import FinishedRuns
 
 _FOLLOWS = re.compile(
     r"\$\{[^}]*\b(seed|start_from)\b"
