@@ -33,8 +33,9 @@ def bits(key: int, *counters: Tensor) -> Tensor:
     """
     assert counters
     assert all(counter.dtype == torch.int64 for counter in counters), [counter.dtype for counter in counters]
-    state = _mix(torch.full((), _signed(key + GAMMA), dtype=torch.int64, device=counters[0].device))
-    for counter in counters:
+    first, *others = counters
+    state = _mix(first * GAMMA + _signed(_mixed_key(key) + GAMMA))
+    for counter in others:
         state = _mix(state + (counter + 1) * GAMMA)
     return state
 
@@ -56,6 +57,14 @@ def normal(key: int, *counters: Tensor, dtype: torch.dtype = torch.float32) -> T
     high = bits(key, *counters) >> (64 - precision)
     inside = high.to(dtype).add_(0.5).mul_(2.0 ** (1 - precision))
     return inside.erfinv_().mul_(math.sqrt(2.0))
+
+
+def _mixed_key(key: int) -> int:
+    """`_mix` of the key's first step, in Python: as a tensor it would cost as many kernels as a counter does."""
+    word = (key + GAMMA) % 2**64
+    for shift, factor in STAGES:
+        word = (word ^ word >> shift) * factor % 2**64
+    return word ^ word >> 31
 
 
 def _mix(word: Tensor) -> Tensor:
