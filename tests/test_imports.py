@@ -19,6 +19,7 @@ FLOW = {
     "methods": ("evaluation", "runs", "reports", "tables"),
     "evaluation": ("runs", "reports", "tables", "loggers"),
     "runs": ("reports", "tables", "loggers"),
+    "search": ("reports", "tables", "loggers"),
     "reports": ("tables", "loggers"),
     "config": ("encoders", "fusions", "objectives", "methods", "evaluation", "runs", "reports", "tables"),
 }
