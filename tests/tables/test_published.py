@@ -65,7 +65,9 @@ def test_other_features_are_marked(
     tmp_path: Path, used: tuple[str, tuple[str, ...]], modalities: tuple[str, ...], marked: bool
 ) -> None:
     found = beside(Published("S", "theirs", {"Corr text": (0.45, math.nan)}, modalities), used)
-    (line,) = (text for text in markdown([Part(found, [])], []).splitlines() if "0.450" in text)
+    text = markdown([Part(found, [])], [])
+    (line,) = (line for line in text.splitlines() if "0.450" in line)
+    assert ("†: our runs were on other features" in text) == marked
     assert ("0.450†[^1]" in line, line.endswith("† |")) == (marked, marked)
     write_tables(tmp_path, [Part(found, [])], [])
     assert lines(tmp_path)["Mix", "Corr text"]["same_features"] == str(not marked)

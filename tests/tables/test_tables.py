@@ -14,7 +14,7 @@ from scipy import stats
 from table_cases import ERRORS, LABELS, NAMES, ROWS, VALUES, compared, measured
 
 from trivium.reports.spread import Spread
-from trivium.tables.blocks import Notes, legend, p_text
+from trivium.tables.blocks import legend, p_text
 from trivium.tables.collect import Bounds, Cost, Measured, collect
 from trivium.tables.definition import Measure, Row
 from trivium.tables.files import BOUNDS, COLUMNS, DIFFERENCES, table_texts, write_tables
@@ -94,11 +94,11 @@ def test_n_stands_in_brackets_only_where_seeds_are_missing(tmp_path: Path) -> No
 
 
 def test_of_one_seed_nothing_is_said_of_spread_or_tests() -> None:
-    told = " ".join(legend([compared()], 1, True, Notes()))
+    told = " ".join(legend([compared()], 1, True))
     assert "Test split, one seed." in told
     assert "Differences: a seed's value minus GMC's of the same seed." in told
     assert not any(word in told for word in ("deviation", "interval", "Holm"))
-    assert "corrected (Holm) over the row's 3 measures" in " ".join(legend([compared()], 5, True, Notes()))
+    assert "corrected (Holm) over the row's 3 measures" in " ".join(legend([compared()], 5, True))
 
 
 @pytest.mark.parametrize("name", ["table.csv", "values.csv", "table.md"])

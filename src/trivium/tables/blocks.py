@@ -213,7 +213,7 @@ def number(measure: Measure, value: float, sign: bool = False) -> str:
     return metric_text(value, measure.is_share, sign)
 
 
-def legend(parts: Sequence[Measured], seeds: int, complete: bool, notes: Notes) -> list[str]:
+def legend(parts: Sequence[Measured], seeds: int, complete: bool) -> list[str]:
     """What the cells are, in sentences."""
     tables = [part.table for part in parts]
     table = tables[0]
@@ -233,13 +233,17 @@ def legend(parts: Sequence[Measured], seeds: int, complete: bool, notes: Notes) 
     if table.baseline:
         counts = " or ".join(dict.fromkeys(str(len(one.measures)) for one in tables))
         lines.append(_on_differences(table.baseline, counts, seeds))
-    if notes.texts:
+    if any(_marked(part) for part in parts):
         lines.append(
             f"{OTHER_FEATURES}: our runs were on other features, so the difference says nothing of the method."
         )
     if any(cost.seconds for part in parts for cost in part.costs.values()):
         lines.append("Parameters: of the whole model, encoders included; time: median over the runs, testing left out.")
     return lines
+
+
+def _marked(part: Measured) -> bool:
+    return any(part.other_features(row.label, one) for row in part.table.rows for one in row.published)
 
 
 def _on_differences(baseline: str, measures: str, seeds: int) -> str:

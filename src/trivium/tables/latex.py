@@ -45,7 +45,7 @@ def latex(parts: Sequence[Part]) -> str:
                 of = "" if block.heads[0] == "row" else block.heads[0]
                 words = [first.title, part.heading if part.measured.table.data else "", section.title, of]
                 floats.append((". ".join(word for word in words if word), block))
-    said = legend([part.measured for part in parts], seeds, complete, notes)
+    said = legend([part.measured for part in parts], seeds, complete)
     legends = [f" {' '.join(said)}", *[""] * len(floats)]
     pages = [p for told, (title, block) in zip(legends, floats, strict=False) for p in _pages(title, told, block)]
     for number, (caption, blocks) in enumerate(pages, start=1):

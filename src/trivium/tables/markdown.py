@@ -27,7 +27,7 @@ def markdown(parts: Sequence[Part], failures: Sequence[Failure], pictures: Pictu
         lines += _part(part, seeds, notes)
         for file, shown in (pictures or {}).get(part.measured.table.data, ()):
             lines += ["", f"![{shown}]({file})"]
-    told = legend([part.measured for part in parts], seeds, is_complete(parts), notes)
+    told = legend([part.measured for part in parts], seeds, is_complete(parts))
     lines += ["", *told, *_missing(runs, failures), "", *_provenance(parts)]
     lines += [line for number, text in enumerate(notes.texts, 1) for line in ("", f"[^{number}]: {text}")]
     return "\n".join(lines) + "\n"
