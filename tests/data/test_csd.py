@@ -331,6 +331,11 @@ def test_malformed_file(folder: Path) -> None:
     path.write_bytes(whole[:-2000])
     with pytest.raises(ValueError, match=r"CMU_COVAREP\.csd: not an HDF5 file, or cut off"):
         read(folder)
+    for mark in (b"HEAP", b"TREE", b"SNOD"):  # of HDF5's structures: groups can then not be read, in words of its own
+        assert mark in whole
+        path.write_bytes(whole.replace(mark, b"HOLE"))
+        with pytest.raises(ValueError, match=r"CMU_COVAREP\.csd: .* (cut off or damaged|cannot be read) \("):
+            read(folder)
     path.write_bytes(b"label,score\n")
     with pytest.raises(ValueError, match="not an HDF5 file"):
         read(folder)

@@ -76,6 +76,16 @@ def test_store_cut_off_in_the_middle_is_refused(store_file: Path, kept: float) -
         verify_store(store_file)
 
 
+@pytest.mark.parametrize("mark", [b"HEAP", b"TREE", b"SNOD", b"GCOL"])
+def test_store_whose_structures_are_damaged_is_refused_by_name(store_file: Path, mark: bytes) -> None:
+    """What a copy with a hole in it may look like: HDF5 has words of its own for each, and many kinds of errors."""
+    whole = store_file.read_bytes()
+    assert mark in whole
+    store_file.write_bytes(whole.replace(mark, b"HOLE"))
+    with pytest.raises(ValueError, match=r"s\.h5: not a store, or cut off or damaged \(.*\); prepare it again"):
+        verify_store(store_file)
+
+
 def test_a_foreign_hdf5_file_and_a_missing_one_are_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "f.h5", "w") as file:
         file["x"] = 1

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import h5py
 import numpy as np
 
 from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
+from trivium.data.damage import DAMAGE
 from trivium.data.store_writing import FORMAT, SCHEMA_VERSION, check_source, content_checksum, sha256_of, write_store
 
 __all__ = ["Statistics", "Store", "StoreSchema", "open_store", "sha256_of", "verify_store", "write_store"]
@@ -114,13 +117,10 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     differs.
     """
     store = open_store(path)
-    try:
-        with _open(store.path) as file:
-            found = content_checksum(file)
-            for name in store.schema.counts:
-                check_source(Source({"train": _read_split(store.path, file[name])}, "store", [store.path]))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read to its end ({error}); prepare it again") from error
+    with _open(store.path) as file:
+        found = content_checksum(file)
+        for name in store.schema.counts:
+            check_source(Source({"train": _read_split(store.path, file[name])}, "store", [store.path]))
     if found != store.provenance["checksum"]:
         raise ValueError(
             f"{path}: content has checksum {found[:12]}, but {store.provenance['checksum'][:12]} was written; "
@@ -136,13 +136,16 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def _open(path: Path) -> h5py.File:
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    """Raises ValueError, naming the file, also for what h5py makes of damage while the store is read."""
     if not path.is_file():
         raise ValueError(f"{path}: no such store; prepare one with scripts/prepare.py")
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path}: not a store, or cut off ({error}); prepare it again") from error
+        with h5py.File(path, "r") as file:
+            yield file
+    except DAMAGE as error:
+        raise ValueError(f"{path}: not a store, or cut off or damaged ({error}); prepare it again") from error
 
 
 def _read_schema(path: Path, file: h5py.File) -> StoreSchema:

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from trivium.data.clips import Array
+from trivium.data.damage import DAMAGE
 
 _MARKS = {  # what the SDK's and the field's file and root names contain
     "audio": ("covarep", "opensmile", "acoustic", "audio"),
@@ -65,7 +66,7 @@ def read_steps(sequence: Sequence, video: str, in_time: bool = True) -> Steps:
     try:
         values = features.asstr("utf-8")[()] if is_text else features[()]
         intervals = np.asarray(stamps[()])
-    except (OSError, UnicodeDecodeError) as error:
+    except (*DAMAGE, UnicodeDecodeError) as error:
         raise ValueError(f"{where} cannot be read ({error}); download the file again") from error
     if intervals.ndim != 2 or intervals.shape[1] != 2 or intervals.dtype.kind not in "fiu":
         raise ValueError(f"{where} has intervals {intervals.shape} {intervals.dtype}; expected (T, 2) seconds")
@@ -118,20 +119,22 @@ def _open(stack: ExitStack, role: str | None, path: Path) -> Sequence:
         raise ValueError(f"{path}: no such file; expected a .csd file of the CMU Multimodal SDK")
     try:
         file = stack.enter_context(h5py.File(path, "r"))
-    except OSError as error:
-        raise ValueError(f"{path}: not an HDF5 file, or cut off ({error}); download it again") from error
-    roots = [name for name in file if isinstance(file[name], h5py.Group)]
-    if len(roots) != 1 or not isinstance(file[roots[0]].get("data"), h5py.Group) or not len(file[roots[0]]["data"]):
+        roots = {name: item for name, item in file.items() if isinstance(item, h5py.Group)}
+        members = {root: list(item) for root, item in roots.items()}
+        videos = next(iter(roots.values())).get("data") if len(roots) == 1 else None
+        names = list(videos) if isinstance(videos, h5py.Group) else []
+    except DAMAGE as error:
+        raise ValueError(f"{path}: not an HDF5 file, or cut off or damaged ({error}); download it again") from error
+    if not names:
         raise ValueError(
-            f"{path}: expected one computational sequence, ROOT/data/VIDEO/features; found groups {roots} "
-            f"with {[list(file[root]) for root in roots]}"
+            f"{path}: expected one computational sequence, ROOT/data/VIDEO/features; found groups {list(members)} "
+            f"with {list(members.values())}"
         )
-    videos = file[roots[0]]["data"]
-    first = _member(path, videos, next(iter(videos)), "features")
+    first = _member(path, videos, names[0], "features")
     is_text = h5py.check_string_dtype(first.dtype) is not None
     if is_text and _width(first) != 1:
         raise ValueError(f"{path}: strings of shape {first.shape}; expected (T, 1), one word a step")
-    return Sequence(path, role or _guess_role(path, roots[0], is_text), videos, is_text, _width(first))
+    return Sequence(path, role or _guess_role(path, next(iter(roots)), is_text), videos, is_text, _width(first))
 
 
 def _guess_role(path: Path, root: str, is_text: bool) -> str:
@@ -171,12 +174,16 @@ def _by_role(sequences: list[Sequence]) -> tuple[Sequence, Sequence | None, list
 
 def _member(path: Path, videos: h5py.Group, video: str, key: str) -> h5py.Dataset:
     """A dataset of numbers or strings; anything else (object arrays, references, opaque bytes) is refused."""
-    group = videos[video]
-    dataset = group.get(key) if isinstance(group, h5py.Group) else None
-    if not isinstance(dataset, h5py.Dataset):
+    try:
+        group = videos[video]
+        dataset = group.get(key) if isinstance(group, h5py.Group) else None
+        dtype = dataset.dtype if isinstance(dataset, h5py.Dataset) else None
+    except (*DAMAGE, ValueError) as error:
+        raise ValueError(f"{path}: video {video!r} cannot be read ({error}); download the file again") from error
+    if dtype is None:
         raise ValueError(f"{path}: video {video!r} has no dataset {key!r}; expected features and intervals")
-    if dataset.dtype.kind not in "fiu" and h5py.check_string_dtype(dataset.dtype) is None:
-        raise ValueError(f"{path}: {key} of video {video!r} are of type {dataset.dtype}; expected numbers or strings")
+    if dtype.kind not in "fiu" and h5py.check_string_dtype(dtype) is None:
+        raise ValueError(f"{path}: {key} of video {video!r} are of type {dtype}; expected numbers or strings")
     return dataset
 
 
