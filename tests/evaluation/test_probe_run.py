@@ -19,6 +19,7 @@ from trivium.data.clips import Clips, Ragged, Source
 from trivium.data.datamodule import DataModule
 from trivium.data.store import write_store
 from trivium.data.synthetic import make_fixture
+from trivium.evaluation import probe as probe_module
 from trivium.evaluation.linear_models import fit_classifier
 from trivium.evaluation.predict import predict_split, score_split
 from trivium.evaluation.probe import fit_readout, probe_run
@@ -255,3 +256,12 @@ def test_mistakes_are_told_in_one_line_and_nothing_is_written(
     (line,) = capsys.readouterr().err.splitlines()
     assert told.format(store=store) in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_file_of_probes_is_named_before_minutes_of_probing(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe_module, "probe_run", lambda *_, **__: pytest.fail("it began to probe"))
+    (tmp_path / "probe.json").write_text('{"probes": {')
+    assert main([f"run={run_dir}", "probe=true", f"out={tmp_path}"]) == 2
+    assert f"{tmp_path / 'probe.json'}: cannot be read" in capsys.readouterr().err

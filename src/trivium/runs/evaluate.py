@@ -79,6 +79,12 @@ def probe(
     run = load_run(run_dir, device)
     opened, data = run.data(store)
     asked = {"features": "raw" if raw else "vectors", "target": target, "standardize": standardize}
+    parts = ["raw" * raw, target * (target != "multimodal"), classes * (classes != "sign")]
+    parts += ["standardized" * standardize, opened.path.stem if store else ""]
+    out = out or run.path
+    file = out / ("_".join(["probe", *filter(None, parts)]) + ".json")
+    head = {"run": str(run.path), "feature_set": opened.schema.feature_set, **asked}
+    before = _probed_before(file, head)
     with Console(stderr=True).status("reading vectors") as status:  # shown on a terminal only
         found = probe_run(
             run.method,
@@ -90,21 +96,25 @@ def probe(
             standardize=standardize,
             report=status.update,
         )
-    parts = ["raw" * raw, target * (target != "multimodal"), classes * (classes != "sign")]
-    parts += ["standardized" * standardize, opened.path.stem if store else ""]
-    out = out or run.path
     out.mkdir(parents=True, exist_ok=True)
-    file = out / ("_".join(["probe", *filter(None, parts)]) + ".json")
-    head = {"run": str(run.path), "feature_set": opened.schema.feature_set, **asked}
-    write_json(file, {**head, "probes": {**_probed_before(file, head), **found}})
+    write_json(file, {**head, "probes": {**before, **found}})
     title = f"linear probes of {'the features' if raw else run.result['method']} on {opened.schema.feature_set}"
     print_probes(f"{title}, {target}", found)
     print(f"written to {file}")
     return found
 
 
+def read_probe_file(file: Path) -> dict[str, Any]:
+    """What `probe` wrote; empty where it has not. Raises ValueError naming a file that is damaged."""
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"probes": {}}
+    except ValueError as error:
+        raise ValueError(f"{file}: cannot be read ({error}); delete it, and probe again") from error
+    return found
+
+
 def _probed_before(file: Path, head: dict[str, Any]) -> dict[str, Any]:
     """Vector -> probe of an earlier call with the same settings, of other `features` perhaps."""
-    before: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    before = read_probe_file(file)
     same = all(before.get(key) == value for key, value in head.items())
     return dict(before["probes"]) if same else {}

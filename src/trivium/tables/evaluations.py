@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.reports.records import read_rows
+from trivium.runs.evaluate import read_probe_file
 from trivium.tables.plan import Planned
 
 
@@ -47,8 +47,7 @@ def evaluate(run: Planned, log: Path) -> str:
 
 def read_probes(run: Planned, target: str) -> dict[str, Any]:
     """Vector -> what `trivium.evaluation.probe.probe_run` found of it; empty if it has not been probed."""
-    file = probe_file(run, target)
-    found: dict[str, Any] = json.loads(file.read_text())["probes"] if file.is_file() else {}
+    found: dict[str, Any] = read_probe_file(probe_file(run, target))["probes"]
     return found
 
 
