@@ -93,7 +93,7 @@ class _Calls(TorchFunctionMode):
 
 def _numbered(one: Any) -> Any:
     """cuda is cuda:0; C++ would ask the driver."""
-    return GPU if isinstance(one, torch.device) and one.type == "cuda" else one
+    return GPU if isinstance(one, str | torch.device) and str(one) == "cuda" else one
 
 
 def _each(change: Callable[[Tensor], Any], found: Any) -> Any:

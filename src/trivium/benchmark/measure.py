@@ -14,7 +14,7 @@ from trivium.benchmark.processes import Task, run, warm
 
 Reports = dict[str, list[dict[str, float]]]  # side -> what each repeat reported
 OURS = Path(sys.executable)
-WARM_UP = 2  # steps that are not counted
+WARM_UP = 2  # steps that are not counted; on a GPU, where a new shape costs more, as many as there are batches
 LENGTHS = ("mosi", "full")  # of CoMM's clips
 
 
@@ -119,6 +119,7 @@ def steps(settings: Settings, files: Files, **trainer: str) -> Reports:
         sides["mmsa"] = (settings.mmsa, {"pickle": str(files.pickle)})
     common = {"model": str(files.model), "batch_size": settings.step_batch}
     times: Reports = {"ours": [], "mmsa": []}
+    warm_up = BATCHES if trainer.get("accelerator") == "gpu" else WARM_UP
     with ExitStack() as stack:
         tasks = {}
         for name, (python, own) in sides.items():
@@ -127,10 +128,10 @@ def steps(settings: Settings, files: Files, **trainer: str) -> Reports:
             task = Task(python, name, "step", {**common, **own, "folder": str(folder)}, settings.threads)
             tasks[name] = stack.enter_context(task)
             assert task.report() == "ready"
-        for number in range(WARM_UP + settings.steps):
+        for number in range(warm_up + settings.steps):
             for name, task in tasks.items():
                 taken = task.step()
-                if number >= WARM_UP:
+                if number >= warm_up:
                     times[name].append(taken)
     return times
 
@@ -180,12 +181,13 @@ def comm(settings: Settings) -> dict[str, Any]:
 
 def gmc(settings: Settings, device: str = "cpu") -> dict[str, Any]:
     """M3ixup's and GMC's training steps in turn, in one process for each of LENGTHS."""
-    keys = {"steps": settings.steps, "warm_up": WARM_UP, "overrides": settings.gmc, "device": device}
+    warm_up = WARM_UP if device == "cpu" else BATCHES
+    keys = {"steps": settings.steps, "warm_up": warm_up, "overrides": settings.gmc, "device": device}
     return {lengths: run(OURS, "gmc", "compare", settings.threads, lengths=lengths, **keys) for lengths in LENGTHS}
 
 
 def comm_alone(settings: Settings, modes: Sequence[str], device: str = "cuda") -> dict[str, dict[str, Any]]:
-    """Our steps on a device: {mode: {lengths: [...]}}. All batches were seen before a step is counted."""
+    """Our steps on a device: {mode: {lengths: [...]}}."""
     keys = {"steps": settings.steps, "warm_up": BATCHES, "overrides": settings.comm, "device": device}
     return {
         mode: {
