@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from planned_cases import begin
 
 from trivium.config.compose import compose_config
 from trivium.data.locate import find_store
 from trivium.data.store import open_store
 from trivium.data.synthetic import ensure_fixture
 from trivium.runs.identity import config_hash
+from trivium.runs.opening import open_run
 from trivium.tables.definition import Measure, Row, Table
 from trivium.tables.finished import FinishedRuns
 from trivium.tables.plan import Planned, merged, plan
@@ -141,6 +143,23 @@ def test_a_run_that_began_from_another_is_found_when_both_have_been_moved(tmp_pa
     other = replace(BEGUN, rows=(Row("A", ("method=tcmax", "optimizer.lr=0.1")), BEGUN.rows[1]))
     tuned = plan(other, 1, tmp_path / "here" / "tables" / "own" / "runs", FinishedRuns(tmp_path / "here"))[1]
     assert tuned.status == "to do"  # it begins from another run
+
+
+def test_a_run_that_began_from_another_goes_on_when_both_have_been_moved(tmp_path: Path) -> None:
+    """Interrupted, it is resumed where it lies now: train.py takes it for the same run, and for no other's."""
+    first, tuned = plan(BEGUN, 1, tmp_path / "there" / "tables" / "own" / "runs")
+    made(first)
+    begin(tuned, 1)
+    (tmp_path / "there").rename(tmp_path / "here")
+    again = begun(tmp_path / "here")[1]
+    assert (again.status, again.directory.path.name) == ("interrupted", tuned.directory.path.name)
+    assert again.directory.path.is_relative_to(tmp_path / "here")
+    run = open_run(compose_config(again.arguments), again.arguments)
+    assert run.config()["start_from"] == str(tmp_path / "here" / "tables" / "own" / "runs" / first.directory.path.name)
+    run.release()
+    other = [word.replace("/a_s1_", "/b_s1_") for word in again.arguments]
+    with pytest.raises(ValueError, match=r"it differs in start_from \('a_s1_\w+' there, 'b_s1_\w+' now\)"):
+        open_run(compose_config(other), other)
 
 
 def test_a_run_that_a_setting_has_begin_from_another_is_found_too(tmp_path: Path) -> None:

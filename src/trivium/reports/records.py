@@ -18,14 +18,13 @@ import numpy.typing as npt
 import yaml
 
 from trivium.runs.directory import RunDirectory
-from trivium.runs.identity import config_hash, dotted
+from trivium.runs.identity import OF_A_TABLE, config_hash, dotted
 from trivium.wording import brief
 
 Values = npt.NDArray[np.float64]
 
 _NOT_COMPARED = ("run.", "resume", "paths.", "logger.", "debug.name", "seed")  # of no say in what a run is, or a seed
 _NEEDED = ("seed", "method", "feature_set", "metrics", "val", "best_epoch", "epochs")
-OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")  # ROW_sSEED_HASH, as trivium.tables.plan names runs
 _DAMAGED, _MEND = "cannot be read", "copy it again, or repeat the run"
 _NAMED = 2  # settings that a label may carry to be told from another
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")  # ROW_sSEED_HASH, as trivium.tables.plan names runs
 _NOT_HASHED = ("run", "resume", "paths", "logger")
 _NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress")
 
@@ -24,11 +27,20 @@ def identity_of(config: Mapping[str, Any], start: str = "") -> str:
 
 
 def hashed_part(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a config decides about a run's numbers."""
+    """What of a config decides about a run's numbers. Of a table's run that it begins from, the name without the place:
+    a table may be moved, with a run in it to go on with.
+    """
     kept = {key: value for key, value in config.items() if key not in _NOT_HASHED}
+    if kept.get("start_from"):
+        kept["start_from"] = _start(kept["start_from"])
     kept["trainer"] = {key: value for key, value in config["trainer"].items() if key not in _NOT_HASHED_TRAINER}
     floats: dict[str, Any] = _as_floats(kept)
     return floats
+
+
+def _start(path: str) -> str:
+    name = Path(path).name
+    return name if OF_A_TABLE.fullmatch(name) else path
 
 
 def dotted(config: Mapping[str, Any], where: str = "") -> dict[str, Any]:
@@ -50,6 +62,8 @@ def _as_floats(value: Any) -> Any:
 
 def differences(a: Any, b: Any, where: str = "") -> list[str]:
     """Where two configs differ in that, as "seed (5 there, 6 now)"."""
+    if where == "start_from.":
+        a, b = _start(str(a)), _start(str(b))
     if isinstance(a, dict) and isinstance(b, dict):
         skip = {"": _NOT_HASHED, "trainer.": _NOT_HASHED_TRAINER}.get(where, ())
         keys = [key for key in {**a, **b} if key not in skip]

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trivium.reports.page.table_folder import TableFolder, read_table_folder
-from trivium.reports.records import OF_A_TABLE, Record, labelled, read_record
+from trivium.reports.records import Record, labelled, read_record
 from trivium.reports.study import FILE as TRIALS
 from trivium.reports.study import Study, read_study
 from trivium.runs.directory import RunDirectory
+from trivium.runs.identity import OF_A_TABLE
 
 _EXPECTED = (
     "expected a finished run (outputs/runs/NAME), a table (outputs/tables/NAME), a search, "

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from trivium.reports.records import OF_A_TABLE, read_rows, slug
+from trivium.reports.records import read_rows, slug
+from trivium.runs.identity import OF_A_TABLE
 
 
 @dataclass(frozen=True)
