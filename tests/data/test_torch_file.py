@@ -233,6 +233,14 @@ def test_truncated_file_is_named_wherever_it_is_cut(tmp_path: Path) -> None:
             load(tmp_path / "a.dt")
 
 
+def test_file_without_its_beginning_is_named(tmp_path: Path) -> None:
+    """The directory at the end still stands, and points before the start."""
+    whole = save_object(tmp_path / "a.dt", {"x": BASE}).read_bytes()
+    (tmp_path / "a.dt").write_bytes(whole[5:])
+    with pytest.raises(ValueError, match=r"a\.dt: member a/data\.pkl cannot be read \(.*\); the file is damaged"):
+        load(tmp_path / "a.dt")
+
+
 def test_old_format_is_refused_with_how_to_convert_it(tmp_path: Path) -> None:
     path = save_object(tmp_path / "a.dt", {"x": BASE}, _use_new_zipfile_serialization=False)
     with pytest.raises(ValueError, match=r"a\.dt: was saved by torch before 1\.6.* convert it: torch\.save\("):

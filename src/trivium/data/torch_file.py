@@ -86,7 +86,10 @@ class _Members:
             raise RefusedError(f"has no member {self._named(name)}; the file is incomplete")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise RefusedError(f"member {info.filename} is compressed, which torch.save does not do")
-        return self._archive.read(info)  # compares its checksum
+        try:
+            return self._archive.read(info)  # compares its checksum
+        except OSError as error:  # of a place before the file's start, when its front is gone
+            raise RefusedError(f"member {info.filename} cannot be read ({error}); the file is damaged") from error
 
 
 class _Kept:
