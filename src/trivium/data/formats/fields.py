@@ -18,9 +18,12 @@ def strings(where: str, key: str, value: Any) -> list[str]:
     if not isinstance(items, list | tuple):
         raise ValueError(f"{where}: key {key!r} must hold strings, one a clip; found {type(value).__name__}")
     items = [item.decode() if isinstance(item, bytes) else item for item in items]
-    others = [item for item in items if not isinstance(item, str)]
+    others = [n for n, item in enumerate(items) if not isinstance(item, str)]
     if others:
-        raise ValueError(f"{where}: key {key!r} must hold strings, one a clip; found {type(others[0]).__name__}")
+        raise ValueError(
+            f"{where}: key {key!r} must hold strings, one a clip; found {type(items[others[0]]).__name__} at place "
+            f"{others[0]} ({len(others)} such): make them str"
+        )
     return [str(item) for item in items]
 
 
