@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,13 +13,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.testing import assert_allclose
 from sklearn.decomposition import PCA
 
 from driver import here, rows
 from page_cases import TRIALS, epoch_value, run_at, search_at, store_at
 from trivium.evaluation.metrics import CLASSES, compute_metrics, score_classes
-from trivium.reports.album import Album, compact
+from trivium.reports.album import Album, Picture, compact
 from trivium.reports.bands import wrapped
 from trivium.reports.curve_panels import draw_panels, shared_column
 from trivium.reports.embedding import map_run
@@ -257,6 +261,30 @@ def test_axis_of_a_parameter_is_to_scale_unless_it_has_a_few_values_or_words() -
     assert Scale(["7", "7"]).places == [0.5, 0.5]
     alike = Scale(["a very long word: one", "a very long word: two"])
     assert len(alike.marks) == 2
+
+
+class Looked(Album):
+    """Takes the place of every text of a figure, in pixels, as it is drawn."""
+
+    def keep(self, figure: Figure, name: str, caption: str) -> Picture:
+        kept = super().keep(figure, name, caption)
+        figure.canvas.draw()
+        drawn = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+        self.places = {(k, text.get_text()): text.get_window_extent() for k, text in enumerate(drawn)}
+        return kept
+
+
+@pytest.mark.parametrize("words", [("concat", "sum", "transformer", "lowrank", "published/comm"), ("1e-4", "0.005")])
+def test_parallel_coordinates_of_many_parameters_have_no_text_on_another(tmp_path: Path, words: Sequence[str]) -> None:
+    """Self-MI's space has 17, with names as long as this."""
+    names = [f"optimizer.groups.vision.weight_decay{k}" for k in range(17)]
+    lines = [",".join([str(k), "complete", str(1 + k / 7), *[word] * 17]) for k, word in enumerate(words)]
+    (tmp_path / "trials.csv").write_text("\n".join([",".join(["number,state,value", *names]), *lines]) + "\n")
+    album = Looked()
+    assert draw_parallel(album, read_study(tmp_path), "parallel") is not None
+    assert {text for _, text in album.places} >= set(names)
+    pairs = itertools.combinations(album.places.items(), 2)
+    assert [(one, other) for (one, place), (other, beside) in pairs if place.overlaps(beside)] == []
 
 
 def test_search_is_read_with_its_pruned_trial(tmp_path: Path) -> None:

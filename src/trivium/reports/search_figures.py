@@ -23,7 +23,7 @@ from trivium.reports.study import Study, as_numbers
 _LOG_FROM = 30.0  # largest over smallest, from which an axis is logarithmic
 _COLOURS = ListedColormap(colormaps["cividis"](np.linspace(0, 0.88, 256)))  # its brightest is too light for a line
 _LEVELS = 5  # different values up to which an axis has each as a mark, evenly spaced
-_LETTERS = 14  # of a word beside an axis
+_LETTERS = 11  # of a word on an axis, so that _LEVELS of them fit
 _FEWEST = 4  # trials that an importance can be of
 
 
@@ -36,23 +36,22 @@ def draw_parallel(album: Album, study: Study, name: str) -> Picture | None:
     columns = [Scale([trial.parameters[n] for trial in trials]) for n in names]
     values_T = np.array([trial.value for trial in trials])
     scale, colours = _scale(values_T, study.lower_is_better)
-    with open_figure(2.7) as (figure, grid):
+    rows = range(len(names))
+    with open_figure(0.95 + 0.31 * len(names)) as (figure, grid):
         axes = grid[0, 0]
         for t in range(len(trials)):
-            heights = [column.places[t] for column in columns]
-            axes.plot(range(len(names)), heights, color=colours(scale(values_T[t])), linewidth=0.9, alpha=0.8)
+            across = [column.places[t] for column in columns]
+            axes.plot(across, rows, color=colours(scale(values_T[t])), linewidth=0.9, alpha=0.8)
         said = f"best: trial {trials[0].number}"
-        axes.plot(range(len(names)), [c.places[0] for c in columns], color="#D55E00", linewidth=1.8, label=said)
+        axes.plot([c.places[0] for c in columns], rows, color="#D55E00", linewidth=1.8, label=said)
+        beside = 0.017 * max(len(label) for column in columns for label, _ in column.marks) + 0.03
         for k, column in enumerate(columns):
-            _axis(axes, k, column)
-        axes.set_xticks(range(len(names)), names, rotation=25, ha="right", fontsize=6.5)
-        axes.set_xlim(-0.3, len(names) - 0.7)
-        axes.set_yticks([])
-        axes.set_ylim(-0.06, 1.06)
-        axes.tick_params(axis="x", length=0)
-        axes.spines[:].set_visible(False)
+            _axis(axes, k, names[k], column, beside)
+        axes.set_axis_off()
+        axes.set_xlim(-beside, 1 + beside)
+        axes.set_ylim(len(names) - 0.7, -0.65)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=7, borderpad=0)
-        bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, fraction=0.05, pad=0.02)
+        bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, location="bottom", aspect=40, pad=0.02)
         bar.set_label(study.objective or "objective")
         bar.outline.set_visible(False)
         others = len(study.trials) - len(trials)
@@ -113,17 +112,20 @@ class Scale:
 
 
 def _short(value: float | str) -> str:
-    """Three digits of a number, and of a word what fits beside an axis."""
+    """Three digits of a number, and of a word what fits on an axis."""
     if isinstance(value, float):
         return f"{value:.3g}"
     return value if len(value) <= _LETTERS else f"{value[: _LETTERS - 1]}…"
 
 
-def _axis(axes: Axes, place: int, column: Scale) -> None:
-    axes.axvline(place, color="#888888", linewidth=0.6, zorder=0)
+def _axis(axes: Axes, row: int, name: str, column: Scale, beside: float) -> None:
+    """A line with its marks, those of the ends beside it, and its name above, as names are long."""
+    axes.hlines(row, 0, 1, color="#888888", linewidth=0.6, zorder=0)
     box: dict[str, Any] = {"facecolor": "white", "alpha": 0.75, "pad": 0.6, "edgecolor": "none"}
-    for label, height in column.marks:
-        axes.text(place, height, label, ha="center", va="center", fontsize=6, bbox=box, zorder=5)
+    axes.text(-beside, row - 0.45, name, ha="left", va="center", fontsize=6.5, bbox=box, zorder=5)
+    for label, place in column.marks:
+        side, shift = {0.0: ("right", -0.02), 1.0: ("left", 0.02)}.get(place, ("center", 0.0))
+        axes.text(place + shift, row, label, ha=side, va="center", fontsize=6, color="#444444", bbox=box, zorder=5)
 
 
 def importances(study: Study) -> dict[str, float]:
