@@ -27,7 +27,7 @@ def test_a_script_shows_its_help_and_ends_a_mistake_with_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def mistake() -> int:
-        raise FileNotFoundError("no file x")
+        raise FileNotFoundError("no file x  y\n  in z")
 
     assert [script(words, "help\n", lambda: 7) for words in (["-h"], ["--help"], ["help"], [], ["run=a"])] == [
         0,
@@ -39,7 +39,7 @@ def test_a_script_shows_its_help_and_ends_a_mistake_with_one_line(
     assert script([], "help\n", lambda: 7, needs_words=False) == 7
     assert capsys.readouterr() == ("help\n" * 4, "")
     assert script(["run=a"], "help", mistake) == 2
-    assert capsys.readouterr() == ("", "error: no file x\n")
+    assert capsys.readouterr() == ("", "error: no file x  y in z\n")
     monkeypatch.setenv("TRIVIUM_TRACEBACK", "1")
     with pytest.raises(FileNotFoundError, match="no file x"):
         script(["run=a"], "help", mistake)

@@ -24,7 +24,7 @@ def script(argv: Sequence[str], help_text: str, do: Callable[[], int], *, needs_
     except (ValueError, OSError) as error:
         if os.environ.get("TRIVIUM_TRACEBACK") == "1":
             raise
-        print("error:", error, file=sys.stderr)
+        print("error:", " ".join(map(str.strip, str(error).splitlines())), file=sys.stderr)
         return 2
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 import yaml  # comes with omegaconf
 
 import trivium
-from trivium.config.arguments import parse_key_values
+from trivium.config.arguments import parse_key_values, script, truth
 from trivium.config.nearest import suggest
 from trivium.data import formats, manifest
 from trivium.data.clips import Source
@@ -66,18 +65,14 @@ _KEYS = re.findall(r"^  ([a-z_.]+)=", HELP, flags=re.MULTILINE)
 
 def main(argv: Sequence[str]) -> int:
     """Exit code: 0, or 2 with one line on stderr."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0 if argv else 2
-    try:
-        values = parse_key_values(argv, _KEYS)
-        if "verify" in values:
-            _verify(values)
-        else:
-            _prepare(values)
-    except (ValueError, OSError) as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+    return script(argv, HELP, lambda: _act(parse_key_values(argv, _KEYS)))
+
+
+def _act(values: dict[str, str]) -> int:
+    if "verify" in values:
+        _verify(values)
+    else:
+        _prepare(values)
     return 0
 
 
@@ -181,7 +176,7 @@ def _prepare(values: dict[str, str]) -> None:
         word_lag=int(_one_of(values, "word_lag", ("0", "1"))) if "word_lag" in values else None,
         tokenizer=values.get("tokenizer"),
         format=_one_of(values, "format", tuple(formats.READERS)) if "format" in values else None,
-        force="force" in values and _one_of(values, "force", ("true", "false")) == "true",
+        force=truth(values, "force"),
     )
 
 
