@@ -79,7 +79,8 @@ class _Classes:
     zero_is_upper: bool = False
 
 
-# The metrics' own bins. Where a bin is an interval, its value is the interval's centre; a bin of one point, that point.
+# The metrics' own bins. A rounded class's value is its whole number; a cut one's its bin's centre; a bin of one point's,
+# that point.
 _CLASSES = {
     ((-3.0, 3.0), 7): _Classes((-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)),
     ((-3.0, 3.0), 5): _Classes((-2.0, -1.0, 0.0, 1.0, 2.0)),
