@@ -78,7 +78,9 @@ def test_classes_of_scores_at_every_edge(
         (MOSI, [-3.5, -2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5]),
     ],
 )
-def test_a_class_decodes_to_its_whole_number_or_the_centre_of_its_bin(label_range: tuple[float, float], edges: list[float]) -> None:
+def test_a_class_decodes_to_its_whole_number_or_the_centre_of_its_bin(
+    label_range: tuple[float, float], edges: list[float]
+) -> None:
     objective = CrossEntropy(label_range, classes=len(edges) - 1)
     score, _ = objective.decode(200.0 * torch.eye(objective.outputs))
     np.testing.assert_allclose(score, np.add(edges[1:], edges[:-1]) / 2, atol=1e-6)

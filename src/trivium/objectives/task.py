@@ -79,8 +79,7 @@ class _Classes:
     zero_is_upper: bool = False
 
 
-# The metrics' own bins. A rounded class's value is its whole number; a cut one's its bin's centre; a bin of one point's,
-# that point.
+# The metrics' own bins. A rounded class has its whole number as value, others their bin's centre, or its one point.
 _CLASSES = {
     ((-3.0, 3.0), 7): _Classes((-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)),
     ((-3.0, 3.0), 5): _Classes((-2.0, -1.0, 0.0, 1.0, 2.0)),
