@@ -379,6 +379,8 @@ def test_names_break_after_their_parts_and_numbers_do_not() -> None:
         (["a1", "transcript=false"], "nearest is transcripts"),
         (["a1", "transcripts=no"], "transcripts=no: expected true or false"),
         (["a1", "out=nowhere/page.html"], "there is no folder nowhere"),
+        (["a1", "out=empty"], "out=empty: a folder; name a file in it, such as out=empty/report.html"),
+        (["begun"], "begun: a search of which no trial has ended yet"),
         (["out=page.html"], "no folder is given"),
     ],
 )
@@ -396,6 +398,8 @@ def test_what_is_wrong_is_named(
     shutil.copytree(folder / "a1", tmp_path / "open")
     (tmp_path / "open" / "result.json").unlink()
     shutil.copytree(tmp_path / "open", tmp_path / "all" / "0")
+    shutil.copytree(tmp_path / "open", tmp_path / "begun" / "0")
+    (tmp_path / "begun" / "study.yaml").touch()
     before = sorted(tmp_path.rglob("*"))
     assert main(arguments) == 2
     assert said in capsys.readouterr().err

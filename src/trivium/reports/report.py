@@ -57,6 +57,8 @@ def _report(argv: Sequence[str]) -> int:
     file = Path(values.get("out", str(folders[0] / "report.html")))
     if "out" in values and not file.parent.is_dir():
         raise ValueError(f"out={file}: there is no folder {file.parent}; make it, or choose another")
+    if file.is_dir():
+        raise ValueError(f"out={file}: a folder; name a file in it, such as out={file / 'report.html'}")
     if file.parent.is_dir() and not os.access(file.parent, os.W_OK):  # told before figures are drawn for a minute
         raise ValueError(f"{file.parent}: cannot be written into; say where the page is to go with out=FILE")
     write_report(

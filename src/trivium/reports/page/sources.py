@@ -14,6 +14,7 @@ from trivium.reports.study import Study, read_study
 from trivium.runs.directory import RunDirectory
 from trivium.runs.identity import OF_A_TABLE
 
+_SEARCH = "study.yaml"  # written when a search begins (trivium.search.study)
 _EXPECTED = (
     "expected a finished run (outputs/runs/NAME), a table (outputs/tables/NAME), a search, "
     "or a folder of runs (a sweep's)"
@@ -89,6 +90,8 @@ def _read_table(table: TableFolder) -> tuple[dict[Path, Record], list[str]]:
 def _read_many(folder: Path) -> tuple[dict[Path, Record], list[str]]:
     """Of a folder of runs; those that are named as a table's go by its rows."""
     runs = _runs_beneath(folder)
+    if (folder / _SEARCH).is_file():
+        raise ValueError(f"{folder}: a search of which no trial has ended yet; its command goes on with it")
     if not runs:
         raise ValueError(f"{folder}: neither a run, a table nor a search; {_EXPECTED}")
     finished, others = _read(runs)
