@@ -1,6 +1,7 @@
 """Who may import whom: data flows one way, tensors know no configs, and Hydra stays at the edge."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,20 @@ def test_a_run_loads_without_the_part_of_config_that_needs_hydra() -> None:
     )
     assert "trivium.config.compose" in needs_hydra
     assert [line for part in FLOW if part != "config" for line in offenders(part, needs_hydra)] == []
+
+
+MAPS = {
+    file.parent: doc
+    for file in SOURCE.rglob("__init__.py")
+    if "\n" in (doc := ast.get_docstring(ast.parse(file.read_text())) or "") and file.parent != SOURCE
+}
+
+
+@pytest.mark.parametrize("package", MAPS, ids=lambda package: package.name)
+def test_a_package_s_map_has_its_modules_and_no_others(package: Path) -> None:
+    modules = {file.stem for file in package.glob("*.py")} - {"__init__"}
+    assert modules - set(re.findall(r"\w+", MAPS[package])) == set()
+    assert set(re.findall(r"^(\w+)  +\S", MAPS[package], flags=re.MULTILINE)) <= modules
 
 
 def test_import_trivium_is_light() -> None:

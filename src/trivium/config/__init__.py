@@ -1,0 +1,9 @@
+"""A command line -> a checked config -> objects.
+
+check        train.py's gate: every mistake at once, before torch is imported. reference, schema: which keys and types
+             there may be; limits: values that no run could use
+overrides    the command line's words, one by one; sweep, space: what -m searches
+compose      config files and overrides -> one plain dict, as Hydra composes it
+instantiate  a node's `_target_` -> an object of this package
+arguments    key=value of the other scripts; help, nearest: what users read
+"""
