@@ -28,6 +28,8 @@ ADDED = {
     "every encoder": "train.py encoder=conv",
     "pairs by forward": "train.py method=tcmax fusion=product",
     "pairs by combine": "train.py method=tcmax fusion=product_by_parts",
+    "names": "train.py data=gestures method=selfmi method.pairs=[[audio,wrist]] +encoder@encoders.wrist=gru"
+    " +data.standardize.wrist=none +optimizer.groups.wrist.lr=1e-2",
     "all": "train.py method=multitask data=gestures encoder=conv fusion=product objective=huber",
     "misspelt": "train.py method=multitask method.weihgt=0.2",
     "evaluate": "scripts/evaluate.py run=runs/all modalities=wrist",
@@ -156,6 +158,13 @@ def test_a_data_set_with_one_yaml_and_one_script(copy: Path) -> None:
     assert result["feature_set"] == "gestures/v1"
     assert result["modalities"] == ["audio", "wrist"]
     assert result_of(copy, "train.py data=custom")["feature_set"] == "custom/mine"
+
+
+def test_a_modality_of_another_name_has_settings_of_its_own(copy: Path) -> None:
+    assert result_of(copy, "names")["modalities"] == ["audio", "wrist"]
+    epoch = epoch_of(copy, "names")
+    assert np.isfinite(epoch["train/mi_audio_wrist"])
+    assert (epoch["lr/wrist"], epoch["lr/audio"]) == (0.01, 0.005)  # Self-MI's own for audio
 
 
 def test_an_encoder_with_one_file_and_one_yaml(copy: Path) -> None:
