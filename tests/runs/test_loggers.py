@@ -77,7 +77,7 @@ def test_settings_are_the_resolved_config(sent: tuple[Path, Logged]) -> None:
 def test_facts_say_what_the_run_is(sent: tuple[Path, Logged]) -> None:
     folder, logged = sent
     result = result_of(folder)
-    for name in ("seed", "config_hash", "git_commit", "feature_set", "parameters", "best_epoch"):
+    for name in ("seed", "config_hash", "git_commit", "feature_set", "parameters", "trained_parameters", "best_epoch"):
         assert logged.facts[name] == str(result[name])
     assert logged.facts["run"] == str(folder)
 

@@ -12,7 +12,18 @@ from trivium.reports.records import compared, read_record
 
 # Part of result.json -> its name; val/ is the curve over epochs.
 _PARTS = {"val": "selected/val", "test": "test", "probe": "probe", "train_mean_mae": "train_mean_mae"}
-_FACTS = ("method", "seed", "config_hash", "git_commit", "feature_set", "parameters", "best_epoch", "epochs", "seconds")
+_FACTS = (
+    "method",
+    "seed",
+    "config_hash",
+    "git_commit",
+    "feature_set",
+    "parameters",
+    "trained_parameters",
+    "best_epoch",
+    "epochs",
+    "seconds",
+)
 
 
 @dataclass(frozen=True)
