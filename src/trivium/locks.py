@@ -29,7 +29,10 @@ def take(path: Path, wait: float = LOOK) -> IO[bytes] | None:
     until = time.monotonic() + wait
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
+        try:
+            file = path.open("ab")
+        except FileNotFoundError:
+            continue  # whoever had it has removed its folder just now
         if not _taken(file, until):
             file.close()
             return None
