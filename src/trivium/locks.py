@@ -31,8 +31,10 @@ def take(path: Path, wait: float = LOOK) -> IO[bytes] | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             file = path.open("ab")
-        except FileNotFoundError:
-            continue  # whoever had it has removed its folder just now
+        except FileNotFoundError:  # whoever had it has removed its folder just now
+            if time.monotonic() >= until:
+                raise
+            continue
         if not _taken(file, until):
             file.close()
             return None
