@@ -29,6 +29,7 @@ from trivium.evaluation.subsets import predict_subsets
 from trivium.evaluation.vectors import collect_vectors
 from trivium.methods.base import Method
 from trivium.runs.load import load_run
+from trivium.runs.trainer import _accelerator
 
 SMALL = ["data.batch_size=16", "trainer.limit_batches=4", "trainer.max_epochs=2"]
 SELFMI = ["method=selfmi", "method.pair_estimator=ba", "method.update_from_epoch=1", "encoder.hidden=8"]
@@ -180,3 +181,19 @@ def evaluations(path: Path, device: str) -> dict[str, float]:
     vectors = {name: float(rows.double().mean()) for name, rows in collect_vectors(run.method, subject.loader).items()}
     missing = {"+".join(subset): float(found.score.mean()) for subset, found in subsets.by_subset.items()}
     return {"loss": run.evaluate("valid", modalities=["text"])["loss"], **noisy, **missing, **vectors}
+
+
+@pytest.mark.parametrize(("there", "chosen"), [(True, "cuda"), (False, "cpu")])
+def test_auto_is_cuda_or_the_cpu_and_never_another_kind_of_gpu(there: bool, chosen: str) -> None:
+    with mock.patch("torch.cuda.is_available", return_value=there):
+        assert _accelerator("auto") == chosen
+        assert _accelerator("cpu") == "cpu"
+
+
+def test_a_gpu_that_is_not_there_is_told_with_the_torch_that_looked(tmp_path: Path) -> None:
+    with (
+        mock.patch("torch.cuda.is_available", return_value=False),
+        pytest.raises(ValueError, match=r"trainer.accelerator=gpu: torch [0-9.]+.* finds no NVIDIA GPU here"),
+    ):
+        here(tmp_path, "trainer.accelerator=gpu", f"run.dir={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import Logger
@@ -85,7 +86,7 @@ def _make(
 ) -> L.Trainer:
     node = config["trainer"]
     return L.Trainer(
-        accelerator=node["accelerator"],
+        accelerator=_accelerator(node["accelerator"]),
         devices=node["devices"],
         num_nodes=node["num_nodes"],
         strategy=_strategy(node, unused=getattr(target(config["fusion"]), "reads", "pooled") == "tokens"),
@@ -103,6 +104,20 @@ def _make(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def _accelerator(wish: str) -> str:
+    """Lightning's word for auto, cpu or gpu. A GPU is NVIDIA's: Apple's has no float64, as sums of losses are kept in.
+
+    Raises ValueError for a GPU that is not there.
+    """
+    there = torch.cuda.is_available()
+    if wish == "gpu" and not there:
+        raise ValueError(
+            f"trainer.accelerator=gpu: torch {torch.__version__} finds no NVIDIA GPU here; take "
+            "trainer.accelerator=cpu, or install a torch that is built for CUDA (https://pytorch.org)"
+        )
+    return "cuda" if there and wish != "cpu" else "cpu"
 
 
 def _strategy(node: dict[str, Any], unused: bool) -> Strategy | str:
