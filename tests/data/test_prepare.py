@@ -218,6 +218,20 @@ def test_label_range_comes_from_the_data_sets_config(tmp_path: Path, monkeypatch
         module.label_range_of("film")
 
 
+def test_a_data_set_outside_the_repository_is_prepared_with_its_range(
+    source: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own"
+    (own / "data").mkdir(parents=True)
+    (own / "data" / "films.yaml").write_text("name: films\nlabel_range: [-0.5, 0.5]\n")
+    arguments = ["data=films", f"source={source}", f"paths.data={root}"]
+    assert "data=films: no such data set" in refused(capsys, *arguments)
+    assert "outside [-0.5, 0.5]" in refused(capsys, *arguments, f"config_dir={own}")
+    (own / "data" / "films.yaml").write_text("name: films\nlabel_range: [-3, 3]\n")
+    assert main([*arguments, f"config_dir={own}"]) == 0
+    assert len(list((root / "films").glob("*.h5"))) == 1
+
+
 def test_existing_store_is_kept_unless_forced(source: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = root / "a.h5"
     assert main(["data=mosi", f"source={source}", f"out={out}"]) == 0
@@ -269,6 +283,7 @@ def test_bad_pickle_prints_one_line_and_leaves_nothing(
         (["data=mosi", "source=a.pkl", "label_range=3"], "expected two numbers"),
         (["data=mosi", "source=a.pkl", "force=yes"], "force=yes: expected true or false"),
         (["data=mosi", "source=a.pkl", "format=hdf"], "format=hdf: expected mmsa or csd"),
+        (["data=film", "source=a.pkl", "config_dir=nowhere"], "nowhere/data has custom"),
         (["verify=a.h5", "data=mosi"], "verify= stands alone"),
         (["verify=nowhere.h5"], "nowhere.h5"),
     ],

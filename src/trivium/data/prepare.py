@@ -52,6 +52,7 @@ Keys
   format=mmsa|csd|multibench|gmc  where the file does not tell
   tokenizer=NAME      make token ids from raw_text: a Hugging Face name or a folder
   label_range=LOW,HIGH  otherwise from configs/data/DATA.yaml
+  config_dir=DIR      where data/DATA.yaml of a data set of your own is, as train.py's --config-dir
   paths.data=DIR      root of all stores; otherwise $TRIVIUM_DATA, or data
   folds=FILE          .csd: JSON of split -> video ids; otherwise the installed SDK's folds
   align=words|intervals  .csd: one step a word (mean of its steps), or each sequence's own steps
@@ -138,15 +139,19 @@ def check_labels(source: Source, label_range: tuple[float, float]) -> None:
                 )
 
 
-def label_range_of(data: str) -> tuple[float, float] | None:
-    """From configs/data/DATA.yaml; None if it leaves that open. Raises ValueError for an unknown data set."""
-    choices = sorted(path.stem for path in (CONFIGS / "data").glob("*.yaml"))
+def label_range_of(data: str, more: Path | None = None) -> tuple[float, float] | None:
+    """From data/DATA.yaml in configs or in `more`; None if it leaves that open.
+
+    Raises ValueError for an unknown data set.
+    """
+    folders = [CONFIGS / "data", *([] if more is None else [more / "data"])]
+    choices = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.yaml"))}
     if not choices:
         raise ValueError(f"{CONFIGS / 'data'}: no configs of data sets here; give the range as label_range=LOW,HIGH")
     if data not in choices:
-        near = suggest(data, choices)
-        raise ValueError(f"data={data}: no such data set{near}; configs/data has {', '.join(choices)}")
-    path = CONFIGS / "data" / f"{data}.yaml"
+        near, where = suggest(data, choices), "configs/data" if more is None else " and ".join(map(str, folders))
+        raise ValueError(f"data={data}: no such data set{near}; {where} has {', '.join(sorted(choices))}")
+    path = choices[data]
     found = yaml.safe_load(path.read_text())
     if "label_range" not in found:
         raise ValueError(f"{path}: key 'label_range' is missing; expected [LOW, HIGH], or [] for any")
@@ -161,7 +166,7 @@ def _prepare(values: dict[str, str]) -> None:
     given = values.get("label_range")
     low_high = _range(given.split(","), f"label_range={given}") if given else None
     if given is None or (CONFIGS / "data").is_dir():
-        configured = label_range_of(data)
+        configured = label_range_of(data, _path(values.get("config_dir")))
         low_high = low_high or configured
     prepare(
         data=data,
