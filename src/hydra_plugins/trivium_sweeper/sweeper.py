@@ -100,6 +100,7 @@ class TriviumSweeper(Sweeper):
 
     def _search(self, arguments: list[str]) -> bool:
         from trivium.config.sweep import read_search
+        from trivium.search.idle import idle_parameters
         from trivium.search.jobs import command, tell
         from trivium.search.progress import Progress
         from trivium.search.summary import best_so_far, done, failures, print_plan, print_summary, write_summary
@@ -118,7 +119,7 @@ class TriviumSweeper(Sweeper):
         shared = [*fixed, *self._group(search.folder.name), *self._silence(arguments)]
         progress = Progress("trial", search.planned, search.settings.lower_is_better, done(search), best_so_far(search))
         search.on_end = progress.ended
-        print_plan(search, self._at_once(), self._kind)
+        print_plan(search, self._at_once(), self._kind, idle_parameters(search.space, self._composed(fixed)))
         while work := search.next(self._at_once()):
             progress.catch_up(done(search), best_so_far(search))
             jobs = self._jobs(search, work, shared)

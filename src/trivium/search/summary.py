@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -71,14 +71,19 @@ def failures(search: Search, command: Command) -> list[Failure]:
     ]
 
 
-def print_plan(search: Search, at_once: int, launcher: str) -> None:
-    """Before the first trial: what is searched, how, and what an earlier start has found."""
+def print_plan(search: Search, at_once: int, launcher: str, idle: Mapping[str, Sequence[str]]) -> None:
+    """Before the first trial: what is searched, how, and what an earlier start has found.
+
+    idle: as trivium.search.idle.idle_parameters.
+    """
     settings, before = search.settings, done(search)
     aim = f"the {'lowest' if settings.lower_is_better else 'highest'} {settings.objective}"
     print(f"study {search.folder}: {counted(search.planned, 'trial')} by {settings.sampler} for {aim}")
     points = grid_size(search.space) if settings.sampler == "grid" else 0
     if points > search.planned:
         print(f"of the grid's {points} points the first {search.planned}; hydra.sweeper.n_trials={points} takes all")
+    for modality, names in idle.items():
+        print(f"no {modality} is read, so these change nothing (NAME=VALUE takes one out): {', '.join(names)}")
     if at_once > 1:
         print(f"{at_once} trials at once")
     elif launcher.startswith("submitit"):
