@@ -30,7 +30,13 @@ class Ragged:
 
     @classmethod
     def pack(cls, sequences: list[Array]) -> Ragged:
-        """sequences: N arrays (T_n, D) or (T_n,), T_n may be 0. At least one array, all of one D."""
+        """sequences: N arrays (T_n, D) or (T_n,), T_n may be 0. At least one array.
+
+        Raises ValueError unless all are of one D.
+        """
+        shapes = {s.shape[1:] for s in sequences}
+        if len(shapes) != 1:
+            raise ValueError(f"sequences of one modality have steps of shapes {sorted(shapes)}; expected one for all")
         lengths = np.array([len(s) for s in sequences], dtype=np.int64)
         return cls(np.concatenate(sequences), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 

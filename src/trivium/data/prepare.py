@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml  # comes with omegaconf
 
 import trivium
@@ -20,6 +19,7 @@ from trivium.config.nearest import suggest
 from trivium.data import formats, manifest
 from trivium.data.clips import Source
 from trivium.data.prepare_report import report
+from trivium.data.source_check import check_labels
 from trivium.data.store import sha256_of, verify_store, write_store
 
 CONFIGS = Path(trivium.__file__).parents[2] / "configs"
@@ -121,22 +121,6 @@ def prepare(
     _write(target, found, data=data, feature_set=f"{data}/{name}", label_range=label_range)
     report(found, target, feature_set=f"{data}/{name}", recognised=known is not None, default=default)
     return target
-
-
-def check_labels(source: Source, label_range: tuple[float, float]) -> None:
-    """Raises ValueError, naming split, clip and score, for a target outside the range."""
-    low, high = label_range
-    slack = 1e-6 * max(abs(low), abs(high))  # float32 of an end that is not a binary fraction
-    for split, clips in source.splits.items():
-        for target, scores in clips.targets.items():
-            outside = np.flatnonzero((scores < low - slack) | (scores > high + slack))
-            if len(outside):
-                n = int(outside[0])
-                raise ValueError(
-                    f"{source.files[0]}: split {split!r}: the {target} label of clip {clips.ids[n]!r} is "
-                    f"{scores[n]:g}, outside [{low:g}, {high:g}] ({len(outside)} such); is data= right? data=custom "
-                    "takes any range"
-                )
 
 
 def label_range_of(data: str, more: Path | None = None) -> tuple[float, float] | None:

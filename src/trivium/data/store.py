@@ -21,7 +21,8 @@ import numpy as np
 
 from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
 from trivium.data.damage import DAMAGE
-from trivium.data.store_writing import FORMAT, SCHEMA_VERSION, check_source, content_checksum, sha256_of, write_store
+from trivium.data.source_check import check_source
+from trivium.data.store_writing import FORMAT, SCHEMA_VERSION, content_checksum, sha256_of, write_store
 
 __all__ = ["Statistics", "Store", "StoreSchema", "open_store", "sha256_of", "verify_store", "write_store"]
 

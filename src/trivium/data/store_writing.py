@@ -16,6 +16,7 @@ import numpy as np
 
 import trivium
 from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
+from trivium.data.source_check import check_labels, check_source
 from trivium.files import atomic_file
 
 FORMAT = "trivium-store"
@@ -28,10 +29,12 @@ def write_store(
 ) -> None:
     """Write `source` to `path`, atomically: whole, or not there at all.
 
-    Raises ValueError for an inconsistent source (lengths that differ, no train split, a clip without any modality)
-    and OSError as the file system does.
+    label_range: lowest and highest score; None states none. Raises ValueError as check_source and check_labels do, and
+    OSError as the file system does.
     """
     check_source(source)
+    if label_range is not None:
+        check_labels(source, label_range)
     splits = {name: source.splits[name] for name in STORE_SPLITS if name in source.splits}
     with (
         atomic_file(path) as target,
@@ -45,27 +48,6 @@ def write_store(
             group["mean"], group["std"] = mean, std
         file.attrs.update(_attributes(source, data, feature_set, label_range))
         file.attrs["checksum"] = content_checksum(file)
-
-
-def check_source(source: Source) -> None:
-    """Raises ValueError, naming file, split and key, unless every part has one entry a clip and ids are unique."""
-    where = source.files[0] if source.files else source.format
-    if "train" not in source.splits:
-        raise ValueError(f"{where}: no split 'train'; found {list(source.splits)}")
-    dims: dict[str, int] = {}
-    for split, clips in source.splits.items():
-        for key, count in _part_counts(clips).items():
-            if count != len(clips):
-                raise ValueError(f"{where}: split {split!r} has {len(clips)} ids but {count} entries in {key!r}")
-        if not len(clips):
-            raise ValueError(f"{where}: split {split!r} is empty; leave it out or give it clips")
-        for modality, ragged in clips.streams.items():
-            if dims.setdefault(modality, ragged.dim) != ragged.dim:
-                raise ValueError(
-                    f"{where}: {modality!r} has {ragged.dim} features in split {split!r}, {dims[modality]} before"
-                )
-        _refuse_empty_clips(f"{where}: split {split!r}", clips)
-    _refuse_repeated_ids(where, source)
 
 
 def content_checksum(file: h5py.File) -> str:
@@ -90,35 +72,6 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _part_counts(clips: Clips) -> dict[str, int]:
-    counts = {name: len(ragged) for name, ragged in clips.streams.items()}
-    counts |= {f"targets/{name}": len(values) for name, values in clips.targets.items()}
-    if clips.raw_text is not None:
-        counts["raw_text"] = len(clips.raw_text)
-    if clips.tokens is not None:
-        counts["tokens"] = len(clips.tokens)
-    return counts
-
-
-def _refuse_empty_clips(where: str, clips: Clips) -> None:
-    parts = [ragged.lengths for ragged in clips.streams.values()]
-    if clips.tokens is not None:
-        parts.append(clips.tokens.lengths)
-    if parts:
-        empty = np.flatnonzero(np.sum(parts, axis=0) == 0)
-        if len(empty):
-            raise ValueError(f"{where}: clip {clips.ids[int(empty[0])]!r} has no step in any modality; leave it out")
-
-
-def _refuse_repeated_ids(where: object, source: Source) -> None:
-    seen: dict[str, str] = {}
-    for split, clips in source.splits.items():
-        for clip in clips.ids:
-            if clip in seen:
-                raise ValueError(f"{where}: id {clip!r} of split {split!r} occurs before, in split {seen[clip]!r}")
-            seen[clip] = split
 
 
 def _attributes(source: Source, data: str, feature_set: str, label_range: tuple[float, float] | None) -> dict[str, Any]:

@@ -1,0 +1,164 @@
+"""What may go into a store. Readers check their files as they read; a script of one's own is checked here alone.
+
+Legend: N clips of a split, L sum of their steps, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
+
+SCORE = "multimodal"
+_SCORES = {SCORE, "text", "audio", "vision"}  # targets in the labels' unit, as those named after other modalities are
+_CHUNK = 1 << 22  # values looked at at once
+
+
+def check_source(source: Source) -> None:
+    """Raises ValueError, naming file, split and key, unless every part has one entry a clip, ids are unique texts,
+    values and scores are finite numbers, each split has the same modalities, features, targets and tokens as train,
+    each clip has a score and a step in some modality, and names can be those of settings.
+    """
+    where = _where(source)
+    if "train" not in source.splits:
+        raise ValueError(f"{where}: no split 'train'; found {list(source.splits)}")
+    for split, clips in source.splits.items():
+        if split not in STORE_SPLITS:
+            raise ValueError(
+                f"{where}: split {split!r} is none of {', '.join(STORE_SPLITS)}; give it one of these names"
+            )
+        _check_clips(f"{where}: split {split!r}", clips)
+        _check_alike(f"{where}: split {split!r}", clips, source.splits["train"])
+    _refuse_repeated_ids(where, source)
+
+
+def check_labels(source: Source, label_range: tuple[float, float]) -> None:
+    """Raises ValueError, naming split, clip and score, for a score outside the range, ends included."""
+    low, high = label_range
+    if not low < high:
+        raise ValueError(f"label_range: expected the lowest label and a higher one, found {low:g} and {high:g}")
+    slack = 1e-6 * max(abs(low), abs(high))  # float32 of an end that is not a binary fraction
+    for split, clips in source.splits.items():
+        for target in clips.targets.keys() & {*_SCORES, *clips.streams}:
+            scores = clips.targets[target]
+            outside = np.flatnonzero((scores < low - slack) | (scores > high + slack))
+            if len(outside):
+                n = int(outside[0])
+                raise ValueError(
+                    f"{_where(source)}: split {split!r}: the {target} label of clip {clips.ids[n]!r} is "
+                    f"{scores[n]:g}, outside [{low:g}, {high:g}] ({len(outside)} such); is the range, or data=, "
+                    "right? data=custom takes any range"
+                )
+
+
+def _where(source: Source) -> str:
+    return str(source.files[0]) if source.files else source.format
+
+
+def _check_clips(where: str, clips: Clips) -> None:
+    if not len(clips):
+        raise ValueError(f"{where} is empty; leave it out or give it clips")
+    for key, texts in (("ids", clips.ids), ("raw_text", clips.raw_text or [])):
+        others = [n for n, text in enumerate(texts) if not isinstance(text, str)]
+        if others:
+            found = type(texts[others[0]]).__name__
+            raise ValueError(f"{where}: {key} must be str, found {found} at place {others[0]} ({len(others)} such)")
+    for name in (*clips.streams, *clips.targets):
+        if not name.isidentifier():
+            raise ValueError(
+                f"{where}: {name!r} must be a name of letters, digits and _, as settings are named after it"
+            )
+    for key, count in _part_counts(clips).items():
+        if count != len(clips):
+            raise ValueError(f"{where} has {len(clips)} ids but {count} entries in {key!r}")
+    for name, scores in clips.targets.items():
+        _check_scores(f"{where}: target {name!r}", clips.ids, np.asarray(scores))
+    for name, ragged in _raggeds(clips):
+        _check_ragged(f"{where}: {name!r}", clips.ids, ragged, ndim=1 if name == "tokens" else 2)
+    _refuse_empty_clips(where, clips)
+
+
+def _part_counts(clips: Clips) -> dict[str, int]:
+    counts = {name: len(ragged) for name, ragged in _raggeds(clips)}
+    counts |= {f"targets/{name}": len(values) for name, values in clips.targets.items()}
+    if clips.raw_text is not None:
+        counts["raw_text"] = len(clips.raw_text)
+    return counts
+
+
+def _raggeds(clips: Clips) -> Iterator[tuple[str, Ragged]]:
+    yield from clips.streams.items()
+    if clips.tokens is not None:
+        yield "tokens", clips.tokens
+
+
+def _check_scores(where: str, ids: list[str], scores: Array) -> None:
+    if scores.ndim != 1 or scores.dtype.kind not in "fiub":
+        raise ValueError(f"{where} must hold one number a clip, (N,); found {scores.shape} {scores.dtype}")
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        raise ValueError(f"{where}: that of clip {ids[bad[0]]!r} is {scores[bad[0]]}; every clip needs a number")
+
+
+def _check_ragged(where: str, ids: list[str], ragged: Ragged, *, ndim: int) -> None:
+    values, offsets = ragged.values, np.asarray(ragged.offsets)
+    if values.ndim != ndim or values.dtype.kind not in "fiub" or 0 in values.shape[1:]:
+        shape = "(L,) token ids" if ndim == 1 else "(L, D) numbers, the steps of all clips end to end"
+        raise ValueError(f"{where} must hold {shape}; found {values.shape} {values.dtype}")
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any() or offsets[-1] != len(values):
+        raise ValueError(
+            f"{where}: offsets must rise from 0 to its {len(values)} steps; found {offsets[0]} to {offsets[-1]}, or "
+            "they fall"
+        )
+    rows = max(1, _CHUNK // max(1, int(np.prod(values.shape[1:]))))
+    for start in range(0, len(values), rows):
+        with np.errstate(over="ignore"):  # what float32, which is stored, cannot hold is infinite there
+            finite = np.isfinite(np.asarray(values[start : start + rows], dtype=np.float32))
+        if not finite.all():
+            step = start + int(np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))[0])
+            clip = ids[int(np.searchsorted(offsets, step, side="right")) - 1]
+            raise ValueError(
+                f"{where}: clip {clip!r} has a value that is not finite; trivium.data.clips.repair makes such values 0"
+            )
+
+
+def _refuse_empty_clips(where: str, clips: Clips) -> None:
+    parts = [ragged.lengths for _, ragged in _raggeds(clips)]
+    empty = np.flatnonzero(np.sum(parts, axis=0) == 0)
+    if parts and len(empty):
+        raise ValueError(f"{where}: clip {clips.ids[int(empty[0])]!r} has no step in any modality; leave it out")
+
+
+def _check_alike(where: str, clips: Clips, train: Clips) -> None:
+    if SCORE not in clips.targets:
+        raise ValueError(f"{where}: no target {SCORE!r}, each clip's score; found {list(clips.targets)}")
+    here, there = _contents(clips), _contents(train)
+    for name in sorted(here.keys() | there.keys()):
+        if here.get(name) != there.get(name):
+            raise ValueError(
+                f"{where}: {name} {_or_none(here, name)}, in 'train' {_or_none(there, name)}; make them alike"
+            )
+
+
+def _contents(clips: Clips) -> dict[str, str]:
+    """What all splits have in common: name -> in words."""
+    return {
+        **{f"modality {name!r}": f"of {ragged.dim} features" for name, ragged in clips.streams.items()},
+        **{f"target {name!r}": "there" for name in clips.targets},
+        **({} if clips.tokens is None else {"tokens": "there"}),
+    }
+
+
+def _or_none(contents: Mapping[str, str], name: str) -> str:
+    return contents.get(name, "missing")
+
+
+def _refuse_repeated_ids(where: str, source: Source) -> None:
+    seen: dict[str, str] = {}
+    for split, clips in source.splits.items():
+        for clip in clips.ids:
+            if clip in seen:
+                raise ValueError(f"{where}: id {clip!r} of split {split!r} occurs before, in split {seen[clip]!r}")
+            seen[clip] = split
