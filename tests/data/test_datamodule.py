@@ -144,6 +144,14 @@ def test_training_without_a_validation_split_is_refused_and_leaves_nothing(store
     assert len(DataModule(open_store(path), reads=READS).loader("test"))  # but it can be evaluated
 
 
+def test_metrics_that_would_clip_the_labels_are_refused_before_a_run(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"data\.metrics=sims: .* labels in \[-1, 1\], and the store's lie in \[-3, 3\]"
+    ):
+        here(tmp_path, "data.metrics=sims", f"run.dir={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()
+
+
 def test_source_standardisation_is_mmsas_mean_over_time(tmp_path: Path) -> None:
     store = _with_gaps(tmp_path / "gaps.h5")
     reads = {"text": "values", "audio": "values"}

@@ -142,7 +142,7 @@ def test_every_term_and_their_sum_are_numpys(switch: str, absent: bool) -> None:
         found = method.losses(batch(absent))
         assert list(found) == list(wanted)
         for name, value in wanted.items():
-            assert float(found[name]) == pytest.approx(value, rel=1e-9, abs=1e-12), name
+            assert found[name].item() == pytest.approx(value, rel=1e-9, abs=1e-12), name
 
 
 def test_separate_fits_q_on_fixed_vectors_and_trains_encoders_by_a_fixed_q() -> None:
