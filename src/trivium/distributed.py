@@ -16,6 +16,10 @@ def world() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank() -> int:
+    return dist.get_rank() if world() > 1 else 0
+
+
 def gather_rows(rows_bD: Tensor, shares: tuple[int, ...]) -> Tensor:
     """(N, D): every rank's first shares[rank] rows, end to end. Differentiable.
 

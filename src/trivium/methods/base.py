@@ -230,7 +230,7 @@ class Method(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         state = checkpoint["trivium"]
-        self.meter.load_state_dict(state["meter"], self.trainer.global_rank, self.trainer.strategy.root_device)
+        self.meter.load_state_dict(state["meter"], self.trainer.strategy.root_device)
         # The optimiser is made later; its learning rates come with Lightning's own state.
         self._saved_schedule = state["schedule"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.distributed import sum_over_ranks, world
+from trivium.distributed import rank, sum_over_ranks, world
 
 
 class NonFiniteLossError(ValueError):
@@ -17,7 +17,7 @@ class NonFiniteLossError(ValueError):
 class Meter:
     """Sums of each term over an epoch, weighted by clips, on the device that the terms live on.
 
-    A term is a rank's Batch.mean: averaged over ranks it is the mean over the global batch.
+    A term is a rank's Batch.mean: averaged over ranks it is the mean over the global batch. Legend: W ranks, T terms.
     """
 
     def __init__(self) -> None:
@@ -56,14 +56,25 @@ class Meter:
         return {name: total / self._clips for name, total in zip(self.names, totals, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
-        """To be called on every rank; what comes back is the sum over ranks, for rank 0 to go on with."""
-        sums = [] if self._sums is None else sum_over_ranks(self._sums).tolist()
+        """To be called on every rank. It has each rank's sums: added up later, they are rounded as in an epoch that was
+        not interrupted.
+        """
+        sums: list[list[float]] = []
+        if self._sums is not None:
+            rows_WT = self._sums.new_zeros(world(), len(self._sums))
+            rows_WT[rank()] = self._sums
+            sums = sum_over_ranks(rows_WT).tolist()
         return {"names": self.names, "sums": sums, "clips": self._clips}
 
-    def load_state_dict(self, state: dict[str, Any], rank: int, device: torch.device) -> None:
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """On another number of ranks, the first goes on with the sum over all."""
         self.names, self._clips = list(state["names"]), int(state["clips"])
         self._sums = None
         if self.names:
-            sums = torch.tensor(state["sums"], dtype=torch.float64, device=device)
-            self._sums = sums if rank == 0 else torch.zeros_like(sums)
-            self._bad = sums.new_full((1 + len(sums),), -1.0)
+            rows_WT = torch.tensor(state["sums"], dtype=torch.float64, device=device)
+            if len(rows_WT) != world():
+                rows_WT = torch.cat(
+                    [rows_WT.sum(dim=0, keepdim=True), torch.zeros_like(rows_WT[:1]).repeat(world() - 1, 1)]
+                )
+            self._sums = rows_WT[rank()]
+            self._bad = self._sums.new_full((1 + len(self._sums),), -1.0)
