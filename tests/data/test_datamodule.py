@@ -73,6 +73,15 @@ def test_an_epoch_goes_on_where_its_state_was_saved(store: Store) -> None:
     assert len(list(resumed)) == len(whole)
 
 
+def test_a_mean_is_of_one_value_a_clip(store: Store) -> None:
+    batch = next(iter(DataModule(store, reads=READS, batch_size=8).loader("valid")))
+    loss = torch.rand(len(batch))
+    assert batch.mean(loss).item() == pytest.approx(loss.mean().item())
+    for wrong in (loss.mean(), loss[:, None], loss[None]):
+        with pytest.raises(AssertionError, match="one value a clip"):
+            batch.mean(wrong)
+
+
 def test_training_and_evaluation_have_batch_sizes_of_their_own(store: Store) -> None:
     module = DataModule(store, reads=READS, batch_size=50, eval_batch_size=40)
     for split, training, sizes in (("train", True, [50] * 6 + [20]), ("valid", False, [40, 40, 16])):

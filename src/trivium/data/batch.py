@@ -71,6 +71,8 @@ class Batch:
 
     def mean(self, per_clip_B: Tensor) -> Tensor:
         """Local sum times world / N: the mean of ranks (what DDP takes) is then the mean over the global batch."""
+        # A mean or a (B, 1) would broadcast to a number that looks like a loss.
+        assert per_clip_B.shape == self.weight.shape, f"one value a clip, {(*self.weight.shape,)}: {per_clip_B.shape}"
         weight = self.weight.to(per_clip_B.dtype)
         return (per_clip_B * weight).sum() * (len(self.shares) / self.global_size)
 
