@@ -146,7 +146,7 @@ def test_memo_number_that_would_fill_the_memory_is_refused(tmp_path: Path) -> No
     refused(tmp_path / "a.pkl", b"\x80\x02Nr\xff\xff\xff\xff.", r"a\.pkl: numbers a value 4294967295 after 3 opcodes")
 
 
-@pytest.mark.parametrize("length", [2**40, 2**63 - 1, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("length", [2**40, 2**50, 2**61, 2**63 - 1, 2**63, 2**64 - 1])
 @pytest.mark.parametrize("opcode", [pickle.BINBYTES8, pickle.BYTEARRAY8, pickle.BINUNICODE8, pickle.FRAME])
 def test_length_past_every_file_s_end_is_a_damaged_file(tmp_path: Path, opcode: bytes, length: int) -> None:
     data = b"\x80\x05" + opcode + length.to_bytes(8, "little") + b"abc."

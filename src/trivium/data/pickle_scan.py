@@ -126,9 +126,12 @@ class _Machine:
             return self._file.read(size) if size else b""
         signed = size == pickletools.TAKEN_FROM_ARGUMENT4
         length = int.from_bytes(self._file.read(_PREFIX[size]), "little", signed=signed)
-        if not 0 <= length < 2**62:  # a file cannot be seeked past 2^63
+        if length < 0:
             raise ValueError(f"{opcode.name} of {length} bytes")
-        self._file.seek(length, 1)
+        try:
+            self._file.seek(length, 1)
+        except OSError as error:  # past the largest file that there can be
+            raise EOFError(f"{opcode.name} of {length} bytes") from error
         return b""
 
     def _top(self) -> _Item:
