@@ -109,7 +109,7 @@ def test_a_mistake_is_told_with_file_and_key(tmp_path: Path, change: dict[str, A
 
 def test_a_missing_key_is_told(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("title: T\nrows: [{label: a}]\n")
-    with pytest.raises(ValueError, match=r"own.yaml: the table: measures missing"):
+    with pytest.raises(ValueError, match=r"own.yaml: the table: measures missing; found title"):
         read_table(tmp_path / "own.yaml")
 
 

@@ -17,7 +17,7 @@ def keys(at: str, values: Any, needed: Sequence[str], others: Sequence[str]) -> 
             raise ValueError(f"{at}: no key {key!r}{suggest(str(key), [*needed, *others])}")
     missing = [key for key in needed if key not in values]
     if missing:
-        raise ValueError(f"{at}: {', '.join(missing)} missing in {values}")
+        raise ValueError(f"{at}: {', '.join(missing)} missing; found {', '.join(map(str, values)) or 'no key'}")
     return values
 
 
