@@ -72,3 +72,12 @@ def most_over_ranks(number: int, device: torch.device) -> int:
     most = torch.tensor(number, device=device)
     dist.all_reduce(most, op=dist.ReduceOp.MAX)
     return int(most)
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """What each rank gives, in the order of ranks. All ranks call it; values must be picklable."""
+    if world() == 1:
+        return [value]
+    found: list[Any] = [None] * world()
+    dist.all_gather_object(found, value)
+    return found

@@ -129,22 +129,23 @@ def visited(peak: float) -> tuple[float, list[float]]:
     return np.log10(search_c(score)), asked
 
 
-def test_search_visits_quarter_half_and_three_quarter_points_of_a_window_that_halves() -> None:
+def test_search_visits_the_points_that_the_public_code_of_comm_visits() -> None:
     coarse = [-6, -4, -2, 0, 2, 4, 6]
-    # best 2, so 29 points from 0 to 4, a seventh apart: points 7, 14 (known), 21; then 4, 7, 10; then 9, 10, 11
+    # Best 2, so points 0 to 28 from 0 to 4. Points 7, 14 and 21 leave 0 to 13; 3, 7, 10 leave 7 to 13; 8, 10, 12 leave
+    # 8 to 11; 9, 10, 11 leave 8 and 9.
     winner, asked = visited(1.3)
-    assert_allclose(asked, [*coarse, 1, 3, 4 / 7, 10 / 7, 9 / 7, 11 / 7], atol=1e-12)
+    assert_allclose(asked, [*coarse, 1, 3, 3 / 7, 10 / 7, 8 / 7, 12 / 7, 9 / 7, 11 / 7], atol=1e-12)
     assert winner == pytest.approx(9 / 7)
-    # best -6, so 29 points from -6 to -4: points 7, 14, 21; then 4, 10; then 3, 5; the bound itself stays the best
+    # Best -6, so the upper 15 of the 29 points from -8 to -4: 3, 7, 11 of them leave 0 to 6; 1, 3, 5 leave 0 to 2.
     winner, asked = visited(-9)
-    assert_allclose(asked, [*coarse, -5.5, -5, -4.5, -6 + 4 / 14, -6 + 10 / 14, -6 + 3 / 14, -6 + 5 / 14], atol=1e-12)
+    assert_allclose(asked, [*coarse, *(-6 + point / 7 for point in (3, 7, 11, 1, 5, 2))], atol=1e-12)
     assert winner == pytest.approx(-6)
     assert max(visited(9)[1]) == pytest.approx(6)
 
 
-def test_search_prefers_the_smallest_c_of_equals() -> None:
+def test_of_equal_scores_the_search_prefers_the_c_that_it_met_first() -> None:
     assert search_c(lambda c: 0.5) == pytest.approx(1e-6)
-    assert search_c(lambda c: float(c > 5)) == pytest.approx(10 ** (6 / 7))  # points 7, 14, 21; 4; 6, 8 of 29
+    assert search_c(lambda c: float(c > 5)) == pytest.approx(1e2)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])

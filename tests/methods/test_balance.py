@@ -285,7 +285,7 @@ def own_loss(method: Supervised, one: Batch, m: str) -> Tensor:
     column = NAMES.index(m)
     log_probability = method.unimodal_heads[m](method.encode(one)[m].pooled).log_softmax(dim=1)
     label = one.targets["multimodal"].long() + 1
-    return -(log_probability[torch.arange(CLIPS), label] * one.present[:, column]).sum() / CLIPS
+    return -log_probability[torch.arange(CLIPS), label][one.present[:, column]].mean()
 
 
 def of_loss(method: Supervised, loss: Tensor) -> dict[str, Tensor]:

@@ -147,3 +147,67 @@ def test_shifts_are_means_and_quantiles_of_what_labels_moved(targets: Tensor, fe
     expected |= {f"shift_text_q{q}": np.percentile(moved, q) for q in (10, 50, 90)}
     assert bank.shifts() == pytest.approx(expected, rel=1e-12)
     assert expected["shift_text"] > 0.1
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known from the store", "learned as they come"])
+def test_clips_without_the_modality_count_as_in_a_bank_without_them(
+    known: bool, targets: Tensor, features: dict[str, Tensor]
+) -> None:
+    """A third of the clips lack text: labels and centres of the others are those of a bank that never held them."""
+    here = torch.arange(16) % 3 != 0
+    bank, without = _bank(targets), _bank(targets[here])
+    if known:
+        bank.start(targets, {"text": here})
+    place = here.cumsum(0) - 1
+    for epoch in range(1, 5):
+        for half in (slice(0, 8), slice(8, 16)):
+            index = torch.arange(16)[half]
+            rows = {name: values[index] * epoch for name, values in features.items()}
+            rows["text"] = torch.where(here[index, None], rows["text"], 0.0)
+            kept = here[index]
+            # The joint centres are those of all clips, in both.
+            without.get_buffer("centres_joint").copy_(bank.get_buffer("centres_joint"))
+            bank.update(index, rows, {"text": kept}, epoch)
+            there = {"text": torch.ones(int(kept.sum()), dtype=torch.bool)}
+            without.update(place[index[kept]], {name: values[kept] for name, values in rows.items()}, there, epoch)
+            if known or epoch > 1:
+                torch.testing.assert_close(bank.get_buffer("centres_text"), without.get_buffer("centres_text"))
+        torch.testing.assert_close(bank.labels("text")[here], without.labels("text"))
+        assert torch.equal(bank.labels("text")[~here], targets[~here])
+    assert not torch.equal(bank.labels("text"), targets)
+
+
+def test_a_clip_that_lost_the_modality_before_it_was_seen_has_no_part_until_it_is(
+    targets: Tensor, features: dict[str, Tensor]
+) -> None:
+    bank, everyone = _bank(targets), torch.arange(16)
+    dropped = torch.arange(16) == 15
+    bank.update(everyone, features, {"text": ~dropped}, 1)
+    others = features["text"][(targets > 0) & ~dropped]
+    torch.testing.assert_close(bank.get_buffer("centres_text")[0], others.mean(dim=0))
+    bank.update(everyone, features, {"text": torch.ones(16, dtype=torch.bool)}, 1)
+    bank.update(everyone, features, {"text": ~dropped}, 1)  # dropped again: its row from before counts
+    torch.testing.assert_close(bank.get_buffer("centres_text")[0], features["text"][targets > 0].mean(dim=0))
+
+
+def test_the_bank_stays_float32_in_a_model_of_half_precision(targets: Tensor) -> None:
+    for half in (torch.bfloat16, torch.float16):
+        bank = LabelBank(16, {"joint": 3, "text": 2}, high=3.0)
+        bank.start(targets)
+        before = bank.state()
+        torch.nn.ModuleList([bank]).to(half)
+        assert all(torch.equal(value, before[name]) for name, value in bank.named_buffers())
+    assert bank.double().labels("text").dtype == torch.float64
+
+
+def test_a_bank_of_version_0_1_0_goes_on(targets: Tensor, features: dict[str, Tensor]) -> None:
+    """Its checkpoints do not say which rows are of clips with the modality."""
+    bank, other = _bank(targets), _bank(targets)
+    here = torch.arange(16) % 3 != 0
+    for half in (slice(0, 8), slice(8, 16)):
+        index = torch.arange(16)[half]
+        bank.update(index, {name: rows[index] for name, rows in features.items()}, {"text": here[index]}, 1)
+    old = {name: value for name, value in bank.state().items() if not name.startswith("rows_")}
+    other.load_state(old)
+    other.start(targets, {"text": here})
+    assert all(torch.equal(value, other.get_buffer(name)) for name, value in bank.state().items())

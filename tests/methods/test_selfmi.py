@@ -108,7 +108,13 @@ def test_faithful_sums_gradients_and_drops_the_trailing_window(tmp_path: Path) -
 
 SWITCHES = [
     ["method.pair_estimator=ba"],
-    ["method.pair_estimator=ba", "method.ba_optimisation=separate", "method.ba_normalised=false"],
+    ["method.pair_estimator=ba", "method.ba_optimisation=separate"],
+    [
+        "method.pair_estimator=ba",
+        "method.ba_optimisation=separate",
+        "method.ba_normalised=false",
+        "method.ba_standardised=false",
+    ],
     ["method.direction=code"],
     ["method.direction=symmetric", "method.cpc_layers=2"],
     ["method.features=projected", "method.joint=hidden"],

@@ -62,7 +62,7 @@ def expected(method: SelfMI, batch: Batch, before: dict[str, tuple[Array, Array]
     for s in DIMS:
         label = (batch.targets[s] if method.annotated else method.bank.labels(s)).numpy().astype(float)
         weight = np.ones(CLIPS) if method.annotated else np.tanh(np.abs(label - target))
-        terms[s] = (here[s] * weight * np.abs(own[s] - label)).mean()
+        terms[s] = (weight * np.abs(own[s] - label))[here[s]].mean()
     total = sum(terms.values())
     vectors = projected if method.features == "projected" else pooled
     joint = hidden if method.joint_layer == "hidden" else joint_t.numpy()
@@ -76,11 +76,15 @@ def expected(method: SelfMI, batch: Batch, before: dict[str, tuple[Array, Array]
             value = cpc(apply(critic, vectors[x]), vectors[y], both, method.pair_mi.direction)
         else:
             assert before is not None
-            mu, logvar = apply(critic.mu, vectors[x]), apply(critic.logvar, vectors[x])
-            square = -((mu - vectors[y]) ** 2) / (2 * np.exp(logvar))
-            log_q = (square - 0.5 * (logvar + np.log(2 * np.pi)) * method.pair_mi.normalised).sum(axis=1)
-            rows = np.tanh(apply(method.pair_mi.entropies[f"{x}__{y}"].linear, vectors[y]))
-            value = -(log_q * both).mean() - entropy(rows, target * both, before.get(f"{x}__{y}"))
+            x_rows, y_rows = vectors[x], vectors[y]
+            if method.pair_mi.standardised:
+                x_rows, y_rows = zscored(x_rows, both), zscored(y_rows, both)
+            mu, logvar = apply(critic.mu, x_rows), apply(critic.logvar, x_rows)
+            logvar = np.maximum(logvar, np.log(1e-3)) if method.pair_mi.standardised else logvar
+            square = -((mu - y_rows) ** 2) / (2 * np.exp(logvar))
+            log_q = (square - 0.5 * (logvar + np.log(2 * np.pi)) * method.pair_mi.normalised).mean(axis=1)
+            rows = np.tanh(apply(method.pair_mi.entropies[f"{x}__{y}"].linear, y_rows))
+            value = -log_q[both].mean() - entropy(rows, target * both, before.get(f"{x}__{y}")) / y_rows.shape[1]
             before[f"{x}__{y}"] = rows, target * both
         terms[f"mi_{x}_{y}"] = value
         total += BETA * value
@@ -91,6 +95,12 @@ def apply(layers: torch.nn.Module, rows: Array) -> Array:
     with torch.no_grad():
         found: Array = layers(torch.from_numpy(rows)).numpy()
     return found
+
+
+def zscored(rows: Array, here: Array) -> Array:
+    """By mean and deviation of the clips that are there; a feature that is the same for all of them is 0."""
+    mean, deviation = rows[here].mean(axis=0), rows[here].std(axis=0)
+    return np.where(deviation > 1e-6, (rows - mean) / np.maximum(deviation, 1e-6), 0.0)
 
 
 def unit(rows: Array) -> Array:
@@ -108,7 +118,7 @@ def cpc(predicted: Array, modality: Array, here: Array, direction: str) -> float
         for i in range(CLIPS)
         if here[i]
     ]
-    return float(sum(losses)) / len(ways) / CLIPS
+    return float(np.mean(losses))
 
 
 def entropy(rows: Array, labels: Array, before: tuple[Array, Array] | None) -> float:
@@ -129,7 +139,13 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "annotated": {"unimodal_targets": "annotated"},
     "ba": {"pair_estimator": "ba"},
     "ba of projected": {"pair_estimator": "ba", "features": "projected"},
-    "ba as MMIM": {"pair_estimator": "ba", "ba_optimisation": "separate", "ba_normalised": False},
+    "ba fitted apart": {"pair_estimator": "ba", "ba_optimisation": "separate"},
+    "ba as MMIM": {
+        "pair_estimator": "ba",
+        "ba_optimisation": "separate",
+        "ba_normalised": False,
+        "ba_standardised": False,
+    },
 }
 
 

@@ -188,7 +188,7 @@ def test_transcripts_of_another_store_are_not_taken(folder: Path, tmp_path: Path
     (run / "model.json").write_text(json.dumps({"store": str(tmp_path / "other.h5")}))
     page = undrawn(run)
     assert SAID[0] not in page
-    assert "has changed since the runs were made" in page
+    assert "is not the store that" in page
     (run / "model.json").write_text(json.dumps({"store": "/nowhere.h5"}))
     assert "/nowhere.h5 is not there any more" in undrawn(run)
 

@@ -69,10 +69,17 @@ class Batch:
             return self.present
         return gather_rows(self.present.to(torch.uint8), self.shares).bool()
 
-    def mean(self, per_clip_B: Tensor) -> Tensor:
-        """Local sum times world / N: the mean of ranks (what DDP takes) is then the mean over the global batch."""
+    def mean(self, per_clip_B: Tensor, among_N: Tensor | None = None) -> Tensor:
+        """Local sum times world / N: the mean of ranks (what DDP takes) is then the mean over the global batch.
+
+        among_N: (N,) bool, of the global batch the clips that count; the mean is over them alone, 0 where there are
+        none. A term that looks at a modality takes the clips that have it.
+        """
         # A mean or a (B, 1) would broadcast to a number that looks like a loss.
         assert per_clip_B.shape == self.weight.shape, f"one value a clip, {(*self.weight.shape,)}: {per_clip_B.shape}"
+        if among_N is not None:
+            scale = self.global_size / among_N.sum().clamp(min=1).to(per_clip_B.dtype)
+            per_clip_B = torch.where(among_N[self.rows], per_clip_B, 0.0) * scale
         weight = self.weight.to(per_clip_B.dtype)
         return (per_clip_B * weight).sum() * (len(self.shares) / self.global_size)
 

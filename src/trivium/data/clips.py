@@ -71,6 +71,13 @@ class Clips:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def read(self, modality: str, what: str) -> Ragged:
+        """Returns what an encoder reads of a modality: "values", its features, or "tokens", the token ids of text."""
+        if what == "values":
+            return self.streams[modality]
+        assert self.tokens is not None, "DataModule refuses a store without token ids"
+        return self.tokens
+
 
 @dataclass
 class Source:

@@ -138,8 +138,8 @@ class DataModule(L.LightningDataModule):
         )
 
     def _refuse_bare_clips(self, split: str, clips: Clips) -> None:
-        read = [clips.tokens if what == "tokens" else clips.streams[name] for name, what in self.reads.items()]
-        bare = np.flatnonzero(np.sum([ragged.lengths for ragged in read if ragged is not None], axis=0) == 0)
+        read = [clips.read(name, what) for name, what in self.reads.items()]
+        bare = np.flatnonzero(np.sum([ragged.lengths for ragged in read], axis=0) == 0)
         if len(bare):
             raise ValueError(
                 f"{self.store.path}: split {split!r}: clip {clips.ids[int(bare[0])]!r} has none of the modalities "

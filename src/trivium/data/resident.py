@@ -87,9 +87,8 @@ class ResidentSplit:
         """
         streams = {}
         for name, what in reads.items():
-            ragged = clips.tokens if what == "tokens" else clips.streams[name]
-            assert ragged is not None
-            streams[name] = ResidentStream.load(ragged, device, None if what == "tokens" else statistics.get(name))
+            used = None if what == "tokens" else statistics.get(name)
+            streams[name] = ResidentStream.load(clips.read(name, what), device, used)
         targets = {name: torch.from_numpy(values).to(device) for name, values in clips.targets.items()}
         return cls(clips.ids, streams, targets, device)
 

@@ -1,14 +1,18 @@
 """The store: one HDF5 file that holds a prepared data set, ragged and packed. docs/data.md has its schema.
 
-Opening reads only the index (ids, targets, offsets). Features are memory-mapped, so that a split is resident in the
-page cache, shared by every process on the machine, and bytes that no batch asks for are never read.
+Opening reads only the index (ids, targets, offsets). The file is memory-mapped once, so that a split is resident in
+the page cache, shared by every process on the machine, and bytes that no batch asks for are never read. Everything
+that an open store gives comes from that one mapping: a file that is prepared anew meanwhile takes the path, not the
+content (every writer of stores renames a whole new file into place).
 `store_writing` lays the file out.
 Legend: N clips of a split, L sum of their steps, D features.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,19 +82,32 @@ class Statistics:
 
 @dataclass
 class Store:
-    """An open store. `split(name)` gives Clips whose streams are memory-mapped and must not be written to."""
+    """An open store. `split(name)` gives Clips whose streams are memory-mapped and must not be written to.
+
+    content: the mapped file, as it was when the store was opened, whatever lies at `path` later.
+    """
 
     path: Path
     schema: StoreSchema
     statistics: dict[str, Statistics]
-    provenance: dict[str, Any] = field(repr=False, default_factory=dict)
+    provenance: dict[str, Any] = field(repr=False)
+    content: mmap.mmap = field(repr=False, compare=False)
 
     def split(self, name: str) -> Clips:
         """Raises ValueError if the store has no such split."""
         if name not in self.schema.counts:
             raise ValueError(f"{self.path}: no split {name!r}; it has {list(self.schema.counts)}")
-        with _open(self.path) as file:
-            return _read_split(self.path, file[name])
+        with _reading(self.path, self.content) as file:
+            return _read_split(self.path, file[name], self.content)
+
+    def refuse_other_than(self, checksum: str, run: Path) -> None:
+        """Raises ValueError unless this is the store that `run` began with, whose content has that checksum."""
+        found = str(self.provenance["checksum"])
+        if found != checksum:
+            raise ValueError(
+                f"{self.path} is not the store that {run} was trained on: it was prepared anew since then (checksum "
+                f"{found[:12]}, then {checksum[:12]}). Bring the old store back, or train a new run on this one"
+            )
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:
@@ -99,7 +116,8 @@ def open_store(path: str | os.PathLike[str]) -> Store:
     Raises ValueError, naming the file, if it is missing, no store, cut off, of a newer schema, or inconsistent.
     """
     path = Path(path)
-    with _open(path) as file:
+    content = _mapped(path)
+    with _reading(path, content) as file:
         schema = _read_schema(path, file)
         statistics = {
             name: Statistics(group["mean"][()], group["std"][()]) for name, group in file.get("statistics", {}).items()
@@ -108,7 +126,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         provenance = {key: file.attrs[key] for key in keys}
     for key in ("source_files", "repairs", "notes"):
         provenance[key] = json.loads(provenance[key])
-    return Store(path, schema, statistics, provenance)
+    return Store(path, schema, statistics, provenance, content)
 
 
 def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -118,10 +136,11 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     differs.
     """
     store = open_store(path)
-    with _open(store.path) as file:
+    with _reading(store.path, store.content) as file:
         found = content_checksum(file)
         for name in store.schema.counts:
-            check_source(Source({"train": _read_split(store.path, file[name])}, "store", [store.path]))
+            clips = _read_split(store.path, file[name], store.content)
+            check_source(Source({"train": clips}, "store", [store.path]))
     if found != store.provenance["checksum"]:
         raise ValueError(
             f"{path}: content has checksum {found[:12]}, but {store.provenance['checksum'][:12]} was written; "
@@ -137,13 +156,51 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
-    """Raises ValueError, naming the file, also for what h5py makes of damage while the store is read."""
+def _mapped(path: Path) -> mmap.mmap:
+    """Maps a whole file copy-on-write: torch wants writable memory, and no write ever reaches the file.
+
+    Raises ValueError, naming the file, if it is missing or empty.
+    """
     if not path.is_file():
         raise ValueError(f"{path}: no such store; prepare one with scripts/prepare.py")
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise ValueError(f"{path}: an empty file, no store; prepare it again")
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+
+class _Reader(io.RawIOBase):
+    """Reads a mapping as the file object that h5py takes, each with a position of its own."""
+
+    def __init__(self, content: mmap.mmap) -> None:
+        self._content, self._position = memoryview(content), 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: len(self._content)}[whence]
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._content[self._position : self._position + len(buffer)]
+        buffer[: len(part)] = part
+        self._position += len(part)
+        return len(part)
+
+
+@contextmanager
+def _reading(path: Path, content: mmap.mmap) -> Iterator[h5py.File]:
+    """Raises ValueError, naming the file, also for what h5py makes of damage while the store is read."""
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(_Reader(content), "r") as file:
             yield file
     except DAMAGE as error:
         raise ValueError(f"{path}: not a store, or cut off or damaged ({error}); prepare it again") from error
@@ -190,23 +247,23 @@ def _longest(path: Path, group: h5py.Group) -> int:
     return int(np.diff(offsets).max(initial=0))
 
 
-def _read_split(path: Path, group: h5py.Group) -> Clips:
+def _read_split(path: Path, group: h5py.Group, content: mmap.mmap) -> Clips:
     return Clips(
         ids=[value.decode() for value in group["ids"][()]],
-        streams={name: _map_ragged(path, part) for name, part in group["streams"].items()},
+        streams={name: _view_ragged(path, part, content) for name, part in group["streams"].items()},
         targets={name: values[()] for name, values in group["targets"].items()},
         raw_text=[value.decode() for value in group["raw_text"][()]] if "raw_text" in group else None,
-        tokens=_map_ragged(path, group["tokens"]) if "tokens" in group else None,
+        tokens=_view_ragged(path, group["tokens"], content) if "tokens" in group else None,
     )
 
 
-def _map_ragged(path: Path, group: h5py.Group) -> Ragged:
-    """Values memory-mapped, copy-on-write: torch wants writable memory, and no write ever reaches the file."""
+def _view_ragged(path: Path, group: h5py.Group, content: mmap.mmap) -> Ragged:
+    """Returns values that lie in the mapping itself, where the layout allows it."""
     values = group["values"]
     place = values.id.get_offset()
     if place is None:  # nothing stored (no step at all), or a layout of another writer
         return Ragged(values[()], group["offsets"][()])
-    if place + values.nbytes > path.stat().st_size:
+    if place + values.nbytes > len(content):
         raise ValueError(f"{path}: {values.name} is cut off at the file's end; prepare it again")
-    mapped = np.memmap(path, dtype=values.dtype, mode="c", offset=place, shape=values.shape)
-    return Ragged(mapped, group["offsets"][()])
+    viewed = np.frombuffer(content, dtype=values.dtype, count=values.size, offset=place).reshape(values.shape)
+    return Ragged(viewed, group["offsets"][()])

@@ -5,6 +5,7 @@ Legend: N clips, E features, C classes, K outputs, A regularisation strengths.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 COARSE = range(-6, 7, 2)  # exponents of 10
-FINE = 28  # intervals between the points of the fine search
+FINE = 28  # intervals between the 29 points of the fine search, seven a decade
 ALPHAS = tuple(10.0 ** (-6 + 12 * i / 99) for i in range(100))
 
 
@@ -82,27 +83,38 @@ def _constant_classifier(features_NE: Tensor, classes_N: Tensor, classes: int, c
 
 
 def search_c(score: Callable[[float], float]) -> float:
-    """The C in [1e-6, 1e6] of the highest score that this search sees; the smallest such C where several tie.
+    """Returns the C in [1e-6, 1e6] of the highest score that the search of CoMM's public code meets.
 
-    First 1e-6, 1e-4, ..., 1e6. Then 29 log-spaced points within two decades of the best, inside the bounds: those at a
-    quarter, half and three quarters of the window, which is halved around the best of the three until it is one point.
+    1. Of 1e-6, 1e-4, ..., 1e6 the best, the smallest of equal ones.
+    2. The window: 29 log-spaced points within two decades of it, without those outside the bounds.
+    3. Until the window is one point, its points at a quarter, half and three quarters are scored. The lower half stays
+       if the first is as good as any, else the upper half if the third is, else the middle.
+    The result is the best of step 1 and of the points met in step 3; of equal ones the first met.
     score: C -> value, called once for each C.
     """
-    seen: dict[float, float] = {}
+    known: dict[float, float] = {}
 
     def at(exponent: float) -> float:
-        if exponent not in seen:
-            seen[exponent] = score(10.0**exponent)
-        return seen[exponent]
+        if exponent not in known:
+            known[exponent] = score(10.0**exponent)
+        return known[exponent]
 
     coarse = max(COARSE, key=at)
-    low, high = max(coarse - 2, COARSE[0]), min(coarse + 2, COARSE[-1])
-    exponents = [low + (high - low) * i / FINE for i in range(FINE + 1)]
-    centre, step = FINE // 2, FINE // 4
-    while step:
-        centre = max((centre - step, centre, centre + step), key=lambda i: at(exponents[i]))
-        step //= 2
-    return float(10.0 ** max(sorted(seen), key=lambda exponent: seen[exponent]))
+    met: list[float] = [coarse]
+    window = [coarse - 2 + 4 * i / FINE for i in range(FINE + 1)]
+    window = [exponent for exponent in window if COARSE[0] <= exponent <= COARSE[-1]]
+    while (points := len(window)) > 1:
+        quarter, half, three_quarters = points // 4, points // 2, points - math.ceil(points / 4)
+        probed = [window[quarter], window[half], window[three_quarters]]
+        met += probed
+        low, _, high = scores = [at(exponent) for exponent in probed]
+        if low == max(scores):
+            window = window[:half]
+        elif high == max(scores):
+            window = window[half:]
+        else:
+            window = window[quarter:three_quarters]
+    return float(10.0 ** max(met, key=at))
 
 
 def ridge_path(

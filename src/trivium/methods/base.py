@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium.data.batch import Batch
+from trivium.data.datamodule import DataModule
 from trivium.encoders.base import Encoded, Encoder
 from trivium.fusions.base import Fusion
 from trivium.keyed_random import uniform
@@ -166,8 +167,9 @@ class Method(L.LightningModule):
     def on_fit_start(self) -> None:
         if self.stand_ins is None or self.modality_dropout:
             return
-        streams = self.trainer.datamodule.store.split("train").streams  # type: ignore[attr-defined]
-        if not any((streams[name].lengths == 0).any() for name in self.encoders if name in streams):
+        data: DataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        clips = data.store.split("train")
+        if not any((clips.read(name, data.reads[name]).lengths == 0).any() for name in self.encoders):
             raise ValueError(
                 "method.stand_in=learned: no clip of the train split lacks a modality, so there is nothing to learn "
                 "it from; set method.modality_dropout above 0, or take method.stand_in=zero"

@@ -5,13 +5,14 @@ Legend: N clips of the train split, n clips of a global batch, d features of one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 EPS = 1e-8
 RULES = ("ratio", "centres", "tanh")
+NOT_YET, SEEN, LACKING = 0, 1, 2  # a clip's row: still zero, written, or of a clip that came without the modality
 QUANTILES = (0.1, 0.5, 0.9)  # of the labels' shifts, in the run's record
 
 
@@ -47,8 +48,12 @@ def mix_labels(old_n: Tensor, new_n: Tensor, epoch: int) -> Tensor:
 class LabelBank(nn.Module):
     """Features and labels of every train clip, for the fusion ("joint") and each modality; detached, never averaged.
 
+    A clip that lacks a modality has no part in that modality's centres, as if the bank did not hold it. A clip that
+    lost it to modality dropout keeps the row from before, and has no part where there was none. Clips that have not
+    come yet count as zero rows, as in the public code.
     dims: name -> d, "joint" among them. exclude_zero: positives are labels > 0, else >= 0. The buffers are not part of
-    a model's weights: they are training state, which `state` and `load_state` give to the checkpoint.
+    a model's weights: they are training state, which `state` and `load_state` give to the checkpoint. They are float32
+    at least, whatever the model's precision: a label that is rounded is no longer the human one.
     """
 
     def __init__(
@@ -70,10 +75,25 @@ class LabelBank(nn.Module):
         for name, dim in dims.items():
             self.register_buffer(f"features_{name}", torch.zeros(clips, dim), persistent=False)
             self.register_buffer(f"labels_{name}", torch.zeros(clips), persistent=False)
+            self.register_buffer(f"rows_{name}", torch.zeros(clips, dtype=torch.uint8), persistent=False)
             self.register_buffer(f"centres_{name}", torch.zeros(2, dim), persistent=False)  # positive, negative
 
-    def start(self, targets_N: Tensor) -> None:
-        """Every label begins as the human one; a resumed run keeps its own. Without a range, high is the largest."""
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LabelBank:
+        """Moves the bank as Module.to and .half do, but for a precision below float32."""
+        before = dict(self.named_buffers())
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, moved in self.named_buffers():
+            if moved.is_floating_point() and moved.dtype.itemsize < 4:
+                setattr(self, name, before[name].to(moved.device, torch.float32))
+        return self
+
+    def start(self, targets_N: Tensor, present: Mapping[str, Tensor] | None = None) -> None:
+        """Every label begins as the human one; a resumed run keeps its own. Without a range, high is the largest.
+
+        present: modality -> (N,) bool, which train clips have it; None if all do.
+        """
+        for name, present_N in (present or {}).items():
+            self._rows(name)[~present_N] = LACKING
         if self.high is None:
             self.high = float(targets_N.abs().max())
         if not self.started:
@@ -105,35 +125,41 @@ class LabelBank(nn.Module):
                 new = mix_labels(old, generate_labels(joint, own, target, self.high, self.rule), epoch)
                 self.labels(name)[index_n] = torch.where(present[name], new, old)
         for name in self.names:
-            stored = self.get_buffer(f"features_{name}")
-            rows = features[name].to(stored.dtype)
-            here = present.get(name)
-            stored[index_n] = rows if here is None else torch.where(here[:, None], rows, stored[index_n])
+            stored, rows = self.get_buffer(f"features_{name}"), self._rows(name)
+            here_n = present.get(name, torch.ones_like(index_n, dtype=torch.bool))
+            stored[index_n] = torch.where(here_n[:, None], features[name].to(stored.dtype), stored[index_n])
+            rows[index_n] = torch.where(here_n | (rows[index_n] == SEEN), SEEN, LACKING).to(rows.dtype)
             self.get_buffer(f"centres_{name}").copy_(self._centres(name, stored))
 
     def shifts(self) -> dict[str, float]:
-        """How far each modality's labels have moved from the human ones, over all train clips, in the data's unit.
+        """How far each modality's labels have moved from the human ones, in the data's unit, over the train clips that
+        have been seen with the modality; 0 where none has.
 
-        shift_NAME: mean of |y_s - y_m|; shift_NAME_q10, _q50, _q90: quantiles of y_s - y_m. Clips without the modality
-        count with 0. Waits for the device.
+        shift_NAME: mean of |y_s - y_m|; shift_NAME_q10, _q50, _q90: quantiles of y_s - y_m. Waits for the device.
         """
         found = {}
         for name in self.names[1:]:
             moved_N = (self.labels(name) - self.labels("joint")).double()
+            seen_N = self._rows(name) == SEEN
+            moved_N = moved_N[seen_N] if bool(seen_N.any()) else moved_N.new_zeros(1)
             levels = torch.quantile(moved_N, moved_N.new_tensor(QUANTILES)).tolist()
             found[f"shift_{name}"] = float(moved_N.abs().mean())
             found |= {f"shift_{name}_q{100 * q:.0f}": value for q, value in zip(QUANTILES, levels, strict=True)}
         return found
+
+    def _rows(self, name: str) -> Tensor:
+        """(N,) uint8: what each row of a modality is, NOT_YET, SEEN or LACKING."""
+        return self.get_buffer(f"rows_{name}")
 
     def _relative(self, name: str, features_nd: Tensor) -> Tensor:
         positive, negative = self.get_buffer(f"centres_{name}")
         return relative_distance(features_nd, positive, negative, self.rule)
 
     def _centres(self, name: str, stored_Nd: Tensor) -> Tensor:
-        """(2, d) means over positive and over negative rows; a class without rows keeps a zero centre."""
+        """(2, d) means over positive and over negative rows that count; a class without any keeps a zero centre."""
         labels = self.labels(name)
         positive = labels > 0 if self.exclude_zero else labels >= 0
-        members = torch.stack([positive, labels < 0]).to(stored_Nd.dtype)
+        members = (torch.stack([positive, labels < 0]) & (self._rows(name) != LACKING)).to(stored_Nd.dtype)
         return (members @ stored_Nd) / members.sum(dim=1, keepdim=True).clamp(min=1.0)
 
     def state(self) -> dict[str, Tensor]:
@@ -141,5 +167,9 @@ class LabelBank(nn.Module):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         for name, buffer in self.named_buffers():
-            buffer.copy_(state[name])
+            if name in state:
+                buffer.copy_(state[name])
+            else:  # a checkpoint of version 0.1.0 does not say which rows have been written
+                written_N = state[name.replace("rows_", "features_")].any(dim=1)
+                buffer.copy_(torch.where(written_N, SEEN, NOT_YET))
         self.started = True

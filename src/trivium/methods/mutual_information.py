@@ -6,14 +6,20 @@ Legend: N clips of the global batch, B clips on this rank, E joint embedding, P_
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from trivium.objectives.barber_agakov import Conditional, EntropyProjection, class_entropy
+from trivium.objectives.barber_agakov import Conditional, EntropyProjection, class_entropy, standardise
 from trivium.objectives.cpc import Direction, Predictor, cpc_loss
 
 Pair = tuple[str, str]
+
+# Of q, for y of variance 1: with a residual deviation of at least 3 % the loss has a lower bound, -2.5 nats a feature
+# from q, whatever two modalities have in common.
+LEAST_LOGVAR = math.log(1e-3)
 
 
 class FusionCPC(nn.Module):
@@ -37,9 +43,12 @@ class FusionCPC(nn.Module):
 class PairMI(nn.Module):
     """A bound on the mutual information of each pair (x, y), as a loss; estimator "cpc" or "ba" (Barber-Agakov).
 
+    A Barber-Agakov term is divided by y's size, so that its weight does not grow with it: nats a feature of y.
     separate: q of the Barber-Agakov bound is fitted on detached vectors and the encoders see it fixed (MMIM's two
     stages, taken in one step); else one objective trains both. normalised: with the -0.5 log-variance term that the
-    public code lacks.
+    public code lacks. standardised: x and y have mean 0 and deviation 1 over the global batch before q and H.
+    Raises ValueError for an unknown estimator, and for the two forms whose optimum is no estimate: with the log
+    variance but not standardised, and without it where q is not fitted apart.
     """
 
     def __init__(
@@ -51,17 +60,15 @@ class PairMI(nn.Module):
         direction: Direction,
         separate: bool,
         normalised: bool,
+        standardised: bool,
     ) -> None:
         super().__init__()
         if estimator not in ("cpc", "ba"):
             raise ValueError(f"method.pair_estimator: {estimator!r}; expected cpc or ba")
-        if estimator == "ba" and not normalised and not separate:
-            raise ValueError(
-                "method.ba_normalised=false without method.ba_optimisation=separate has no finite optimum: the log-"
-                "variance grows without bound; choose separate, or keep the term"
-            )
+        if estimator == "ba":
+            _refuse_without_optimum(separate, normalised, standardised)
         self.pairs, self.estimator, self.direction = list(pairs), estimator, direction
-        self.separate, self.normalised = separate, normalised
+        self.separate, self.normalised, self.standardised = separate, normalised, standardised
         self.critics = nn.ModuleDict()
         self.entropies = nn.ModuleDict()
         for x, y in pairs:
@@ -80,28 +87,36 @@ class PairMI(nn.Module):
         present_N: Mapping[str, Tensor],
         labels_N: Tensor,
         rows: slice,
-    ) -> dict[Pair, tuple[Tensor, Tensor | None]]:
-        """pair -> (this rank's (B,) losses, and a scalar that every rank computes whole, or None).
+    ) -> dict[Pair, tuple[Tensor, Tensor, Tensor | None]]:
+        """pair -> (this rank's (B,) losses, the (N,) clips that have both, a scalar that every rank computes whole).
 
-        A clip that lacks one of the two has loss 0 and takes no part in the others'.
+        A clip that lacks one of the two takes no part in the others' losses, and its own means nothing. The scalar is
+        None for cpc.
         """
-        terms: dict[Pair, tuple[Tensor, Tensor | None]] = {}
+        terms: dict[Pair, tuple[Tensor, Tensor, Tensor | None]] = {}
         for x, y in self.pairs:
             both_N = present_N[x] & present_N[y]
             critic = self.critics[_key(x, y)]
             if isinstance(critic, Conditional):
-                per_clip = -self._likelihood(critic, local_BP[x], local_BP[y]) * both_N[rows]
-                terms[x, y] = per_clip, -self._entropy(_key(x, y), all_NP[y], labels_N * both_N)
+                x_BP, y_BP, y_NP = local_BP[x], local_BP[y], all_NP[y]
+                if self.standardised:
+                    y_NP = standardise(y_NP, both_N)
+                    x_BP, y_BP = standardise(all_NP[x], both_N)[rows], y_NP[rows]
+                per_clip = -self._likelihood(critic, x_BP, y_BP) / y_NP.shape[1]
+                entropy = self._entropy(_key(x, y), y_NP, labels_N * both_N) / y_NP.shape[1]
+                terms[x, y] = per_clip, both_N, -entropy
             else:
                 per_clip = cpc_loss(critic(all_NP[x]), all_NP[y], self.direction, rows=rows, present_N=both_N)
-                terms[x, y] = per_clip, None
+                terms[x, y] = per_clip, both_N, None
         return terms
 
     def _likelihood(self, q: Conditional, x_BP: Tensor, y_BP: Tensor) -> Tensor:
+        least = LEAST_LOGVAR if self.standardised else -math.inf
+        density = functools.partial(q.log_likelihood, normalised=self.normalised, least_logvar=least)
         if not self.separate:
-            return q.log_likelihood(x_BP, y_BP, normalised=self.normalised)
-        fitted = q.log_likelihood(x_BP.detach(), y_BP.detach(), normalised=self.normalised)
-        seen = q.log_likelihood(x_BP, y_BP, normalised=self.normalised, frozen=True)
+            return density(x_BP, y_BP)
+        fitted = density(x_BP.detach(), y_BP.detach())
+        seen = density(x_BP, y_BP, frozen=True)
         return seen + fitted - fitted.detach()  # the value once, each gradient to whom it belongs
 
     def _entropy(self, key: str, y_NP: Tensor, labels_N: Tensor) -> Tensor:
@@ -117,6 +132,20 @@ class PairMI(nn.Module):
 
     def load_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         self.memory = {key: (before["rows"], before["labels"]) for key, before in state.items()}
+
+
+def _refuse_without_optimum(separate: bool, normalised: bool, standardised: bool) -> None:
+    if normalised and not standardised:
+        raise ValueError(
+            "method.ba_standardised=false with method.ba_normalised=true has no finite optimum: scaling a modality's "
+            "vectors down raises its log-likelihood without bound, and the encoders collapse. Take "
+            "ba_standardised=true, or MMIM's own form, ba_normalised=false with ba_optimisation=separate"
+        )
+    if not normalised and not separate:
+        raise ValueError(
+            "method.ba_normalised=false without method.ba_optimisation=separate has no finite optimum: the log-"
+            "variance grows without bound; take separate, or ba_normalised=true"
+        )
 
 
 def _key(x: str, y: str) -> str:

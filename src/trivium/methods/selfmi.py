@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium.data.batch import Batch
+from trivium.data.datamodule import DataModule
 from trivium.distributed import gather_rows
 from trivium.encoders.base import Encoded
 from trivium.methods.base import Method, Parts, Prediction
@@ -56,6 +57,7 @@ class SelfMI(Method):
         cpc_layers: int = 1,
         ba_optimisation: str = "joint",
         ba_normalised: bool = True,
+        ba_standardised: bool = True,
         exclude_zero: bool = True,
         label_rule: str = "ratio",
         update_from_epoch: int = 2,
@@ -101,15 +103,24 @@ class SelfMI(Method):
             )
         with keyed(parts.seed, "mutual information"):
             self.fusion_mi = FusionCPC(width, sizes, layers=cpc_layers, direction=direction) if alpha else None
-            self.pair_mi = (
-                PairMI(used, sizes, pair_estimator, cpc_layers, direction, ba_optimisation == "separate", ba_normalised)
-                if beta and used
-                else None
-            )
+            self.pair_mi = None
+            if beta and used:
+                self.pair_mi = PairMI(
+                    used,
+                    sizes,
+                    pair_estimator,
+                    cpc_layers,
+                    direction,
+                    separate=ba_optimisation == "separate",
+                    normalised=ba_normalised,
+                    standardised=ba_standardised,
+                )
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        targets = self.trainer.datamodule.store.split("train").targets  # type: ignore[attr-defined]
+        data: DataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        clips = data.store.split("train")
+        targets = clips.targets
         missing = [s for s in self.heads if s not in targets] if self.annotated else []
         if missing:
             raise ValueError(f"method.unimodal_targets=annotated: the store has no unimodal labels of {missing}")
@@ -121,7 +132,9 @@ class SelfMI(Method):
                 "so they mean little. Shift the labels so that 0 is neutral, or take method=supervised",
                 stacklevel=2,
             )
-        self.bank.start(torch.from_numpy(labels_N).to(self.device))
+        lengths = {s: clips.read(s, data.reads[s]).lengths for s in self.heads}
+        present = {s: torch.from_numpy(lengths_N > 0).to(self.device) for s, lengths_N in lengths.items()}
+        self.bank.start(torch.from_numpy(labels_N).to(self.device), present)
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
@@ -166,17 +179,20 @@ class SelfMI(Method):
         return {s: self.project[s](self.post_dropout[s](encoded[s].pooled)).relu() for s in self.heads}
 
     def _task_terms(self, batch: Batch, joint_BE: Tensor, projected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """L_m = mean |y^_m - y_m|; L_s = mean tanh|y_s - y_m| * |y^_s - y_s|, the tanh without gradient."""
+        """L_m = mean |y^_m - y_m|; L_s = mean tanh|y_s - y_m| * |y^_s - y_s|, the tanh without gradient.
+
+        L_s is the mean over the clips that have s.
+        """
         target = batch.targets["multimodal"]
         terms = {"joint": batch.mean(self.objective(self.joint_head(joint_BE), target))}
-        for column, (s, head) in enumerate(self.heads.items()):
+        present = self._present(batch)
+        for s, head in self.heads.items():
             if self.annotated:
                 own, weight = batch.targets[s], torch.ones_like(target)
             else:
                 own = self.bank.labels(s)[batch.index]
                 weight = torch.tanh((own - target).abs())
-            per_clip = weight * self.objective(head(projected[s]), own)
-            terms[s] = batch.mean(per_clip * batch.present[:, column])
+            terms[s] = batch.mean(weight * self.objective(head(projected[s]), own), among_N=present[s])
         return terms
 
     def _mi_terms(
@@ -191,18 +207,19 @@ class SelfMI(Method):
         if self.fusion_mi is not None:
             z_BE = joint_BE if self.joint_layer == "fusion" else self.joint_head.features(joint_BE)
             per_modality = self.fusion_mi(gather_rows(z_BE, batch.shares), gathered, present, batch.rows)
-            terms |= {f"cpc_{s}": (self.alpha, batch.mean(per_clip)) for s, per_clip in per_modality.items()}
+            terms |= {f"cpc_{s}": (self.alpha, batch.mean(loss_B, present[s])) for s, loss_B in per_modality.items()}
         if self.pair_mi is not None:
             labels_N = gather_rows(batch.targets["multimodal"], batch.shares)
-            for (x, y), (per_clip, whole) in self.pair_mi(vectors, gathered, present, labels_N, batch.rows).items():
-                value = batch.mean(per_clip)
+            pairs = self.pair_mi(vectors, gathered, present, labels_N, batch.rows)
+            for (x, y), (loss_B, both_N, whole) in pairs.items():
+                value = batch.mean(loss_B, both_N)
                 terms[f"mi_{x}_{y}"] = (self.beta, value if whole is None else value + whole)
         return terms
 
     def _present(self, batch: Batch) -> dict[str, Tensor]:
         """modality -> (N,) bool over the global batch."""
-        here_NM = batch.present_everywhere
-        return {s: here_NM[:, column] for column, s in enumerate(self.heads)}
+        present_NM = batch.present_everywhere
+        return {s: present_NM[:, column] for column, s in enumerate(self.heads)}
 
     def _update_bank(self, batch: Batch, joint_BE: Tensor, projected: Mapping[str, Tensor]) -> None:
         if not self.training:

@@ -138,14 +138,16 @@ class Supervised(Method):
     def _with_unimodal_losses(self, batch: Batch, encoded: dict[str, Encoded]) -> dict[str, Tensor]:
         """Joint and unimodal losses, each encoder's two gradients weighed against each other, heads' as they are.
 
-        A clip that lacks a modality counts 0 in its unimodal loss.
+        A modality's own loss is the mean over the clips that have it.
         """
         # One view of the encoders for the joint loss and one for their own: each is scaled by a weight of its own.
         shared = {m: Encoded(_view(one.tokens), one.mask, _view(one.pooled)) for m, one in encoded.items()}
         own = {m: _view(one.pooled) for m, one in encoded.items()}
         joint = self._joint_loss(batch, shared)
         unimodal = {
-            m: batch.mean(self.objective(head(own[m]), batch.targets["multimodal"]) * batch.present[:, column])
+            m: batch.mean(
+                self.objective(head(own[m]), batch.targets["multimodal"]), batch.present_everywhere[:, column]
+            )
             for column, (m, head) in enumerate(self.unimodal_heads.items())
         }
         weights = {m: joint.new_ones(2) for m in encoded}

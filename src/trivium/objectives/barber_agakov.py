@@ -1,5 +1,7 @@
 """Barber-Agakov's lower bound, I(X; Y) >= E[log q(y|x)] + H(Y), as MMIM estimates it between two modalities.
 
+The parts are MMIM's. How they are put together so that they can train encoders is in
+trivium.methods.mutual_information.
 Legend: B clips, N clips of the global batch, M remembered clips, D features of y, P projected features.
 """
 
@@ -25,6 +27,21 @@ def conditional_log_likelihood(mu_BD: Tensor, logvar_BD: Tensor, y_BD: Tensor, *
     if normalised:
         log_density_BD = log_density_BD - 0.5 * (logvar_BD + math.log(2 * math.pi))
     return log_density_BD.sum(dim=-1)
+
+
+def standardise(rows_NP: Tensor, counted_N: Tensor, eps: float = 1e-6) -> Tensor:
+    """Returns rows of mean 0 and standard deviation 1 in each feature over the counted clips, with gradient.
+
+    The log-likelihood of y falls without bound as y is scaled up, so an encoder that is trained by it scales y down to
+    a constant; standardised, the scale of y carries nothing. A feature whose deviation is below eps (all of a ReLU's
+    outputs off) is 0 and gets no gradient. counted_N: (N,) bool; the others are standardised alike. float32 at least.
+    """
+    rows_NP = at_least_float32(rows_NP)
+    weight_N1 = counted_N.to(rows_NP)[:, None]
+    count = weight_N1.sum().clamp_min(1)
+    deviation_NP = rows_NP - (weight_N1 * rows_NP).sum(dim=0) / count
+    variance_P = (weight_N1 * deviation_NP.square()).sum(dim=0) / count
+    return torch.where(variance_P > eps**2, deviation_NP / variance_P.clamp_min(eps**2).sqrt(), 0.0)
 
 
 def class_entropy(
@@ -76,10 +93,22 @@ class Conditional(nn.Module):
         """mu and logvar, both (B, D)."""
         return self.mu(x_BE), self.logvar(x_BE)
 
-    def log_likelihood(self, x_BE: Tensor, y_BD: Tensor, *, normalised: bool = True, frozen: bool = False) -> Tensor:
-        """(B,) log q(y|x). frozen: gradients reach x and y but not q, as in the stage that trains the encoders."""
+    def log_likelihood(
+        self,
+        x_BE: Tensor,
+        y_BD: Tensor,
+        *,
+        normalised: bool = True,
+        frozen: bool = False,
+        least_logvar: float = -math.inf,
+    ) -> Tensor:
+        """Returns (B,) log q(y|x).
+
+        frozen: gradients reach x and y but not q, as in the stage that trains the encoders. least_logvar: q's log
+        variance is at least that, so that no y, however well x tells it, has an unbounded density.
+        """
         mu_BD, logvar_BD = functional_call(self, _detached(self), (x_BE,)) if frozen else self(x_BE)
-        return conditional_log_likelihood(mu_BD, logvar_BD, y_BD, normalised=normalised)
+        return conditional_log_likelihood(mu_BD, logvar_BD.clamp_min(least_logvar), y_BD, normalised=normalised)
 
 
 class EntropyProjection(nn.Module):

@@ -42,11 +42,14 @@ class Run:
     def data(self, store: str | os.PathLike[str] | None = None) -> tuple[Store, DataModule]:
         """Its store, or another one of the same modalities and feature sizes; standardised as in training.
 
-        Raises ValueError naming the file and what differs.
+        Raises ValueError naming the file and what differs, and if its own store was prepared anew since the run: that
+        one is read only where `store` names it.
         """
         # Its own store where it was then, from whatever folder this is called; else where the config looks now.
         own = self.store if self.store.is_file() else None
         opened, module = open_data(self.config, own if store is None else Path(store), self.statistics)
+        if store is None:
+            opened.refuse_other_than(self.result["store_checksum"], self.path)
         for name, dim in self.schema.dims.items():
             found = opened.schema.dims.get(name)
             if name in self.method.encoders and found not in (dim, None):

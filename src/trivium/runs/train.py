@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from trivium.data.datamodule import BatchLoader, DataModule
 from trivium.data.store import Store
+from trivium.distributed import gather_objects
 from trivium.evaluation.predict import predict_split, score_split, write_predictions
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.probe import FittedReadout, fit_readout
@@ -119,14 +120,18 @@ def _fit_and_record(config: dict[str, Any], run: RunDirectory) -> None:
 
 
 def _same_store(run: RunDirectory, store: Store, first: bool) -> None:
-    """A run goes on with the data that it began with. Raises ValueError naming the store."""
-    checksum = store.provenance["checksum"]
-    before = run.record().get("store_checksum", checksum)
-    if before != checksum:
+    """A run goes on with the data that it began with, and all of its ranks read the same.
+
+    Raises ValueError, on every rank, naming the store.
+    """
+    checksum = str(store.provenance["checksum"])
+    found = sorted(set(gather_objects(checksum)))
+    if len(found) > 1:
         raise ValueError(
-            f"{store.path} has changed since {run.path} began (checksum {checksum[:12]}, then {before[:12]}); "
-            "bring the store back, or start a new run"
+            f"{store.path} was prepared anew while the processes of {run.path} started: they have read different files "
+            f"(checksums {', '.join(one[:12] for one in found)}); start the run again"
         )
+    store.refuse_other_than(run.record().get("store_checksum", checksum), run.path)
     if first:
         run.update_record(store_checksum=checksum)
 
@@ -218,7 +223,9 @@ def worker_main(run_dir: str) -> None:
     """One rank of a run whose directory holds the frozen config; started by trivium.runs.launch."""
     die_with_parent()
     run = RunDirectory(Path(run_dir))
-    fit(run.config(), run)
+    config = run.config()
+    join_ranks(config)
+    fit(config, run)
 
 
 if __name__ == "__main__":

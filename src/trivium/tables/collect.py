@@ -175,6 +175,7 @@ def _bounds(table: Table, runs: Sequence[Planned]) -> dict[str, Bounds]:
     if not known:
         return {}
     store = open_store(_store_of(runs[0]))
+    store.refuse_other_than(runs[0].result()["store_checksum"], runs[0].directory.path)
     factors = knowable_of(store)["factors"]
     found = {}
     for measure in known:

@@ -44,8 +44,7 @@ def _transcripts(record: Record, split: str, ids: Sequence[str]) -> tuple[list[s
         return None, f"no transcripts of {record.data}: the store {path} is not there any more"
     try:
         store = open_store(path)
-        if store.provenance["checksum"] != record.result["store_checksum"]:
-            return None, f"no transcripts of {record.data}: the store {path} has changed since the runs were made"
+        store.refuse_other_than(record.result["store_checksum"], record.path)
         clips = store.split(split)
     except ValueError as error:
         return None, f"no transcripts of {record.data}: {error}"
