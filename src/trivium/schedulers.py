@@ -1,13 +1,14 @@
 """Learning-rate schedules, stepped by the method itself so that a resumed epoch steps them like a whole one.
 
 (Lightning never steps ReduceLROnPlateau after an epoch that was resumed half-way.) Each function here is the `_target_`
-of a YAML in configs/scheduler and takes the optimiser, the optimiser steps an epoch and the epochs of the run.
+of a YAML in configs/scheduler and takes the optimiser, the optimiser steps an epoch and the epochs of the run; one with
+an argument `mode` is told which direction of trainer.monitor is better, "min" or "max".
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau, StepLR
@@ -23,9 +24,10 @@ class Schedule:
         if self._scheduler is not None and self._every_step:
             self._scheduler.step()
 
-    def after_epoch(self, val_loss: float) -> None:
+    def after_epoch(self, monitored: float) -> None:
+        """monitored: the epoch's value of trainer.monitor."""
         if isinstance(self._scheduler, ReduceLROnPlateau):
-            self._scheduler.step(val_loss)
+            self._scheduler.step(monitored)
         elif self._scheduler is not None and not self._every_step:
             self._scheduler.step()
 
@@ -42,9 +44,17 @@ def constant(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int) -> Sche
     return Schedule(None)
 
 
-def plateau(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, factor: float, patience: int) -> Schedule:
-    """Times `factor` (0 to 1) after `patience` epochs without a lower validation loss."""
-    return Schedule(ReduceLROnPlateau(optimizer, factor=factor, patience=patience))
+def plateau(
+    optimizer: Optimizer,
+    *,
+    steps_per_epoch: int,
+    epochs: int,
+    factor: float,
+    patience: int,
+    mode: Literal["min", "max"] = "min",
+) -> Schedule:
+    """Times `factor` (0 to 1) after `patience` epochs without a better monitor. mode: whether lower or higher is."""
+    return Schedule(ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience))
 
 
 def cosine(

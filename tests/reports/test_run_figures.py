@@ -20,7 +20,8 @@ from sklearn.decomposition import PCA
 
 from driver import here, rows
 from page_cases import TRIALS, epoch_value, run_at, search_at, store_at
-from trivium.evaluation.metrics import CLASSES, compute_metrics, score_classes
+from trivium.evaluation.metrics import compute_metrics, score_classes
+from trivium.metric_names import CLASSES
 from trivium.reports.album import Album, Picture, compact
 from trivium.reports.bands import wrapped
 from trivium.reports.curve_panels import draw_panels, shared_column

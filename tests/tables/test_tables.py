@@ -217,7 +217,7 @@ def test_measures_of_several_units_share_a_table_that_says_what_is_better() -> N
     assert (
         "| row | MAE ↓ | Acc-2, % ↑ |\n| --- | --- | --- |\n| *train mean* | 1.250 | - |\n| A | 1.250 ± 0.354" in text
     )
-    assert [line for line in text.splitlines() if line.startswith("#")] == ["# A title", "## Size and time"]
+    assert [line for line in text.splitlines() if line.startswith("#")] == ["# A title", "## Size, time and selection"]
 
 
 def test_many_measures_have_a_table_for_each_unit() -> None:

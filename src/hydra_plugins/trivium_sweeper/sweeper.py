@@ -156,15 +156,20 @@ class TriviumSweeper(Sweeper):
 
     def _open(self, space: dict[str, Any], fixed: list[str]) -> Search:
         """The study of this command line, by its name or by the name that its settings make."""
+        from trivium.config.monitor import monitor_of, read_monitor
         from trivium.search.naming import shared_settings, study_name
-        from trivium.search.study import Settings, definition, lower_is_better, open_search
+        from trivium.search.study import Settings, definition, open_search
 
         config = self._composed(fixed)
         given = dict(self.settings)
         name, _ = given.pop("study"), given.pop("at_once")
         given["hosts"] = tuple(given["hosts"])
-        lower = lower_is_better(given["objective"], config["data"]["metrics"])
-        settings = Settings(**given, lower_is_better=lower, max_epochs=config["trainer"]["max_epochs"])
+        objective = monitor_of(config)
+        if given["objective"] != "auto":
+            objective = read_monitor(given["objective"], config["data"]["metrics"], "hydra.sweeper.objective")
+        given["objective"] = objective.key
+        epochs = config["trainer"]["max_epochs"]
+        settings = Settings(**given, lower_is_better=objective.lower_is_better, max_epochs=epochs)
         shared = shared_settings(config, space)
         words = [str(self.config.hydra.runtime.choices.get("sweep")), config["method"]["name"], config["data"]["name"]]
         name = name or study_name(words, {**shared, **definition(settings, space)})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.config.instantiate import ALLOWED
+from trivium.config.monitor import monitor_of
 from trivium.config.nearest import suggest
 from trivium.data.generated import settings_of
 from trivium.data.locate import find_store
@@ -39,6 +40,7 @@ def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
         if not value >= least:  # also catches NaN
             yield f"{key}: expected at least {least:g}, found {value}"
     yield from _foreign_targets(config, "")
+    yield from _of_monitor(config)
     yield from _of_data(config["data"])
     yield from _of_resume(str(config["resume"]))
     start = str(config["start_from"])
@@ -52,6 +54,13 @@ def _foreign_targets(node: Mapping[str, Any], at: str) -> Iterator[str]:
             yield from _foreign_targets(value, f"{at}{name}.")
         elif name == "_target_" and not str(value).startswith(ALLOWED):
             yield f"{at}_target_: {value!r} is refused; only names below {ALLOWED!r} may be built from a config"
+
+
+def _of_monitor(config: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        monitor_of(config)
+    except ValueError as error:
+        yield str(error)
 
 
 def _of_data(data: Mapping[str, Any]) -> Iterator[str]:

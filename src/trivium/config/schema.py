@@ -46,6 +46,7 @@ class Data:
 @dataclass
 class Trainer:
     max_epochs: int
+    monitor: str
     patience: int
     min_delta: float
     select: Literal["best", "last"]

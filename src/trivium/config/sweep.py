@@ -188,10 +188,11 @@ def _out_of_range(node: dict[str, Any]) -> Iterator[str]:
         if node[name] < least:
             yield f"hydra.sweeper.{name}: expected at least {least}, found {node[name]}"
     split, _, metric = node["objective"].partition("/")
-    if split != "val" or not metric:
+    if node["objective"] != "auto" and (split != "val" or not metric):
         yield (
             f"hydra.sweeper.objective: {node['objective']!r} is refused; a search selects on the validation split: "
-            "val/loss, or val/ and a metric (the test split is looked at once, when all is chosen)"
+            "auto (what trainer.monitor names), or val/loss, or val/ and a metric (the test split is looked at once, "
+            "when all is chosen)"
         )
     if node["study"] and not re.fullmatch(r"\w[\w.-]*", node["study"]):
         yield (

@@ -12,47 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trivium.metric_names import CLASSES, METRICS, RANGES
+
 Scores = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-_SENTIMENT = ("mae", "corr", "acc7", "acc5", "acc2_has0", "acc2_non0", "f1_has0", "f1_non0")
-_SIMS = ("mae", "corr", "acc2", "acc3", "acc5", "f1")
 _SIMS_CUTS = (-0.7, -0.1, 0.1, 0.7)
-
-# protocol -> the keys it gives, in the order in which tables print them
-METRICS: dict[str, tuple[str, ...]] = {
-    "mosi": _SENTIMENT,
-    "sims": _SIMS,
-    "regression": ("mae", "corr"),
-}
-
-LABELS: dict[str, str] = {
-    "mae": "MAE",
-    "corr": "Corr",
-    "acc7": "Acc-7",
-    "acc5": "Acc-5",
-    "acc3": "Acc-3",
-    "acc2": "Acc-2",
-    "acc2_has0": "Acc-2 Has0",
-    "acc2_non0": "Acc-2 Non0",
-    "f1": "F1",
-    "f1_has0": "F1 Has0",
-    "f1_non0": "F1 Non0",
-    "acc_argmax": "Acc argmax",
-}
-
-# "min": lower is better
-DIRECTION: dict[str, str] = {key: "min" if key == "mae" else "max" for key in LABELS}
-
-# protocol -> the accuracy over the most classes, and these classes from the lowest: what a confusion matrix shows
-CLASSES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "mosi": ("acc7", ("-3", "-2", "-1", "0", "1", "2", "3")),
-    "sims": ("acc5", ("negative", "weakly neg.", "neutral", "weakly pos.", "positive")),
-}
-
-
-# protocol -> the labels that its classes are cut for; SIMS's clips to them
-RANGES: dict[str, tuple[float, float]] = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
 
 
 def refuse_other_scale(protocol: str, label_range: tuple[float, float] | None) -> None:
@@ -63,19 +28,6 @@ def refuse_other_scale(protocol: str, label_range: tuple[float, float] | None) -
             f"data.metrics={protocol}: its classes are cut for labels in [{low:g}, {high:g}], and the store's lie in "
             f"[{label_range[0]:g}, {label_range[1]:g}]; take data.metrics=regression"
         )
-
-
-def is_share(metric: str) -> bool:
-    """Whether it is in [0, 1] and shown in %: accuracies and F1. Others are in the data's unit, and Corr in [-1, 1]."""
-    return metric.startswith(("acc", "f1"))
-
-
-def metric_text(value: float, share: bool, sign: bool = False) -> str:
-    """As tables have it: 34.1 (in %) for a share of .3412, 0.723 for anything else, "-" for NaN. sign: +34.1."""
-    if math.isnan(value):
-        return "-"
-    plus = "+" if sign else ""
-    return format(100 * value, f"{plus}.1f") if share else format(value, f"{plus}.3f")
 
 
 def score_classes(protocol: str, scores: Any) -> npt.NDArray[np.intp]:

@@ -44,7 +44,7 @@ def predict_split(
         batch.streams = {name: _with_dtype(stream, dtype) for name, stream in batch.streams.items()}
         prediction = method.predict(batch)
         loss = method.objective(prediction.outputs, batch.targets["multimodal"].to(prediction.outputs.dtype))
-        collector.add(batch.index, batch.weight, prediction.score, loss, prediction.probabilities)
+        collector.add(batch.index, batch.weight, prediction.score, {"loss": loss}, prediction.probabilities)
     return collector.result(over_ranks=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,25 +15,44 @@ from trivium.distributed import sum_over_ranks
 class Predictions:
     """N clips in the split's order, float64 on the CPU.
 
-    score (N,): predicted score. loss (N,): the objective of each clip. probabilities (N, C), or None in regression.
+    score (N,): predicted score. losses: name -> (N,), "loss" (the objective) first. probabilities (N, C), or None in
+    regression.
     """
 
     score: Tensor
-    loss: Tensor
+    losses: dict[str, Tensor]
     probabilities: Tensor | None
+
+    @property
+    def loss(self) -> Tensor:
+        """(N,), the objective of each clip."""
+        return self.losses["loss"]
 
 
 class Collector:
     """Puts predictions in the place of their clip; ranks' parts are added up at the end."""
 
     def __init__(self, clips: int, device: torch.device) -> None:
-        self._columns = torch.zeros(clips, 3, dtype=torch.float64, device=device)  # seen, score, loss
+        self._seen = torch.zeros(clips, 1, dtype=torch.float64, device=device)
+        self._columns = self._seen.new_zeros(clips, 0)  # score, and then each of the losses
+        self._names: list[str] = []
         self._probabilities: Tensor | None = None
 
-    def add(self, index: Tensor, weight: Tensor, score: Tensor, loss: Tensor, probabilities: Tensor | None) -> None:
-        """index (B,) in the split; weight (B,) 0 for a clip that only keeps a rank in step."""
-        rows = torch.stack([torch.ones_like(score), score, loss], dim=1).double() * weight[:, None].double()
-        self._columns.index_add_(0, index, rows)
+    def add(
+        self,
+        index: Tensor,
+        weight: Tensor,
+        score: Tensor,
+        losses: Mapping[str, Tensor],
+        probabilities: Tensor | None,
+    ) -> None:
+        """index (B,) in the split; weight (B,) 0 for a clip that only keeps a rank in step. losses: name -> (B,)."""
+        if not self._names:
+            self._names = list(losses)
+            self._columns = self._seen.new_zeros(len(self._seen), 1 + len(losses))
+        rows = torch.stack([score.double(), *(loss.double() for loss in losses.values())], dim=1)
+        self._seen.index_add_(0, index, weight[:, None].double())
+        self._columns.index_add_(0, index, rows * weight[:, None].double())
         if probabilities is not None:
             if self._probabilities is None:
                 shape = (len(self._columns), probabilities.shape[1])
@@ -45,8 +65,9 @@ class Collector:
         Raises RuntimeError unless every clip was seen exactly once.
         """
         total = sum_over_ranks if over_ranks else torch.clone
-        seen, score, loss = total(self._columns).cpu().unbind(1)
+        seen = total(self._seen).cpu()
         if not bool((seen == 1).all()):
             raise RuntimeError(f"{int((seen != 1).sum())} of {len(seen)} clips were not predicted exactly once")
+        score, *losses = total(self._columns).cpu().unbind(1)
         probabilities = None if self._probabilities is None else total(self._probabilities).cpu()
-        return Predictions(score, loss, probabilities)
+        return Predictions(score, dict(zip(self._names, losses, strict=True)), probabilities)

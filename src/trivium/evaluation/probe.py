@@ -15,6 +15,8 @@ from torch import Tensor
 from trivium.data.datamodule import DataModule
 from trivium.evaluation.classification import classification_metrics
 from trivium.evaluation.metrics import compute_metrics
+from trivium.evaluation.predict import metrics_of
+from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.probe_choice import Probe, Report, Rows, choose_classifier, choose_ridge, fitted_on
 from trivium.evaluation.targets import ClassRule, class_rule, is_score
 from trivium.evaluation.vectors import collect_vectors, raw_vectors
@@ -64,12 +66,15 @@ def _prefixed(report: Report, name: str) -> Report:
 
 
 def _read(
-    method: Method, data: DataModule, target: str, raw: bool
+    method: Method, data: DataModule, target: str, raw: bool, splits: Sequence[str] = ("valid", "test")
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
-    """Split -> name -> vectors (N, E), and split -> targets (N,), all float64 on the CPU."""
+    """Split -> name -> vectors (N, E), and split -> targets (N,), all float64 on the CPU.
+
+    splits: those beside the one to fit on.
+    """
     there = [split for split, clips in data.store.schema.counts.items() if clips]
     vectors, targets = {}, {}
-    for split in [split for split in (fitted_on(there), "valid", "test") if split in there]:
+    for split in [split for split in (fitted_on(there), *splits) if split in there]:
         loader = data.loader(split, device=method.device)
         vectors[split] = raw_vectors(loader) if raw else collect_vectors(method, loader)
         targets[split] = loader.split.targets[target].cpu().double()
@@ -134,16 +139,34 @@ def fit_readout(method: Method, data: DataModule, report: Report | None = None) 
     """
     vectors, targets = _read(method, data, "multimodal", raw=False)
     rows = {split: Rows(part["joint"], targets[split]) for split, part in vectors.items()}
-    if method.objective.outputs == 1:
-        probe = choose_ridge(rows)
-        chosen: dict[str, Any] = {"kind": "ridge", "alpha": probe.strength}
-    else:
-        rule = class_rule(method, data.store, "multimodal", "objective")
-        probe = choose_classifier(_labelled(rows, rule), rule.classes, report=report)
-        chosen = {"kind": "classifier", "classes": rule.classes, "c": probe.strength}
+    probe, chosen = _choose(method, data, rows, report)
     sign = class_rule(method, data.store, "multimodal", "sign")
     both_signs = sign.kinds(targets[fitted_on(targets)]) > 1
     binary = _probe_classes(rows, sign, False, report) if both_signs else None
     fitted = FittedReadout(probe, {"fitted_on": fitted_on(rows), **chosen, "sign": binary})
     fitted.use(method, "test")
     return fitted
+
+
+def validation_metrics(method: Method, data: DataModule) -> dict[str, float]:
+    """Returns the protocol's metrics of the validation split, of the readout that `fit_readout` would fit now.
+
+    The method's own readout stays as it is. Raises ValueError as `fit_readout` does.
+    """
+    vectors, targets = _read(method, data, "multimodal", raw=False, splits=("valid",))
+    rows = {split: Rows(part["joint"], targets[split]) for split, part in vectors.items()}
+    probe, _ = _choose(method, data, rows, None)
+    score_N, probabilities_NC = method.objective.decode(probe.on("valid").outputs(rows["valid"].features))
+    return metrics_of(method, Predictions(score_N, {}, probabilities_NC), rows["valid"].targets)
+
+
+def _choose(
+    method: Method, data: DataModule, rows: Mapping[str, Rows], report: Report | None
+) -> tuple[Probe, dict[str, Any]]:
+    """The probe of the objective's scores or classes, and what was chosen, for JSON."""
+    if method.objective.outputs == 1:
+        probe = choose_ridge(rows)
+        return probe, {"kind": "ridge", "alpha": probe.strength}
+    rule = class_rule(method, data.store, "multimodal", "objective")
+    probe = choose_classifier(_labelled(rows, rule), rule.classes, report=report)
+    return probe, {"kind": "classifier", "classes": rule.classes, "c": probe.strength}

@@ -69,7 +69,7 @@ class SubsetPredictions:
         rows = [part.probabilities for part in parts if part.probabilities is not None]
         return Predictions(
             score=torch.stack([part.score for part in parts])[row_N, clip_N],
-            loss=torch.stack([part.loss for part in parts])[row_N, clip_N],
+            losses={"loss": torch.stack([part.loss for part in parts])[row_N, clip_N]},
             probabilities=torch.stack(rows)[row_N, clip_N] if rows else None,
         )
 
@@ -86,7 +86,9 @@ def choose_clips(predictions: Predictions, rows_N: Tensor) -> Predictions:
     """Those of the clips that are True in rows_N."""
     probabilities = predictions.probabilities
     return Predictions(
-        predictions.score[rows_N], predictions.loss[rows_N], None if probabilities is None else probabilities[rows_N]
+        predictions.score[rows_N],
+        {name: loss_N[rows_N] for name, loss_N in predictions.losses.items()},
+        None if probabilities is None else probabilities[rows_N],
     )
 
 

@@ -8,19 +8,28 @@ from typing import Any
 import lightning as L
 import torch
 
+from trivium.config.monitor import Monitor
 from trivium.data.batch import Batch
+from trivium.data.datamodule import DataModule
 from trivium.data.resident import ResidentSplit
 from trivium.evaluation.predict import metrics_of
 from trivium.evaluation.predictions import Collector, Predictions
+from trivium.evaluation.probe import validation_metrics
 from trivium.methods.base import Method, Prediction
 from trivium.methods.meter import NonFiniteLossError
 
 
 class Validation(L.Callback):
-    """Logs val/loss and the protocol's metrics, alike on every rank, and tells the schedule."""
+    """Logs val/loss and the protocol's metrics, alike on every rank, and tells the schedule the monitored one.
 
-    _collector: Collector
-    _scored = True  # whether the method has scores while it trains
+    A method whose scores are a probe's has metrics only where one of them is the monitor: the probe is then fitted
+    after each epoch on frozen vectors of the train split, as it is when training is over.
+    """
+
+    def __init__(self, monitor: Monitor) -> None:
+        self.monitor = monitor
+        self._collector: Collector
+        self._scored = True  # whether the method has scores while it trains
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Method)
@@ -37,10 +46,12 @@ class Validation(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         prediction: Prediction | None = outputs["prediction"]
-        loss = outputs["loss"]
+        losses = {name: value for name, value in outputs.items() if name != "prediction"}
         self._scored = prediction is not None
-        score, probabilities = (loss, None) if prediction is None else (prediction.score, prediction.probabilities)
-        self._collector.add(batch.index, batch.weight, score, loss, probabilities)
+        score, probabilities = (
+            (outputs["loss"], None) if prediction is None else (prediction.score, prediction.probabilities)
+        )
+        self._collector.add(batch.index, batch.weight, score, losses, probabilities)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Method)
@@ -50,17 +61,25 @@ class Validation(L.Callback):
             exact, shown = torch.tensor(value, dtype=torch.float64), name in ("loss", "mae")
             pl_module.log(f"val/{name}", exact, prog_bar=shown, logger=False)
         if pl_module.schedule is not None:
-            pl_module.schedule.after_epoch(values["loss"])
+            pl_module.schedule.after_epoch(values[self.monitor.name])
 
     def _values(self, trainer: L.Trainer, method: Method, predictions: Predictions) -> dict[str, float]:
-        loss = float(predictions.loss.mean())
-        if not math.isfinite(loss):
-            raise NonFiniteLossError(
-                f"val/loss is {loss} after epoch {trainer.current_epoch + 1}; the last checkpoint is from before it"
-            )
-        if not self._scored:
-            return {"loss": loss}
-        return {"loss": loss, **metrics_of(method, predictions, _split(trainer).targets["multimodal"])}
+        losses = {name: float(value_N.mean()) for name, value_N in predictions.losses.items()}
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                epoch = trainer.current_epoch + 1
+                raise NonFiniteLossError(
+                    f"val/{name} is {value} after epoch {epoch}; the last checkpoint is from before it"
+                )
+        if self._scored:
+            return {**losses, **metrics_of(method, predictions, _split(trainer).targets["multimodal"])}
+        if self.monitor.is_loss:
+            return losses
+        data: DataModule = trainer.datamodule  # type: ignore[attr-defined]
+        # One rank fits the probe, on whole splits, and tells the others.
+        found = validation_metrics(method, data) if trainer.is_global_zero else {}
+        method.eval()  # as Lightning has it during validation
+        return {**losses, **trainer.strategy.broadcast(found)}
 
 
 def _split(trainer: L.Trainer) -> ResidentSplit:

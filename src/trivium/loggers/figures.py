@@ -13,7 +13,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from trivium.evaluation.metrics import CLASSES
+from trivium.metric_names import CLASSES
 from trivium.reports.album import Album, Picture
 from trivium.reports.prediction_figures import draw_confusion, draw_scatter
 from trivium.reports.records import labelled, read_record

@@ -20,7 +20,8 @@ from trivium.fusions.base import Fusion
 from trivium.keyed_random import uniform
 from trivium.methods.meter import Meter, NonFiniteLossError
 from trivium.methods.stand_ins import make_stand_ins
-from trivium.objectives.task import TaskObjective
+from trivium.metric_names import METRICS
+from trivium.objectives.task import CrossEntropy, TaskObjective
 from trivium.schedulers import Schedule
 from trivium.seeding import derive
 
@@ -65,6 +66,8 @@ class Method(L.LightningModule):
 
     factored: ClassVar[bool] = False
     probed: bool = False
+    name: str = ""
+    validation_losses: tuple[str, ...] = ("loss",)
 
     def __init__(self, parts: Parts, *, modality_dropout: float = 0.0, stand_in: str = "zero") -> None:
         super().__init__()
@@ -203,10 +206,18 @@ class Method(L.LightningModule):
         self.epoch_means = self.meter.means()
         self.meter.reset()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """ "prediction", and "loss" (B,) of each clip, whose mean over the split selects the checkpoint.
+    @property
+    def monitorable(self) -> tuple[str, ...]:
+        """The validation metrics that there are while it trains, or that can be made for it: what selects its epoch."""
+        losses = [f"val/{name}" for name in self.validation_losses]
+        classes = ["acc_argmax"] if isinstance(self.objective, CrossEntropy) else []
+        return (*losses, *(f"val/{name}" for name in (*METRICS[self.metrics], *classes)))
 
-        "prediction" is None where scores come only after training (a probe's): then there are no metrics meanwhile.
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Returns "prediction" and, under each name of `validation_losses`, the (B,) losses of the batch's clips.
+
+        "loss" is the task's own, where the method has one while it trains; a method that adds terms to it gives their
+        weighted sum as "total". "prediction" is None where scores come only after training (a probe's).
         """
         prediction = self.predict(batch)
         return {"prediction": prediction, "loss": self.objective(prediction.outputs, batch.targets["multimodal"])}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 from torch import nn
 
 from trivium.config.instantiate import build, target
+from trivium.config.monitor import monitor_of
 from trivium.data.store import StoreSchema
 from trivium.encoders.base import Encoder
 from trivium.methods.base import Method, Parts
@@ -63,7 +65,8 @@ def build_method(
         method: Method = build(config["method"], parts)
     method.metrics = config["data"]["metrics"]
     method.make_optimizer = functools.partial(build, config["optimizer"])
-    method.make_schedule = functools.partial(build, config["scheduler"])
+    told = {"mode": monitor_of(config).mode} if "mode" in signature(target(config["scheduler"])).parameters else {}
+    method.make_schedule = functools.partial(build, config["scheduler"], **told)
     if config["debug"]["no_dropout"]:
         turn_off_dropout(method)
     return method

@@ -71,6 +71,7 @@ class GMC(Method):
     """
 
     terms: tuple[str, ...] = ("task", "gmc")
+    validation_losses = ("loss", "total")
 
     def __init__(
         self,
@@ -115,16 +116,17 @@ class GMC(Method):
         return {"joint": self.represent(unit_bMD, batch.present), **own}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """The loss of GMC, task and contrast, for every method that stands on it: no mixing.
+        """Returns the task's loss as "loss"; as "total" GMC's, task and contrast, for every method built on it.
 
-        Where both have weight 0 (M3ixup's mixed terms alone), the contrast, so that there is something to select by.
+        Nothing is mixed. Without a task both are the contrast; unweighted where its weight is 0 too (M3ixup's mixed
+        terms alone), so that there is something to select by.
         """
         seen = self.see(batch)
         terms = self.contrast_and_task(seen, batch)
-        loss_b = self.weigh(terms) if self.weights["task"] or self.weights["gmc"] else terms["gmc"]
+        total_b = self.weigh(terms) if self.weights["task"] or self.weights["gmc"] else terms["gmc"]
         if self.probed:
-            return {"prediction": None, "loss": loss_b}
-        return {"prediction": self._decoded(self.represent(*seen.here)), "loss": loss_b}
+            return {"prediction": None, "loss": total_b, "total": total_b}
+        return {"prediction": self._decoded(self.represent(*seen.here)), "loss": terms["task"], "total": total_b}
 
     # Parts of a step
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from trivium.evaluation.metrics import LABELS
+from trivium.metric_names import LABELS
 from trivium.reports.figures import COLOURS
 from trivium.reports.records import Record, Values
 

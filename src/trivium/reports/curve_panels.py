@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from trivium.evaluation.metrics import DIRECTION
+from trivium.metric_names import DIRECTION
 from trivium.reports.album import Album, Picture
 from trivium.reports.bands import Groups, column_title, draw_band, finish, seed_band, wrapped
 from trivium.reports.figures import COLOURS, open_figure

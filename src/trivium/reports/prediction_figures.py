@@ -12,7 +12,8 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from trivium.evaluation.metrics import CLASSES, LABELS, compute_metrics, score_classes
+from trivium.evaluation.metrics import compute_metrics, score_classes
+from trivium.metric_names import CLASSES, LABELS
 from trivium.reports.album import Album, Picture
 from trivium.reports.figures import COLOURS, open_figure
 from trivium.reports.records import Predicted, Values

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import track as rich_track
 from rich.table import Table
 
-from trivium.evaluation.metrics import LABELS
 from trivium.evaluation.robustness import (
     Row,
     Subject,
@@ -26,6 +25,7 @@ from trivium.evaluation.robustness import (
 )
 from trivium.evaluation.subsets import SubsetPredictions, predict_subsets
 from trivium.files import csv_text, write_json, write_text
+from trivium.metric_names import LABELS
 from trivium.reports.spread import Spread
 from trivium.runs.load import Run, load_run
 

@@ -14,7 +14,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trivium.evaluation.metrics import DIRECTION, LABELS
+from trivium.metric_names import DIRECTION, LABELS
 from trivium.reports.figures import COLOURS, open_figure, save_figure
 from trivium.reports.spread import Spread
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trivium.evaluation.metrics import DIRECTION
+from trivium.metric_names import DIRECTION
 from trivium.reports.records import read_rows
 
 FILE = "trials.csv"

@@ -12,6 +12,8 @@ from typing import Any
 OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")  # ROW_sSEED_HASH, as trivium.tables.plan names runs
 _NOT_HASHED = ("run", "resume", "paths", "logger")
 _NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress")
+_PLATEAU = "trivium.schedulers.plateau"
+_GMC = ("trivium.methods.gmc.GMC", "trivium.methods.m3ixup.M3ixup")
 
 
 def config_hash(config: dict[str, Any]) -> str:
@@ -27,15 +29,44 @@ def identity_of(config: Mapping[str, Any], start: str = "") -> str:
 
 
 def hashed_part(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a config decides about a run's numbers. Of a table's run that it begins from, the name without the place:
-    a table may be moved, with a run in it to go on with.
+    """What of a config decides about a run's numbers; lr=1 and lr=1.0 are one config."""
+    floats: dict[str, Any] = _as_floats(_decisive(config))
+    return floats
+
+
+def _decisive(config: dict[str, Any]) -> dict[str, Any]:
+    """Of a table's run that it begins from, the name without the place: a table may be moved, with a run in it to go on
+    with.
     """
+    config = _as_in_0_1(config)
     kept = {key: value for key, value in config.items() if key not in _NOT_HASHED}
     if kept.get("start_from"):
         kept["start_from"] = _start(kept["start_from"])
     kept["trainer"] = {key: value for key, value in config["trainer"].items() if key not in _NOT_HASHED_TRAINER}
-    floats: dict[str, Any] = _as_floats(kept)
-    return floats
+    return kept
+
+
+def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without the keys that version 0.1.0 did not have, where they mean what it did: its runs keep their
+    hash, and so are still found and resumed.
+    """
+    trainer, method = dict(config["trainer"]), dict(config.get("method") or {})
+    if _selects_as_in_0_1(config):
+        trainer.pop("monitor", None)
+    if method.get("pair_estimator") != "ba" or not method.get("ba_standardised"):
+        method.pop("ba_standardised", None)
+    return {**config, "trainer": trainer, **({"method": method} if "method" in config else {})}
+
+
+def _selects_as_in_0_1(config: dict[str, Any]) -> bool:
+    """Whether the epoch, early stopping and the plateau schedule go by what they went by in version 0.1.0, the
+    validation loss; which of GMC and M3ixup was the weighted sum of all terms.
+    """
+    trainer, method, scheduler = (config.get(group) or {} for group in ("trainer", "method", "scheduler"))
+    used = trainer.get("select") != "last" or trainer.get("patience") or scheduler.get("_target_") == _PLATEAU
+    with_contrast = method.get("_target_") in _GMC and (method.get("weights") or {}).get("task", 1.0)
+    same = ("val/total",) if with_contrast else ("auto", "val/loss")
+    return not used or trainer.get("monitor", same[0]) in same
 
 
 def _start(path: str) -> str:
@@ -52,7 +83,6 @@ def dotted(config: Mapping[str, Any], where: str = "") -> dict[str, Any]:
 
 
 def _as_floats(value: Any) -> Any:
-    """lr=1 and lr=1.0 are one config."""
     if isinstance(value, dict):
         return {key: _as_floats(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -60,12 +90,9 @@ def _as_floats(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def differences(a: Any, b: Any, where: str = "") -> list[str]:
-    """Where two configs differ in that, as "seed (5 there, 6 now)"."""
-    if where == "start_from.":
-        a, b = _start(str(a)), _start(str(b))
-    if isinstance(a, dict) and isinstance(b, dict):
-        skip = {"": _NOT_HASHED, "trainer.": _NOT_HASHED_TRAINER}.get(where, ())
-        keys = [key for key in {**a, **b} if key not in skip]
-        return [d for key in keys for d in differences(a.get(key), b.get(key), f"{where}{key}.")]
-    return [] if a == b else [f"{where[:-1]} ({a!r} there, {b!r} now)"]
+def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """Where two configs differ in what decides about a run's numbers, as "seed (5 there, 6 now)"."""
+    first, second = dotted(_decisive(a)), dotted(_decisive(b))
+    there, now = dotted(a), dotted(b)
+    keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]
+    return [f"{key} ({there.get(key)!r} there, {now.get(key)!r} now)" for key in keys]

@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from trivium.config.monitor import Monitor
 from trivium.distributed import sum_over_ranks
 from trivium.files import csv_text, write_text
 from trivium.methods.base import Method
@@ -20,31 +21,34 @@ from trivium.runs.directory import RunDirectory
 class Recorder(Checkpoint):
     """Runs after every other callback (Lightning puts Checkpoint callbacks last), so that their state is complete.
 
-    Weights are saved when the validation loss is the lowest so far (select "best") or each epoch ("last"); the
-    checkpoint after each epoch's validation and, if checkpoint_every > 0, after each so many batches inside an epoch.
+    Weights are saved when the monitor is the best so far (select "best"; those of the first epoch in any case, whose
+    monitor may be undefined) or after each epoch ("last"). The checkpoint is written after each epoch's validation and,
+    if checkpoint_every > 0, after each so many batches inside an epoch.
     """
 
     def __init__(
         self,
         run: RunDirectory,
+        monitor: Monitor,
         *,
         checkpoint_every: int = 0,
         select: str = "best",
         log_steps: bool = False,
         print_lines: bool = False,
     ) -> None:
-        self.run, self.select, self.log_steps, self.print_lines = run, select, log_steps, print_lines
+        self.run, self.monitor, self.select = run, monitor, select
+        self.log_steps, self.print_lines = log_steps, print_lines
         self.checkpoint_every = checkpoint_every
         self.history: list[dict[str, float]] = []
         self.steps: list[dict[str, float]] = []
-        self.best_loss, self.best_epoch, self.stopped, self.seconds = math.inf, 0, False, 0.0
+        self.best_value, self.best_epoch, self.stopped, self.seconds = monitor.worst, 0, False, 0.0
         self._since = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "history": self.history,
             "steps": self.steps,
-            "best_loss": self.best_loss,
+            "best_value": self.best_value,
             "best_epoch": self.best_epoch,
             "stopped": self.stopped,
             "seconds": self.seconds + time.monotonic() - self._since,
@@ -52,7 +56,7 @@ class Recorder(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name, value in state_dict.items():
-            setattr(self, name, value)
+            setattr(self, "best_value" if name == "best_loss" else name, value)  # best_loss: of version 0.1.0
         self._since = time.monotonic()
 
     def on_train_batch_end(
@@ -72,10 +76,12 @@ class Recorder(Checkpoint):
             trainer.save_checkpoint(self.run.checkpoint, weights_only=False)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        loss = float(trainer.callback_metrics["val/loss"])
-        if self.select == "last" or loss < self.best_loss:
-            self.best_loss, self.best_epoch = loss, trainer.current_epoch + 1
+        value = float(trainer.callback_metrics[self.monitor.key])
+        better = self.monitor.better(value, self.best_value) or math.isnan(self.best_value) or not self.best_epoch
+        if self.select == "last" or better:
+            self.best_value, self.best_epoch = value, trainer.current_epoch + 1
             if trainer.is_global_zero:
+                loss = float(trainer.callback_metrics["val/loss"])
                 save_weights(pl_module, self.run.weights, epoch=self.best_epoch, val_loss=loss)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -103,9 +109,17 @@ class Recorder(Checkpoint):
         row["seconds"] = round(self.seconds + time.monotonic() - self._since, 3)
         return row
 
+    @property
+    def selection(self) -> dict[str, Any]:
+        """How the tested epoch was chosen: by which metric, by which rule, and what the metric was there."""
+        rule = "last epoch" if self.select == "last" else self.monitor.words
+        value = None if math.isnan(self.best_value) else self.best_value
+        return {"monitor": self.monitor.key, "rule": rule, "value": value}
+
     def _line(self, row: dict[str, float], trainer: L.Trainer) -> str:
         best = "  *" if self.best_epoch == row["epoch"] else ""
-        shown = "  ".join(f"{k} {row[k]:.4f}" for k in ("train/loss", "val/loss", "val/mae", "val/corr") if k in row)
+        keys = dict.fromkeys(("train/loss", "val/loss", "val/mae", "val/corr", self.monitor.key))
+        shown = "  ".join(f"{key} {row[key]:.4f}" for key in keys if key in row)
         return f"epoch {int(row['epoch']):>3}/{trainer.max_epochs}  {shown}{best}"
 
 

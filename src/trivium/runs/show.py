@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trivium.evaluation.metrics import LABELS, METRICS
+from trivium.metric_names import LABELS, METRICS
 from trivium.runs.directory import RunDirectory
 
 _SPLITS = {"val": "validation", "valid": "validation"}
@@ -27,7 +27,8 @@ _FORMATS = {"C": ".1e", "size": ".0f"}  # of probes' columns; else four digits
 
 def print_result(run: RunDirectory, result: Mapping[str, Any]) -> None:
     """Validation and test metrics of the selected checkpoint, and where the run lies."""
-    title = f"{result['method']} on {result['feature_set']}, seed {result['seed']}, epoch {result['best_epoch']}"
+    rule = f" ({result['selection']['rule']})" if "selection" in result else ""
+    title = f"{result['method']} on {result['feature_set']}, seed {result['seed']}, epoch {result['best_epoch']}{rule}"
     print_scores(title, result["metrics"], {split: result[split] for split in ("val", "test") if split in result})
     guesses = ", ".join(f"{_SPLITS.get(s, s)} {value:.4f}" for s, value in result["train_mean_mae"].items())
     print(f"predicting the train mean would give MAE {guesses}")

@@ -12,6 +12,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from trivium.config.monitor import monitor_of
 from trivium.data.datamodule import BatchLoader, DataModule
 from trivium.data.store import Store
 from trivium.distributed import gather_objects
@@ -91,6 +92,7 @@ def _fit_and_record(config: dict[str, Any], run: RunDirectory) -> None:
     store, data, method = assemble(config)
     if config["start_from"]:
         start_from(method, Path(config["start_from"]))
+    monitor_of(config).refuse_unless_in(method.monitorable, f"method={method.name or type(method).__name__}")
     if config["trainer"]["precision"] == "64-true":
         method.double()  # Lightning would do it after reading a checkpoint, whose values would pass through float32
     trainer, recorder = make_trainer(config, run)
@@ -188,13 +190,14 @@ def _facts(run: RunDirectory, trainer: L.Trainer, recorder: Recorder, store: Sto
     record, sizes = run.record(), [(p.numel(), p.requires_grad) for p in method.parameters()]
     kept = ("seed", "config_hash", "git_commit", "resumed_at", "versions", "hardware")
     return {
-        "method": getattr(method, "name", type(method).__name__),
+        "method": method.name or type(method).__name__,
         **{key: record[key] for key in kept},
         "feature_set": store.schema.feature_set,
         "store_checksum": store.provenance["checksum"],
         "seconds": round(recorder.state_dict()["seconds"], 3),
         "world_size": trainer.world_size,
         "best_epoch": recorder.best_epoch,
+        "selection": recorder.selection,
         "epochs": len(recorder.history),
         "parameters": sum(size for size, _ in sizes),
         "trained_parameters": sum(size for size, trained in sizes if trained),

@@ -19,6 +19,7 @@ from lightning.pytorch.plugins.precision import HalfPrecision
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from trivium.config.instantiate import target
+from trivium.config.monitor import monitor_of
 from trivium.data.batch import Batch
 from trivium.evaluation.validation import Validation
 from trivium.runs.checkpointing import AtomicCheckpointIO
@@ -53,18 +54,19 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
     node = config["trainer"]
     show = node["progress"]
     bar = show == "bar" or (show == "auto" and sys.stderr.isatty())
+    monitor = monitor_of(config)
     recorder = Recorder(
         run,
+        monitor,
         checkpoint_every=int(config["run"]["checkpoint_every"]),
         select=node["select"],
         log_steps=bool(config["run"]["log_steps"]),
         print_lines=not bar and show != "off",
     )
-    callbacks: list[Callback] = [Validation(), recorder]
+    callbacks: list[Callback] = [Validation(monitor), recorder]
     if node["patience"]:
-        callbacks.append(
-            EarlyStopping("val/loss", patience=node["patience"], min_delta=node["min_delta"], check_finite=False)
-        )
+        patience = {"patience": node["patience"], "min_delta": node["min_delta"], "check_finite": False}
+        callbacks.append(EarlyStopping(monitor.key, mode=monitor.mode, **patience))
     if config["run"]["study"]:
         from trivium.search.pruning import Pruning  # with Optuna, which a run alone does without
 

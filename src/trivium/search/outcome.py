@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ def outcome(run: RunDirectory, metric: str, error: str | None) -> Outcome:
     """metric: of the validation split, such as loss. error: what the job died of, if it did."""
     if run.finished:
         result = run.result()
-        value, seconds = result["val"].get(metric), result.get("seconds")
+        value, seconds = _value(result, metric), result.get("seconds")
         if not is_number(value):
             return Outcome("fail", f"val/{metric} is {value} in {run.result_file}", None, seconds)
         return Outcome("complete", f"val/{metric} {value:.5g}", float(value), seconds)
@@ -33,6 +34,13 @@ def outcome(run: RunDirectory, metric: str, error: str | None) -> Outcome:
         text = f"{run.path} is in use by another process; start the search again when that has ended"
         return Outcome("running", text)
     return Outcome("fail", error or f"{run.path} is unfinished, and its process told no error")
+
+
+def _value(result: Mapping[str, Any], metric: str) -> Any:
+    """A validation metric of the selected epoch; one that only training has (val/total), where it selected."""
+    selection = result.get("selection", {})
+    monitored = selection.get("value") if selection.get("monitor") == f"val/{metric}" else None
+    return result["val"].get(metric, monitored)
 
 
 def ended(run: RunDirectory) -> bool:

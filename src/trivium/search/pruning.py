@@ -38,10 +38,13 @@ class Pruning(Checkpoint):
         return "trivium.search.Pruning"
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Method)
         if trainer.is_global_zero:
             self._trial, self._objective = join(self._folder, self._number)
             self._reported = set(self._trial.study.get_trials(deepcopy=False)[self._number].intermediate_values)
-            self._known_meanwhile = self._objective != "val/loss" or not _has_a_loss_of_its_own(pl_module)
+            # The val/loss of a probed method is a contrast while it trains, of which result.json knows nothing. It
+            # depends on temperatures and weights, and trials that differ in them cannot be compared by it.
+            self._known_meanwhile = not (pl_module.probed and self._objective == "val/loss")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A run that was killed between an epoch's checkpoint and what is decided here decides it now."""
@@ -71,14 +74,6 @@ class Pruning(Checkpoint):
             return ""
         row = self._recorder.history[-1]
         return f"after epoch {int(row['epoch'])}, {self._objective} {row[self._objective]:.5g}"
-
-
-def _has_a_loss_of_its_own(method: L.LightningModule) -> bool:
-    """Whether its val/loss while it trains is not what result.json has: with a contrast, of which that knows nothing.
-
-    Such a loss depends on temperatures and weights, and trials that differ in them cannot be compared by it.
-    """
-    return type(method).validation_step is not Method.validation_step
 
 
 def join(folder: Path, number: int) -> tuple[Trial, str]:

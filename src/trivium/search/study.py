@@ -15,9 +15,7 @@ import yaml
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from trivium.config.nearest import suggest
 from trivium.config.space import Dimension, describe_space
-from trivium.evaluation.metrics import DIRECTION, METRICS
 from trivium.files import atomic_file
 from trivium.locks import LOOK, alone, is_taken, take
 from trivium.runs.directory import RunDirectory
@@ -234,22 +232,6 @@ def definition(settings: Settings, space: Mapping[str, Dimension]) -> dict[str, 
         **{f"{PARAMS}.{key}": words for key, words in describe_space(space).items()},
         **(grid if settings.sampler == "grid" else {}),
     }
-
-
-def lower_is_better(objective: str, protocol: str) -> bool:
-    """Of an objective such as val/mae. protocol: data.metrics.
-
-    Raises ValueError for what is no metric of the validation split.
-    """
-    split, _, metric = objective.partition("/")
-    known = {"loss": "min", **{name: DIRECTION[name] for name in (*METRICS[protocol], "acc_argmax")}}
-    if split != "val" or metric not in known:
-        names = [f"val/{name}" for name in known]
-        raise ValueError(
-            f"hydra.sweeper.objective: {objective!r} is refused{suggest(objective, names)}; a search selects on the "
-            f"validation split, by one of {', '.join(names)}"
-        )
-    return known[metric] == "min"
 
 
 def _study_lock(folder: Path) -> Path:

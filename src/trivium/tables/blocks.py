@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trivium.evaluation.metrics import metric_text
 from trivium.evaluation.significance import LEVEL, Paired
+from trivium.metric_names import metric_text
 from trivium.reports.spread import Spread
 from trivium.tables.collect import Cost, Measured
 from trivium.tables.definition import Measure, Table
@@ -68,7 +68,7 @@ def sections_of(measured: Measured, seeds: int, notes: Notes) -> list[Section]:
         sections.append(Section(title, tuple(blocks)))
     published, costs = _published(measured, complete, notes), _costs(measured)
     sections += [Section("Beside published numbers", (published,))] if published.rows else []
-    return [*sections, Section("Size and time", (costs,))] if costs.rows else sections
+    return [*sections, Section("Size, time and selection", (costs,))] if costs.rows else sections
 
 
 def _groups(table: Table) -> dict[str, Sequence[Measure]]:
@@ -159,11 +159,11 @@ def published_difference(measure: Measure, spread: Spread, published: Published)
 def _costs(measured: Measured) -> Block:
     """Of rows that have a run."""
     rows = [
-        (label, _size(cost), _seconds(statistics.median(cost.seconds)))
+        (label, _size(cost), _seconds(statistics.median(cost.seconds)), ", ".join(cost.selected) or "-")
         for label, cost in measured.costs.items()
         if cost.seconds
     ]
-    return Block(("row", "parameters", "training a run, s"), tuple(rows))
+    return Block(("row", "parameters", "training a run, s", "epoch tested"), tuple(rows))
 
 
 def _size(cost: Cost) -> str:

@@ -32,12 +32,14 @@ class Bounds:
 class Cost:
     """What a row's runs take. parameters: of the model; 0 if not known. seconds: of training, a run.
 
-    trained: parameters without the frozen ones; None if not known.
+    trained: parameters without the frozen ones; None if not known. selected: the rules by which the tested epoch was
+    chosen, such as "lowest val/loss"; more than one where runs of version 0.1.0 stand beside later ones.
     """
 
     parameters: int
     seconds: tuple[float, ...]
     trained: int | None = None
+    selected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,17 +129,27 @@ def collect(table: Table, runs: Sequence[Planned]) -> Measured:
         for measure in table.measures:
             values[run.row.label][measure.name][run.seed] = _value(measure, run, result)
     places = {row.label: {run.seed: run.directory.path for run, _ in ready if run.row == row} for row in table.rows}
-    costs = {row.label: _cost([result for run, result in ready if run.row == row]) for row in table.rows}
+    costs = {row.label: _cost([pair for pair in ready if pair[0].row == row]) for row in table.rows}
     bounds = _bounds(table, [run for run, _ in ready])
     means = {float(result.get("train_mean_mae", {}).get("test", math.nan)) for _, result in ready}
     train_mean = means.pop() if len(means) == 1 else math.nan
     return Measured(table, values, bounds, used, tuple(m.name for m in lost), places, costs, train_mean)
 
 
-def _cost(results: Sequence[Mapping[str, Any]]) -> Cost:
+def _cost(ready: Sequence[tuple[Planned, Mapping[str, Any]]]) -> Cost:
+    results = [result for _, result in ready]
     parameters = max((int(result.get("parameters", 0)) for result in results), default=0)
     trained = [int(result["trained_parameters"]) for result in results if "trained_parameters" in result]
-    return Cost(parameters, tuple(float(result["seconds"]) for result in results), max(trained, default=None))
+    seconds = tuple(float(result["seconds"]) for result in results)
+    selected = tuple(dict.fromkeys(_selected(run, result) for run, result in ready))
+    return Cost(parameters, seconds, max(trained, default=None), selected)
+
+
+def _selected(run: Planned, result: Mapping[str, Any]) -> str:
+    """By which rule a run's tested epoch was chosen; results of version 0.1.0 do not say it."""
+    if "selection" in result:
+        return str(result["selection"]["rule"])
+    return "last epoch" if run.directory.config()["trainer"]["select"] == "last" else "lowest val/loss"
 
 
 def _value(measure: Measure, run: Planned, result: Mapping[str, Any]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from trivium.config.compose import CONFIGS, compose_config
 from trivium.config.nearest import suggest
-from trivium.evaluation.metrics import METRICS
+from trivium.metric_names import METRICS
 from trivium.tables.definition import Measure, Row, Table
 
 _ALWAYS = ("loss", "acc_argmax")  # of the objective, whatever the data set's protocol

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trivium.evaluation.metrics import LABELS
+from trivium.metric_names import LABELS
 from trivium.reports.page.sources import Sources
 from trivium.reports.page.standings import Board, Published
 from trivium.reports.page.table_folder import TableFolder

@@ -181,6 +181,7 @@ def _run(record: Record, place: int, pictures: Pictures) -> dict[str, Any]:
     facts = {
         "directory": str(record.path),
         "best epoch": f"{result['best_epoch']} of {result['epochs']}",
+        "selected by": result.get("selection", {}).get("rule", "lowest val/loss, or the last epoch"),
         "modalities": ", ".join(result.get("modalities", [])),
         "config": str(result.get("config_hash", ""))[:12],
         "commit": record.record.get("git_commit") or "unknown (no git)",

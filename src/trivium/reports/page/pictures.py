@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trivium.evaluation.metrics import CLASSES, LABELS
+from trivium.metric_names import CLASSES, LABELS
 from trivium.reports.album import Album, Picture
 from trivium.reports.embedding import map_run
 from trivium.reports.page.sources import Sources

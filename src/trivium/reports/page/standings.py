@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from trivium.evaluation.metrics import DIRECTION, LABELS, is_share, metric_text
 from trivium.evaluation.significance import LEVEL, Paired, corrected, paired_by_seed, seed_interval
+from trivium.metric_names import DIRECTION, LABELS, is_share, metric_text
 from trivium.reports.spread import Spread
 
 

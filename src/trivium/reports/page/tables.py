@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trivium.evaluation.metrics import LABELS, metric_text
 from trivium.evaluation.significance import LEVEL
+from trivium.metric_names import LABELS, metric_text
 from trivium.reports.page.standings import Board, Kind, kind_of
 from trivium.reports.records import Record, by_group, compared, differing
 from trivium.reports.spread import Spread

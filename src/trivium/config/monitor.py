@@ -1,0 +1,74 @@
+"""What a run is selected by (trainer.monitor): a validation metric, and which direction of it is better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trivium.config.nearest import suggest
+from trivium.metric_names import LOSSES, monitorable
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """key: a validation metric, such as val/mae. It selects the epoch, stops early, and steps scheduler=plateau."""
+
+    key: str = "val/loss"
+    lower_is_better: bool = True
+
+    @property
+    def name(self) -> str:
+        """The key without its split, as result.json has it."""
+        return self.key.removeprefix("val/")
+
+    @property
+    def mode(self) -> str:
+        """Lightning's and torch's word for the direction."""
+        return "min" if self.lower_is_better else "max"
+
+    @property
+    def words(self) -> str:
+        return f"{'lowest' if self.lower_is_better else 'highest'} {self.key}"
+
+    @property
+    def is_loss(self) -> bool:
+        return self.name in LOSSES
+
+    @property
+    def worst(self) -> float:
+        return math.inf if self.lower_is_better else -math.inf
+
+    def better(self, value: float, than: float) -> bool:
+        """Whether a value is; NaN never is."""
+        return value < than if self.lower_is_better else value > than
+
+    def refuse_unless_in(self, known: Collection[str], of: str) -> None:
+        """Raises ValueError unless the metric is one of `known`, those that `of` validates with."""
+        if self.key not in known:
+            raise ValueError(
+                f"trainer.monitor: {self.key!r} is no validation metric of {of}{suggest(self.key, known)}; it has "
+                f"{', '.join(known)}"
+            )
+
+
+def read_monitor(wish: str, protocol: str, key: str = "trainer.monitor") -> Monitor:
+    """Returns the monitor of a setting; "auto" is val/loss, the task's own loss where a method adds others.
+
+    protocol: data.metrics. key: of the setting, for the message. Raises ValueError naming the nearest metric.
+    """
+    if wish == "auto":
+        return Monitor()
+    known = monitorable(protocol)
+    if wish not in known:
+        raise ValueError(
+            f"{key}: {wish!r} is no metric of the validation split{suggest(wish, known)}; expected auto or one of "
+            f"{', '.join(known)} (the test split is looked at once, when all is chosen)"
+        )
+    return Monitor(wish, known[wish] == "min")
+
+
+def monitor_of(config: Mapping[str, Any]) -> Monitor:
+    """The monitor of a run's config; that of version 0.1.0, which had no choice, was the validation loss."""
+    return read_monitor(config["trainer"].get("monitor", "auto"), config["data"]["metrics"])

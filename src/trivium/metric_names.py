@@ -1,0 +1,73 @@
+"""Names the metrics: which of them each protocol gives, how they are printed, and which direction is better.
+
+Imports nothing, so that the check of a command line and reports can use it without torch. The metrics themselves are
+in trivium.evaluation.metrics.
+"""
+
+from __future__ import annotations
+
+import math
+
+_SENTIMENT = ("mae", "corr", "acc7", "acc5", "acc2_has0", "acc2_non0", "f1_has0", "f1_non0")
+_SIMS = ("mae", "corr", "acc2", "acc3", "acc5", "f1")
+
+# protocol -> the keys it gives, in the order in which tables print them
+METRICS: dict[str, tuple[str, ...]] = {
+    "mosi": _SENTIMENT,
+    "sims": _SIMS,
+    "regression": ("mae", "corr"),
+}
+
+LABELS: dict[str, str] = {
+    "mae": "MAE",
+    "corr": "Corr",
+    "acc7": "Acc-7",
+    "acc5": "Acc-5",
+    "acc3": "Acc-3",
+    "acc2": "Acc-2",
+    "acc2_has0": "Acc-2 Has0",
+    "acc2_non0": "Acc-2 Non0",
+    "f1": "F1",
+    "f1_has0": "F1 Has0",
+    "f1_non0": "F1 Non0",
+    "acc_argmax": "Acc argmax",
+}
+
+# "min": lower is better
+DIRECTION: dict[str, str] = {key: "min" if key == "mae" else "max" for key in LABELS}
+
+# protocol -> the accuracy over the most classes, and these classes from the lowest: what a confusion matrix shows
+CLASSES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "mosi": ("acc7", ("-3", "-2", "-1", "0", "1", "2", "3")),
+    "sims": ("acc5", ("negative", "weakly neg.", "neutral", "weakly pos.", "positive")),
+}
+
+
+# protocol -> the labels that its classes are cut for; SIMS's clips to them
+RANGES: dict[str, tuple[float, float]] = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
+
+# The mean objective of the validation clips, and what a method with further terms makes of all of them.
+LOSSES: dict[str, str] = {"loss": "min", "total": "min"}
+
+
+def monitorable(protocol: str) -> dict[str, str]:
+    """Returns what a run can be selected by, as "val/loss" -> "min" or "max", the direction that is better.
+
+    protocol: data.metrics. "val/total" is there for methods that add terms to the task's loss, "val/acc_argmax" for
+    objectives with classes.
+    """
+    names = (*METRICS[protocol], "acc_argmax")
+    return {f"val/{name}": way for name, way in (LOSSES | {name: DIRECTION[name] for name in names}).items()}
+
+
+def is_share(metric: str) -> bool:
+    """Whether it is in [0, 1] and shown in %: accuracies and F1. Others are in the data's unit, and Corr in [-1, 1]."""
+    return metric.startswith(("acc", "f1"))
+
+
+def metric_text(value: float, share: bool, sign: bool = False) -> str:
+    """As tables have it: 34.1 (in %) for a share of .3412, 0.723 for anything else, "-" for NaN. sign: +34.1."""
+    if math.isnan(value):
+        return "-"
+    plus = "+" if sign else ""
+    return format(100 * value, f"{plus}.1f") if share else format(value, f"{plus}.3f")
