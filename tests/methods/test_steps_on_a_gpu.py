@@ -209,7 +209,8 @@ def check_vectors(method: Method, batch: Batch) -> None:
 def test_a_step_runs_there_as_on_the_cpu_and_never_waits(case: str, kind: str, folder: Path) -> None:
     data, method = made(case, folder)
     there, here = steps(data, method, kind), steps(data, method, "cpu")
-    exact = 1e-4 if kind == "pretended" else 1e-2  # cuDNN's recurrent layers round to TF32
+    # The last bits differ by the kernels that a processor has, and Adam's first steps go by the signs of gradients.
+    exact = 1e-3 if kind == "pretended" else 1e-2  # cuDNN's recurrent layers round to TF32
     assert there.losses[:2] == pytest.approx(here.losses, rel=exact)
     assert all(map(math.isfinite, there.losses))
     assert there.waits == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from test_study import opened
 
-from trivium.methods.gmc import GMC
+from trivium.methods.comm import CoMM
 from trivium.methods.supervised import Supervised
 from trivium.runs.pruned import Pruned
 from trivium.search.pruning import Pruning, join
@@ -90,9 +90,9 @@ def test_the_other_processes_of_a_run_stop_with_the_first(study: Search) -> None
 
 
 def test_a_loss_that_is_another_while_training_gives_up_nothing(tmp_path: Path, study: Search) -> None:
-    assert end(begun(study, 1, epochs(2.5), GMC)) == ""
+    assert end(begun(study, 1, epochs(2.5), CoMM)) == ""
     assert reported(study) == {}
     by_error = opened(tmp_path / "mae", objective="val/mae")
     by_error.next(1)
-    assert end(begun(by_error, 0, epochs(2.5), GMC)) == ""
+    assert end(begun(by_error, 0, epochs(2.5), CoMM)) == ""
     assert by_error.trials()[0].intermediate_values == {0: 1.25}

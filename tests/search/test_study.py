@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from trivium.config.monitor import read_monitor
 from trivium.config.space import Dimension
 from trivium.search import study as study_module
 from trivium.search.naming import shared_settings, study_name
 from trivium.search.storage import JournalLock, without_password
-from trivium.search.study import Search, Settings, lower_is_better, open_search
+from trivium.search.study import Search, Settings, open_search
 from trivium.search.summary import print_summary, write_summary
 
 SPACE = {"optimizer.lr": Dimension("optimizer.lr", low=1e-4, high=1e-2, log=True)}
@@ -252,15 +253,11 @@ def test_the_name_is_the_settings_and_not_what_is_searched() -> None:
 
 
 def test_objectives() -> None:
-    assert [lower_is_better(name, "mosi") for name in ("val/loss", "val/mae", "val/corr", "val/acc7")] == [
-        True,
-        True,
-        False,
-        False,
-    ]
+    names = ("val/loss", "val/mae", "val/corr", "val/acc7")
+    assert [read_monitor(name, "mosi").lower_is_better for name in names] == [True, True, False, False]
     for wrong in ("test/mae", "val/acc3", "loss", "val/"):
-        with pytest.raises(ValueError, match=r"is refused.*; a search selects on the validation split"):
-            lower_is_better(wrong, "mosi")
+        with pytest.raises(ValueError, match=r"hydra\.sweeper\.objective: .* is no metric of the validation split"):
+            read_monitor(wrong, "mosi", "hydra.sweeper.objective")
 
 
 def test_a_line_that_was_torn_by_a_kill_does_not_break_the_journal(tmp_path: Path) -> None:

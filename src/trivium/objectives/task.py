@@ -40,7 +40,9 @@ class TaskObjective(nn.Module):
 
 class _Regression(TaskObjective):
     def __init__(self, label_range: Sequence[float] | None = None) -> None:
-        super().__init__()  # the head is unbounded in every paper of the family, so the range is not used
+        # The range is not used: the head is unbounded, as in every paper of the family but for MMSA's TFN, whose output
+        # is 6 sigmoid(x) - 3 on every data set.
+        super().__init__()
         self.outputs = 1
 
     def decode(self, outputs_BK: Tensor) -> tuple[Tensor, None]:
