@@ -121,7 +121,7 @@ def sims_metrics(p: Any, t: Any) -> dict[str, float]:
 
 
 def test_the_hash_leaves_out_where_and_on_what_a_run_is_and_nothing_else() -> None:
-    config = compose_config(["method=selfmi", "encoder@encoders.text=gru"])
+    config = compose_config(["method=selfmi", "method.pair_estimator=ba", "encoder@encoders.text=gru"])
     own = config_hash(config)
     free = {"run", "resume", "paths", "logger"}
     free_of_trainer = ("devices", "num_nodes", "accelerator", "strategy", "progress")

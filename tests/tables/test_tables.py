@@ -197,7 +197,8 @@ def test_what_a_row_takes_and_where_it_lies_is_of_its_own_runs(tmp_path: Path) -
     for run in runs[:3]:
         finish(run, seconds=10.0 * run.seed, parameters=7 if run.row.label == "A" else 9, trained_parameters=5)
     found = collect(runs[0].table, runs)
-    assert found.costs == {"A": Cost(7, (10.0, 20.0), 5), "B": Cost(9, (10.0,), 5)}
+    rule = ("lowest val/loss",)
+    assert found.costs == {"A": Cost(7, (10.0, 20.0), 5, rule), "B": Cost(9, (10.0,), 5, rule)}
     assert found.places["A"] == {1: runs[0].directory.path, 2: runs[2].directory.path}
     assert found.train_mean == 1.4
 
@@ -207,7 +208,7 @@ def costly() -> Measured:
     measures = (Measure("MAE", metric="mae"), Measure("Acc-2", metric="acc2"))
     table = replace(measured().table, measures=measures, bars={})
     values = {row: {"MAE": {1: 1.0, 2: 1.5}, "Acc-2": {1: 0.5, 2: 0.75}} for row in ROWS}
-    costs = {"A": Cost(12345, (3.0, 5.0, 4.0), 1345), "B": Cost(0, (100.0,))}
+    costs = {"A": Cost(12345, (3.0, 5.0, 4.0), 1345, ("lowest val/loss",)), "B": Cost(0, (100.0,))}
     places = {"A": {1: Path("/t/runs/a1"), 2: Path("/runs/a2")}}
     return Measured(table, values, {}, places=places, costs=costs, train_mean=1.25)
 
@@ -233,8 +234,8 @@ def test_sizes_times_and_the_train_mean_are_told(tmp_path: Path) -> None:
     write_tables(tmp_path, [Part(costly(), [])], [])
     text = (tmp_path / "table.md").read_text()
     assert (
-        "| row | parameters | training a run, s |\n| --- | --- | --- |\n"
-        "| A | 12,345, 1,345 trained | 4.0 |\n| B | - | 100 |"
+        "| row | parameters | training a run, s | epoch tested |\n| --- | --- | --- | --- |\n"
+        "| A | 12,345, 1,345 trained | 4.0 | lowest val/loss |\n| B | - | 100 | - |"
     ) in text
     assert "train mean: MAE of predicting it for every clip." in text
     assert r"\emph{train mean} & 1.250 & -- \\" in (tmp_path / "table.tex").read_text()

@@ -4,6 +4,7 @@ check        train.py's gate: every mistake at once, before torch is imported. r
              there may be; limits: values that no run could use
 overrides    the command line's words, one by one; sweep, space: what -m searches
 compose      config files and overrides -> one plain dict, as Hydra composes it
+monitor      which validation metric selects a run's epoch (trainer.monitor)
 instantiate  a node's `_target_` -> an object of this package
 arguments    key=value of the other scripts; help, nearest: what users read
 """

@@ -149,7 +149,8 @@ def _selected(run: Planned, result: Mapping[str, Any]) -> str:
     """By which rule a run's tested epoch was chosen; results of version 0.1.0 do not say it."""
     if "selection" in result:
         return str(result["selection"]["rule"])
-    return "last epoch" if run.directory.config()["trainer"]["select"] == "last" else "lowest val/loss"
+    last = run.directory.config()["trainer"].get("select") == "last"
+    return "last epoch" if last else "lowest val/loss"
 
 
 def _value(measure: Measure, run: Planned, result: Mapping[str, Any]) -> float:
