@@ -14,7 +14,7 @@ import yaml
 from planned_cases import begin
 
 from trivium.config.compose import compose_config
-from trivium.data.locate import find_store
+from trivium.config.store_path import find_store
 from trivium.data.store import open_store
 from trivium.data.synthetic import ensure_fixture
 from trivium.runs.identity import config_hash

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trivium.config.generated import settings_of
 from trivium.config.instantiate import ALLOWED
 from trivium.config.monitor import monitor_of
 from trivium.config.nearest import suggest
-from trivium.data.generated import settings_of
-from trivium.data.locate import find_store
+from trivium.config.store_path import find_store
 
 # Smallest value of each number that has one.
 LEAST: dict[str, float] = {

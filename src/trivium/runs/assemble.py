@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trivium.config.generated import settings_of
+from trivium.config.store_path import find_store, is_fixture
 from trivium.data.datamodule import DataModule, choose_reads
-from trivium.data.generated import settings_of
-from trivium.data.locate import find_store, is_fixture
 from trivium.data.store import Statistics, Store, open_store
 from trivium.data.synthetic import RANGES, ensure_fixture, ensure_generated
 from trivium.evaluation.metrics import refuse_other_scale

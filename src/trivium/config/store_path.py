@@ -1,4 +1,4 @@
-"""Which store file a run reads. Nothing is opened here, so that a missing file is told before torch loads."""
+"""Finds the store file that a run reads. Opens nothing, so that a missing file is reported before torch is imported."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trivium.config.generated import fingerprint, settings_of
 from trivium.config.nearest import suggest
-from trivium.data.generated import fingerprint, settings_of
 
 
 def find_store(config: Mapping[str, Any]) -> Path:
