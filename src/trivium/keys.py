@@ -1,4 +1,4 @@
-"""Seeds from keys. Without torch, which a search's own process does without."""
+"""Derives seeds from keys. Imports no torch, which a search's own process does without."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import hashlib
 
 
 def derive(seed: int, *keys: str | int) -> int:
-    """A 63-bit seed from a seed and any keys; different keys give unrelated seeds."""
+    """Returns a 63-bit seed from a seed and any keys; different keys give unrelated seeds."""
     text = "/".join(map(str, (seed, *keys))).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1

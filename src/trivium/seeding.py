@@ -1,4 +1,4 @@
-"""Random numbers as a pure function of where they are used: (seed, what, epoch, step, rank).
+"""Seeds torch's random numbers as a pure function of where they are used: (seed, what, epoch, step, rank).
 
 Nothing that trains carries generator state from one step to the next, so there is none to save, and a resumed run
 draws what the uninterrupted one drew.
@@ -15,13 +15,13 @@ from trivium.keys import derive as derive
 
 
 def generator(seed: int, *keys: str | int) -> torch.Generator:
-    """A CPU generator seeded with `derive`."""
+    """Returns a CPU generator seeded with `derive`."""
     return torch.Generator().manual_seed(derive(seed, *keys))
 
 
 @contextlib.contextmanager
 def keyed(seed: int, *keys: str | int) -> Iterator[None]:
-    """Inside, torch's global CPU generator is seeded from the keys; afterwards it is as before.
+    """Seeds torch's global CPU generator from the keys inside; afterwards it is as before.
 
     Modules are built under keys of their own, so that adding one never shifts another's initial weights.
     """

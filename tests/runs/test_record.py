@@ -22,7 +22,7 @@ from trivium.data.store import Store, open_store
 from trivium.runs.directory import RunDirectory
 from trivium.runs.identity import config_hash
 from trivium.runs.load import load_run
-from trivium.runs.opening import open_run
+from trivium.runs.resume import open_run
 from trivium.runs.train import train
 
 MOSI = {"mae", "corr", "acc7", "acc5", "acc2_has0", "acc2_non0", "f1_has0", "f1_non0"}
