@@ -1,7 +1,7 @@
-"""`make smoke`: the commands of a first day with Trivium, on the embedded fixture, and whether each did what it says.
+"""Runs the commands of a first day with Trivium on the embedded fixture, and checks what each did (`make smoke`).
 
 Everything lies in outputs/smoke, which each start makes anew. The first miss ends it with exit code 1, what was found
-instead, and the end of what the command said.
+instead, and the end of the command's output.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ GRID = f"python train.py -m optimizer.lr=0.001,1e30,0.01 trainer.max_epochs=1 {S
 
 
 class MissedError(Exception):
-    """A command did not do what it should."""
+    """Says that a command did not do what it should."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A command that has ended. code: -9 after SIGKILL. log: all that it said."""
+    """Holds a command that has ended. code: -9 after SIGKILL. log: its output."""
 
     code: int
     seconds: float
@@ -55,7 +55,7 @@ class Done:
 
 
 def main() -> int:
-    """Exit code: 0, 1 with a miss told, 130 after Ctrl-C. No process is left behind."""
+    """Returns the exit code: 0, 1 after a miss, 130 after Ctrl-C. No process is left behind."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     os.chdir(ROOT)
@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def make_table() -> Path:
-    """Every row has a number for every measure, of every seed; the table's folder."""
+    """Checks that every row of a table has a number for every measure, of every seed; returns the table's folder."""
     done = run("table", TABLE)
     done.check(done.code == 0, "exit code 0", done.code)
     wanted, folder = yaml.safe_load(Path("configs/table/smoke.yaml").read_text()), OUT / "tables" / "smoke"
@@ -91,7 +91,7 @@ def make_table() -> Path:
 
 
 def search() -> Path:
-    """Killed inside a trial and started again, it goes on with that trial and ends with 6; the study."""
+    """Checks that a search that is killed inside a trial and started again goes on with that trial; returns the study."""
     done = run("search-killed", SEARCH, kill_when=inside_a_trial)
     done.check(done.code == -signal.SIGKILL, "a search still in a trial after its first, to kill", f"code {done.code}")
     (study,) = (OUT / "studies").iterdir()
@@ -107,12 +107,12 @@ def search() -> Path:
     steps = read_json(stopped[0] / "run.json")["resumed_at"]
     done.check(len(steps) == 1 and steps[0] > 0, f"trial {stopped[0].name} resumed once, not begun anew", steps)
     verdict(done, f"6 complete, {len(before)} of them untouched, trial {stopped[0].name} resumed at step {steps[0]}")
-    again(study, done)
+    repeat_best(study, done)
     return study
 
 
-def again(study: Path, searched: Done) -> None:
-    """The command that the search prints gives the best trial's value, bit for bit."""
+def repeat_best(study: Path, searched: Done) -> None:
+    """Checks that the command that the search prints gives the best trial's value, bit for bit."""
     best = read_json(study / "best.json")
     searched.check(best["command"] in searched.log.read_text(), "the best trial's command", "none printed")
     done = run("best", f"{best['command']} run.dir={OUT}/best")
@@ -123,7 +123,7 @@ def again(study: Path, searched: Done) -> None:
 
 
 def grid() -> Path:
-    """A job that fails is told at the end and ends no other; the sweep's folder."""
+    """Checks that a failing job is reported at the end and ends no other; returns the sweep's folder."""
     done = run("grid", GRID)
     done.check(done.code == 1, "exit code 1", done.code)
     (sweep,) = (OUT / "sweeps").iterdir()
@@ -137,7 +137,7 @@ def grid() -> Path:
 
 
 def make_page(table: Path, study: Path, sweep: Path) -> Path:
-    """One file that fetches nothing, names every finished run, and the failed one as left out; the file."""
+    """Checks that the page fetches nothing and names every finished run, and the failed one as left out; returns it."""
     page = OUT / "page.html"
     done = run("page", f"python scripts/report.py {table} {study} {sweep} out={page}")
     done.check(done.code == 0, "exit code 0", done.code)
@@ -153,7 +153,7 @@ def make_page(table: Path, study: Path, sweep: Path) -> Path:
 
 
 def run(name: str, command: str, kill_when: Callable[[], bool] = lambda: False) -> Done:
-    """Print a command, run it to its end or until kill_when() kills it; all that it started ends when we do."""
+    """Prints a command and runs it to its end or until kill_when() kills it; all that it started ends when we do."""
     print(f"$ {command}", flush=True)
     log, start, words = OUT / "logs" / f"{name}.log", time.monotonic(), [sys.executable, *shlex.split(command)[1:]]
     with log.open("w") as out:
@@ -171,7 +171,7 @@ def run(name: str, command: str, kill_when: Callable[[], bool] = lambda: False) 
 
 
 def inside_a_trial() -> bool:
-    """A trial has finished, and the one after it has a checkpoint and an epoch behind it."""
+    """Tells whether a trial has finished and the one after it has a checkpoint and an epoch behind it."""
     runs = [run for study in (OUT / "studies").glob("*") for run in runs_of(study)]
     begun = [run for run in runs[1:] if not (run / "result.json").exists() and (run / "metrics.csv").exists()]
     return any(len(read_csv(run / "metrics.csv")) > 0 and (run / "checkpoints" / "last.ckpt").exists() for run in begun)
@@ -186,7 +186,7 @@ def stamps(files: Iterable[Path]) -> dict[Path, tuple[int, bytes]]:
 
 
 def runs_of(folder: Path) -> list[Path]:
-    """The runs of a study or a sweep, by number."""
+    """Returns the runs of a study or a sweep, by number."""
     return sorted((path for path in folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
 
 

@@ -1,7 +1,7 @@
 """A command line -> a checked config -> objects.
 
 check        train.py's gate: every mistake at once, before torch is imported. reference, schema: which keys and types
-             there may be; limits: values that no run could use; generated: settings of data made on first use
+             there may be; limits: values that no run could use; generator_settings: of data made on first use
 overrides    the command line's words, one by one; sweep, space: what -m searches
 compose      config files and overrides -> one plain dict, as Hydra composes it
 store_path   which prepared store a config names

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.choices import suggest
-from trivium.config.generated import settings_of
+from trivium.config.generator_settings import settings_of
 from trivium.config.instantiate import ALLOWED
 from trivium.config.monitor import monitor_of
 from trivium.config.store_path import find_store

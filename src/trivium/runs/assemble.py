@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trivium.config.generated import settings_of
+from trivium.config.generator_settings import settings_of
 from trivium.config.store_path import find_store, is_fixture
 from trivium.data.datamodule import DataModule, choose_reads
 from trivium.data.store import Statistics, Store, open_store
