@@ -47,11 +47,11 @@ class Done:
     seconds: float
     log: Path
 
-    def check(self, holds: bool, expected: str, found: object) -> None:
+    def check(self, holds: bool, expected: str, actual: object) -> None:
         """Raises MissedError unless it holds."""
         if not holds:
             end = "\n".join(self.log.read_text().splitlines()[-30:])
-            raise MissedError(f"expected {expected}, found {str(found)[:600]}\n--- the end of {self.log}\n{end}")
+            raise MissedError(f"expected {expected}, found {str(actual)[:600]}\n--- the end of {self.log}\n{end}")
 
 
 def main() -> int:
@@ -91,7 +91,7 @@ def make_table() -> Path:
 
 
 def search() -> Path:
-    """Checks that a search that is killed inside a trial and started again goes on with that trial; returns the study."""
+    """Checks that a search killed inside a trial and started again goes on with that trial; returns the study."""
     done = run("search-killed", SEARCH, kill_when=inside_a_trial)
     done.check(done.code == -signal.SIGKILL, "a search still in a trial after its first, to kill", f"code {done.code}")
     (study,) = (OUT / "studies").iterdir()
@@ -130,9 +130,9 @@ def grid() -> Path:
     finished = [path.name for path in runs_of(sweep) if (path / "result.json").is_file()]
     done.check(finished == ["0", "2"], "jobs 0 and 2 finished", finished)
     end = r"1 of 3 jobs failed\n(job 1: loss not finite.*)\n *python .*optimizer\.lr=1e\+30"
-    told = re.search(end, done.log.read_text())
-    done.check(told is not None, "job 1 told at the end with its error and command", "nothing of the kind")
-    verdict(done, f"exit code 1, jobs 0 and 2 finished; told: {told[1][:50] if told else ''}...")
+    reported = re.search(end, done.log.read_text())
+    done.check(reported is not None, "job 1 reported at the end with its error and command", "nothing of the kind")
+    verdict(done, f"exit code 1, jobs 0 and 2 finished; reported: {reported[1][:50] if reported else ''}...")
     return sweep
 
 
@@ -148,7 +148,7 @@ def make_page(table: Path, study: Path, sweep: Path) -> Path:
     named = [row["row"] for row in read_csv(table / "table.csv")] + [str(run) for run in runs]
     named += [read_json(study / "best.json")["command"], f"{sweep / '1'}: not finished (failed"]
     done.check(all(name in text for name in named), "on the page", [name for name in named if name not in text])
-    verdict(done, f"one file of {len(text) / 1e6:.1f} MB, {len(runs)} runs, the failed one told as left out")
+    verdict(done, f"one file of {len(text) / 1e6:.1f} MB, {len(runs)} runs, the failed one named as left out")
     return page
 
 

@@ -1,4 +1,4 @@
-"""A command line -> a checked config -> objects.
+"""Makes a checked config of a command line, and objects of the config.
 
 check        train.py's gate: every mistake at once, before torch is imported. reference, schema: which keys and types
              there may be; limits: values that no run could use; generator_settings: of data made on first use

@@ -1,4 +1,4 @@
-"""The scripts' command lines: words of the form key=value, whose keys stand in the script's help text.
+"""Parses the scripts' command lines: words of the form key=value, whose keys stand in the script's help text.
 
 Hydra's grammar, which reads train.py's, would refuse paths and lists such as modalities=text,audio.
 docs/architecture.md says why this is not argparse.

@@ -47,12 +47,12 @@ class ConfigFile:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The file's keys, unresolved, without its defaults list."""
+        """Holds the file's keys, unresolved, without its defaults list."""
         return {name: value for name, value in self._loaded.items() if name != "defaults"}
 
     @property
     def defaults(self) -> list[Any]:
-        """The file's defaults list."""
+        """Holds the file's defaults list."""
         return list(self._loaded.get("defaults", []))
 
 

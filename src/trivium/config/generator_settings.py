@@ -91,7 +91,7 @@ class Competition:
 
     @property
     def symbols(self) -> int:
-        """The hard modality's symbols: the smallest prime above the classes, so that no class's progression is special."""
+        """Counts the hard modality's symbols: a prime above the classes, so that no class's progression is special."""
         return _SYMBOLS[self.classes]
 
 
@@ -103,16 +103,17 @@ def settings_of(data: Mapping[str, Any]) -> GeneratorSettings | None:
 
     Raises ValueError naming the key, what was expected and what was found.
     """
-    if "interactions" in data:
-        node = _node_of(Interactions, data["interactions"])
-        numbers = _floats(node, "synergy_bias", "noise", "jitter")
-        lists = {"modalities": tuple(node["modalities"]), "length": _pair("data.interactions", node["length"])}
-        return Interactions(**{**node, **numbers, **lists, "clips": dict(node["clips"])})
-    if "competition" in data:
-        node = _node_of(Competition, data["competition"])
-        numbers = _floats(node, "easy_noise", "hard_noise", "jitter")
-        length = _pair("data.competition", node["length"])
-        return Competition(**{**node, **numbers, "length": length, "clips": dict(node["clips"])})
+    for kind in (Interactions, Competition):
+        if kind.key in data:
+            at, node = f"data.{kind.key}", data[kind.key]
+            keys = [field.name for field in fields(kind)]
+            if set(node) != set(keys):
+                raise ValueError(f"{at}: expected the keys {', '.join(keys)}, found {', '.join(node)}")
+            if len(node["length"]) != 2:
+                raise ValueError(f"{at}.length: expected [low, high], found {list(node['length'])}")
+            numbers = {field.name: float(node[field.name]) for field in fields(kind) if field.type == "float"}
+            lists = {name: tuple(node[name]) for name in ("modalities", "length") if name in node}
+            return kind(**{**node, **numbers, **lists, "clips": dict(node["clips"])})
     return None
 
 
@@ -120,13 +121,6 @@ def fingerprint(settings: GeneratorSettings) -> str:
     """Returns ten hex digits of what decides every byte that is made; 0 and 0.0 are the same setting."""
     text = json.dumps([VERSION, settings.key, asdict(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def _node_of(kind: type[GeneratorSettings], node: Mapping[str, Any]) -> Mapping[str, Any]:
-    keys = [part.name for part in fields(kind)]
-    if set(node) != set(keys):
-        raise ValueError(f"data.{kind.key}: expected the keys {', '.join(keys)}, found {', '.join(node)}")
-    return node
 
 
 def _check_rendering(at: str, settings: GeneratorSettings, codes: int) -> None:
@@ -151,13 +145,3 @@ def _check_rendering(at: str, settings: GeneratorSettings, codes: int) -> None:
 def _within(key: str, value: float, low: float, high: float, unit: str = "") -> None:
     if not low <= value <= high:
         raise ValueError(f"{key}: expected {low} to {high}{' ' * bool(unit)}{unit}, found {value}")
-
-
-def _pair(at: str, value: list[int]) -> tuple[int, int]:
-    if len(value) != 2:
-        raise ValueError(f"{at}.length: expected [low, high], found {list(value)}")
-    return value[0], value[1]
-
-
-def _floats(node: Mapping[str, Any], *names: str) -> dict[str, float]:
-    return {name: float(node[name]) for name in names}

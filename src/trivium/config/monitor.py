@@ -20,7 +20,7 @@ class Monitor:
 
     @property
     def name(self) -> str:
-        """The key without its split, as result.json has it."""
+        """Names the metric without its split, as result.json does."""
         return self.key.removeprefix("val/")
 
     @property
@@ -30,7 +30,7 @@ class Monitor:
 
     @property
     def words(self) -> str:
-        """The rule of selection, for people: "lowest val/loss"."""
+        """States the rule of selection: "lowest val/loss"."""
         return f"{'lowest' if self.lower_is_better else 'highest'} {self.key}"
 
     @property

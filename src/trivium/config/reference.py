@@ -31,15 +31,15 @@ TYPED = ("data", "trainer")
 class Reference:
     """Holds the allowed keys and types of one composition, and its files.
 
-    given: the keys that no file gives -> where they come from, "" being the command line.
+    sources: the keys that no file gives -> where they come from, "" being the command line.
     """
 
     root: Map
     files: Sequence[ConfigFile]
-    given: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, files: Sequence[ConfigFile], given: Mapping[str, str] | None = None) -> Reference:
+    def of(cls, files: Sequence[ConfigFile], sources: Mapping[str, str] | None = None) -> Reference:
         root = of_type(Root)
         assert isinstance(root, Map)
         root.fields["encoders"] = Map()
@@ -48,23 +48,23 @@ class Reference:
                 _declare_own_maps(root, file)
             elif file.group not in (*TYPED, "sweep", "experiment"):
                 _declare(root, file)
-        return cls(root, files, given or {})
+        return cls(root, files, sources or {})
 
     @property
     def keys(self) -> list[str]:
-        """Every dotted key, those of whole maps too."""
+        """Lists every dotted key, those of whole maps too."""
         return list(_keys(self.root, ""))
 
     @property
     def encoders(self) -> Mapping[str, Schema]:
-        """The schema of each encoder that was chosen for one modality alone, by modality."""
+        """Holds the schema of each encoder that was chosen for one modality alone, by modality."""
         encoders = self.root.fields["encoders"]
         assert isinstance(encoders, Map)
         return encoders.fields
 
     def origin(self, key: str) -> str:
         """Returns " (in FILE)" for the last file that sets a key, "" if the command line does."""
-        for name, source in self.given.items():
+        for name, source in self.sources.items():
             if f"{key}.".startswith(f"{name}."):
                 return source
         for file in reversed(self.files):

@@ -44,7 +44,7 @@ class Dimension:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """The choices, or both ends of the interval: what a check has to try."""
+        """Holds what a check has to try: the choices, or both ends of the interval."""
         return self.values or (self._number(self.low), self._number(self.high))
 
     def grid(self) -> tuple[Any, ...]:

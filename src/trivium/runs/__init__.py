@@ -1,4 +1,4 @@
-"""One run, from a config to its record: train.py has it from top to bottom.
+"""Trains one run, from a config to its record: train.py has it from top to bottom.
 
 resume       which directory a command works in. directory: its paths and files; identity: what a config is known by;
              provenance: what the run was made with

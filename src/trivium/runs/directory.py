@@ -33,7 +33,7 @@ class RunDirectory:
 
     @property
     def checkpoint(self) -> Path:
-        """Path of the newest state to resume from."""
+        """Names the newest state to resume from."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
@@ -54,12 +54,12 @@ class RunDirectory:
 
     @property
     def in_use(self) -> bool:
-        """True while a process works on the run."""
+        """Tells whether a process works on the run now."""
         return is_taken(self._lock_file)
 
     @property
     def finished(self) -> bool:
-        """True once result.json is there, which is written last."""
+        """Tells whether result.json is there, which is written last."""
         return self.result_file.is_file()
 
     def config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The last step of a run: the selected weights are evaluated on the validation and test split, and the run is recorded.
+"""Takes the last step of a run: tests the selected weights, and records the run.
 
 The test split is opened here, and nowhere else in a run: training is over, and the weights have been selected on the
 validation split.
