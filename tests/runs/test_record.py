@@ -208,7 +208,7 @@ def test_a_finished_run_started_again_trains_nothing_and_prints_its_table(
             "fusion.out .128 there, 7 now., optimizer.lr .0.01 there, 0.5 now.",
         ),
         (["resume=auto", "encoder=gru"], r"encoder\.hidden"),
-        (["resume=off"], "holds a run already; resume=auto"),
+        (["resume=off"], "holds a run already; resume it with resume=auto"),
     ],
 )
 def test_a_used_directory_is_refused(recorded: Path, wanted: list[str], told: str) -> None:
