@@ -1,25 +1,27 @@
-"""One run, or with -m one for each combination of values: `python train.py --help` lists the choices."""
+"""Trains one run, or with -m one for each combination of values: `python train.py --help` lists the choices."""
 
 import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # whole tracebacks
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch's idle threads sleep; spinning stalls a shared machine
+# whole tracebacks
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+# torch's idle threads sleep: spinning stalls a shared machine
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from trivium.config.arguments import multirun_first
-from trivium.config.check import check_command_line, errors_for_users
+from trivium.config.check import check_command_line, errors_for_users, multirun_first
 from trivium.config.compose import plain
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="train")
 def job(config: DictConfig) -> None:
-    from trivium.runs.train import train  # torch comes only after the check
+    # torch is imported only after the check
+    from trivium.runs.train import train
 
     composed = HydraConfig.get()
     if composed.mode != RunMode.MULTIRUN:

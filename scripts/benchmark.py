@@ -1,4 +1,4 @@
-"""Measure speed and memory: `python scripts/benchmark.py --help`."""
+"""Measures speed and memory: `python scripts/benchmark.py --help`."""
 
 import sys
 

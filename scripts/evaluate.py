@@ -1,4 +1,4 @@
-"""Evaluate a finished run: `python scripts/evaluate.py --help`."""
+"""Evaluates a finished run: `python scripts/evaluate.py --help`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Prepare a data set: `python scripts/prepare.py --help`."""
+"""Prepares a data set: `python scripts/prepare.py --help`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Reproduce a table: `python scripts/reproduce.py --help`."""
+"""Reproduces a table: `python scripts/reproduce.py --help`."""
 
 import sys
 

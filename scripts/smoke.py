@@ -1,7 +1,7 @@
-"""`make smoke`: the commands of a first day with Trivium, on the embedded fixture, and whether each did what it says.
+"""Runs the commands of a first day with Trivium on the embedded fixture, and checks what each did (`make smoke`).
 
 Everything lies in outputs/smoke, which each start makes anew. The first miss ends it with exit code 1, what was found
-instead, and the end of what the command said.
+instead, and the end of the command's output.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ GRID = f"python train.py -m optimizer.lr=0.001,1e30,0.01 trainer.max_epochs=1 {S
 
 
 class MissedError(Exception):
-    """A command did not do what it should."""
+    """Says that a command did not do what it should."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A command that has ended. code: -9 after SIGKILL. log: all that it said."""
+    """Holds a command that has ended. code: -9 after SIGKILL. log: its output."""
 
     code: int
     seconds: float
     log: Path
 
-    def check(self, holds: bool, expected: str, found: object) -> None:
+    def check(self, holds: bool, expected: str, actual: object) -> None:
         """Raises MissedError unless it holds."""
         if not holds:
             end = "\n".join(self.log.read_text().splitlines()[-30:])
-            raise MissedError(f"expected {expected}, found {str(found)[:600]}\n--- the end of {self.log}\n{end}")
+            raise MissedError(f"expected {expected}, found {str(actual)[:600]}\n--- the end of {self.log}\n{end}")
 
 
 def main() -> int:
-    """Exit code: 0, 1 with a miss told, 130 after Ctrl-C. No process is left behind."""
+    """Returns the exit code: 0, 1 after a miss, 130 after Ctrl-C. No process is left behind."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     os.chdir(ROOT)
@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def make_table() -> Path:
-    """Every row has a number for every measure, of every seed; the table's folder."""
+    """Checks that every row of a table has a number for every measure, of every seed; returns the table's folder."""
     done = run("table", TABLE)
     done.check(done.code == 0, "exit code 0", done.code)
     wanted, folder = yaml.safe_load(Path("configs/table/smoke.yaml").read_text()), OUT / "tables" / "smoke"
@@ -91,7 +91,7 @@ def make_table() -> Path:
 
 
 def search() -> Path:
-    """Killed inside a trial and started again, it goes on with that trial and ends with 6; the study."""
+    """Checks that a search killed inside a trial and started again goes on with that trial; returns the study."""
     done = run("search-killed", SEARCH, kill_when=inside_a_trial)
     done.check(done.code == -signal.SIGKILL, "a search still in a trial after its first, to kill", f"code {done.code}")
     (study,) = (OUT / "studies").iterdir()
@@ -107,12 +107,12 @@ def search() -> Path:
     steps = read_json(stopped[0] / "run.json")["resumed_at"]
     done.check(len(steps) == 1 and steps[0] > 0, f"trial {stopped[0].name} resumed once, not begun anew", steps)
     verdict(done, f"6 complete, {len(before)} of them untouched, trial {stopped[0].name} resumed at step {steps[0]}")
-    again(study, done)
+    repeat_best(study, done)
     return study
 
 
-def again(study: Path, searched: Done) -> None:
-    """The command that the search prints gives the best trial's value, bit for bit."""
+def repeat_best(study: Path, searched: Done) -> None:
+    """Checks that the command that the search prints gives the best trial's value, bit for bit."""
     best = read_json(study / "best.json")
     searched.check(best["command"] in searched.log.read_text(), "the best trial's command", "none printed")
     done = run("best", f"{best['command']} run.dir={OUT}/best")
@@ -123,21 +123,21 @@ def again(study: Path, searched: Done) -> None:
 
 
 def grid() -> Path:
-    """A job that fails is told at the end and ends no other; the sweep's folder."""
+    """Checks that a failing job is reported at the end and ends no other; returns the sweep's folder."""
     done = run("grid", GRID)
     done.check(done.code == 1, "exit code 1", done.code)
     (sweep,) = (OUT / "sweeps").iterdir()
     finished = [path.name for path in runs_of(sweep) if (path / "result.json").is_file()]
     done.check(finished == ["0", "2"], "jobs 0 and 2 finished", finished)
     end = r"1 of 3 jobs failed\n(job 1: loss not finite.*)\n *python .*optimizer\.lr=1e\+30"
-    told = re.search(end, done.log.read_text())
-    done.check(told is not None, "job 1 told at the end with its error and command", "nothing of the kind")
-    verdict(done, f"exit code 1, jobs 0 and 2 finished; told: {told[1][:50] if told else ''}...")
+    reported = re.search(end, done.log.read_text())
+    done.check(reported is not None, "job 1 reported at the end with its error and command", "nothing of the kind")
+    verdict(done, f"exit code 1, jobs 0 and 2 finished; reported: {reported[1][:50] if reported else ''}...")
     return sweep
 
 
 def make_page(table: Path, study: Path, sweep: Path) -> Path:
-    """One file that fetches nothing, names every finished run, and the failed one as left out; the file."""
+    """Checks that the page fetches nothing and names every finished run, and the failed one as left out; returns it."""
     page = OUT / "page.html"
     done = run("page", f"python scripts/report.py {table} {study} {sweep} out={page}")
     done.check(done.code == 0, "exit code 0", done.code)
@@ -148,12 +148,12 @@ def make_page(table: Path, study: Path, sweep: Path) -> Path:
     named = [row["row"] for row in read_csv(table / "table.csv")] + [str(run) for run in runs]
     named += [read_json(study / "best.json")["command"], f"{sweep / '1'}: not finished (failed"]
     done.check(all(name in text for name in named), "on the page", [name for name in named if name not in text])
-    verdict(done, f"one file of {len(text) / 1e6:.1f} MB, {len(runs)} runs, the failed one told as left out")
+    verdict(done, f"one file of {len(text) / 1e6:.1f} MB, {len(runs)} runs, the failed one named as left out")
     return page
 
 
 def run(name: str, command: str, kill_when: Callable[[], bool] = lambda: False) -> Done:
-    """Print a command, run it to its end or until kill_when() kills it; all that it started ends when we do."""
+    """Prints a command and runs it to its end or until kill_when() kills it; all that it started ends when we do."""
     print(f"$ {command}", flush=True)
     log, start, words = OUT / "logs" / f"{name}.log", time.monotonic(), [sys.executable, *shlex.split(command)[1:]]
     with log.open("w") as out:
@@ -171,7 +171,7 @@ def run(name: str, command: str, kill_when: Callable[[], bool] = lambda: False) 
 
 
 def inside_a_trial() -> bool:
-    """A trial has finished, and the one after it has a checkpoint and an epoch behind it."""
+    """Tells whether a trial has finished and the one after it has a checkpoint and an epoch behind it."""
     runs = [run for study in (OUT / "studies").glob("*") for run in runs_of(study)]
     begun = [run for run in runs[1:] if not (run / "result.json").exists() and (run / "metrics.csv").exists()]
     return any(len(read_csv(run / "metrics.csv")) > 0 and (run / "checkpoints" / "last.ckpt").exists() for run in begun)
@@ -186,7 +186,7 @@ def stamps(files: Iterable[Path]) -> dict[Path, tuple[int, bytes]]:
 
 
 def runs_of(folder: Path) -> list[Path]:
-    """The runs of a study or a sweep, by number."""
+    """Returns the runs of a study or a sweep, by number."""
     return sorted((path for path in folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
 
 

@@ -110,7 +110,7 @@ def _rank(overrides: list[str], outside: dict[str, str]) -> None:
 def _arrange_death(where: str, count: int) -> None:
     """SIGKILL, which nothing can catch, at the given moment."""
     import trivium.runs.checkpointing as checkpointing
-    import trivium.runs.train as train_module
+    import trivium.runs.final_test as final_test
     from trivium.evaluation.validation import Validation
     from trivium.methods.base import Method
 
@@ -119,7 +119,7 @@ def _arrange_death(where: str, count: int) -> None:
         "validation": (Validation, "on_validation_batch_end"),
         "saved": (checkpointing.AtomicCheckpointIO, "save_checkpoint"),
         "unsaved": (checkpointing.AtomicCheckpointIO, "save_checkpoint"),
-        "finish": (train_module, "write_predictions"),
+        "finish": (final_test, "write_predictions"),
     }[where]
     original, calls = getattr(owner, name), iter(range(10**9))
 

@@ -1,4 +1,4 @@
-"""Rows of all ranks, in the global batch's order, with gradients that add up to the single-process ones.
+"""Gathers rows of all ranks, in the global batch's order, with gradients that add up to the single-process ones.
 
 Legend: b clips on this rank, N in the global batch, D features.
 """
@@ -13,15 +13,17 @@ from torch import Tensor
 
 
 def world() -> int:
+    """Returns the number of ranks, 1 without torch.distributed."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
+    """Returns this process's rank, 0 without torch.distributed."""
     return dist.get_rank() if world() > 1 else 0
 
 
 def gather_rows(rows_bD: Tensor, shares: tuple[int, ...]) -> Tensor:
-    """(N, D): every rank's first shares[rank] rows, end to end. Differentiable.
+    """Returns (N, D): every rank's first shares[rank] rows, end to end. Differentiable.
 
     The backward sums over ranks what each of them wants of a row. With a loss that is the local sum times world / N
     (Batch.mean) and DDP's mean over ranks, parameters then get exactly the gradient of the loss over the global batch.
@@ -39,8 +41,8 @@ class _GatherRows(torch.autograd.Function):
         ctx.shares, ctx.rows = shares, len(rows)
         longest = max(shares)
         padded = rows.new_zeros((longest, *rows.shape[1:]))
-        mine = shares[dist.get_rank()]
-        padded[:mine] = rows[:mine]
+        share = shares[dist.get_rank()]
+        padded[:share] = rows[:share]
         parts = [torch.empty_like(padded) for _ in shares]
         dist.all_gather(parts, padded)
         return torch.cat([part[:share] for part, share in zip(parts, shares, strict=True)])
@@ -50,14 +52,15 @@ class _GatherRows(torch.autograd.Function):
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
         rank = dist.get_rank()
-        start, mine = sum(ctx.shares[:rank]), ctx.shares[rank]
-        local = gradient.new_zeros((ctx.rows, *gradient.shape[1:]))  # a filler clip of weight 0 gets no gradient
-        local[:mine] = total[start : start + mine]
+        start, share = sum(ctx.shares[:rank]), ctx.shares[rank]
+        # a filler clip of weight 0 gets no gradient
+        local = gradient.new_zeros((ctx.rows, *gradient.shape[1:]))
+        local[:share] = total[start : start + share]
         return local, None
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    """The elementwise sum over ranks, not differentiable."""
+    """Returns the elementwise sum over ranks; it has no gradient."""
     if world() == 1:
         return values
     total = values.clone()
@@ -66,7 +69,7 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 
 def most_over_ranks(number: int, device: torch.device) -> int:
-    """The largest of the ranks' numbers. Waits for the device where there are several ranks."""
+    """Returns the largest of the ranks' numbers. Waits for the device where there are several ranks."""
     if world() == 1:
         return number
     most = torch.tensor(number, device=device)
@@ -75,9 +78,9 @@ def most_over_ranks(number: int, device: torch.device) -> int:
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """What each rank gives, in the order of ranks. All ranks call it; values must be picklable."""
+    """Returns every rank's value, in the order of ranks. All ranks call it; values must be picklable."""
     if world() == 1:
         return [value]
-    found: list[Any] = [None] * world()
-    dist.all_gather_object(found, value)
-    return found
+    values: list[Any] = [None] * world()
+    dist.all_gather_object(values, value)
+    return values

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: every file that Trivium writes goes through `atomic_file`."""
+"""Writes files that are whole or not there: every file that Trivium writes goes through `atomic_file`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import IO, Any
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A binary file, open for reading and writing, that appears at `path` complete or not at all.
+    """Opens a binary file for reading and writing, which appears at `path` complete or not at all.
 
     The bytes go to an unnamed file of the target's folder where the file system has such (Linux O_TMPFILE), so that
     even SIGKILL leaves nothing behind; elsewhere to a hidden `.NAME.PID.part`, removed on any error. They are on disk
@@ -42,7 +42,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """value as indented JSON, atomically; NaN and infinities, which JSON does not have, become null."""
+    """Writes value as indented JSON, atomically; NaN and infinities, which JSON does not have, become null."""
     with atomic_file(path) as file:
         file.write((json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
@@ -56,13 +56,13 @@ def _finite(value: Any) -> Any:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """text as UTF-8, atomically."""
+    """Writes text as UTF-8, atomically."""
     with atomic_file(path) as file:
         file.write(text.encode())
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV beneath the columns' names; a cell that a row lacks is empty."""
+    """Returns rows as CSV beneath the columns' names; a cell that a row lacks is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -79,4 +79,5 @@ def _open_unnamed(folder: Path) -> int | None:
     except OSError as error:
         if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError):
             raise
-        return None  # a file system without unnamed files (NFS, some overlays): the named way
+        # a file system without unnamed files (NFS, some overlays): the named way
+        return None

@@ -1,4 +1,4 @@
-"""Random tensors as a pure function of a key and counters: which clip, which step, which feature.
+"""Draws random tensors as a pure function of a key and counters: which clip, which step, which feature.
 
 An entry depends on its own counters alone, so that a clip draws the same numbers on any device and rank, whatever it is
 batched with and however it is padded. There is no generator and no state. (Seeds themselves: trivium.seeding.)
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def _signed(word: int) -> int:
-    """A 64-bit word as the int64 of the same bits."""
+    """Returns a 64-bit word as the int64 of the same bits."""
     return (word & (2**64 - 1)) - ((word & 2**63) << 1)
 
 
@@ -26,7 +26,7 @@ PRECISION = {torch.float32: 24, torch.float64: 53}  # bits of the significand
 
 
 def bits(key: int, *counters: Tensor) -> Tensor:
-    """64 random bits an entry, as int64. key: any int, of which 64 bits count. counters: at least one int64 tensor.
+    """Returns 64 random bits an entry, as int64. key: any int, of which 64 bits count. counters: int64 tensors.
 
     The result has the shape that the counters broadcast to. Each is mixed in at the shape reached so far, so the
     largest comes last at least cost: clips (B, 1, 1), steps (T, 1), features (D,).
@@ -41,16 +41,16 @@ def bits(key: int, *counters: Tensor) -> Tensor:
 
 
 def uniform(key: int, *counters: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Uniform in [0, 1), of 24 bits (float32) or 53 (float64): exact, the same on every device. Shape: see `bits`."""
+    """Returns uniform numbers in [0, 1) of 24 bits (float32) or 53 (float64), shaped as `bits`, equal on any device."""
     precision = PRECISION[dtype]
     high = _shift(bits(key, *counters), 64 - precision)
     return high.to(dtype).mul_(2.0**-precision)
 
 
 def normal(key: int, *counters: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Standard normal, by the inverse of its distribution function; devices may differ in the last bits of that.
+    """Returns standard normal numbers, by the inverse of the distribution function, shaped as `bits`.
 
-    At most 5.4 (float32) or 8.2 (float64) either way. Shape: see `bits`.
+    Devices may differ in the last bits of that. The largest number is 5.4 (float32) or 8.2 (float64) either way.
     """
     precision = PRECISION[dtype]
     # A signed integer and a half: symmetric about 0, exact in dtype, and never as far as -1 or 1 once scaled.
@@ -60,7 +60,7 @@ def normal(key: int, *counters: Tensor, dtype: torch.dtype = torch.float32) -> T
 
 
 def _mixed_key(key: int) -> int:
-    """`_mix` of the key's first step, in Python: as a tensor it would cost as many kernels as a counter does."""
+    """Returns `_mix` of the key's first step, in Python: a tensor would cost as many kernels as a counter does."""
     word = (key + GAMMA) % 2**64
     for shift, factor in STAGES:
         word = (word ^ word >> shift) * factor % 2**64
@@ -68,12 +68,12 @@ def _mixed_key(key: int) -> int:
 
 
 def _mix(word: Tensor) -> Tensor:
-    """SplitMix64's finaliser, in place: twice an xor with itself shifted, times an odd constant; then an xor."""
+    """Applies SplitMix64's finaliser in place: twice an xor with itself shifted, times an odd constant; then an xor."""
     for shift, factor in STAGES:
         word.bitwise_xor_(_shift(word, shift)).mul_(factor)
     return word.bitwise_xor_(_shift(word, 31))
 
 
 def _shift(word: Tensor, by: int) -> Tensor:
-    """Right, with zeros moving in: int64's own shift repeats the sign."""
+    """Shifts to the right, with zeros moving in: int64's own shift repeats the sign."""
     return (word >> by).bitwise_and_((1 << (64 - by)) - 1)

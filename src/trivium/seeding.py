@@ -1,30 +1,41 @@
-"""Random numbers as a pure function of where they are used: (seed, what, epoch, step, rank).
+"""Seeds random numbers as a pure function of where they are used: (seed, what, epoch, step, rank).
 
 Nothing that trains carries generator state from one step to the next, so there is none to save, and a resumed run
-draws what the uninterrupted one drew.
+draws what the uninterrupted one drew. torch is imported on first use: a search's own process does without it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from trivium.keys import derive as derive
+
+def derive(seed: int, *keys: str | int) -> int:
+    """Returns a 63-bit seed from a seed and any keys; different keys give unrelated seeds."""
+    text = "/".join(map(str, (seed, *keys))).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
 def generator(seed: int, *keys: str | int) -> torch.Generator:
-    """A CPU generator seeded with `derive`."""
+    """Returns a CPU generator seeded with `derive`."""
+    import torch
+
     return torch.Generator().manual_seed(derive(seed, *keys))
 
 
 @contextlib.contextmanager
 def keyed(seed: int, *keys: str | int) -> Iterator[None]:
-    """Inside, torch's global CPU generator is seeded from the keys; afterwards it is as before.
+    """Seeds torch's global CPU generator from the keys inside; afterwards it is as before.
 
     Modules are built under keys of their own, so that adding one never shifts another's initial weights.
     """
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, *keys))
         yield

@@ -1,18 +1,46 @@
 """Arguments of the scripts, and the order of train.py's."""
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from driver import command
-from trivium.config.arguments import count, multirun_first, parse_key_values, script, truth
+from trivium.config.arguments import (
+    keys_of,
+    names,
+    one_of,
+    parse_key_values,
+    path,
+    script,
+    truth,
+    whole_number,
+)
+from trivium.config.check import multirun_first
+
+HELP = """\
+Does a thing.
+
+Examples
+  python scripts/thing.py run=DIR
+
+Keys
+  run=DIR        a run
+  x=A,B          words; and=more of the same
+  paths.data=DIR where the data are
+"""
 
 
-def test_values_keep_their_equal_signs() -> None:
-    assert parse_key_values(["run=/a=b", "x=1,2"], ["run", "x"]) == {"run": "/a=b", "x": "1,2"}
+def test_keys_are_those_of_the_help_and_values_keep_their_equal_signs() -> None:
+    assert keys_of(HELP) == ["run", "x", "paths.data"]
+    words = ["run=/a=b", "x=1,2", "paths.data=~/d"]
+    found = parse_key_values(words, HELP, {"x": names, "paths.data": path})
+    assert found == {"run": "/a=b", "x": ["1", "2"], "paths.data": Path.home() / "d"}
 
 
 @pytest.mark.parametrize(
@@ -20,7 +48,7 @@ def test_values_keep_their_equal_signs() -> None:
 )
 def test_a_wrong_argument_is_told_by_name(given: list[str], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        parse_key_values(given, ["run"])
+        parse_key_values(given, HELP)
 
 
 def test_a_script_shows_its_help_and_ends_a_mistake_with_one_line(
@@ -45,16 +73,25 @@ def test_a_script_shows_its_help_and_ends_a_mistake_with_one_line(
         script(["run=a"], "help", mistake)
 
 
-def test_truths_and_counts_are_read_strictly() -> None:
-    given = {"dry": "true", "map": "false", "jobs": "12", "yes": "yes", "none": "0", "half": "1.5"}
-    assert [truth(given, key) for key in ("dry", "map", "other")] == [True, False, False]
-    assert truth(given, "other", True)
-    assert [count(given, "jobs", 3), count(given, "seeds", 3)] == [12, 3]
-    with pytest.raises(ValueError, match="yes=yes: expected true or false"):
-        truth(given, "yes")
-    for key in ("none", "half", "yes"):
-        with pytest.raises(ValueError, match=f"{key}={given[key]}: expected a whole number, 1 or more"):
-            count(given, key, 3)
+@pytest.mark.parametrize(
+    ("word", "kind", "value"),
+    [("x=true", truth, True), ("x=false", truth, False), ("x=12", whole_number, 12), ("x=b", one_of("a", "b"), "b")],
+)
+def test_a_value_is_of_its_type(word: str, kind: Callable[[str], Any], value: Any) -> None:
+    assert parse_key_values([word], HELP, {"x": kind}) == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "told"),
+    [
+        ("x=yes", truth, "x=yes: expected true or false"),
+        *((f"x={text}", whole_number, f"x={text}: expected a whole number, 1 or more") for text in ("0", "1.5", "ten")),
+        ("x=tsen", one_of("pca", "tsne", "none"), "x=tsen: expected pca, tsne or none; nearest is tsne"),
+    ],
+)
+def test_a_value_that_its_type_refuses_is_told_with_its_key(word: str, kind: Callable[[str], Any], told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        parse_key_values([word], HELP, {"x": kind})
 
 
 def test_multirun_may_stand_anywhere() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from trivium.config.check import check_command_line, errors_for_users, problems_of
 from trivium.config.compose import compose_config, composer
-from trivium.data.locate import find_store
+from trivium.config.store_path import find_store
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

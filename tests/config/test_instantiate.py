@@ -7,7 +7,7 @@ import pytest
 
 from trivium.config.instantiate import build, target
 
-SUGGEST = "trivium.config.nearest.suggest"
+SUGGEST = "trivium.choices.suggest"
 
 
 def test_builds_with_positional_and_run_time_arguments() -> None:
@@ -49,7 +49,7 @@ def test_other_targets_are_refused(name: object, told: str) -> None:
 
 def test_unknown_key_is_named_with_the_nearest() -> None:
     with pytest.raises(
-        ValueError, match=r"nearest\.suggest takes no key 'knwon'; nearest is known; its keys are name, known"
+        ValueError, match=r"choices\.suggest takes no key 'knwon'; nearest is known; its keys are name, known"
     ):
         build({"_target_": SUGGEST, "knwon": []}, "x")
 

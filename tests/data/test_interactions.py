@@ -17,13 +17,13 @@ from sklearn.metrics import mutual_info_score
 from driver import here
 from trivium.config.check import problems_of
 from trivium.config.compose import compose_config
+from trivium.config.generator_settings import CLASS_SCORES, Competition, Interactions, fingerprint, settings_of
+from trivium.config.store_path import find_store
 from trivium.data.clips import Array, Clips, Source
 from trivium.data.competition import make_competition
 from trivium.data.competition import what_is_knowable as knowable_of_competition
-from trivium.data.generated import CLASS_SCORES, Competition, Interactions, fingerprint, settings_of
 from trivium.data.interactions import make_interactions, what_is_knowable
 from trivium.data.knowable import knowable_of
-from trivium.data.locate import find_store
 from trivium.data.store import open_store, verify_store
 from trivium.data.synthetic import ensure_generated
 
@@ -272,7 +272,7 @@ def test_each_setting_has_its_own_file_and_0_is_0_point_0() -> None:
         ("data.interactions.modalities=[text]", "expected two or three names, found ['text']"),
         ("data.interactions.clips.test=0", "data.interactions.clips.test: expected at least 1, found 0"),
         ("data.interactions.jitter=-1", "data.interactions.jitter: expected at least 0, found -1"),
-        ("data=synthetic_competition data.competition.classes=4", "classes: expected one of [2, 3, 5, 7], found 4"),
+        ("data=synthetic_competition data.competition.classes=4", "classes: expected one of 2, 3, 5, 7, found 4"),
         ("data=synthetic_competition data.competition.length=[1,5]", "length: expected at least 2 steps, found [1, 5]"),
         ("data=synthetic_competition data.competition.hard=text", "easy and hard need two names"),
         ("data=synthetic_competition data.interactions.noise=0", "data.interactions.noise: no such key"),
@@ -306,7 +306,7 @@ def test_two_processes_may_make_the_same_file_at_once(tmp_path: Path) -> None:
     file = tmp_path / "new" / "s.h5"
     code = f"""
 from pathlib import Path
-from trivium.data.generated import Interactions
+from trivium.config.generator_settings import Interactions
 from trivium.data.synthetic import ensure_generated
 ensure_generated(Path({str(file)!r}), name="synthetic", settings={SMALL!r})
 """

@@ -242,9 +242,9 @@ def test_script_writes_the_probes_and_prints_them(run_dir: Path, capsys: pytest.
             "features: ['smell'] are not among the vectors ['joint', 'text', 'audio', 'vision']",
         ),
         (["features=raw,joint"], "features=raw,joint: raw stands alone"),
-        (["splits=test"], "splits=test does not go with probe=true"),
+        (["splits=test"], "splits= does not go with probe=true"),
         (["standardize=yes"], "standardize=yes: expected true or false"),
-        (["probe=false", "target=loud"], "target=loud belongs to probes; add probe=true"),
+        (["probe=false", "target=loud"], "target= belongs to probes; add probe=true"),
     ],
 )
 def test_mistakes_are_told_in_one_line_and_nothing_is_written(

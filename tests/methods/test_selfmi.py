@@ -13,7 +13,7 @@ from trivium.data.store import write_store
 from trivium.data.synthetic import make_fixture
 from trivium.methods.selfmi import SelfMI
 from trivium.runs.assemble import assemble
-from trivium.runs.opening import open_run
+from trivium.runs.resume import open_run
 from trivium.runs.trainer import make_trainer
 
 BASE = [

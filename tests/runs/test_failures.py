@@ -20,8 +20,8 @@ from trivium.data.sampler import GlobalBatchSampler
 from trivium.data.store import Store, write_store
 from trivium.data.synthetic import COUNTS, make_fixture
 from trivium.methods.meter import NonFiniteLossError
-from trivium.runs import opening as module
-from trivium.runs.opening import open_run
+from trivium.runs import resume as module
+from trivium.runs.resume import open_run
 
 QUICK = ["encoder=identity", "trainer.progress=off", "optimizer.lr=0.01", "data.batch_size=40"]  # 8 steps an epoch
 
@@ -177,7 +177,7 @@ def test_a_sweep_folder_that_holds_runs_is_not_written_over(tmp_path: Path) -> N
     config = compose_config([f"paths.outputs={tmp_path}"])
     open_run(config, [], tmp_path / "sweep" / "0").release()
     other = compose_config([f"paths.outputs={tmp_path}", "seed=7"])
-    with pytest.raises(ValueError, match="holds a run already; resume=auto goes on with it"):
+    with pytest.raises(ValueError, match="holds a run already; resume it with resume=auto"):
         open_run(other, [], tmp_path / "sweep" / "0")
 
 

@@ -1,8 +1,8 @@
 """Runs, a checkpoint and configs that version 0.1.0 wrote (commit 3166cf6) still load, resume and are found by tables.
 
 `version_0_1_0/` holds them as they were written, on the fixture store beside them, without lock files and without
-the checkpoints of finished runs. selfmi_unfinished was killed before its 13th step, with a checkpoint of the 11th; selfmi_whole is the
-same run undisturbed.
+the checkpoints of finished runs. selfmi_unfinished was killed before its 13th step, with a checkpoint of the 11th;
+selfmi_whole is the same run undisturbed.
 """
 
 from __future__ import annotations

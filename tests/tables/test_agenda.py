@@ -12,7 +12,7 @@ from planned_cases import begin
 
 import trivium.tables.agenda as module
 from trivium.config.compose import compose_config
-from trivium.runs.opening import open_run
+from trivium.runs.resume import open_run
 from trivium.tables.agenda import Agenda
 from trivium.tables.definition import Measure, Row, Table
 from trivium.tables.plan import Planned, plan

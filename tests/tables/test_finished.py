@@ -14,11 +14,11 @@ import yaml
 from planned_cases import begin
 
 from trivium.config.compose import compose_config
-from trivium.data.locate import find_store
+from trivium.config.store_path import find_store
 from trivium.data.store import open_store
 from trivium.data.synthetic import ensure_fixture
 from trivium.runs.identity import config_hash
-from trivium.runs.opening import open_run
+from trivium.runs.resume import open_run
 from trivium.tables.definition import Measure, Row, Table
 from trivium.tables.finished import FinishedRuns
 from trivium.tables.plan import Planned, merged, plan

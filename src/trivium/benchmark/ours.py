@@ -66,7 +66,7 @@ def step(report: Report, *, store: str, model: str, folder: str, batch_size: int
     from trivium.config.compose import compose_config
     from trivium.data.datamodule import BatchLoader, DataModule
     from trivium.runs.assemble import assemble
-    from trivium.runs.opening import open_run
+    from trivium.runs.resume import open_run
     from trivium.runs.trainer import make_trainer
 
     overrides = [

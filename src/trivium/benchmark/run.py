@@ -19,7 +19,7 @@ from trivium.benchmark.measure import OURS, Settings
 from trivium.benchmark.processes import run
 from trivium.benchmark.suites import ON_GPU, SUITES, Found, Suite
 from trivium.benchmark.table import show
-from trivium.config.arguments import count, parse_key_values, script, truth
+from trivium.config.arguments import Types, parse_key_values, path, script, truth, whole_number
 from trivium.files import write_json
 from trivium.runs.provenance import git_commit
 
@@ -63,18 +63,35 @@ Keys
                   GPU, and nothing else
   out=FILE        also write every number as JSON, after each suite what there is so far
 """
-_KEYS = re.findall(r"^  ([a-z]+)=", HELP, flags=re.MULTILINE)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise ValueError("expected a number above 0, at most 1")
+    return value
+
+
+_TYPES: Types = {
+    **dict.fromkeys(("repeats", "steps", "threads"), whole_number),
+    "fraction": _fraction,
+    "gpu": truth,
+    "out": path,
+}
 
 
 def main(argv: Sequence[str]) -> int:
     """Exit code: 0, 1 if a measured process failed, or 2 with one line on stderr."""
-    return script(argv, HELP, lambda: _measure(parse_key_values(argv, _KEYS)), needs_words=False)
+    return script(argv, HELP, lambda: _measure(parse_key_values(argv, HELP, _TYPES)), needs_words=False)
 
 
-def _measure(values: dict[str, str]) -> int:
+def _measure(values: dict[str, Any]) -> int:
     settings, names = _settings(values), _names(values)
     try:
-        if truth(values, "gpu"):
+        if values.get("gpu"):
             _bench_gpu(settings, values, names)
         else:
             _bench(settings, values, {name: SUITES[name] for name in names})
@@ -84,7 +101,7 @@ def _measure(values: dict[str, str]) -> int:
     return 0
 
 
-def _bench(settings: Settings, values: dict[str, str], suites: Mapping[str, Suite], where: str = "") -> None:
+def _bench(settings: Settings, values: dict[str, Any], suites: Mapping[str, Suite], where: str = "") -> None:
     done: dict[str, Found] = {}
     where = where or f"threads={settings.threads}, {machine()['cpu']}"
     for name, suite in suites.items():
@@ -95,7 +112,7 @@ def _bench(settings: Settings, values: dict[str, str], suites: Mapping[str, Suit
         _write(values, settings, done, where)
 
 
-def _bench_gpu(settings: Settings, values: dict[str, str], names: Sequence[str]) -> None:
+def _bench_gpu(settings: Settings, values: dict[str, Any], names: Sequence[str]) -> None:
     suites = {name: ON_GPU[name] for name in names if name in ON_GPU}
     if not suites:
         raise ValueError(f"gpu=true with suite={','.join(names)}: expected one of {', '.join(ON_GPU)}")
@@ -121,19 +138,18 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _settings(values: dict[str, str]) -> Settings:
-    gpu = truth(values, "gpu")
-    fraction = _fraction(values, 0.02 if gpu else 0.5)
+def _settings(values: dict[str, Any]) -> Settings:
+    gpu = values.get("gpu", False)
     return Settings(
-        fraction,
-        repeats=count(values, "repeats", 3),
-        steps=count(values, "steps", 50 if gpu else 12),
-        threads=count(values, "threads", 1),
+        values.get("fraction", 0.02 if gpu else 0.5),
+        repeats=values.get("repeats", 3),
+        steps=values.get("steps", 50 if gpu else 12),
+        threads=values.get("threads", 1),
         mmsa=None,
     )
 
 
-def _names(values: dict[str, str]) -> list[str]:
+def _names(values: dict[str, Any]) -> list[str]:
     names = list(SUITES) if values.get("suite", "all") == "all" else values["suite"].split(",")
     unknown = sorted(set(names) - set(SUITES))
     if unknown:
@@ -147,18 +163,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _fraction(values: dict[str, str], default: float) -> float:
-    text = values.get("fraction", str(default))
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= 1:
-        raise ValueError(f"fraction={text}: expected a number above 0, at most 1")
-    return value
-
-
-def _write(values: dict[str, str], settings: Settings, done: Mapping[str, Found], where: str) -> None:
+def _write(values: dict[str, Any], settings: Settings, done: Mapping[str, Found], where: str) -> None:
     if "out" not in values:
         return
     suites = {
@@ -166,11 +171,17 @@ def _write(values: dict[str, str], settings: Settings, done: Mapping[str, Found]
         for name, found in done.items()
     }
     write_json(
-        Path(values["out"]).expanduser(),
+        values["out"],
         {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": git_commit(),
-            "command": shlex.join(["python", "scripts/benchmark.py", *(f"{k}={v}" for k, v in values.items())]),
+            "command": shlex.join(
+                [
+                    "python",
+                    "scripts/benchmark.py",
+                    *(f"{k}={str(v).lower() if v is True else v}" for k, v in values.items()),
+                ]
+            ),
             "machine": machine(),
             "where": where,
             "settings": {k: v for k, v in vars(settings).items() if k != "mmsa"},

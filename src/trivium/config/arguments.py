@@ -1,19 +1,28 @@
-"""What the scripts' command lines have in common: key=value, where Hydra's grammar would refuse paths and lists."""
+"""Parses the scripts' command lines: words of the form key=value, whose keys stand in the script's help text.
+
+Hydra's grammar, which reads train.py's, would refuse paths and lists such as modalities=text,audio.
+docs/architecture.md says why this is not argparse.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from trivium.config.nearest import suggest
+from trivium.choices import suggest
+
+Types = Mapping[str, Callable[[str], Any]]
 
 
 def script(argv: Sequence[str], help_text: str, do: Callable[[], int], *, needs_words: bool = True) -> int:
-    """A script's exit code: what `do` returns; 2, with one line on stderr, for a user's mistake (ValueError, OSError).
+    """Returns a script's exit code: what `do` returns, or 2, with one line on stderr, for a ValueError or OSError.
 
-    The help instead for -h, and without a word where it needs_words (2 then). TRIVIUM_TRACEBACK=1 shows where a mistake
-    came from.
+    -h prints the help instead, as does a call without a word where the script needs_words (exit code 2 then).
+    TRIVIUM_TRACEBACK=1 shows where a mistake came from.
     """
     asked = bool(argv) and argv[0] in ("-h", "--help", "help")
     if asked or (needs_words and not argv):
@@ -29,50 +38,71 @@ def script(argv: Sequence[str], help_text: str, do: Callable[[], int], *, needs_
 
 
 def print_help(text: str) -> None:
-    """A reader that has enough, as in `--help | head`, is no error."""
+    """Prints a help text; a reader that stops early, as in `--help | head`, is no error."""
     try:
         print(text, end="", flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails once more as it ends
 
 
-def parse_key_values(arguments: Sequence[str], allowed: Iterable[str]) -> dict[str, str]:
-    """{"run": "/a=b"} from ["run=/a=b"]: split at the first "=", values as they are.
+def keys_of(help_text: str) -> list[str]:
+    """Returns the keys that a help text lists, each as "  key=VALUE  what it is" at the start of a line."""
+    return re.findall(r"^  ([a-z_.]+)=", help_text, flags=re.MULTILINE)
 
-    Raises ValueError for an unknown key, with the nearest valid one, and for a key that is repeated or has no value.
+
+def parse_key_values(words: Sequence[str], help_text: str, types: Types | None = None) -> dict[str, Any]:
+    """Returns the keys that are given with their values: {"run": "/a=b"} from ["run=/a=b"].
+
+    types: key -> what makes its value of the text, or raises ValueError; other values stay text.
+    Raises ValueError for a key that the help does not list, with the nearest one, and for one that is repeated, has no
+    value, or one that its type refuses.
     """
-    allowed = list(allowed)
-    values: dict[str, str] = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key not in allowed:
-            near = suggest(key.lstrip("-"), allowed)
-            raise ValueError(f"unknown argument {argument!r}{near}; the keys are {', '.join(allowed)}")
-        if not equals or not value:
-            raise ValueError(f"argument {argument!r} has no value; expected {key}=VALUE")
+    known, values = keys_of(help_text), dict[str, Any]()
+    for word in words:
+        key, _, text = word.partition("=")
+        if key not in known:
+            raise ValueError(
+                f"unknown argument {word!r}{suggest(key.lstrip('-'), known)}; the keys are {', '.join(known)}"
+            )
+        if not text:
+            raise ValueError(f"argument {word!r} has no value; expected {key}=VALUE")
         if key in values:
-            raise ValueError(f"{key}= is given twice: {values[key]!r} and {value!r}; keep one")
-        values[key] = value
+            raise ValueError(f"{key}= is given twice, the second time as {text!r}; keep one")
+        try:
+            values[key] = (types or {}).get(key, str)(text)
+        except ValueError as error:
+            raise ValueError(f"{key}={text}: {error}") from error
     return values
 
 
-def truth(values: Mapping[str, str], key: str, default: bool = False) -> bool:
-    """Raises ValueError for anything but true and false."""
-    text = values.get(key, "true" if default else "false")
-    if text not in ("true", "false"):
-        raise ValueError(f"{key}={text}: expected true or false")
-    return text == "true"
+def path(text: str) -> Path:
+    """Returns the path, with ~ replaced by the home directory."""
+    return Path(text).expanduser()
 
 
-def count(values: Mapping[str, str], key: str, default: int) -> int:
-    """Raises ValueError for anything but a whole number from 1 on."""
-    text = values.get(key, str(default))
+def names(text: str) -> list[str]:
+    """Returns the words between commas."""
+    return text.split(",")
+
+
+def truth(text: str) -> bool:
+    """Returns true or false. Raises ValueError for any other word."""
+    return one_of("true", "false")(text) == "true"
+
+
+def whole_number(text: str) -> int:
+    """Returns a count. Raises ValueError for anything but a whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{key}={text}: expected a whole number, 1 or more")
+        raise ValueError("expected a whole number, 1 or more")
     return int(text)
 
 
-def multirun_first(argv: Sequence[str]) -> list[str]:
-    """The same arguments with -m in front: argparse takes no overrides on both sides of an option."""
-    flags = [word for word in argv if word in ("-m", "--multirun")]
-    return [*flags, *(word for word in argv if word not in flags)]
+def one_of(*words: str) -> Callable[[str], str]:
+    """Returns a type that takes these words alone."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"expected {', '.join(words[:-1])} or {words[-1]}{suggest(text, words)}")
+        return text
+
+    return read

@@ -1,4 +1,4 @@
-"""The closed and typed check of a command line: every mistake at once, a line each, before torch is imported.
+"""Checks a command line before torch is imported: every mistake is reported at once, a line each.
 
 The config is composed as Hydra will compose it, once for every choice that a sweep takes, and compared with what the
 chosen files and the dataclasses allow. Hydra alone would let `+trainr.max_epochs=3` and `optimizer.lr=abc` through.
@@ -14,18 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import get_args_parser  # so that options mean here what they mean to hydra.main
+# Hydra's own parser, so that options mean here what they mean to hydra.main.
+from hydra._internal.utils import get_args_parser
 
 from trivium.config.arguments import print_help
 from trivium.config.compose import CONFIGS, Composer, composer
 from trivium.config.limits import missing_files, out_of_range
-from trivium.config.overrides import Given, combinations, read_overrides, swept_values
+from trivium.config.overrides import ParsedOverride, combinations, read_overrides, swept_values
 from trivium.config.reference import Reference, mismatches
 from trivium.config.sweep import sweep_problems, wrong_hydra_keys
 
 
 def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> None:
-    """Exit with code 2 after printing each problem, or with 0 after --help; return if a run can start."""
+    """Returns if a run can start; exits with code 2 after printing each problem, and with 0 after --help."""
     if "--help" in argv or "-h" in argv:
         from trivium.config.help import help_text
 
@@ -39,7 +40,7 @@ def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> None:
 
 
 def problems_of(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
-    """What is wrong with a command line, in a user's words; empty if a run can start."""
+    """Returns a line for each mistake in a command line; none if a run can start."""
     args = get_args_parser().parse_args(list(argv))
     if args.hydra_help or args.shell_completion:
         return []
@@ -53,51 +54,57 @@ def problems_of(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
     multirun = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
     showing = bool(args.cfg or args.info)  # prints a config and starts nothing, so no data need be there
     with composer(configs, extra) as session:
-        given, problems = read_overrides(args.overrides, session, multirun)
-        wrong = wrong_hydra_keys(given, session)
-        given = [one for one in given if one.key not in wrong]
-        searched, found = ([], []) if showing else sweep_problems(session, given, multirun)
-        problems += [*wrong.values(), *found]
-        problems += _composed(session, [*given, *searched], files_needed=not (showing or problems))
+        overrides, problems = read_overrides(args.overrides, session, multirun)
+        wrong = wrong_hydra_keys(overrides, session)
+        overrides = [override for override in overrides if override.key not in wrong]
+        dimensions, of_the_search = ([], []) if showing else sweep_problems(session, overrides, multirun)
+        problems += [*wrong.values(), *of_the_search]
+        problems += _composed(session, [*overrides, *dimensions], files_needed=not (showing or problems))
     return list(dict.fromkeys(problems))
 
 
 def problems_of_run(session: Composer, overrides: Sequence[str]) -> list[str]:
-    """What is wrong with one run's overrides, whether or not its data and other files are there yet."""
-    given, problems = read_overrides(overrides, session, multirun=False)
-    return list(dict.fromkeys([*problems, *_composed(session, given, files_needed=False)]))
+    """Returns a line for each mistake in one run's overrides, whether or not its data and other files are there yet."""
+    read, problems = read_overrides(overrides, session, multirun=False)
+    return list(dict.fromkeys([*problems, *_composed(session, read, files_needed=False)]))
 
 
-def _composed(session: Composer, given: Sequence[Given], files_needed: bool) -> Iterator[str]:
-    for values in combinations(given):
-        lines = [one.with_value(value) for one, value in zip(given, values, strict=True)]
+def _composed(session: Composer, overrides: Sequence[ParsedOverride], files_needed: bool) -> Iterator[str]:
+    """Composes every combination of choices, and yields what is wrong with it and with each further swept value."""
+    for values in combinations(overrides):
+        lines = [override.with_value(value) for override, value in zip(overrides, values, strict=True)]
         try:
-            config, reference = compose_with_reference(session, lines, given)
+            config, reference = compose_with_reference(session, lines, overrides)
         except ValueError as error:
-            forced = [one.with_value(value, force=True) for one, value in zip(given, values, strict=True)]
-            yield from _refused(session, forced, given, str(error))
+            forced = [override.with_value(value, force=True) for override, value in zip(overrides, values, strict=True)]
+            yield from _problems_of_refused(session, forced, overrides, str(error))
             continue
         yield from list(mismatches(config, reference)) or _unusable(config, files_needed)
-        for key, value in swept_values(given):
+        for key, value in swept_values(overrides):
             other = _with(config, key, value)
             yield from list(mismatches(other, reference)) or _unusable(other, files_needed)
 
 
 def compose_with_reference(
-    session: Composer, overrides: Sequence[str], given: Sequence[Given] = ()
+    session: Composer, lines: Sequence[str], overrides: Sequence[ParsedOverride] = ()
 ) -> tuple[dict[str, Any], Reference]:
-    """A composed config and what to compare it with. Raises ValueError if it does not compose at all."""
-    keys = {one.key: one.source for one in given if not one.choice}
-    return session.compose(overrides), Reference.of(session.files(overrides), keys)
+    """Returns a composed config and what to compare it with. Raises ValueError if it does not compose at all."""
+    sources = {override.key: override.source for override in overrides if not override.choice}
+    return session.compose(lines), Reference.of(session.files(lines), sources)
 
 
-def _refused(session: Composer, forced: Sequence[str], given: Sequence[Given], why: str) -> Iterator[str]:
-    """Hydra stops at the first wrong key; with every key let in, ours names them all. Else Hydra's reason stands."""
+def _problems_of_refused(
+    session: Composer, forced: Sequence[str], overrides: Sequence[ParsedOverride], reason: str
+) -> Iterator[str]:
+    """Names every wrong key of what Hydra refuses to compose; without one, Hydra's reason stands.
+
+    Hydra stops at the first wrong key. forced: the overrides with every key let in.
+    """
     try:
-        problems = list(mismatches(*compose_with_reference(session, forced, given)))
+        problems = list(mismatches(*compose_with_reference(session, forced, overrides)))
     except ValueError:  # the same reason, or a second one that hides behind it
         problems = []
-    yield from problems or [why]
+    yield from problems or [reason]
 
 
 def _unusable(config: dict[str, Any], files_needed: bool) -> list[str]:
@@ -105,20 +112,26 @@ def _unusable(config: dict[str, Any], files_needed: bool) -> list[str]:
 
 
 def _with(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """A copy in which a dotted key has another value."""
-    changed = at = copy.deepcopy(config)
+    """Returns a copy in which a dotted key has another value."""
+    changed = node = copy.deepcopy(config)
     *parents, last = key.split(".")
     for name in parents:
-        at = at.setdefault(name, {})
-    at[last] = value
+        node = node.setdefault(name, {})
+    node[last] = value
     return changed
+
+
+def multirun_first(argv: Sequence[str]) -> list[str]:
+    """Returns the same arguments with -m in front, as argparse takes no overrides on both sides of an option."""
+    flags = [word for word in argv if word in ("-m", "--multirun")]
+    return [*flags, *(word for word in argv if word not in flags)]
 
 
 @contextmanager
 def errors_for_users() -> Iterator[None]:
-    """A user's mistake (ValueError, OSError) ends the program with one line and code 2; the rest passes.
+    """Ends the program with one line and code 2 for a user's mistake (ValueError, OSError); other errors pass.
 
-    TRIVIUM_TRACEBACK=1 shows where it came from.
+    TRIVIUM_TRACEBACK=1 shows where a mistake came from.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Config files and a command line -> one plain dict. The only place but train.py that calls Hydra."""
+"""Composes config files and a command line to one plain dict. The only place but train.py that calls Hydra."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TABLES = CONFIGS / "table"  # read by scripts/reproduce.py (trivium.reports); no
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """One file that a composition used. path: "encoder/lstm". package: where it lands; "" is the root."""
+    """Holds one file that a composition used. path: "encoder/lstm". package: where its keys go; "" is the root."""
 
     path: str
     package: str
@@ -47,12 +47,12 @@ class ConfigFile:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Its own keys, unresolved; without its defaults list."""
+        """Holds the file's keys, unresolved, without its defaults list."""
         return {name: value for name, value in self._loaded.items() if name != "defaults"}
 
     @property
     def defaults(self) -> list[Any]:
-        """Its defaults list."""
+        """Holds the file's defaults list."""
         return list(self._loaded.get("defaults", []))
 
 
@@ -63,23 +63,25 @@ class Composer:
     loader: ConfigLoader
     folders: list[Path]
     _files: dict[tuple[str, str], ConfigFile] = field(default_factory=dict)
-    _loaded: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)  # the last one: composing takes a while
+    # The last composition alone: composing takes a while.
+    _loaded: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
-        """The resolved config without Hydra's own node. Raises ValueError with Hydra's message, shortened."""
+        """Returns the resolved config without Hydra's own node. Raises ValueError with Hydra's message, shortened."""
         try:
             return plain(self._load(overrides))
         except (HydraException, OmegaConfBaseException) as error:
             raise ValueError(shorten(error)) from error
 
     def hydra(self, overrides: Sequence[str]) -> dict[str, Any]:
-        """Of Hydra's own node what a sweep is made of: sweeper, launcher (as written), and runtime with its choices.
+        """Returns what a sweep is made of in Hydra's own node: sweeper, launcher (as written), and runtime's choices.
 
         Raises ValueError as `compose`.
         """
         try:
             node = self._load(overrides).hydra
-            sweeper = OmegaConf.to_container(node.sweeper, resolve=True)  # not the launcher, which names a job to come
+            # not the launcher's, whose interpolations name a job that has not begun
+            sweeper = OmegaConf.to_container(node.sweeper, resolve=True)
             launcher = OmegaConf.to_container(node.launcher)
             choices = OmegaConf.to_container(node.runtime.choices)
         except (HydraException, OmegaConfBaseException) as error:
@@ -93,7 +95,7 @@ class Composer:
         return self._loaded[key]
 
     def files(self, overrides: Sequence[str]) -> list[ConfigFile]:
-        """The files of that composition, in the order in which they were merged, without the root's and Hydra's."""
+        """Returns the files that it is composed of, in the order of merging, without the root's and Hydra's."""
         defaults = self.loader.compute_defaults_list(ROOT, self._with_folders(overrides), RunMode.RUN).defaults
         used = [(d.config_path or "", d.package or "") for d in defaults]
         return [
@@ -101,14 +103,18 @@ class Composer:
         ]
 
     def groups(self) -> list[str]:
+        """Returns the groups of choices, in alphabetical order."""
         names = {p.name for folder in self.folders for p in folder.iterdir() if p.is_dir()}
         return sorted(names - {TABLES.name, "hydra"})
 
     def choices(self, group: str) -> dict[str, Path]:
-        """Choice -> file; those in sub-folders ("published/selfmi_mosi") come last."""
+        """Returns choice -> file; those in sub-folders ("published/selfmi_mosi") come last."""
         folders = [folder / group for folder in self.folders if group != TABLES.name]
-        found = [(p, folder) for folder in folders for p in folder.rglob("*.yaml")]
-        names = {p.relative_to(base).with_suffix("").as_posix(): p for p, base in found}
+        names = {
+            file.relative_to(folder).with_suffix("").as_posix(): file
+            for folder in folders
+            for file in folder.rglob("*.yaml")
+        }
         return dict(sorted(names.items(), key=lambda item: ("/" in item[0], item[0])))
 
     def _with_folders(self, overrides: Sequence[str]) -> list[str]:
@@ -128,20 +134,20 @@ class Composer:
 
 @contextmanager
 def composer(configs: Path = CONFIGS, extra: Path | None = None) -> Iterator[Composer]:
-    """configs: the folder of train.yaml. extra: a further folder of choices, as Hydra's --config-dir."""
+    """Gives a composer. configs: the folder of train.yaml. extra: another one of choices, as Hydra's --config-dir."""
     with initialize_config_dir(config_dir=str(configs.resolve()), version_base="1.3"):
         folders = [configs] if extra is None else [configs, extra]
         yield Composer(GlobalHydra.instance().config_loader(), folders)
 
 
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
-    """The config of `python train.py OVERRIDES` as a plain, resolved dict. Raises ValueError if it does not compose."""
+    """Returns the plain, resolved config of `python train.py OVERRIDES`. Raises ValueError if it does not compose."""
     with composer() as session:
         return session.compose(overrides)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """Everything but Hydra's own node, interpolations resolved, as dict, list, str, number, bool and None."""
+    """Returns all but Hydra's own node, interpolations resolved, as dict, list, str, number, bool and None."""
     names = [str(name) for name in config if name != "hydra"]
     resolved = OmegaConf.to_container(OmegaConf.masked_copy(config, names), resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
@@ -160,21 +166,21 @@ _NOISE = (
 
 
 def shorten(error: BaseException) -> str:
-    """Hydra's message and its cause's on one line, without pointers into its own objects and pages."""
+    """Returns Hydra's message and its cause's on one line, without pointers into its own objects and pages."""
     texts = [str(error)] + ([str(error.__cause__)] if error.__cause__ is not None else [])
     lines = [line.strip() for text in texts for line in text.splitlines()]
-    told = "; ".join(dict.fromkeys(line.rstrip(".;") for line in lines if line and not line.startswith(_NOISE)))
-    told = told.replace(":; ", ": ")
-    twice = re.match(r"Multiple values for (\S+)\.", told)
+    message = "; ".join(dict.fromkeys(line.rstrip(".;") for line in lines if line and not line.startswith(_NOISE)))
+    message = message.replace(":; ", ": ")
+    twice = re.match(r"Multiple values for (\S+)\.", message)
     if twice:
         return f"{twice[1]}: there already; leave out the +"
-    new = re.search(r"To append to your config use \+(([^=\s]+)=[^;]*)", told)
+    new = re.search(r"To append to your config use \+(([^=\s]+)=[^;]*)", message)
     if new and not new[2].startswith("hydra."):
         return f"{new[2]}: a new name; add it with a +: +{new[1]}"
-    clash = re.match(r"Error merging override (hydra\.sweeper\.params\b.*); Cannot merge", told)
+    clash = re.match(r"Error merging override (hydra\.sweeper\.params\b.*); Cannot merge", message)
     if clash:
         return (
             f"{clash[1]}: the space of sweep= has the key in another form; give KEY=A,B or 'KEY=interval(A,B)' instead"
         )
     key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), "")
-    return told if not key or key in told else f"{key}: {told}"
+    return message if not key or key in message else f"{key}: {message}"

@@ -1,4 +1,4 @@
-"""The text of `python train.py --help`: each group's choices, with the first comment line of their files."""
+"""Makes the text of `python train.py --help`: each group's choices, with the first comment line of their files."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ usage: python train.py [GROUP=CHOICE | KEY=VALUE]...
 
 _ROOT_KEYS = """\
 keys of every run
-  seed=N                        of initial weights, order of clips and random draws
-  resume=auto|DIR|off           go on with the unfinished run of the same config, with DIR's, or start anew
+  seed=N                        decides initial weights, order of clips and random draws
+  resume=auto|DIR|off           resume the unfinished run of the same config, resume DIR's, or start anew
   run.dir=DIR                   the run's folder; empty: a new one under paths.outputs
   run.log_steps=true            write the loss of every step
   run.checkpoint_every=N        batches between checkpoints inside an epoch
@@ -35,7 +35,7 @@ keys of every run
 keys of -m
   hydra/launcher=NAME             basic (one run after the other), joblib (hydra.launcher.n_jobs=N at once here),
                                   submitit_local, submitit_slurm (a cluster: hydra.launcher.partition=P and so on)
-  hydra.sweep.dir=DIR             a grid's folder; of one that was stopped, with resume=auto, to go on with it
+  hydra.sweep.dir=DIR             a grid's folder; resume=auto goes on with the grid that was stopped there
 and with sweep=NAME (docs/search.md)
 {sweeper}
 
@@ -44,7 +44,7 @@ and with sweep=NAME (docs/search.md)
 
 
 def help_text(configs: Path = CONFIGS) -> str:
-    """Usage, groups and choices in the order of the root's defaults list, and the root's keys."""
+    """Returns usage, groups and choices in the order of the root's defaults list, and the root's keys."""
     with composer(configs) as session:
         chosen = _defaults(session)
         order = [*chosen, *(g for g in session.groups() if g not in chosen)]
@@ -54,15 +54,14 @@ def help_text(configs: Path = CONFIGS) -> str:
 
 
 def _sweeper_keys(configs: Path) -> Iterator[str]:
-    """The sweeper's keys with their defaults, as its file explains them."""
+    """Yields the sweeper's keys with their defaults, as its file explains them."""
     for line in (configs / "hydra" / "sweeper" / "trivium.yaml").read_text(encoding="utf-8").splitlines():
-        found = re.fullmatch(r"([a-z]\w*): (\S*) +# (.+)", line)
-        if found:
-            yield f"  {f'hydra.sweeper.{found[1]}={found[2].strip(chr(34))}':<34}{found[3]}"
+        if key := re.fullmatch(r"([a-z]\w*): (\S*) +# (.+)", line):
+            yield f"  {f'hydra.sweeper.{key[1]}={key[2].strip(chr(34))}':<34}{key[3]}"
 
 
 def _group(session: Composer, group: str, default: str | None) -> str:
-    """A line for each choice; those in sub-folders, which experiments choose, share one."""
+    """Returns a line for each choice; those in sub-folders, which experiments choose, share one."""
     choices = session.choices(group)
     direct = {name: title(file) for name, file in choices.items() if "/" not in name}
     width = max(map(len, direct), default=0)
@@ -73,7 +72,7 @@ def _group(session: Composer, group: str, default: str | None) -> str:
 
 
 def _defaults(session: Composer) -> dict[str, str | None]:
-    """Group -> the choice that a bare command line takes, in the order of the root's defaults list."""
+    """Returns group -> the choice that a bare command line takes, in the order of the root's defaults list."""
     root = OmegaConf.to_container(OmegaConf.load(session.folders[0] / f"{ROOT}.yaml"), resolve=False)
     assert isinstance(root, dict)
     entries = [entry for entry in root["defaults"] if isinstance(entry, dict)]
@@ -86,7 +85,7 @@ def _defaults(session: Composer) -> dict[str, str | None]:
 
 
 def title(file: Path) -> str:
-    """A config file's first comment line, without the package header and a closing full stop."""
+    """Returns a config file's first comment line, without the package header and a closing full stop."""
     for line in file.read_text(encoding="utf-8").splitlines():
         if line.startswith("#") and "@package" not in line:
             return line.lstrip("# ").rstrip(". ")

@@ -1,4 +1,4 @@
-"""A config node -> an object, for `_target_`s inside this package and for keys that the target takes, and nothing else.
+"""Builds an object from a config node: for a `_target_` inside this package and keys that it takes, and nothing else.
 
 Hydra's own instantiate would call anything that a config names.
 """
@@ -10,30 +10,29 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from trivium.config.nearest import suggest
+from trivium.choices import suggest
 
 ALLOWED = "trivium."
 
 
 def build(node: Mapping[str, Any], /, *args: Any, **extra: Any) -> Any:
-    """Call the node's target with `args`, the node's other keys and `extra`.
+    """Calls the node's target with `args`, the node's other keys and `extra`, and returns what it returns.
 
     Raises ValueError for a target that `target` refuses, a key that it does not take, one that it needs and lacks, and
     one given in both node and `extra`. Exceptions of the target itself pass.
     """
-    made = target(node)
+    function = target(node)
     keys = {name: value for name, value in node.items() if name != "_target_"}
-    twice = keys.keys() & extra.keys()
-    if twice:
+    if twice := keys.keys() & extra.keys():
         raise ValueError(
             f"{node['_target_']}: {', '.join(sorted(twice))} comes from the run and cannot be set in a config"
         )
-    _check_keys(made, str(node["_target_"]), keys, args, extra)
-    return made(*args, **keys, **extra)
+    _check_keys(function, str(node["_target_"]), keys, args, extra)
+    return function(*args, **keys, **extra)
 
 
 def target(node: Mapping[str, Any]) -> Callable[..., Any]:
-    """The class or function that `_target_` names, not called.
+    """Returns the class or function that `_target_` names, without calling it.
 
     Raises ValueError unless it is a public class or function that a module of this package itself defines.
     """
@@ -47,24 +46,25 @@ def target(node: Mapping[str, Any]) -> Callable[..., Any]:
         )
     module, last = ".".join(parts[:-1]), parts[-1]
     try:
-        found = getattr(import_module(module), last, None)
+        thing = getattr(import_module(module), last, None)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module is there, and something that it needs is not
+            # the module is there, and something that it needs is not
+            raise
         raise ValueError(f"_target_: {name!r}: no module {error.name!r}") from error
-    if found is None:
+    if thing is None:
         known = [public for public in vars(import_module(module)) if not public.startswith("_")]
         raise ValueError(f"_target_: {module} has no {last!r}{suggest(last, known)}")
     # A module also holds what it imports (os.system, Path): only what the package defines counts.
-    if not callable(found) or not str(getattr(found, "__module__", "")).startswith(ALLOWED):
+    if not callable(thing) or not str(getattr(thing, "__module__", "")).startswith(ALLOWED):
         raise ValueError(f"_target_: {name!r} is refused; it is no class or function of this package")
-    return found  # type: ignore[no-any-return]
+    return thing  # type: ignore[no-any-return]
 
 
 def _check_keys(
-    made: Callable[..., Any], name: str, keys: Mapping[str, Any], args: tuple[Any, ...], extra: Mapping[str, Any]
+    function: Callable[..., Any], name: str, keys: Mapping[str, Any], args: tuple[Any, ...], extra: Mapping[str, Any]
 ) -> None:
-    parameters = inspect.signature(made).parameters
+    parameters = inspect.signature(function).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     unknown = [] if takes_any else [key for key in [*keys, *extra] if key not in parameters]
     if unknown:
@@ -74,6 +74,6 @@ def _check_keys(
             f"{name} takes no key {', '.join(map(repr, unknown))}{near}; its keys are {', '.join(settable)}"
         )
     try:
-        inspect.signature(made).bind(*args, **keys, **extra)
+        inspect.signature(function).bind(*args, **keys, **extra)
     except TypeError as error:
         raise ValueError(f"{name}: {error}") from error

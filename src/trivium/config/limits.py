@@ -1,4 +1,4 @@
-"""Values of the right type that no run could use. Called after the types have been checked; imports no torch."""
+"""Finds values of the right type that no run could use. Their types have been checked before; imports no torch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trivium.choices import suggest
+from trivium.config.generator_settings import settings_of
 from trivium.config.instantiate import ALLOWED
 from trivium.config.monitor import monitor_of
-from trivium.config.nearest import suggest
-from trivium.data.generated import settings_of
-from trivium.data.locate import find_store
+from trivium.config.store_path import find_store
 
-# Smallest value of each number that has one.
+# The smallest value of each number that has one.
 LEAST: dict[str, float] = {
     "seed": 0,
     "run.checkpoint_every": 0,
@@ -33,17 +33,22 @@ LEAST: dict[str, float] = {
 
 
 def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
-    """One line for each value that is too small, contradicts another or names what does not exist."""
+    """Yields a line for each value that is too small, contradicts another or names what does not exist."""
     for key, least in LEAST.items():
         group, _, name = key.partition(".")
         value = config[group][name] if name else config[group]
         if not value >= least:  # also catches NaN
             yield f"{key}: expected at least {least:g}, found {value}"
     yield from _foreign_targets(config, "")
-    yield from _of_monitor(config)
+    try:
+        monitor_of(config)
+    except ValueError as error:
+        yield str(error)
     yield from _of_data(config["data"])
-    yield from _of_resume(str(config["resume"]))
-    start = str(config["start_from"])
+    resume, start = str(config["resume"]), str(config["start_from"])
+    if resume not in ("auto", "off") and not Path(resume).is_dir():
+        near = suggest(resume, ["auto", "off"])
+        yield f"resume: no run directory {resume!r}{near}; expected auto, off or a run's directory"
     if start and not (Path(start) / "result.json").is_file():
         yield f"start_from: no result.json in {start!r}; expected a finished run's directory, or nothing"
 
@@ -54,13 +59,6 @@ def _foreign_targets(node: Mapping[str, Any], at: str) -> Iterator[str]:
             yield from _foreign_targets(value, f"{at}{name}.")
         elif name == "_target_" and not str(value).startswith(ALLOWED):
             yield f"{at}_target_: {value!r} is refused; only names below {ALLOWED!r} may be built from a config"
-
-
-def _of_monitor(config: Mapping[str, Any]) -> Iterator[str]:
-    try:
-        monitor_of(config)
-    except ValueError as error:
-        yield str(error)
 
 
 def _of_data(data: Mapping[str, Any]) -> Iterator[str]:
@@ -76,13 +74,8 @@ def _of_data(data: Mapping[str, Any]) -> Iterator[str]:
         yield str(error)
 
 
-def _of_resume(resume: str) -> Iterator[str]:
-    if resume not in ("auto", "off") and not Path(resume).is_dir():
-        yield f"resume: no run directory {resume!r}{suggest(resume, ['auto', 'off'])}; expected auto, off or one"
-
-
 def missing_files(config: Mapping[str, Any]) -> Iterator[str]:
-    """One line if the store that the run would read is not there."""
+    """Yields a line if the store that the run would read is not there."""
     try:
         find_store(config)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What a run is selected by (trainer.monitor): a validation metric, and which direction of it is better."""
+"""Holds what a run is selected by (trainer.monitor): a validation metric, and which direction of it is better."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trivium.config.nearest import suggest
+from trivium.choices import suggest
 from trivium.metric_names import LOSSES, monitorable
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """key: a validation metric, such as val/mae. It selects the epoch, stops early, and steps scheduler=plateau."""
+    """Selects the epoch, stops a run early, and steps scheduler=plateau. key: a validation metric, such as val/mae."""
 
     key: str = "val/loss"
     lower_is_better: bool = True
 
     @property
     def name(self) -> str:
-        """The key without its split, as result.json has it."""
+        """Names the metric without its split, as result.json does."""
         return self.key.removeprefix("val/")
 
     @property
@@ -30,6 +30,7 @@ class Monitor:
 
     @property
     def words(self) -> str:
+        """States the rule of selection: "lowest val/loss"."""
         return f"{'lowest' if self.lower_is_better else 'highest'} {self.key}"
 
     @property
@@ -41,7 +42,7 @@ class Monitor:
         return math.inf if self.lower_is_better else -math.inf
 
     def better(self, value: float, than: float) -> bool:
-        """Whether a value is; NaN never is."""
+        """Tells whether `value` is better than `than`; NaN never is."""
         return value < than if self.lower_is_better else value > than
 
     def refuse_unless_in(self, known: Collection[str], of: str) -> None:
@@ -53,22 +54,22 @@ class Monitor:
             )
 
 
-def read_monitor(wish: str, protocol: str, key: str = "trainer.monitor") -> Monitor:
+def read_monitor(text: str, protocol: str, key: str = "trainer.monitor") -> Monitor:
     """Returns the monitor of a setting; "auto" is val/loss, the task's own loss where a method adds others.
 
     protocol: data.metrics. key: of the setting, for the message. Raises ValueError naming the nearest metric.
     """
-    if wish == "auto":
+    if text == "auto":
         return Monitor()
     known = monitorable(protocol)
-    if wish not in known:
+    if text not in known:
         raise ValueError(
-            f"{key}: {wish!r} is no metric of the validation split{suggest(wish, known)}; expected auto or one of "
+            f"{key}: {text!r} is no metric of the validation split{suggest(text, known)}; expected auto or one of "
             f"{', '.join(known)} (the test split is looked at once, when all is chosen)"
         )
-    return Monitor(wish, known[wish] == "min")
+    return Monitor(text, known[text] == "min")
 
 
 def monitor_of(config: Mapping[str, Any]) -> Monitor:
-    """The monitor of a run's config; that of version 0.1.0, which had no choice, was the validation loss."""
+    """Returns the monitor of a run's config; that of version 0.1.0, which had no choice, was the validation loss."""
     return read_monitor(config["trainer"].get("monitor", "auto"), config["data"]["metrics"])

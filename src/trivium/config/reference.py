@@ -1,4 +1,4 @@
-"""What a composed config may hold, from the files that it was composed from; and how a config differs from that."""
+"""Collects what a composed config may hold from the files that it was composed of, and finds how a config differs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from trivium.choices import suggest
 from trivium.config.compose import ConfigFile
-from trivium.config.nearest import suggest
 from trivium.config.schema import Leaf, Map, Root, Schema, describe, fits, of_type, of_yaml, options_in
 
 # Every run needs a choice of each of these. An experiment and a sweep are optional and own no key.
@@ -29,17 +29,17 @@ TYPED = ("data", "trainer")
 
 @dataclass
 class Reference:
-    """The allowed keys and types of one composition and its files.
+    """Holds the allowed keys and types of one composition, and its files.
 
-    given: the keys that no file gives -> where they come from, "" being the command line.
+    sources: the keys that no file gives -> where they come from, "" being the command line.
     """
 
     root: Map
     files: Sequence[ConfigFile]
-    given: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, files: Sequence[ConfigFile], given: Mapping[str, str] | None = None) -> Reference:
+    def of(cls, files: Sequence[ConfigFile], sources: Mapping[str, str] | None = None) -> Reference:
         root = of_type(Root)
         assert isinstance(root, Map)
         root.fields["encoders"] = Map()
@@ -48,23 +48,23 @@ class Reference:
                 _declare_own_maps(root, file)
             elif file.group not in (*TYPED, "sweep", "experiment"):
                 _declare(root, file)
-        return cls(root, files, given or {})
+        return cls(root, files, sources or {})
 
     @property
     def keys(self) -> list[str]:
-        """Every dotted key, those of whole maps too."""
+        """Lists every dotted key, those of whole maps too."""
         return list(_keys(self.root, ""))
 
     @property
     def encoders(self) -> Mapping[str, Schema]:
-        """Modality -> the schema of the encoder that was chosen for it alone."""
+        """Holds the schema of each encoder that was chosen for one modality alone, by modality."""
         encoders = self.root.fields["encoders"]
         assert isinstance(encoders, Map)
         return encoders.fields
 
     def origin(self, key: str) -> str:
-        """ " (in FILE)" for the last file that sets a key; nothing if the command line does."""
-        for name, source in self.given.items():
+        """Returns " (in FILE)" for the last file that sets a key, "" if the command line does."""
+        for name, source in self.sources.items():
             if f"{key}.".startswith(f"{name}."):
                 return source
         for file in reversed(self.files):
@@ -78,7 +78,7 @@ class Reference:
 
 
 def mismatches(config: Mapping[str, Any], reference: Reference) -> Iterator[str]:
-    """A line for each key that is unknown, removed or of the wrong type."""
+    """Yields a line for each key that is unknown, removed or of the wrong type."""
     allowed = reference.root.fields
     for name in dict.fromkeys([*allowed, *NEEDED]):
         if name not in config or name not in allowed:
@@ -91,7 +91,7 @@ def mismatches(config: Mapping[str, Any], reference: Reference) -> Iterator[str]
 
 
 def compare(value: Any, schema: Schema, key: str, reference: Reference, partly: bool = False) -> Iterator[str]:
-    """A line for each mistake in the value of one key.
+    """Yields a line for each mistake in the value of one key.
 
     partly: keys may be left out, as under a new name of an open map, whose siblings give more than it needs.
     """
@@ -114,7 +114,7 @@ def compare(value: Any, schema: Schema, key: str, reference: Reference, partly: 
 
 
 def _unknown(value: Any, key: str, reference: Reference) -> Iterator[str]:
-    """One line for each value under an unknown key."""
+    """Yields a line for each value under an unknown key."""
     if isinstance(value, dict) and value:
         for name, inner in value.items():
             yield from _unknown(inner, f"{key}.{name}", reference)
@@ -137,7 +137,7 @@ def _found(value: Any, schema: Leaf, key: str) -> str:
 
 
 def _declare(root: Map, file: ConfigFile) -> None:
-    """A packaged file declares all its keys; one at the root its own group's node, and sets what others declare.
+    """Adds the keys that a file declares: all of a packaged file's; of one at the root, those of its own group's node.
 
     A file that builds on another of its group (optimizer/selfmi on adam) may add no key, unless it has its own target.
     """
@@ -159,7 +159,7 @@ def _declare(root: Map, file: ConfigFile) -> None:
 
 
 def _declare_own_maps(root: Map, file: ConfigFile) -> None:
-    """A data choice may have maps of its own (a generator's settings); any other key beyond the dataclass is a typo."""
+    """Adds the maps that a data choice has beside the dataclass (a generator's settings). Any other key is a typo."""
     known = root.fields[file.group]
     assert isinstance(known, Map)
     for name, schema in of_yaml(file.values, options_in(file.text)).fields.items():

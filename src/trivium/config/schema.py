@@ -1,4 +1,4 @@
-"""What a config may hold: a tree of keys with their types, from dataclasses and from the choices' own YAML files.
+"""Describes what a config may hold: a tree of keys with their types, from dataclasses and the choices' YAML files.
 
 Dataclasses give the root, data, trainer and run. Every other group's choice is its own schema: its keys, the types of
 its defaults, and `# one of: a, b` behind a value that must be one of several words. Imports neither torch nor Hydra.
@@ -22,7 +22,7 @@ class Paths:
 
 
 @dataclass
-class Run:
+class RunKeys:
     dir: str
     log_steps: bool
     checkpoint_every: int
@@ -65,27 +65,27 @@ class Trainer:
 
 @dataclass
 class Root:
-    """The keys that no group owns, and the two groups whose choices share one schema; the check adds the others."""
+    """Holds the keys of no group, and the two groups whose choices share one schema; the check adds the others."""
 
     seed: int
     resume: str
     start_from: str
     paths: Paths
-    run: Run
+    run: RunKeys
     data: Data
     trainer: Trainer
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One value. hint: int, float, str, bool, a Literal, list[...], one of these or None; Any is any value."""
+    """Stands for one value. hint: int, float, str, bool, a Literal, list[...], one of these or None; or Any."""
 
     hint: Any
 
 
 @dataclass
 class Map:
-    """Keys and what they hold. other: what any further key holds; None where the keys are closed."""
+    """Stands for keys and what they hold. other: what any further key holds; None where the keys are closed."""
 
     fields: dict[str, Schema] = field(default_factory=dict)
     other: Schema | None = None
@@ -99,7 +99,7 @@ _OPTIONS = re.compile(r"# one of: ([\w.-]+(?:, [\w.-]+)*)")
 
 
 def of_type(hint: Any) -> Schema:
-    """The schema of a dataclass, of dict[str, X], or of a plain type."""
+    """Returns the schema of a dataclass, of dict[str, X], or of a plain type."""
     if is_dataclass(hint):
         return Map({name: of_type(part) for name, part in get_type_hints(hint).items()})
     if get_origin(hint) is dict:
@@ -108,7 +108,7 @@ def of_type(hint: Any) -> Schema:
 
 
 def of_yaml(values: Mapping[str, Any], options: Mapping[str, tuple[str, ...]]) -> Map:
-    """The schema that a choice's defaults imply. options: dotted key -> the words that it may be (see `options_in`)."""
+    """Returns the schema that a choice's defaults imply. options: dotted key -> its words (`options_in`)."""
     return _map_of(values, options, "", {})
 
 
@@ -122,7 +122,8 @@ def _map_of(
             fields[name] = _map_of(value, options, f"{key}.", {**around, **values})
         elif key in options:
             fields[name] = Leaf(Literal[options[key]])
-        elif value is None:  # inherits, so it has the type of what it inherits from
+        elif value is None:
+            # inherits, so it has the type of what it inherits from
             fields[name] = Leaf(_hint_of(around.get(name)) | None)
         else:
             fields[name] = Leaf(_hint_of(value))
@@ -132,14 +133,15 @@ def _map_of(
 
 def _hint_of(value: Any) -> Any:
     if isinstance(value, list):
-        hints = [_hint_of(item) for item in value] or [Any]  # an empty default tells no more than that it is a list
+        # an empty default tells no more than that it is a list
+        hints = [_hint_of(item) for item in value] or [Any]
         return list[float if float in hints else hints[0]]  # type: ignore[misc]
     return Any if value is None else type(value)
 
 
 def options_in(text: str) -> dict[str, tuple[str, ...]]:
-    """Dotted key -> words, for each scalar of a YAML text that is followed by `# one of: a, b` on its line."""
-    lines, found = text.splitlines(), {}
+    """Returns dotted key -> words, for each scalar of a YAML text that is followed by `# one of: a, b` on its line."""
+    lines, options = text.splitlines(), {}
 
     def visit(node: yaml.Node | None, at: str) -> None:
         if isinstance(node, yaml.MappingNode):
@@ -148,14 +150,14 @@ def options_in(text: str) -> dict[str, tuple[str, ...]]:
         elif isinstance(node, yaml.ScalarNode):
             comment = _OPTIONS.match(lines[node.end_mark.line][node.end_mark.column :].strip())
             if comment:
-                found[at] = tuple(comment[1].split(", "))
+                options[at] = tuple(comment[1].split(", "))
 
     visit(yaml.compose(text, Loader=yaml.SafeLoader), "")
-    return found
+    return options
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a plain value is of the type. A float may be written as an int; a bool is no number."""
+    """Tells whether a plain value is of the type. A float may be written as an int; a bool is no number."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(fits(value, part) for part in parts)
@@ -183,7 +185,7 @@ _WORDS = {
 
 
 def describe(hint: Any) -> str:
-    """The type in a user's words: "a whole number", "one of cpc, ba", "a list of text"."""
+    """Returns the type in a user's words: "a whole number", "one of cpc, ba", "a list of text"."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return " or ".join(describe(part) for part in parts)

@@ -1,4 +1,4 @@
-"""A search space in YAML: a key of a run's config -> a list of choices, or an interval.
+"""Reads a search space from YAML: a key of a run's config -> a list of choices, or an interval.
 
     fusion.dropout: [0.0, 0.1, 0.3]                      # a choice
     method.alpha: {low: 0.0, high: 0.5}                  # an interval
@@ -17,17 +17,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trivium.config.nearest import suggest
+from trivium.choices import suggest
 
 _WORDS = {"low": float, "high": float, "log": bool, "int": bool, "points": int}
-MOST_POINTS = 1000  # that a grid takes of whole numbers without being told how many
+# The most whole numbers that a grid takes from an interval that does not say how many.
+MOST_POINTS = 1000
 _PLAIN = re.compile(r"[A-Za-z_][\w./+-]*")
 _MEANS_MORE = ("true", "false", "null", "inf", "nan", "yes", "no", "on", "off")
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """What one key may be: one of `values`, or where there are none a number of [low, high]."""
+    """Holds what one key may be: one of `values`, or where there are none a number of [low, high]."""
 
     key: str
     values: tuple[Any, ...] = ()
@@ -43,12 +44,14 @@ class Dimension:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """The choices, or both ends of the interval: what a check has to look at."""
+        """Holds what a check has to try: the choices, or both ends of the interval."""
         return self.values or (self._number(self.low), self._number(self.high))
 
     def grid(self) -> tuple[Any, ...]:
-        """The values that a grid takes: the choices, all whole numbers, or `points` of an interval evenly from low to
-        high (in the logarithm where it is `log`). Raises ValueError for an interval that does not say how many.
+        """Returns the values that a grid takes: the choices, all whole numbers, or `points` values of an interval.
+
+        These lie evenly from low to high, in the logarithm where it is `log`. Raises ValueError for an interval that
+        does not say how many.
         """
         if self.values:
             return self.values
@@ -69,43 +72,43 @@ class Dimension:
 
 
 def read_space(params: Mapping[str, Any]) -> tuple[dict[str, Dimension], list[str]]:
-    """The dimensions that could be read, by key in the order of the file, and the problems of the rest."""
+    """Returns the dimensions that could be read, by key in the order of the file, and the problems of the rest."""
     space: dict[str, Dimension] = {}
     problems: list[str] = []
-    for key, given in params.items():
-        found = list(_problems(given))
-        problems += [f"hydra.sweeper.params: {key}: {problem}" for problem in found]
-        if not found:
-            space[key] = dimension(key, given)
+    for key, value in params.items():
+        mistakes = list(_problems(value))
+        problems += [f"hydra.sweeper.params: {key}: {mistake}" for mistake in mistakes]
+        if not mistakes:
+            space[key] = dimension(key, value)
     return space, problems
 
 
-def dimension(key: str, given: Any) -> Dimension:
-    """Of what `read_space` found nothing wrong with."""
-    if isinstance(given, list | tuple):
-        return Dimension(key, tuple(given))
+def dimension(key: str, value: Any) -> Dimension:
+    """Returns the dimension of a value in which `read_space` finds no mistake."""
+    if isinstance(value, list | tuple):
+        return Dimension(key, tuple(value))
     return Dimension(
         key,
-        low=given["low"],
-        high=given["high"],
-        log=given.get("log", False),
-        whole=given.get("int", False),
-        points=int(given.get("points", 0)),
+        low=value["low"],
+        high=value["high"],
+        log=value.get("log", False),
+        whole=value.get("int", False),
+        points=int(value.get("points", 0)),
     )
 
 
 def describe_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
-    """The space as plain YAML, to be stored and compared; every dimension in one spelling."""
+    """Returns the space as plain YAML, to be stored and compared; every dimension in one spelling."""
     return {
-        key: list(one.values)
-        if one.values
-        else {"low": one.ends[0], "high": one.ends[1], "log": one.log, "int": one.whole}
-        for key, one in space.items()
+        key: list(dimension.values)
+        if dimension.values
+        else {"low": dimension.ends[0], "high": dimension.ends[1], "log": dimension.log, "int": dimension.whole}
+        for key, dimension in space.items()
     }
 
 
 def as_text(value: Any) -> str:
-    """A value as Hydra reads it back: null, true, 1e-05, 'a b', [1,2]."""
+    """Returns a value as Hydra reads it: null, true, 1e-05, 'a b', [1,2]."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, int | float):
@@ -118,25 +121,24 @@ def as_text(value: Any) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _MEANS_MORE:
         return text
     # a backslash counts as one, but before a quote it takes the quote's meaning away, and two are one
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", "\\'"), text) + "'"
+    return "'" + re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + match[2].replace("'", "\\'"), text) + "'"
 
 
-def _problems(given: Any) -> Iterator[str]:
-    if isinstance(given, list | tuple):
-        if not given:
+def _problems(value: Any) -> Iterator[str]:
+    if isinstance(value, list | tuple):
+        if not value:
             yield "no choice; expected a list of values, or {low: A, high: B}"
         # equal ones, such as 1 and true, are one choice to a sampler
-        twice = [as_text(value) for n, value in enumerate(given) if value in given[:n]]
+        twice = [as_text(choice) for n, choice in enumerate(value) if choice in value[:n]]
         yield from (f"{text} stands twice among the choices" for text in dict.fromkeys(twice))
-    elif not isinstance(given, Mapping):
-        yield f"expected a list of choices or {{low: A, high: B}}, found {given!r}"
+    elif not isinstance(value, Mapping):
+        yield f"expected a list of choices or {{low: A, high: B}}, found {value!r}"
     else:
-        wrong = list(_wrong_words(given))
-        yield from wrong or _wrong_interval(given)
+        yield from list(_wrong_words(value)) or _wrong_ends(value)
 
 
-def _wrong_words(given: Mapping[str, Any]) -> Iterator[str]:
-    for word, value in given.items():
+def _wrong_words(interval: Mapping[str, Any]) -> Iterator[str]:
+    for word, value in interval.items():
         kind = _WORDS.get(word)
         if kind is None:
             yield f"no such word {word!r}{suggest(str(word), _WORDS)}; an interval has {', '.join(_WORDS)}"
@@ -145,17 +147,17 @@ def _wrong_words(given: Mapping[str, Any]) -> Iterator[str]:
         elif kind is not bool and (isinstance(value, bool) or not isinstance(value, int | float)):
             yield f"{word}: expected a number, found {value!r}"
     for word in ("low", "high"):
-        if word not in given:
+        if word not in interval:
             yield f"{word} is missing; an interval has low and high"
 
 
-def _wrong_interval(given: Mapping[str, Any]) -> Iterator[str]:
-    low, high, points = given["low"], given["high"], given.get("points", 0)
+def _wrong_ends(interval: Mapping[str, Any]) -> Iterator[str]:
+    low, high, points = interval["low"], interval["high"], interval.get("points", 0)
     if not (low < high and math.isfinite(low) and math.isfinite(high)):
         yield f"expected low < high, found low {low} and high {high}"
-    if given.get("log") and not low > 0:
+    if interval.get("log") and not low > 0:
         yield f"log needs low > 0, found {low}"
-    if given.get("int") and not (float(low).is_integer() and float(high).is_integer()):
+    if interval.get("int") and not (float(low).is_integer() and float(high).is_integer()):
         yield f"int needs whole ends, found low {low} and high {high}"
     if points and (points < 2 or not float(points).is_integer()):
         yield f"points: expected a whole number from 2 on, found {points}"

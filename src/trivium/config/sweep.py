@@ -1,6 +1,6 @@
-"""What `-m` starts, from the command line: the search that it describes, and what is wrong with it.
+"""Reads from the command line what `-m` starts: the search that it describes, and the mistakes in it.
 
-A search's dimensions become overrides of several values, so that the check looks at each as at a grid's.
+A search's dimensions become overrides of several values, so that the check tries each as it tries a grid's.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Literal
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
+from trivium.choices import suggest
 from trivium.config.compose import Composer
-from trivium.config.nearest import suggest
-from trivium.config.overrides import Given, read_overrides
+from trivium.config.overrides import ParsedOverride, read_overrides
 from trivium.config.reference import Reference, compare
 from trivium.config.schema import Map, of_type
 from trivium.config.space import Dimension, as_text, read_space
@@ -27,7 +27,7 @@ SOURCE = " (in the search space)"
 
 @dataclass
 class Sweeper:
-    """hydra.sweeper, as configs/hydra/sweeper/trivium.yaml explains it."""
+    """Holds the keys of hydra.sweeper, as configs/hydra/sweeper/trivium.yaml explains them."""
 
     _target_: str
     _convert_: str
@@ -46,19 +46,19 @@ class Sweeper:
 
 
 @dataclass(frozen=True)
-class Search:
-    """The space, and the overrides that all trials share. problems: of the space."""
+class SearchRequest:
+    """Holds the space, and the overrides that all trials share. problems: mistakes in the space."""
 
     space: dict[str, Dimension]
     fixed: list[str]
     problems: list[str] = field(default_factory=list)
 
 
-def read_search(params: Mapping[str, Any], overrides: Sequence[str]) -> Search:
-    """The file's space with what the command line makes of it.
+def read_search(params: Mapping[str, Any], overrides: Sequence[str]) -> SearchRequest:
+    """Returns the file's space with what the command line makes of it.
 
-    Several values of a key there are a dimension, in place of the file's; a single one fixes the key. overrides: of
-    the task, without Hydra's own.
+    Several values of a key there are a dimension, in place of the file's; a single one fixes the key. overrides: the
+    command line's, without those of Hydra's own keys.
     """
     space, problems = read_space(params)
     fixed = []
@@ -72,56 +72,59 @@ def read_search(params: Mapping[str, Any], overrides: Sequence[str]) -> Search:
         else:
             space.pop(key.lstrip("+~"), None)
             fixed.append(str(override.input_line))
-    return Search(space, fixed, problems)
+    return SearchRequest(space, fixed, problems)
 
 
-def sweep_problems(session: Composer, given: Sequence[Given], multirun: bool) -> tuple[list[Given], list[str]]:
-    """What to check beside the command line (the dimensions of a search), and what is wrong with the search itself.
+def sweep_problems(
+    session: Composer, overrides: Sequence[ParsedOverride], multirun: bool
+) -> tuple[list[ParsedOverride], list[str]]:
+    """Returns what to check beside the command line (the dimensions of a search), and the search's own mistakes.
 
-    given: the command line's overrides, as `read_overrides` read them.
+    overrides: the command line's, as `read_overrides` gives them.
     """
-    first = [one.with_value(one.values[0]) for one in given]
+    first = [override.with_value(override.values[0]) for override in overrides]
     try:
         hydra = session.hydra(first)
-    except ValueError:  # composing the whole tells why; without what may be wrong there, the search is still looked at
-        given = [one for one in given if one.choice or one.key.startswith("hydra.")]
-        first = [one.with_value(one.values[0]) for one in given]
+    except ValueError:
+        # Composing the whole tells why. Without what may be wrong there, the search is still looked at.
+        overrides = [override for override in overrides if override.choice or override.key.startswith("hydra.")]
+        first = [override.with_value(override.values[0]) for override in overrides]
         try:
             hydra = session.hydra(first)
         except ValueError:
             return [], []
     node, choices = hydra["sweeper"], hydra["runtime"]["choices"]
-    chosen = choices.get("sweep")
-    if chosen and not multirun:
-        return [], [f"sweep={chosen}: a search is many runs; add -m"]
+    sweep = choices.get("sweep")
+    if sweep and not multirun:
+        return [], [f"sweep={sweep}: a search is many runs; add -m"]
     if node["_target_"] != SWEEPER or not multirun:
         return [], []
-    if not chosen and not node["params"]:
-        return [], list(_without_search(given, session))
-    problems = [*_node_problems(node), *_file_problems(session, first), *_taken(given)]
-    search = read_search(node["params"], [one.line for one in given if not one.key.startswith(("hydra.", "hydra/"))])
+    if not sweep and not node["params"]:
+        return [], list(_keys_without_search(overrides, session))
+    problems = [*_node_problems(node), *_file_problems(session, first), *_taken_keys(overrides)]
+    of_the_task = [override.line for override in overrides if not override.key.startswith(("hydra.", "hydra/"))]
+    search = read_search(node["params"], of_the_task)
     problems += search.problems or _sampler_problems(node, search.space)
-    swept = {one.key for one in given}
-    extra, found = read_overrides(
-        [_as_override(one) for key, one in search.space.items() if key.lstrip("+~") not in swept],
-        session,
-        multirun=True,
-    )
-    return [replace(one, source=SOURCE) for one in extra], [*problems, *(f"{problem}{SOURCE}" for problem in found)]
+    swept = {override.key for override in overrides}
+    from_file = [dimension for key, dimension in search.space.items() if key.lstrip("+~") not in swept]
+    lines = [f"{dimension.key}={','.join(map(as_text, dimension.ends))}" for dimension in from_file]
+    dimensions, mistakes = read_overrides(lines, session, multirun=True)
+    problems += [f"{mistake}{SOURCE}" for mistake in mistakes]
+    return [replace(dimension, source=SOURCE) for dimension in dimensions], problems
 
 
 def groups_of_sweep(session: Composer, overrides: Sequence[str]) -> list[str]:
-    """The groups whose choice the chosen sweep file makes: "method", "encoder@encoders.text"."""
-    found = []
+    """Returns the groups whose choice the chosen sweep file makes: "method", "encoder@encoders.text"."""
+    groups = []
     for file in session.files(overrides):
         if file.group == "sweep":
             names = (str(name) for entry in file.defaults if isinstance(entry, dict) for name in entry)
-            found += [name.removeprefix("override ").lstrip("/") for name in names if name.startswith("override ")]
-    return [name for name in found if not name.startswith("hydra/")]
+            groups += [name.removeprefix("override ").lstrip("/") for name in names if name.startswith("override ")]
+    return [name for name in groups if not name.startswith("hydra/")]
 
 
 def _dimension(override: Override) -> Dimension:
-    """Raises ValueError for a kind of sweep that a search does not draw from."""
+    """Returns the dimension of a swept key. Raises ValueError for a kind of sweep that a search does not draw from."""
     key, value = override.get_key_element(), override.value()
     if isinstance(value, IntervalSweep):
         assert value.start is not None
@@ -138,40 +141,43 @@ def _dimension(override: Override) -> Dimension:
     return Dimension(key, tuple(parser.parse_overrides([f"{key}={text}"])[0].value() for text in texts))
 
 
-def _as_override(one: Dimension) -> str:
-    return f"{one.key}={','.join(map(as_text, one.ends))}"
-
-
-def wrong_hydra_keys(given: Sequence[Given], session: Composer) -> dict[str, str]:
-    """Key -> what is wrong with it, of the sweep's own settings. (Hydra would name no near key, and stop there.)"""
-    several = {one.key: one for one in given if len(one.values) > 1 and re.match(r"sweep$|hydra[./]", one.key)}
+def wrong_hydra_keys(overrides: Sequence[ParsedOverride], session: Composer) -> dict[str, str]:
+    """Returns key -> mistake for the sweep's own settings. (Hydra would name no near key, and stop there.)"""
+    several = [override for override in overrides if len(override.values) > 1]
+    several = [override for override in several if re.match(r"sweep$|hydra[./]", override.key)]
     if several:
-        return {key: f"{one.line}: one value at a time; start a command for each" for key, one in several.items()}
-    unknown = dict(_unknown_in("hydra.sweeper", [*Sweeper.__dataclass_fields__, "max_batch_size"], given))
-    if any(one.key.startswith("hydra.launcher.") for one in given):
-        launcher = [one.with_value(one.values[0]) for one in given if one.key == "hydra/launcher" and one.values]
+        return {
+            override.key: f"{override.line}: expected one value; start a command for each of them"
+            for override in several
+        }
+    unknown = dict(_unknown_in("hydra.sweeper", [*Sweeper.__dataclass_fields__, "max_batch_size"], overrides))
+    if any(override.key.startswith("hydra.launcher.") for override in overrides):
+        choices = [override for override in overrides if override.key == "hydra/launcher" and override.values]
         try:
-            known = [name for name in session.hydra(launcher)["launcher"] if not name.startswith("_")]
+            launcher = session.hydra([choice.with_value(choice.values[0]) for choice in choices])["launcher"]
         except ValueError:  # no such launcher: composing the whole tells it
             return unknown
-        unknown |= _unknown_in("hydra.launcher", known, given)
+        unknown |= _unknown_in("hydra.launcher", [name for name in launcher if not name.startswith("_")], overrides)
     return unknown
 
 
-def _unknown_in(node: str, names: Sequence[str], given: Sequence[Given]) -> Iterator[tuple[str, str]]:
-    for one in given:
-        if one.key.startswith(f"{node}.") and one.key.split(".")[2] not in names:
-            near = suggest(one.key, [f"{node}.{name}" for name in names])
-            yield one.key, f"{one.key}: no such key{near if names else '; the basic launcher has no settings'}"
+def _unknown_in(node: str, names: Sequence[str], overrides: Sequence[ParsedOverride]) -> Iterator[tuple[str, str]]:
+    for override in overrides:
+        if override.key.startswith(f"{node}.") and override.key.split(".")[2] not in names:
+            near = suggest(override.key, [f"{node}.{name}" for name in names])
+            yield (
+                override.key,
+                f"{override.key}: no such key{near if names else '; the basic launcher has no settings'}",
+            )
 
 
-def _without_search(given: Sequence[Given], session: Composer) -> Iterator[str]:
+def _keys_without_search(overrides: Sequence[ParsedOverride], session: Composer) -> Iterator[str]:
     names = ", ".join(session.choices("sweep"))
-    for one in given:
-        if one.key.startswith("hydra.sweeper."):
-            yield f"{one.key}: only a search has it; choose one with sweep=NAME ({names})"
-        elif any(value.startswith("interval(") for value in (one.line.partition("=")[2],)):
-            yield f"{one.line}: only a search draws from an interval; choose one with sweep=NAME ({names})"
+    for override in overrides:
+        if override.key.startswith("hydra.sweeper."):
+            yield f"{override.key}: only a search has this key; choose a search with sweep=NAME ({names})"
+        elif override.line.partition("=")[2].startswith("interval("):
+            yield f"{override.line}: only a search draws from an interval; choose one with sweep=NAME ({names})"
 
 
 def _node_problems(node: dict[str, Any]) -> Iterator[str]:
@@ -201,7 +207,7 @@ def _out_of_range(node: dict[str, Any]) -> Iterator[str]:
 
 
 def _file_problems(session: Composer, lines: Sequence[str]) -> Iterator[str]:
-    """The plain command of a trial names no sweep file, so nothing but the space may stand there."""
+    """Yields a line for each key of a sweep file beside the space: a trial's plain command names no sweep file."""
     for file in session.files(lines):
         if file.group == "sweep":
             for name in file.values:
@@ -212,16 +218,16 @@ def _file_problems(session: Composer, lines: Sequence[str]) -> Iterator[str]:
                     )
 
 
-def _taken(given: Sequence[Given]) -> Iterator[str]:
-    for one in given:
-        if one.key in SET_BY_THE_SEARCH:
-            yield f"{one.key}: the search sets it for each trial (paths.outputs says where); leave it out"
-        elif one.key == "seed" and len(one.values) > 1:
-            yield f"seed={','.join(one.values)}: all trials of a search share one seed; start a search for each"
+def _taken_keys(overrides: Sequence[ParsedOverride]) -> Iterator[str]:
+    for override in overrides:
+        if override.key in SET_BY_THE_SEARCH:
+            yield f"{override.key}: the search sets it for each trial (paths.outputs says where); leave it out"
+        elif override.key == "seed" and len(override.values) > 1:
+            yield f"seed={','.join(override.values)}: all trials of a search share one seed; start a search for each"
 
 
 def _sampler_problems(node: dict[str, Any], space: dict[str, Dimension]) -> Iterator[str]:
-    intervals = [one.key for one in space.values() if one.is_interval]
+    intervals = [dimension for dimension in space.values() if dimension.is_interval]
     if not space:
         yield "hydra.sweeper.params: nothing to search; every dimension has one value on the command line"
     if node["sampler"] == "cmaes" and len(intervals) < 2:
@@ -230,8 +236,8 @@ def _sampler_problems(node: dict[str, Any], space: dict[str, Dimension]) -> Iter
             "take tpe, or give intervals, as in 'optimizer.lr=tag(log,interval(1e-4,1e-2))'"
         )
     if node["sampler"] == "grid":
-        for one in space.values():
+        for dimension in space.values():
             try:
-                one.grid()
+                dimension.grid()
             except ValueError as error:
                 yield str(error)

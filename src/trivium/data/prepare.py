@@ -14,8 +14,8 @@ from typing import Any
 import yaml  # comes with omegaconf
 
 import trivium
-from trivium.config.arguments import parse_key_values, script, truth
-from trivium.config.nearest import suggest
+from trivium.choices import suggest
+from trivium.config.arguments import Types, one_of, parse_key_values, path, script, truth
 from trivium.data import formats, manifest
 from trivium.data.clips import Source
 from trivium.data.prepare_report import report
@@ -61,15 +61,20 @@ Keys
   word_lag=0|1        .csd: whether words stand one interval after their own; otherwise found out
   verify=FILE         check a store, nothing else
 """
-_KEYS = re.findall(r"^  ([a-z_.]+)=", HELP, flags=re.MULTILINE)
+_TYPES: Types = {
+    **dict.fromkeys(("out", "config_dir", "paths.data", "folds", "embeddings", "verify"), path),
+    "force": truth,
+    "format": one_of(*formats.READERS),
+    "word_lag": one_of("0", "1"),
+}
 
 
 def main(argv: Sequence[str]) -> int:
     """Exit code: 0, or 2 with one line on stderr."""
-    return script(argv, HELP, lambda: _act(parse_key_values(argv, _KEYS)))
+    return script(argv, HELP, lambda: _act(parse_key_values(argv, HELP, _TYPES)))
 
 
-def _act(values: dict[str, str]) -> int:
+def _act(values: dict[str, Any]) -> int:
     if "verify" in values:
         _verify(values)
     else:
@@ -142,7 +147,7 @@ def label_range_of(data: str, more: Path | None = None) -> tuple[float, float] |
     return None if not found["label_range"] else _range(found["label_range"], f"{path}: label_range")
 
 
-def _prepare(values: dict[str, str]) -> None:
+def _prepare(values: dict[str, Any]) -> None:
     for key in ("data", "source"):
         if key not in values:
             raise ValueError(f"{key}= is missing; python scripts/prepare.py --help shows examples")
@@ -150,39 +155,33 @@ def _prepare(values: dict[str, str]) -> None:
     given = values.get("label_range")
     low_high = _range(given.split(","), f"label_range={given}") if given else None
     if given is None or (CONFIGS / "data").is_dir():
-        configured = label_range_of(data, _path(values.get("config_dir")))
+        configured = label_range_of(data, values.get("config_dir"))
         low_high = low_high or configured
     prepare(
         data=data,
         source=_paths(values["source"]),
         name=values.get("name"),
-        out=_path(values.get("out")),
-        data_root=Path(values.get("paths.data") or os.environ.get("TRIVIUM_DATA") or "data").expanduser(),
+        out=values.get("out"),
+        data_root=values.get("paths.data") or path(os.environ.get("TRIVIUM_DATA") or "data"),
         label_range=low_high,
-        folds=_path(values.get("folds")),
+        folds=values.get("folds"),
         align=values.get("align"),
-        embeddings=_path(values.get("embeddings")),
-        word_lag=int(_one_of(values, "word_lag", ("0", "1"))) if "word_lag" in values else None,
+        embeddings=values.get("embeddings"),
+        word_lag=int(values["word_lag"]) if "word_lag" in values else None,
         tokenizer=values.get("tokenizer"),
-        format=_one_of(values, "format", tuple(formats.READERS)) if "format" in values else None,
-        force=truth(values, "force"),
+        format=values.get("format"),
+        force=values.get("force", False),
     )
 
 
-def _verify(values: dict[str, str]) -> None:
+def _verify(values: dict[str, Any]) -> None:
     if len(values) > 1:
         raise ValueError(f"verify= stands alone; leave out {', '.join(sorted(set(values) - {'verify'}))}")
-    summary = verify_store(Path(values["verify"]).expanduser())
+    summary = verify_store(values["verify"])
     counts = ", ".join(f"{split} {count}" for split, count in summary["counts"].items())
     dims = ", ".join(f"{modality} {dim}" for modality, dim in summary["dims"].items()) or "no numeric features"
     print(f"{values['verify']}: ok, {summary['feature_set']}; clips: {counts}; features a step: {dims}")
     print(f"checksum {summary['checksum']}")
-
-
-def _one_of(values: dict[str, str], key: str, choices: tuple[str, ...]) -> str:
-    if values[key] not in choices:
-        raise ValueError(f"{key}={values[key]}: expected {' or '.join(choices)}")
-    return values[key]
 
 
 def _range(ends: Any, where: str) -> tuple[float, float]:
@@ -195,14 +194,10 @@ def _range(ends: Any, where: str) -> tuple[float, float]:
     return low, high
 
 
-def _path(value: str | None) -> Path | None:
-    return None if value is None else Path(value).expanduser()
-
-
 def _paths(value: str) -> list[Path]:
     """Files joined by commas; a file whose own name has commas is taken whole."""
-    whole = Path(value).expanduser()
-    return [whole] if whole.exists() else [Path(part).expanduser() for part in value.split(",") if part]
+    whole = path(value)
+    return [whole] if whole.exists() else [path(part) for part in value.split(",") if part]
 
 
 def _name_of(source: list[Path], format: str, align: str | None) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.config.nearest import suggest
+from trivium.choices import suggest
 from trivium.data.augment import Augment
 from trivium.data.batch import Batch, Stream
 from trivium.distributed import gather_rows

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trivium.config.nearest import suggest
+from trivium.choices import suggest
 from trivium.data.batch import Batch
 from trivium.distributed import gather_rows
 from trivium.encoders.base import Encoded

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from trivium.config.arguments import count, parse_key_values, script, truth
+from trivium.config.arguments import Types, names, parse_key_values, path, script, truth, whole_number
 
 HELP = """\
 Evaluate a finished run: metrics and per-clip predictions, without training anything.
@@ -52,20 +51,24 @@ the run's directory; a name says what differs from the default, as in subsets_va
   draws=5             of the random masks of rates and of the random numbers of noise; 1 is the fastest
   complete=true       score only clips that have every modality
 """
-_KEYS = ("run", "store", "modalities", "splits", "out", "device")
-_PROBE_KEYS = ("probe", "features", "target", "classes", "standardize")
-_PROTOCOL_KEYS = ("protocol", "alignment", "split", "draws", "complete")
+_TYPES: Types = {
+    **dict.fromkeys(("run", "store", "out"), path),
+    **dict.fromkeys(("modalities", "splits", "features", "protocol"), names),
+    **dict.fromkeys(("probe", "standardize", "alignment", "complete"), truth),
+    "draws": whole_number,
+}
+_PROBE_KEYS = ("features", "target", "classes", "standardize")
 
 
 def main(argv: Sequence[str]) -> int:
     """Exit code: 0, or 2 with one line on stderr."""
-    return script(argv, HELP, lambda: _evaluate(parse_key_values(argv, (*_KEYS, *_PROBE_KEYS, *_PROTOCOL_KEYS))))
+    return script(argv, HELP, lambda: _evaluate(parse_key_values(argv, HELP, _TYPES)))
 
 
-def _evaluate(values: Mapping[str, str]) -> int:
+def _evaluate(values: Mapping[str, Any]) -> int:
     if "run" not in values:
         raise ValueError("run= is missing: a finished run's directory")
-    probes, aligns = truth(values, "probe"), truth(values, "alignment")
+    probes, aligns = values.get("probe", False), values.get("alignment", False)
     if probes + aligns + ("protocol" in values) > 1:
         raise ValueError("probe=true, alignment=true and protocol= are calls of their own; give one of them")
     if probes:
@@ -79,83 +82,78 @@ def _evaluate(values: Mapping[str, str]) -> int:
     return 0
 
 
-def _evaluate_from(values: Mapping[str, str]) -> None:
-    from trivium.runs.evaluate import evaluate
+def _evaluate_from(values: Mapping[str, Any]) -> None:
+    from trivium.runs.evaluate_run import evaluate
 
     _refuse_of_probes(values)
     _refuse(values, ["split"], "belongs to protocol= and alignment=true; here it is splits=")
     _refuse(values, ["draws", "complete"], "belongs to protocol=; add it")
     evaluate(
-        Path(values["run"]),
-        modalities=values["modalities"].split(",") if "modalities" in values else [],
-        splits=values.get("splits", "valid,test").split(","),
+        values["run"],
+        **{key: values[key] for key in ("modalities", "splits") if key in values},
         **_shared(values),
     )
 
 
-def _protocols_from(values: Mapping[str, str]) -> None:
+def _protocols_from(values: Mapping[str, Any]) -> None:
     from trivium.reports.robustness import PROTOCOLS, write_protocols
 
     _refuse_of_probes(values)
     _refuse(values, ["modalities", "splits"], "does not go with protocol=, which takes split= and all modalities")
-    wish, draws = values["protocol"], count(values, "draws", 5)
-    protocols = PROTOCOLS if wish == "all" else wish.split(",")
+    wish = values["protocol"]
+    protocols = PROTOCOLS if wish == ["all"] else wish
     if set(protocols) - set(PROTOCOLS):
-        raise ValueError(f"protocol={wish}: expected {', '.join(PROTOCOLS)} or all")
+        raise ValueError(f"protocol={','.join(wish)}: expected {', '.join(PROTOCOLS)} or all")
     if set(protocols) == {"subsets"}:
         _refuse(values, ["draws"], "belongs to rates and noise; subsets has nothing random")
     write_protocols(
-        Path(values["run"]),
+        values["run"],
         protocols,
         split=values.get("split", "test"),
-        draws=draws,
-        complete=truth(values, "complete"),
+        draws=values.get("draws", 5),
+        complete=values.get("complete", False),
         **_shared(values),
     )
 
 
-def _align_from(values: Mapping[str, str]) -> None:
+def _align_from(values: Mapping[str, Any]) -> None:
     from trivium.reports.robustness import write_alignment
 
     _refuse_of_probes(values)
     _refuse(values, ["modalities", "splits", "draws"], "does not go with alignment=true; leave it out")
     _refuse(values, ["complete"], "does not go with alignment=true, which takes complete clips alone")
-    write_alignment(Path(values["run"]), split=values.get("split", "test"), **_shared(values))
+    write_alignment(values["run"], split=values.get("split", "test"), **_shared(values))
 
 
-def _shared(values: Mapping[str, str]) -> dict[str, Any]:
-    """What every call takes."""
-    return {
-        "store": Path(values["store"]) if "store" in values else None,
-        "out": Path(values["out"]) if "out" in values else None,
-        "device": values.get("device", "cpu"),
-    }
+def _shared(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what every call takes."""
+    return {key: values[key] for key in ("store", "out", "device") if key in values}
 
 
-def _probe_from(values: Mapping[str, str]) -> None:
-    from trivium.runs.evaluate import probe
+def _probe_from(values: Mapping[str, Any]) -> None:
+    from trivium.runs.evaluate_run import probe
 
     _refuse(values, ["modalities", "splits"], "does not go with probe=true, which reads all of them; leave it out")
     _refuse(values, ["split", "draws", "complete"], "does not go with probe=true; leave it out")
-    features = values["features"].split(",") if "features" in values else []
+    features = values.get("features", [])
     if "raw" in features and len(features) > 1:
-        raise ValueError(f"features={values['features']}: raw stands alone; ask for the vectors in another call")
+        raise ValueError(f"features={','.join(features)}: raw stands alone; ask for the vectors in another call")
     probe(
-        Path(values["run"]),
+        values["run"],
         features=[name for name in features if name != "raw"],
         raw=features == ["raw"],
         target=values.get("target", "multimodal"),
         classes=values.get("classes", ""),
-        standardize=truth(values, "standardize"),
+        standardize=values.get("standardize", False),
         **_shared(values),
     )
 
 
-def _refuse_of_probes(values: Mapping[str, str]) -> None:
-    _refuse(values, [key for key in _PROBE_KEYS if key != "probe"], "belongs to probes; add probe=true")
+def _refuse_of_probes(values: Mapping[str, Any]) -> None:
+    _refuse(values, _PROBE_KEYS, "belongs to probes; add probe=true")
 
 
-def _refuse(values: Mapping[str, str], keys: Sequence[str], why: str) -> None:
+def _refuse(values: Mapping[str, Any], keys: Sequence[str], why: str) -> None:
     for key in keys:
         if key in values:
-            raise ValueError(f"{key}={values[key]} {why}")
+            raise ValueError(f"{key}= {why}")

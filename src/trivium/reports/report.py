@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from trivium.config.arguments import parse_key_values, script, truth
+from trivium.config.arguments import Types, one_of, parse_key_values, path, script, truth
 
 HELP = """\
 Show runs, a table or a search on a page: one HTML file that needs no network and can be sent as it is.
@@ -40,7 +40,7 @@ learning curves, loss terms, predicted against true, confusion of classes, Self-
 trials, and what scripts/evaluate.py protocol=... has left; settings with their differences; every clip's prediction,
 beside another run's; the commands, commit, versions and machine. docs/report.md says how to read it.
 """
-_KEYS = ("out", "figures", "map", "transcripts")
+_TYPES: Types = {"out": path, "figures": path, "map": one_of("pca", "tsne", "none"), "transcripts": truth}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,10 +51,13 @@ def main(argv: Sequence[str]) -> int:
 def _report(argv: Sequence[str]) -> int:
     # a folder's name may have a "=", which is none of ours
     settings = [word for word in argv if "=" in word and not Path(word).is_dir()]
-    folders, values = [Path(word) for word in argv if word not in settings], parse_key_values(settings, _KEYS)
+    folders = [Path(word) for word in argv if word not in settings]
+    values = parse_key_values(settings, HELP, _TYPES)
+    if values.get("map") == "tsne" and importlib.util.find_spec("sklearn") is None:
+        raise ValueError("map=tsne needs scikit-learn: pip install scikit-learn, or take map=pca")
     if not folders:
         raise ValueError("no folder is given; expected a run's, a table's or a search's")
-    file = Path(values.get("out", str(folders[0] / "report.html")))
+    file = values.get("out", folders[0] / "report.html")
     if "out" in values and not file.parent.is_dir():
         raise ValueError(f"out={file}: there is no folder {file.parent}; make it, or choose another")
     if file.is_dir():
@@ -64,21 +67,13 @@ def _report(argv: Sequence[str]) -> int:
     write_report(
         folders,
         file,
-        figures=Path(values["figures"]) if "figures" in values else None,
-        maps=_map(values.get("map", "pca")),
-        transcripts=truth(values, "transcripts", True),
+        figures=values.get("figures"),
+        maps=values.get("map", "pca"),
+        transcripts=values.get("transcripts", True),
         command=shlex.join(["python", "scripts/report.py", *argv]),
     )
     print(f"written to {file}")
     return 0
-
-
-def _map(kind: str) -> str:
-    if kind not in ("pca", "tsne", "none"):
-        raise ValueError(f"map={kind}: expected pca, tsne or none")
-    if kind == "tsne" and importlib.util.find_spec("sklearn") is None:
-        raise ValueError("map=tsne needs scikit-learn: pip install scikit-learn, or take map=pca")
-    return kind
 
 
 def write_report(

@@ -1,9 +1,10 @@
-"""One run, from a config to its record: train.py has it from top to bottom.
+"""Trains one run, from a config to its record: train.py has it from top to bottom.
 
-opening      which directory a command works in. directory: its paths and files; identity: what a config is known by;
+resume       which directory a command works in. directory: its paths and files; identity: what a config is known by;
              provenance: what the run was made with
-assemble     config -> store, batches, method; start: with another run's weights
+assemble     config -> store, batches, method; start_from: with another run's weights
 launch       several devices: which rank this process is, or torchrun
 trainer      Lightning's Trainer with recorder (metrics, weights), checkpointing, loggers; pruned: how a search ends it
-load         a finished run as a model; evaluate: scores and probes of it; show: tables on the terminal
+final_test   opens the test split, last; terminal: the tables that are printed
+load         a finished run as a model; evaluate_run: its scores and probes, written down
 """

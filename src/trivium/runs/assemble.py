@@ -1,4 +1,4 @@
-"""From a plain config to the objects of a run: store, data module, method."""
+"""Makes the objects of a run from its plain config: store, data module, method."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trivium.config.generator_settings import settings_of
+from trivium.config.store_path import find_store, is_fixture
 from trivium.data.datamodule import DataModule, choose_reads
-from trivium.data.generated import settings_of
-from trivium.data.locate import find_store, is_fixture
 from trivium.data.store import Statistics, Store, open_store
 from trivium.data.synthetic import RANGES, ensure_fixture, ensure_generated
 from trivium.evaluation.metrics import refuse_other_scale
@@ -20,10 +20,9 @@ from trivium.methods.build import build_method, token_readers
 def open_data(
     config: dict[str, Any], store_file: Path | None = None, statistics: Mapping[str, Statistics] | None = None
 ) -> tuple[Store, DataModule]:
-    """The store that the config names (or `store_file`), and its batches.
+    """Opens the store that the config names (or `store_file`), and returns it with its batches.
 
     The fixture and generated data are made on first use.
-
     statistics: what to standardise with, in place of the store's own (a trained model's, say).
     """
     node = config["data"]
@@ -35,8 +34,8 @@ def open_data(
     refuse_other_scale(node["metrics"], store.schema.label_range)
     if statistics is not None:
         store = replace(store, statistics=dict(statistics))
-    wanted = list(node["modalities"])
-    reads = choose_reads(store, wanted, token_readers(config, wanted or store.schema.modalities))
+    modalities = list(node["modalities"])
+    reads = choose_reads(store, modalities, token_readers(config, modalities or store.schema.modalities))
     data = DataModule(
         store,
         reads=reads,
@@ -50,7 +49,7 @@ def open_data(
 
 
 def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
-    """Everything that a training needs."""
+    """Returns everything that a training needs. Raises ValueError for a store without validation clips."""
     store, data = open_data(config)
     data.refuse_without_valid()
     return store, data, build_method(config, store.schema, data.reads)
@@ -64,10 +63,10 @@ def _make_on_first_use(path: Path, data: Mapping[str, Any]) -> None:
         ensure_generated(path, name=name, settings=settings)
 
 
-def _refuse_other_range(wanted: list[float], store: Store) -> None:
+def _refuse_other_range(label_range: list[float], store: Store) -> None:
     stored = store.schema.label_range
-    if wanted and stored is not None and tuple(wanted) != stored:
+    if label_range and stored is not None and tuple(label_range) != stored:
         raise ValueError(
-            f"data.label_range: {wanted}, but {store.path} was prepared with {list(stored)}; leave it as it is, or "
+            f"data.label_range: {label_range}, but {store.path} was prepared with {list(stored)}; leave it out, or "
             "prepare the store again with label_range=LOW,HIGH"
         )

@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all, and read without running anything."""
+"""Writes checkpoints and weights whole or not at all, and reads them without executing anything in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trivium.files import atomic_file
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """torch.save to a file that appears when it is complete; torch.load with weights_only=True."""
+    """Saves to a file that appears when it is complete, and loads with weights_only=True."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         with atomic_file(path) as file:
@@ -33,18 +33,18 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content on the CPU, memory-mapped. Raises ValueError naming the file if it cannot be read."""
+    """Returns a checkpoint's content on the CPU, memory-mapped. Raises ValueError naming a file that cannot be read."""
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
-        raise ValueError(f"{path}: not a checkpoint that can be read ({error})") from error
+        raise ValueError(f"{path}: cannot be read as a checkpoint ({error})") from error
     return content
 
 
 def save_weights(module: nn.Module, path: Path, **notes: Any) -> None:
-    """The module's weights as safetensors, atomically; notes go into the file's metadata, as JSON under one key
-    (safetensors writes several in no fixed order, and equal weights should be equal files).
-    """
+    """Writes the module's weights as safetensors, atomically; `notes` go into the file's metadata."""
+    # All notes as JSON under one key: safetensors writes several keys in no fixed order, and equal weights should be
+    # equal files.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
     with atomic_file(path) as file:
         file.write(save(tensors, metadata={"trivium": json.dumps(notes)}))
@@ -53,7 +53,7 @@ def save_weights(module: nn.Module, path: Path, **notes: Any) -> None:
 def load_weights(module: nn.Module, path: Path) -> dict[str, Any]:
     """Puts safetensors weights into `module`, and returns the file's notes.
 
-    Raises ValueError naming the file if it is missing, damaged, or of another model.
+    Raises ValueError naming the file if it is missing, damaged, or holds another model.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:

@@ -1,4 +1,4 @@
-"""A run lives in one directory that is its full record: docs/architecture.md lists what it holds."""
+"""Reads and writes the directory that is a run's full record; the README lists its files."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import yaml
 from trivium.files import write_json, write_text
 from trivium.locks import LOOK, is_taken, take
 
-_WORKERS_END = 10.0  # seconds that workers may need to be gone after their parent was killed
+# Seconds that workers may need to end after their parent was killed.
+_WORKERS_END = 10.0
 
 
 @dataclass
 class RunDirectory:
-    """Paths of a run, and what its files hold. `lock` is held for as long as this process works on it.
+    """Knows a run's paths, and reads and writes its files. Reading raises ValueError naming a file that is damaged.
 
-    Reading raises ValueError naming the file that is damaged.
+    lock: held for as long as this process works on the run.
     """
 
     path: Path
@@ -32,7 +33,7 @@ class RunDirectory:
 
     @property
     def checkpoint(self) -> Path:
-        """The resumable state, newest only."""
+        """Names the newest state to resume from."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
@@ -53,53 +54,54 @@ class RunDirectory:
 
     @property
     def in_use(self) -> bool:
-        """Whether a process works on the run now."""
+        """Tells whether a process works on the run now."""
         return is_taken(self._lock_file)
 
     @property
     def finished(self) -> bool:
-        """result.json is written last."""
+        """Tells whether result.json is there, which is written last."""
         return self.result_file.is_file()
 
     def config(self) -> dict[str, Any]:
-        """The resolved config. Raises ValueError if the directory holds no run."""
+        """Returns the resolved config. Raises ValueError if the directory holds no run."""
         if not self.config_file.is_file():
             raise ValueError(f"{self.path}: no run here (no config.yaml)")
         return self._read(self.config_file, yaml.safe_load)
 
     def result(self) -> dict[str, Any]:
-        """result.json. Raises ValueError if the run is not finished."""
+        """Returns result.json. Raises ValueError if the run is not finished."""
         if not self.finished:
             raise ValueError(f"{self.path}: not finished (no result.json); start it again with resume=auto")
         return self._read(self.result_file, json.loads)
 
     def record(self) -> dict[str, Any]:
-        """run.json: provenance, and the steps at which the run was resumed."""
+        """Returns run.json: provenance, status, and the steps at which the run was resumed."""
         return self._read(self.record_file, json.loads)
 
     def model(self) -> dict[str, Any]:
-        """model.json: what `load_run` builds a finished run's method of, and the store that it was trained on."""
+        """Returns model.json: what `load_run` builds the method of, and the store that it was trained on."""
         return self._read(self.path / "model.json", json.loads)
 
     def _read(self, file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
         try:
-            found = parse(file.read_text(encoding="utf-8"))
-            if not isinstance(found, dict):
-                raise ValueError(f"expected keys and values, found {found!r:.40}")
+            content = parse(file.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError(f"expected keys and values, found {content!r:.40}")
         except (ValueError, yaml.YAMLError) as error:
-            said = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise ValueError(
-                f"{file}: cannot be read ({said}); copy it again, or delete {self.path} and repeat the run"
+                f"{file}: cannot be read ({reason}); copy it again, or delete {self.path} and repeat the run"
             ) from error
-        return found
+        return content
 
     def update_record(self, **values: Any) -> None:
+        """Sets keys of run.json."""
         write_json(self.record_file, {**self.record(), **values})
 
     def try_lock(self) -> bool:
-        """Whether this process is now the only one on the run.
+        """Takes the run's lock, and returns whether that succeeded.
 
-        A run of several processes is waited for: when its parent was killed, its workers need a moment to end.
+        Of a run of several processes it is waited for: when the parent was killed, its workers need a moment to end.
         """
         lock = take(self._lock_file, _WORKERS_END if self._has_workers() else LOOK)
         self.lock = lock or self.lock
@@ -109,11 +111,11 @@ class RunDirectory:
         return self.config_file.is_file() and self.config()["trainer"]["devices"] > 1
 
     def freeze(self, config: dict[str, Any]) -> None:
-        """config.yaml, which workers and `load_run` read: what this command composed."""
+        """Writes config.yaml, which workers and `load_run` read."""
         write_text(self.config_file, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
     def discard_unstarted(self) -> None:
-        """Remove what `open_run` wrote if nothing was trained: a refused config leaves no trace."""
+        """Removes what `open_run` wrote if nothing was trained: a refused config leaves no trace."""
         if self.record_file.is_file() and self.record()["status"] != "created":
             return
         for name in ("config.yaml", "overrides.yaml", "run.json", ".lock"):
@@ -123,6 +125,7 @@ class RunDirectory:
                 folder.rmdir()
 
     def release(self) -> None:
+        """Gives the lock back."""
         if self.lock is not None:
             self.lock.close()
             self.lock = None

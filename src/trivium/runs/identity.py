@@ -1,4 +1,4 @@
-"""What of a config decides about a run's numbers, and the hash that it is known by."""
+"""Hashes the part of a config that decides about a run's numbers; by the hash a run is found again."""
 
 from __future__ import annotations
 
@@ -17,38 +17,42 @@ _GMC = ("trivium.methods.gmc.GMC", "trivium.methods.m3ixup.M3ixup")
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """sha256 of the resolved config without what changes no number: run, resume, paths, logger, _NOT_HASHED_TRAINER."""
+    """Returns the sha256 of the resolved config without what changes no number: run, resume, paths, logger, devices."""
     return hashlib.sha256(json.dumps(hashed_part(config), sort_keys=True).encode()).hexdigest()
 
 
 def identity_of(config: Mapping[str, Any], start: str = "") -> str:
-    """What decides about a run's numbers: its config's hash, with the identity of the run that it begins from in the
-    place of that one's path, which may be another tomorrow.
+    """Returns the config's hash, with `start` in the place of the path of the run that it begins from.
+
+    start: that run's identity; its path may be another tomorrow.
     """
     return config_hash({**config, "start_from": f"run {start}"} if start else dict(config))
 
 
 def hashed_part(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a config decides about a run's numbers; lr=1 and lr=1.0 are one config."""
+    """Returns what decides about a run's numbers, numbers as floats: lr=1 and lr=1.0 are one config."""
     floats: dict[str, Any] = _as_floats(_decisive(config))
     return floats
 
 
 def _decisive(config: dict[str, Any]) -> dict[str, Any]:
-    """Of a table's run that it begins from, the name without the place: a table may be moved, with a run in it to go on
-    with.
+    """Returns the config without what changes no number.
+
+    Of a table's run in start_from the name counts without its folder: a table with unfinished runs may be moved.
     """
     config = _as_in_0_1(config)
-    kept = {key: value for key, value in config.items() if key not in _NOT_HASHED}
-    if kept.get("start_from"):
-        kept["start_from"] = _start(kept["start_from"])
-    kept["trainer"] = {key: value for key, value in config["trainer"].items() if key not in _NOT_HASHED_TRAINER}
-    return kept
+    decisive = {key: value for key, value in config.items() if key not in _NOT_HASHED}
+    start = Path(decisive.get("start_from") or "")
+    if OF_A_TABLE.fullmatch(start.name):
+        decisive["start_from"] = start.name
+    decisive["trainer"] = {key: value for key, value in config["trainer"].items() if key not in _NOT_HASHED_TRAINER}
+    return decisive
 
 
 def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
-    """The config without the keys that version 0.1.0 did not have, where they mean what it did: its runs keep their
-    hash, and so are still found and resumed.
+    """Returns the config without the keys that version 0.1.0 did not have, where they mean what that version did.
+
+    Its runs thereby keep their hash, and are still found and resumed.
     """
     trainer, method = dict(config["trainer"]), dict(config.get("method") or {})
     if _selects_as_in_0_1(config):
@@ -59,8 +63,9 @@ def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _selects_as_in_0_1(config: dict[str, Any]) -> bool:
-    """Whether the epoch, early stopping and the plateau schedule go by what they went by in version 0.1.0, the
-    validation loss; which of GMC and M3ixup was the weighted sum of all terms.
+    """Tells whether the epoch, early stopping and the plateau schedule go by what they went by in version 0.1.0.
+
+    That was the validation loss, which for GMC and M3ixup was the weighted sum of all terms.
     """
     trainer, method, scheduler = (config.get(group) or {} for group in ("trainer", "method", "scheduler"))
     used = trainer.get("select") != "last" or trainer.get("patience") or scheduler.get("_target_") == _PLATEAU
@@ -69,17 +74,12 @@ def _selects_as_in_0_1(config: dict[str, Any]) -> bool:
     return not used or trainer.get("monitor", same[0]) in same
 
 
-def _start(path: str) -> str:
-    name = Path(path).name
-    return name if OF_A_TABLE.fullmatch(name) else path
-
-
 def dotted(config: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Dotted key -> value of everything in it; lists stay whole."""
-    found: dict[str, Any] = {}
+    """Returns dotted key -> value of everything in a config; lists stay whole."""
+    flat: dict[str, Any] = {}
     for key, value in config.items():
-        found |= dotted(value, f"{where}{key}.") if isinstance(value, Mapping) and value else {f"{where}{key}": value}
-    return found
+        flat |= dotted(value, f"{where}{key}.") if isinstance(value, Mapping) and value else {f"{where}{key}": value}
+    return flat
 
 
 def _as_floats(value: Any) -> Any:
@@ -91,7 +91,7 @@ def _as_floats(value: Any) -> Any:
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    """Where two configs differ in what decides about a run's numbers, as "seed (5 there, 6 now)"."""
+    """Lists where two configs differ in what decides about a run's numbers, as "seed (5 there, 6 now)"."""
     first, second = dotted(_decisive(a)), dotted(_decisive(b))
     there, now = ({**dotted(config), "start_from": _start(str(config.get("start_from", "")))} for config in (a, b))
     keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]

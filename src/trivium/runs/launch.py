@@ -1,7 +1,7 @@
-"""Many devices: the config is frozen in the run directory first, then torchrun starts one worker a device on it.
+"""Starts a run on several devices: torchrun starts one worker a device on the config that lies in the run directory.
 
-(Lightning's own launcher would repeat the command line, sweep and all, and ranks could train different configs.) Under
-an outer torchrun or SLURM the ranks that are given are used.
+Lightning's own launcher would repeat the command line, sweep and all, and ranks could train different configs. Under
+an outer torchrun or SLURM its ranks are used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass
 class Ranks:
-    """The processes that were started from outside on this command; size 1 when there are none."""
+    """Holds this process's rank among those that torchrun or SLURM started on this command; size 1 without them."""
 
     rank: int = 0
     size: int = 1
@@ -35,25 +35,25 @@ class Ranks:
         return self.rank == 0
 
     def first(self, make: Callable[[], RunDirectory]) -> RunDirectory:
-        """The first rank makes the run directory; the others get its path. An error on the first is raised on all."""
+        """Makes the run directory on the first rank, and tells the others its path. An error is raised on all ranks."""
         if self.size == 1:
             return make()
-        said: list[Any] = [None]
+        message: list[Any] = [None]  # the path, or the error
         run: RunDirectory | None = None
         if self.is_first:
             try:
                 run = make()
-                said = [run.path]
+                message = [run.path]
             except (ValueError, OSError) as error:
-                said = [error]
-        dist.broadcast_object_list(said, src=0)
-        if isinstance(said[0], Exception):
-            raise said[0]
-        return run or RunDirectory(said[0])
+                message = [error]
+        dist.broadcast_object_list(message, src=0)
+        if isinstance(message[0], Exception):
+            raise message[0]
+        return run or RunDirectory(message[0])
 
 
 def join_ranks(config: dict[str, Any]) -> Ranks:
-    """Join the processes of an outer torchrun or SLURM step, if this is one of them.
+    """Joins the processes of an outer torchrun or SLURM step, if this is one of them.
 
     Raises ValueError if the config asks for other processes than these, or for nodes that only such a launcher reaches.
     """
@@ -74,15 +74,15 @@ def join_ranks(config: dict[str, Any]) -> Ranks:
     if size == 1:
         if nodes > 1:
             raise ValueError(
-                "trainer.num_nodes > 1: start train.py on every node with torchrun or srun; the ranks given are then "
-                "used"
+                f"trainer.num_nodes={nodes}: expected one process a device on every node, found this one alone; start "
+                "train.py on every node with torchrun or srun"
             )
         return Ranks()
-    wanted = config["trainer"]["devices"] * nodes
-    if wanted != size:
+    expected = config["trainer"]["devices"] * nodes
+    if expected != size:
         raise ValueError(
             f"{size} processes were started from outside (WORLD_SIZE), but trainer.devices x trainer.num_nodes is "
-            f"{wanted}; make them equal"
+            f"{expected}; make them equal"
         )
     if not dist.is_initialized():
         on_cpu = config["trainer"]["accelerator"] == "cpu" or not torch.cuda.is_available()
@@ -93,12 +93,12 @@ def join_ranks(config: dict[str, Any]) -> Ranks:
 
 
 def wants_workers(config: dict[str, Any], ranks: Ranks) -> bool:
-    """Whether the config asks for several devices and nobody has started a process for each of them."""
+    """Tells whether the config asks for several devices and nobody has started a process for each of them."""
     return ranks.size == 1 and config["trainer"]["devices"] > 1
 
 
 def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
-    """torchrun on this machine, one process a device; returns when all have finished.
+    """Starts torchrun on this machine, one process a device, and returns when all have finished.
 
     Raises ChildProcessError if one failed; their output has been shown.
     """
@@ -125,9 +125,9 @@ def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
 
 
 def die_with_parent() -> None:
-    """This process is killed when its parent dies (on Linux).
+    """Lets this process be killed when its parent dies (on Linux).
 
-    A killed parent would otherwise leave workers that go on writing into a directory somebody resumes. Nothing is
+    A killed parent would otherwise leave workers that go on writing into a directory that somebody resumes. Nothing is
     lost: every file is whole or not there.
     """
     if sys.platform == "linux":

@@ -1,4 +1,4 @@
-"""A finished run as a model, without Hydra."""
+"""Loads a finished run as a model, without Hydra."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from trivium.runs.assemble import open_data
 from trivium.runs.checkpointing import load_weights
 from trivium.runs.directory import RunDirectory
 
-_STORED = {"64-true": torch.float64, "bf16-true": torch.bfloat16}  # what weights a precision leaves; else float32
+# The type of the weights that a precision leaves, where it is not float32.
+_WEIGHTS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
 
 
 @dataclass
 class Run:
-    """A finished run: its config, its result, and its method with the selected weights, in evaluation mode.
+    """Holds a finished run: its config, its result, and its method with the selected weights, in evaluation mode.
 
     schema, store, statistics: of the store that it was trained on; `statistics` standardise what it predicts.
     """
@@ -40,20 +41,20 @@ class Run:
     statistics: dict[str, Statistics] = field(repr=False)
 
     def data(self, store: str | os.PathLike[str] | None = None) -> tuple[Store, DataModule]:
-        """Its store, or another one of the same modalities and feature sizes; standardised as in training.
+        """Opens the run's store, or another one of the same modalities and feature sizes; standardised as in training.
 
-        Raises ValueError naming the file and what differs, and if its own store was prepared anew since the run: that
+        Raises ValueError naming the file and what differs, and if the run's store was prepared anew since the run: that
         one is read only where `store` names it.
         """
-        # Its own store where it was then, from whatever folder this is called; else where the config looks now.
-        own = self.store if self.store.is_file() else None
-        opened, module = open_data(self.config, own if store is None else Path(store), self.statistics)
+        # The run's store where it was then, from whatever folder this is called; else where the config looks now.
+        trained_on = self.store if self.store.is_file() else None
+        opened, module = open_data(self.config, trained_on if store is None else Path(store), self.statistics)
         if store is None:
             opened.refuse_other_than(self.result["store_checksum"], self.path)
         for name, dim in self.schema.dims.items():
-            found = opened.schema.dims.get(name)
-            if name in self.method.encoders and found not in (dim, None):
-                raise ValueError(f"{opened.path}: {name!r} has {found} features, the run was trained on {dim}")
+            stored = opened.schema.dims.get(name)
+            if name in self.method.encoders and stored not in (dim, None):
+                raise ValueError(f"{opened.path}: {name!r} has {stored} features, the run was trained on {dim}")
         if list(module.reads) != list(self.method.encoders):
             raise ValueError(
                 f"{opened.path}: serves {list(module.reads)}, the run was trained on {list(self.method.encoders)}"
@@ -67,7 +68,7 @@ class Run:
         store: str | os.PathLike[str] | None = None,
         modalities: Sequence[str] | None = None,
     ) -> Predictions:
-        """Predictions of a split, in the store's order, from all or some modalities."""
+        """Returns the predictions of a split, in the store's order, from all or some modalities."""
         _, module = self.data(store)
         return predict_split(self.method, module.loader(split, device=self.method.device), modalities)
 
@@ -78,27 +79,27 @@ class Run:
         store: str | os.PathLike[str] | None = None,
         modalities: Sequence[str] | None = None,
     ) -> dict[str, float]:
-        """The protocol's metrics of `predict`."""
+        """Returns the protocol's metrics of `predict`."""
         _, module = self.data(store)
         loader = module.loader(split, device=self.method.device)
         return score_split(self.method, loader, predict_split(self.method, loader, modalities))
 
 
 def describe_model(store: Store, data: DataModule, method: Method) -> dict[str, Any]:
-    """model.json: what, beside config and weights, `load_run` needs to build the method and to feed it."""
+    """Returns model.json: what, beside config and weights, `load_run` needs to build the method and to feed it."""
     return {
         "schema": store.schema.to_dict(),
         "reads": data.reads,
         "assets": {name: encoder.assets() for name, encoder in method.encoders.items()},  # type: ignore[operator]
         "store": str(store.path.resolve()),
         "statistics": {
-            name: {"mean": found.mean.tolist(), "std": found.std.tolist()} for name, found in store.statistics.items()
+            name: {"mean": each.mean.tolist(), "std": each.std.tolist()} for name, each in store.statistics.items()
         },
     }
 
 
 def load_run(path: str | os.PathLike[str], device: str = "cpu") -> Run:
-    """Open a finished run's directory.
+    """Opens a finished run's directory and returns the run with its model.
 
     Raises ValueError, naming the file, if it is no finished run, and for a device that is not there.
     """
@@ -107,10 +108,10 @@ def load_run(path: str | os.PathLike[str], device: str = "cpu") -> Run:
     model = run.model()
     schema = StoreSchema.from_dict(model["schema"])
     statistics = {
-        name: Statistics(np.array(found["mean"]), np.array(found["std"])) for name, found in model["statistics"].items()
+        name: Statistics(np.array(each["mean"]), np.array(each["std"])) for name, each in model["statistics"].items()
     }
     method = build_method(config, schema, model["reads"], model["assets"])
-    method.to(_STORED.get(config["trainer"]["precision"], torch.float32))
+    method.to(_WEIGHTS.get(config["trainer"]["precision"], torch.float32))
     load_weights(method, run.weights)
     return Run(run.path, config, result, method.to(_device(device)).eval(), schema, Path(model["store"]), statistics)
 

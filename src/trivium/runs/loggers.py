@@ -1,7 +1,7 @@
-"""wandb or TensorBoard as a run sees them: started before training, given all of a finished run, ended.
+"""Starts a run's logger (wandb or TensorBoard), sends it the finished run, and ends it.
 
-They read what a report reads, so that they stand behind the runs (trivium.loggers), and a config's `_target_` names
-them.
+The loggers themselves read what a report reads and so lie above the runs, in trivium.loggers: a config's `_target_`
+names them.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from trivium.runs.directory import RunDirectory
 
 
 class RunLogger(Protocol):
-    """A Lightning logger that can do more. On ranks other than the first each call does nothing."""
+    """Extends a Lightning logger by these three calls, which do nothing on ranks other than the first."""
 
     def start(self) -> None:
-        """Open what the training's metrics go to. Raises ValueError saying what to do if it cannot be."""
+        """Opens what the training's metrics go to. Raises ValueError saying what to do if that fails."""
 
     def send(self, run: RunDirectory) -> None:
-        """Give it a finished run's metrics, settings, facts and figures."""
+        """Sends a finished run's metrics, settings, facts and figures."""
 
     def end(self, *, failed: bool) -> None:
-        """Close it with the run's status."""
+        """Closes the logger with the run's status."""
 
 
 class NotSentError(OSError):
-    """A run is finished, and its logger has not got all of it."""
+    """Says that a run is finished and its logger has not got all of it."""
 
 
 def make_loggers(config: dict[str, Any], run: RunDirectory) -> list[Logger]:
-    """The chosen logger, imported only now; none for logger=csv. Raises ValueError if its package is missing."""
+    """Returns the chosen logger, imported only now; none for logger=csv. Raises ValueError for a missing package."""
     node = config["logger"]
     return [build(node, config, run)] if "_target_" in node else []
 
@@ -52,21 +52,21 @@ def end_all(loggers: Sequence[RunLogger], *, failed: bool) -> None:
 
 
 def deliver(run: RunDirectory, loggers: Sequence[RunLogger]) -> None:
-    """Give a finished run to its loggers and end them.
+    """Sends a finished run to its loggers and ends them.
 
-    Raises nothing that a logger raises, as the run is finished all the same: run.json keeps it under "unsent", for
+    An error of a logger is not raised, as the run is finished all the same: it goes into run.json under "unsent", for
     `tell_unsent`.
     """
     problems = []
     for logger in loggers:
-        sent = _problem(partial(logger.send, run))
-        problems += [sent, _problem(partial(logger.end, failed=bool(sent)))]
+        sending = _error_of(partial(logger.send, run))
+        problems += [sending, _error_of(partial(logger.end, failed=bool(sending)))]
     if loggers:
         run.update_record(unsent="; ".join(filter(None, problems)))
 
 
-def _problem(do: Callable[[], None]) -> str:
-    """What it died of; "" if it did not."""
+def _error_of(do: Callable[[], None]) -> str:
+    """Calls `do` and returns its error's type and message, "" if it raises none."""
     try:
         do()
     except Exception as error:
@@ -77,7 +77,7 @@ def _problem(do: Callable[[], None]) -> str:
 
 
 def deliver_again(config: dict[str, Any], run: RunDirectory) -> None:
-    """Give a run that finished earlier to this command's loggers if they did not get it then."""
+    """Sends a run that finished earlier to this command's loggers if they did not get it then."""
     if run.record().get("unsent"):
         loggers = cast("list[RunLogger]", make_loggers(config, run))
         for logger in loggers:

@@ -1,7 +1,8 @@
-"""What a run was made with: the commit, the libraries, the machine."""
+"""Finds out what a run is made with: the commit, the libraries, the machine."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -15,7 +16,7 @@ _VERSIONS = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "h
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that trivium runs from, with "-dirty" if tracked files differ; None without git."""
+    """Returns the commit that trivium runs from, with "-dirty" if tracked files differ; None without git."""
     root = Path(trivium.__file__).parents[2]
 
     def git(*words: str) -> str | None:
@@ -30,18 +31,16 @@ def git_commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Python's and the main libraries' versions, of those installed."""
-    found = {"python": platform.python_version(), "trivium": trivium.__version__}
+    """Returns the versions of Python and of those main libraries that are installed."""
+    installed = {"python": platform.python_version(), "trivium": trivium.__version__}
     for name in _VERSIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue  # transformers is optional
-    return found
+        with contextlib.suppress(metadata.PackageNotFoundError):  # transformers is optional
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def hardware() -> dict[str, Any]:
-    """Host, processor and accelerators, as far as they decide about speed and bits."""
+    """Returns what of the machine decides about speed and bits: host, processor and accelerators."""
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -1,4 +1,4 @@
-"""What a run writes while it trains: metrics.csv, the best weights, and the checkpoint that it can go on from."""
+"""Records a run while it trains: metrics.csv, the best weights, and the checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from trivium.runs.directory import RunDirectory
 
 
 class Recorder(Checkpoint):
-    """Runs after every other callback (Lightning puts Checkpoint callbacks last), so that their state is complete.
+    """Writes metrics, weights and checkpoints of a run.
+
+    It runs after every other callback (Lightning puts Checkpoint callbacks last), so that their state is complete.
 
     Weights are saved when the monitor is the best so far (select "best"; those of the first epoch in any case, whose
     monitor may be undefined) or after each epoch ("last"). The checkpoint is written after each epoch's validation and,
-    if checkpoint_every > 0, after each so many batches inside an epoch.
+    if checkpoint_every > 0, after every that many batches inside an epoch.
     """
 
     def __init__(
@@ -56,7 +58,8 @@ class Recorder(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name, value in state_dict.items():
-            setattr(self, "best_value" if name == "best_loss" else name, value)  # best_loss: of version 0.1.0
+            # version 0.1.0 named it best_loss
+            setattr(self, "best_value" if name == "best_loss" else name, value)
         self._since = time.monotonic()
 
     def on_train_batch_end(
@@ -67,12 +70,12 @@ class Recorder(Checkpoint):
             assert pl_module.last_step_loss is not None
             loss = float(sum_over_ranks(pl_module.last_step_loss.double())) / trainer.world_size
             self.steps.append({"epoch": trainer.current_epoch + 1, "batch": batch_idx + 1, "loss": loss})
-        done = batch_idx + 1
+        batches = batch_idx + 1
         # Not at an epoch's last batch: the checkpoint after validation follows. Not inside an accumulation window:
         # its gradients are not part of a checkpoint.
-        window_closed = done % trainer.accumulate_grad_batches == 0
-        due = self.checkpoint_every and done % self.checkpoint_every == 0
-        if due and window_closed and done < int(trainer.num_training_batches):
+        window_closed = batches % trainer.accumulate_grad_batches == 0
+        due = self.checkpoint_every and batches % self.checkpoint_every == 0
+        if due and window_closed and batches < int(trainer.num_training_batches):
             trainer.save_checkpoint(self.run.checkpoint, weights_only=False)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -111,7 +114,7 @@ class Recorder(Checkpoint):
 
     @property
     def selection(self) -> dict[str, Any]:
-        """How the tested epoch was chosen: by which metric, by which rule, and what the metric was there."""
+        """Says how the tested epoch was chosen: by which metric, by which rule, and what the metric was there."""
         rule = "last epoch" if self.select == "last" else self.monitor.words
         value = None if math.isnan(self.best_value) else self.best_value
         return {"monitor": self.monitor.key, "rule": rule, "value": value}

@@ -1,4 +1,4 @@
-"""Lightning's Trainer from the plain config."""
+"""Makes Lightning's Trainer from the plain config."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _HalfButTargets(HalfPrecision):
 
 
 def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, Recorder]:
-    """The Trainer of this process, and the callback that records the run."""
+    """Returns the Trainer of this process, and the callback that records the run."""
     for message in _KNOWN:
         warnings.filterwarnings("ignore", message)
     for name in ("lightning.pytorch", "lightning.fabric"):

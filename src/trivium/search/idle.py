@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from trivium.data.locate import find_store
+from trivium.config.store_path import find_store
 from trivium.data.store import open_store
 
 _NAMED = frozenset({"text", "audio", "vision"})  # modalities that configs name, whether the data have them or not

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from trivium.choices import suggest
 from trivium.config.compose import CONFIGS, compose_config
-from trivium.config.nearest import suggest
 from trivium.metric_names import METRICS
 from trivium.tables.definition import Measure, Row, Table
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from trivium.config.nearest import suggest
+from trivium.choices import suggest
 from trivium.metric_names import DIRECTION, LABELS, is_share
 from trivium.reports.records import slug
 from trivium.tables.published import Published, read_published

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.reports.records import read_rows
-from trivium.runs.evaluate import read_probe_file
+from trivium.runs.evaluate_run import read_probe_file
 from trivium.tables.plan import Planned
 
 
@@ -72,7 +72,7 @@ def subsets_file(run: Planned) -> Path:
 
 
 def _works(run: Planned, lacking: Sequence[str]) -> list[Callable[[], object]]:
-    from trivium.runs.evaluate import probe
+    from trivium.runs.evaluate_run import probe
 
     path, table = run.directory.path, run.table
     targets = [target for target in table.probes if target in lacking]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trivium.data.locate import find_store
+from trivium.config.store_path import find_store
 from trivium.data.store import open_store
 from trivium.runs.directory import RunDirectory
 from trivium.runs.identity import identity_of

@@ -13,7 +13,7 @@ from typing import Any
 
 from trivium.config.check import problems_of_run
 from trivium.config.compose import CONFIGS, Composer, composer
-from trivium.data.locate import find_store
+from trivium.config.store_path import find_store
 from trivium.runs.directory import RunDirectory
 from trivium.runs.identity import config_hash, identity_of
 from trivium.tables.definition import Row, Table

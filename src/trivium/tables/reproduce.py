@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trivium.config.arguments import count, parse_key_values, script, truth
+from trivium.config.arguments import Types, parse_key_values, path, script, truth, whole_number
 from trivium.config.compose import TABLES
 from trivium.config.help import title
 from trivium.locks import alone
@@ -39,8 +39,8 @@ Keys
   table=NAME     one of the tables below, or a YAML file of the same form
   data=A,B/NAME  some of the data sets that the table names; otherwise all of them
   seeds=N        seeds 1 to N of each row; otherwise as the table says
-  dry=true       show what is done of each row and seed, and how long the rest may take; commands=true: and how each is
-                 run
+  dry=true       show what is done of each row and seed, and how long the rest may take
+  commands=true  with dry=true, also the command of each run
   jobs=N         runs at once, one thread each; otherwise 1
   outputs=DIR    where everything goes; otherwise outputs
   publish=DIR    also write README.md, table.csv, values.csv, table.tex, figures and learning curves there, without
@@ -57,7 +57,14 @@ table.md names it. docs/tables.md has the form of a table's YAML.
 
 Tables
 """
-_KEYS = ("table", "data", "seeds", "dry", "commands", "jobs", "outputs", "publish")
+_TYPES: Types = {
+    "seeds": whole_number,
+    "jobs": whole_number,
+    "dry": truth,
+    "commands": truth,
+    "outputs": path,
+    "publish": path,
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -90,26 +97,26 @@ class _Call:
 
 def _call(argv: Sequence[str]) -> _Call:
     settings = [word for word in argv if "." in word.partition("=")[0]]
-    values = parse_key_values([word for word in argv if word not in settings], _KEYS)
+    values = parse_key_values([word for word in argv if word not in settings], HELP, _TYPES)
     if "table" not in values:
         raise ValueError("table= is missing: the name of a table, or a YAML file")
-    dry, commands = truth(values, "dry"), truth(values, "commands")
+    dry, commands, publish = values.get("dry", False), values.get("commands", False), values.get("publish")
     if commands and not dry:
         raise ValueError("commands=true goes with dry=true, which lists the runs")
-    if dry and "publish" in values:
+    if dry and publish:
         raise ValueError("publish= does not go with dry=true, which writes nothing")
-    if "publish" in values and Path(values["publish"]).exists() and not Path(values["publish"]).is_dir():
-        raise ValueError(f"publish={values['publish']}: expected a folder, found a file")
+    if publish and publish.exists() and not publish.is_dir():
+        raise ValueError(f"publish={publish}: expected a folder, found a file")
     table = read_table(find_table(values["table"], TABLES))
     return _Call(
         replace(table, given=tuple(settings), wish=values["table"]),
         values.get("data", ""),
-        count(values, "seeds", table.seeds),
-        count(values, "jobs", 1),
+        values.get("seeds", table.seeds),
+        values.get("jobs", 1),
         dry,
         commands,
-        Path(values.get("outputs", "outputs")),
-        Path(values["publish"]) if "publish" in values else None,
+        values.get("outputs", Path("outputs")),
+        publish,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trivium.config.nearest import suggest
+from trivium.choices import suggest
 
 
 def keys(at: str, values: Any, needed: Sequence[str], others: Sequence[str]) -> dict[str, Any]:

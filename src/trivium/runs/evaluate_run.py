@@ -1,4 +1,4 @@
-"""A finished run on a store: metrics from all or some modalities, and linear probes of its vectors, written down."""
+"""Evaluates a finished run on a store, and writes its metrics and predictions or linear probes of its vectors."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def evaluate(
     out: Path | None = None,
     device: str = "cpu",
 ) -> dict[str, dict[str, float]]:
-    """Write metrics.json and predictions.csv to `out`, print the table, and return split -> metric -> value.
+    """Writes metrics.json and predictions.csv to `out`, prints the table, and returns split -> metric -> value.
 
     Raises ValueError for a run that is not finished, an unknown modality or split, or a store that does not fit.
     """
     from trivium.evaluation.predict import predict_split, score_split, write_predictions
     from trivium.files import write_json
     from trivium.runs.load import load_run
-    from trivium.runs.show import print_scores
+    from trivium.runs.terminal import print_scores
 
     run = load_run(run_dir, device)
     opened, data = run.data(store)
@@ -63,10 +63,10 @@ def probe(
     out: Path | None = None,
     device: str = "cpu",
 ) -> dict[str, dict[str, Any]]:
-    """Write probe.json to `out` (otherwise the run's directory), print the table, and return what `probe_run` does.
+    """Writes probe.json to `out` (otherwise the run's directory), prints the table, and returns what `probe_run` does.
 
-    The file's name has what differs from the default: probe_raw_TARGET_CLASSES_standardized_STORE.json. Vectors that it
-    holds already stay in it.
+    The file's name says what differs from the default: probe_raw_TARGET_CLASSES_standardized_STORE.json. Probes that
+    it holds already, of other vectors, stay in it.
     Raises ValueError as `probe_run` does, for a run that is not finished, and for a store that does not fit.
     """
     from rich.console import Console
@@ -74,19 +74,20 @@ def probe(
     from trivium.evaluation.probe import probe_run
     from trivium.files import write_json
     from trivium.runs.load import load_run
-    from trivium.runs.show import print_probes
+    from trivium.runs.terminal import print_probes
 
     run = load_run(run_dir, device)
     opened, data = run.data(store)
-    asked = {"features": "raw" if raw else "vectors", "target": target, "standardize": standardize}
+    settings = {"features": "raw" if raw else "vectors", "target": target, "standardize": standardize}
     parts = ["raw" * raw, target * (target != "multimodal"), classes * (classes != "sign")]
     parts += ["standardized" * standardize, opened.path.stem if store else ""]
     out = out or run.path
     file = out / ("_".join(["probe", *filter(None, parts)]) + ".json")
-    head = {"run": str(run.path), "feature_set": opened.schema.feature_set, **asked}
-    before = _probed_before(file, head)
+    head = {"run": str(run.path), "feature_set": opened.schema.feature_set, **settings}
+    earlier = read_probe_file(file)
+    same_settings = all(earlier.get(key) == value for key, value in head.items())
     with Console(stderr=True).status("reading vectors") as status:  # shown on a terminal only
-        found = probe_run(
+        probes = probe_run(
             run.method,
             data,
             target=target,
@@ -97,24 +98,18 @@ def probe(
             report=status.update,
         )
     out.mkdir(parents=True, exist_ok=True)
-    write_json(file, {**head, "probes": {**before, **found}})
+    write_json(file, {**head, "probes": {**(earlier["probes"] if same_settings else {}), **probes}})
     title = f"linear probes of {'the features' if raw else run.result['method']} on {opened.schema.feature_set}"
-    print_probes(f"{title}, {target}", found)
+    print_probes(f"{title}, {target}", probes)
     print(f"written to {file}")
-    return found
+    return probes
 
 
 def read_probe_file(file: Path) -> dict[str, Any]:
-    """What `probe` wrote; empty where it has not. Raises ValueError naming a file that is damaged."""
+    """Returns what `probe` wrote, or no probes where it has not. Raises ValueError naming a file that is damaged."""
+    if not file.is_file():
+        return {"probes": {}}
     try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"probes": {}}
+        return dict(json.loads(file.read_text(encoding="utf-8")))
     except ValueError as error:
         raise ValueError(f"{file}: cannot be read ({error}); delete it, and probe again") from error
-    return found
-
-
-def _probed_before(file: Path, head: dict[str, Any]) -> dict[str, Any]:
-    """Vector -> probe of an earlier call with the same settings, of other `features` perhaps."""
-    before = read_probe_file(file)
-    same = all(before.get(key) == value for key, value in head.items())
-    return dict(before["probes"]) if same else {}

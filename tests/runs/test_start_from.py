@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from driver import here
 from trivium.config.check import problems_of
 from trivium.runs.load import load_run
-from trivium.runs.start import start_from
+from trivium.runs.start_from import start_from
 
 
 @pytest.fixture(scope="module")

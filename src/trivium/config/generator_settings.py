@@ -1,6 +1,7 @@
-"""Settings of the data sets that are made on first use with known information in them, and the file they are kept in.
+"""Holds the settings of data sets that are made on first use with known information in them.
 
-`interactions` and `competition` make them. Standard library only: the config's check reads this before anything loads.
+trivium.data.interactions and trivium.data.competition make these data. Standard library only: the config's check reads
+this before anything is loaded.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
-VERSION = 2  # of the generators: with another one, the same settings are another file
-MOST_BITS = 5  # 2^5 levels: every table that is summed over stays below 2^20 entries
-CLASS_SCORES = {  # the scores that objective=cross_entropy gives its classes
+from trivium.choices import check_choice
+
+# Of the generators: with another version, the same settings are another file.
+VERSION = 2
+# 2^5 levels: every table that is summed over stays below 2^20 entries.
+MOST_BITS = 5
+# The scores that objective=cross_entropy gives its classes.
+CLASS_SCORES = {
     2: (-1.5, 1.5),
     3: (-1.5, 0.0, 1.5),
     5: (-2.0, -1.0, 0.0, 1.0, 2.0),
@@ -24,7 +30,7 @@ _SYMBOLS = {2: 3, 3: 5, 5: 7, 7: 11}
 
 @dataclass(frozen=True)
 class Interactions:
-    """Redundant, unique and synergistic factors; docs/synthetic.md says what each key means."""
+    """Describes data of redundant, unique and synergistic factors; docs/synthetic.md explains each key."""
 
     key: ClassVar[str] = "interactions"
     modalities: tuple[str, ...]
@@ -55,7 +61,7 @@ class Interactions:
 
 @dataclass(frozen=True)
 class Competition:
-    """One label that an easy modality and a hard, better one show; docs/synthetic.md says what each key means."""
+    """Describes data whose label an easy modality shows, and a hard one better; docs/synthetic.md explains each key."""
 
     key: ClassVar[str] = "competition"
     easy: str
@@ -72,8 +78,7 @@ class Competition:
     def __post_init__(self) -> None:
         if self.easy == self.hard or not (self.easy and self.hard):
             raise ValueError(f"data.competition: easy and hard need two names, found {self.easy!r} and {self.hard!r}")
-        if self.classes not in CLASS_SCORES:
-            raise ValueError(f"data.competition.classes: expected one of {list(CLASS_SCORES)}, found {self.classes}")
+        check_choice("data.competition.classes", self.classes, CLASS_SCORES)
         if self.length[0] < 2:
             raise ValueError(f"data.competition.length: expected at least 2 steps, found {list(self.length)}")
         _within("data.competition.easy_noise", self.easy_noise, 0, 1)
@@ -86,45 +91,39 @@ class Competition:
 
     @property
     def symbols(self) -> int:
-        """Of the hard modality: the smallest prime above the classes, so that no class's progression is special."""
+        """Counts the hard modality's symbols: a prime above the classes, so that no class's progression is special."""
         return _SYMBOLS[self.classes]
 
 
-Settings = Interactions | Competition
+GeneratorSettings = Interactions | Competition
 
 
-def settings_of(data: Mapping[str, Any]) -> Settings | None:
-    """The generator's settings that a config's `data` node holds; None for data that is prepared from files.
+def settings_of(data: Mapping[str, Any]) -> GeneratorSettings | None:
+    """Returns the generator's settings in a config's `data` node; None for data that are prepared from files.
 
     Raises ValueError naming the key, what was expected and what was found.
     """
-    if "interactions" in data:
-        given = _keys_of(Interactions, data["interactions"])
-        numbers = _floats(given, "synergy_bias", "noise", "jitter")
-        lists = {"modalities": tuple(given["modalities"]), "length": _pair("data.interactions", given["length"])}
-        return Interactions(**{**given, **numbers, **lists, "clips": dict(given["clips"])})
-    if "competition" in data:
-        given = _keys_of(Competition, data["competition"])
-        numbers = _floats(given, "easy_noise", "hard_noise", "jitter")
-        length = _pair("data.competition", given["length"])
-        return Competition(**{**given, **numbers, "length": length, "clips": dict(given["clips"])})
+    for kind in (Interactions, Competition):
+        if kind.key in data:
+            at, node = f"data.{kind.key}", data[kind.key]
+            keys = [field.name for field in fields(kind)]
+            if set(node) != set(keys):
+                raise ValueError(f"{at}: expected the keys {', '.join(keys)}, found {', '.join(node)}")
+            if len(node["length"]) != 2:
+                raise ValueError(f"{at}.length: expected [low, high], found {list(node['length'])}")
+            numbers = {field.name: float(node[field.name]) for field in fields(kind) if field.type == "float"}
+            lists = {name: tuple(node[name]) for name in ("modalities", "length") if name in node}
+            return kind(**{**node, **numbers, **lists, "clips": dict(node["clips"])})
     return None
 
 
-def fingerprint(settings: Settings) -> str:
-    """Ten hex digits of what decides every byte that is made; 0 and 0.0 are the same setting."""
+def fingerprint(settings: GeneratorSettings) -> str:
+    """Returns ten hex digits of what decides every byte that is made; 0 and 0.0 are the same setting."""
     text = json.dumps([VERSION, settings.key, asdict(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def _keys_of(kind: type[Settings], given: Mapping[str, Any]) -> Mapping[str, Any]:
-    wanted = [part.name for part in fields(kind)]
-    if set(given) != set(wanted):
-        raise ValueError(f"data.{kind.key}: expected the keys {', '.join(wanted)}, found {', '.join(given)}")
-    return given
-
-
-def _check_rendering(at: str, settings: Settings, codes: int) -> None:
+def _check_rendering(at: str, settings: GeneratorSettings, codes: int) -> None:
     low, high = settings.length
     if not 1 <= low <= high:
         raise ValueError(f"{at}.length: expected [low, high] with 1 <= low <= high, found {[low, high]}")
@@ -146,13 +145,3 @@ def _check_rendering(at: str, settings: Settings, codes: int) -> None:
 def _within(key: str, value: float, low: float, high: float, unit: str = "") -> None:
     if not low <= value <= high:
         raise ValueError(f"{key}: expected {low} to {high}{' ' * bool(unit)}{unit}, found {value}")
-
-
-def _pair(at: str, value: list[int]) -> tuple[int, int]:
-    if len(value) != 2:
-        raise ValueError(f"{at}.length: expected [low, high], found {list(value)}")
-    return value[0], value[1]
-
-
-def _floats(given: Mapping[str, Any], *names: str) -> dict[str, float]:
-    return {name: float(given[name]) for name in names}

@@ -1,4 +1,4 @@
-"""Tables on the terminal."""
+"""Prints the tables of a run on the terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FORMATS = {"C": ".1e", "size": ".0f"}  # of probes' columns; else four digits
 
 
 def print_result(run: RunDirectory, result: Mapping[str, Any]) -> None:
-    """Validation and test metrics of the selected checkpoint, and where the run lies."""
+    """Prints validation and test metrics of the selected checkpoint, and where the run lies."""
     rule = f" ({result['selection']['rule']})" if "selection" in result else ""
     title = f"{result['method']} on {result['feature_set']}, seed {result['seed']}, epoch {result['best_epoch']}{rule}"
     print_scores(title, result["metrics"], {split: result[split] for split in ("val", "test") if split in result})
@@ -42,19 +42,20 @@ def print_result(run: RunDirectory, result: Mapping[str, Any]) -> None:
 
 
 def print_scores(title: str, protocol: str, scores: Mapping[str, Mapping[str, float]]) -> None:
-    """One column a split, one row a metric of the protocol."""
+    """Prints one column a split, one row a metric of the protocol."""
     table = Table()
     table.add_column("metric")
     for split in scores:
         table.add_column(_SPLITS.get(split, split), justify="right")
-    known = [*METRICS[protocol], "acc_argmax"]  # the last where there are classes
+    # acc_argmax is there for objectives with classes
+    known = [*METRICS[protocol], "acc_argmax"]
     for name in [name for name in known if any(name in values for values in scores.values())]:
         table.add_row(LABELS[name], *(_cell(values.get(name)) for values in scores.values()))
     _print(title, table)
 
 
 def print_probes(title: str, probes: Mapping[str, Mapping[str, Any]]) -> None:
-    """One row a vector: size, C, balanced accuracy on validation and test; on test AUC, and ridge regression."""
+    """Prints one row a vector: size, C, balanced accuracy on validation and test; AUC and ridge regression on test."""
     columns = {name: [_at(probe, path) for probe in probes.values()] for name, path in _PROBE_COLUMNS.items()}
     shown = [name for name, values in columns.items() if any(value is not None for value in values)]
     table = Table("vector", *shown)
@@ -62,11 +63,11 @@ def print_probes(title: str, probes: Mapping[str, Mapping[str, Any]]) -> None:
         column.justify = "right"
     for row, name in enumerate(probes):
         table.add_row(name, *(_cell(columns[column][row], _FORMATS.get(column, ".4f")) for column in shown))
-    one = next(iter(probes.values()))
+    probe = next(iter(probes.values()))
     _print(title, table)
     print(
-        f"valid, test: balanced accuracy of {one['rule']}, chance {1 / one['classes']:.4f}; the rest: test. "
-        f"Fitted on {one['fitted_on']}"
+        f"valid, test: balanced accuracy of {probe['rule']}, chance {1 / probe['classes']:.4f}; the rest: test. "
+        f"Fitted on {probe['fitted_on']}"
     )
 
 
@@ -84,5 +85,5 @@ def _print(title: str, table: Table) -> None:
 
 
 def _cell(value: float | None, how: str = ".4f") -> str:
-    """A metric may be undefined: Corr of constant scores, say."""
+    """Returns the number as text, "-" for an undefined metric such as Corr of constant scores."""
     return "-" if value is None or math.isnan(value) else format(value, how)

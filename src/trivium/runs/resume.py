@@ -1,4 +1,4 @@
-"""Which directory a command works in: a new run's, one to go on with, or a finished one."""
+"""Finds the directory that a command works in: a new one, an unfinished run's to resume, or a finished run's."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from trivium.runs.provenance import git_commit, hardware, versions
 
 
 def open_run(config: dict[str, Any], overrides: list[str], default: Path | None = None) -> RunDirectory:
-    """The directory that this command works in, locked: a new one, or the one to resume (or already finished).
+    """Returns the directory that this command works in, locked: a new one, or that of the run to resume.
 
     default: where a new run goes when run.dir is empty (a sweep's folder). Raises ValueError if the directory holds
     another config's run, or a run that is not to be resumed, or is in use.
     """
-    wish, given = str(config["resume"]), str(config["run"]["dir"])
-    if wish not in ("auto", "off"):
-        return _go_on(_lock(_same_config(RunDirectory(Path(wish)), config, must_exist=True)), config)
-    found = _newest_unfinished(config) if wish == "auto" and not given else None
-    if found is not None:
-        return found
-    chosen = Path(given) if given else default  # a sweep's folder may have been used before, as run.dir may
-    if chosen is not None:
-        run = RunDirectory(chosen)
-        if run.config_file.is_file():
-            if wish == "off":
-                raise ValueError(
-                    f"run.dir={chosen} holds a run already; resume=auto goes on with it, another run.dir starts anew"
-                )
-            return _go_on(_lock(_same_config(run, config)), config)
+    resume, run_dir = str(config["resume"]), str(config["run"]["dir"])
+    if resume not in ("auto", "off"):
+        run = RunDirectory(Path(resume))
+        if not run.config_file.is_file():
+            raise ValueError(f"resume={resume}: no run there (no config.yaml); expected a run's directory, auto or off")
+        return _resume(run, config)
+    if resume == "auto" and not run_dir and (unfinished := _newest_unfinished(config)):
+        return unfinished
+    path = Path(run_dir) if run_dir else default
+    if path is None:
+        return _create(_lock(RunDirectory(_new_path(config))), config, overrides)
+    run = RunDirectory(path)
+    if not run.config_file.is_file():
         return _create(_lock(run), config, overrides)
-    return _create(_lock(RunDirectory(_new_path(config))), config, overrides)
+    # a sweep's folder may have been used before, as run.dir may
+    if resume == "off":
+        raise ValueError(f"run.dir={path} holds a run already; resume it with resume=auto, or choose another run.dir")
+    return _resume(run, config)
 
 
-def _same_config(run: RunDirectory, config: dict[str, Any], must_exist: bool = False) -> RunDirectory:
-    if must_exist and not run.config_file.is_file():
-        raise ValueError(f"resume={run.path}: no run there (no config.yaml); give a run's directory, auto or off")
+def _resume(run: RunDirectory, config: dict[str, Any]) -> RunDirectory:
+    """Locks a run of the same config. Raises ValueError naming what differs in another config."""
     stored = run.config()
     if config_hash(stored) != config_hash(config):
         differing = ", ".join(differences(stored, config)) or "its structure"
@@ -52,11 +52,11 @@ def _same_config(run: RunDirectory, config: dict[str, Any], must_exist: bool = F
             f"{run.path} holds a run of another config; it differs in {differing}. Repeat that run's overrides "
             f"({run.path / 'overrides.yaml'}) or choose another run.dir"
         )
-    return run
+    return _with_this_config(_lock(run), config)
 
 
-def _go_on(run: RunDirectory, config: dict[str, Any]) -> RunDirectory:
-    """Of the same hash, but perhaps on other devices, or with data or logger elsewhere: this command's are used."""
+def _with_this_config(run: RunDirectory, config: dict[str, Any]) -> RunDirectory:
+    """Writes this command's config over an unfinished run's: it may name other devices, logger or data folder."""
     if not run.finished:
         run.freeze(config)
     return run
@@ -69,20 +69,20 @@ def _lock(run: RunDirectory) -> RunDirectory:
 
 
 def _newest_unfinished(config: dict[str, Any]) -> RunDirectory | None:
-    outputs, wanted = Path(config["paths"]["outputs"]), config_hash(config)
-    candidates = [*outputs.glob("runs/*/run.json"), *outputs.glob("sweeps/*/*/run.json")]
-    found = []
-    for run in (RunDirectory(file.parent) for file in candidates):
+    outputs, this_hash = Path(config["paths"]["outputs"]), config_hash(config)
+    unfinished = []
+    for file in (*outputs.glob("runs/*/run.json"), *outputs.glob("sweeps/*/*/run.json")):
+        run = RunDirectory(file.parent)
         with contextlib.suppress(FileNotFoundError):  # a refused run has just taken its files back
             record = run.record()
-            if record["config_hash"] == wanted and not run.finished:
-                found.append((record["created"], run))
-    newest_first = (run for _, run in sorted(found, key=lambda one: one[0], reverse=True))
-    return next((_go_on(run, config) for run in newest_first if run.try_lock()), None)
+            if record["config_hash"] == this_hash and not run.finished:
+                unfinished.append((record["created"], run))
+    newest_first = (run for _, run in sorted(unfinished, key=lambda item: item[0], reverse=True))
+    return next((_with_this_config(run, config) for run in newest_first if run.try_lock()), None)
 
 
 def _new_path(config: dict[str, Any]) -> Path:
-    """Made here, so that of two runs that begin in one second each has its own."""
+    """Makes a new run's folder, at once, so that of two runs that begin in one second each has its own."""
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     name = f"{config['method']['name']}_{config['data']['name']}_s{config['seed']}_{now}_{config_hash(config)[:6]}"
     path = Path(config["paths"]["outputs"]) / "runs" / name

@@ -1,0 +1,92 @@
+"""Takes the last step of a run: tests the selected weights, and records the run.
+
+The test split is opened here, and nowhere else in a run: training is over, and the weights have been selected on the
+validation split.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+
+from trivium.data.datamodule import BatchLoader, DataModule
+from trivium.data.store import Store
+from trivium.evaluation.predict import predict_split, score_split, write_predictions
+from trivium.evaluation.predictions import Predictions
+from trivium.evaluation.probe import FittedReadout, fit_readout
+from trivium.files import write_json
+from trivium.methods.base import Method
+from trivium.runs.checkpointing import load_weights, save_weights
+from trivium.runs.directory import RunDirectory
+from trivium.runs.load import describe_model
+from trivium.runs.recorder import Recorder
+
+_FROM_RECORD = ("seed", "config_hash", "git_commit", "resumed_at", "versions", "hardware")
+
+
+def run_final_test(
+    run: RunDirectory, trainer: L.Trainer, recorder: Recorder, store: Store, data: DataModule, method: Method
+) -> None:
+    """Evaluates the selected weights on validation and test, once each, and writes the record, result.json last."""
+    notes = load_weights(method, run.weights)
+    method.to(trainer.strategy.root_device)
+    readout = _fit_readout(method, data, run, notes) if method.probed else None
+    parts: dict[str, tuple[BatchLoader, Predictions]] = {}
+    scores: dict[str, dict[str, float]] = {}
+    for split in [split for split in ("valid", "test") if split in store.schema.counts]:
+        loader = data.loader(split, device=method.device)
+        if readout is not None:
+            readout.use(method, split)
+        predictions = predict_split(method, loader)
+        parts[split] = (loader, predictions)
+        scores["val" if split == "valid" else split] = score_split(method, loader, predictions)
+    write_predictions(run.path / "predictions.csv", parts)
+    write_json(run.path / "model.json", describe_model(store, data, method))
+    run.update_record(status="finished", **({"unsent": "not yet"} if trainer.loggers else {}))
+    result = {
+        **scores,
+        **_description(run, trainer, recorder, store, method),
+        "train_mean_mae": _train_mean_mae(store, {split: loader for split, (loader, _) in parts.items()}),
+        "modalities": list(data.reads),
+        **({} if readout is None else {"probe": readout.summary}),
+    }
+    write_json(run.result_file, result)
+
+
+def _fit_readout(method: Method, data: DataModule, run: RunDirectory, notes: dict[str, Any]) -> FittedReadout:
+    """Fits the probe that gives a probed method its score, and writes the run's weights again with it."""
+    print("fitting linear probes on frozen features", flush=True)
+    readout = fit_readout(method, data)
+    save_weights(method, run.weights, **notes)
+    return readout
+
+
+def _description(
+    run: RunDirectory, trainer: L.Trainer, recorder: Recorder, store: Store, method: Method
+) -> dict[str, Any]:
+    """Returns result.json's facts about the run's record, data, training and model."""
+    record, parameters = run.record(), list(method.parameters())
+    return {
+        "method": method.name or type(method).__name__,
+        **{key: record[key] for key in _FROM_RECORD},
+        "feature_set": store.schema.feature_set,
+        "store_checksum": store.provenance["checksum"],
+        "seconds": round(recorder.state_dict()["seconds"], 3),
+        "world_size": trainer.world_size,
+        "best_epoch": recorder.best_epoch,
+        "selection": recorder.selection,
+        "epochs": len(recorder.history),
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "trained_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "metrics": method.metrics,
+    }
+
+
+def _train_mean_mae(store: Store, loaders: dict[str, BatchLoader]) -> dict[str, float]:
+    """Returns each split's MAE of predicting the train mean for every clip: what a model has to beat."""
+    mean = float(store.split("train").targets["multimodal"].mean(dtype="float64"))
+    return {
+        "val" if split == "valid" else split: float((loader.split.targets["multimodal"].double() - mean).abs().mean())
+        for split, loader in loaders.items()
+    }
