@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
 
 from trivium.data.batch import Batch
 from trivium.data.clips import Clips, Ragged
@@ -60,7 +61,7 @@ class BatchLoader:
 
 
 class DataModule(L.LightningDataModule):
-    """Train and validation batches of a store; while fitting, the test split is not opened.
+    """Serves train and validation batches of a store; the test split only once no fit is running.
 
     reads: modality -> "values" | "tokens", in the order that batches keep. batch_size: one forward's global batch.
     standardize: modality (or "default") -> "none" | "zscore" (train mean and standard deviation a feature, from the
@@ -89,10 +90,16 @@ class DataModule(L.LightningDataModule):
     def loader(
         self, split: str, *, device: torch.device = CPU, rank: int = 0, world: int = 1, training: bool = False
     ) -> BatchLoader:
-        """Batches of any split, in the split's order unless training.
+        """Returns the batches of any split, in the split's order unless training.
 
         Raises ValueError, naming it, for a clip that has none of the modalities: a method would learn from nothing.
+        Raises RuntimeError for the test split while a fit is running.
         """
+        if split == "test" and self._fitting:
+            raise RuntimeError(
+                "the test split is not opened while a fit is running: training and selection must not see it; use "
+                "'valid', or ask after trainer.fit has returned"
+            )
         clips = self.store.split(split)
         self._refuse_bare_clips(split, clips)
         how = {name: self._how(name) for name, what in self.reads.items() if what == "values"}
@@ -126,6 +133,12 @@ class DataModule(L.LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch  # gathered on the device; its lengths belong on the CPU
+
+    @property
+    def _fitting(self) -> bool:
+        # Validation inside fit has TrainerFn.FITTING too; afterwards the function stays and the status changes
+        state = None if self.trainer is None else self.trainer.state
+        return state is not None and state.fn == TrainerFn.FITTING and state.status == TrainerStatus.RUNNING
 
     def _of_trainer(self, split: str, training: bool) -> BatchLoader:
         assert self.trainer is not None
