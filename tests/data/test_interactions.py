@@ -20,7 +20,7 @@ from trivium.config.compose import compose_config
 from trivium.data.clips import Array, Clips, Source
 from trivium.data.competition import make_competition
 from trivium.data.competition import what_is_knowable as knowable_of_competition
-from trivium.data.generated import CLASS_SCORES, Competition, Interactions, fingerprint, settings_of
+from trivium.data.generator_settings import CLASS_SCORES, Competition, Interactions, fingerprint, settings_of
 from trivium.data.interactions import make_interactions, what_is_knowable
 from trivium.data.knowable import knowable_of
 from trivium.data.locate import find_store
@@ -306,7 +306,7 @@ def test_two_processes_may_make_the_same_file_at_once(tmp_path: Path) -> None:
     file = tmp_path / "new" / "s.h5"
     code = f"""
 from pathlib import Path
-from trivium.data.generated import Interactions
+from trivium.data.generator_settings import Interactions
 from trivium.data.synthetic import ensure_generated
 ensure_generated(Path({str(file)!r}), name="synthetic", settings={SMALL!r})
 """

@@ -9,7 +9,7 @@ from typing import Any
 from trivium.config.instantiate import ALLOWED
 from trivium.config.monitor import monitor_of
 from trivium.config.nearest import suggest
-from trivium.data.generated import settings_of
+from trivium.data.generator_settings import settings_of
 from trivium.data.locate import find_store
 
 # Smallest value of each number that has one.

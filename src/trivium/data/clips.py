@@ -5,6 +5,7 @@ Legend: N clips, T steps of one clip, L sum of T over the clips, D features.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+MODALITIES = ("text", "audio", "vision")  # of the published feature files
 SPLITS = ("train", "valid", "test")
 # What a store may hold: "probe" is what probes of a trained model are fitted on where train will not do.
 STORE_SPLITS = ("train", "probe", "valid", "test")
@@ -37,8 +39,7 @@ class Ragged:
         shapes = {s.shape[1:] for s in sequences}
         if len(shapes) != 1:
             raise ValueError(f"sequences of one modality have steps of shapes {sorted(shapes)}; expected one for all")
-        lengths = np.array([len(s) for s in sequences], dtype=np.int64)
-        return cls(np.concatenate(sequences), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        return cls(np.concatenate(sequences), offsets_of([len(s) for s in sequences]))
 
     @property
     def lengths(self) -> Array:
@@ -56,6 +57,18 @@ class Ragged:
     def __getitem__(self, n: int) -> Array:
         clip: Array = self.values[self.offsets[n] : self.offsets[n + 1]]
         return clip
+
+
+def offsets_of(lengths: Array | Sequence[int]) -> Array:
+    """Returns (N + 1,) int64 offsets of N sequences of these lengths that lie end to end."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def in_chunks(values: Any) -> Iterator[tuple[int, Any]]:
+    """Yields an array or HDF5 data set in parts of about four million numbers, each with the place of its first row."""
+    rows = max(1, (1 << 22) // max(1, int(np.prod(values.shape[1:]))))
+    for start in range(0, len(values), rows):
+        yield start, values[start : start + rows]
 
 
 @dataclass
@@ -89,18 +102,3 @@ class Source:
     tokenizer: str | None = None  # name of what made `tokens`
     repairs: dict[str, dict[str, int]] = field(default_factory=dict)  # modality -> {"neg_inf", "pos_inf", "nan"}
     notes: dict[str, str] = field(default_factory=dict)  # "padding/audio": "back", "dropped": "..." and so on
-
-
-def repair(values: Array) -> tuple[Array, dict[str, int]]:
-    """-inf, +inf and NaN become 0. Returns float32 values and the three counts (COVAREP writes -inf for silence)."""
-    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is counted as that
-        values = np.asarray(values, dtype=np.float32)
-    finite = np.isfinite(values)
-    if finite.all():
-        return values, {"neg_inf": 0, "pos_inf": 0, "nan": 0}
-    counts = {
-        "neg_inf": int(np.isneginf(values).sum()),
-        "pos_inf": int(np.isposinf(values).sum()),
-        "nan": int(np.isnan(values).sum()),
-    }
-    return np.where(finite, values, np.float32(0)), counts

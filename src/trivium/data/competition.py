@@ -14,7 +14,7 @@ import numpy as np
 
 from trivium.data import knowable
 from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
-from trivium.data.generated import CLASS_SCORES, Competition
+from trivium.data.generator_settings import CLASS_SCORES, Competition
 from trivium.data.rendering import confusion, draw_lengths, orthogonal_codes, with_jitter
 
 

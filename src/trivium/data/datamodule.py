@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
 
 from trivium.data.batch import Batch
-from trivium.data.clips import Clips, Ragged
+from trivium.data.clips import Clips, Ragged, offsets_of
 from trivium.data.resident import ResidentSplit
 from trivium.data.sampler import GlobalBatchSampler
 from trivium.data.store import Store
@@ -202,5 +202,5 @@ def _as_source_does(clips: Clips, modality: str, source_format: str) -> Clips:
     sums = np.zeros((len(ragged), ragged.dim), np.float64)
     np.add.at(sums, np.repeat(np.arange(len(ragged)), counts), ragged.values)
     means = (sums[counts > 0] / counts[counts > 0, None]).astype(np.float32)
-    offsets = np.concatenate([[0], np.cumsum(counts > 0)]).astype(np.int64)
-    return Clips(clips.ids, {**clips.streams, modality: Ragged(means, offsets)}, clips.targets, tokens=clips.tokens)
+    means_of_clips = Ragged(means, offsets_of(counts > 0))
+    return Clips(clips.ids, {**clips.streams, modality: means_of_clips}, clips.targets, tokens=clips.tokens)

@@ -15,7 +15,7 @@ import numpy as np
 
 from trivium.data import knowable
 from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
-from trivium.data.generated import Interactions
+from trivium.data.generator_settings import Interactions
 from trivium.data.rendering import confusion, draw_lengths, orthogonal_codes, with_jitter
 
 HIGHEST = 3.0  # scores lie in [-3, 3]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.config.nearest import suggest
-from trivium.data.generated import fingerprint, settings_of
+from trivium.data.generator_settings import fingerprint, settings_of
 
 
 def find_store(config: Mapping[str, Any]) -> Path:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from trivium.data.clips import Array, Ragged
+from trivium.data.clips import Array, Ragged, offsets_of
 
 
 def orthogonal_codes(rng: np.random.Generator, values: int, dim: int, norm: float) -> Array:
@@ -28,7 +28,7 @@ def draw_lengths(rng: np.random.Generator, clips: int, length: tuple[int, int]) 
 def with_jitter(rng: np.random.Generator, steps_LD: Array, lengths_N: Array, jitter: float) -> Ragged:
     """Packed clips whose steps are steps_LD and independent Gaussian noise of standard deviation `jitter`."""
     values = (steps_LD + jitter * rng.normal(size=steps_LD.shape)).astype(np.float32)
-    return Ragged(values, np.concatenate([[0], np.cumsum(lengths_N)]).astype(np.int64))
+    return Ragged(values, offsets_of(lengths_N))
 
 
 def confusion(values: int, distance: float, jitter: float) -> float:

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
+from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source, in_chunks
 
 SCORE = "multimodal"
 _SCORES = {SCORE, "text", "audio", "vision"}  # targets in the labels' unit, as those named after other modalities are
-_CHUNK = 1 << 22  # values looked at at once
 
 
 def check_source(source: Source) -> None:
@@ -112,15 +111,14 @@ def _check_ragged(where: str, ids: list[str], ragged: Ragged, *, ndim: int) -> N
             f"{where}: offsets must rise from 0 to its {len(values)} steps; found {offsets[0]} to {offsets[-1]}, or "
             "they fall"
         )
-    rows = max(1, _CHUNK // max(1, int(np.prod(values.shape[1:]))))
-    for start in range(0, len(values), rows):
+    for start, chunk in in_chunks(values):
         with np.errstate(over="ignore"):  # what float32, which is stored, cannot hold is infinite there
-            finite = np.isfinite(np.asarray(values[start : start + rows], dtype=np.float32))
+            finite = np.isfinite(np.asarray(chunk, dtype=np.float32))
         if not finite.all():
             step = start + int(np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))[0])
             clip = ids[int(np.searchsorted(offsets, step, side="right")) - 1]
             raise ValueError(
-                f"{where}: clip {clip!r} has a value that is not finite; trivium.data.clips.repair makes such values 0"
+                f"{where}: clip {clip!r} has a value that is not finite; trivium.data.repair.repair makes such values 0"
             )
 
 

@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 
 from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
-from trivium.data.damage import DAMAGE
+from trivium.data.hdf5_errors import HDF5_ERRORS
 from trivium.data.source_check import check_source
 from trivium.data.store_writing import FORMAT, SCHEMA_VERSION, content_checksum, sha256_of, write_store
 
@@ -169,7 +169,7 @@ def _mapped(path: Path) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
-class _Reader(io.RawIOBase):
+class _MappedFile(io.RawIOBase):
     """Reads a mapping as the file object that h5py takes, each with a position of its own."""
 
     def __init__(self, content: mmap.mmap) -> None:
@@ -200,9 +200,9 @@ class _Reader(io.RawIOBase):
 def _reading(path: Path, content: mmap.mmap) -> Iterator[h5py.File]:
     """Raises ValueError, naming the file, also for what h5py makes of damage while the store is read."""
     try:
-        with h5py.File(_Reader(content), "r") as file:
+        with h5py.File(_MappedFile(content), "r") as file:
             yield file
-    except DAMAGE as error:
+    except HDF5_ERRORS as error:
         raise ValueError(f"{path}: not a store, or cut off or damaged ({error}); prepare it again") from error
 
 

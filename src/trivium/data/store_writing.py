@@ -15,13 +15,12 @@ import h5py
 import numpy as np
 
 import trivium
-from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
+from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source, in_chunks
 from trivium.data.source_check import check_labels, check_source
 from trivium.files import atomic_file
 
 FORMAT = "trivium-store"
 SCHEMA_VERSION = 1
-_CHUNK = 1 << 22  # values a step when hashing or averaging, to bound memory
 
 
 def write_store(
@@ -62,9 +61,8 @@ def content_checksum(file: h5py.File) -> str:
             for value in dataset[()]:
                 digest.update(value + b"\0")
         else:
-            rows = max(1, _CHUNK // max(1, int(np.prod(dataset.shape[1:]))))
-            for start in range(0, len(dataset), rows):
-                digest.update(np.ascontiguousarray(dataset[start : start + rows]).tobytes())
+            for _, chunk in in_chunks(dataset):
+                digest.update(np.ascontiguousarray(chunk).tobytes())
     return digest.hexdigest()
 
 
@@ -117,10 +115,7 @@ def _write_ragged(group: h5py.Group, ragged: Ragged, dtype: np.dtype[Any]) -> No
 
 def _mean_std(values: Array) -> tuple[Array, Array]:
     """Two passes in float64 over chunks of rows; a constant feature gets 1, so that dividing by it is safe."""
-    rows = max(1, _CHUNK // max(1, values.shape[1]))
-    chunks = [values[i : i + rows] for i in range(0, len(values), rows)]
-    count = max(1, len(values))
-    mean = sum((c.sum(axis=0, dtype=np.float64) for c in chunks), np.zeros(values.shape[1])) / count
-    square = sum((((c - mean) ** 2).sum(axis=0) for c in chunks), np.zeros(values.shape[1])) / count
-    std = np.sqrt(square)
+    count, zero = max(1, len(values)), np.zeros(values.shape[1])
+    mean = sum((chunk.sum(axis=0, dtype=np.float64) for _, chunk in in_chunks(values)), zero) / count
+    std = np.sqrt(sum((((chunk - mean) ** 2).sum(axis=0) for _, chunk in in_chunks(values)), zero) / count)
     return mean, np.where(std > 1e-12, std, 1.0)

@@ -14,7 +14,7 @@ import numpy as np
 
 from trivium.data.clips import Array, Clips, Ragged, Source
 from trivium.data.competition import make_competition
-from trivium.data.generated import Interactions, Settings, fingerprint
+from trivium.data.generator_settings import GeneratorSettings, Interactions, fingerprint
 from trivium.data.interactions import make_interactions
 from trivium.data.store import write_store
 
@@ -34,7 +34,7 @@ def ensure_fixture(path: Path, *, name: str, label_range: tuple[float, float]) -
     return path
 
 
-def ensure_generated(path: Path, *, name: str, settings: Settings) -> Path:
+def ensure_generated(path: Path, *, name: str, settings: GeneratorSettings) -> Path:
     """Write the data that `settings` describe to `path` unless it is there. Two processes may do it at once."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.data.datamodule import DataModule, choose_reads
-from trivium.data.generated import settings_of
+from trivium.data.generator_settings import settings_of
 from trivium.data.locate import find_store, is_fixture
 from trivium.data.store import Statistics, Store, open_store
 from trivium.data.synthetic import RANGES, ensure_fixture, ensure_generated

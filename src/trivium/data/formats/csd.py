@@ -1,7 +1,7 @@
 """The CMU Multimodal SDK's computational sequences (.csd, HDF5): labels, words and features of videos -> clips.
 
 A clip is one row of the labels: `VIDEO$_$n`, n from 1 in the stored order, which is not sorted by time.
-Which steps and words are a clip's, `alignment` says.
+`intervals` decides which steps and words are a clip's.
 Legend: C labelled intervals of a video, W words.
 """
 
@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from trivium.data.clips import Array, Clips, Ragged, Source, repair
-from trivium.data.formats.alignment import PAUSE, cut, find_word_lag, means, move_back, ranges
+from trivium.data.clips import Array, Clips, Ragged, Source
 from trivium.data.formats.folds import read_folds
-from trivium.data.formats.sequences import Sequence, Steps, open_sequences, read_labels, read_steps
+from trivium.data.formats.intervals import PAUSE, cut, find_word_lag, means, move_back, ranges
+from trivium.data.formats.sequences import ComputationalSequence, Steps, open_sequences, read_labels, read_steps
+from trivium.data.repair import no_repairs, repair
 from trivium.data.text import look_up, read_embeddings
 
 
@@ -53,7 +54,7 @@ def read_csd(
         splits = _assign(labels, read_folds(folds, data), folds, notes)
         if labels.dim > 1:
             notes["labels"] = f"first of {labels.dim} columns"
-        reader = _Reader(labels, words, features, align)
+        reader = _ClipCutter(labels, words, features, align)
         if words is not None:
             reader.hear([video for videos in splits.values() for video in videos], word_lag, notes)
         if embeddings is not None:
@@ -64,12 +65,11 @@ def read_csd(
         clips = {split: _finish(split, part, reader, notes) for split, part in filled.items()}
     extra = [path for path in (folds, embeddings) if path is not None]
     used = [sequence.path for sequence in (labels, words, *features) if sequence is not None]
-    repairs = {modality: dict(counts) for modality, counts in reader.repairs.items()}
-    return Source(clips, "csd", used + extra, repairs=repairs, notes=notes)
+    return Source(clips, "csd", used + extra, repairs=dict(reader.repairs), notes=notes)
 
 
 @dataclass
-class _Split:
+class _CsdSplit:
     """One split while it is being filled."""
 
     ids: list[str] = field(default_factory=list)
@@ -78,13 +78,19 @@ class _Split:
     streams: dict[str, list[Array]] = field(default_factory=dict)
 
 
-class _Reader:
+class _ClipCutter:
     """Cuts videos into clips."""
 
-    def __init__(self, labels: Sequence, words: Sequence | None, features: list[Sequence], align: str) -> None:
+    def __init__(
+        self,
+        labels: ComputationalSequence,
+        words: ComputationalSequence | None,
+        features: list[ComputationalSequence],
+        align: str,
+    ) -> None:
         self.labels, self.words, self.features, self.align = labels, words, features, align
         self.dims = {sequence.role: sequence.dim for sequence in features}
-        self.repairs = {sequence.role: {"neg_inf": 0, "pos_inf": 0, "nan": 0} for sequence in features}
+        self.repairs = {sequence.role: no_repairs() for sequence in features}
         self.spoken: dict[str, Steps] = {}  # words without pauses
         self.stamps: dict[str, Array] = {}  # the words' intervals as stored, pauses included
         self.vectors: dict[str, Array] | None = None
@@ -119,9 +125,9 @@ class _Reader:
         missed = [n for n, is_known in zip(self.said.values(), known, strict=True) if not is_known]
         notes["text/unknown"] = f"{len(missed)} of {len(known)} words, {sum(missed)} of {self.said.total()} spoken"
 
-    def fill(self, videos: list[str]) -> _Split:
+    def fill(self, videos: list[str]) -> _CsdSplit:
         """The clips of these videos, in their order."""
-        part = _Split(streams={modality: [] for modality in self.dims})
+        part = _CsdSplit(streams={modality: [] for modality in self.dims})
         for video in videos:
             scores, intervals_C2 = read_labels(self.labels, video)
             part.ids += [f"{video}$_${n}" for n in range(1, len(scores) + 1)]
@@ -139,7 +145,7 @@ class _Reader:
         return part
 
     def _features(
-        self, sequence: Sequence, video: str, intervals_C2: Array, words_W2: Array, low: Array, high: Array
+        self, sequence: ComputationalSequence, video: str, intervals_C2: Array, words_W2: Array, low: Array, high: Array
     ) -> list[Array]:
         if video not in sequence.videos:
             return [np.zeros((0, sequence.dim), dtype=np.float32)] * len(intervals_C2)
@@ -148,15 +154,18 @@ class _Reader:
         if sequence.role == "text" and stamps is not None and np.array_equal(steps.intervals, stamps):
             steps = move_back(steps, self.lag)  # vectors made of these very words: they lag as the words do
         values, counts = repair(steps.values)
-        for kind, count in counts.items():
-            self.repairs[sequence.role][kind] += count
+        self.repairs[sequence.role].update(counts)
         if self.align == "intervals":
             return cut(values, *ranges(steps.intervals, intervals_C2))
         return cut(means(values, *ranges(steps.intervals, words_W2)), low, high)
 
 
 def _check_parts(
-    labels: Sequence, words: Sequence | None, features: list[Sequence], align: str, embeddings: Path | None
+    labels: ComputationalSequence,
+    words: ComputationalSequence | None,
+    features: list[ComputationalSequence],
+    align: str,
+    embeddings: Path | None,
 ) -> None:
     if words is None and (embeddings is not None or not features):
         need = f"embeddings={embeddings} needs" if embeddings is not None else "labels alone are no data; add"
@@ -177,7 +186,7 @@ def _check_parts(
 
 
 def _assign(
-    labels: Sequence, folds: dict[str, list[str]], path: Path | None, notes: dict[str, str]
+    labels: ComputationalSequence, folds: dict[str, list[str]], path: Path | None, notes: dict[str, str]
 ) -> dict[str, list[str]]:
     """split -> its labelled videos, in the labels' order."""
     notes["folds"] = path.name if path is not None else "mmsdk"
@@ -196,7 +205,7 @@ def _assign(
     return splits
 
 
-def _finish(split: str, part: _Split, reader: _Reader, notes: dict[str, str]) -> Clips:
+def _finish(split: str, part: _CsdSplit, reader: _ClipCutter, notes: dict[str, str]) -> Clips:
     """Leave out clips with nothing in them, and pack the rest."""
     dims = reader.dims
     lengths = {modality: np.array([len(rows) for rows in part.streams[modality]]) for modality in dims}

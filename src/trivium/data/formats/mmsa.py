@@ -6,17 +6,25 @@ with or without lengths. Legend: N clips, T steps, D features.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trivium.data.clips import SPLITS, Array, Clips, Ragged, Source, repair
+from trivium.data.clips import MODALITIES, SPLITS, Array, Clips, Ragged, Source, offsets_of
 from trivium.data.formats import fields
-from trivium.data.formats.padding import Padded, keep_as_text, keep_given, keep_nonzero, offsets, padded_side
+from trivium.data.formats.padding import (
+    KeptSteps,
+    Padded,
+    keep_as_text,
+    keep_given,
+    keep_nonzero,
+    pack_stream,
+    padded_side,
+)
 from trivium.data.unpickle import safe_load
 
-MODALITIES = ("text", "audio", "vision")
 TARGETS = {
     "regression_labels": "multimodal",
     "regression_labels_T": "text",
@@ -51,7 +59,7 @@ def read_mmsa(path: Path) -> Source:
             padded = {split: _padded(_where(path, split), modality, part) for split, part in parts.items()}
             if _choose_steps(path, modality, padded, text, notes) and modality == "text":
                 text = [part.keep for part in padded.values()]
-            _pack(path, modality, padded, source)
+            pack_stream(modality, _kept(path, padded), source)
     unused = {str(key) for part in parts.values() for key in part} - _LEFT_OUT - {"id"}
     if unused:
         notes["dropped/keys"] = ", ".join(sorted(unused))
@@ -153,7 +161,7 @@ def _take_tokens(path: Path, parts: dict[str, dict[str, Any]], source: Source) -
         if segments.any():
             source.notes["dropped/segments"] = "segment ids of text_bert that are not 0"
         keep = mask.astype(bool)
-        source.splits[split].tokens = Ragged(ids[keep].astype(np.int32), offsets(keep))
+        source.splits[split].tokens = Ragged(ids[keep].astype(np.int32), offsets_of(keep.sum(axis=1)))
         masks.append(keep)
     return masks
 
@@ -209,17 +217,8 @@ def _report_lost(path: Path, modality: str, side: str, lost: int, real: int, not
         notes[f"dropped/{modality}"] = f"{lost} of {real} steps that are not zero, but lie past {key}"
 
 
-def _pack(path: Path, modality: str, padded: dict[str, Padded], source: Source) -> None:
-    """Put the kept steps, repaired, into the source's clips; empties `padded` on the way, for memory's sake."""
-    counts = {"neg_inf": 0, "pos_inf": 0, "nan": 0}
-    dim: int | None = None
+def _kept(path: Path, padded: dict[str, Padded]) -> Iterator[KeptSteps]:
+    """Empties `padded` on the way, for memory's sake."""
     for split in list(padded):
         part = padded.pop(split)
-        found = int(part.values.shape[2])
-        if found != (dim or found):
-            raise ValueError(f"{_where(path, split)}: key {modality!r} has {found} features a step, {dim} in 'train'")
-        dim = found
-        values, repaired = repair(part.values[part.keep])
-        source.splits[split].streams[modality] = Ragged(values, offsets(part.keep))
-        counts = {name: n + repaired[name] for name, n in counts.items()}
-    source.repairs[modality] = counts
+        yield KeptSteps(split, _where(path, split), part.values, part.keep)

@@ -7,19 +7,26 @@ al., ICLR 2025) cut them. Legend: N clips, T steps, D features.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trivium.data.clips import SPLITS, Array, Clips, Ragged, Source, repair
+from trivium.data.clips import MODALITIES, SPLITS, Array, Clips, Source
 from trivium.data.formats import fields
 from trivium.data.formats.ids import clip_ids, number_repeated_ids
-from trivium.data.formats.padding import Padded, offsets, padded_side
+from trivium.data.formats.padding import (
+    KeptSteps,
+    Padded,
+    note_dropped_clips,
+    pack_stream,
+    padded_side,
+    read_padded,
+)
 from trivium.data.unpickle import safe_load
 
-MODALITIES = ("text", "audio", "vision")
 BINARY = ("urfunny", "mustard")  # the labels say funny or not, sarcastic or not
 
 
@@ -49,13 +56,17 @@ def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
     notes["align"] = f"{'all from the text' if align else 'each modality from its own'}'s first step that is not zero"
     for modality in MODALITIES:
         notes[f"padding/{modality}"] = side
-        _add_stream(modality, splits, source, None if align else _end(side))
-    _note_dropped(splits, notes)
+        pack_stream(modality, _kept(modality, splits, None if align else _end(side), notes), source)
+    silent = {name: int((~split.spoken).sum()) for name, split in splits.items()}
+    note_dropped_clips(notes, silent, "whose text sums to 0")
+    unused = set().union(*(split.unused for split in splits.values()))
+    if unused:
+        notes["dropped/keys"] = ", ".join(sorted(unused))
     return source
 
 
 @dataclass
-class _Split:
+class _MultiBenchSplit:
     """One split while it is read. spoken: (N,) bool, clips with text. text_steps: (N, T) bool. unused: keys."""
 
     where: str
@@ -67,7 +78,7 @@ class _Split:
     text_steps: Array = field(init=False)  # once the padded side is known
 
 
-def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, _Split]:
+def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, _MultiBenchSplit]:
     if not isinstance(content, dict) or "train" not in content:
         found = [str(name) for name in content] if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path}: expected a dict of the splits {list(SPLITS)}, split 'train' at least; found {found}")
@@ -78,7 +89,7 @@ def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, _Split
     return {name: _split(f"{path}: split {name!r}", content.pop(name)) for name in SPLITS if name in content}
 
 
-def _split(where: str, part: Any) -> _Split:
+def _split(where: str, part: Any) -> _MultiBenchSplit:
     if not isinstance(part, dict):
         raise ValueError(f"{where}: expected a dict of keys such as 'vision' and 'labels', found {type(part).__name__}")
     part = dict(part)
@@ -87,25 +98,12 @@ def _split(where: str, part: Any) -> _Split:
         raise ValueError(f"{where}: key {missing[0]!r} is missing; found {sorted(map(str, part))}")
     ids = clip_ids(where, "id", part.pop("id"))
     labels = fields.single_scores(where, "labels", part.pop("labels"), ids)
-    streams = {modality: _padded(where, modality, part.pop(modality), len(ids)) for modality in MODALITIES}
+    streams = {modality: read_padded(where, modality, part.pop(modality), len(ids)) for modality in MODALITIES}
     text = streams["text"].values
     spoken = text.sum(axis=(1, 2), where=np.isfinite(text)) != 0
     if not spoken.any():
         raise ValueError(f"{where}: key 'text' sums to 0 in every clip; expected word vectors")
-    return _Split(where, ids, labels, streams, spoken, {str(key) for key in part})
-
-
-def _padded(where: str, modality: str, value: Any, count: int) -> Padded:
-    values, steps = fields.sequences(where, modality, value)
-    fields.same_count(where, modality, len(values), count)
-    if (steps != values.shape[1]).any():
-        raise ValueError(
-            f"{where}: key {modality!r} has clips of {steps.min()} to {steps.max()} steps; expected one number for "
-            "all, padded in front"
-        )
-    padded = Padded(values, None)
-    padded.real = ((values != 0) & np.isfinite(values)).any(axis=2)  # audio of -inf is silence
-    return padded
+    return _MultiBenchSplit(where, ids, labels, streams, spoken, {str(key) for key in part})
 
 
 def _end(side: str) -> str:
@@ -127,33 +125,27 @@ def _sign_labels(path: Path, source: Source) -> None:
     source.notes["labels"] = "0 and 1 became -1 and 1" if 0.0 in found else "-1 and 1, as they were"
 
 
-def _add_stream(modality: str, splits: dict[str, _Split], source: Source, own: str | None) -> None:
-    """Cut a modality, put it into the source's clips, and let its padded arrays go, for memory's sake.
+def _kept(
+    modality: str, splits: dict[str, _MultiBenchSplit], own_end: str | None, notes: dict[str, str]
+) -> Iterator[KeptSteps]:
+    """Takes a modality out of each split, whose padded array then goes, for memory's sake, and notes the steps lost.
 
-    own: the end to cut the modality's own zero steps off; None cuts it as the text is cut.
+    own_end: the end to cut the modality's own zero steps off; None cuts it as the text is cut.
     """
-    counts = {"neg_inf": 0, "pos_inf": 0, "nan": 0}
-    dim, lost = splits["train"].streams[modality].values.shape[2], 0
+    lost = 0
     for name, split in splits.items():
         part = split.streams.pop(modality)
-        if part.values.shape[2] != dim:
-            found = part.values.shape[2]
-            raise ValueError(f"{split.where}: key {modality!r} has {found} features a step, {dim} in 'train'")
         spoken = split.spoken[:, None]
-        keep = (part.stripped(own) if own else _as_text(split, modality, part)) & spoken
+        keep = (part.stripped(own_end) if own_end else _as_text(split, modality, part)) & spoken
         lost += int((part.real & spoken & ~keep).sum())
-        keep &= np.logical_or.reduce(part.real & keep, axis=1, keepdims=True)  # nothing but zeros: absent
-        values, repaired = repair(part.values[keep])
-        source.splits[name].streams[modality] = Ragged(values, offsets(keep[split.spoken]))
-        counts = {kind: count + repaired[kind] for kind, count in counts.items()}
-    source.repairs[modality] = counts
+        # A clip whose every value is 0 lacks the modality
+        keep &= np.logical_or.reduce(part.real & keep, axis=1, keepdims=True)
+        yield KeptSteps(name, split.where, part.values, keep, split.spoken)
     if lost:
-        source.notes[f"dropped/{modality}"] = (
-            f"{lost} steps that are not zero, outside the text's; align=false keeps them"
-        )
+        notes[f"dropped/{modality}"] = f"{lost} steps that are not zero, outside the text's; align=false keeps them"
 
 
-def _as_text(split: _Split, modality: str, part: Padded) -> Array:
+def _as_text(split: _MultiBenchSplit, modality: str, part: Padded) -> Array:
     steps, found = split.text_steps.shape[1], part.real.shape[1]
     if found != steps:
         raise ValueError(
@@ -161,13 +153,3 @@ def _as_text(split: _Split, modality: str, part: Padded) -> Array:
             "align=false"
         )
     return split.text_steps
-
-
-def _note_dropped(splits: dict[str, _Split], notes: dict[str, str]) -> None:
-    silent = {name: int((~split.spoken).sum()) for name, split in splits.items()}
-    if any(silent.values()):
-        each = ", ".join(f"{name} {count}" for name, count in silent.items())
-        notes["dropped/clips"] = f"{sum(silent.values())} whose text sums to 0 ({each})"
-    unused = set().union(*(split.unused for split in splits.values()))
-    if unused:
-        notes["dropped/keys"] = ", ".join(sorted(unused))

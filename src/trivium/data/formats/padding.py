@@ -5,11 +5,15 @@ Legend: N clips of a split, T steps, D features.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from trivium.data.clips import Array
+from trivium.data.clips import Array, Ragged, Source, offsets_of
+from trivium.data.formats import fields
+from trivium.data.repair import no_repairs, repair
 
 
 @dataclass
@@ -39,6 +43,23 @@ class Padded:
         if side == "front":
             return np.logical_or.accumulate(self.real, axis=1)
         return np.logical_or.accumulate(self.real[:, ::-1], axis=1)[:, ::-1]
+
+
+def read_padded(where: str, modality: str, value: Any, count: int) -> Padded:
+    """Returns a modality whose clips are all padded to one length; its real steps have a finite value that is not 0.
+
+    Raises ValueError for another shape, type or number of clips than `count`, and for clips of unequal length.
+    """
+    values, steps = fields.sequences(where, modality, value)
+    fields.same_count(where, modality, len(values), count)
+    if (steps != values.shape[1]).any():
+        raise ValueError(
+            f"{where}: key {modality!r} has clips of {steps.min()} to {steps.max()} steps; expected one number for "
+            "all, padded in front"
+        )
+    padded = Padded(values, None)
+    padded.real = ((values != 0) & np.isfinite(values)).any(axis=2)  # audio of -inf is silence
+    return padded
 
 
 def padded_side(parts: list[Padded]) -> str:
@@ -84,6 +105,35 @@ def keep_nonzero(parts: list[Padded]) -> str:
     return side
 
 
-def offsets(keep: Array) -> Array:
-    """(N + 1,) int64 from the (N, T) mask of kept steps."""
-    return np.concatenate([[0], np.cumsum(keep.sum(axis=1))]).astype(np.int64)
+class KeptSteps(NamedTuple):
+    """What a split has of a modality. where: opens a message. values: (N, T, D). keep: (N, T). clips: (N,), or all."""
+
+    split: str
+    where: str
+    values: Array
+    keep: Array
+    clips: Array | slice = slice(None)
+
+
+def pack_stream(modality: str, parts: Iterable[KeptSteps], source: Source) -> None:
+    """Puts the kept steps of all splits, repaired, into the source's clips.
+
+    Raises ValueError unless all splits have as many features a step. parts: may be made one by one, so that each padded
+    array goes as soon as it is packed.
+    """
+    repairs, dim = no_repairs(), 0
+    for split, where, values, keep, clips in parts:
+        dim = dim or values.shape[2]
+        if values.shape[2] != dim:
+            raise ValueError(f"{where}: key {modality!r} has {values.shape[2]} features a step, {dim} in 'train'")
+        steps, counts = repair(values[keep])
+        source.splits[split].streams[modality] = Ragged(steps, offsets_of(keep[clips].sum(axis=1)))
+        repairs.update(counts)
+    source.repairs[modality] = repairs
+
+
+def note_dropped_clips(notes: dict[str, str], dropped: dict[str, int], reason: str) -> None:
+    """Notes how many clips were left out. dropped: split -> number."""
+    if any(dropped.values()):
+        each = ", ".join(f"{split} {count}" for split, count in dropped.items())
+        notes["dropped/clips"] = f"{sum(dropped.values())} {reason} ({each})"

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from trivium.data.clips import Array
-from trivium.data.damage import DAMAGE
+from trivium.data.hdf5_errors import HDF5_ERRORS
 
 _MARKS = {  # what the SDK's and the field's file and root names contain
     "audio": ("covarep", "opensmile", "acoustic", "audio"),
@@ -32,7 +32,7 @@ class Steps(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sequence:
+class ComputationalSequence:
     """An open computational sequence. role: "labels", "words", or the modality of its numbers."""
 
     path: Path
@@ -42,7 +42,9 @@ class Sequence:
     dim: int
 
 
-def open_sequences(stack: ExitStack, files: list[Path]) -> tuple[Sequence, Sequence | None, list[Sequence]]:
+def open_sequences(
+    stack: ExitStack, files: list[Path]
+) -> tuple[ComputationalSequence, ComputationalSequence | None, list[ComputationalSequence]]:
     """Labels, words and features of .csd files, of folders of them, and of `ROLE:path`; `stack` closes the files.
 
     One of each role, features sorted by it. Raises ValueError, naming the file, for one that holds no sequence, whose
@@ -51,7 +53,7 @@ def open_sequences(stack: ExitStack, files: list[Path]) -> tuple[Sequence, Seque
     return _by_role([_open(stack, role, path) for role, path in _expand(files)])
 
 
-def read_steps(sequence: Sequence, video: str, in_time: bool = True) -> Steps:
+def read_steps(sequence: ComputationalSequence, video: str, in_time: bool = True) -> Steps:
     """All steps of one video; in_time sorts them by midpoint.
 
     Raises ValueError, naming file and video, for shapes or types other than the sequence's, or damaged data.
@@ -66,7 +68,7 @@ def read_steps(sequence: Sequence, video: str, in_time: bool = True) -> Steps:
     try:
         values = features.asstr("utf-8")[()] if is_text else features[()]
         intervals = np.asarray(stamps[()])
-    except (*DAMAGE, UnicodeDecodeError) as error:
+    except (*HDF5_ERRORS, UnicodeDecodeError) as error:
         raise ValueError(f"{where} cannot be read ({error}); download the file again") from error
     if intervals.ndim != 2 or intervals.shape[1] != 2 or intervals.dtype.kind not in "fiu":
         raise ValueError(f"{where} has intervals {intervals.shape} {intervals.dtype}; expected (T, 2) seconds")
@@ -81,7 +83,7 @@ def read_steps(sequence: Sequence, video: str, in_time: bool = True) -> Steps:
     return Steps(values[order], intervals[order].astype(np.float64))
 
 
-def read_labels(labels: Sequence, video: str) -> tuple[Array, Array]:
+def read_labels(labels: ComputationalSequence, video: str) -> tuple[Array, Array]:
     """Scores (C,), the first column, and intervals (C, 2) in seconds, in the stored order: it numbers the clips.
 
     Raises ValueError, naming the clip, for a score that is not finite.
@@ -114,7 +116,7 @@ def _expand(files: list[Path]) -> list[tuple[str | None, Path]]:
     return found
 
 
-def _open(stack: ExitStack, role: str | None, path: Path) -> Sequence:
+def _open(stack: ExitStack, role: str | None, path: Path) -> ComputationalSequence:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a .csd file of the CMU Multimodal SDK")
     try:
@@ -123,7 +125,7 @@ def _open(stack: ExitStack, role: str | None, path: Path) -> Sequence:
         members = {root: list(item) for root, item in roots.items()}
         videos = next(iter(roots.values())).get("data") if len(roots) == 1 else None
         names = list(videos) if isinstance(videos, h5py.Group) else []
-    except DAMAGE as error:
+    except HDF5_ERRORS as error:
         raise ValueError(f"{path}: not an HDF5 file, or cut off or damaged ({error}); download it again") from error
     if not names:
         raise ValueError(
@@ -134,7 +136,9 @@ def _open(stack: ExitStack, role: str | None, path: Path) -> Sequence:
     is_text = h5py.check_string_dtype(first.dtype) is not None
     if is_text and _width(first) != 1:
         raise ValueError(f"{path}: strings of shape {first.shape}; expected (T, 1), one word a step")
-    return Sequence(path, role or _guess_role(path, next(iter(roots)), is_text), videos, is_text, _width(first))
+    return ComputationalSequence(
+        path, role or _guess_role(path, next(iter(roots)), is_text), videos, is_text, _width(first)
+    )
 
 
 def _guess_role(path: Path, root: str, is_text: bool) -> str:
@@ -151,9 +155,11 @@ def _guess_role(path: Path, root: str, is_text: bool) -> str:
     )
 
 
-def _by_role(sequences: list[Sequence]) -> tuple[Sequence, Sequence | None, list[Sequence]]:
+def _by_role(
+    sequences: list[ComputationalSequence],
+) -> tuple[ComputationalSequence, ComputationalSequence | None, list[ComputationalSequence]]:
     """Labels, words and features, one of each role."""
-    roles: dict[str, Sequence] = {}
+    roles: dict[str, ComputationalSequence] = {}
     for sequence in sequences:
         role, other = sequence.role, roles.setdefault(sequence.role, sequence)
         if other is not sequence:
@@ -178,7 +184,7 @@ def _member(path: Path, videos: h5py.Group, video: str, key: str) -> h5py.Datase
         group = videos[video]
         dataset = group.get(key) if isinstance(group, h5py.Group) else None
         dtype = dataset.dtype if isinstance(dataset, h5py.Dataset) else None
-    except (*DAMAGE, ValueError) as error:
+    except (*HDF5_ERRORS, ValueError) as error:
         raise ValueError(f"{path}: video {video!r} cannot be read ({error}); download the file again") from error
     if dtype is None:
         raise ValueError(f"{path}: video {video!r} has no dataset {key!r}; expected features and intervals")

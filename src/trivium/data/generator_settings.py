@@ -90,10 +90,10 @@ class Competition:
         return _SYMBOLS[self.classes]
 
 
-Settings = Interactions | Competition
+GeneratorSettings = Interactions | Competition
 
 
-def settings_of(data: Mapping[str, Any]) -> Settings | None:
+def settings_of(data: Mapping[str, Any]) -> GeneratorSettings | None:
     """The generator's settings that a config's `data` node holds; None for data that is prepared from files.
 
     Raises ValueError naming the key, what was expected and what was found.
@@ -111,20 +111,20 @@ def settings_of(data: Mapping[str, Any]) -> Settings | None:
     return None
 
 
-def fingerprint(settings: Settings) -> str:
+def fingerprint(settings: GeneratorSettings) -> str:
     """Ten hex digits of what decides every byte that is made; 0 and 0.0 are the same setting."""
     text = json.dumps([VERSION, settings.key, asdict(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def _keys_of(kind: type[Settings], given: Mapping[str, Any]) -> Mapping[str, Any]:
+def _keys_of(kind: type[GeneratorSettings], given: Mapping[str, Any]) -> Mapping[str, Any]:
     wanted = [part.name for part in fields(kind)]
     if set(given) != set(wanted):
         raise ValueError(f"data.{kind.key}: expected the keys {', '.join(wanted)}, found {', '.join(given)}")
     return given
 
 
-def _check_rendering(at: str, settings: Settings, codes: int) -> None:
+def _check_rendering(at: str, settings: GeneratorSettings, codes: int) -> None:
     low, high = settings.length
     if not 1 <= low <= high:
         raise ValueError(f"{at}.length: expected [low, high] with 1 <= low <= high, found {[low, high]}")

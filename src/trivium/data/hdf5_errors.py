@@ -2,4 +2,4 @@
 
 # A missing or broken object is a KeyError, a broken group's members a RuntimeError, a value that is not there None, an
 # array that became a number an IndexError.
-DAMAGE = (OSError, RuntimeError, LookupError, TypeError)
+HDF5_ERRORS = (OSError, RuntimeError, LookupError, TypeError)

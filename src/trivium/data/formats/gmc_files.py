@@ -7,20 +7,27 @@ Each is torch.save of an AffectDataset of the code of GMC (Poklukar et al., ICML
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trivium.data.clips import SPLITS, Array, Clips, Ragged, Source, repair
+from trivium.data.clips import MODALITIES, SPLITS, Array, Clips, Source
 from trivium.data.formats import fields
 from trivium.data.formats.ids import clip_ids, number_repeated_ids
-from trivium.data.formats.padding import Padded, offsets, padded_side
+from trivium.data.formats.padding import (
+    KeptSteps,
+    Padded,
+    note_dropped_clips,
+    pack_stream,
+    padded_side,
+    read_padded,
+)
 from trivium.data.torch_file import load_saved_object
 
 CLASS = "AffectDataset"
-MODALITIES = ("text", "audio", "vision")
 _NAME = re.compile(r"(?P<set>.+)_(?P<split>train|valid|test)(?P<rest>\w*)\.dt")
 _OWN = ("mosi", "mosei")  # file names that say which data set it is
 _KNOWN = {"data", "n_modalities"}  # say nothing that the tensors do not
@@ -50,8 +57,12 @@ def read_gmc(path: Path, *, data: str) -> Source:
     number_repeated_ids(source)
     for modality in MODALITIES:
         notes[f"padding/{modality}"] = side
-        _add_stream(modality, splits, source)
-    _note_dropped(splits, notes)
+        pack_stream(modality, _kept(modality, splits), source)
+    empty = {name: int((~split.clips).sum()) for name, split in splits.items()}
+    note_dropped_clips(notes, empty, "without a value in any modality")
+    unused = set().union(*(split.unused for split in splits.values()))
+    if unused:
+        notes["dropped/keys"] = ", ".join(sorted(unused))
     return source
 
 
@@ -80,7 +91,7 @@ def _set_of_folder(folder: Path, data: str) -> re.Match[str] | None:
 
 
 @dataclass
-class _Split:
+class _GmcSplit:
     """One file while it is read. streams: all of one N and T.
 
     Once the padded side is known, what is kept: steps (N, T) bool, and clips (N,) bool, those with any.
@@ -100,21 +111,21 @@ class _Split:
         self.clips = np.logical_or.reduce(self.steps, axis=1)
 
 
-def _split(file: Path, split: str, notes: dict[str, str]) -> _Split:
+def _split(file: Path, split: str, notes: dict[str, str]) -> _GmcSplit:
     where, content = str(file), load_saved_object(file, CLASS)
     missing = [key for key in (*MODALITIES, "labels") if key not in content]
     if missing:
         raise ValueError(f"{where}: key {missing[0]!r} is missing; found {sorted(map(str, content))}")
     ids = _ids(where, split, content.pop("meta", None), _count(where, content["labels"]), notes)
     labels = fields.single_scores(where, "labels", content.pop("labels"), ids)
-    streams = {modality: _padded(where, modality, content.pop(modality), len(ids)) for modality in MODALITIES}
+    streams = {modality: read_padded(where, modality, content.pop(modality), len(ids)) for modality in MODALITIES}
     for modality, part in streams.items():
         steps, found = streams["text"].real.shape[1], part.real.shape[1]
         if found != steps:
             raise ValueError(
                 f"{where}: key {modality!r} has {found} steps a clip, 'text' {steps}; expected word-aligned features"
             )
-    return _Split(where, ids, labels, streams, set(map(str, content)) - _KNOWN)
+    return _GmcSplit(where, ids, labels, streams, set(map(str, content)) - _KNOWN)
 
 
 def _count(where: str, labels: Any) -> int:
@@ -139,35 +150,10 @@ def _ids(where: str, split: str, meta: Any, count: int, notes: dict[str, str]) -
     return ids
 
 
-def _padded(where: str, modality: str, value: Any, count: int) -> Padded:
-    values, _ = fields.sequences(where, modality, value)
-    fields.same_count(where, modality, len(values), count)
-    padded = Padded(values, None)
-    padded.real = ((values != 0) & np.isfinite(values)).any(axis=2)
-    return padded
-
-
-def _add_stream(modality: str, splits: dict[str, _Split], source: Source) -> None:
-    """Put a modality's kept steps into the source's clips, and let its padded arrays go, for memory's sake."""
-    counts = {"neg_inf": 0, "pos_inf": 0, "nan": 0}
-    dim = splits["train"].streams[modality].values.shape[2]
+def _kept(modality: str, splits: dict[str, _GmcSplit]) -> Iterator[KeptSteps]:
+    """Takes a modality out of each split, whose padded array then goes, for memory's sake."""
     for name, split in splits.items():
         part = split.streams.pop(modality)
-        if part.values.shape[2] != dim:
-            found = part.values.shape[2]
-            raise ValueError(f"{split.where}: key {modality!r} has {found} features a step, {dim} in 'train'")
+        # A clip whose every value is 0 lacks the modality
         keep = split.steps & part.real.any(axis=1, keepdims=True)
-        values, repaired = repair(part.values[keep])
-        source.splits[name].streams[modality] = Ragged(values, offsets(keep[split.clips]))
-        counts = {kind: count + repaired[kind] for kind, count in counts.items()}
-    source.repairs[modality] = counts
-
-
-def _note_dropped(splits: dict[str, _Split], notes: dict[str, str]) -> None:
-    empty = {name: int((~split.clips).sum()) for name, split in splits.items()}
-    if any(empty.values()):
-        each = ", ".join(f"{name} {count}" for name, count in empty.items())
-        notes["dropped/clips"] = f"{sum(empty.values())} without a value in any modality ({each})"
-    unused = set().union(*(split.unused for split in splits.values()))
-    if unused:
-        notes["dropped/keys"] = ", ".join(sorted(unused))
+        yield KeptSteps(name, split.where, part.values, keep, split.clips)
