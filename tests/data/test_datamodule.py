@@ -213,7 +213,7 @@ def test_source_standardisation_is_mmsas_mean_over_time(tmp_path: Path) -> None:
     store = _with_gaps(tmp_path / "gaps.h5")
     reads = {"text": "values", "audio": "values"}
     module = DataModule(store, reads=reads, standardize={"default": "none", "audio": "source"})
-    with pytest.raises(ValueError, match="only MMSA's loader has a normalisation of its own"):
+    with pytest.raises(ValueError, match="only MMSA's loader normalises"):
         module.loader("train")
     object.__setattr__(store.schema, "source_format", "mmsa")
     batch = next(iter(module.loader("train")))

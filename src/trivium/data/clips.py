@@ -1,4 +1,4 @@
-"""Clips in memory, as readers produce them and the store writes them: ragged, never padded. numpy only.
+"""Holds clips in memory, as readers make them and the store writes them: ragged, never padded. numpy only.
 
 Legend: N clips, T steps of one clip, L sum of T over the clips, D features.
 """
@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 MODALITIES = ("text", "audio", "vision")  # of the published feature files
 SPLITS = ("train", "valid", "test")
-# What a store may hold: "probe" is what probes of a trained model are fitted on where train will not do.
+# A store may hold these. Probes of a trained model are fitted on "probe" where train will not do.
 STORE_SPLITS = ("train", "probe", "valid", "test")
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """N sequences packed end to end. values: (L, D) float32, or (L,) int32 for token ids. offsets: (N+1,) int64.
+    """Holds N sequences end to end. values: (L, D) float32, or (L,) int32 token ids. offsets: (N+1,) int64.
 
     Clip n is values[offsets[n]:offsets[n+1]]; an empty slice means that the clip lacks this modality.
     """
@@ -32,9 +32,9 @@ class Ragged:
 
     @classmethod
     def pack(cls, sequences: list[Array]) -> Ragged:
-        """sequences: N arrays (T_n, D) or (T_n,), T_n may be 0. At least one array.
+        """Packs N arrays (T_n, D) or (T_n,), at least one; T_n may be 0.
 
-        Raises ValueError unless all are of one D.
+        Raises ValueError unless all have one D.
         """
         shapes = {s.shape[1:] for s in sequences}
         if len(shapes) != 1:
@@ -43,12 +43,12 @@ class Ragged:
 
     @property
     def lengths(self) -> Array:
-        """(N,) int64, steps of each clip; 0 where the modality is absent."""
+        """Returns (N,) int64, the steps of each clip; 0 where the modality is absent."""
         return np.diff(self.offsets)
 
     @property
     def dim(self) -> int:
-        """Features a step; 0 for token ids."""
+        """Returns the number of features a step; 0 for token ids."""
         return int(self.values.shape[1]) if self.values.ndim == 2 else 0
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ def in_chunks(values: Any) -> Iterator[tuple[int, Any]]:
 
 @dataclass
 class Clips:
-    """One split. Everything has N entries, in the source's order."""
+    """Holds one split. Everything has N entries, in the source's order."""
 
     ids: list[str]
     streams: dict[str, Ragged]  # modality -> (L, D) float32
@@ -94,7 +94,7 @@ class Clips:
 
 @dataclass
 class Source:
-    """What a reader returns: the splits, and where they came from."""
+    """Holds what a reader returns: the splits, and where they came from."""
 
     splits: dict[str, Clips]  # keys from STORE_SPLITS; a file may lack some
     format: str  # "mmsa", "csd", "synthetic"

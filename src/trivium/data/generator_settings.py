@@ -1,6 +1,6 @@
-"""Settings of the data sets that are made on first use with known information in them, and the file they are kept in.
+"""Holds the settings of generated data sets, whose information is known; `interactions` and `competition` make them.
 
-`interactions` and `competition` make them. Standard library only: the config's check reads this before anything loads.
+Standard library only: the config's check reads this before anything loads.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SYMBOLS = {2: 3, 3: 5, 5: 7, 7: 11}
 
 @dataclass(frozen=True)
 class Interactions:
-    """Redundant, unique and synergistic factors; docs/synthetic.md says what each key means."""
+    """Sets redundant, unique and synergistic factors; docs/synthetic.md explains each key."""
 
     key: ClassVar[str] = "interactions"
     modalities: tuple[str, ...]
@@ -55,7 +55,7 @@ class Interactions:
 
 @dataclass(frozen=True)
 class Competition:
-    """One label that an easy modality and a hard, better one show; docs/synthetic.md says what each key means."""
+    """Sets one label that an easy modality and a hard, better one show; docs/synthetic.md explains each key."""
 
     key: ClassVar[str] = "competition"
     easy: str
@@ -86,7 +86,7 @@ class Competition:
 
     @property
     def symbols(self) -> int:
-        """Of the hard modality: the smallest prime above the classes, so that no class's progression is special."""
+        """Returns the hard modality's symbols: the first prime above the classes, so that no progression is special."""
         return _SYMBOLS[self.classes]
 
 
@@ -94,34 +94,34 @@ GeneratorSettings = Interactions | Competition
 
 
 def settings_of(data: Mapping[str, Any]) -> GeneratorSettings | None:
-    """The generator's settings that a config's `data` node holds; None for data that is prepared from files.
+    """Returns the generator's settings in a config's `data` node; None for data that is prepared from files.
 
     Raises ValueError naming the key, what was expected and what was found.
     """
     if "interactions" in data:
-        given = _keys_of(Interactions, data["interactions"])
-        numbers = _floats(given, "synergy_bias", "noise", "jitter")
-        lists = {"modalities": tuple(given["modalities"]), "length": _pair("data.interactions", given["length"])}
-        return Interactions(**{**given, **numbers, **lists, "clips": dict(given["clips"])})
+        node = _keys_of(Interactions, data["interactions"])
+        numbers = _floats(node, "synergy_bias", "noise", "jitter")
+        lists = {"modalities": tuple(node["modalities"]), "length": _pair("data.interactions", node["length"])}
+        return Interactions(**{**node, **numbers, **lists, "clips": dict(node["clips"])})
     if "competition" in data:
-        given = _keys_of(Competition, data["competition"])
-        numbers = _floats(given, "easy_noise", "hard_noise", "jitter")
-        length = _pair("data.competition", given["length"])
-        return Competition(**{**given, **numbers, "length": length, "clips": dict(given["clips"])})
+        node = _keys_of(Competition, data["competition"])
+        numbers = _floats(node, "easy_noise", "hard_noise", "jitter")
+        length = _pair("data.competition", node["length"])
+        return Competition(**{**node, **numbers, "length": length, "clips": dict(node["clips"])})
     return None
 
 
 def fingerprint(settings: GeneratorSettings) -> str:
-    """Ten hex digits of what decides every byte that is made; 0 and 0.0 are the same setting."""
+    """Returns ten hex digits of all that decides the data, for the file's name; 0 and 0.0 are the same setting."""
     text = json.dumps([VERSION, settings.key, asdict(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def _keys_of(kind: type[GeneratorSettings], given: Mapping[str, Any]) -> Mapping[str, Any]:
-    wanted = [part.name for part in fields(kind)]
-    if set(given) != set(wanted):
-        raise ValueError(f"data.{kind.key}: expected the keys {', '.join(wanted)}, found {', '.join(given)}")
-    return given
+def _keys_of(kind: type[GeneratorSettings], node: Mapping[str, Any]) -> Mapping[str, Any]:
+    keys = [part.name for part in fields(kind)]
+    if set(node) != set(keys):
+        raise ValueError(f"data.{kind.key}: expected the keys {', '.join(keys)}, found {', '.join(node)}")
+    return node
 
 
 def _check_rendering(at: str, settings: GeneratorSettings, codes: int) -> None:
@@ -154,5 +154,5 @@ def _pair(at: str, value: list[int]) -> tuple[int, int]:
     return value[0], value[1]
 
 
-def _floats(given: Mapping[str, Any], *names: str) -> dict[str, float]:
-    return {name: float(given[name]) for name in names}
+def _floats(node: Mapping[str, Any], *names: str) -> dict[str, float]:
+    return {name: float(node[name]) for name in names}

@@ -1,4 +1,4 @@
-"""Which store file a run reads. Nothing is opened here, so that a missing file is told before torch loads."""
+"""Finds the store file that a run reads. Opens nothing, so that a missing file is reported before torch loads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from trivium.data.generator_settings import fingerprint, settings_of
 
 
 def find_store(config: Mapping[str, Any]) -> Path:
-    """The store of a composed config (its `data` and `paths`).
+    """Returns the path of a composed config's store (its `data` and `paths`).
 
-    data.store if given; else paths.data/NAME/FEATURES.h5; else the only store under paths.data/NAME. The path of a
+    data.store if it is set; else paths.data/NAME/FEATURES.h5; else the only store under paths.data/NAME. The path of a
     fixture, or of data that is generated, is returned whether it exists or not, as it is made on first use.
     Raises ValueError that says what to prepare, or what is wrong with a generator's settings.
     """
@@ -45,7 +45,7 @@ def find_store(config: Mapping[str, Any]) -> Path:
 
 
 def is_fixture(name: str) -> bool:
-    """Whether a data set's name is one of the embedded, synthetic ones."""
+    """Returns whether a data set's name is one of the embedded, synthetic ones."""
     return name == "fixture" or name.startswith("fixture_")
 
 

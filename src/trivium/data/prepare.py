@@ -30,7 +30,7 @@ def prepare(
     format: str | None = None,
     force: bool = False,
 ) -> Path:
-    """Read `source`, check it, write the store `data_root/data/NAME.h5` (or `out`), print a report; returns its path.
+    """Reads `source`, checks it, writes the store `data_root/data/NAME.h5` (or `out`), reports; returns its path.
 
     name: of the feature set, `data/name`; by default the published one's, or the file's stem. label_range: every
     target must lie in it, ends included; None accepts any.
@@ -40,30 +40,33 @@ def prepare(
     or that cannot be written; then nothing is left, and a store that was there is as it was.
     """
     format = format or formats.detect(source)
-    known = manifest.recognise(sha256_of(source[0]), path=source[0], data=data, name=name) if format == "mmsa" else None
+    known = None
+    if format == "mmsa":
+        known = manifest.recognise(sha256_of(source[0]), path=source[0], data=data, name=name)
     name = _feature_name(name or (known.name if known else _name_of(source, format, align)))
     default = data_root / data / f"{name}.h5"
     target = default if out is None else out
     _check_target(target, force)
-    found = formats.read(format, source, formats.Options(data, folds, align, embeddings, word_lag))
+    content = formats.read(format, source, formats.Options(data, folds, align, embeddings, word_lag))
     if known is not None:
-        manifest.check(found, known)
-        found.tokenizer = known.tokenizer if found.splits["train"].tokens is not None else None
+        manifest.check(content, known)
+        content.tokenizer = known.tokenizer if content.splits["train"].tokens is not None else None
     if label_range is not None:
-        check_labels(found, label_range)
+        check_labels(content, label_range)
     if tokenizer is not None:
         from trivium.data.text import tokenize
 
-        found = tokenize(found, tokenizer)
-    _write(target, found, data=data, feature_set=f"{data}/{name}", label_range=label_range)
-    report(found, target, feature_set=f"{data}/{name}", recognised=known is not None, default=default)
+        content = tokenize(content, tokenizer)
+    _write(target, content, data=data, feature_set=f"{data}/{name}", label_range=label_range)
+    report(content, target, feature_set=f"{data}/{name}", recognised=known is not None, default=default)
     return target
 
 
 def _name_of(source: list[Path], format: str, align: str | None) -> str:
-    if format == "csd":  # many files, none of which names the set
+    # These come in several files, none of which names the feature set
+    if format == "csd":
         return f"csd-{align or 'words'}"
-    if format == "gmc":  # three, told apart by split
+    if format == "gmc":
         return "gmc-aligned"
     return re.sub(r"[^A-Za-z0-9._-]+", "-", source[0].stem).strip("-._") or "features"
 
@@ -75,7 +78,7 @@ def _feature_name(name: str) -> str:
 
 
 def _check_target(target: Path, force: bool) -> None:
-    """Before anything is read: a refusal after a minute's work would be rude."""
+    """Raises ValueError for a target that cannot be written, before a minute's work is spent on reading."""
     if target.is_dir():
         raise ValueError(f"{target}: is a folder; out= takes a file, such as {target / 'NAME.h5'}")
     if target.exists() and not force:

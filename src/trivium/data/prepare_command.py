@@ -1,4 +1,4 @@
-"""The command line of prepare: `main` is what scripts/prepare.py runs."""
+"""Parses the command line of scripts/prepare.py, and runs it."""
 
 from __future__ import annotations
 

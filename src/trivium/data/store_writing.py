@@ -1,4 +1,4 @@
-"""Writing a store: what may go in, how the file is laid out, and the checksum that `verify_store` compares.
+"""Writes a store: checks what goes in, lays out the file, and adds the checksum that `verify_store` compares.
 
 Legend: N clips of a split, L sum of their steps, D features.
 """
@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 def write_store(
     path: Path, source: Source, *, data: str, feature_set: str, label_range: tuple[float, float] | None
 ) -> None:
-    """Write `source` to `path`, atomically: whole, or not there at all.
+    """Writes `source` to `path`, atomically: whole, or not at all.
 
     label_range: lowest and highest score; None states none. Raises ValueError as check_source and check_labels do, and
     OSError as the file system does.
@@ -50,7 +50,7 @@ def write_store(
 
 
 def content_checksum(file: h5py.File) -> str:
-    """sha256 over every dataset's path, type, shape and bytes, in order of path; attributes are left out."""
+    """Returns sha256 over every dataset's path, type, shape and bytes, in order of path; attributes are left out."""
     names: list[str] = []
     file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     digest = hashlib.sha256()
@@ -67,7 +67,7 @@ def content_checksum(file: h5py.File) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Returns the hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -114,7 +114,7 @@ def _write_ragged(group: h5py.Group, ragged: Ragged, dtype: np.dtype[Any]) -> No
 
 
 def _mean_std(values: Array) -> tuple[Array, Array]:
-    """Two passes in float64 over chunks of rows; a constant feature gets 1, so that dividing by it is safe."""
+    """Takes two passes in float64; a constant feature gets a deviation of 1, so that dividing by it is safe."""
     count, zero = max(1, len(values)), np.zeros(values.shape[1])
     mean = sum((chunk.sum(axis=0, dtype=np.float64) for _, chunk in in_chunks(values)), zero) / count
     std = np.sqrt(sum((((chunk - mean) ** 2).sum(axis=0) for _, chunk in in_chunks(values)), zero) / count)

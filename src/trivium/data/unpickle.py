@@ -7,7 +7,7 @@ do harm without a class, and each is closed here:
   ends the process, and one that holds the same tuple twice at each of 28 levels stops it for hours. So a key is text, a
   number, or a tuple of those. Only the unpickler written in Python lets a subclass see keys before they are hashed.
 * BUILD gives a state to any object, also to functions and classes. Here it reaches only arrays, their types and
-  `SavedObject`. The type's own state is never given to numpy, which would read bytes as pointers with forged flags.
+  `SavedObject`. A type's state from the file never reaches numpy, which would read bytes as pointers with forged flags.
 * A length in the file is allocated before it is read. Here it is first compared with what is left of the file.
 
 A message quotes text and numbers of bounded length: to write out what a file builds could take hours.

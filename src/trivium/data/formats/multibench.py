@@ -1,4 +1,4 @@
-"""MultiBench's affect pickles (CMU-MOSI, CMU-MOSEI, UR-FUNNY, MUsTARD): {"train" | "valid" | "test": {key: N entries}}.
+"""Reads MultiBench's affect pickles (CMU-MOSI, CMU-MOSEI, UR-FUNNY, MUsTARD): {SPLIT: {key: N entries}}.
 
 mosi_data, mosi_raw, mosei_senti_data, mosei_raw, humor and sarcasm share one layout: `vision`, `audio` and `text`
 (N, T, D), padded in front, `labels` and `id`. Cut as MultiBench (Liang et al., NeurIPS 2021) and CoMM (Dufumier et
@@ -21,6 +21,7 @@ from trivium.data.formats.padding import (
     KeptSteps,
     Padded,
     note_dropped_clips,
+    note_dropped_keys,
     pack_stream,
     padded_side,
     read_padded,
@@ -31,15 +32,15 @@ BINARY = ("urfunny", "mustard")  # the labels say funny or not, sarcastic or not
 
 
 def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
-    """Read one of MultiBench's affect pickles; nothing in it is executed.
+    """Reads one of MultiBench's affect pickles; nothing in it is executed.
 
     A clip whose text sums to exactly 0 is left out. align: every modality begins at the text's first step that is not
     zero; without it, each at its own first. A modality that is then zero throughout is absent. Padding at the back, as
-    a file of one's own may have it, is cut off likewise; notes["padding/MODALITY"] is the side, which the text tells.
+    a user's file may have it, is cut off likewise; notes["padding/MODALITY"] is the side, found from the text.
     -inf, +inf and NaN count as 0 in all this, become 0, and are counted where they are kept.
     data: the labels of "urfunny" and "mustard", 0 and 1 or -1 and 1, become -1 and 1; others are scores and stay.
-    labels: (N,), (N, 1) or (N, 1, 1). id: strings, bytes or numbers, (N,) or (N, 1); or (N, K) of a video and what
-    tells the clip (start, end), read as `video[start,end]`. An id that comes again is numbered, and noted.
+    labels: (N,), (N, 1) or (N, 1, 1). id: strings, bytes or numbers, (N,) or (N, 1); or (N, K) of a video and the
+    clip's start and end, read as `video[start,end]`. An id that comes again is numbered, and noted.
     Raises ValueError naming file, split and key for anything missing, of wrong rank, count, type or size.
     """
     notes: dict[str, str] = {}
@@ -48,7 +49,7 @@ def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
     source = Source({}, format="multibench", files=[path], notes=notes)
     for name, split in splits.items():
         split.text_steps = split.streams["text"].stripped(_end(side))
-        ids = [clip for clip, said in zip(split.ids, split.spoken, strict=True) if said]
+        ids = [clip for clip, spoken in zip(split.ids, split.spoken, strict=True) if spoken]
         source.splits[name] = Clips(ids, {}, {"multimodal": split.labels[split.spoken]})
     if data in BINARY:
         _sign_labels(path, source)
@@ -59,15 +60,13 @@ def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
         pack_stream(modality, _kept(modality, splits, None if align else _end(side), notes), source)
     silent = {name: int((~split.spoken).sum()) for name, split in splits.items()}
     note_dropped_clips(notes, silent, "whose text sums to 0")
-    unused = set().union(*(split.unused for split in splits.values()))
-    if unused:
-        notes["dropped/keys"] = ", ".join(sorted(unused))
+    note_dropped_keys(notes, set().union(*(split.unused for split in splits.values())))
     return source
 
 
 @dataclass
 class _MultiBenchSplit:
-    """One split while it is read. spoken: (N,) bool, clips with text. text_steps: (N, T) bool. unused: keys."""
+    """Holds one split while it is read. spoken: (N,) bool, clips with text. text_steps: (N, T) bool. unused: keys."""
 
     where: str
     ids: list[str]
@@ -80,8 +79,8 @@ class _MultiBenchSplit:
 
 def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, _MultiBenchSplit]:
     if not isinstance(content, dict) or "train" not in content:
-        found = [str(name) for name in content] if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"{path}: expected a dict of the splits {list(SPLITS)}, split 'train' at least; found {found}")
+        names = [str(name) for name in content] if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"{path}: expected a dict of the splits {list(SPLITS)}, split 'train' at least; found {names}")
     unknown = [str(name) for name in content if name not in SPLITS]
     if unknown:
         notes["dropped/splits"] = ", ".join(unknown)
@@ -107,22 +106,22 @@ def _split(where: str, part: Any) -> _MultiBenchSplit:
 
 
 def _end(side: str) -> str:
-    """Where to cut: MultiBench's own end if the file has no padding to tell it by."""
+    """Returns the end to cut: MultiBench's, the front, if the file has no padding to tell it by."""
     return "front" if side == "none" else side
 
 
 def _sign_labels(path: Path, source: Source) -> None:
-    """0 and 1, or -1 and 1, become -1 and 1: the classes then lie on the two sides of 0, as scores' do."""
+    """Makes labels of 0 and 1, or -1 and 1, -1 and 1: the classes then lie on the two sides of 0, as scores' do."""
     targets = [clips.targets for clips in source.splits.values()]
-    found = sorted({float(label) for target in targets for label in np.unique(target["multimodal"])})
-    if not (set(found) <= {0.0, 1.0} or set(found) <= {-1.0, 1.0}):
+    values = sorted({float(label) for target in targets for label in np.unique(target["multimodal"])})
+    if not (set(values) <= {0.0, 1.0} or set(values) <= {-1.0, 1.0}):
         raise ValueError(
-            f"{path}: key 'labels' must be 0 or 1, or -1 or 1, for {' and '.join(BINARY)}; found {found[:5]}: is data= "
-            "right?"
+            f"{path}: key 'labels' must be 0 or 1, or -1 or 1, for {' and '.join(BINARY)}; found {values[:5]}: is "
+            "data= right?"
         )
     for target in targets:
         target["multimodal"] = np.where(target["multimodal"] > 0, np.float32(1), np.float32(-1))
-    source.notes["labels"] = "0 and 1 became -1 and 1" if 0.0 in found else "-1 and 1, as they were"
+    source.notes["labels"] = "0 and 1 became -1 and 1" if 0.0 in values else "-1 and 1, as they were"
 
 
 def _kept(
@@ -146,10 +145,10 @@ def _kept(
 
 
 def _as_text(split: _MultiBenchSplit, modality: str, part: Padded) -> Array:
-    steps, found = split.text_steps.shape[1], part.real.shape[1]
-    if found != steps:
+    text_steps, steps = split.text_steps.shape[1], part.real.shape[1]
+    if steps != text_steps:
         raise ValueError(
-            f"{split.where}: key {modality!r} has {found} steps a clip, 'text' {steps}; they cannot be cut alike, say "
-            "align=false"
+            f"{split.where}: key {modality!r} has {steps} steps a clip, 'text' {text_steps}; they cannot be cut "
+            "alike, say align=false"
         )
     return split.text_steps

@@ -1,4 +1,4 @@
-"""Computational sequences, as .csd files hold them: opened, told apart by role, and read one video at a time.
+"""Opens the computational sequences of .csd files, tells them apart by role, and reads one video at a time.
 
 A file holds `ROOT/data/VIDEO/{features, intervals}` with one row a step and intervals in seconds.
 Legend: C labelled intervals of a video, T steps, D features.
@@ -25,7 +25,7 @@ _MARKS = {  # what the SDK's and the field's file and root names contain
 
 
 class Steps(NamedTuple):
-    """One sequence of one video, by midpoint: values (T, D) numbers or (T,) strings, intervals (T, 2) in seconds."""
+    """Holds one video's steps by midpoint: values (T, D) numbers or (T,) strings, intervals (T, 2) in seconds."""
 
     values: Array
     intervals: Array
@@ -33,7 +33,7 @@ class Steps(NamedTuple):
 
 @dataclass(frozen=True)
 class ComputationalSequence:
-    """An open computational sequence. role: "labels", "words", or the modality of its numbers."""
+    """Holds an open computational sequence. role: "labels", "words", or the modality of its numbers."""
 
     path: Path
     role: str
@@ -45,7 +45,7 @@ class ComputationalSequence:
 def open_sequences(
     stack: ExitStack, files: list[Path]
 ) -> tuple[ComputationalSequence, ComputationalSequence | None, list[ComputationalSequence]]:
-    """Labels, words and features of .csd files, of folders of them, and of `ROLE:path`; `stack` closes the files.
+    """Opens labels, words and features of .csd files, folders of them, and `ROLE:path`; `stack` closes the files.
 
     One of each role, features sorted by it. Raises ValueError, naming the file, for one that holds no sequence, whose
     role is unknown or taken, and where there are no labels.
@@ -54,7 +54,7 @@ def open_sequences(
 
 
 def read_steps(sequence: ComputationalSequence, video: str, in_time: bool = True) -> Steps:
-    """All steps of one video; in_time sorts them by midpoint.
+    """Returns all steps of one video; in_time sorts them by midpoint.
 
     Raises ValueError, naming file and video, for shapes or types other than the sequence's, or damaged data.
     """
@@ -84,7 +84,7 @@ def read_steps(sequence: ComputationalSequence, video: str, in_time: bool = True
 
 
 def read_labels(labels: ComputationalSequence, video: str) -> tuple[Array, Array]:
-    """Scores (C,), the first column, and intervals (C, 2) in seconds, in the stored order: it numbers the clips.
+    """Returns scores (C,), the first column, and intervals (C, 2) in seconds, in the stored order of the clips.
 
     Raises ValueError, naming the clip, for a score that is not finite.
     """
@@ -100,20 +100,20 @@ def read_labels(labels: ComputationalSequence, video: str) -> tuple[Array, Array
 
 
 def _expand(files: list[Path]) -> list[tuple[str | None, Path]]:
-    """(role or None, file) of each `path`, `ROLE:path` and file of a folder."""
-    found: list[tuple[str | None, Path]] = []
+    """Returns (role or None, file) of each `path`, `ROLE:path` and file of a folder."""
+    expanded: list[tuple[str | None, Path]] = []
     for item in files:
         role, colon, rest = str(item).partition(":")
         if colon and role.isidentifier() and len(role) > 1 and not item.exists():  # one letter is a Windows drive
-            found.append((role, Path(rest)))
+            expanded.append((role, Path(rest)))
         elif item.is_dir():
             inside = sorted(item.glob("*.csd"))
             if not inside:
                 raise ValueError(f"{item}: a folder without .csd files")
-            found += [(None, path) for path in inside]
+            expanded += [(None, path) for path in inside]
         else:
-            found.append((None, item))
-    return found
+            expanded.append((None, item))
+    return expanded
 
 
 def _open(stack: ExitStack, role: str | None, path: Path) -> ComputationalSequence:
@@ -151,14 +151,15 @@ def _guess_role(path: Path, root: str, is_text: bool) -> str:
         if any(mark in name for mark in marks):
             return modality
     raise ValueError(
-        f"{path}: its name and its root {root!r} say no modality; write it before the path, as in audio:{path.name}"
+        f"{path}: neither its name nor its root {root!r} tells a modality; write it before the path, as in "
+        f"audio:{path.name}"
     )
 
 
 def _by_role(
     sequences: list[ComputationalSequence],
 ) -> tuple[ComputationalSequence, ComputationalSequence | None, list[ComputationalSequence]]:
-    """Labels, words and features, one of each role."""
+    """Returns labels, words and features, one of each role."""
     roles: dict[str, ComputationalSequence] = {}
     for sequence in sequences:
         role, other = sequence.role, roles.setdefault(sequence.role, sequence)
@@ -179,7 +180,7 @@ def _by_role(
 
 
 def _member(path: Path, videos: h5py.Group, video: str, key: str) -> h5py.Dataset:
-    """A dataset of numbers or strings; anything else (object arrays, references, opaque bytes) is refused."""
+    """Returns a dataset of numbers or strings; anything else (objects, references, opaque bytes) is refused."""
     try:
         group = videos[video]
         dataset = group.get(key) if isinstance(group, h5py.Group) else None
