@@ -2,7 +2,7 @@
 
 import sys
 
-from trivium.data.prepare import main
+from trivium.data.prepare_command import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

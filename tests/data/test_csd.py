@@ -259,7 +259,7 @@ def test_wrong_folds(folder: Path, content: str, message: str) -> None:
 
 def test_modality_may_be_said_before_the_path(folder: Path) -> None:
     write_sequence(folder / "prosody.csd", "pitch", {v: steps(5, 0.1, 1) for v in LABELS})
-    with pytest.raises(ValueError, match=r"prosody\.csd: .*'pitch' say no modality; .* audio:prosody\.csd"):
+    with pytest.raises(ValueError, match=r"prosody\.csd: .*'pitch' tells a modality; .* audio:prosody\.csd"):
         read(folder)
     known = [folder / f"CMU_{name}.csd" for name in ("Labels", "TimestampedWords", "COVAREP")]
     with pytest.raises(ValueError, match=r"holds 'audio', and so does .*COVAREP\.csd; leave one"):

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from driver import here
+from trivium.data.batch import Batch
 from trivium.data.clips import Clips, Ragged, Source
 from trivium.data.datamodule import DataModule, choose_reads
 from trivium.data.store import Store, open_store, write_store
@@ -153,6 +156,51 @@ def test_training_without_a_validation_split_is_refused_and_leaves_nothing(store
     assert len(DataModule(open_store(path), reads=READS).loader("test"))  # but it can be evaluated
 
 
+class Peeks(L.LightningModule):
+    """Asks for a split's loader in one of the hooks of a fit."""
+
+    def __init__(self, hook: str, split: str) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.batches = 0
+        setattr(self, hook, lambda: self._peek(split))
+
+    def _peek(self, split: str) -> None:
+        self.batches = len(self.trainer.datamodule.loader(split))
+
+    def training_step(self, batch: Batch) -> Tensor:
+        return self.layer(batch.targets["multimodal"][:, None]).mean()
+
+    def validation_step(self, batch: Batch) -> None:
+        self.training_step(batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+def fit_that_peeks(store: Store, hook: str, split: str) -> tuple[Peeks, DataModule]:
+    module = DataModule(store, reads=READS, limit_batches=2)
+    method = Peeks(hook, split)
+    trainer = L.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(method, datamodule=module)
+    return method, module
+
+
+@pytest.mark.parametrize("hook", ["on_fit_start", "on_train_epoch_start", "on_validation_epoch_end", "on_fit_end"])
+def test_the_test_split_is_refused_while_a_fit_is_running(store: Store, hook: str) -> None:
+    with pytest.raises(RuntimeError, match="the test split is not opened while a fit is running"):
+        fit_that_peeks(store, hook, "test")
+
+
+def test_the_train_split_is_served_inside_a_fit_and_the_test_split_after_it(store: Store) -> None:
+    method, module = fit_that_peeks(store, "on_validation_epoch_end", "train")
+    assert method.batches == len(module.loader("train"))
+    assert len(module.loader("test")) == 1
+
+
 def test_metrics_that_would_clip_the_labels_are_refused_before_a_run(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"data\.metrics=sims: .* labels in \[-1, 1\], and the store's lie in \[-3, 3\]"
@@ -165,7 +213,7 @@ def test_source_standardisation_is_mmsas_mean_over_time(tmp_path: Path) -> None:
     store = _with_gaps(tmp_path / "gaps.h5")
     reads = {"text": "values", "audio": "values"}
     module = DataModule(store, reads=reads, standardize={"default": "none", "audio": "source"})
-    with pytest.raises(ValueError, match="only MMSA's loader has a normalisation of its own"):
+    with pytest.raises(ValueError, match="only MMSA's loader normalises"):
         module.loader("train")
     object.__setattr__(store.schema, "source_format", "mmsa")
     batch = next(iter(module.loader("train")))

@@ -13,8 +13,8 @@ from saved_objects import Runs, class_at_hand, save_object
 from driver import here
 from trivium.data import formats
 from trivium.data.clips import Source
-from trivium.data.formats.gmc import read_gmc
-from trivium.data.prepare import main
+from trivium.data.formats.gmc_files import read_gmc
+from trivium.data.prepare_command import main
 from trivium.data.store import open_store
 
 COUNTS = {"train": 6, "valid": 3, "test": 4}
@@ -210,9 +210,12 @@ def test_files_of_other_names_and_options_of_other_formats_are_refused(tmp_path:
     path = (tmp_path / "mosi_train_a.dt").rename(tmp_path / "training.dt")
     with pytest.raises(ValueError, match=r"training\.dt: expected a name such as mosi_train_a\.dt"):
         read_gmc(path, data="mosi")
-    with pytest.raises(ValueError, match=r"training\.dt: align= is not for GMC's files"):
+    with pytest.raises(
+        ValueError,
+        match=r"training\.dt: align= is for \.csd files and MultiBench's pickles; source= is one of GMC's three",
+    ):
         formats.read("gmc", [path], formats.Options("mosi", align="true"))
-    with pytest.raises(ValueError, match="pass one of GMC's three files, or their folder; found 2"):
+    with pytest.raises(ValueError, match="takes one of GMC's three files, or their folder; found 2"):
         formats.read("gmc", [path, path], formats.Options("mosi"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty: a folder without \.csd or \.dt files"):

@@ -13,7 +13,7 @@ from driver import here
 from trivium.data import formats
 from trivium.data.clips import Ragged, Source
 from trivium.data.formats.multibench import read_multibench
-from trivium.data.prepare import main
+from trivium.data.prepare_command import main
 from trivium.data.store import open_store
 
 COUNTS = {"train": 7, "valid": 3, "test": 4}
@@ -332,7 +332,7 @@ def test_options_of_other_formats_are_refused(tmp_path: Path, option: dict[str, 
     path = dump(tmp_path / "file.pkl", make_file())
     with pytest.raises(ValueError, match=message):
         formats.read("multibench", [path], formats.Options("mosi", **option))
-    with pytest.raises(ValueError, match="is one pickle; found 2 files"):
+    with pytest.raises(ValueError, match="takes one MultiBench pickle; found 2 sources"):
         formats.read("multibench", [path, path], formats.Options("mosi"))
 
 

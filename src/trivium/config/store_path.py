@@ -13,7 +13,7 @@ from trivium.config.generator_settings import fingerprint, settings_of
 def find_store(config: Mapping[str, Any]) -> Path:
     """Returns the store of a composed config (its `data` and `paths`).
 
-    data.store if given; else paths.data/NAME/FEATURES.h5; else the only store under paths.data/NAME. The path of a
+    data.store if it is set; else paths.data/NAME/FEATURES.h5; else the only store under paths.data/NAME. The path of a
     fixture, or of data that is generated, is returned whether it exists or not, as it is made on first use.
     Raises ValueError that says what to prepare, or what is wrong with a generator's settings.
     """

@@ -1,4 +1,4 @@
-"""Random changes of a clip's sequences, for methods that compare two views of a clip (CoMM; Dufumier et al., 2025).
+"""Makes random views of a clip's sequences, for methods that compare two of them (CoMM; Dufumier et al., 2025).
 
 Every number drawn is a function of the key, the clip's index, the modality, the step and the feature: a clip's view is
 the same in any batch, at any padding and on any rank. Two views are two keys.
@@ -29,7 +29,7 @@ class _Step:
 
 @dataclass
 class _Draw:
-    """One step on one modality. index: (B,) clips. fires: (B,) bool, on which of them the step is taken."""
+    """Holds one step's draws for one modality. index: (B,) clips. fires: (B,) bool, clips that the step changes."""
 
     values: Tensor
     stream: Stream
@@ -45,24 +45,24 @@ class _Draw:
 
     @property
     def real(self) -> Tensor:
-        """Real steps of each clip."""
+        """Returns the number of real steps of each clip, (B,)."""
         return self.stream.mask.sum(dim=1)
 
     def uniform(self, what: str) -> Tensor:
         return uniform(derive(self.key, what), self.index, dtype=torch.float64)
 
     def order(self) -> Tensor:
-        """A random order of each clip's real steps, its padding behind them as it was; a permutation of 0 ... T - 1."""
+        """Returns a permutation of 0 ... T - 1: a clip's real steps in random order, then its padding as it was."""
         score_BT = uniform(derive(self.key, "order"), self.index[:, None], self.steps, dtype=torch.float64)
         return score_BT.masked_fill(~self.stream.mask, 2.0).argsort(dim=1, stable=True)
 
     def block(self, size_B: Tensor) -> Tensor:
-        """bool: `size_B` consecutive real steps of each clip, anywhere."""
+        """Returns (B, T) bool, True on `size_B` consecutive real steps of each clip, anywhere."""
         start_B = (self.uniform("start") * (self.real - size_B + 1)).floor()[:, None]
         return (self.steps >= start_B) & (self.steps < start_B + size_B[:, None])
 
     def keep(self, keep_BT: Tensor) -> Tensor:
-        """The values, with 0 on the steps that are not kept."""
+        """Returns the values, with 0 on the steps that are False."""
         return torch.where((keep_BT | ~self.fires[:, None])[..., None], self.values, 0)
 
 
@@ -81,13 +81,13 @@ def _crop(draw: _Draw) -> Tensor:
 
 
 def _noise(draw: _Draw) -> Tensor:
-    """Drawn for real steps only; lengths are on the CPU, so their sum is known without waiting for a GPU."""
+    """Adds noise to real steps only; lengths are on the CPU, so their sum is known without waiting for a GPU."""
     values = draw.values
     clips, steps, features = values.shape
     total = int(draw.stream.lengths.sum())
-    here_B = draw.real
-    clip_L = torch.arange(clips, device=values.device).repeat_interleave(here_B, output_size=total)
-    step_L = torch.arange(total, device=values.device) - (here_B.cumsum(0) - here_B)[clip_L]
+    lengths_B = draw.real
+    clip_L = torch.arange(clips, device=values.device).repeat_interleave(lengths_B, output_size=total)
+    step_L = torch.arange(total, device=values.device) - (lengths_B.cumsum(0) - lengths_B)[clip_L]
     feature_D = torch.arange(features, device=values.device)
     dtype = torch.promote_types(values.dtype, torch.float32)
     noise_LD = normal(draw.key, draw.index[clip_L, None], step_L[:, None], feature_D, dtype=dtype)
@@ -117,7 +117,7 @@ STEPS: dict[str, Callable[[_Draw], Tensor]] = {
 
 
 class Augment:
-    """One random view of the clips of a batch.
+    """Makes a random view of the clips of a batch.
 
     pipelines: modality -> steps joined by "+", such as "drop+noise", taken in that order, each with probability 1/2 a
     clip. "default" (or one string in place of the mapping) is one pipeline for all modalities that have none of their
@@ -157,9 +157,10 @@ class Augment:
         self.steps = {DEFAULT: (), **steps}
 
     def __call__(self, streams: Mapping[str, Stream], index_B: Tensor, key: int) -> dict[str, Stream]:
-        """The streams of the view `key`, new tensors where anything may change. index_B: int64, clips in their split.
+        """Returns the streams of the view `key`, new tensors where anything may change.
 
-        A stream's mask and lengths must agree; where both are full, all T steps are real ones.
+        index_B: int64, clips in their split. A stream's mask and lengths must agree; where both are full, all T steps
+        are real.
         """
         return {name: self._view(name, stream, index_B, key) for name, stream in streams.items()}
 
@@ -177,14 +178,14 @@ class Augment:
         steps, values = self.steps[pipeline], stream.values
         for number, step in enumerate(steps):
             fires_B = uniform(derive(key, "coin", pipeline, number), index_B) < 0.5
-            own = derive(key, "draw", number, *([] if step.shared else [name]))
-            draw = _Draw(values, stream, index_B, fires_B, own, self.drop_max, self.noise_std)
+            step_key = derive(key, "draw", number, *([] if step.shared else [name]))
+            draw = _Draw(values, stream, index_B, fires_B, step_key, self.drop_max, self.noise_std)
             values = STEPS[step.name](draw)
         return replace(stream, values=values)
 
 
 def _parse(pipeline: str, text: str) -> tuple[_Step, ...]:
-    """ "multi_drop+noise" -> its steps. The prefix belongs to the step that it stands before."""
+    """Returns the steps of "multi_drop+noise"; the prefix belongs to the step that it stands before."""
     if text in ("", "none"):
         return ()
     steps = []

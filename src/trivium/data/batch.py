@@ -1,4 +1,4 @@
-"""A batch as methods see it: padded to its own longest clip, with masks, presence and its place in the global batch.
+"""Defines a batch: padded to its longest clip, with masks, presence and its place in the global batch.
 
 Legend: B clips on this rank, N clips of the global batch, T steps, D features, M modalities.
 """
@@ -16,7 +16,7 @@ from trivium.distributed import gather_rows
 
 @dataclass
 class Stream:
-    """One modality of a batch.
+    """Holds one modality of a batch.
 
     values: (B, T, D) features, zero where padded; or (B, T) int64 token ids, 0 where padded.
     mask: (B, T) bool, True on real steps; the first step is always True, so that attention over a row is defined.
@@ -31,7 +31,7 @@ class Stream:
 
 @dataclass
 class Batch:
-    """One rank's slice of a global batch.
+    """Holds one rank's slice of a global batch.
 
     streams: modality -> Stream, in the data module's order. present: (B, M) bool, columns in that order.
     targets: name -> (B,) scores ("multimodal", and unimodal names where annotated).
@@ -53,24 +53,28 @@ class Batch:
 
     @property
     def global_size(self) -> int:
-        """N, clips in the global batch."""
+        """Returns N, the number of clips in the global batch."""
         return sum(self.shares)
 
     @property
     def rows(self) -> slice:
-        """This rank's clips among the global batch's; for a clip of weight 0, some row that is there."""
+        """Returns this rank's rows of the global batch; for a clip of weight 0, some row that exists."""
         start = sum(self.shares[: self.rank]) if self.shares[self.rank] else 0
         return slice(start, start + len(self))
 
     @functools.cached_property
     def present_everywhere(self) -> Tensor:
-        """(N, M) bool: `present` of all clips of the global batch. All ranks ask."""
+        """Returns (N, M) bool, `present` of all clips of the global batch. All ranks must ask."""
         if len(self.shares) == 1:
             return self.present
         return gather_rows(self.present.to(torch.uint8), self.shares).bool()
 
+    def gather(self, x: Tensor) -> Tensor:
+        """Returns every rank's rows of x, end to end in the global batch's order, with gradients."""
+        return gather_rows(x, self.shares)
+
     def mean(self, per_clip_B: Tensor, among_N: Tensor | None = None) -> Tensor:
-        """Local sum times world / N: the mean of ranks (what DDP takes) is then the mean over the global batch.
+        """Returns the local sum times world / N: the mean of ranks (what DDP takes) is the mean over the global batch.
 
         among_N: (N,) bool, of the global batch the clips that count; the mean is over them alone, 0 where there are
         none. A term that looks at a modality takes the clips that have it.
@@ -84,7 +88,7 @@ class Batch:
         return (per_clip_B * weight).sum() * (len(self.shares) / self.global_size)
 
     def restrict(self, modalities: list[str]) -> Batch:
-        """The same clips with every other modality marked absent and its content zeroed.
+        """Returns the same clips with every other modality marked absent and its content zeroed.
 
         Raises ValueError if a name is unknown.
         """
@@ -95,7 +99,7 @@ class Batch:
         return self.without(gone.expand(len(self), -1))
 
     def without(self, gone_BM: Tensor) -> Batch:
-        """The same clips, each without the modalities that are True in gone_BM: marked absent, their content zeroed.
+        """Returns the same clips, each without the modalities that are True in gone_BM: absent, their content zeroed.
 
         Masks and lengths stay: how long a stream was is nothing that a method may look at (Method.encode clears it).
         """

@@ -1,10 +1,11 @@
-"""Clips in memory, as readers produce them and the store writes them: ragged, never padded. numpy only.
+"""Holds clips in memory, as readers make them and the store writes them: ragged, never padded. numpy only.
 
 Legend: N clips, T steps of one clip, L sum of T over the clips, D features.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+MODALITIES = ("text", "audio", "vision")  # of the published feature files
 SPLITS = ("train", "valid", "test")
-# What a store may hold: "probe" is what probes of a trained model are fitted on where train will not do.
+# A store may hold these. Probes of a trained model are fitted on "probe" where train will not do.
 STORE_SPLITS = ("train", "probe", "valid", "test")
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Ragged:
-    """N sequences packed end to end. values: (L, D) float32, or (L,) int32 for token ids. offsets: (N+1,) int64.
+    """Holds N sequences end to end. values: (L, D) float32, or (L,) int32 token ids. offsets: (N+1,) int64.
 
     Clip n is values[offsets[n]:offsets[n+1]]; an empty slice means that the clip lacks this modality.
     """
@@ -30,24 +32,23 @@ class Ragged:
 
     @classmethod
     def pack(cls, sequences: list[Array]) -> Ragged:
-        """sequences: N arrays (T_n, D) or (T_n,), T_n may be 0. At least one array.
+        """Packs N arrays (T_n, D) or (T_n,), at least one; T_n may be 0.
 
-        Raises ValueError unless all are of one D.
+        Raises ValueError unless all have one D.
         """
         shapes = {s.shape[1:] for s in sequences}
         if len(shapes) != 1:
             raise ValueError(f"sequences of one modality have steps of shapes {sorted(shapes)}; expected one for all")
-        lengths = np.array([len(s) for s in sequences], dtype=np.int64)
-        return cls(np.concatenate(sequences), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        return cls(np.concatenate(sequences), offsets_of([len(s) for s in sequences]))
 
     @property
     def lengths(self) -> Array:
-        """(N,) int64, steps of each clip; 0 where the modality is absent."""
+        """Returns (N,) int64, the steps of each clip; 0 where the modality is absent."""
         return np.diff(self.offsets)
 
     @property
     def dim(self) -> int:
-        """Features a step; 0 for token ids."""
+        """Returns the number of features a step; 0 for token ids."""
         return int(self.values.shape[1]) if self.values.ndim == 2 else 0
 
     def __len__(self) -> int:
@@ -58,9 +59,21 @@ class Ragged:
         return clip
 
 
+def offsets_of(lengths: Array | Sequence[int]) -> Array:
+    """Returns (N + 1,) int64 offsets of N sequences of these lengths that lie end to end."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def in_chunks(values: Any) -> Iterator[tuple[int, Any]]:
+    """Yields an array or HDF5 data set in parts of about four million numbers, each with the place of its first row."""
+    rows = max(1, (1 << 22) // max(1, int(np.prod(values.shape[1:]))))
+    for start in range(0, len(values), rows):
+        yield start, values[start : start + rows]
+
+
 @dataclass
 class Clips:
-    """One split. Everything has N entries, in the source's order."""
+    """Holds one split. Everything has N entries, in the source's order."""
 
     ids: list[str]
     streams: dict[str, Ragged]  # modality -> (L, D) float32
@@ -81,7 +94,7 @@ class Clips:
 
 @dataclass
 class Source:
-    """What a reader returns: the splits, and where they came from."""
+    """Holds what a reader returns: the splits, and where they came from."""
 
     splits: dict[str, Clips]  # keys from STORE_SPLITS; a file may lack some
     format: str  # "mmsa", "csd", "synthetic"
@@ -89,18 +102,3 @@ class Source:
     tokenizer: str | None = None  # name of what made `tokens`
     repairs: dict[str, dict[str, int]] = field(default_factory=dict)  # modality -> {"neg_inf", "pos_inf", "nan"}
     notes: dict[str, str] = field(default_factory=dict)  # "padding/audio": "back", "dropped": "..." and so on
-
-
-def repair(values: Array) -> tuple[Array, dict[str, int]]:
-    """-inf, +inf and NaN become 0. Returns float32 values and the three counts (COVAREP writes -inf for silence)."""
-    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is counted as that
-        values = np.asarray(values, dtype=np.float32)
-    finite = np.isfinite(values)
-    if finite.all():
-        return values, {"neg_inf": 0, "pos_inf": 0, "nan": 0}
-    counts = {
-        "neg_inf": int(np.isneginf(values).sum()),
-        "pos_inf": int(np.isposinf(values).sum()),
-        "nan": int(np.isnan(values).sum()),
-    }
-    return np.where(finite, values, np.float32(0)), counts

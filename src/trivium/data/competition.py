@@ -1,4 +1,4 @@
-"""One label shown by two modalities: easily by one, hard to read but more truly by the other. numpy only.
+"""Makes clips whose label two modalities show: one easily, the other more truly but hard to read. numpy only.
 
 docs/synthetic.md has the definitions. Legend: N clips, L steps of a split, D features, K classes, A symbols of the
 hard modality.
@@ -19,7 +19,7 @@ from trivium.data.rendering import confusion, draw_lengths, orthogonal_codes, wi
 
 
 def make_competition(settings: Competition) -> Source:
-    """All splits, equal for equal settings; notes["knowable"] is the JSON of `what_is_knowable`."""
+    """Makes all splits, equal for equal settings; notes["knowable"] is the JSON of `what_is_knowable`."""
     rng = np.random.default_rng([settings.seed, len(STORE_SPLITS)])
     norm, values = math.sqrt(settings.dim), {settings.easy: settings.classes, settings.hard: settings.symbols}
     codes = {name: orthogonal_codes(rng, count, settings.dim, norm) for name, count in values.items()}
@@ -33,11 +33,11 @@ def make_competition(settings: Competition) -> Source:
 
 
 def what_is_knowable(settings: Competition) -> dict[str, Any]:
-    """Exact values.
+    """Computes what can be known, exactly.
 
     factors: {"label": {"levels", "from": subset of modalities -> {"bits", "accuracy"}}}; Bayes-optimal accuracy.
     total_correlation: {"modalities", "with_label"}, in bits; the second is what TCMax bounds.
-    rendering_error: at most how probable it is that the steps do not tell a symbol that they were made from.
+    rendering_error: bounds the probability that steps are read as another symbol than they were made from.
     """
     table = table_of(settings)
     shared = knowable.total_correlation(table)
@@ -51,14 +51,14 @@ def what_is_knowable(settings: Competition) -> dict[str, Any]:
 
 
 def table_of(settings: Competition) -> Array:
-    """(K, K, K) joint distribution of the label, what the easy modality shows and what the hard one shows."""
+    """Returns (K, K, K), the joint distribution of the label and of what the easy and the hard modality show."""
     k = settings.classes
     noises = (settings.easy_noise, settings.hard_noise)
     return knowable.views(np.full(k, 1.0 / k), [knowable.channel(k, noise) for noise in noises])
 
 
 def _rendering_error(settings: Competition) -> float:
-    """Of the easy one by its mean over time; of the hard one by its first two steps, each on its own."""
+    """Bounds the error of reading the easy modality by its mean over time, the hard one by its first two steps."""
     distance = math.sqrt(2 * settings.dim)
     easy = confusion(settings.classes, distance * math.sqrt(settings.length[0]), settings.jitter)
     return max(easy, min(1.0, 2 * confusion(settings.symbols, distance, settings.jitter)))
@@ -86,7 +86,7 @@ def _split(rng: np.random.Generator, split: str, settings: Competition, codes: d
 
 
 def _progression(rng: np.random.Generator, stride_L: Array, lengths_N: Array, symbols: int) -> Array:
-    """(L,) the t-th step of a clip is (start + t stride) mod symbols; every start is as likely."""
+    """Returns (L,) symbols: a clip's t-th step is (start + t stride) mod symbols; every start is as likely."""
     start_N, first_N = rng.integers(symbols, size=len(lengths_N)), np.cumsum(lengths_N) - lengths_N
     time_L = np.arange(len(stride_L)) - np.repeat(first_N, lengths_N)
     progression: Array = (np.repeat(start_N, lengths_N) + time_L * stride_L) % symbols

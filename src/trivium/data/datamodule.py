@@ -1,4 +1,4 @@
-"""Store -> batches, for Lightning and without it."""
+"""Makes batches of a store, for Lightning and without it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
 
 from trivium.data.batch import Batch
-from trivium.data.clips import Clips, Ragged
+from trivium.data.clips import Clips, Ragged, offsets_of
 from trivium.data.resident import ResidentSplit
 from trivium.data.sampler import GlobalBatchSampler
 from trivium.data.store import Store
@@ -35,19 +36,19 @@ class BatchLoader:
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        # A position is of use only in the epoch that it was saved in; a finished or another epoch starts at 0.
+        # A position counts only in the epoch that it was saved in; a finished or another epoch starts at 0.
         resumed = self._epoch == self.sampler.epoch and self._position < len(self)
         start = self._position if resumed else 0
         self._epoch = self.sampler.epoch
         order = self.sampler.order()
-        order_here = order.to(self.split.device)
+        order_on_device = order.to(self.split.device)
         for step in range(start, len(self)):
             self._position = step + 1
             local = self.sampler.local(step)
-            yield self.split.batch(order[local], order_here[local], self.sampler.shares(step), self.sampler.rank)
+            yield self.split.batch(order[local], order_on_device[local], self.sampler.shares(step), self.sampler.rank)
 
     def ids(self, epoch: int, step: int) -> list[str]:
-        """Ids of all clips of global batch `step` of `epoch`, for messages."""
+        """Returns the ids of all clips of global batch `step` of `epoch`, for messages."""
         sampler = self.sampler
         whole = GlobalBatchSampler(sampler.clips, sampler.batch_size, sampler.seed, sampler.shuffle, epoch=epoch)
         return [self.split.ids[i] for i in whole.order()[whole.local(step)].tolist()]
@@ -60,7 +61,7 @@ class BatchLoader:
 
 
 class DataModule(L.LightningDataModule):
-    """Train and validation batches of a store; while fitting, the test split is not opened.
+    """Serves train and validation batches of a store; the test split only once no fit is running.
 
     reads: modality -> "values" | "tokens", in the order that batches keep. batch_size: one forward's global batch.
     standardize: modality (or "default") -> "none" | "zscore" (train mean and standard deviation a feature, from the
@@ -89,16 +90,22 @@ class DataModule(L.LightningDataModule):
     def loader(
         self, split: str, *, device: torch.device = CPU, rank: int = 0, world: int = 1, training: bool = False
     ) -> BatchLoader:
-        """Batches of any split, in the split's order unless training.
+        """Returns the batches of any split, in the split's order unless training.
 
         Raises ValueError, naming it, for a clip that has none of the modalities: a method would learn from nothing.
+        Raises RuntimeError for the test split while a fit is running.
         """
+        if split == "test" and self._fitting:
+            raise RuntimeError(
+                "the test split is not opened while a fit is running: training and selection must not see it; use "
+                "'valid', or ask after trainer.fit has returned"
+            )
         clips = self.store.split(split)
-        self._refuse_bare_clips(split, clips)
-        how = {name: self._how(name) for name, what in self.reads.items() if what == "values"}
-        for name in [name for name, way in how.items() if way == "source"]:
-            clips = _as_source_does(clips, name, self.store.schema.source_format)
-        statistics = {name: self.store.statistics[name] for name, way in how.items() if way == "zscore"}
+        self._refuse_empty_clips(split, clips)
+        standardize = {name: self._standardization(name) for name, what in self.reads.items() if what == "values"}
+        for name in [name for name, kind in standardize.items() if kind == "source"]:
+            clips = _mean_over_time(clips, name, self.store.schema.source_format)
+        statistics = {name: self.store.statistics[name] for name, kind in standardize.items() if kind == "zscore"}
         resident = ResidentSplit.load(clips, self.reads, device, statistics)
         size = self.batch_size if training else self.eval_batch_size
         sampler = GlobalBatchSampler(len(resident), size, self.seed, shuffle=training, rank=rank, world=world)
@@ -114,20 +121,26 @@ class DataModule(L.LightningDataModule):
 
     @property
     def train_batches(self) -> int:
-        """Batches of a training epoch."""
+        """Returns the number of batches of a training epoch."""
         batches = -(-self.store.schema.counts["train"] // self.batch_size)
         return min(batches, self.limit_batches) if self.limit_batches else batches
 
     def train_dataloader(self) -> BatchLoader:
-        return self._of_trainer("train", training=True)
+        return self._rank_loader("train", training=True)
 
     def val_dataloader(self) -> BatchLoader:
-        return self._of_trainer("valid", training=False)
+        return self._rank_loader("valid", training=False)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch  # gathered on the device; its lengths belong on the CPU
 
-    def _of_trainer(self, split: str, training: bool) -> BatchLoader:
+    @property
+    def _fitting(self) -> bool:
+        # Validation inside fit has TrainerFn.FITTING too; afterwards the function stays and the status changes
+        state = None if self.trainer is None else self.trainer.state
+        return state is not None and state.fn == TrainerFn.FITTING and state.status == TrainerStatus.RUNNING
+
+    def _rank_loader(self, split: str, training: bool) -> BatchLoader:
         assert self.trainer is not None
         return self.loader(
             split,
@@ -137,22 +150,22 @@ class DataModule(L.LightningDataModule):
             training=training,
         )
 
-    def _refuse_bare_clips(self, split: str, clips: Clips) -> None:
+    def _refuse_empty_clips(self, split: str, clips: Clips) -> None:
         read = [clips.read(name, what) for name, what in self.reads.items()]
-        bare = np.flatnonzero(np.sum([ragged.lengths for ragged in read], axis=0) == 0)
-        if len(bare):
+        empty = np.flatnonzero(np.sum([ragged.lengths for ragged in read], axis=0) == 0)
+        if len(empty):
             raise ValueError(
-                f"{self.store.path}: split {split!r}: clip {clips.ids[int(bare[0])]!r} has none of the modalities "
-                f"{', '.join(self.reads)} ({len(bare)} such); choose more data.modalities, or prepare the store "
+                f"{self.store.path}: split {split!r}: clip {clips.ids[int(empty[0])]!r} has none of the modalities "
+                f"{', '.join(self.reads)} ({len(empty)} such); choose more data.modalities, or prepare the store "
                 "without it"
             )
 
-    def _how(self, modality: str) -> str:
+    def _standardization(self, modality: str) -> str:
         return self.standardize.get(modality, self.standardize.get("default", "none"))
 
 
 def choose_reads(store: Store, modalities: Sequence[str], token_readers: set[str]) -> dict[str, str]:
-    """modality -> what its encoder reads. modalities: the user's choice, or empty for all that the store serves."""
+    """Returns modality -> what its encoder reads. modalities: the user's choice; empty takes all that the store has."""
     schema = store.schema
     served = [m for m in schema.modalities if m in schema.dims or m in token_readers]
     return {m: "tokens" if m in token_readers else "values" for m in (modalities or served)}
@@ -176,10 +189,10 @@ def _check_reads(store: Store, reads: Mapping[str, str]) -> None:
             raise ValueError(f"{store.path}: no features of {name!r}; it has {list(schema.dims)}{hint}")
 
 
-def _as_source_does(clips: Clips, modality: str, source_format: str) -> Clips:
+def _mean_over_time(clips: Clips, modality: str, source_format: str) -> Clips:
     if source_format != "mmsa":
         raise ValueError(
-            f"data.standardize.{modality}=source: only MMSA's loader has a normalisation of its own, and this store "
+            f"data.standardize.{modality}=source: only MMSA's loader normalises, and this store "
             f"was prepared from {source_format!r}; use none or zscore"
         )
     if modality == "text":
@@ -189,5 +202,5 @@ def _as_source_does(clips: Clips, modality: str, source_format: str) -> Clips:
     sums = np.zeros((len(ragged), ragged.dim), np.float64)
     np.add.at(sums, np.repeat(np.arange(len(ragged)), counts), ragged.values)
     means = (sums[counts > 0] / counts[counts > 0, None]).astype(np.float32)
-    offsets = np.concatenate([[0], np.cumsum(counts > 0)]).astype(np.int64)
-    return Clips(clips.ids, {**clips.streams, modality: Ragged(means, offsets)}, clips.targets, tokens=clips.tokens)
+    means_of_clips = Ragged(means, offsets_of(counts > 0))
+    return Clips(clips.ids, {**clips.streams, modality: means_of_clips}, clips.targets, tokens=clips.tokens)

@@ -1,4 +1,4 @@
-"""Clips of discrete factors that all modalities show (redundant), one shows (unique), or only two together (synergy).
+"""Makes clips whose factors all modalities show (redundant), one shows (unique), or two show together (synergy).
 
 After the Trifeature experiment of CoMM (Dufumier et al., 2025), with sequences in place of pictures. docs/synthetic.md
 has the definitions. numpy only.
@@ -19,15 +19,15 @@ from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
 from trivium.data.rendering import confusion, draw_lengths, orthogonal_codes, with_jitter
 
 HIGHEST = 3.0  # scores lie in [-3, 3]
-# valid too: to select by a contrastive loss needs the pairs of training. On balanced pairs the loss is the worse the
-# more of the rule has been learned.
+# valid too: selection by a contrastive loss needs pairs like those of training. On balanced pairs the loss grows with
+# what has been learned of the rule.
 BIASED = ("train", "valid")
 
 Codes = dict[str, dict[str, Array]]  # modality -> what it shows -> (K, D)
 
 
 def make_interactions(settings: Interactions) -> Source:
-    """All splits, equal for equal settings; notes["knowable"] is the JSON of `what_is_knowable`."""
+    """Makes all splits, equal for equal settings; notes["knowable"] is the JSON of `what_is_knowable`."""
     rng = np.random.default_rng([settings.seed, len(STORE_SPLITS)])
     rule_K = rng.permutation(2**settings.synergy)
     codes = {name: _codes(rng, settings, place) for place, name in enumerate(settings.modalities)}
@@ -42,12 +42,12 @@ def make_interactions(settings: Interactions) -> Source:
 
 
 def what_is_knowable(settings: Interactions) -> dict[str, Any]:
-    """Exact values in the balanced distribution (probe, test).
+    """Computes what can be known in the balanced distribution (probe, test), exactly.
 
     factors: factor -> {"levels", "from": subset of modalities -> {"bits", "accuracy"}}; Bayes-optimal accuracy.
     multimodal: subset -> {"mse", "corr"}, the best that a prediction of the score can have.
     total_correlation: of what the modalities show, in bits: {"balanced", "biased" (train, valid)}.
-    rendering_error: at most how probable it is that the steps do not tell a symbol that they were made from.
+    rendering_error: bounds the probability that steps are read as another symbol than they were made from.
     """
     names, tables = settings.modalities, tables_of(settings, bias=0.5)
     biased = tables_of(settings, settings.synergy_bias)
@@ -66,7 +66,7 @@ def what_is_knowable(settings: Interactions) -> dict[str, Any]:
 
 
 def tables_of(settings: Interactions, bias: float) -> dict[str, Array]:
-    """Factor -> (K, S_1, .., S_M), the joint distribution of the factor and of the symbols that show it.
+    """Returns factor -> (K, S_1, .., S_M), the joint distribution of the factor and of the symbols that show it.
 
     Factors are independent of each other. bias: how probable it is that the synergy's rule holds.
     """
@@ -76,15 +76,15 @@ def tables_of(settings: Interactions, bias: float) -> dict[str, Array]:
         tables["redundant"] = knowable.views(_uniform(k), [knowable.channel(k, settings.noise)] * len(names))
     if settings.unique:
         k = 2**settings.unique
-        seen, unseen = knowable.channel(k, settings.noise), np.ones((k, 1))
+        noisy, silent = knowable.channel(k, settings.noise), np.ones((k, 1))
         for name in names:
-            tables[f"unique_{name}"] = knowable.views(_uniform(k), [seen if m == name else unseen for m in names])
+            tables[f"unique_{name}"] = knowable.views(_uniform(k), [noisy if m == name else silent for m in names])
     if settings.synergy:
         k = 2**settings.synergy
-        seen = knowable.channel(k, settings.noise)
+        noisy = knowable.channel(k, settings.noise)
         # With the identity as the rule: another permutation only renames the second modality's symbols.
         shown = np.stack([(1 - bias) * (1 - np.eye(k)) / (k * (k - 1)), bias * np.eye(k) / k])
-        table = np.einsum("sab,ac,bd->scd", shown, seen, seen)
+        table = np.einsum("sab,ac,bd->scd", shown, noisy, noisy)
         tables["synergy"] = table.reshape(*table.shape, *[1] * (len(names) - 2))
     return tables
 
@@ -94,12 +94,12 @@ def _uniform(levels: int) -> Array:
 
 
 def _spread(levels: int) -> Array:
-    """(K,) what a level adds to the score, evenly from -1 to 1."""
+    """Returns (K,), what a level adds to the score, evenly from -1 to 1."""
     return np.linspace(-1.0, 1.0, levels)
 
 
 def _best_score(tables: dict[str, Array], members: tuple[int, ...]) -> dict[str, float]:
-    """Of the score's conditional mean given these modalities: its mean squared error, and its correlation."""
+    """Returns the mean squared error and the correlation of the score's conditional mean given these modalities."""
     parts = [(_spread(len(table)), knowable.seen_by(table, members)) for table in tables.values()]
     weight = HIGHEST / len(parts)
     mse = weight**2 * sum(knowable.residual(table, values_K) for values_K, table in parts)
@@ -108,13 +108,13 @@ def _best_score(tables: dict[str, Array], members: tuple[int, ...]) -> dict[str,
 
 
 def _shown(settings: Interactions, place: int) -> dict[str, int]:
-    """What the modality at this place shows -> number of values."""
+    """Returns what the modality at this place shows -> number of values."""
     bits = {"redundant": settings.redundant, "unique": settings.unique, "synergy": settings.synergy * (place < 2)}
     return {name: 2**number for name, number in bits.items() if number}
 
 
 def _norm(settings: Interactions, place: int) -> float:
-    """Length of a code, such that features have a variance of about 1 whatever is shown."""
+    """Returns the length of a code, such that features have a variance of about 1 whatever is shown."""
     return math.sqrt(settings.dim / max(1, len(_shown(settings, place))))
 
 
@@ -151,7 +151,7 @@ def _split(rng: np.random.Generator, split: str, settings: Interactions, rule_K:
 def _draw(
     rng: np.random.Generator, settings: Interactions, n: int, rule_K: Array, bias: float
 ) -> tuple[dict[str, tuple[Array, int]], dict[str, dict[str, Array]]]:
-    """factor -> (level (N,), K), and modality -> what it shows -> symbol (N,), noise included."""
+    """Draws factor -> (level (N,), K), and modality -> what it shows -> symbol (N,), noise included."""
     names = settings.modalities
     factors: dict[str, tuple[Array, int]] = {}
     shown: dict[str, dict[str, Array]] = {name: {} for name in names}
@@ -184,7 +184,7 @@ def _draw(
 
 
 def _score(factors: dict[str, tuple[Array, int]]) -> Array:
-    """(N,) 3 x the mean over the factors of 2 level / (K - 1) - 1."""
+    """Returns (N,) scores: 3 x the mean over the factors of 2 level / (K - 1) - 1."""
     parts = [_spread(k)[level_N] for level_N, k in factors.values()]
     scores: Array = (HIGHEST * np.mean(parts, axis=0)).astype(np.float32)
     return scores

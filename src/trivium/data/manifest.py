@@ -1,4 +1,4 @@
-"""The published feature sets: recognised by their source file's checksum, and what a reader must then have found."""
+"""Recognises the published feature sets by their source file's checksum, and checks what a reader made of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ MANIFEST = Path(__file__).with_name("feature_sets.yaml")
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """counts: split -> clips. dims: modality -> features a step. tokenizer: what made the token ids."""
+    """Describes a published feature set.
+
+    counts: split -> clips. dims: modality -> features a step. tokenizer: what made the token ids.
+    """
 
     sha256: str
     data: str
@@ -25,29 +28,29 @@ class FeatureSet:
 
 
 def published() -> list[FeatureSet]:
-    """Every feature set of feature_sets.yaml."""
+    """Returns every feature set of feature_sets.yaml."""
     return [FeatureSet(**entry) for entry in yaml.safe_load(MANIFEST.read_text())]
 
 
 def recognise(sha256: str, *, path: Path, data: str, name: str | None) -> FeatureSet | None:
-    """The feature set that this checksum belongs to, None for one of the user's own.
+    """Returns the feature set that this checksum belongs to, None for one of the user's own.
 
     Raises ValueError if it belongs to another data set than `data`, or if `name` is that of another published set.
     """
     sets = published()
-    found = next((entry for entry in sets if entry.sha256 == sha256), None)
-    if found is not None and found.data != data:
+    recognised = next((entry for entry in sets if entry.sha256 == sha256), None)
+    if recognised is not None and recognised.data != data:
         raise ValueError(
-            f"{path}: by its checksum this is {found.data}/{found.name}, but data={data} was given; say "
-            f"data={found.data}"
+            f"{path}: by its checksum this is {recognised.data}/{recognised.name}, but data={data} was given; say "
+            f"data={recognised.data}"
         )
     named = next((entry for entry in sets if (entry.data, entry.name) == (data, name)), None)
-    if named is not None and named != found:
+    if named is not None and named != recognised:
         raise ValueError(
             f"{path}: name={name} is the published feature set with sha256 {named.sha256[:12]}, but this file has "
             f"{sha256[:12]}: it is another file, or a damaged download; give it a name of your own, or get it again"
         )
-    return found
+    return recognised
 
 
 def check(source: Source, expected: FeatureSet) -> None:
@@ -61,9 +64,9 @@ def check(source: Source, expected: FeatureSet) -> None:
             )
     streams = source.splits["train"].streams
     for modality, dim in expected.dims.items():
-        found = streams[modality].dim if modality in streams else "no such key"
-        if found != dim:
+        actual = streams[modality].dim if modality in streams else "no such key"
+        if actual != dim:
             raise ValueError(
-                f"{where} has {dim} features a step in {modality!r}, found {found}; the file or the manifest "
+                f"{where} has {dim} features a step in {modality!r}, found {actual}; the file or the manifest "
                 "(feature_sets.yaml) is wrong"
             )

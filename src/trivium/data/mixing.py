@@ -1,4 +1,4 @@
-"""Mixup (Zhang et al., 2018) over the global batch: which clips are mixed, how much of each, and the mixing itself.
+"""Mixes clips over the global batch (mixup; Zhang et al., 2018): draws which are mixed, how much of each, and mixes.
 
 Drawn once for the global batch, alike on every rank, and sliced; a rank gathers what it mixes with. Used by M3ixup, and
 as an option by supervised training and Self-MI.
@@ -21,7 +21,7 @@ from trivium.distributed import gather_rows, most_over_ranks
 
 @dataclass
 class Mixing:
-    """Clip i becomes the sum over k of weights[k, i] * clip sources[k, i].
+    """Makes clip i the sum over k of weights[k, i] * clip sources[k, i].
 
     weights: (K, N) float64, each column's sum is 1. sources: (K, N) int64, places in the global batch; row 0 is the
     clip itself.
@@ -32,17 +32,17 @@ class Mixing:
 
     @classmethod
     def none(cls, clips: int, device: torch.device) -> Mixing:
-        """Every clip as it is."""
+        """Returns the mixing that leaves every clip as it is."""
         return cls(torch.ones(1, clips, dtype=torch.float64, device=device), torch.arange(clips, device=device)[None])
 
     def matrix(self) -> Tensor:
-        """(N, N) float64, A of the docs: row i has the weights of the clips that make up mixed clip i; its sum is 1."""
+        """Returns (N, N) float64, A of the docs: row i has the weights of the clips in mixed clip i; its sum is 1."""
         clips = self.weights.shape[1]
         zero = self.weights.new_zeros(clips, clips)
         return zero.scatter_add(1, self.sources.T, self.weights.T.contiguous())
 
     def mix(self, values_N: Tensor, rows: slice) -> Tensor:
-        """(b, ...): the mixed values of this rank's clips, from those of the global batch, in their dtype."""
+        """Returns (b, ...), the mixed values of this rank's clips, from those of the global batch, in their dtype."""
         sources_Kb = self.sources[:, rows]
         weights_Kb = self.weights[:, rows].to(values_N.dtype)
         weights = weights_Kb.view(*weights_Kb.shape, *[1] * (values_N.dim() - 1))
@@ -50,15 +50,15 @@ class Mixing:
         return mixed
 
     def all_of(self, flags_N: Tensor, rows: slice) -> Tensor:
-        """(b, ...) bool: whether every clip that is mixed in has the flag."""
+        """Returns (b, ...) bool, True where every clip that is mixed in has the flag."""
         return (flags_N[self.sources[:, rows]] | self._unused(flags_N, rows)).all(dim=0)
 
     def any_of(self, flags_N: Tensor, rows: slice) -> Tensor:
-        """(b, ...) bool: whether some clip that is mixed in has the flag."""
+        """Returns (b, ...) bool, True where some clip that is mixed in has the flag."""
         return (flags_N[self.sources[:, rows]] & ~self._unused(flags_N, rows)).any(dim=0)
 
     def then(self, second: Mixing) -> Mixing:
-        """This mixing first, `second` on its results: the matrix second.matrix() @ self.matrix()."""
+        """Returns this mixing followed by `second`: the matrix second.matrix() @ self.matrix()."""
         weights = second.weights[:, None] * self.weights[:, second.sources].transpose(0, 1)
         sources = self.sources[:, second.sources].transpose(0, 1)
         return Mixing(weights.flatten(0, 1), sources.flatten(0, 1))
@@ -69,7 +69,7 @@ class Mixing:
 
 
 def draw_mixing(key: int, alpha: float, eligible_N: Tensor) -> Mixing:
-    """Each eligible clip with a random eligible one: lam ~ Beta(alpha, alpha), own share max(lam, 1 - lam).
+    """Mixes each eligible clip with a random eligible one: lam ~ Beta(alpha, alpha), its share max(lam, 1 - lam).
 
     key: alike on all ranks (Method.step_key). eligible_N: bool, of the global batch; the others are left as they are.
     The permutation may leave a clip with itself. alpha: above 0.
@@ -77,19 +77,19 @@ def draw_mixing(key: int, alpha: float, eligible_N: Tensor) -> Mixing:
     clips, device = len(eligible_N), eligible_N.device
     random = np.random.default_rng(key)
     lam_N = random.beta(alpha, alpha, clips)
-    own_N = torch.from_numpy(np.maximum(lam_N, 1 - lam_N)).to(device, non_blocking=True)
+    share_N = torch.from_numpy(np.maximum(lam_N, 1 - lam_N)).to(device, non_blocking=True)
     score_N = torch.from_numpy(random.random(clips)).to(device, non_blocking=True)
     place_N = torch.arange(clips, device=device)
     # Both orders have the eligible clips in front, as many in each, and the others behind in the same order.
     ordered_N = torch.where(eligible_N, 0, 1).argsort(stable=True)
     shuffled_N = torch.where(eligible_N, score_N, 2.0).argsort(stable=True)
     partner_N = torch.empty_like(place_N).scatter(0, ordered_N, shuffled_N)
-    own_N = torch.where(eligible_N, own_N, 1.0)
-    return Mixing(torch.stack([own_N, 1 - own_N]), torch.stack([place_N, partner_N]))
+    share_N = torch.where(eligible_N, share_N, 1.0)
+    return Mixing(torch.stack([share_N, 1 - share_N]), torch.stack([place_N, partner_N]))
 
 
 def mix_streams(batch: Batch, mixing: Mapping[str, Mixing]) -> dict[str, Stream]:
-    """The mixed streams of this rank's clips, of the modalities named in `mixing`.
+    """Returns the mixed streams of this rank's clips, of the modalities named in `mixing`.
 
     Features are mixed on all T x D entries, padding as the zeros it is; a mixed clip is as long as its longest part.
     """
@@ -97,14 +97,14 @@ def mix_streams(batch: Batch, mixing: Mapping[str, Mixing]) -> dict[str, Stream]
 
 
 def mix_batch(batch: Batch, mixing: Mixing) -> Batch:
-    """The batch with every modality's features mixed; a modality is present where all that is mixed in has it."""
+    """Returns the batch with all features mixed; a modality is present where all that is mixed in has it."""
     present_NM = batch.present_everywhere
     streams = mix_streams(batch, dict.fromkeys(batch.streams, mixing))
     return replace(batch, streams=streams, present=mixing.all_of(present_NM, batch.rows))
 
 
 def gather_steps(values_bT: Tensor, shares: tuple[int, ...]) -> Tensor:
-    """(N, T, ...): gather_rows of what is padded to a length of its own on each rank; to the longest, with zeros."""
+    """Returns (N, T, ...): gathers what each rank has padded to another length, padded with zeros to the longest."""
     if len(shares) == 1:
         return values_bT
     longest = most_over_ranks(values_bT.shape[1], values_bT.device)

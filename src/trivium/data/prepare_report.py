@@ -1,4 +1,4 @@
-"""What `prepare` tells its user: sizes, lengths, what was repaired or dropped, and what to do next."""
+"""Prints what `prepare` made: sizes, lengths, what was repaired or dropped, and what to do next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trivium.data.clips import Ragged, Source
 
 
 def report(source: Source, target: Path, *, feature_set: str, recognised: bool, default: Path) -> None:
-    """Print it. default: where training looks for the feature set by its name."""
+    """Prints the report. default: where training looks for the feature set by its name."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(
         f"{feature_set}: {'a published feature set, by its checksum' if recognised else 'not a published file'}"
@@ -26,7 +26,7 @@ def report(source: Source, target: Path, *, feature_set: str, recognised: bool, 
 
 
 def _next(source: Source, target: Path, feature_set: str, default: Path) -> str:
-    """The command that trains on the store, or what it lacks for that."""
+    """Returns the command that trains on the store, or what it lacks for that."""
     train = source.splits["train"]
     if not train.streams and train.tokens is None:
         makes_ids = "prepare again with tokenizer=NAME, which makes token ids of the transcripts"
@@ -43,7 +43,7 @@ def _next(source: Source, target: Path, feature_set: str, default: Path) -> str:
 
 
 def _table(source: Source) -> Table:
-    """A row a modality: features a step, the padded side, and steps a clip, mean and longest, of each split."""
+    """Makes a row a modality: features a step, the padded side, and steps a clip, mean and longest, of each split."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for title in ("modality", "dim", "padded"):
         table.add_column(title)
@@ -68,16 +68,16 @@ def _steps(ragged: Ragged) -> str:
 
 
 def _remarks(source: Source) -> list[str]:
-    """A line each for targets, tokenizer, repairs, and every note but the sides, which stand in the table."""
+    """Returns a line each for targets, tokenizer, repairs, and every note but the sides, which the table has."""
     train = source.splits["train"]
     lines = [f"targets: {', '.join(train.targets)}" + ("; transcripts kept" if train.raw_text is not None else "")]
     if train.tokens is not None:
         lines.append(f"tokenizer: {source.tokenizer or 'not stated by the source; tokenizer=NAME makes ids anew'}")
     names = {"neg_inf": "-inf", "pos_inf": "+inf", "nan": "NaN"}
     for modality, counts in source.repairs.items():
-        found = ", ".join(f"{count} {names[kind]}" for kind, count in counts.items() if count)
-        if found:
-            lines.append(f"repaired in {modality}: {found}, now 0")
+        repaired = ", ".join(f"{count} {names[kind]}" for kind, count in counts.items() if count)
+        if repaired:
+            lines.append(f"repaired in {modality}: {repaired}, now 0")
     for modality, ragged in train.streams.items():
         if not ragged.values.any():
             lines.append(f"{modality}: no value of train is other than 0")

@@ -1,4 +1,4 @@
-"""A split held where it is used, and the one indexed gather that makes a batch of it.
+"""Holds a split on the device, and makes a batch of it by one indexed gather.
 
 Legend: B clips, T steps of the batch's longest clip, L steps of the whole split, D features.
 """
@@ -17,7 +17,7 @@ from trivium.data.store import Statistics
 
 @dataclass
 class ResidentStream:
-    """One modality of a split. values (L, D) or (L,) and starts (N,) on the device, lengths (N,) on the CPU too.
+    """Holds one modality of a split. values (L, D) or (L,) and starts (N,) on the device, lengths (N,) on the CPU too.
 
     shift, scale: (D,) or None; what standardisation subtracts and multiplies with.
     """
@@ -43,7 +43,7 @@ class ResidentStream:
         return cls(values.to(device), starts, lengths, lengths.to(device), shift, scale)
 
     def gather(self, index: Tensor, index_here: Tensor) -> tuple[Stream, Tensor]:
-        """index: (B,) int64 on the CPU; index_here: the same on the device. Returns stream and present (B,) bool."""
+        """Returns stream and present (B,) bool. index: (B,) int64 on the CPU; index_here: the same on the device."""
         # Only real steps are read and standardised; padding is one fill. lengths is on the CPU: no wait for a GPU.
         lengths = self.lengths[index]
         clips, steps, total = len(lengths), max(1, int(lengths.max())), int(lengths.sum())
@@ -66,7 +66,7 @@ class ResidentStream:
 
 @dataclass
 class ResidentSplit:
-    """All that a batch may ask for, in the order of `streams`."""
+    """Holds all that a batch may need of a split, in the order of `streams`."""
 
     ids: list[str]
     streams: dict[str, ResidentStream]
@@ -81,7 +81,7 @@ class ResidentSplit:
         device: torch.device,
         statistics: dict[str, Statistics],
     ) -> ResidentSplit:
-        """reads: modality -> "values" or "tokens". statistics: of the modalities to be z-scored.
+        """Loads a split. reads: modality -> "values" or "tokens". statistics: of the modalities to be z-scored.
 
         Features that lie on the CPU stay memory-mapped; for a GPU they are copied to it once.
         """
@@ -96,7 +96,7 @@ class ResidentSplit:
         return len(self.ids)
 
     def batch(self, index: Tensor, index_here: Tensor, shares: tuple[int, ...], rank: int) -> Batch:
-        """The batch of clips `index` (B,) int64 on the CPU; index_here is the same on the device."""
+        """Returns the batch of clips `index` (B,) int64 on the CPU; index_here is the same on the device."""
         gathered = {name: stream.gather(index, index_here) for name, stream in self.streams.items()}
         return Batch(
             streams={name: stream for name, (stream, _) in gathered.items()},

@@ -1,4 +1,4 @@
-"""Which clips make which batch: a pure function of (seed, epoch), the same for every method and number of devices."""
+"""Chooses the clips of each batch: a pure function of (seed, epoch), the same for any method and number of devices."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ class GlobalBatchSampler:
         return -(-self.clips // self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
+        """Sets the epoch; Lightning calls this before each one."""
         self.epoch = epoch
 
     def order(self) -> Tensor:
-        """(clips,) int64: this epoch's order of the whole split."""
+        """Returns (clips,) int64, this epoch's order of the whole split."""
         if not self.shuffle:
             return torch.arange(self.clips)
         return torch.randperm(self.clips, generator=generator(self.seed, "order", self.epoch))
 
     def shares(self, step: int) -> tuple[int, ...]:
-        """Clips of global batch `step` on each rank; the first ranks take one more where it does not divide."""
+        """Returns the clips of global batch `step` on each rank; the first ranks take what is left over."""
         size = min(self.batch_size, self.clips - step * self.batch_size)
         each, left = divmod(size, self.world)
         return tuple(each + (rank < left) for rank in range(self.world))
 
     def local(self, step: int) -> slice:
-        """Where in `order()` this rank's slice of global batch `step` lies; of length 1 where its share is 0."""
+        """Returns this rank's slice of `order()` in global batch `step`; of length 1 where its share is 0."""
         shares = self.shares(step)
         start = step * self.batch_size + (sum(shares[: self.rank]) if shares[self.rank] else 0)
         return slice(start, start + max(1, shares[self.rank]))

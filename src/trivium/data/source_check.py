@@ -1,19 +1,18 @@
-"""What may go into a store. Readers check their files as they read; a script of one's own is checked here alone.
+"""Checks what goes into a store. Readers check their files too; what a user's script makes is checked here alone.
 
 Legend: N clips of a split, L sum of their steps, D features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 
-from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
+from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source, in_chunks
 
 SCORE = "multimodal"
 _SCORES = {SCORE, "text", "audio", "vision"}  # targets in the labels' unit, as those named after other modalities are
-_CHUNK = 1 << 22  # values looked at at once
 
 
 def check_source(source: Source) -> None:
@@ -63,8 +62,8 @@ def _check_clips(where: str, clips: Clips) -> None:
     for key, texts in (("ids", clips.ids), ("raw_text", clips.raw_text or [])):
         others = [n for n, text in enumerate(texts) if not isinstance(text, str)]
         if others:
-            found = type(texts[others[0]]).__name__
-            raise ValueError(f"{where}: {key} must be str, found {found} at place {others[0]} ({len(others)} such)")
+            kind = type(texts[others[0]]).__name__
+            raise ValueError(f"{where}: {key} must be str, found {kind} at place {others[0]} ({len(others)} such)")
     for name in (*clips.streams, *clips.targets):
         if not name.isidentifier():
             raise ValueError(
@@ -112,15 +111,14 @@ def _check_ragged(where: str, ids: list[str], ragged: Ragged, *, ndim: int) -> N
             f"{where}: offsets must rise from 0 to its {len(values)} steps; found {offsets[0]} to {offsets[-1]}, or "
             "they fall"
         )
-    rows = max(1, _CHUNK // max(1, int(np.prod(values.shape[1:]))))
-    for start in range(0, len(values), rows):
+    for start, chunk in in_chunks(values):
         with np.errstate(over="ignore"):  # what float32, which is stored, cannot hold is infinite there
-            finite = np.isfinite(np.asarray(values[start : start + rows], dtype=np.float32))
+            finite = np.isfinite(np.asarray(chunk, dtype=np.float32))
         if not finite.all():
             step = start + int(np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))[0])
             clip = ids[int(np.searchsorted(offsets, step, side="right")) - 1]
             raise ValueError(
-                f"{where}: clip {clip!r} has a value that is not finite; trivium.data.clips.repair makes such values 0"
+                f"{where}: clip {clip!r} has a value that is not finite; trivium.data.repair.repair makes such values 0"
             )
 
 
@@ -134,16 +132,15 @@ def _refuse_empty_clips(where: str, clips: Clips) -> None:
 def _check_alike(where: str, clips: Clips, train: Clips) -> None:
     if SCORE not in clips.targets:
         raise ValueError(f"{where}: no target {SCORE!r}, each clip's score; found {list(clips.targets)}")
-    here, there = _contents(clips), _contents(train)
-    for name in sorted(here.keys() | there.keys()):
-        if here.get(name) != there.get(name):
-            raise ValueError(
-                f"{where}: {name} {_or_none(here, name)}, in 'train' {_or_none(there, name)}; make them alike"
-            )
+    contents, expected = _contents(clips), _contents(train)
+    for name in sorted(contents.keys() | expected.keys()):
+        actual, wanted = contents.get(name, "missing"), expected.get(name, "missing")
+        if actual != wanted:
+            raise ValueError(f"{where}: {name} {actual}, in 'train' {wanted}; make them alike")
 
 
 def _contents(clips: Clips) -> dict[str, str]:
-    """What all splits have in common: name -> in words."""
+    """Returns what all splits must have alike: name -> description."""
     return {
         **{f"modality {name!r}": f"of {ragged.dim} features" for name, ragged in clips.streams.items()},
         **{f"target {name!r}": "there" for name in clips.targets},
@@ -151,14 +148,10 @@ def _contents(clips: Clips) -> dict[str, str]:
     }
 
 
-def _or_none(contents: Mapping[str, str], name: str) -> str:
-    return contents.get(name, "missing")
-
-
 def _refuse_repeated_ids(where: str, source: Source) -> None:
-    seen: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for split, clips in source.splits.items():
         for clip in clips.ids:
-            if clip in seen:
-                raise ValueError(f"{where}: id {clip!r} of split {split!r} occurs before, in split {seen[clip]!r}")
-            seen[clip] = split
+            if clip in split_of:
+                raise ValueError(f"{where}: id {clip!r} of split {split!r} occurs before, in split {split_of[clip]!r}")
+            split_of[clip] = split

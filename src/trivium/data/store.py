@@ -1,4 +1,4 @@
-"""The store: one HDF5 file that holds a prepared data set, ragged and packed. docs/data.md has its schema.
+"""Reads a store: one HDF5 file that holds a prepared data set, ragged and packed. docs/data.md has its schema.
 
 Opening reads only the index (ids, targets, offsets). The file is memory-mapped once, so that a split is resident in
 the page cache, shared by every process on the machine, and bytes that no batch asks for are never read. Everything
@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 
 from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
-from trivium.data.damage import DAMAGE
+from trivium.data.hdf5_errors import HDF5_ERRORS
 from trivium.data.source_check import check_source
 from trivium.data.store_writing import FORMAT, SCHEMA_VERSION, content_checksum, sha256_of, write_store
 
@@ -33,7 +33,7 @@ __all__ = ["Statistics", "Store", "StoreSchema", "open_store", "sha256_of", "ver
 
 @dataclass(frozen=True)
 class StoreSchema:
-    """What a model needs to know of a store; plain values, so that a run can keep it.
+    """Holds what a model needs to know of a store, in plain values that a run can save.
 
     dims: modality -> D of numeric streams. counts: split -> N. max_lengths: modality -> longest clip of all splits
     ("tokens" for token ids). targets: names with scores. label_range: (low, high) or None. max_token: largest id, -1
@@ -53,7 +53,7 @@ class StoreSchema:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Every modality the store can serve: the numeric ones, and text where there are token ids."""
+        """Returns every modality of the store: the numeric ones, and text where there are token ids."""
         names = tuple(self.dims)
         return ("text", *names) if self.max_token >= 0 and "text" not in names else names
 
@@ -74,7 +74,7 @@ class StoreSchema:
 
 @dataclass
 class Statistics:
-    """Mean and standard deviation of each feature over all steps of the train split, (D,) float64."""
+    """Holds mean and standard deviation of each feature over all steps of the train split, (D,) float64."""
 
     mean: Array
     std: Array
@@ -82,7 +82,7 @@ class Statistics:
 
 @dataclass
 class Store:
-    """An open store. `split(name)` gives Clips whose streams are memory-mapped and must not be written to.
+    """Gives the splits of an open store as Clips, whose streams are memory-mapped and must not be written to.
 
     content: the mapped file, as it was when the store was opened, whatever lies at `path` later.
     """
@@ -94,7 +94,7 @@ class Store:
     content: mmap.mmap = field(repr=False, compare=False)
 
     def split(self, name: str) -> Clips:
-        """Raises ValueError if the store has no such split."""
+        """Returns a split. Raises ValueError if the store has no such split."""
         if name not in self.schema.counts:
             raise ValueError(f"{self.path}: no split {name!r}; it has {list(self.schema.counts)}")
         with _reading(self.path, self.content) as file:
@@ -102,16 +102,16 @@ class Store:
 
     def refuse_other_than(self, checksum: str, run: Path) -> None:
         """Raises ValueError unless this is the store that `run` began with, whose content has that checksum."""
-        found = str(self.provenance["checksum"])
-        if found != checksum:
+        actual = str(self.provenance["checksum"])
+        if actual != checksum:
             raise ValueError(
                 f"{self.path} is not the store that {run} was trained on: it was prepared anew since then (checksum "
-                f"{found[:12]}, then {checksum[:12]}). Bring the old store back, or train a new run on this one"
+                f"{actual[:12]}, then {checksum[:12]}). Bring the old store back, or train a new run on this one"
             )
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:
-    """Open a prepared store, read-only. Cheap: nothing but the index is read.
+    """Opens a prepared store, read-only. Cheap: only the index is read.
 
     Raises ValueError, naming the file, if it is missing, no store, cut off, of a newer schema, or inconsistent.
     """
@@ -130,20 +130,20 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 
 
 def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read every byte again and compare with the checksum written at preparation.
+    """Reads every byte again and compares with the checksum written at preparation.
 
     Returns {"feature_set", "counts", "dims", "checksum", "source_files"}. Raises ValueError naming the file and what
     differs.
     """
     store = open_store(path)
     with _reading(store.path, store.content) as file:
-        found = content_checksum(file)
+        checksum = content_checksum(file)
         for name in store.schema.counts:
             clips = _read_split(store.path, file[name], store.content)
             check_source(Source({"train": clips}, "store", [store.path]))
-    if found != store.provenance["checksum"]:
+    if checksum != store.provenance["checksum"]:
         raise ValueError(
-            f"{path}: content has checksum {found[:12]}, but {store.provenance['checksum'][:12]} was written; "
+            f"{path}: content has checksum {checksum[:12]}, but {store.provenance['checksum'][:12]} was written; "
             "the file was changed or damaged: prepare it again with scripts/prepare.py"
         )
     schema = store.schema
@@ -151,7 +151,7 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
         "feature_set": schema.feature_set,
         "counts": schema.counts,
         "dims": schema.dims,
-        "checksum": found,
+        "checksum": checksum,
         "source_files": store.provenance["source_files"],
     }
 
@@ -169,7 +169,7 @@ def _mapped(path: Path) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
-class _Reader(io.RawIOBase):
+class _MappedFile(io.RawIOBase):
     """Reads a mapping as the file object that h5py takes, each with a position of its own."""
 
     def __init__(self, content: mmap.mmap) -> None:
@@ -198,11 +198,11 @@ class _Reader(io.RawIOBase):
 
 @contextmanager
 def _reading(path: Path, content: mmap.mmap) -> Iterator[h5py.File]:
-    """Raises ValueError, naming the file, also for what h5py makes of damage while the store is read."""
+    """Opens the mapped file; turns what h5py raises for a damaged one into a ValueError that names the file."""
     try:
-        with h5py.File(_Reader(content), "r") as file:
+        with h5py.File(_MappedFile(content), "r") as file:
             yield file
-    except DAMAGE as error:
+    except HDF5_ERRORS as error:
         raise ValueError(f"{path}: not a store, or cut off or damaged ({error}); prepare it again") from error
 
 

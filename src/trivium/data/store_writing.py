@@ -1,4 +1,4 @@
-"""Writing a store: what may go in, how the file is laid out, and the checksum that `verify_store` compares.
+"""Writes a store: checks what goes in, lays out the file, and adds the checksum that `verify_store` compares.
 
 Legend: N clips of a split, L sum of their steps, D features.
 """
@@ -15,19 +15,18 @@ import h5py
 import numpy as np
 
 import trivium
-from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
+from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source, in_chunks
 from trivium.data.source_check import check_labels, check_source
 from trivium.files import atomic_file
 
 FORMAT = "trivium-store"
 SCHEMA_VERSION = 1
-_CHUNK = 1 << 22  # values a step when hashing or averaging, to bound memory
 
 
 def write_store(
     path: Path, source: Source, *, data: str, feature_set: str, label_range: tuple[float, float] | None
 ) -> None:
-    """Write `source` to `path`, atomically: whole, or not there at all.
+    """Writes `source` to `path`, atomically: whole, or not at all.
 
     label_range: lowest and highest score; None states none. Raises ValueError as check_source and check_labels do, and
     OSError as the file system does.
@@ -51,7 +50,7 @@ def write_store(
 
 
 def content_checksum(file: h5py.File) -> str:
-    """sha256 over every dataset's path, type, shape and bytes, in order of path; attributes are left out."""
+    """Returns sha256 over every dataset's path, type, shape and bytes, in order of path; attributes are left out."""
     names: list[str] = []
     file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     digest = hashlib.sha256()
@@ -62,14 +61,13 @@ def content_checksum(file: h5py.File) -> str:
             for value in dataset[()]:
                 digest.update(value + b"\0")
         else:
-            rows = max(1, _CHUNK // max(1, int(np.prod(dataset.shape[1:]))))
-            for start in range(0, len(dataset), rows):
-                digest.update(np.ascontiguousarray(dataset[start : start + rows]).tobytes())
+            for _, chunk in in_chunks(dataset):
+                digest.update(np.ascontiguousarray(chunk).tobytes())
     return digest.hexdigest()
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Returns the hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -116,11 +114,8 @@ def _write_ragged(group: h5py.Group, ragged: Ragged, dtype: np.dtype[Any]) -> No
 
 
 def _mean_std(values: Array) -> tuple[Array, Array]:
-    """Two passes in float64 over chunks of rows; a constant feature gets 1, so that dividing by it is safe."""
-    rows = max(1, _CHUNK // max(1, values.shape[1]))
-    chunks = [values[i : i + rows] for i in range(0, len(values), rows)]
-    count = max(1, len(values))
-    mean = sum((c.sum(axis=0, dtype=np.float64) for c in chunks), np.zeros(values.shape[1])) / count
-    square = sum((((c - mean) ** 2).sum(axis=0) for c in chunks), np.zeros(values.shape[1])) / count
-    std = np.sqrt(square)
+    """Takes two passes in float64; a constant feature gets a deviation of 1, so that dividing by it is safe."""
+    count, zero = max(1, len(values)), np.zeros(values.shape[1])
+    mean = sum((chunk.sum(axis=0, dtype=np.float64) for _, chunk in in_chunks(values)), zero) / count
+    std = np.sqrt(sum((((chunk - mean) ** 2).sum(axis=0) for _, chunk in in_chunks(values)), zero) / count)
     return mean, np.where(std > 1e-12, std, 1.0)

@@ -1,9 +1,9 @@
-"""Data sets that are made on first use, and the embedded fixture: three modalities whose label needs each of them and
-their interaction.
+"""Makes data sets on first use, and the fixture: three modalities whose label needs each and their interaction.
 
-A clip has latent scores t, a, v ~ N(0, 1). Its label is high * clip(0.45 t + 0.3 a + 0.3 v + 0.3 t a, -1, 1), so that
-no single modality suffices and the product term asks for a fusion that sees both. Text is words whose rank follows t,
-as features and as token ids; audio and vision are noisy steps around a level that follows a and v.
+A clip of the fixture has latent scores t, a, v ~ N(0, 1), and the label
+high * clip(0.45 t + 0.3 a + 0.3 v + 0.3 t a, -1, 1): no single modality suffices, and the product term needs a fusion
+of both. Text is words whose rank follows t, as features and as token ids; audio and vision are noisy steps around a
+level that follows a and v.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DIMS = {"text": 16, "audio": 6, "vision": 8}
 
 
 def ensure_fixture(path: Path, *, name: str, label_range: tuple[float, float]) -> Path:
-    """Write the fixture to `path` unless it is there; takes well under a second. Two processes may do it at once."""
+    """Writes the fixture to `path` unless it exists, in under a second. Two processes may do it at once."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         source = make_fixture(high=label_range[1])
@@ -45,7 +45,7 @@ def ensure_generated(path: Path, *, name: str, settings: GeneratorSettings) -> P
 
 
 def make_fixture(high: float = 3.0, counts: dict[str, int] | None = None, seed: int = 0) -> Source:
-    """high: the label's largest value. counts: clips a split."""
+    """Makes the fixture. high: the label's largest value. counts: clips a split."""
     rng = np.random.default_rng(seed)
     tables = {name: rng.normal(size=(2, dim)).astype(np.float32) for name, dim in DIMS.items()}
     vocabulary = rng.normal(scale=0.5, size=(WORDS, DIMS["text"])).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Text at prepare time: token ids by a Hugging Face tokenizer, and word vectors in GloVe's text format.
+"""Prepares text: makes token ids with a Hugging Face tokenizer, and reads word vectors in GloVe's text format.
 
 transformers is imported only when a tokenizer is asked for. Legend: W words, D features of a vector.
 """
@@ -17,10 +17,10 @@ _LONGEST = 512  # where a tokenizer states no limit (transformers then reports a
 
 
 def tokenize(source: Source, tokenizer: str) -> Source:
-    """The same source with `tokens` made from `raw_text`, special tokens included, cut at the tokenizer's limit.
+    """Returns the source with `tokens` made from `raw_text`, with special tokens, cut at the tokenizer's limit.
 
-    tokenizer: a folder that holds one, or a name on the Hugging Face hub; kept as `Source.tokenizer` (a folder's last
-    part). A clip whose text is blank gets no token: it lacks the text modality. Source notes count the clips cut.
+    tokenizer: a folder that holds one, or a name on the Hugging Face hub; it becomes `Source.tokenizer` (of a folder,
+    its last part). A clip whose text is blank gets no token: it lacks the text modality. Notes count the clips cut.
     Raises ValueError if a split has no raw text, the `text` extra is missing, or the tokenizer cannot be loaded.
     """
     where = source.files[0] if source.files else source.format
@@ -43,7 +43,7 @@ def tokenize(source: Source, tokenizer: str) -> Source:
 
 
 def read_embeddings(path: Path, vocabulary: set[str]) -> tuple[dict[str, Array], int]:
-    """Vectors, (D,) float32, of the vocabulary's words that `path` has, and D.
+    """Returns vectors, (D,) float32, of the vocabulary's words that `path` has, and D.
 
     The file has one `word v1 ... vD` a line (GloVe's text format); a first line `count D` (word2vec's) is accepted. It
     is streamed: only the vocabulary is kept. Of a repeated word the first counts; a word may contain blanks, as some of
@@ -73,13 +73,13 @@ def read_embeddings(path: Path, vocabulary: set[str]) -> tuple[dict[str, Array],
 
 
 def look_up(words: list[str], vectors: dict[str, Array], dim: int) -> tuple[Array, Array]:
-    """(W, D) float32 vectors, of the word itself or else in lower case, else zeros; and (W,) bool, True where known."""
-    found = [vectors.get(word, vectors.get(word.lower())) for word in words]
-    rows = np.zeros((len(words), dim), dtype=np.float32)
-    for row, vector in zip(rows, found, strict=True):
+    """Returns (W, D) float32 vectors, of the word, its lower case, or zeros; and (W,) bool, True if known."""
+    vectors_W = [vectors.get(word, vectors.get(word.lower())) for word in words]
+    values_WD = np.zeros((len(words), dim), dtype=np.float32)
+    for values, vector in zip(values_WD, vectors_W, strict=True):
         if vector is not None:
-            row[:] = vector
-    return rows, np.array([vector is not None for vector in found], dtype=bool)
+            values[:] = vector
+    return values_WD, np.array([vector is not None for vector in vectors_W], dtype=bool)
 
 
 def _tokenize_split(clips: Clips, model: Any, limit: int) -> tuple[Clips, int]:
@@ -89,8 +89,8 @@ def _tokenize_split(clips: Clips, model: Any, limit: int) -> tuple[Clips, int]:
     whole = model(texts, add_special_tokens=True, truncation=False, verbose=False)["input_ids"]
     ids = model(texts, add_special_tokens=True, truncation=True, max_length=limit)["input_ids"]
     cut = sum(len(long) > limit for long in whole)
-    kept = [row if text else [] for row, text in zip(ids, texts, strict=True)]
-    return replace(clips, tokens=Ragged.pack([np.array(row, dtype=np.int32) for row in kept])), cut
+    tokens = [np.array(row if text else [], dtype=np.int32) for row, text in zip(ids, texts, strict=True)]
+    return replace(clips, tokens=Ragged.pack(tokens)), cut
 
 
 def _load_tokenizer(name: str) -> Any:
@@ -102,11 +102,8 @@ def _load_tokenizer(name: str) -> Any:
         raise ValueError(f"tokenizer={name} needs transformers ({error}): pip install 'trivium[text]'") from error
     try:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-    ) as error:  # what transformers raises offline, for no such name, for no tokenizer
+    # transformers raises these offline, for an unknown name, and for a folder without a tokenizer
+    except (OSError, ValueError, KeyError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"tokenizer={name}: cannot be loaded ({reason}); check the name and the network, or give the path of "
@@ -123,13 +120,13 @@ def _short_name(name: str) -> str:
 
 
 def _word2vec_header(line: bytes) -> int:
-    """D of a line `count D`, 0 if it is no such line."""
+    """Returns D of a line `count D`, 0 if it is no such line."""
     parts = line.split()
     return int(parts[1]) if len(parts) == 2 and all(part.isdigit() for part in parts) else 0
 
 
 def _split_word(path: Path, number: int, line: bytes, dim: int) -> tuple[bytes, bytes]:
-    """A line whose blanks do not equal D: a word with blanks in it, or an error. `. . . 0.1 0.2` is such a word."""
+    """Splits a line whose blanks do not equal D: a word with blanks in it, as `. . . 0.1 0.2`, or an error."""
     parts = line.split(b" ")
     inside = parts[1:-dim] if len(parts) > dim + 1 else []
     if not inside or any(_is_number(part) for part in inside):

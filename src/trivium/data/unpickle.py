@@ -1,166 +1,167 @@
-"""Read a pickle without running anything in it: numpy arrays and plain containers, nothing else.
+"""Reads a pickle without running anything in it: numpy arrays and plain containers, nothing else.
 
-The C unpickler parses the stream, once `pickle_scan` has gone through it, but no numpy code takes part in rebuilding: a
-pickled array becomes a note of its shape, type and bytes, and is turned into an array here, after its size was checked.
-(numpy's own `__setstate__` trusts the flags it finds in the file, and with forged ones reads bytes as pointers.)
-What a message quotes of a file is text or numbers of bounded length: to write out what it built could take hours.
+`find_class` hands out the functions below and no others. The standard library's unpickler leaves open three ways to
+do harm without a class, and each is closed here:
+
+* Python hashes a key through all the tuples in it, on the C stack. A key of two million nested tuples (2 MB of file)
+  ends the process, and one that holds the same tuple twice at each of 28 levels stops it for hours. So a key is text, a
+  number, or a tuple of those. Only the unpickler written in Python lets a subclass see keys before they are hashed.
+* BUILD gives a state to any object, also to functions and classes. Here it reaches only arrays, their types and
+  `SavedObject`. A type's state from the file never reaches numpy, which would read bytes as pointers with forged flags.
+* A length in the file is allocated before it is read. Here it is first compared with what is left of the file.
+
+A message quotes text and numbers of bounded length: to write out what a file builds could take hours.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import pickle
 import re
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 
 from trivium.data.clips import Array
-from trivium.data.pickle_scan import RefusedError, check_pickle
 
-_TYPE_CODE = re.compile(r"[|<>=]?(?P<code>[?biufSUO]\d*|V\d+|c\d+)")
-_MOST_AXES = 64  # numpy's
-_NDARRAY = object()  # what `numpy.ndarray` becomes: a name to pass around, not a callable
+MAX_AXES = 64  # of a numpy array
+_TYPE_CODE = re.compile(r"[|<>=]?(?P<code>[?biufSUO]\d*)")
+_NDARRAY = "numpy.ndarray"  # stands for the class: nothing to call
+_KEYS = (str, bytes, int, float, type(None), np.generic)
+
+
+class RefusedError(ValueError):
+    """Gives the reason for refusing a file; `naming` puts the file's name in front."""
+
+
+class SavedObject:
+    """Stands for an object of a class that is not looked for: has no behaviour, holds the state from the file."""
+
+    __slots__ = ("state",)
+    state: Any
 
 
 class _Type:
-    """A pickled dtype: its code, and the byte order that its state brings."""
+    """Stands for a dtype, whose byte order comes after it."""
 
-    __slots__ = ("code", "order")
+    __slots__ = ("dtype",)
 
-    def __init__(self, code: str) -> None:
-        self.code, self.order = code, "="
+    def __init__(self, code: str, *_: Any) -> None:
+        match = _TYPE_CODE.fullmatch(code)
+        if match is None:
+            raise RefusedError(f"holds an array of type {brief(code)}; only plain numeric and text arrays are read")
+        self.dtype = np.dtype(match["code"])
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def set_state(self, state: tuple[Any, ...]) -> None:
         _, order, base, names, fields, *_ = state
         if base is not None or names is not None or fields is not None:
             raise RefusedError("holds a structured array; only plain numeric and text arrays are read")
         if order not in ("<", ">", "=", "|"):
             raise RefusedError(f"holds an array with byte order {brief(order)}")
-        self.order = order
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        plain = np.dtype(self.code)
-        return plain if self.order == "|" else plain.newbyteorder(self.order)  # type: ignore[arg-type]
+        self.dtype = self.dtype.newbyteorder(order)
 
 
-class _Pending:
-    """A pickled array before it is built; `value` is set by its state."""
+def _with_checked_keys(opcode: bytes, keys: slice) -> tuple[int, Callable[[Any], None]]:
+    """Returns an entry of `dispatch` that first looks at the keys among what the opcode takes off the stack."""
+    load = pickle._Unpickler.dispatch[opcode[0]]
 
-    __slots__ = ("objects", "value")
-    __hash__ = None  # type: ignore[assignment]  # like an array, it cannot be a key
-    value: Array
-    objects: bool
+    def checked_load(unpickler: Any) -> None:
+        for key in unpickler.stack[keys]:
+            _checked_key(key)
+        load(unpickler)
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        shape, kind, fortran, raw = state[-4:]  # a version number comes first, except in very old files
-        self.objects = kind.code.startswith("O")
-        if self.objects:
-            self.value = np.empty(len(raw), dtype=object)
-            self.value[:] = raw
-            self.value = self.value.reshape(shape, order="F" if fortran else "C")
-            return
-        data = raw.encode("latin1") if isinstance(raw, str) else raw  # Python 2 wrote its str
-        self.value = array_of(data, kind.dtype, shape, "F" if fortran else "C")
+    return opcode[0], checked_load
 
 
-class RestrictedUnpickler(pickle.Unpickler):
-    """Hands out the `__call__` of things, on which, unlike functions, methods and classes, nothing can set attributes.
-
-    Plain types are only those that `pickle` calls, with what it gives them: bytes(10**11) would fill the memory, and
-    str(x) write out whatever it is given. An OrderedDict becomes a dict, which keeps its order too and
-    takes no attributes (an `items` of the file's making, for example).
-    Raises as `check_pickle` does when it is made. file: can be seeked.
-    """
+class RestrictedUnpickler(pickle._Unpickler):
+    """Reads pickles of protocol 0 to 5, from Python 2 or 3, numpy 1 or 2. An OrderedDict becomes a dict."""
 
     reads = "numpy arrays and plain containers"
+    stack: list[Any]
+    read: Callable[[int], bytes]
 
     def __init__(self, file: IO[bytes]) -> None:
-        start = file.tell()
-        check_pickle(file)
-        file.seek(start)
-        # It matters only to Python 2's str, which held array bytes; Python 3's text and bytes have opcodes of their own
-        super().__init__(file, encoding="latin1")
+        # The encoding matters only to Python 2's str, which held array bytes
+        super().__init__(_BoundedFile(file), encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
         # numpy 2 renamed numpy.core to numpy._core; Python 2's name for builtins goes up to protocol 2
         full = f"{module}.{name}".replace("numpy.core.", "numpy._core.").replace("__builtin__.", "builtins.")
-        if full == "numpy.ndarray":
-            return _NDARRAY
-        found = {
-            "builtins.bytes": self._bytes,
-            "builtins.bytearray": self._bytearray,
-            "builtins.set": set,
-            "builtins.frozenset": self._frozenset,
-            "collections.OrderedDict": dict,
-            "_codecs.encode": self._encode,
-            "numpy.dtype": self._dtype,
-            "numpy._core.multiarray._reconstruct": self._reconstruct,
-            "numpy._core.multiarray.scalar": self._scalar,
-            "numpy._core.numeric._frombuffer": self._frombuffer,
-        }.get(full)
-        if found is None:
+        if not full.replace(".", "").isidentifier():  # as of a text file, of which "i" and "c" begin such lines
+            raise ValueError(f"{brief(full)} is no name")
+        if full not in _ALLOWED:
             raise RefusedError(
                 f"asks for {f'{module}.{name}'[:120]}, which could run code; only {self.reads} are read: save it again "
                 "as a dict of those"
             )
-        return found.__call__  # type: ignore[operator]
+        return _ALLOWED[full]
 
-    def _bytes(self) -> bytes:
-        return b""
+    def _build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, _Type):
+            target.set_state(state)
+        elif isinstance(target, np.ndarray):
+            _set_array(target, state)
+        elif isinstance(target, SavedObject):
+            target.state = state
+        else:
+            raise RefusedError(f"gives a state to a {type(target).__name__}, which has none")
 
-    def _bytearray(self, raw: bytes | str = b"", codec: str = "latin1") -> bytearray:
-        return bytearray(self._encode(raw, codec) if isinstance(raw, str) else memoryview(raw))
+    def _bytearray8(self) -> None:
+        self.stack.append(bytearray(self.read(struct.unpack("<Q", self.read(8))[0])))
 
-    def _frozenset(self, items: list[Any]) -> frozenset[Any]:
-        # The scan sees a list, not what is in it: nothing may come of it that holds other keys
-        if not isinstance(items, list) or any(isinstance(item, tuple | frozenset) for item in items):
-            raise RefusedError("holds a frozenset of tuples or frozensets; save it again with protocol 4 or later")
-        return frozenset(items)
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.BUILD[0]: _build,
+        pickle.BYTEARRAY8[0]: _bytearray8,
+        **dict(
+            [
+                _with_checked_keys(pickle.SETITEM, slice(-2, -1)),
+                _with_checked_keys(pickle.SETITEMS, slice(0, None, 2)),
+                _with_checked_keys(pickle.DICT, slice(0, None, 2)),
+                _with_checked_keys(pickle.ADDITEMS, slice(None)),
+                _with_checked_keys(pickle.FROZENSET, slice(None)),
+            ]
+        ),
+    }
 
-    def _encode(self, text: str, codec: str) -> bytes:
-        if codec not in ("latin1", "latin-1"):
-            raise RefusedError(f"asks for the codec {brief(codec)}")
-        return text.encode("latin1")
 
-    def _dtype(self, code: str, *_: Any) -> _Type:
-        match = _TYPE_CODE.fullmatch(code)
-        if match is None or code[0] in "Vc":
-            raise RefusedError(f"holds an array of type {brief(code)}; only plain numeric and text arrays are read")
-        return _Type(match["code"])
+class _BoundedFile:
+    """Refuses to read past the end, before memory for it is taken."""
 
-    def _reconstruct(self, kind: Any, *_: Any) -> _Pending:
-        if kind is not _NDARRAY:
-            raise RefusedError(f"asks for a numpy array of another class, {brief(kind)}")
-        return _Pending()
+    def __init__(self, file: IO[bytes]) -> None:
+        start = file.tell()
+        self._file, self._size = file, file.seek(0, os.SEEK_END)
+        self.readline = file.readline
+        file.seek(start)
 
-    def _scalar(self, kind: _Type, raw: bytes | str) -> Any:
-        if kind.code.startswith("O"):
-            raise RefusedError("holds a numpy scalar of type object")
-        return array_of(raw.encode("latin1") if isinstance(raw, str) else raw, kind.dtype, (1,), "C")[0]
-
-    def _frombuffer(self, raw: bytes, kind: _Type, shape: tuple[int, ...], order: str, axes: Any = None) -> Array:
-        array = array_of(raw, kind.dtype, shape, "F" if order == "F" else "C")
-        return array if axes is None else array.transpose(axes)
+    def read(self, count: int) -> bytes:
+        if count > 1 << 16 and count > self._size - self._file.tell():
+            raise EOFError(f"{count} bytes asked for, past the end")
+        return self._file.read(count)
 
 
 def safe_load(path: Path) -> Any:
-    """What a pickle holds, of protocol 0 to 5, from Python 2 or 3, numpy 1 or 2; arrays may be read-only.
+    """Returns what a pickle holds; arrays may be read-only.
 
     Raises ValueError, naming the file, if it names anything but numpy arrays and plain containers (nothing of it is
     called), holds an array of objects that are not all str (naming its key), or is cut off or no pickle at all.
     """
     with naming(path, "a pickle"), path.open("rb") as file:
-        return settled(RestrictedUnpickler(file).load())
+        content = RestrictedUnpickler(file).load()
+        # pandas and old numpy wrote transcripts as arrays of str
+        refuse_objects(content, allowed=(str,))
+        return content
 
 
 @contextmanager
 def naming(path: Path, kind: str) -> Iterator[None]:
-    """Every error of reading becomes a ValueError that names the file; but what the system says of it stays OSError."""
+    """Turns every error of reading into a ValueError that names the file; what the system says of it stays OSError."""
     try:
         yield
     except RefusedError as error:
@@ -177,7 +178,7 @@ def naming(path: Path, kind: str) -> Iterator[None]:
 
 
 def brief(value: Any) -> str:
-    """For a message: up to 60 characters of text or a number; of anything else, and of a longer number, the type."""
+    """Returns up to 60 characters of text, a number below 2^64, or the type of anything else, for a message."""
     if isinstance(value, str):
         return repr(value[:60])
     small = value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 64)
@@ -185,74 +186,127 @@ def brief(value: Any) -> str:
 
 
 def is_shape(value: Any) -> bool:
-    """A tuple of no more than 64 whole numbers, each 0 or above and of 63 bits."""
+    """Checks for a tuple of no more than 64 whole numbers, each 0 or above and of 63 bits."""
     return (
         isinstance(value, tuple)
-        and len(value) <= _MOST_AXES
+        and len(value) <= MAX_AXES
         and all(isinstance(size, int) and 0 <= size < 1 << 63 for size in value)
     )
 
 
-def array_of(raw: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: str) -> Array:
-    """The bytes as an array, without a copy. Raises RefusedError if their number does not fit shape and type."""
+def refuse_objects(value: Any, allowed: tuple[type, ...]) -> None:
+    """Raises RefusedError, naming the key, for an array of objects that are not all of the allowed types."""
+    visited: set[int] = set()
+
+    def visit(value: Any, key: str) -> None:
+        if isinstance(value, np.ndarray) and value.dtype.hasobject:
+            others = [item for item in value.flat if not isinstance(item, allowed)]
+            if others:
+                raise RefusedError(
+                    f"key {key!r} is an object array that holds {type(others[0]).__name__}; only objects that are all "
+                    f"{' or '.join(kind.__name__ for kind in allowed)} are read: save it as an array of numbers, or a "
+                    "list of arrays"
+                )
+        if not isinstance(value, dict | list | tuple) or id(value) in visited:
+            return
+        visited.add(id(value))
+        if isinstance(value, dict):
+            for name, item in value.items():
+                text = name[:60] if isinstance(name, str) else brief(name)
+                visit(item, f"{key}/{text}" if key else text)
+        else:
+            for place, item in enumerate(value):
+                visit(item, f"{key}[{place}]")
+
+    visit(value, "")
+
+
+def _checked_key(item: Any) -> Any:
+    """Returns the item, if it may be a key; the module's docstring says why not every hashable value may."""
+    parts = item if isinstance(item, tuple) else (item,)
+    if len(parts) > MAX_AXES or not all(isinstance(part, _KEYS) for part in parts):
+        raise RefusedError(f"has {brief(item)} as a key; only text, numbers and short tuples of those are read")
+    return item
+
+
+def _dict_of(pairs: Iterable[Any] = ()) -> dict[Any, Any]:
+    return {_checked_key(key): value for key, value in pairs}
+
+
+def _encoded(text: Any, codec: str = "latin1") -> Any:
+    """Returns the bytes of text; anything else is returned as it is, for `_check_size` to judge."""
+    if codec not in ("latin1", "latin-1"):
+        raise RefusedError(f"asks for the codec {brief(codec)}")
+    return text.encode("latin1") if isinstance(text, str) else text
+
+
+def _bytearray(raw: bytes | str = b"", codec: str = "latin1") -> bytearray:
+    return bytearray(memoryview(_encoded(raw, codec)))  # bytearray(10**11) would fill the memory
+
+
+def _empty_array(kind: Any, *_: Any) -> Array:
+    if kind is not _NDARRAY:
+        raise RefusedError(f"asks for a numpy array of another class, {brief(kind)}")
+    return _array_of(b"", np.dtype(np.uint8), (0,))
+
+
+def _scalar(kind: _Type, raw: bytes | str) -> Any:
+    if kind.dtype.hasobject:
+        raise RefusedError("holds a numpy scalar of type object")
+    return _array_of(_encoded(raw), kind.dtype, (1,))[0]
+
+
+def _array_of(raw: Any, dtype: np.dtype[Any], shape: Any, order: str = "C", axes: Any = None) -> Array:
+    """Returns the bytes as an array, without a copy."""
+    _check_size(raw, dtype, shape)
+    if raw:
+        array = np.frombuffer(raw, dtype).reshape(shape, order="F" if order == "F" else "C")
+    else:
+        array = np.zeros(shape, dtype)
+    array.setflags(write=False)
+    return array if axes is None else array.transpose(axes)
+
+
+def _set_array(array: Array, state: tuple[Any, ...]) -> None:
+    """Gives an array that `_empty_array` made its shape, type and values: numpy does so, once they are checked."""
+    shape, kind, fortran, raw = state[-4:]  # a version number comes first, except in very old files
+    if array.shape != (0,) or array.dtype != np.uint8:
+        raise RefusedError("gives a state to an array that has one")
+    raw, dtype = _encoded(raw), kind.dtype
+    _check_size(raw, dtype, shape)
+    array.__setstate__((1, shape, dtype, bool(fortran), raw))  # type: ignore[arg-type]
+    # An item that the file then sets could be a list that takes hours to convert
+    array.setflags(write=False)
+
+
+def _check_size(raw: Any, dtype: np.dtype[Any], shape: Any) -> None:
+    """Raises RefusedError unless there is one list entry, or one entry's bytes, for each place of the shape."""
     if not is_shape(shape):
         raise RefusedError(f"holds an array whose shape is no tuple of sizes, but {brief(shape)}")
-    count = math.prod(shape)
-    needed = count * dtype.itemsize
-    if count > 1 and not dtype.itemsize:  # numpy writes it for one empty string; of more, any shape could be claimed
+    count, is_objects = math.prod(shape), dtype.hasobject
+    if not isinstance(raw, list if is_objects else bytes | bytearray):
+        raise RefusedError(f"holds an array of type {dtype} whose values are {brief(raw)}")
+    # numpy writes such a type for one empty string; of more, any shape could be claimed
+    if count > 1 and not dtype.itemsize:
         raise RefusedError(f"holds an array of shape {shape} and type {dtype}, whose entries take no bytes")
+    needed = count if is_objects else count * dtype.itemsize
     if len(raw) != needed:
+        unit = "objects" if is_objects else "bytes"
         raise RefusedError(
-            f"holds an array of shape {shape} and type {dtype}, but {len(raw)} bytes for it, not {needed}"
+            f"holds an array of shape {shape} and type {dtype}, but {len(raw)} {unit} for it, not {needed}"
         )
-    if not needed:
-        return np.zeros(shape, dtype)
-    return np.frombuffer(raw, dtype).reshape(shape, order=order)  # type: ignore[call-overload, no-any-return]
 
 
-def settled(root: Any, objects: tuple[type, ...] = (str,)) -> Any:
-    """The same tree with every pending array put in place; shared and self-containing parts stay so.
-
-    objects: what arrays of objects may hold. pandas and old numpy wrote transcripts as arrays of str.
-    Raises RefusedError, naming the key, for an array of other objects.
-    """
-    done: dict[int, Any] = {}
-    held: list[Any] = []  # ids are only unique while what they name is alive
-
-    def settle(value: Any, key: str) -> Any:
-        if isinstance(value, _Pending):
-            if value.objects:
-                _refuse_objects(value.value, key, objects)
-            return value.value
-        if not isinstance(value, dict | list | tuple):
-            return value
-        if id(value) in done:
-            return done[id(value)]
-        held.append(value)
-        done[id(value)] = value
-        if isinstance(value, tuple):
-            done[id(value)] = tuple(settle(item, f"{key}[{n}]") for n, item in enumerate(value))
-        else:
-            pairs: Any = value.items() if isinstance(value, dict) else enumerate(value)
-            _settle_items(value, pairs, key, settle)
-        return done[id(value)]
-
-    return settle(root, "")
-
-
-def _settle_items(value: Any, pairs: Any, key: str, settle: Callable[[Any, str], Any]) -> None:
-    for name, item in pairs:
-        if isinstance(item, _Pending | dict | list | tuple):
-            text = name[:60] if isinstance(name, str) else brief(name)
-            label = f"[{name}]" if isinstance(value, list) else f"{'/' if key else ''}{text}"
-            value[name] = settle(item, key + label)
-
-
-def _refuse_objects(array: Array, key: str, allowed: tuple[type, ...]) -> None:
-    others = [item for item in array.flat if not isinstance(item, allowed)]
-    if others:
-        named = " or ".join(kind.__name__ for kind in allowed)
-        raise RefusedError(
-            f"key {key!r} is an object array that holds {type(others[0]).__name__}; only objects that are all {named} "
-            "are read: save it as an array of numbers, or a list of arrays"
-        )
+_ALLOWED: dict[str, Any] = {
+    _NDARRAY: _NDARRAY,
+    "numpy.dtype": _Type,
+    "numpy._core.multiarray._reconstruct": _empty_array,
+    "numpy._core.multiarray.scalar": _scalar,
+    "numpy._core.numeric._frombuffer": lambda raw, kind, *layout: _array_of(raw, kind.dtype, *layout),
+    "_codecs.encode": _encoded,
+    "builtins.bytes": lambda: b"",
+    "builtins.bytearray": _bytearray,
+    "builtins.set": lambda items: set(map(_checked_key, items)),
+    "builtins.frozenset": lambda items: frozenset(map(_checked_key, items)),
+    "collections.OrderedDict": _dict_of,
+}

@@ -93,6 +93,8 @@ def _as_floats(value: Any) -> Any:
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """Lists where two configs differ in what decides about a run's numbers, as "seed (5 there, 6 now)"."""
     first, second = dotted(_decisive(a)), dotted(_decisive(b))
-    there, now = ({**dotted(config), "start_from": _start(str(config.get("start_from", "")))} for config in (a, b))
+    # As they were written, but for the folder of a table's run.
+    there = {**dotted(a), "start_from": first.get("start_from")}
+    now = {**dotted(b), "start_from": second.get("start_from")}
     keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]
     return [f"{key} ({there.get(key)!r} there, {now.get(key)!r} now)" for key in keys]

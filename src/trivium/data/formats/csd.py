@@ -1,7 +1,7 @@
-"""The CMU Multimodal SDK's computational sequences (.csd, HDF5): labels, words and features of videos -> clips.
+"""Makes clips of the CMU Multimodal SDK's computational sequences (.csd, HDF5): labels, words and features of videos.
 
 A clip is one row of the labels: `VIDEO$_$n`, n from 1 in the stored order, which is not sorted by time.
-Which steps and words are a clip's, `alignment` says.
+`intervals` decides which steps and words are a clip's.
 Legend: C labelled intervals of a video, W words.
 """
 
@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from trivium.data.clips import Array, Clips, Ragged, Source, repair
-from trivium.data.formats.alignment import PAUSE, cut, find_word_lag, means, move_back, ranges
+from trivium.data.clips import Array, Clips, Ragged, Source
 from trivium.data.formats.folds import read_folds
-from trivium.data.formats.sequences import Sequence, Steps, open_sequences, read_labels, read_steps
+from trivium.data.formats.intervals import PAUSE, cut, find_word_lag, means, move_back, ranges
+from trivium.data.formats.sequences import ComputationalSequence, Steps, open_sequences, read_labels, read_steps
+from trivium.data.repair import no_repairs, repair
 from trivium.data.text import look_up, read_embeddings
 
 
@@ -30,14 +31,14 @@ def read_csd(
     embeddings: Path | None = None,
     word_lag: int | None = None,
 ) -> Source:
-    """Read one labels sequence, at most one of words and any number of features, from .csd files or folders of them.
+    """Reads one labels sequence, at most one of words and any number of features, from .csd files or folders of them.
 
     files: what a sequence is, its root or file name says; `ROLE:path` says it where neither does, ROLE being labels,
     words or a modality. data: the entry of the folds file, and of the SDK's data sets.
     folds: JSON of split -> video ids, flat or under data-set names; without it, the installed SDK's own.
     align: "words" gives every stream one step a word (mean of its steps; zeros where it has none; pauses dropped);
     "intervals" keeps each stream's own steps. embeddings: word vectors as the text stream (GloVe's text format).
-    word_lag: 1 if each word stands one interval after its own, 0 if not; None finds out (see `find_word_lag`).
+    word_lag: 1 if each word has the next one's interval, 0 if not; None finds out (see `find_word_lag`).
     Labels: the first column. A clip that a sequence does not cover has length 0 there; one that has neither a step nor
     a word is left out. -inf, +inf and NaN of features become 0, counted over the videos read. Notes say the rest.
     Raises ValueError, naming file and video, for anything that cannot be read so.
@@ -53,24 +54,23 @@ def read_csd(
         splits = _assign(labels, read_folds(folds, data), folds, notes)
         if labels.dim > 1:
             notes["labels"] = f"first of {labels.dim} columns"
-        reader = _Reader(labels, words, features, align)
+        reader = _ClipCutter(labels, words, features, align)
         if words is not None:
-            reader.hear([video for videos in splits.values() for video in videos], word_lag, notes)
+            reader.read_words([video for videos in splits.values() for video in videos], word_lag, notes)
         if embeddings is not None:
-            reader.embed(embeddings)
+            reader.read_vectors(embeddings)
         filled = {split: reader.fill(videos) for split, videos in splits.items()}
         if embeddings is not None:
             reader.note_unknown(notes)
         clips = {split: _finish(split, part, reader, notes) for split, part in filled.items()}
     extra = [path for path in (folds, embeddings) if path is not None]
     used = [sequence.path for sequence in (labels, words, *features) if sequence is not None]
-    repairs = {modality: dict(counts) for modality, counts in reader.repairs.items()}
-    return Source(clips, "csd", used + extra, repairs=repairs, notes=notes)
+    return Source(clips, "csd", used + extra, repairs=dict(reader.repairs), notes=notes)
 
 
 @dataclass
-class _Split:
-    """One split while it is being filled."""
+class _CsdSplit:
+    """Holds one split while it is being filled."""
 
     ids: list[str] = field(default_factory=list)
     labels: list[float] = field(default_factory=list)
@@ -78,50 +78,60 @@ class _Split:
     streams: dict[str, list[Array]] = field(default_factory=dict)
 
 
-class _Reader:
+class _ClipCutter:
     """Cuts videos into clips."""
 
-    def __init__(self, labels: Sequence, words: Sequence | None, features: list[Sequence], align: str) -> None:
+    def __init__(
+        self,
+        labels: ComputationalSequence,
+        words: ComputationalSequence | None,
+        features: list[ComputationalSequence],
+        align: str,
+    ) -> None:
         self.labels, self.words, self.features, self.align = labels, words, features, align
         self.dims = {sequence.role: sequence.dim for sequence in features}
-        self.repairs = {sequence.role: {"neg_inf": 0, "pos_inf": 0, "nan": 0} for sequence in features}
+        self.repairs = {sequence.role: no_repairs() for sequence in features}
         self.spoken: dict[str, Steps] = {}  # words without pauses
-        self.stamps: dict[str, Array] = {}  # the words' intervals as stored, pauses included
+        self.word_intervals: dict[str, Array] = {}  # as stored, pauses included
         self.vectors: dict[str, Array] | None = None
-        self.said: Counter[str] = Counter()  # words of the clips, counted for the embeddings' note
+        self.word_counts: Counter[str] = Counter()  # of the clips, for the embeddings' note
         self.lag = 0
 
-    def hear(self, videos: list[str], word_lag: int | None, notes: dict[str, str]) -> None:
-        """Read every word; drop pauses."""
+    def read_words(self, videos: list[str], word_lag: int | None, notes: dict[str, str]) -> None:
+        """Reads every word and drops pauses."""
         assert self.words is not None
-        heard = {video: read_steps(self.words, video) for video in videos if video in self.words.videos}
-        self.lag = find_word_lag(list(heard.values())) if word_lag is None else word_lag
+        words = {video: read_steps(self.words, video) for video in videos if video in self.words.videos}
+        self.lag = find_word_lag(list(words.values())) if word_lag is None else word_lag
         if self.lag:
             notes["words/lag"] = "each word stood one interval after its own; moved back (word_lag=0 keeps the file's)"
-        for video, steps in heard.items():
-            self.stamps[video] = steps.intervals
+        for video, steps in words.items():
+            self.word_intervals[video] = steps.intervals
             steps = move_back(steps, self.lag)
             names = np.char.strip(steps.values.astype(str))
             voiced = (names != PAUSE) & (names != "")
             self.spoken[video] = Steps(names[voiced], steps.intervals[voiced])
 
-    def embed(self, path: Path) -> None:
-        """Load the vectors of the words heard."""
-        heard = {str(word) for steps in self.spoken.values() for word in steps.values}
-        self.vectors, self.dims["text"] = read_embeddings(path, heard | {word.lower() for word in heard})
+    def read_vectors(self, path: Path) -> None:
+        """Reads the vectors of the spoken words."""
+        vocabulary = {str(word) for steps in self.spoken.values() for word in steps.values}
+        self.vectors, self.dims["text"] = read_embeddings(path, vocabulary | {word.lower() for word in vocabulary})
         if not self.vectors:
-            raise ValueError(f"{path}: has none of the {len(heard)} words of the videos; is it of another language?")
+            raise ValueError(
+                f"{path}: has none of the {len(vocabulary)} words of the videos; is it of another language?"
+            )
 
     def note_unknown(self, notes: dict[str, str]) -> None:
-        """Count the words of the clips that have no vector."""
+        """Notes how many words of the clips have no vector."""
         assert self.vectors is not None
-        _, known = look_up(list(self.said), self.vectors, self.dims["text"])
-        missed = [n for n, is_known in zip(self.said.values(), known, strict=True) if not is_known]
-        notes["text/unknown"] = f"{len(missed)} of {len(known)} words, {sum(missed)} of {self.said.total()} spoken"
+        _, known = look_up(list(self.word_counts), self.vectors, self.dims["text"])
+        missed = [n for n, is_known in zip(self.word_counts.values(), known, strict=True) if not is_known]
+        notes["text/unknown"] = (
+            f"{len(missed)} of {len(known)} words, {sum(missed)} of {self.word_counts.total()} spoken"
+        )
 
-    def fill(self, videos: list[str]) -> _Split:
-        """The clips of these videos, in their order."""
-        part = _Split(streams={modality: [] for modality in self.dims})
+    def fill(self, videos: list[str]) -> _CsdSplit:
+        """Returns the clips of these videos, in their order."""
+        part = _CsdSplit(streams={modality: [] for modality in self.dims})
         for video in videos:
             scores, intervals_C2 = read_labels(self.labels, video)
             part.ids += [f"{video}$_${n}" for n in range(1, len(scores) + 1)]
@@ -131,7 +141,7 @@ class _Reader:
             part.texts += [" ".join(words.values[a:b]) for a, b in zip(low, high, strict=True)]
             if self.vectors is not None:
                 for a, b in zip(low, high, strict=True):
-                    self.said.update(words.values[a:b].tolist())
+                    self.word_counts.update(words.values[a:b].tolist())
                 rows, _ = look_up(words.values.tolist(), self.vectors, self.dims["text"])
                 part.streams["text"] += cut(rows, low, high)
             for sequence in self.features:
@@ -139,24 +149,28 @@ class _Reader:
         return part
 
     def _features(
-        self, sequence: Sequence, video: str, intervals_C2: Array, words_W2: Array, low: Array, high: Array
+        self, sequence: ComputationalSequence, video: str, intervals_C2: Array, words_W2: Array, low: Array, high: Array
     ) -> list[Array]:
         if video not in sequence.videos:
             return [np.zeros((0, sequence.dim), dtype=np.float32)] * len(intervals_C2)
         steps = read_steps(sequence, video)
-        stamps = self.stamps.get(video)
-        if sequence.role == "text" and stamps is not None and np.array_equal(steps.intervals, stamps):
-            steps = move_back(steps, self.lag)  # vectors made of these very words: they lag as the words do
+        word_intervals = self.word_intervals.get(video)
+        # Vectors made of these very words lag as the words do
+        if sequence.role == "text" and word_intervals is not None and np.array_equal(steps.intervals, word_intervals):
+            steps = move_back(steps, self.lag)
         values, counts = repair(steps.values)
-        for kind, count in counts.items():
-            self.repairs[sequence.role][kind] += count
+        self.repairs[sequence.role].update(counts)
         if self.align == "intervals":
             return cut(values, *ranges(steps.intervals, intervals_C2))
         return cut(means(values, *ranges(steps.intervals, words_W2)), low, high)
 
 
 def _check_parts(
-    labels: Sequence, words: Sequence | None, features: list[Sequence], align: str, embeddings: Path | None
+    labels: ComputationalSequence,
+    words: ComputationalSequence | None,
+    features: list[ComputationalSequence],
+    align: str,
+    embeddings: Path | None,
 ) -> None:
     if words is None and (embeddings is not None or not features):
         need = f"embeddings={embeddings} needs" if embeddings is not None else "labels alone are no data; add"
@@ -177,9 +191,9 @@ def _check_parts(
 
 
 def _assign(
-    labels: Sequence, folds: dict[str, list[str]], path: Path | None, notes: dict[str, str]
+    labels: ComputationalSequence, folds: dict[str, list[str]], path: Path | None, notes: dict[str, str]
 ) -> dict[str, list[str]]:
-    """split -> its labelled videos, in the labels' order."""
+    """Returns split -> its labelled videos, in the labels' order."""
     notes["folds"] = path.name if path is not None else "mmsdk"
     stored = list(labels.videos)
     wanted = {video: split for split, videos in folds.items() for video in videos}
@@ -196,29 +210,29 @@ def _assign(
     return splits
 
 
-def _finish(split: str, part: _Split, reader: _Reader, notes: dict[str, str]) -> Clips:
-    """Leave out clips with nothing in them, and pack the rest."""
+def _finish(split: str, part: _CsdSplit, reader: _ClipCutter, notes: dict[str, str]) -> Clips:
+    """Leaves out clips without a step or a word, and packs the rest."""
     dims = reader.dims
     lengths = {modality: np.array([len(rows) for rows in part.streams[modality]]) for modality in dims}
     covered = np.array([bool(text) for text in part.texts]) | (sum(lengths.values(), np.zeros(len(part.ids))) > 0)
     _note(notes, f"clips/{split} without a step", [part.ids[n] for n in np.flatnonzero(~covered)])
-    kept = np.flatnonzero(covered)
-    if not len(kept):
+    chosen = np.flatnonzero(covered)
+    if not len(chosen):
         raise ValueError(
             f"{reader.labels.path}: none of the {len(part.ids)} clips of split {split!r} has a step or a word in the "
             "other files; are all of one data set?"
         )
     for modality, count in lengths.items():
-        _note(notes, f"clips/{split} without {modality}", [part.ids[n] for n in kept if count[n] == 0])
+        _note(notes, f"clips/{split} without {modality}", [part.ids[n] for n in chosen if count[n] == 0])
     return Clips(
-        ids=[part.ids[n] for n in kept],
-        streams={modality: Ragged.pack([part.streams[modality][n] for n in kept]) for modality in dims},
-        targets={"multimodal": np.array(part.labels, dtype=np.float32)[kept]},
-        raw_text=[part.texts[n] for n in kept] if reader.words is not None else None,
+        ids=[part.ids[n] for n in chosen],
+        streams={modality: Ragged.pack([part.streams[modality][n] for n in chosen]) for modality in dims},
+        targets={"multimodal": np.array(part.labels, dtype=np.float32)[chosen]},
+        raw_text=[part.texts[n] for n in chosen] if reader.words is not None else None,
     )
 
 
 def _note(notes: dict[str, str], key: str, names: list[str]) -> None:
-    """The count and the first ten; nothing if there are none."""
+    """Notes the number of names and the first ten; no note if there are none."""
     if names:
         notes[key] = f"{len(names)}: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"

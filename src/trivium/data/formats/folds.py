@@ -1,4 +1,4 @@
-"""Which videos are in which split: a JSON file of the user's, or the folds that the installed CMU SDK carries."""
+"""Reads which videos are in which split: from a JSON file of the user's, or from the installed CMU SDK."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORM = '{"train": [video ids], "valid": [...], "test": [...]}, or that under th
 
 
 def read_folds(path: Path | None, data: str) -> dict[str, list[str]]:
-    """split -> video ids, of JSON at `path`, flat or under the name `data`, or of the installed SDK's `cmu_{data}`.
+    """Returns split -> video ids, from JSON at `path`, flat or under the name `data`, or from the SDK's `cmu_{data}`.
 
     Empty splits are left out. Raises ValueError, naming the file, for anything else, and for a video in two splits.
     """

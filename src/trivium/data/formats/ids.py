@@ -1,4 +1,4 @@
-"""Clip ids in the forms that files have them, as text, each once. Legend: N clips, K parts of an id."""
+"""Reads clip ids in the forms that files have them, as text, each once. Legend: N clips, K parts of an id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trivium.data.formats import fields
 
 
 def clip_ids(where: str, key: str, value: Any) -> list[str]:
-    """N strings, bytes or numbers, (N,) or (N, 1); or (N, K), read as `video[start,end]`.
+    """Returns N texts of strings, bytes or numbers, (N,) or (N, 1); or (N, K), read as `video[start,end]`.
 
     Raises ValueError, opened by `where`, for other types or shapes, and if N is 0.
     """
@@ -36,7 +36,7 @@ def clip_ids(where: str, key: str, value: Any) -> list[str]:
 
 
 def number_repeated_ids(source: Source) -> None:
-    """An id that comes again becomes `ID#2` and so on, and the note "ids" says how many did.
+    """Makes an id that comes again `ID#2` and so on; the note "ids" says how many did.
 
     A store's ids are unique; some files give the video alone.
     """

@@ -1,4 +1,4 @@
-"""MMSA's pickles (CMU-MOSI, CMU-MOSEI, CH-SIMS, CH-SIMS v2): {"train" | "valid" | "test": {key: N entries}}.
+"""Reads MMSA's pickles (CMU-MOSI, CMU-MOSEI, CH-SIMS, CH-SIMS v2): {"train" | "valid" | "test": {key: N entries}}.
 
 Aligned and unaligned, `text` and `text_bert`, arrays or lists, float32 or float64, padded in front or at the back,
 with or without lengths. Legend: N clips, T steps, D features.
@@ -6,17 +6,26 @@ with or without lengths. Legend: N clips, T steps, D features.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trivium.data.clips import SPLITS, Array, Clips, Ragged, Source, repair
+from trivium.data.clips import MODALITIES, SPLITS, Array, Clips, Ragged, Source, offsets_of
 from trivium.data.formats import fields
-from trivium.data.formats.padding import Padded, keep_as_text, keep_given, keep_nonzero, offsets, padded_side
+from trivium.data.formats.padding import (
+    KeptSteps,
+    Padded,
+    keep_as_text,
+    keep_by_lengths,
+    keep_nonzero,
+    note_dropped_keys,
+    pack_stream,
+    padded_side,
+)
 from trivium.data.unpickle import safe_load
 
-MODALITIES = ("text", "audio", "vision")
 TARGETS = {
     "regression_labels": "multimodal",
     "regression_labels_T": "text",
@@ -27,13 +36,13 @@ _LEFT_OUT = {"annotations", "classification_labels"}  # both follow from the lab
 
 
 def read_mmsa(path: Path) -> Source:
-    """Read one MMSA pickle; nothing in it is executed.
+    """Reads one MMSA pickle; nothing in it is executed.
 
-    Padding is stripped. A clip's own steps are, first that applies: its `MODALITY_lengths`; for `text`, where
+    Padding is stripped. A clip's steps are, by the first rule that applies: its `MODALITY_lengths`; for `text`, where
     `text_bert`'s mask is set; in an aligned file (same T, nothing lost), the text's steps; what remains when the zero
     steps of the padded side are cut off, so that a clip of zeros lacks the modality. notes["padding/MODALITY"] is that
     side ("front", "back", "none"), one for all splits. `text_bert`'s token ids become Clips.tokens.
-    -inf, +inf and NaN in own steps become 0 and are counted.
+    -inf, +inf and NaN in them become 0 and are counted.
     Raises ValueError naming file, split and key for anything missing, of wrong rank, count, type or length.
     """
     content = safe_load(path)
@@ -51,10 +60,8 @@ def read_mmsa(path: Path) -> Source:
             padded = {split: _padded(_where(path, split), modality, part) for split, part in parts.items()}
             if _choose_steps(path, modality, padded, text, notes) and modality == "text":
                 text = [part.keep for part in padded.values()]
-            _pack(path, modality, padded, source)
-    unused = {str(key) for part in parts.values() for key in part} - _LEFT_OUT - {"id"}
-    if unused:
-        notes["dropped/keys"] = ", ".join(sorted(unused))
+            pack_stream(modality, _kept(path, padded), source)
+    note_dropped_keys(notes, {str(key) for part in parts.values() for key in part} - _LEFT_OUT - {"id"})
     return source
 
 
@@ -63,7 +70,7 @@ def _where(path: Path, split: str) -> str:
 
 
 def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Shallow copies of the known splits, so that keys can be taken out of them."""
+    """Returns shallow copies of the known splits, so that keys can be taken out of them."""
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a dict of splits {list(SPLITS)}, found {type(content).__name__}")
     if "train" not in content:
@@ -82,7 +89,7 @@ def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, dict[s
 
 
 def _clips(where: str, part: dict[str, Any]) -> Clips:
-    """ids (left in `part`, to count against), targets and transcripts of a split; streams come later."""
+    """Returns the ids (left in `part`, to count against), targets and transcripts of a split, without streams."""
     for key in ("id", "regression_labels"):
         if key not in part:
             raise ValueError(
@@ -100,19 +107,19 @@ def _clips(where: str, part: dict[str, Any]) -> Clips:
 
 
 def _refuse_repeated_ids(path: Path, clips: dict[str, Clips]) -> None:
-    seen: dict[str, str] = {}
+    split_of: dict[str, str] = {}
     for split, part in clips.items():
         for clip in part.ids:
-            if clip in seen:
+            if clip in split_of:
                 raise ValueError(
-                    f"{_where(path, split)}: key 'id': {clip!r} is there before, in split {seen[clip]!r}; each clip "
-                    "needs an id of its own"
+                    f"{_where(path, split)}: key 'id': {clip!r} is there before, in split {split_of[clip]!r}; each "
+                    "clip needs its own id"
                 )
-            seen[clip] = split
+            split_of[clip] = split
 
 
 def _drop_partial_targets(clips: dict[str, Clips], notes: dict[str, str]) -> None:
-    """A store has a target in every split or not at all."""
+    """Drops targets that some split lacks: a store has a target in every split or not at all."""
     everywhere = set.intersection(*(set(part.targets) for part in clips.values()))
     partial = {name for part in clips.values() for name in part.targets} - everywhere
     for part in clips.values():
@@ -133,7 +140,7 @@ def _in_every_split(path: Path, key: str, parts: dict[str, dict[str, Any]]) -> b
 
 
 def _take_tokens(path: Path, parts: dict[str, dict[str, Any]], source: Source) -> list[Array] | None:
-    """Take `text_bert` out and set Clips.tokens. Returns its masks, (N, T) bool a split; None without the key."""
+    """Takes `text_bert` out and sets Clips.tokens. Returns its masks, (N, T) bool a split; None without the key."""
     if not _in_every_split(path, "text_bert", parts):
         return None
     masks = []
@@ -153,41 +160,43 @@ def _take_tokens(path: Path, parts: dict[str, dict[str, Any]], source: Source) -
         if segments.any():
             source.notes["dropped/segments"] = "segment ids of text_bert that are not 0"
         keep = mask.astype(bool)
-        source.splits[split].tokens = Ragged(ids[keep].astype(np.int32), offsets(keep))
+        source.splits[split].tokens = Ragged(ids[keep].astype(np.int32), offsets_of(keep.sum(axis=1)))
         masks.append(keep)
     return masks
 
 
 def _padded(where: str, modality: str, part: dict[str, Any]) -> Padded:
-    """Take a modality and its lengths out of a split, checked against each other."""
+    """Takes a modality and its lengths out of a split, checked against each other."""
     values, steps = fields.sequences(where, modality, part.pop(modality))
     fields.same_count(where, modality, len(values), len(part["id"]))
     key = f"{modality}_lengths"
-    given = part.pop(key, None)
-    if given is not None:
-        return Padded(values, fields.lengths(where, key, given, steps))
+    lengths = part.pop(key, None)
+    if lengths is not None:
+        return Padded(values, fields.lengths(where, key, lengths, steps))
     return Padded(values, steps if (steps != values.shape[1]).any() else None)
 
 
 def _choose_steps(
     path: Path, modality: str, padded: dict[str, Padded], text: list[Array] | None, notes: dict[str, str]
 ) -> bool:
-    """Set every split's `keep` by one rule, and note it. Returns whether the file itself says which steps are real.
+    """Sets every split's `keep` by one rule, and notes it. Returns whether the file itself says which steps are real.
 
-    text: the text's own steps where they are known, (N, T) bool a split.
+    text: the text's steps where they are known, (N, T) bool a split.
     """
     parts = list(padded.values())
     if any(part.lengths is not None for part in parts):
         rule = f"{modality}_lengths"
         for part in parts:
-            if part.lengths is None:  # a list whose clips happen to be of one length, beside a split where they are not
+            # A list whose clips happen to be of one length, beside a split where they are not
+            if part.lengths is None:
                 part.lengths = np.full(len(part.real), part.real.shape[1])
-        side, lost = keep_given(parts)
+        side, lost = keep_by_lengths(parts)
         _report_lost(path, modality, side, lost, sum(int(part.real.sum()) for part in parts), notes)
     elif modality == "text" and text and all(p.real.shape == k.shape for p, k in zip(parts, text, strict=True)):
         rule, side = "the mask of text_bert", padded_side(parts)
         for part, keep in zip(parts, text, strict=True):
-            part.keep = keep  # BERT's features of padding are not zero: the mask alone tells
+            # BERT's features of padding are not zero: the mask alone tells
+            part.keep = keep
     elif text and keep_as_text(parts, text):
         rule, side = "the text's (aligned)", padded_side(parts)
     else:
@@ -209,17 +218,8 @@ def _report_lost(path: Path, modality: str, side: str, lost: int, real: int, not
         notes[f"dropped/{modality}"] = f"{lost} of {real} steps that are not zero, but lie past {key}"
 
 
-def _pack(path: Path, modality: str, padded: dict[str, Padded], source: Source) -> None:
-    """Put the kept steps, repaired, into the source's clips; empties `padded` on the way, for memory's sake."""
-    counts = {"neg_inf": 0, "pos_inf": 0, "nan": 0}
-    dim: int | None = None
+def _kept(path: Path, padded: dict[str, Padded]) -> Iterator[KeptSteps]:
+    """Yields what each split keeps, and empties `padded` on the way, for memory's sake."""
     for split in list(padded):
         part = padded.pop(split)
-        found = int(part.values.shape[2])
-        if found != (dim or found):
-            raise ValueError(f"{_where(path, split)}: key {modality!r} has {found} features a step, {dim} in 'train'")
-        dim = found
-        values, repaired = repair(part.values[part.keep])
-        source.splits[split].streams[modality] = Ragged(values, offsets(part.keep))
-        counts = {name: n + repaired[name] for name, n in counts.items()}
-    source.repairs[modality] = counts
+        yield KeptSteps(split, _where(path, split), part.values, part.keep)

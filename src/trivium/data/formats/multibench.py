@@ -1,4 +1,4 @@
-"""MultiBench's affect pickles (CMU-MOSI, CMU-MOSEI, UR-FUNNY, MUsTARD): {"train" | "valid" | "test": {key: N entries}}.
+"""Reads MultiBench's affect pickles (CMU-MOSI, CMU-MOSEI, UR-FUNNY, MUsTARD): {SPLIT: {key: N entries}}.
 
 mosi_data, mosi_raw, mosei_senti_data, mosei_raw, humor and sarcasm share one layout: `vision`, `audio` and `text`
 (N, T, D), padded in front, `labels` and `id`. Cut as MultiBench (Liang et al., NeurIPS 2021) and CoMM (Dufumier et
@@ -7,32 +7,40 @@ al., ICLR 2025) cut them. Legend: N clips, T steps, D features.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trivium.data.clips import SPLITS, Array, Clips, Ragged, Source, repair
+from trivium.data.clips import MODALITIES, SPLITS, Array, Clips, Source
 from trivium.data.formats import fields
 from trivium.data.formats.ids import clip_ids, number_repeated_ids
-from trivium.data.formats.padding import Padded, offsets, padded_side
+from trivium.data.formats.padding import (
+    KeptSteps,
+    Padded,
+    note_dropped_clips,
+    note_dropped_keys,
+    pack_stream,
+    padded_side,
+    read_padded,
+)
 from trivium.data.unpickle import safe_load
 
-MODALITIES = ("text", "audio", "vision")
 BINARY = ("urfunny", "mustard")  # the labels say funny or not, sarcastic or not
 
 
 def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
-    """Read one of MultiBench's affect pickles; nothing in it is executed.
+    """Reads one of MultiBench's affect pickles; nothing in it is executed.
 
     A clip whose text sums to exactly 0 is left out. align: every modality begins at the text's first step that is not
     zero; without it, each at its own first. A modality that is then zero throughout is absent. Padding at the back, as
-    a file of one's own may have it, is cut off likewise; notes["padding/MODALITY"] is the side, which the text tells.
+    a user's file may have it, is cut off likewise; notes["padding/MODALITY"] is the side, found from the text.
     -inf, +inf and NaN count as 0 in all this, become 0, and are counted where they are kept.
     data: the labels of "urfunny" and "mustard", 0 and 1 or -1 and 1, become -1 and 1; others are scores and stay.
-    labels: (N,), (N, 1) or (N, 1, 1). id: strings, bytes or numbers, (N,) or (N, 1); or (N, K) of a video and what
-    tells the clip (start, end), read as `video[start,end]`. An id that comes again is numbered, and noted.
+    labels: (N,), (N, 1) or (N, 1, 1). id: strings, bytes or numbers, (N,) or (N, 1); or (N, K) of a video and the
+    clip's start and end, read as `video[start,end]`. An id that comes again is numbered, and noted.
     Raises ValueError naming file, split and key for anything missing, of wrong rank, count, type or size.
     """
     notes: dict[str, str] = {}
@@ -41,7 +49,7 @@ def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
     source = Source({}, format="multibench", files=[path], notes=notes)
     for name, split in splits.items():
         split.text_steps = split.streams["text"].stripped(_end(side))
-        ids = [clip for clip, said in zip(split.ids, split.spoken, strict=True) if said]
+        ids = [clip for clip, spoken in zip(split.ids, split.spoken, strict=True) if spoken]
         source.splits[name] = Clips(ids, {}, {"multimodal": split.labels[split.spoken]})
     if data in BINARY:
         _sign_labels(path, source)
@@ -49,14 +57,16 @@ def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
     notes["align"] = f"{'all from the text' if align else 'each modality from its own'}'s first step that is not zero"
     for modality in MODALITIES:
         notes[f"padding/{modality}"] = side
-        _add_stream(modality, splits, source, None if align else _end(side))
-    _note_dropped(splits, notes)
+        pack_stream(modality, _kept(modality, splits, None if align else _end(side), notes), source)
+    silent = {name: int((~split.spoken).sum()) for name, split in splits.items()}
+    note_dropped_clips(notes, silent, "whose text sums to 0")
+    note_dropped_keys(notes, set().union(*(split.unused for split in splits.values())))
     return source
 
 
 @dataclass
-class _Split:
-    """One split while it is read. spoken: (N,) bool, clips with text. text_steps: (N, T) bool. unused: keys."""
+class _MultiBenchSplit:
+    """Holds one split while it is read. spoken: (N,) bool, clips with text. text_steps: (N, T) bool. unused: keys."""
 
     where: str
     ids: list[str]
@@ -67,10 +77,10 @@ class _Split:
     text_steps: Array = field(init=False)  # once the padded side is known
 
 
-def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, _Split]:
+def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, _MultiBenchSplit]:
     if not isinstance(content, dict) or "train" not in content:
-        found = [str(name) for name in content] if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"{path}: expected a dict of the splits {list(SPLITS)}, split 'train' at least; found {found}")
+        names = [str(name) for name in content] if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"{path}: expected a dict of the splits {list(SPLITS)}, split 'train' at least; found {names}")
     unknown = [str(name) for name in content if name not in SPLITS]
     if unknown:
         notes["dropped/splits"] = ", ".join(unknown)
@@ -78,7 +88,7 @@ def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, _Split
     return {name: _split(f"{path}: split {name!r}", content.pop(name)) for name in SPLITS if name in content}
 
 
-def _split(where: str, part: Any) -> _Split:
+def _split(where: str, part: Any) -> _MultiBenchSplit:
     if not isinstance(part, dict):
         raise ValueError(f"{where}: expected a dict of keys such as 'vision' and 'labels', found {type(part).__name__}")
     part = dict(part)
@@ -87,87 +97,58 @@ def _split(where: str, part: Any) -> _Split:
         raise ValueError(f"{where}: key {missing[0]!r} is missing; found {sorted(map(str, part))}")
     ids = clip_ids(where, "id", part.pop("id"))
     labels = fields.single_scores(where, "labels", part.pop("labels"), ids)
-    streams = {modality: _padded(where, modality, part.pop(modality), len(ids)) for modality in MODALITIES}
+    streams = {modality: read_padded(where, modality, part.pop(modality), len(ids)) for modality in MODALITIES}
     text = streams["text"].values
     spoken = text.sum(axis=(1, 2), where=np.isfinite(text)) != 0
     if not spoken.any():
         raise ValueError(f"{where}: key 'text' sums to 0 in every clip; expected word vectors")
-    return _Split(where, ids, labels, streams, spoken, {str(key) for key in part})
-
-
-def _padded(where: str, modality: str, value: Any, count: int) -> Padded:
-    values, steps = fields.sequences(where, modality, value)
-    fields.same_count(where, modality, len(values), count)
-    if (steps != values.shape[1]).any():
-        raise ValueError(
-            f"{where}: key {modality!r} has clips of {steps.min()} to {steps.max()} steps; expected one number for "
-            "all, padded in front"
-        )
-    padded = Padded(values, None)
-    padded.real = ((values != 0) & np.isfinite(values)).any(axis=2)  # audio of -inf is silence
-    return padded
+    return _MultiBenchSplit(where, ids, labels, streams, spoken, {str(key) for key in part})
 
 
 def _end(side: str) -> str:
-    """Where to cut: MultiBench's own end if the file has no padding to tell it by."""
+    """Returns the end to cut: MultiBench's, the front, if the file has no padding to tell it by."""
     return "front" if side == "none" else side
 
 
 def _sign_labels(path: Path, source: Source) -> None:
-    """0 and 1, or -1 and 1, become -1 and 1: the classes then lie on the two sides of 0, as scores' do."""
+    """Makes labels of 0 and 1, or -1 and 1, -1 and 1: the classes then lie on the two sides of 0, as scores' do."""
     targets = [clips.targets for clips in source.splits.values()]
-    found = sorted({float(label) for target in targets for label in np.unique(target["multimodal"])})
-    if not (set(found) <= {0.0, 1.0} or set(found) <= {-1.0, 1.0}):
+    values = sorted({float(label) for target in targets for label in np.unique(target["multimodal"])})
+    if not (set(values) <= {0.0, 1.0} or set(values) <= {-1.0, 1.0}):
         raise ValueError(
-            f"{path}: key 'labels' must be 0 or 1, or -1 or 1, for {' and '.join(BINARY)}; found {found[:5]}: is data= "
-            "right?"
+            f"{path}: key 'labels' must be 0 or 1, or -1 or 1, for {' and '.join(BINARY)}; found {values[:5]}: is "
+            "data= right?"
         )
     for target in targets:
         target["multimodal"] = np.where(target["multimodal"] > 0, np.float32(1), np.float32(-1))
-    source.notes["labels"] = "0 and 1 became -1 and 1" if 0.0 in found else "-1 and 1, as they were"
+    source.notes["labels"] = "0 and 1 became -1 and 1" if 0.0 in values else "-1 and 1, as they were"
 
 
-def _add_stream(modality: str, splits: dict[str, _Split], source: Source, own: str | None) -> None:
-    """Cut a modality, put it into the source's clips, and let its padded arrays go, for memory's sake.
+def _kept(
+    modality: str, splits: dict[str, _MultiBenchSplit], own_end: str | None, notes: dict[str, str]
+) -> Iterator[KeptSteps]:
+    """Takes a modality out of each split, whose padded array then goes, for memory's sake, and notes the steps lost.
 
-    own: the end to cut the modality's own zero steps off; None cuts it as the text is cut.
+    own_end: the end to cut the modality's own zero steps off; None cuts it as the text is cut.
     """
-    counts = {"neg_inf": 0, "pos_inf": 0, "nan": 0}
-    dim, lost = splits["train"].streams[modality].values.shape[2], 0
+    lost = 0
     for name, split in splits.items():
         part = split.streams.pop(modality)
-        if part.values.shape[2] != dim:
-            found = part.values.shape[2]
-            raise ValueError(f"{split.where}: key {modality!r} has {found} features a step, {dim} in 'train'")
         spoken = split.spoken[:, None]
-        keep = (part.stripped(own) if own else _as_text(split, modality, part)) & spoken
+        keep = (part.stripped(own_end) if own_end else _as_text(split, modality, part)) & spoken
         lost += int((part.real & spoken & ~keep).sum())
-        keep &= np.logical_or.reduce(part.real & keep, axis=1, keepdims=True)  # nothing but zeros: absent
-        values, repaired = repair(part.values[keep])
-        source.splits[name].streams[modality] = Ragged(values, offsets(keep[split.spoken]))
-        counts = {kind: count + repaired[kind] for kind, count in counts.items()}
-    source.repairs[modality] = counts
+        # A clip whose every value is 0 lacks the modality
+        keep &= np.logical_or.reduce(part.real & keep, axis=1, keepdims=True)
+        yield KeptSteps(name, split.where, part.values, keep, split.spoken)
     if lost:
-        source.notes[f"dropped/{modality}"] = (
-            f"{lost} steps that are not zero, outside the text's; align=false keeps them"
-        )
+        notes[f"dropped/{modality}"] = f"{lost} steps that are not zero, outside the text's; align=false keeps them"
 
 
-def _as_text(split: _Split, modality: str, part: Padded) -> Array:
-    steps, found = split.text_steps.shape[1], part.real.shape[1]
-    if found != steps:
+def _as_text(split: _MultiBenchSplit, modality: str, part: Padded) -> Array:
+    text_steps, steps = split.text_steps.shape[1], part.real.shape[1]
+    if steps != text_steps:
         raise ValueError(
-            f"{split.where}: key {modality!r} has {found} steps a clip, 'text' {steps}; they cannot be cut alike, say "
-            "align=false"
+            f"{split.where}: key {modality!r} has {steps} steps a clip, 'text' {text_steps}; they cannot be cut "
+            "alike, say align=false"
         )
     return split.text_steps
-
-
-def _note_dropped(splits: dict[str, _Split], notes: dict[str, str]) -> None:
-    silent = {name: int((~split.spoken).sum()) for name, split in splits.items()}
-    if any(silent.values()):
-        each = ", ".join(f"{name} {count}" for name, count in silent.items())
-        notes["dropped/clips"] = f"{sum(silent.values())} whose text sums to 0 ({each})"
-    unused = set().union(*(split.unused for split in splits.values()))
-    if unused:
-        notes["dropped/keys"] = ", ".join(sorted(unused))

@@ -1,23 +1,27 @@
-"""Which steps of a padded array are a clip's own: lengths, masks, and the side that the zeros are on.
+"""Tells which steps of a padded array are real, by lengths, masks or the side of the zeros, and packs them.
 
 Legend: N clips of a split, T steps, D features.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from trivium.data.clips import Array
+from trivium.data.clips import Array, Ragged, Source, offsets_of
+from trivium.data.formats import fields
+from trivium.data.repair import no_repairs, repair
 
 
 @dataclass
 class Padded:
-    """One modality of one split before its padding is cut off.
+    """Holds one modality of one split before its padding is cut off.
 
     values: (N, T, D). lengths: (N,) int64 as the file gives them, or None.
-    real: (N, T) bool, steps with any value that is not 0. keep: (N, T) bool, the clips' own steps, once decided.
+    real: (N, T) bool, steps with any value that is not 0. keep: (N, T) bool, the clips' steps, once decided.
     """
 
     values: Array
@@ -28,21 +32,38 @@ class Padded:
     def __post_init__(self) -> None:
         self.real = np.any(self.values, axis=2)
 
-    def given(self, side: str) -> Array:
-        """(N, T) bool: the first `lengths` steps, or the last ones where the padding is in front."""
+    def within_lengths(self, side: str) -> Array:
+        """Returns (N, T) bool, True on the first `lengths` steps, or the last ones where the padding is in front."""
         assert self.lengths is not None
         steps = np.arange(self.real.shape[1])
         return (steps[::-1] if side == "front" else steps) < self.lengths[:, None]
 
     def stripped(self, side: str) -> Array:
-        """(N, T) bool: all but the unbroken run of zero steps at the padded side; of an all-zero clip, nothing."""
+        """Returns (N, T) bool, False on the unbroken run of zero steps at the padded side."""
         if side == "front":
             return np.logical_or.accumulate(self.real, axis=1)
         return np.logical_or.accumulate(self.real[:, ::-1], axis=1)[:, ::-1]
 
 
+def read_padded(where: str, modality: str, value: Any, count: int) -> Padded:
+    """Returns a modality whose clips are all padded to one length; its real steps have a finite value that is not 0.
+
+    Raises ValueError for another shape, type or number of clips than `count`, and for clips of unequal length.
+    """
+    values, steps = fields.sequences(where, modality, value)
+    fields.same_count(where, modality, len(values), count)
+    if (steps != values.shape[1]).any():
+        raise ValueError(
+            f"{where}: key {modality!r} has clips of {steps.min()} to {steps.max()} steps; expected one number for "
+            "all, padded in front"
+        )
+    padded = Padded(values, None)
+    padded.real = ((values != 0) & np.isfinite(values)).any(axis=2)  # audio of -inf is silence
+    return padded
+
+
 def padded_side(parts: list[Padded]) -> str:
-    """The end with more zero steps in unbroken runs: "front", "back" (also where they are as many) or "none".
+    """Returns the end with more zero steps in unbroken runs: "front", "back" (also for a tie) or "none".
 
     A clip of zeros alone says nothing: argmax is 0 from either end.
     """
@@ -53,21 +74,21 @@ def padded_side(parts: list[Padded]) -> str:
     return "front" if lead > trail else "back"
 
 
-def keep_given(parts: list[Padded]) -> tuple[str, int]:
-    """Keep as many steps as the file says, at the end where this loses fewer steps with values.
+def keep_by_lengths(parts: list[Padded]) -> tuple[str, int]:
+    """Keeps as many steps as the file says, at the end where this loses fewer steps with values.
 
     A silent clip's zeros are steps like others here: the file says so. Returns the padded side, and how many steps with
     values are lost all the same.
     """
-    lost = {side: sum(int((p.real & ~p.given(side)).sum()) for p in parts) for side in ("back", "front")}
+    lost = {side: sum(int((p.real & ~p.within_lengths(side)).sum()) for p in parts) for side in ("back", "front")}
     side = padded_side(parts) if lost["back"] == lost["front"] else min(lost, key=lambda end: lost[end])
     for part in parts:
-        part.keep = part.given(side)
+        part.keep = part.within_lengths(side)
     return side, lost["front" if side == "front" else "back"]
 
 
 def keep_as_text(parts: list[Padded], text: list[Array]) -> bool:
-    """Keep the text's steps, as in an aligned file. text: (N, T) bool a split. False if shapes or values forbid it."""
+    """Keeps the text's steps, as in an aligned file. text: (N, T) bool a split. False if shapes or values forbid it."""
     pairs = list(zip(parts, text, strict=True))
     if any(part.real.shape != keep.shape or (part.real & ~keep).any() for part, keep in pairs):
         return False
@@ -77,13 +98,48 @@ def keep_as_text(parts: list[Padded], text: list[Array]) -> bool:
 
 
 def keep_nonzero(parts: list[Padded]) -> str:
-    """Cut the zero steps of the padded side off. Returns that side."""
+    """Cuts the zero steps of the padded side off. Returns that side."""
     side = padded_side(parts)
     for part in parts:
         part.keep = part.stripped(side)
     return side
 
 
-def offsets(keep: Array) -> Array:
-    """(N + 1,) int64 from the (N, T) mask of kept steps."""
-    return np.concatenate([[0], np.cumsum(keep.sum(axis=1))]).astype(np.int64)
+class KeptSteps(NamedTuple):
+    """Holds what a split keeps of a modality. where: opens a message. values: (N, T, D). keep: (N, T). clips: (N,)."""
+
+    split: str
+    where: str
+    values: Array
+    keep: Array
+    clips: Array | slice = slice(None)
+
+
+def pack_stream(modality: str, parts: Iterable[KeptSteps], source: Source) -> None:
+    """Puts the kept steps of all splits, repaired, into the source's clips.
+
+    Raises ValueError unless all splits have as many features a step. parts: may be made one by one, so that each padded
+    array goes as soon as it is packed.
+    """
+    repairs, dim = no_repairs(), 0
+    for split, where, values, keep, clips in parts:
+        dim = dim or values.shape[2]
+        if values.shape[2] != dim:
+            raise ValueError(f"{where}: key {modality!r} has {values.shape[2]} features a step, {dim} in 'train'")
+        steps, counts = repair(values[keep])
+        source.splits[split].streams[modality] = Ragged(steps, offsets_of(keep[clips].sum(axis=1)))
+        repairs.update(counts)
+    source.repairs[modality] = repairs
+
+
+def note_dropped_keys(notes: dict[str, str], keys: set[str]) -> None:
+    """Notes which keys of the file were left out."""
+    if keys:
+        notes["dropped/keys"] = ", ".join(sorted(keys))
+
+
+def note_dropped_clips(notes: dict[str, str], dropped: dict[str, int], reason: str) -> None:
+    """Notes how many clips were left out. dropped: split -> number."""
+    if any(dropped.values()):
+        each = ", ".join(f"{split} {count}" for split, count in dropped.items())
+        notes["dropped/clips"] = f"{sum(dropped.values())} {reason} ({each})"

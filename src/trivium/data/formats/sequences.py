@@ -1,4 +1,4 @@
-"""Computational sequences, as .csd files hold them: opened, told apart by role, and read one video at a time.
+"""Opens the computational sequences of .csd files, tells them apart by role, and reads one video at a time.
 
 A file holds `ROOT/data/VIDEO/{features, intervals}` with one row a step and intervals in seconds.
 Legend: C labelled intervals of a video, T steps, D features.
@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from trivium.data.clips import Array
-from trivium.data.damage import DAMAGE
+from trivium.data.hdf5_errors import HDF5_ERRORS
 
 _MARKS = {  # what the SDK's and the field's file and root names contain
     "audio": ("covarep", "opensmile", "acoustic", "audio"),
@@ -25,15 +25,15 @@ _MARKS = {  # what the SDK's and the field's file and root names contain
 
 
 class Steps(NamedTuple):
-    """One sequence of one video, by midpoint: values (T, D) numbers or (T,) strings, intervals (T, 2) in seconds."""
+    """Holds one video's steps by midpoint: values (T, D) numbers or (T,) strings, intervals (T, 2) in seconds."""
 
     values: Array
     intervals: Array
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """An open computational sequence. role: "labels", "words", or the modality of its numbers."""
+class ComputationalSequence:
+    """Holds an open computational sequence. role: "labels", "words", or the modality of its numbers."""
 
     path: Path
     role: str
@@ -42,8 +42,10 @@ class Sequence:
     dim: int
 
 
-def open_sequences(stack: ExitStack, files: list[Path]) -> tuple[Sequence, Sequence | None, list[Sequence]]:
-    """Labels, words and features of .csd files, of folders of them, and of `ROLE:path`; `stack` closes the files.
+def open_sequences(
+    stack: ExitStack, files: list[Path]
+) -> tuple[ComputationalSequence, ComputationalSequence | None, list[ComputationalSequence]]:
+    """Opens labels, words and features of .csd files, folders of them, and `ROLE:path`; `stack` closes the files.
 
     One of each role, features sorted by it. Raises ValueError, naming the file, for one that holds no sequence, whose
     role is unknown or taken, and where there are no labels.
@@ -51,8 +53,8 @@ def open_sequences(stack: ExitStack, files: list[Path]) -> tuple[Sequence, Seque
     return _by_role([_open(stack, role, path) for role, path in _expand(files)])
 
 
-def read_steps(sequence: Sequence, video: str, in_time: bool = True) -> Steps:
-    """All steps of one video; in_time sorts them by midpoint.
+def read_steps(sequence: ComputationalSequence, video: str, in_time: bool = True) -> Steps:
+    """Returns all steps of one video; in_time sorts them by midpoint.
 
     Raises ValueError, naming file and video, for shapes or types other than the sequence's, or damaged data.
     """
@@ -66,7 +68,7 @@ def read_steps(sequence: Sequence, video: str, in_time: bool = True) -> Steps:
     try:
         values = features.asstr("utf-8")[()] if is_text else features[()]
         intervals = np.asarray(stamps[()])
-    except (*DAMAGE, UnicodeDecodeError) as error:
+    except (*HDF5_ERRORS, UnicodeDecodeError) as error:
         raise ValueError(f"{where} cannot be read ({error}); download the file again") from error
     if intervals.ndim != 2 or intervals.shape[1] != 2 or intervals.dtype.kind not in "fiu":
         raise ValueError(f"{where} has intervals {intervals.shape} {intervals.dtype}; expected (T, 2) seconds")
@@ -81,8 +83,8 @@ def read_steps(sequence: Sequence, video: str, in_time: bool = True) -> Steps:
     return Steps(values[order], intervals[order].astype(np.float64))
 
 
-def read_labels(labels: Sequence, video: str) -> tuple[Array, Array]:
-    """Scores (C,), the first column, and intervals (C, 2) in seconds, in the stored order: it numbers the clips.
+def read_labels(labels: ComputationalSequence, video: str) -> tuple[Array, Array]:
+    """Returns scores (C,), the first column, and intervals (C, 2) in seconds, in the stored order of the clips.
 
     Raises ValueError, naming the clip, for a score that is not finite.
     """
@@ -98,23 +100,23 @@ def read_labels(labels: Sequence, video: str) -> tuple[Array, Array]:
 
 
 def _expand(files: list[Path]) -> list[tuple[str | None, Path]]:
-    """(role or None, file) of each `path`, `ROLE:path` and file of a folder."""
-    found: list[tuple[str | None, Path]] = []
+    """Returns (role or None, file) of each `path`, `ROLE:path` and file of a folder."""
+    expanded: list[tuple[str | None, Path]] = []
     for item in files:
         role, colon, rest = str(item).partition(":")
         if colon and role.isidentifier() and len(role) > 1 and not item.exists():  # one letter is a Windows drive
-            found.append((role, Path(rest)))
+            expanded.append((role, Path(rest)))
         elif item.is_dir():
             inside = sorted(item.glob("*.csd"))
             if not inside:
                 raise ValueError(f"{item}: a folder without .csd files")
-            found += [(None, path) for path in inside]
+            expanded += [(None, path) for path in inside]
         else:
-            found.append((None, item))
-    return found
+            expanded.append((None, item))
+    return expanded
 
 
-def _open(stack: ExitStack, role: str | None, path: Path) -> Sequence:
+def _open(stack: ExitStack, role: str | None, path: Path) -> ComputationalSequence:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a .csd file of the CMU Multimodal SDK")
     try:
@@ -123,7 +125,7 @@ def _open(stack: ExitStack, role: str | None, path: Path) -> Sequence:
         members = {root: list(item) for root, item in roots.items()}
         videos = next(iter(roots.values())).get("data") if len(roots) == 1 else None
         names = list(videos) if isinstance(videos, h5py.Group) else []
-    except DAMAGE as error:
+    except HDF5_ERRORS as error:
         raise ValueError(f"{path}: not an HDF5 file, or cut off or damaged ({error}); download it again") from error
     if not names:
         raise ValueError(
@@ -134,7 +136,9 @@ def _open(stack: ExitStack, role: str | None, path: Path) -> Sequence:
     is_text = h5py.check_string_dtype(first.dtype) is not None
     if is_text and _width(first) != 1:
         raise ValueError(f"{path}: strings of shape {first.shape}; expected (T, 1), one word a step")
-    return Sequence(path, role or _guess_role(path, next(iter(roots)), is_text), videos, is_text, _width(first))
+    return ComputationalSequence(
+        path, role or _guess_role(path, next(iter(roots)), is_text), videos, is_text, _width(first)
+    )
 
 
 def _guess_role(path: Path, root: str, is_text: bool) -> str:
@@ -147,13 +151,16 @@ def _guess_role(path: Path, root: str, is_text: bool) -> str:
         if any(mark in name for mark in marks):
             return modality
     raise ValueError(
-        f"{path}: its name and its root {root!r} say no modality; write it before the path, as in audio:{path.name}"
+        f"{path}: neither its name nor its root {root!r} tells a modality; write it before the path, as in "
+        f"audio:{path.name}"
     )
 
 
-def _by_role(sequences: list[Sequence]) -> tuple[Sequence, Sequence | None, list[Sequence]]:
-    """Labels, words and features, one of each role."""
-    roles: dict[str, Sequence] = {}
+def _by_role(
+    sequences: list[ComputationalSequence],
+) -> tuple[ComputationalSequence, ComputationalSequence | None, list[ComputationalSequence]]:
+    """Returns labels, words and features, one of each role."""
+    roles: dict[str, ComputationalSequence] = {}
     for sequence in sequences:
         role, other = sequence.role, roles.setdefault(sequence.role, sequence)
         if other is not sequence:
@@ -173,12 +180,12 @@ def _by_role(sequences: list[Sequence]) -> tuple[Sequence, Sequence | None, list
 
 
 def _member(path: Path, videos: h5py.Group, video: str, key: str) -> h5py.Dataset:
-    """A dataset of numbers or strings; anything else (object arrays, references, opaque bytes) is refused."""
+    """Returns a dataset of numbers or strings; anything else (objects, references, opaque bytes) is refused."""
     try:
         group = videos[video]
         dataset = group.get(key) if isinstance(group, h5py.Group) else None
         dtype = dataset.dtype if isinstance(dataset, h5py.Dataset) else None
-    except (*DAMAGE, ValueError) as error:
+    except (*HDF5_ERRORS, ValueError) as error:
         raise ValueError(f"{path}: video {video!r} cannot be read ({error}); download the file again") from error
     if dtype is None:
         raise ValueError(f"{path}: video {video!r} has no dataset {key!r}; expected features and intervals")

@@ -1,22 +1,18 @@
 """Pickles made to crash or stop the reader: keys nested deep or doubled, attributes and calls of the file's choice."""
 
-import io
 import pickle
-import random
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from saved_objects import rewrite, save_object
 
-from trivium.data import pickle_scan
-from trivium.data.pickle_scan import RefusedError, check_pickle
 from trivium.data.torch_file import load_saved_object
-from trivium.data.unpickle import RestrictedUnpickler, safe_load
+from trivium.data.unpickle import safe_load
 
 LEVELS = 26  # of doubling: seconds and 2**26 parts where nothing refuses it
 
@@ -52,98 +48,82 @@ def test_key_two_million_tuples_deep_does_not_end_the_process(tmp_path: Path, re
     code = f"import sys; from pathlib import Path; {load}\nload(Path(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.returncode
-    assert f"ValueError: {path}: nests tuples more than 100 deep" in done.stderr
+    assert f"ValueError: {path}: has a tuple as a key; only text, numbers and short tuples" in done.stderr
 
 
 @pytest.mark.parametrize("double", [b"2\x86", b"q\x01h\x01\x86", b"q\x01K\x07h\x01h\x01\x870h\x01h\x01\x86"])
 def test_key_that_doubles_a_tuple_at_every_level_is_refused(tmp_path: Path, double: bytes) -> None:
-    refused(tmp_path / "a.pkl", as_key(b")\x85" + double * LEVELS), r"a\.pkl: holds tuples that share parts")
+    refused(tmp_path / "a.pkl", as_key(b")\x85" + double * LEVELS), r"a\.pkl: has a tuple as a key")
 
 
 def test_large_key_that_is_set_again_and_again_is_refused(tmp_path: Path) -> None:
     key = b"(" + b"K\x01" * 100_000 + b"tq\x000"
-    refused(tmp_path / "a.pkl", b"\x80\x02" + key + b"}" + b"h\x00Ns" * 100_000 + b".", "tuples that share parts")
+    refused(tmp_path / "a.pkl", b"\x80\x02" + key + b"}" + b"h\x00Ns" * 100_000 + b".", "has a tuple as a key")
 
 
 @pytest.mark.parametrize("keeps", [b"Nb", b"(e", b"(u", b"(\x90", b"20", b"q\x010h\x01", b"\x940h\x00", b"(0", b"(1"])
 def test_opcode_that_leaves_a_tuple_as_it_is_does_not_hide_its_depth(tmp_path: Path, keeps: bytes) -> None:
     data = as_key(nested(60) + keeps + b"\x85" * 60)
     assert isinstance(pickle.loads(data), dict)  # the pickle module does take it
-    refused(tmp_path / "a.pkl", data, "nests tuples more than 100 deep")
-    (tmp_path / "a.pkl").write_bytes(as_key(nested(60) + keeps + b"\x85" * 40))
-    assert len(safe_load(tmp_path / "a.pkl")) == 1
+    refused(tmp_path / "a.pkl", data, r"a\.pkl: (has a tuple as a key|gives a state to a tuple|not a pickle)")
 
 
-def true_depth(value: Any) -> tuple[int, int]:
-    """Of tuples in tuples: of the value itself, and the most of anything in it."""
-    if not isinstance(value, list | tuple | dict):
-        return 0, 0
-    parts = [true_depth(part) for part in (value.values() if isinstance(value, dict) else value)]
-    own = 1 + max(own for own, _ in parts) if isinstance(value, tuple) and parts else 0
-    return own, max([own, *(most for _, most in parts)])
+DEEP = nested(9)
+WAYS = {
+    "setitem": b"}" + DEEP + b"K\x01s",
+    "setitems": b"}(K\x01K\x01" + DEEP + b"K\x01u",
+    "dict": b"(" + DEEP + b"K\x01d",
+    "additems": b"\x8f(K\x01" + DEEP + b"\x90",
+    "frozenset": b"(" + DEEP + b"\x91",
+    "call_of_set": b"cbuiltins\nset\n](" + DEEP + b"e\x85R",
+    "call_of_ordered_dict": b"ccollections\nOrderedDict\n](](" + DEEP + b"K\x01ee\x85R",
+    "reduced_dict": b"ccollections\nOrderedDict\n)R(" + DEEP + b"K\x01u",
+}
 
 
-def tree(rng: random.Random, levels: int, made: list[Any]) -> Any:
-    kind = rng.randrange(6)
-    if made and kind == 0:
-        return rng.choice(made)
-    if not levels or kind == 1:
-        return rng.choice([1, 300, 1 << 70, 0.5, "é", None, True, ()])
-    parts = [tree(rng, levels - 1, made) for _ in range(rng.randrange(5))]
-    made.append(dict(enumerate(parts)) if kind == 2 else list(parts) if kind == 3 else tuple(parts))
-    return made[-1]
+@pytest.mark.parametrize("way", WAYS)
+def test_key_of_tuples_in_tuples_is_refused_wherever_a_key_is_hashed(tmp_path: Path, way: str) -> None:
+    data = b"\x80\x04" + WAYS[way] + b"."
+    pickle.loads(data)  # the pickle module does take it
+    refused(tmp_path / "a.pkl", data, r"a\.pkl: has a tuple as a key")
 
 
-@pytest.mark.parametrize("protocol", range(6))
-def test_depth_is_that_of_the_values(monkeypatch: pytest.MonkeyPatch, protocol: int) -> None:
-    monkeypatch.setattr(pickle_scan, "MAX_DEPTH", 3)
-    rng = random.Random(protocol)
-    refusals = 0
-    for _ in range(300):
-        value = tree(rng, 6, [])
-        data = pickle.dumps(value, protocol)
-        expected = true_depth(value)[1] > 3
-        file = io.BytesIO(data + b"rest")
-        try:
-            check_pickle(file)
-        except RefusedError:
-            assert expected
-            refusals += 1
-        else:
-            assert not expected
-            assert file.tell() == len(data)
-    assert 30 < refusals < 270
+@pytest.mark.parametrize("target", ["array", "scalar", "raw"])
+def test_item_of_an_array_that_takes_hours_to_convert_is_not_set(tmp_path: Path, target: str) -> None:
+    arrays = {
+        "array": b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\0\x85U\1btR",
+        "scalar": b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\nU\x02u1\x85RU\1atR",
+        "raw": b"cnumpy.core.numeric\n_frombuffer\n(cbuiltins\nbytearray\nC\x01a\x85RcTYPEK\x01\x85U\x01CtR",
+    }
+    made = arrays[target].replace(b"cTYPE", b"cnumpy\ndtype\nU\x02u1\x85R")
+    refused(tmp_path / "a.pkl", b"\x80\x04" + made + b"N" + doubled_list() + b"s.", r"a\.pkl: not a pickle")
 
 
-PIECES = [b"(", b")", b"N", b"K\x01", b"]", b"}", b"\x8f", b"\x85", b"\x86", b"\x87", b"t", b"l", b"d", b"\x91", b"0",
-          b"1", b"2", b"a", b"e", b"s", b"u", b"\x90", b"b", b"q\0", b"p1\n", b"\x94", b"h\0", b"g1\n", b"j\2\0\0\0",
-          b"U\1a", b"X\1\0\0\0b", b"T\1\0\0\0c", b"C\1d", b"\x8a\1\7", b"I01\n", b"F1.5\n", b"V\xe9\n"]  # fmt: skip
+def test_array_is_given_its_values_once(tmp_path: Path) -> None:
+    """numpy frees the memory of the first, over which another array may lie."""
+    data = pickle.dumps(np.arange(3.0), protocol=2)
+    build = data[data.rindex(b"(K\x01K\x03\x85") : -1]
+    assert pickle.loads(data[:-1] + build + b".").tolist() == [0, 1, 2]  # the pickle module does take it
+    refused(tmp_path / "a.pkl", data[:-1] + build + b".", r"a\.pkl: gives a state to an array that has one")
 
 
-def test_random_programs_that_the_pickle_module_runs_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pickle_scan, "MAX_DEPTH", 2)
-    rng = random.Random(0)
-    ran = deep = 0
-    for _ in range(60_000):
-        data = b"\x80\x04" + b"".join(rng.choices(PIECES, k=rng.randrange(1, 14))) + b"."
-        try:
-            value = pickle.loads(data, encoding="latin1")
-            expected = true_depth(value)[1] > 2
-        except (Exception, RecursionError):
-            continue
-        ran += 1
-        try:
-            check_pickle(io.BytesIO(data))
-        except RefusedError:
-            continue
-        assert not expected, data
-        deep += true_depth(value)[1] == 2
-    assert ran > 1000
-    assert deep > 5
+@pytest.mark.parametrize("count", [1, 1 << 20])
+def test_array_of_more_objects_than_its_list_holds_is_refused(tmp_path: Path, count: int) -> None:
+    data = pickle.dumps(np.array(["a", "b"], dtype=object), protocol=2)
+    assert data.count(b"K\x02\x85") == 1
+    data = data.replace(b"K\x02\x85", b"J" + count.to_bytes(4, "little") + b"\x85")
+    refused(tmp_path / "a.pkl", data, rf"a\.pkl: holds an array of shape \({count},\) and type object, but 2 objects")
 
 
-def test_memo_number_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
-    refused(tmp_path / "a.pkl", b"\x80\x02Nr\xff\xff\xff\xff.", r"a\.pkl: numbers a value 4294967295 after 3 opcodes")
+def test_memo_number_of_four_billion_takes_no_memory(tmp_path: Path) -> None:
+    """The pickle module's own unpickler makes room for all numbers up to it: 64 GiB for six bytes."""
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x02Nr\xff\xff\xff\xff.")
+    tracemalloc.start()
+    try:
+        assert safe_load(tmp_path / "a.pkl") is None
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("length", [2**40, 2**50, 2**61, 2**63 - 1, 2**63, 2**64 - 1])
@@ -151,17 +131,6 @@ def test_memo_number_that_would_fill_the_memory_is_refused(tmp_path: Path) -> No
 def test_length_past_every_file_s_end_is_a_damaged_file(tmp_path: Path, opcode: bytes, length: int) -> None:
     data = b"\x80\x05" + opcode + length.to_bytes(8, "little") + b"abc."
     refused(tmp_path / "a.pkl", data, r"a\.pkl: not a pickle, or cut off")
-
-
-@pytest.mark.parametrize("protocol", [2, 4])
-def test_many_small_arrays_that_share_their_type_stay_under_the_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: int
-) -> None:
-    monkeypatch.setattr(pickle_scan, "FREE_SIZE", 1000)
-    value = [(np.float32(n), np.arange(3), ("v", n)) for n in range(2000)]
-    (tmp_path / "a.pkl").write_bytes(pickle.dumps(value, protocol))
-    found = safe_load(tmp_path / "a.pkl")
-    assert [number for number, _, _ in found] == list(range(2000))
 
 
 U1 = b"cnumpy\ndtype\nU\x02u1\x85R"
@@ -172,7 +141,7 @@ CALLS = {
     "bytearray_codec": (b"cbuiltins\nbytearray\nU\x01a" + doubled_list() + b"\x86R", "the codec a list"),
     "str": (b"cbuiltins\nstr\n" + doubled_list() + b"\x85R", r"asks for builtins\.str"),
     "tuple": (b"cbuiltins\ntuple\n](K\x01K\x02e\x85R", r"asks for builtins\.tuple"),
-    "frozenset": (b"cbuiltins\nfrozenset\n](" + nested(9) + b"e\x85R", "a frozenset of tuples"),
+    "frozenset": (b"cbuiltins\nfrozenset\n](" + nested(9) + b"e\x85R", "a tuple as a key"),
     "class": (b"cnumpy.core.multiarray\n_reconstruct\n" + doubled_list() + b"\x85R", "another class, a list"),
     "codec": (b"c_codecs\nencode\nU\x01a" + doubled_list() + b"\x86R", "the codec a list"),
     "order": (b"cnumpy\ndtype\nU\x02f8\x85R(K\x03" + doubled_list() + b"NNNNNtb", "byte order a list"),
@@ -200,12 +169,11 @@ def test_calls_that_the_pickle_module_writes_are_read(tmp_path: Path, protocol: 
 def test_no_attribute_of_the_files_making_is_set(tmp_path: Path) -> None:
     refused(tmp_path / "a.pkl", b"\x80\x02ccollections\nOrderedDict\n)R}U\x03popK\x01sb.", r"a\.pkl: ")
     refused(tmp_path / "a.pkl", b"\x80\x02cnumpy\ndtype\n}U\x05helloK\x01sb.", r"a\.pkl: ")
-    assert not RestrictedUnpickler._dtype.__dict__
 
 
 def test_key_in_a_message_is_short(tmp_path: Path) -> None:
     array = np.array([None, "a"], dtype=object)
-    data = pickle.dumps({"k" * 10_000: {("v",) * 10_000: array}})
+    data = pickle.dumps({"k" * 10_000: {("v",) * 60: array}})
     refused(tmp_path / "a.pkl", data, r"a\.pkl: key 'k{60}/a tuple' is an object array")
 
 

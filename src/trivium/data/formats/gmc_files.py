@@ -1,4 +1,4 @@
-"""GMC's `.dt` files (CMU-MOSI, CMU-MOSEI): {mosi,mosei}_{train,valid,test}_a.dt, word-aligned, one file a split.
+"""Reads GMC's `.dt` files (CMU-MOSI, CMU-MOSEI): {mosi,mosei}_{train,valid,test}_a.dt, word-aligned, one a split.
 
 Each is torch.save of an AffectDataset of the code of GMC (Poklukar et al., ICML 2022), with the attributes `text`,
 `audio`, `vision` (N, T, D), `labels` (N, 1, 1) and `meta`. Legend: N clips, T steps, D features.
@@ -7,31 +7,39 @@ Each is torch.save of an AffectDataset of the code of GMC (Poklukar et al., ICML
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trivium.data.clips import SPLITS, Array, Clips, Ragged, Source, repair
+from trivium.data.clips import MODALITIES, SPLITS, Array, Clips, Source
 from trivium.data.formats import fields
 from trivium.data.formats.ids import clip_ids, number_repeated_ids
-from trivium.data.formats.padding import Padded, offsets, padded_side
+from trivium.data.formats.padding import (
+    KeptSteps,
+    Padded,
+    note_dropped_clips,
+    note_dropped_keys,
+    pack_stream,
+    padded_side,
+    read_padded,
+)
 from trivium.data.torch_file import load_saved_object
 
 CLASS = "AffectDataset"
-MODALITIES = ("text", "audio", "vision")
 _NAME = re.compile(r"(?P<set>.+)_(?P<split>train|valid|test)(?P<rest>\w*)\.dt")
-_OWN = ("mosi", "mosei")  # file names that say which data set it is
-_KNOWN = {"data", "n_modalities"}  # say nothing that the tensors do not
+_DATA_SETS = ("mosi", "mosei")  # file names begin with one
+_REDUNDANT = {"data", "n_modalities"}  # follow from the tensors
 
 
 def read_gmc(path: Path, *, data: str) -> Source:
-    """Read the three files of a set; nothing in them is executed, and torch is not needed.
+    """Reads the three files of a set; nothing in them is executed, and torch is not needed.
 
     path: one of them, or a folder that holds them. data: chooses among the sets of a folder.
     All modalities of a clip keep the same steps, those of an unbroken run of zeros in all of them at the padded side
-    cut off (notes["padding/MODALITY"], which the text tells). A modality that is zero throughout is absent; a clip
+    cut off (notes["padding/MODALITY"], found from the text). A modality that is zero throughout is absent; a clip
     without any is left out, and counted. -inf, +inf and NaN count as 0, become 0, and are counted where they are kept.
     `meta` gives the ids, as MultiBench's `id` does; where it is None or cannot be one, they are SPLIT[POSITION].
     Raises ValueError naming file and key for a missing file or key, a wrong shape, type or count, unequal steps or
@@ -50,22 +58,25 @@ def read_gmc(path: Path, *, data: str) -> Source:
     number_repeated_ids(source)
     for modality in MODALITIES:
         notes[f"padding/{modality}"] = side
-        _add_stream(modality, splits, source)
-    _note_dropped(splits, notes)
+        pack_stream(modality, _kept(modality, splits), source)
+    empty = {name: int((~split.clips).sum()) for name, split in splits.items()}
+    note_dropped_clips(notes, empty, "without a value in any modality")
+    note_dropped_keys(notes, set().union(*(split.unused for split in splits.values())))
     return source
 
 
 def split_files(path: Path, data: str) -> dict[str, Path]:
-    """Split -> file, from one of the three or their folder. Raises ValueError for one that is missing, naming it."""
-    folder, found = (path, _set_of_folder(path, data)) if path.is_dir() else (path.parent, _NAME.fullmatch(path.name))
-    if found is None:
+    """Returns split -> file, from one of the three or their folder. Raises ValueError, naming it, for a missing one."""
+    is_folder = path.is_dir()
+    folder, match = (path, _set_of_folder(path, data)) if is_folder else (path.parent, _NAME.fullmatch(path.name))
+    if match is None:
         raise ValueError(f"{path}: expected a name such as {data}_train_a.dt: its siblings are found by it")
-    if found["set"] in _OWN and data in _OWN and found["set"] != data:
-        raise ValueError(f"{path}: by its name this is {found['set']}, but data={data}; say data={found['set']}")
-    files = {split: folder / f"{found['set']}_{split}{found['rest']}.dt" for split in SPLITS}
+    if match["set"] in _DATA_SETS and data in _DATA_SETS and match["set"] != data:
+        raise ValueError(f"{path}: by its name this is {match['set']}, but data={data}; say data={match['set']}")
+    files = {split: folder / f"{match['set']}_{split}{match['rest']}.dt" for split in SPLITS}
     for split, file in files.items():
         if not file.is_file():
-            raise ValueError(f"{file}: no such file; split {split!r} is read from it, put it beside {found.string}")
+            raise ValueError(f"{file}: no such file; split {split!r} is read from it, put it beside {match.string}")
     return files
 
 
@@ -80,8 +91,8 @@ def _set_of_folder(folder: Path, data: str) -> re.Match[str] | None:
 
 
 @dataclass
-class _Split:
-    """One file while it is read. streams: all of one N and T.
+class _GmcSplit:
+    """Holds one file while it is read. streams: all of one N and T.
 
     Once the padded side is known, what is kept: steps (N, T) bool, and clips (N,) bool, those with any.
     """
@@ -100,21 +111,22 @@ class _Split:
         self.clips = np.logical_or.reduce(self.steps, axis=1)
 
 
-def _split(file: Path, split: str, notes: dict[str, str]) -> _Split:
+def _split(file: Path, split: str, notes: dict[str, str]) -> _GmcSplit:
     where, content = str(file), load_saved_object(file, CLASS)
     missing = [key for key in (*MODALITIES, "labels") if key not in content]
     if missing:
         raise ValueError(f"{where}: key {missing[0]!r} is missing; found {sorted(map(str, content))}")
     ids = _ids(where, split, content.pop("meta", None), _count(where, content["labels"]), notes)
     labels = fields.single_scores(where, "labels", content.pop("labels"), ids)
-    streams = {modality: _padded(where, modality, content.pop(modality), len(ids)) for modality in MODALITIES}
+    streams = {modality: read_padded(where, modality, content.pop(modality), len(ids)) for modality in MODALITIES}
     for modality, part in streams.items():
-        steps, found = streams["text"].real.shape[1], part.real.shape[1]
-        if found != steps:
+        text_steps, steps = streams["text"].real.shape[1], part.real.shape[1]
+        if steps != text_steps:
             raise ValueError(
-                f"{where}: key {modality!r} has {found} steps a clip, 'text' {steps}; expected word-aligned features"
+                f"{where}: key {modality!r} has {steps} steps a clip, 'text' {text_steps}; expected word-aligned "
+                "features"
             )
-    return _Split(where, ids, labels, streams, set(map(str, content)) - _KNOWN)
+    return _GmcSplit(where, ids, labels, streams, set(map(str, content)) - _REDUNDANT)
 
 
 def _count(where: str, labels: Any) -> int:
@@ -131,7 +143,8 @@ def _ids(where: str, split: str, meta: Any, count: int, notes: dict[str, str]) -
         return made
     try:
         ids = clip_ids(where, "meta", meta)
-    except ValueError as error:  # they only name the clips
+    except ValueError as error:
+        # Ids only name the clips: a file without usable ones is read all the same
         notes["ids"] = f"made of split and position: {error}"
         return made
     if len(ids) != count:
@@ -139,35 +152,10 @@ def _ids(where: str, split: str, meta: Any, count: int, notes: dict[str, str]) -
     return ids
 
 
-def _padded(where: str, modality: str, value: Any, count: int) -> Padded:
-    values, _ = fields.sequences(where, modality, value)
-    fields.same_count(where, modality, len(values), count)
-    padded = Padded(values, None)
-    padded.real = ((values != 0) & np.isfinite(values)).any(axis=2)
-    return padded
-
-
-def _add_stream(modality: str, splits: dict[str, _Split], source: Source) -> None:
-    """Put a modality's kept steps into the source's clips, and let its padded arrays go, for memory's sake."""
-    counts = {"neg_inf": 0, "pos_inf": 0, "nan": 0}
-    dim = splits["train"].streams[modality].values.shape[2]
+def _kept(modality: str, splits: dict[str, _GmcSplit]) -> Iterator[KeptSteps]:
+    """Takes a modality out of each split, whose padded array then goes, for memory's sake."""
     for name, split in splits.items():
         part = split.streams.pop(modality)
-        if part.values.shape[2] != dim:
-            found = part.values.shape[2]
-            raise ValueError(f"{split.where}: key {modality!r} has {found} features a step, {dim} in 'train'")
+        # A clip whose every value is 0 lacks the modality
         keep = split.steps & part.real.any(axis=1, keepdims=True)
-        values, repaired = repair(part.values[keep])
-        source.splits[name].streams[modality] = Ragged(values, offsets(keep[split.clips]))
-        counts = {kind: count + repaired[kind] for kind, count in counts.items()}
-    source.repairs[modality] = counts
-
-
-def _note_dropped(splits: dict[str, _Split], notes: dict[str, str]) -> None:
-    empty = {name: int((~split.clips).sum()) for name, split in splits.items()}
-    if any(empty.values()):
-        each = ", ".join(f"{name} {count}" for name, count in empty.items())
-        notes["dropped/clips"] = f"{sum(empty.values())} without a value in any modality ({each})"
-    unused = set().union(*(split.unused for split in splits.values()))
-    if unused:
-        notes["dropped/keys"] = ", ".join(sorted(unused))
+        yield KeptSteps(name, split.where, part.values, keep, split.clips)

@@ -1,4 +1,4 @@
-"""Which steps belong to an interval, what they come to, and whether a words file's intervals are its words' own.
+"""Finds the steps of an interval, averages them, and tells whether a words file has each word one interval late.
 
 A step belongs to an interval if its midpoint lies in it; an interval without a midpoint takes the steps that overlap it
 (words shorter than a feature's step, labels shorter than a word).
@@ -16,12 +16,13 @@ PAUSE = "sp"  # stands for a silence in the SDK's words files
 
 
 def ranges(steps_T2: Array, intervals_C2: Array) -> tuple[Array, Array]:
-    """[low, high) of the steps in each interval, (C,) each; steps are in order of their midpoints."""
+    """Returns [low, high) of the steps in each interval, (C,) each; steps are in order of their midpoints."""
     low, high = (np.searchsorted(steps_T2.mean(axis=1), intervals_C2[:, side]) for side in (0, 1))
     high = np.maximum(low, high)
     if not len(steps_T2):
         return low, high
-    empty = low == high  # no midpoint inside: only the step before and the step after can overlap
+    # No midpoint inside: only the step before and the step after can overlap
+    empty = low == high
     before, after = np.maximum(low - 1, 0), np.minimum(high, len(steps_T2) - 1)
     takes_before = empty & (low > 0) & (steps_T2[before, 1] > intervals_C2[:, 0])
     takes_after = empty & (high < len(steps_T2)) & (steps_T2[after, 0] < intervals_C2[:, 1])
@@ -29,12 +30,12 @@ def ranges(steps_T2: Array, intervals_C2: Array) -> tuple[Array, Array]:
 
 
 def cut(values: Array, low: Array, high: Array) -> list[Array]:
-    """values[low:high] of each interval; `ranges` gives the two."""
+    """Returns values[low:high] of each interval; `ranges` gives the two."""
     return [values[a:b] for a, b in zip(low, high, strict=True)]
 
 
 def means(values: Array, low: Array, high: Array) -> Array:
-    """(C, D) float32 means of values[low:high]; zeros where that is empty. Summed in float64."""
+    """Returns (C, D) float32 means of values[low:high], zeros where that is empty; summed in float64."""
     bounds = np.stack([low, high], axis=1).reshape(-1)
     one_row = np.zeros((1, values.shape[1]), dtype=values.dtype)
     padded = np.concatenate([values, one_row])  # reduceat refuses an end at T
@@ -44,7 +45,7 @@ def means(values: Array, low: Array, high: Array) -> Array:
 
 
 def find_word_lag(videos: list[Steps]) -> int:
-    """1 if each word stands one interval after its own, else 0 (also when there are too few words to tell).
+    """Returns 1 if each word stands one interval after its own, else 0 (also when there are too few words to tell).
 
     Long words take long: over a corpus, letters and log seconds correlate by about 0.5. In a public copy of
     CMU_MOSI_ModifiedTimestampedWords.csd they do so by 0.00, and by 0.54 with the interval before. Read as stored,
@@ -56,12 +57,12 @@ def find_word_lag(videos: list[Steps]) -> int:
 
 
 def move_back(steps: Steps, lag: int) -> Steps:
-    """Each value with the interval `lag` places before; the first values have none and are left out."""
+    """Returns each value with the interval `lag` places before; the first values have none and are left out."""
     return Steps(steps.values[lag:], steps.intervals[: len(steps.intervals) - lag])
 
 
 def _length_by_duration(videos: list[Steps], lag: int) -> float:
-    """Correlation of a word's letters with the log of its seconds, pauses left out; 0 where either is constant."""
+    """Correlates a word's letters with the log of its seconds, pauses left out; 0 where either is constant."""
     moved = [move_back(steps, lag) for steps in videos]
     names = np.concatenate([steps.values.astype(str) for steps in moved])
     intervals = np.concatenate([steps.intervals for steps in moved])[names != PAUSE]

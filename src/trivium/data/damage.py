@@ -1,5 +1,0 @@
-"""What h5py raises for a damaged file, apart from what it means by these elsewhere: caught around reading alone."""
-
-# A missing or broken object is a KeyError, a broken group's members a RuntimeError, a value that is not there None, an
-# array that became a number an IndexError.
-DAMAGE = (OSError, RuntimeError, LookupError, TypeError)
