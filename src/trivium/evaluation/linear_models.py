@@ -120,8 +120,9 @@ def search_c(score: Callable[[float], float]) -> float:
 def ridge_path(
     features_NE: Tensor, scores_N: Tensor, alphas: Sequence[float] = ALPHAS, *, standardize: bool = False
 ) -> Linear:
-    """min ||y - X w - b||^2 + alpha ||w||^2 for every alpha, from one singular value decomposition.
+    """Minimises ||y - X w - b||^2 + alpha ||w||^2 for every alpha, from one singular value decomposition.
 
+    scikit-learn's Ridge decomposes again for each alpha, which takes ten times as long (docs/architecture.md).
     Returns weights (A, E) and biases (A,), one row an alpha; the intercept is free. standardize: as in fit_classifier.
     """
     shift_E, scale_E = _statistics(features_NE)
