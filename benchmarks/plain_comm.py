@@ -1,7 +1,7 @@
-"""CoMM as one would write it first: padded and masked, one view and one mask after another, torch's own layers.
+"""Implements CoMM as one would write it first: padded and masked, one view and one mask after another, torch's layers.
 
-Made of a method's parameters, so that losses and gradients can be compared; and timed beside it. Not for the padding
-of faithful=true, and for clips that have all modalities only.
+It is made of a method's parameters, so that losses and gradients can be compared, and is timed beside that method. It
+does not cover the padding of faithful=true, nor clips that lack a modality.
 Legend: B clips, T steps, D features, E embedding.
 """
 
@@ -56,7 +56,7 @@ class PlainCoMM(nn.Module):
             mine.weight, mine.bias = norm.weight, norm.bias
 
     def losses(self, views: tuple[Streams, Streams]) -> list[Tensor]:
-        """A term a mask: each modality, then all."""
+        """Returns a loss for each mask: every modality alone, then all."""
         first, second = (self._embeddings(streams) for streams in views)
         joint = nt_xent(first[-1], second[-1], self.temperature)
         alone = [
@@ -66,7 +66,7 @@ class PlainCoMM(nn.Module):
         return [*alone, joint]
 
     def _embeddings(self, streams: Streams) -> list[Tensor]:
-        """One view through every mask."""
+        """Embeds one view through every mask."""
         tokens = {}
         for name, stream in streams.items():
             x = self.embeds[name](stream.values)
@@ -106,7 +106,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 
 def two_views(method: CoMM, batch: Batch) -> tuple[Streams, Streams]:
-    """The views that the method's next step will see."""
+    """Returns the views that the method's next step will use."""
     first, second = (
         method.augment(batch.streams, batch.index, method.step_key("view", number)) for number in ("1", "2")
     )
@@ -114,7 +114,7 @@ def two_views(method: CoMM, batch: Batch) -> tuple[Streams, Streams]:
 
 
 def plain_view(streams: Streams, drop_max: float = 0.8, noise_std: float = 0.1) -> dict[str, Stream]:
-    """A view by drop+noise from torch's global generator, all clips at once; the coins are those of all modalities."""
+    """Makes a view by drop+noise from torch's global generator, all clips at once; modalities share a clip's coins."""
     clips = len(next(iter(streams.values())).lengths)
     drops_B1, noisy_B1 = torch.rand(2, clips, 1) < 0.5
     view = {}

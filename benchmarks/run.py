@@ -1,4 +1,4 @@
-"""`make bench`: what scripts/benchmark.py runs."""
+"""Runs the suites that the command line names: scripts/benchmark.py, `make bench`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from trivium.benchmark.environment import MMSA
-from trivium.benchmark.measure import OURS, Settings
-from trivium.benchmark.processes import run
-from trivium.benchmark.suites import ON_GPU, SUITES, Found, Suite
-from trivium.benchmark.table import show
+from benchmarks.measure import OURS, BenchmarkSettings
+from benchmarks.mmsa_environment import MMSA
+from benchmarks.ratio_table import show
+from benchmarks.suites import ON_GPU, SUITES, Suite, SuiteResult
+from benchmarks.task_process import run
 from trivium.config.arguments import count, parse_key_values, script, truth
 from trivium.files import write_json
 from trivium.runs.provenance import git_commit
@@ -67,7 +67,7 @@ _KEYS = re.findall(r"^  ([a-z]+)=", HELP, flags=re.MULTILINE)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code: 0, 1 if a measured process failed, or 2 with one line on stderr."""
+    """Returns the exit code: 0, 1 if a measured process failed, or 2 with one line on stderr."""
     return script(argv, HELP, lambda: _measure(parse_key_values(argv, _KEYS)), needs_words=False)
 
 
@@ -84,8 +84,8 @@ def _measure(values: dict[str, str]) -> int:
     return 0
 
 
-def _bench(settings: Settings, values: dict[str, str], suites: Mapping[str, Suite], where: str = "") -> None:
-    done: dict[str, Found] = {}
+def _bench(settings: BenchmarkSettings, values: dict[str, str], suites: Mapping[str, Suite], where: str = "") -> None:
+    done: dict[str, SuiteResult] = {}
     where = where or f"threads={settings.threads}, {machine()['cpu']}"
     for name, suite in suites.items():
         done[name] = found = suite(settings, values)
@@ -95,11 +95,11 @@ def _bench(settings: Settings, values: dict[str, str], suites: Mapping[str, Suit
         _write(values, settings, done, where)
 
 
-def _bench_gpu(settings: Settings, values: dict[str, str], names: Sequence[str]) -> None:
+def _bench_gpu(settings: BenchmarkSettings, values: dict[str, str], names: Sequence[str]) -> None:
     suites = {name: ON_GPU[name] for name in names if name in ON_GPU}
     if not suites:
         raise ValueError(f"gpu=true with suite={','.join(names)}: expected one of {', '.join(ON_GPU)}")
-    gpu = run(OURS, "ours", "cuda", settings.threads)
+    gpu = run(OURS, "our_side", "cuda", settings.threads)
     if gpu is None:
         print("no CUDA here: gpu=true needs an NVIDIA GPU and a torch built for it; nothing was measured")
         return
@@ -107,7 +107,7 @@ def _bench_gpu(settings: Settings, values: dict[str, str], names: Sequence[str])
 
 
 def machine() -> dict[str, Any]:
-    """The CPU's name, cores this process may use, and memory in GiB (both None where the system does not tell)."""
+    """Describes the machine: CPU, cores this process may use, memory in GiB (None where unknown), versions."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"^model name\s*: (.+)$", info.read_text(), flags=re.MULTILINE) if info.is_file() else []
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
@@ -121,10 +121,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _settings(values: dict[str, str]) -> Settings:
+def _settings(values: dict[str, str]) -> BenchmarkSettings:
     gpu = truth(values, "gpu")
     fraction = _fraction(values, 0.02 if gpu else 0.5)
-    return Settings(
+    return BenchmarkSettings(
         fraction,
         repeats=count(values, "repeats", 3),
         steps=count(values, "steps", 50 if gpu else 12),
@@ -158,7 +158,7 @@ def _fraction(values: dict[str, str], default: float) -> float:
     return value
 
 
-def _write(values: dict[str, str], settings: Settings, done: Mapping[str, Found], where: str) -> None:
+def _write(values: dict[str, str], settings: BenchmarkSettings, done: Mapping[str, SuiteResult], where: str) -> None:
     if "out" not in values:
         return
     suites = {
