@@ -84,8 +84,8 @@ class PlainCoMM(nn.Module):
         attention: Any = self.attention  # whose weights are parameters otherwise
         attention.in_proj_weight = torch.cat([layer.query.weight, layer.key.weight, layer.value.weight])
         attention.in_proj_bias = torch.cat([layer.query.bias, layer.key.bias, layer.value.bias])
-        seen = F.layer_norm(x, (dim,), layer.attention_norm.weight, layer.attention_norm.bias)
-        x = x + attention(seen, seen, seen, key_padding_mask=padding, need_weights=False)[0]
+        normed = F.layer_norm(x, (dim,), layer.attention_norm.weight, layer.attention_norm.bias)
+        x = x + attention(normed, normed, normed, key_padding_mask=padding, need_weights=False)[0]
         wide = layer.widen(F.layer_norm(x, (dim,), layer.wide_norm.weight, layer.wide_norm.bias))
         out: Tensor = self.norm(x + layer.narrow(wide * torch.sigmoid(1.702 * wide)))[:, 0]
         return out
@@ -121,8 +121,8 @@ def plain_view(streams: Streams, drop_max: float = 0.8, noise_std: float = 0.1) 
     for name, stream in streams.items():
         count_B = (torch.rand(clips) * drop_max * stream.lengths).round()
         order_BT = torch.rand(stream.mask.shape).masked_fill(~stream.mask, 2.0).argsort(dim=1)
-        kept_BT = (order_BT >= count_B[:, None]) | ~drops_B1
-        values = stream.values * kept_BT[..., None]
+        keep_BT = (order_BT >= count_B[:, None]) | ~drops_B1
+        values = stream.values * keep_BT[..., None]
         noise = torch.randn_like(values) * (noise_std * (noisy_B1 & stream.mask))[..., None]
         view[name] = replace(stream, values=values + noise)
     return view

@@ -93,41 +93,41 @@ def tcmax_rows(times: Mapping[str, Reports], peaks: Reports, mixing: Reports, si
     return rows
 
 
-def comm_rows(found: Mapping[str, Any]) -> list[Measurement]:
+def comm_rows(reports: Mapping[str, Any]) -> list[Measurement]:
     """Makes rows of what `measure.comm` returns."""
     rows = []
     for lengths, target in (("mosi", 1.5), ("full", 1.0)):
-        steps = found[lengths]["steps"]
+        steps = reports[lengths]["steps"]
         about = f"mean {steps['mean']:.1f} steps, padded to {steps['padded']:.1f}"
-        rows += _timed(f"CoMM training step, {about}", found[lengths], "plain", target)
+        rows += _timed(f"CoMM training step, {about}", reports[lengths], "plain", target)
     return rows
 
 
-def gmc_rows(found: Mapping[str, Any]) -> list[Measurement]:
+def gmc_rows(reports: Mapping[str, Any]) -> list[Measurement]:
     """Makes rows of what `measure.gmc` returns: M3ixup may cost twice what GMC does."""
     rows = []
-    for lengths, one in found.items():
-        about = "T=50" if lengths == "full" else f"mean {one['steps']['mean']:.1f} steps"
-        rows += _timed(f"M3ixup training step, {about}", one, "plain", 0.5)
+    for lengths, times in reports.items():
+        about = "T=50" if lengths == "full" else f"mean {times['steps']['mean']:.1f} steps"
+        rows += _timed(f"M3ixup training step, {about}", times, "plain", 0.5)
     return rows
 
 
-def show(found: Sequence[Measurement], title: str, against: str) -> None:
+def show(measurements: Sequence[Measurement], title: str, against: str) -> None:
     """Prints measurements: median and, in brackets, least and most."""
     table = Table(title=title, title_justify="left", caption="median (least to most); ratios are of neighbouring runs")
     for column in ("measure", against, "ours", "ratio", "target"):
         table.add_column(column, justify="left" if column == "measure" else "right")
-    for row in found:
+    for row in measurements:
         name = f"{row.name}, {row.unit}"
         table.add_row(name, _text(row.theirs), _text(row.ours), _text(row.ratios, "x"), _target(row))
     Console(width=max(120, Console().width)).print(table)
 
 
-def _timed(title: str, found: Reports, other: str, target: float) -> list[Measurement]:
+def _timed(title: str, reports: Reports, other: str, target: float) -> list[Measurement]:
     """Makes two rows: by the clock, and by CPU time, which other load on the machine hardly changes."""
 
     def row(name: str, key: str, target: float | None = None) -> Measurement:
-        return Measurement(name, "s", [r[key] for r in found["ours"]], [r[key] for r in found[other]], target)
+        return Measurement(name, "s", [r[key] for r in reports["ours"]], [r[key] for r in reports[other]], target)
 
     return [row(title, "seconds", target), row(f"{title}, by CPU time", "cpu_seconds")]
 

@@ -88,10 +88,10 @@ def _bench(settings: BenchmarkSettings, values: dict[str, str], suites: Mapping[
     done: dict[str, SuiteResult] = {}
     where = where or f"threads={settings.threads}, {machine()['cpu']}"
     for name, suite in suites.items():
-        done[name] = found = suite(settings, values)
-        show(found.rows, f"{found.title}, {where}", found.against)
-        if found.note:
-            print(found.note)
+        done[name] = result = suite(settings, values)
+        show(result.rows, f"{result.title}, {where}", result.against)
+        if result.note:
+            print(result.note)
         _write(values, settings, done, where)
 
 
@@ -162,8 +162,8 @@ def _write(values: dict[str, str], settings: BenchmarkSettings, done: Mapping[st
     if "out" not in values:
         return
     suites = {
-        name: {"against": found.against, "rows": [row.to_dict() for row in found.rows], "raw": found.raw}
-        for name, found in done.items()
+        name: {"against": result.against, "rows": [row.to_dict() for row in result.rows], "raw": result.raw}
+        for name, result in done.items()
     }
     write_json(
         Path(values["out"]).expanduser(),

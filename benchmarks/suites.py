@@ -74,15 +74,15 @@ def tcmax(settings: measure.BenchmarkSettings, values: Values) -> SuiteResult:
 
 def comm(settings: measure.BenchmarkSettings, values: Values) -> SuiteResult:
     say(f"CoMM training steps beside a plain implementation, {settings.steps} a side and kind of batch")
-    found = measure.comm(settings)
-    return SuiteResult("CoMM, batch 64, vision of 20 and text of 300 features", "plain", comm_rows(found), found)
+    reported = measure.comm(settings)
+    return SuiteResult("CoMM, batch 64, vision of 20 and text of 300 features", "plain", comm_rows(reported), reported)
 
 
 def m3ixup(settings: measure.BenchmarkSettings, values: Values, device: str = "cpu") -> SuiteResult:
     say(f"M3ixup training steps beside GMC's, {settings.steps} a side and kind of batch")
-    found = measure.gmc(settings, device)
+    reported = measure.gmc(settings, device)
     return SuiteResult(
-        "M3ixup, batch 24, text of 300, audio of 74 and vision of 35 features", "GMC", gmc_rows(found), found
+        "M3ixup, batch 24, text of 300, audio of 74 and vision of 35 features", "GMC", gmc_rows(reported), reported
     )
 
 

@@ -18,7 +18,7 @@ LEVEL = 0.05  # a corrected p below this counts as more than chance
 
 @dataclass(frozen=True)
 class Paired:
-    """Holds what is known of n paired differences.
+    """Holds what is tested of n paired differences.
 
     mean, std: std has n - 1 below the line and is NaN for n = 1. t_p, wilcoxon_p: two-sided p values.
     low, high: the ends of the mean's 95 % bootstrap interval.
@@ -115,8 +115,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     one. NaN marks a test that was not possible: it stays NaN and is not counted.
     """
     p = np.asarray(p_values, dtype=np.float64)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
     corrected = p.copy()
     corrected[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * (len(order) - np.arange(len(order)))))
     return [float(value) for value in corrected]
