@@ -43,15 +43,15 @@ CLASSES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-# protocol -> the labels that its classes are cut for; SIMS's clips to them
+# protocol -> the range of labels that its classes are cut for; the sims protocol clips to it
 RANGES: dict[str, tuple[float, float]] = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
 
-# The mean objective of the validation clips, and what a method with further terms makes of all of them.
+# The mean objective of the validation clips, and the weighted sum of all terms for methods that have further ones.
 LOSSES: dict[str, str] = {"loss": "min", "total": "min"}
 
 
 def monitorable(protocol: str) -> dict[str, str]:
-    """Returns what a run can be selected by, as "val/loss" -> "min" or "max", the direction that is better.
+    """Returns the names that a run can be selected by: "val/loss" -> "min" or "max", the direction that is better.
 
     protocol: data.metrics. "val/total" is there for methods that add terms to the task's loss, "val/acc_argmax" for
     objectives with classes.
@@ -61,12 +61,15 @@ def monitorable(protocol: str) -> dict[str, str]:
 
 
 def is_share(metric: str) -> bool:
-    """Whether it is in [0, 1] and shown in %: accuracies and F1. Others are in the data's unit, and Corr in [-1, 1]."""
+    """Tells whether a metric is in [0, 1] and shown in %, as accuracies and F1 are.
+
+    Others are in the data's unit, and Corr in [-1, 1].
+    """
     return metric.startswith(("acc", "f1"))
 
 
 def metric_text(value: float, share: bool, sign: bool = False) -> str:
-    """As tables have it: 34.1 (in %) for a share of .3412, 0.723 for anything else, "-" for NaN. sign: +34.1."""
+    """Formats as tables do: 34.1 (in %) for a share of .3412, 0.723 for anything else, "-" for NaN. sign: +34.1."""
     if math.isnan(value):
         return "-"
     plus = "+" if sign else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trivium.benchmark import run as bench
-from trivium.benchmark.measure import Files, Settings, loading, prepare, steps
-from trivium.benchmark.processes import Task, run
-from trivium.benchmark.table import Row, mmsa_rows
-from trivium.benchmark.workload import COUNTS, STREAMS, write_pickle
+from benchmarks import run as bench
+from benchmarks.measure import BenchmarkSettings, Files, loading, prepare, steps
+from benchmarks.ratio_table import Measurement, mmsa_rows
+from benchmarks.task_process import Task, run
+from benchmarks.workload import COUNTS, STREAMS, write_pickle
 from trivium.config.arguments import keys_of
 
 PYTHON = Path(sys.executable)
@@ -27,7 +28,7 @@ def made(tmp_path_factory):
     """(settings, files, what preparing reported) of a five-hundredth of MOSEI and a tiny BERT."""
     pytest.importorskip("transformers")
     files = Files(tmp_path_factory.mktemp("bench"))
-    settings = Settings(fraction=0.002, repeats=1, steps=2, threads=1, mmsa=None, bert=TINY_BERT)
+    settings = BenchmarkSettings(fraction=0.002, repeats=1, steps=2, threads=1, mmsa=None, bert=TINY_BERT)
     return settings, files, prepare(settings, files)
 
 
@@ -75,22 +76,22 @@ def test_our_steps_are_timed_one_by_one(made):
 
 
 def test_task_that_fails_says_why(tmp_path):
-    with pytest.raises(RuntimeError, match=r"ours prepare ended with exit code 1(?s:.*)no\.pkl"):
-        run(PYTHON, "ours", "prepare", 1, pickle=str(tmp_path / "no.pkl"), store=str(tmp_path / "a.h5"))
+    with pytest.raises(RuntimeError, match=r"our_side prepare ended with exit code 1(?s:.*)no\.pkl"):
+        run(PYTHON, "our_side", "prepare", 1, pickle=str(tmp_path / "no.pkl"), store=str(tmp_path / "a.h5"))
 
 
 def test_task_left_by_an_error_is_ended(tmp_path):
-    with pytest.raises(ZeroDivisionError), Task(PYTHON, "ours", "cuda", {}, 1) as task:
+    with pytest.raises(ZeroDivisionError), Task(PYTHON, "our_side", "cuda", {}, 1) as task:
         raise ZeroDivisionError
     assert task._process.returncode is not None
 
 
 def test_ratio_is_above_one_where_ours_is_better():
-    seconds = Row("open", "s", ours=[1.0, 2.0, 4.0], theirs=[10.0, 40.0, 20.0], target=5)
+    seconds = Measurement("open", "s", ours=[1.0, 2.0, 4.0], theirs=[10.0, 40.0, 20.0], target=5)
     assert seconds.ratios == [10, 20, 5]
     assert seconds.to_dict()["ratio"] == {"median": 10, "least": 5, "most": 20}
-    assert Row("step", "samples/s", ours=[6.0], theirs=[4.0], faster_is_more=True).ratios == [1.5]
-    assert "ratio" not in Row("open", "s", ours=[1.0]).to_dict()
+    assert Measurement("step", "samples/s", ours=[6.0], theirs=[4.0], faster_is_more=True).ratios == [1.5]
+    assert "ratio" not in Measurement("open", "s", ours=[1.0]).to_dict()
 
 
 def test_rows_take_each_side_and_each_loader():
@@ -119,7 +120,7 @@ def test_wrong_argument_is_refused_before_anything_is_made(argument, told, capsy
 
 
 def test_gpu_says_so_where_there_is_none(capsys):
-    if run(PYTHON, "ours", "cuda", 1) is not None:
+    if run(PYTHON, "our_side", "cuda", 1) is not None:
         pytest.skip("there is a GPU here")
     assert bench.main(["gpu=true"]) == 0
     assert "no CUDA here" in capsys.readouterr().out
@@ -137,6 +138,14 @@ def test_every_key_of_the_help_is_read():
         "gpu",
         "out",
     }
+
+
+def test_nothing_in_the_package_imports_the_benchmark():
+    source = Path(__file__).resolve().parents[2] / "src"
+    files = list(source.rglob("*.py"))
+    pattern = re.compile(r"^\s*(from|import)\s+(trivium\.)?benchmarks?\b", flags=re.MULTILINE)
+    assert len(files) > 100
+    assert [file for file in files if pattern.search(file.read_text())] == []
 
 
 @pytest.mark.slow

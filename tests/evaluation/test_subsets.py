@@ -17,9 +17,9 @@ from trivium.data.batch import Batch
 from trivium.data.clips import Clips, Ragged, Source
 from trivium.data.store import write_store
 from trivium.data.synthetic import make_fixture
+from trivium.evaluation.missing_modalities import Subject, clip_shares, metric_shares, score_rates, score_subsets
+from trivium.evaluation.missing_rates import draw_uniform, keep_at
 from trivium.evaluation.predict import predict_split
-from trivium.evaluation.rates import drawn, keep_at
-from trivium.evaluation.robustness import Subject, clip_shares, metric_shares, score_rates, score_subsets
 from trivium.evaluation.subsets import SubsetPredictions, all_subsets, natural_presence, predict_subsets
 from trivium.runs.load import Run
 
@@ -87,7 +87,7 @@ def test_each_subset_equals_a_prediction_from_these_modalities(subject: Subject,
 def test_clips_of_different_subsets_in_one_batch_predict_the_same(subject: Subject, found: SubsetPredictions) -> None:
     """What lets one pass a subset serve every mask."""
     every = natural_presence(subject.loader)
-    keep = keep_at(0.5, drawn(subject.ids, NAMES, 1), every)
+    keep = keep_at(0.5, draw_uniform(subject.ids, NAMES, 1), every)
     assert len(keep.unique(dim=0)) == 7
     expected = predict_split(subject.method, subject.loader, change=lambda batch: batch.without(~keep[batch.index]))
     assert_allclose(found.at(keep).score, expected.score, atol=1e-5)
@@ -114,8 +114,8 @@ def test_metric_shares_sum_to_all_beyond_the_train_mean(subject: Subject, found:
     nothing = {"mae": mean_absolute_error(subject.targets, np.full(128, train.mean(dtype=float))), "corr": 0.0}
     nothing["acc2_non0"] = float(((subject.targets > 0) == (train.mean() > 0)).double().mean())
     for metric, value in nothing.items():
-        assert subject.score_nothing()[metric] == pytest.approx(value, abs=1e-7)
-    for metric, value in subject.score_nothing().items():
+        assert subject.score_train_mean()[metric] == pytest.approx(value, abs=1e-7)
+    for metric, value in subject.score_train_mean().items():
         of_metric = {share["modality"]: share["value"] for share in shares if share["metric"] == metric}
         assert tuple(of_metric) == NAMES
         assert abs(sum(of_metric.values()) - (rows[-1][metric] - value)) < 1e-12

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.plain_comm import PlainCoMM, two_views
 from driver import here, rows
 from ranks import on_ranks
-from trivium.benchmark.plain_comm import PlainCoMM, two_views
 from trivium.data.batch import Batch, Stream
 from trivium.encoders.lstm import LSTM
 from trivium.encoders.transformer import Transformer

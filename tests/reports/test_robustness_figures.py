@@ -11,7 +11,7 @@ import pytest
 from matplotlib import pyplot as plt
 from numpy.testing import assert_allclose
 
-from trivium.evaluation.noise import LEVELS
+from trivium.evaluation.feature_noise import LEVELS
 from trivium.evaluation.subsets import all_subsets
 from trivium.reports.robustness_figures import (
     curve,

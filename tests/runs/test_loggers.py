@@ -14,7 +14,7 @@ from matplotlib.image import imread
 
 from driver import command, here, in_folder, run, spawn
 from logged import QUIET, READERS, Logged
-from trivium.loggers.final import final_metrics
+from trivium.loggers.final_metrics import final_metrics
 
 QUICK = ["encoder=identity", "trainer.max_epochs=2", "optimizer.lr=0.01", "trainer.progress=off"]
 SELFMI = [*QUICK, "method=selfmi", "seed=3"]

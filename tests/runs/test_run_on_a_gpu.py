@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from driver import here, rows
 from pretended_gpu import GPU, pretended_gpu
-from trivium.evaluation.robustness import Subject, score_noise
+from trivium.evaluation.missing_modalities import Subject, score_noise
 from trivium.evaluation.subsets import predict_subsets
 from trivium.evaluation.vectors import collect_vectors
 from trivium.methods.base import Method

@@ -1,7 +1,9 @@
-"""From a trained method and a split to numbers.
+"""Scores trained methods: from a method and a split to numbers.
 
-predict      predictions of a split (predictions: gathered by clip) -> metrics; validation: the same while fitting
-probe        what a linear map reads from frozen vectors: vectors, targets, probe_choice, linear_models, classification
-robustness   missing and disturbed modalities: subsets, rates, noise; shapley, alignment
-significance paired tests over seeds, Holm's correction, intervals
+metrics             the field's metrics of a split's predictions
+predict             predictions of a split (predictions: gathered by clip) and their metrics; validation: while fitting
+probe               linear probes of frozen vectors: vectors, probe_targets, probe_choice, linear_models, classification
+missing_modalities  the protocols of missing and disturbed modalities: subsets, missing_rates, feature_noise, shapley
+representation_alignment  agreement of a modality's vectors with the joint ones
+significance        paired tests over seeds, Holm's correction, intervals
 """

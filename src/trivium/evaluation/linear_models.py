@@ -1,4 +1,4 @@
-"""Linear maps fitted on fixed vectors: multinomial logistic regression and ridge. torch, float64, on the CPU.
+"""Fits linear maps on fixed vectors: multinomial logistic regression and ridge. torch, float64, on the CPU.
 
 Legend: N clips, E features, C classes, K outputs, A regularisation strengths.
 """
@@ -19,7 +19,7 @@ ALPHAS = tuple(10.0 ** (-6 + 12 * i / 99) for i in range(100))
 
 
 class Linear(NamedTuple):
-    """(N, E) -> (N, K). weight (K, E), bias (K,), float64."""
+    """Maps (N, E) to (N, K). weight (K, E), bias (K,), float64."""
 
     weight: Tensor
     bias: Tensor
@@ -29,10 +29,10 @@ class Linear(NamedTuple):
 
 
 def classifier_objective(linear: Linear, features_NE: Tensor, classes_N: Tensor, c: float) -> Tensor:
-    """Mean cross-entropy + ||W|| / (2 c): the Frobenius norm itself, not its square; the bias is free.
+    """Returns mean cross-entropy + ||W|| / (2 c): the Frobenius norm itself, not its square; the bias is free.
 
-    The objective of CoMM's linear evaluation (Dufumier et al., 2025, public code). Scalar, differentiable; at W = 0
-    the norm's sub-gradient is 0.
+    This is the objective of CoMM's linear evaluation (Dufumier et al., 2025, public code). It is a scalar and
+    differentiable; at W = 0 the norm's sub-gradient is 0.
     """
     penalty: Tensor = torch.linalg.vector_norm(linear.weight) / (2 * c)
     return F.cross_entropy(linear.outputs(features_NE), classes_N) + penalty
@@ -41,10 +41,10 @@ def classifier_objective(linear: Linear, features_NE: Tensor, classes_N: Tensor,
 def fit_classifier(
     features_NE: Tensor, classes_N: Tensor, classes: int, c: float, *, standardize: bool = False
 ) -> Linear:
-    """The minimum of `classifier_objective`: L-BFGS from 0, strong Wolfe line search, up to 100 iterations.
+    """Minimises `classifier_objective` by L-BFGS from 0, with strong Wolfe line search, in up to 100 iterations.
 
-    features_NE: float64. classes_N: int64 in [0, classes). c: above 0, larger is freer. standardize: the penalty is on
-    weights of features of mean 0 and variance 1; the map that is returned takes features as they are.
+    features_NE: float64. classes_N: int64 in [0, classes). c: above 0, larger is freer. standardize: puts the
+    penalty on weights of features of mean 0 and variance 1; the map that is returned takes features as they are.
     """
     if standardize:
         shift_E, scale_E = _statistics(features_NE)
@@ -69,16 +69,18 @@ def fit_classifier(
 
 
 def _constant_classifier(features_NE: Tensor, classes_N: Tensor, classes: int, c: float) -> Linear | None:
-    """W = 0 and the log class shares, where that is the minimum; no gradient method stops at the norm's kink.
+    """Returns W = 0 and the log class shares where that is the minimum, else None.
 
-    It is the minimum exactly if the cross-entropy's gradient there is no longer than the penalty's slope.
+    It is the minimum exactly if the cross-entropy's gradient there is no longer than the penalty's slope. No gradient
+    method stops at the norm's kink, so it is looked for directly.
     """
     truth_NC = F.one_hot(classes_N, classes).to(features_NE)
     shares_C = truth_NC.mean(dim=0)
     gradient_CE = (shares_C - truth_NC).T @ features_NE / len(features_NE)
     if torch.linalg.vector_norm(gradient_CE) > 1 / (2 * c):
         return None
-    floor = torch.finfo(shares_C.dtype).tiny  # a class without a clip
+    # A class without a clip has the share 0, whose log is -inf.
+    floor = torch.finfo(shares_C.dtype).tiny
     return Linear(torch.zeros_like(gradient_CE), shares_C.clamp_min(floor).log())
 
 
@@ -92,12 +94,12 @@ def search_c(score: Callable[[float], float]) -> float:
     The result is the best of step 1 and of the points met in step 3; of equal ones the first met.
     score: C -> value, called once for each C.
     """
-    known: dict[float, float] = {}
+    scores: dict[float, float] = {}
 
     def at(exponent: float) -> float:
-        if exponent not in known:
-            known[exponent] = score(10.0**exponent)
-        return known[exponent]
+        if exponent not in scores:
+            scores[exponent] = score(10.0**exponent)
+        return scores[exponent]
 
     coarse = max(COARSE, key=at)
     met: list[float] = [coarse]
@@ -107,10 +109,10 @@ def search_c(score: Callable[[float], float]) -> float:
         quarter, half, three_quarters = points // 4, points // 2, points - math.ceil(points / 4)
         probed = [window[quarter], window[half], window[three_quarters]]
         met += probed
-        low, _, high = scores = [at(exponent) for exponent in probed]
-        if low == max(scores):
+        low, middle, high = (at(exponent) for exponent in probed)
+        if low == max(low, middle, high):
             window = window[:half]
-        elif high == max(scores):
+        elif high == max(low, middle, high):
             window = window[half:]
         else:
             window = window[quarter:three_quarters]
@@ -120,8 +122,9 @@ def search_c(score: Callable[[float], float]) -> float:
 def ridge_path(
     features_NE: Tensor, scores_N: Tensor, alphas: Sequence[float] = ALPHAS, *, standardize: bool = False
 ) -> Linear:
-    """min ||y - X w - b||^2 + alpha ||w||^2 for every alpha, from one singular value decomposition.
+    """Minimises ||y - X w - b||^2 + alpha ||w||^2 for every alpha, from one singular value decomposition.
 
+    scikit-learn's Ridge decomposes again for each alpha, which takes ten times as long (docs/architecture.md).
     Returns weights (A, E) and biases (A,), one row an alpha; the intercept is free. standardize: as in fit_classifier.
     """
     shift_E, scale_E = _statistics(features_NE)
@@ -135,12 +138,12 @@ def ridge_path(
 
 
 def _statistics(features_NE: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (E,); 1 for a feature that never changes."""
+    """Returns mean and standard deviation (E,); the latter is 1 for a feature that never changes."""
     scale_E = features_NE.std(dim=0, correction=0)
     return features_NE.mean(dim=0), torch.where(scale_E > 0, scale_E, 1.0)
 
 
 def _unscaled(linear: Linear, shift_E: Tensor, scale_E: Tensor) -> Linear:
-    """The same map, of features before (x - shift) / scale."""
+    """Returns the same map for features before (x - shift) / scale."""
     weight_KE = linear.weight / scale_E
     return Linear(weight_KE, linear.bias - weight_KE @ shift_E)

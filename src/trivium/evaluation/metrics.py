@@ -1,11 +1,13 @@
-"""The field's metrics (MMSA's definitions), computed once from a whole split. numpy only.
+"""Computes the field's metrics (MMSA's definitions), once from a whole split.
 
+scipy and scikit-learn are imported where they are used, so that importing this module costs numpy alone.
 Legend: N clips of the split, C classes.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +23,7 @@ _SIMS_CUTS = (-0.7, -0.1, 0.1, 0.7)
 
 
 def refuse_other_scale(protocol: str, label_range: tuple[float, float] | None) -> None:
-    """Raises ValueError where labels may lie outside those that the protocol is for. None: nothing is known of them."""
+    """Raises ValueError if labels may lie outside the range that the protocol is for. None: their range is unknown."""
     low, high = RANGES.get(protocol, (-math.inf, math.inf))
     if label_range is not None and not low <= label_range[0] <= label_range[1] <= high:
         raise ValueError(
@@ -31,7 +33,7 @@ def refuse_other_scale(protocol: str, label_range: tuple[float, float] | None) -
 
 
 def score_classes(protocol: str, scores: Any) -> npt.NDArray[np.intp]:
-    """(N,) index into CLASSES[protocol] of each score, cut as the protocol's accuracy cuts it.
+    """Returns (N,), each score's index in CLASSES[protocol], cut as the protocol's accuracy cuts it.
 
     Raises ValueError for a protocol without classes, and as compute_metrics does.
     """
@@ -46,12 +48,12 @@ def score_classes(protocol: str, scores: Any) -> npt.NDArray[np.intp]:
 def compute_metrics(
     protocol: str, predictions: Any, targets: Any, *, probabilities: Any = None, classes: Any = None
 ) -> dict[str, float]:
-    """The metrics of METRICS[protocol], over a whole split (never averages of batches).
+    """Computes the metrics of METRICS[protocol] over a whole split, never as averages of batches.
 
     predictions, targets: (N,) arrays or tensors of scores, unclipped, in the data's unit. probabilities (N, C) and
     classes (N,) class indices, given together, add `acc_argmax`, the share of clips whose likeliest class is right.
-    MAE is in the data's unit, Corr in [-1, 1], the rest shares in [0, 1]. NaN where undefined: Corr of constant
-    values, the Non0 metrics of a split whose labels are all 0.
+    MAE is in the data's unit, Corr in [-1, 1], the rest shares in [0, 1]. Undefined ones are NaN: Corr of
+    constant values, the Non0 metrics of a split whose labels are all 0.
     Raises ValueError for an unknown protocol, shapes that differ or are not (N,), no clips, or non-finite values.
     """
     if protocol not in METRICS:
@@ -67,7 +69,7 @@ def compute_metrics(
 
 
 def _sentiment(p: Scores, t: Scores) -> dict[str, float]:
-    """MOSI and MOSEI, labels in [-3, 3]."""
+    """Computes the metrics of MOSI and MOSEI, labels in [-3, 3]."""
     non0 = t != 0
     return {
         "mae": float(np.abs(p - t).mean()),
@@ -82,7 +84,7 @@ def _sentiment(p: Scores, t: Scores) -> dict[str, float]:
 
 
 def _sims(p: Scores, t: Scores) -> dict[str, float]:
-    """CH-SIMS v1 and v2, labels in [-1, 1]: everything on clipped values, zero is negative."""
+    """Computes the metrics of CH-SIMS v1 and v2, labels in [-1, 1]: all on clipped values, and zero is negative."""
     p, t = np.clip(p, -1, 1), np.clip(t, -1, 1)
     return {
         "mae": float(np.abs(p - t).mean()),
@@ -106,15 +108,13 @@ _PROTOCOLS: dict[str, Callable[[Scores, Scores], dict[str, float]]] = {
 
 
 def _rounded(scores: Scores, bound: int) -> Scores:
-    """Clipped to [-bound, bound] and rounded half to even."""
+    """Clips to [-bound, bound] and rounds half to even."""
     return np.clip(scores, -bound, bound).round()
 
 
 def _binned(scores: Scores, cuts: tuple[float, ...]) -> npt.NDArray[np.intp]:
-    """Bin of each score; an upper edge belongs to the lower bin.
-
-    In float32, the stored labels' precision: a label of 0.1 read as float64 would lie above the cut at 0.1.
-    """
+    """Returns each score's bin; an upper edge belongs to the lower bin."""
+    # In float32, the stored labels' precision: a label of 0.1 read as float64 would lie above the cut at 0.1.
     edges = np.asarray(cuts, dtype=np.float32)
     bins: npt.NDArray[np.intp] = np.searchsorted(edges, scores.astype(np.float32), side="left")
     return bins
@@ -125,24 +125,24 @@ def _share(equal: Flags) -> float:
 
 
 def _pearson(p: Scores, t: Scores) -> float:
-    """NaN for constant values. Deviations are scaled to 1 first, so that tiny ones do not underflow when squared."""
+    """Returns Pearson's correlation; NaN for constant values."""
     if np.ptp(p) == 0 or np.ptp(t) == 0:
         return math.nan
-    p, t = p - p.mean(), t - t.mean()
-    p, t = p / np.abs(p).max(), t / np.abs(t).max()
-    return float(np.clip(p @ t / math.sqrt((p @ p) * (t @ t)), -1, 1))
+    from scipy.stats import NearConstantInputWarning, pearsonr
+
+    with warnings.catch_warnings():
+        # The predictions of an early epoch may be nearly constant, which is no reason for a warning in every run.
+        warnings.simplefilter("ignore", NearConstantInputWarning)
+        return float(pearsonr(p, t).statistic)
 
 
 def _weighted_f1(predicted: Flags, true: Flags) -> float:
-    """The two classes' F1, averaged with the truth's class shares as weights."""
+    """Returns the two classes' F1, averaged with the truth's class shares as weights; NaN for no clips."""
     if not true.size:
         return math.nan
-    total = 0.0
-    for predicted_c, true_c in ((predicted, true), (~predicted, ~true)):
-        marked = int(predicted_c.sum()) + int(true_c.sum())  # 2 TP + FP + FN
-        f1 = 2 * int((predicted_c & true_c).sum()) / marked if marked else 0.0
-        total += f1 * float(true_c.mean())
-    return total
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(true, predicted, average="weighted", zero_division=0))
 
 
 def _numpy(values: Any) -> npt.NDArray[Any]:

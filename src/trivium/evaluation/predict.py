@@ -1,4 +1,4 @@
-"""A trained method's predictions of a split, in evaluation mode, from any subset of modalities."""
+"""Predicts a split with a trained method, in evaluation mode, from any subset of modalities."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def predict_split(
     modalities: Sequence[str] | None = None,
     change: Callable[[Batch], Batch] | None = None,
 ) -> Predictions:
-    """Every clip once, on the method's device. modalities: those to predict from; None or empty means all.
+    """Predicts every clip once, on the method's device.
 
-    change: what else is done to each batch first; clips keep their places (Batch.index).
+    modalities: those to predict from; None or empty means all. change: applied to each batch first; clips keep their
+    places (Batch.index).
     Raises ValueError for an unknown modality, and for a clip that has none of the chosen ones, with its id.
     """
     method.eval()
@@ -49,13 +50,13 @@ def predict_split(
 
 
 def score_split(method: Method, loader: BatchLoader, predictions: Predictions) -> dict[str, float]:
-    """The protocol's metrics, once over the whole split, and the mean objective as "loss"."""
+    """Computes the protocol's metrics, once over the whole split, and the mean objective as "loss"."""
     metrics = metrics_of(method, predictions, loader.split.targets["multimodal"])
     return {**metrics, "loss": float(predictions.loss.mean())}
 
 
 def metrics_of(method: Method, predictions: Predictions, targets_N: Tensor) -> dict[str, float]:
-    """The protocol's metrics of the decoded scores; `acc_argmax` beside them where the objective has classes."""
+    """Computes the protocol's metrics of the decoded scores, and `acc_argmax` where the objective has classes."""
     targets_N, classes_N = targets_N.cpu(), None
     if isinstance(method.objective, CrossEntropy):
         classes_N = method.objective.classes(targets_N)
@@ -69,7 +70,7 @@ def metrics_of(method: Method, predictions: Predictions, targets_N: Tensor) -> d
 
 
 def write_predictions(path: Path, parts: dict[str, tuple[BatchLoader, Predictions]]) -> None:
-    """One row a clip: split, id, target, prediction, and class probabilities where there are any."""
+    """Writes one row a clip: split, id, target, prediction, and class probabilities where there are any."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     classes = max((p.probabilities.shape[1] for _, p in parts.values() if p.probabilities is not None), default=0)
@@ -87,7 +88,7 @@ def _with_dtype(stream: Stream, dtype: torch.dtype) -> Stream:
 
 
 def _refuse_all_absent(loader: BatchLoader, present_BM: Tensor, index: Tensor) -> None:
-    alone = ~present_BM.any(dim=1)
-    if bool(alone.any()):
-        clip = loader.split.ids[int(index[alone][0])]
+    empty_B = ~present_BM.any(dim=1)
+    if bool(empty_B.any()):
+        clip = loader.split.ids[int(index[empty_B][0])]
         raise ValueError(f"clip {clip!r} has none of the modalities to predict from; leave it out or choose others")

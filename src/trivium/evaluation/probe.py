@@ -1,4 +1,4 @@
-"""Linear probes: what a linear map can read from a trained method's frozen vectors, or from the features themselves.
+"""Fits linear probes: what a linear map can read from a trained method's frozen vectors, or from the features.
 
 `trivium.evaluation.probe_choice` says what they are fitted and chosen on.
 Legend: N clips, E features.
@@ -18,7 +18,7 @@ from trivium.evaluation.metrics import compute_metrics
 from trivium.evaluation.predict import metrics_of
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.probe_choice import Probe, Report, Rows, choose_classifier, choose_ridge, fitted_on
-from trivium.evaluation.targets import ClassRule, class_rule, is_score
+from trivium.evaluation.probe_targets import ClassRule, class_rule, is_score
 from trivium.evaluation.vectors import collect_vectors, raw_vectors
 from trivium.methods.base import Method
 from trivium.methods.readout import Readout
@@ -35,13 +35,13 @@ def probe_run(
     standardize: bool = False,
     report: Report | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Probes of the joint vector and of each modality's own.
+    """Probes the joint vector and each modality's vector.
 
     Returns name -> {"size", "fitted_on", "rule", "classes", "c", "valid", "test", "ridge"}.
 
     target: "multimodal", a modality's name, or another target of the store, which holds whole numbers. classes: how
-    scores become classes (trivium.evaluation.targets). features: names of vectors; empty means all. raw: of the
-    features' own means over time, in place of the method's vectors. standardize: probe features of mean 0, variance 1.
+    scores become classes (trivium.evaluation.probe_targets). features: names of vectors; empty means all. raw: probe
+    the features' means over time instead of the method's vectors. standardize: probe features of mean 0, variance 1.
     "valid" and "test" have classification_metrics; "ridge", for scores alone, {"alpha", "valid", "test"} with the
     protocol's metrics. Those of valid are of the map fitted without it.
     Raises ValueError for an unknown target, vector or rule, and for fewer than two classes.
@@ -50,15 +50,15 @@ def probe_run(
     vectors, targets = _read(method, data, target, raw)
     chosen = _chosen(list(vectors[fitted_on(vectors)]), features)
     rule.refuse_one_class(targets[fitted_on(targets)], f"{data.store.path}: split {fitted_on(targets)!r}")
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for name in chosen:
         named = None if report is None else _prefixed(report, name)
         rows = {split: Rows(part[name], targets[split]) for split, part in vectors.items()}
-        found[name] = {"size": rows[fitted_on(rows)].features.shape[1], "fitted_on": fitted_on(rows)}
-        found[name] |= _probe_classes(rows, rule, standardize, named)
+        results[name] = {"size": rows[fitted_on(rows)].features.shape[1], "fitted_on": fitted_on(rows)}
+        results[name] |= _probe_classes(rows, rule, standardize, named)
         if is_score(data.store, target):
-            found[name]["ridge"] = _probe_scores(rows, method.metrics, standardize)
-    return found
+            results[name]["ridge"] = _probe_scores(rows, method.metrics, standardize)
+    return results
 
 
 def _prefixed(report: Report, name: str) -> Report:
@@ -68,13 +68,13 @@ def _prefixed(report: Report, name: str) -> Report:
 def _read(
     method: Method, data: DataModule, target: str, raw: bool, splits: Sequence[str] = ("valid", "test")
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
-    """Split -> name -> vectors (N, E), and split -> targets (N,), all float64 on the CPU.
+    """Returns split -> name -> vectors (N, E), and split -> targets (N,), all float64 on the CPU.
 
-    splits: those beside the one to fit on.
+    splits: those to read beside the one to fit on.
     """
-    there = [split for split, clips in data.store.schema.counts.items() if clips]
+    filled = [split for split, clips in data.store.schema.counts.items() if clips]
     vectors, targets = {}, {}
-    for split in [split for split in (fitted_on(there), *splits) if split in there]:
+    for split in [split for split in (fitted_on(filled), *splits) if split in filled]:
         loader = data.loader(split, device=method.device)
         vectors[split] = raw_vectors(loader) if raw else collect_vectors(method, loader)
         targets[split] = loader.split.targets[target].cpu().double()
@@ -117,22 +117,22 @@ def _probe_scores(rows: Mapping[str, Rows], protocol: str, standardize: bool) ->
 
 @dataclass
 class FittedReadout:
-    """What `fit_readout` found. summary: for JSON."""
+    """Holds the probe that `fit_readout` fitted, and a summary for JSON."""
 
     probe: Probe
     summary: dict[str, Any]
 
     def use(self, method: Method, split: str) -> None:
-        """Give the method the map that has not been fitted on `split`; "test" gives the one to keep."""
+        """Gives the method the map that was not fitted on `split`; "test" gives the final one."""
         readout = method.readout
         assert isinstance(readout, Readout)
         readout.set(*self.probe.on(split))
 
 
 def fit_readout(method: Method, data: DataModule, report: Report | None = None) -> FittedReadout:
-    """Fit the readout of a method that is `probed` on its joint vectors as they are, and give the method the final map.
+    """Fits the readout of a `probed` method on its joint vectors as they are, and gives the method the final map.
 
-    Ridge where the objective has one output, the linear classifier of the objective's own classes otherwise. The
+    It is ridge where the objective has one output, the linear classifier of the objective's classes otherwise. The
     summary says what was chosen, and under "sign" how well classes label > 0 are recognised from the same vectors
     ({"c", "valid", "test"}; None if all labels to fit on are of one sign).
     Raises ValueError for a vector that is not finite, and for an objective that has outputs but no classes.
@@ -163,7 +163,7 @@ def validation_metrics(method: Method, data: DataModule) -> dict[str, float]:
 def _choose(
     method: Method, data: DataModule, rows: Mapping[str, Rows], report: Report | None
 ) -> tuple[Probe, dict[str, Any]]:
-    """The probe of the objective's scores or classes, and what was chosen, for JSON."""
+    """Returns the probe of the objective's scores or classes, and what was chosen, for JSON."""
     if method.objective.outputs == 1:
         probe = choose_ridge(rows)
         return probe, {"kind": "ridge", "alpha": probe.strength}

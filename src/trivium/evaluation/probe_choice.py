@@ -1,9 +1,9 @@
-"""How a probe's strength of regularisation is chosen, and what the probe is then fitted on.
+"""Chooses a probe's strength of regularisation, and fits the probe with it.
 
-Fitted on the split "probe" where there is one, else on "train". The strength is chosen on "valid", and the map fitted
-again on both. A split "probe" stands alone, as "valid" may be drawn like "train": there, and where there is no
-"valid", the strength is chosen on 40 % held out. The protocol of CoMM's linear evaluation (Dufumier et al., 2025,
-public code).
+A probe is fitted on the split "probe" where there is one, else on "train". The strength is chosen on "valid", and the
+map fitted again on both. A split "probe" stands alone, as "valid" may be drawn like "train": there, and where there is
+no "valid", the strength is chosen on 40 % held out. This is the protocol of CoMM's linear evaluation (Dufumier et al.,
+2025, public code).
 Legend: N clips, E features, C classes, A regularisation strengths.
 """
 
@@ -18,13 +18,13 @@ from torch import Tensor
 from trivium.evaluation.classification import balanced_accuracy
 from trivium.evaluation.linear_models import ALPHAS, Linear, fit_classifier, ridge_path, search_c
 
-Report = Callable[[str], None]  # told what is going on
+Report = Callable[[str], None]  # shows one line of progress
 HELD_OUT_SEED = 48
 
 
 @dataclass
 class Rows:
-    """features (N, E), float64, of one split; targets (N,), what is to be read from them: classes int64, or scores."""
+    """Holds features (N, E), float64, and targets (N,) to read from them: classes int64, or scores."""
 
     features: Tensor
     targets: Tensor
@@ -38,21 +38,21 @@ class Rows:
 
 @dataclass
 class Probe:
-    """strength: the C or alpha chosen. final: the map to use. without_valid: the one that has not seen that split."""
+    """Holds the chosen strength (C or alpha), the final map, and the map fitted without the validation split."""
 
     strength: float
     without_valid: Linear
     final: Linear
 
     def on(self, split: str) -> Linear:
-        """The map whose outputs on `split` are not those of clips that it was fitted on."""
+        """Returns the map to score `split` with: for "valid", the one that was fitted without it."""
         return self.without_valid if split == "valid" else self.final
 
 
 def choose_classifier(
     rows: Mapping[str, Rows], classes: int, *, standardize: bool = False, report: Report | None = None
 ) -> Probe:
-    """Logistic regression whose C has the highest balanced accuracy on clips that it was not fitted on (search_c).
+    """Fits logistic regression whose C has the highest balanced accuracy on clips that it was not fitted on (search_c).
 
     rows: by split, "train" or "probe" at least; targets are classes in [0, classes).
     """
@@ -72,7 +72,9 @@ def choose_classifier(
 
 
 def choose_ridge(rows: Mapping[str, Rows], alphas: Sequence[float] = ALPHAS, *, standardize: bool = False) -> Probe:
-    """Ridge regression whose alpha has the lowest squared error on clips that it was not fitted on; the first of ties.
+    """Fits ridge regression whose alpha has the lowest squared error on clips that it was not fitted on.
+
+    The first of equal alphas wins.
 
     rows: by split, "train" or "probe" at least; targets are scores.
     """
@@ -93,25 +95,25 @@ def _row(path: Linear, index: int) -> Linear:
 
 
 def _choosing_parts(rows: Mapping[str, Rows], *, strata: bool) -> tuple[Rows, Rows, bool]:
-    """What to fit on, what to choose the strength on, and whether the latter is the validation split."""
+    """Returns what to fit on, what to choose the strength on, and whether the latter is the validation split."""
     if "probe" not in rows and "valid" in rows:
         return rows["train"], rows["valid"], True
-    own = rows[fitted_on(rows)]
-    kept_N = _hold_out(own.targets if strata else torch.zeros(len(own.targets)))
-    return own[kept_N], own[~kept_N], False
+    part = rows[fitted_on(rows)]
+    fit_N = _hold_out(part.targets if strata else torch.zeros(len(part.targets)))
+    return part[fit_N], part[~fit_N], False
 
 
 def _hold_out(strata_N: Tensor) -> Tensor:
-    """(N,) bool, True for 60 % of each stratum, drawn with a fixed seed."""
+    """Marks (N,) the 60 % of each stratum to fit on, drawn with a fixed seed."""
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
-    kept_N = torch.zeros(len(strata_N), dtype=torch.bool)
+    fit_N = torch.zeros(len(strata_N), dtype=torch.bool)
     for stratum in sorted(set(strata_N.tolist())):
         members = (strata_N == stratum).nonzero()[:, 0]
         order = torch.randperm(len(members), generator=generator)
-        kept_N[members[order[: round(0.6 * len(members))]]] = True
-    return kept_N
+        fit_N[members[order[: round(0.6 * len(members))]]] = True
+    return fit_N
 
 
 def fitted_on(splits: Collection[str]) -> str:
-    """The split that probes are fitted on, of those that there are."""
+    """Returns the split that probes are fitted on, of those that there are."""
     return "probe" if "probe" in splits else "train"

@@ -1,4 +1,4 @@
-"""Shapley values: each player's part of what a game of all players is worth (Shapley, 1953). numpy only.
+"""Computes Shapley values: each player's part of what a game of all players is worth (Shapley, 1953). numpy only.
 
 Legend: M players; a coalition is the sum of 2^m over its players m.
 """
@@ -15,15 +15,15 @@ Worth = npt.NDArray[np.float64]
 
 
 def coalition(members: Collection[str], players: Sequence[str]) -> int:
-    """Where `shapley_values` expects the worth of these members."""
+    """Returns the index at which `shapley_values` expects the worth of these members."""
     return sum(1 << m for m, name in enumerate(players) if name in members)
 
 
 def shapley_values(worth: Worth) -> Worth:
-    """worth: (2^M, ...), that of every coalition, the empty one first; several games side by side.
+    """Returns each player's value (M, ...) from the worth (2^M, ...) of every coalition, the empty one first.
 
-    Returns (M, ...): sum over coalitions S without m of |S|! (M - |S| - 1)! / M! (v(S and m) - v(S)). The values sum
-    to v(all) - v(empty). NaN where a worth is.
+    Further dimensions are games side by side. The value of m is the sum over coalitions S without m of
+    |S|! (M - |S| - 1)! / M! (v(S and m) - v(S)). The values sum to v(all) - v(empty). They are NaN where a worth is.
     Raises ValueError unless there are 2^M rows with M at least 1.
     """
     players = len(worth).bit_length() - 1

@@ -1,4 +1,4 @@
-"""Predictions from every non-empty subset of modalities, of one trained method.
+"""Predicts from every non-empty subset of modalities with one trained method.
 
 A clip's prediction from a subset depends on no other clip, so that these serve for any pattern of missing modalities.
 Legend: N clips, M modalities, B clips of a batch.
@@ -21,29 +21,30 @@ from trivium.evaluation.predictions import Predictions
 from trivium.methods.base import Method
 
 Subset = tuple[str, ...]
-Track = Callable[[Sequence[Any], str], Iterable[Any]]  # the same items, telling how many of them are done
+# Yields the items given, and shows how many of them are done.
+Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 def untracked(items: Sequence[Any], what: str) -> Iterable[Any]:
-    """A Track that tells nothing."""
+    """Yields the items and shows nothing."""
     return items
 
 
 def all_subsets(modalities: Sequence[str]) -> list[Subset]:
-    """The 2^M - 1 non-empty subsets, small ones first, each in the order of `modalities`."""
+    """Returns the 2^M - 1 non-empty subsets, small ones first, each in the order of `modalities`."""
     return [subset for size in range(1, len(modalities) + 1) for subset in combinations(modalities, size)]
 
 
 def natural_presence(loader: BatchLoader) -> Tensor:
-    """(N, M) bool on the CPU: the modalities that the split's clips have."""
+    """Marks (N, M), on the CPU, the modalities that the split's clips have."""
     return torch.stack([stream.lengths > 0 for stream in loader.split.streams.values()], dim=1)
 
 
 @dataclass
 class SubsetPredictions:
-    """by_subset: subset -> predictions of the split. present: (N, M) bool, what its clips have.
+    """Holds the predictions of a split by subset, and present (N, M) bool, the modalities that its clips have.
 
-    Where a clip has nothing of a subset, that subset's row is of all that the clip has; `at` never reads it.
+    Where a clip has no modality of a subset, that subset's prediction is from all that it has; `at` never reads it.
     """
 
     modalities: Subset
@@ -52,30 +53,27 @@ class SubsetPredictions:
 
     @property
     def whole(self) -> Predictions:
-        """From all modalities."""
+        """The predictions from all modalities."""
         return self.by_subset[self.modalities]
 
     def at(self, keep_NM: Tensor) -> Predictions:
-        """Each clip predicted from its own subset: the modalities that it has and that keep_NM (bool) leaves it.
-
-        Every clip must be left one.
-        """
-        kept_NM = keep_NM & self.present
-        assert bool(kept_NM.any(dim=1).all())
-        found, clip_N = list(self.by_subset), torch.arange(len(kept_NM))
-        masks_SM = torch.tensor([[name in subset for name in self.modalities] for subset in found])
-        row_N = (kept_NM[:, None] == masks_SM).all(dim=2).int().argmax(dim=1)
+        """Predicts each clip from the modalities that it has and that keep_NM (bool) leaves it; at least one a clip."""
+        subset_NM = keep_NM & self.present
+        assert bool(subset_NM.any(dim=1).all())
+        clip_N = torch.arange(len(subset_NM))
+        masks_SM = torch.tensor([[name in subset for name in self.modalities] for subset in self.by_subset])
+        row_N = (subset_NM[:, None] == masks_SM).all(dim=2).int().argmax(dim=1)
         parts = list(self.by_subset.values())
-        rows = [part.probabilities for part in parts if part.probabilities is not None]
+        probabilities = [part.probabilities for part in parts if part.probabilities is not None]
         return Predictions(
             score=torch.stack([part.score for part in parts])[row_N, clip_N],
             losses={"loss": torch.stack([part.loss for part in parts])[row_N, clip_N]},
-            probabilities=torch.stack(rows)[row_N, clip_N] if rows else None,
+            probabilities=torch.stack(probabilities)[row_N, clip_N] if probabilities else None,
         )
 
 
 def predict_subsets(method: Method, loader: BatchLoader, track: Track = untracked) -> SubsetPredictions:
-    """One pass over the split a subset."""
+    """Predicts the split once from each subset."""
     modalities = tuple(loader.split.streams)
     subsets = all_subsets(modalities)
     by_subset = {s: predict_split(method, loader, change=_only(s)) for s in track(subsets, "subsets")}
@@ -83,7 +81,7 @@ def predict_subsets(method: Method, loader: BatchLoader, track: Track = untracke
 
 
 def choose_clips(predictions: Predictions, rows_N: Tensor) -> Predictions:
-    """Those of the clips that are True in rows_N."""
+    """Returns the predictions of the clips that are True in rows_N."""
     probabilities = predictions.probabilities
     return Predictions(
         predictions.score[rows_N],
@@ -94,8 +92,8 @@ def choose_clips(predictions: Predictions, rows_N: Tensor) -> Predictions:
 
 def _only(subset: Subset) -> Callable[[Batch], Batch]:
     def change(batch: Batch) -> Batch:
-        gone_M = torch.tensor([name not in subset for name in batch.streams], device=batch.present.device)
-        left_B = (batch.present & ~gone_M).any(dim=1)
-        return batch.without(gone_M & left_B[:, None])
+        absent_M = torch.tensor([name not in subset for name in batch.streams], device=batch.present.device)
+        remains_B = (batch.present & ~absent_M).any(dim=1)
+        return batch.without(absent_M & remains_B[:, None])
 
     return change

@@ -1,4 +1,4 @@
-"""Validation while fitting: the same predictions and metrics as a test, computed once over the whole split."""
+"""Validates while fitting: the same predictions and metrics as a test, computed once over the whole split."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ class Validation(L.Callback):
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
         self._collector: Collector
-        self._scored = True  # whether the method has scores while it trains
+        self._scored = True  # False for a method that has no scores while it trains
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Method)
-        pl_module.refuse_non_finite()  # with its term and clips, before a validation loss that only says NaN
+        # Now, as it names the term and the clips, and a validation loss would only be NaN.
+        pl_module.refuse_non_finite()
         self._collector = Collector(len(_split(trainer)), pl_module.device)
 
     def on_validation_batch_end(
@@ -77,9 +78,10 @@ class Validation(L.Callback):
             return losses
         data: DataModule = trainer.datamodule  # type: ignore[attr-defined]
         # One rank fits the probe, on whole splits, and tells the others.
-        found = validation_metrics(method, data) if trainer.is_global_zero else {}
-        method.eval()  # as Lightning has it during validation
-        return {**losses, **trainer.strategy.broadcast(found)}
+        metrics = validation_metrics(method, data) if trainer.is_global_zero else {}
+        # On every rank, as Lightning expects it until validation ends.
+        method.eval()
+        return {**losses, **trainer.strategy.broadcast(metrics)}
 
 
 def _split(trainer: L.Trainer) -> ResidentSplit:

@@ -1,4 +1,4 @@
-"""What probes read: a method's vectors of a whole split, or the features' own means.
+"""Collects what probes read: a method's vectors of a whole split, or the features' means over time.
 
 Legend: N clips of the split, B clips of a batch, E features.
 """
@@ -16,13 +16,13 @@ from trivium.methods.base import Method
 
 @torch.no_grad()
 def collect_vectors(method: Method, loader: BatchLoader) -> dict[str, Tensor]:
-    """Name -> (N, E) in the split's order, float64 on the CPU: what Method.vectors gives in evaluation mode.
+    """Returns name -> (N, E), float64 on the CPU: Method.vectors in evaluation mode, in the split's order.
 
     Raises ValueError naming the vector and a clip where a value is not finite.
     """
     method.eval()
     dtype = next(p.dtype for p in method.parameters() if p.is_floating_point())
-    table = _Table(loader)
+    table = _VectorTable(loader)
     for batch in loader:
         batch.streams = {
             name: replace(s, values=s.values.to(dtype)) if s.values.is_floating_point() else s
@@ -34,12 +34,12 @@ def collect_vectors(method: Method, loader: BatchLoader) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def raw_vectors(loader: BatchLoader) -> dict[str, Tensor]:
-    """Name -> (N, E) in the split's order, float64 on the CPU: each modality's mean over its real steps.
+    """Returns name -> (N, E), float64 on the CPU: each modality's mean over its real steps, in the split's order.
 
-    Of the features as the loader gives them, standardised or not; zero where a clip lacks the modality. "joint" is
-    all of them, end to end. Raises ValueError if every modality is read as token ids, which have no features.
+    Features are as the loader gives them, standardised or not; zero where a clip lacks the modality. "joint" is all
+    of them, end to end. Raises ValueError if every modality is read as token ids, which have no features.
     """
-    table = _Table(loader)
+    table = _VectorTable(loader)
     for batch in loader:
         means = {
             name: (stream.values.double() * stream.mask[..., None]).sum(dim=1) / stream.mask.sum(dim=1, keepdim=True)
@@ -52,8 +52,8 @@ def raw_vectors(loader: BatchLoader) -> dict[str, Tensor]:
     return table.result()
 
 
-class _Table:
-    """Rows put in the place of their clip."""
+class _VectorTable:
+    """Puts vectors in the place of their clip."""
 
     def __init__(self, loader: BatchLoader) -> None:
         self._ids = loader.split.ids

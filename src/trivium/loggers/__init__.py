@@ -1,1 +1,1 @@
-"""wandb and TensorBoard, one file each; what a finished run tells them (final.py) and shows them (figures.py)."""
+"""Sends runs to wandb and TensorBoard, one file each; final_metrics and figures make what a finished run sends."""

@@ -1,6 +1,6 @@
-"""A run's own figures as images: those of the report page, by the same drawing code.
+"""Draws a run's figures as images, with the report page's drawing code.
 
-Without the map of joint vectors, for which a model has to be loaded again.
+The map of joint vectors is left out, as a model has to be loaded again for it.
 """
 
 from __future__ import annotations
@@ -32,26 +32,29 @@ class PngAlbum(Album):
 
 
 def draw_figures(path: Path) -> list[Picture]:
-    """PNGs of a finished run: curves, terms (of several), labels (if generated), predictions, confusion (of classes).
+    """Draws a finished run as PNGs: curves, terms (of several), labels (if generated), predictions, confusion.
 
-    The last two are of the test split, or of the validation split where a store has no other.
+    Confusion is for protocols with classes. The last two are of the test split, or of the validation split where
+    a store has no other.
     """
     (record,) = labelled([read_record(path)])
     split = "test" if "test" in record.predictions else next(iter(record.predictions))
-    of, found = f"{record.label}, seed {record.seed}, {split} split", record.predictions[split]
+    caption, predictions = f"{record.label}, seed {record.seed}, {split} split", record.predictions[split]
     album = PngAlbum()
     drawn = [
         draw_curves(album, {record.label: [record]}, "curves"),
         draw_terms(album, [record], "terms"),
         draw_shifts(album, [record], "labels"),
-        draw_scatter(album, found, "predictions", f"Predicted against true score: {of}."),
-        draw_confusion(album, found, record.protocol, "confusion", of) if record.protocol in CLASSES else None,
+        draw_scatter(album, predictions, "predictions", f"Predicted against true score: {caption}."),
+        draw_confusion(album, predictions, record.protocol, "confusion", caption)
+        if record.protocol in CLASSES
+        else None,
     ]
     return [picture for picture in drawn if picture is not None]
 
 
 def pixels(picture: Picture) -> npt.NDArray[np.uint8]:
-    """(height, width, 3) of a PNG."""
+    """Reads a PNG as (height, width, 3)."""
     shares: npt.NDArray[np.float32] = imread(io.BytesIO(picture.content))[..., :3]
-    found: npt.NDArray[np.uint8] = np.rint(255 * shares).astype(np.uint8)
-    return found
+    values: npt.NDArray[np.uint8] = np.rint(255 * shares).astype(np.uint8)
+    return values

@@ -1,4 +1,4 @@
-"""logger=tensorboard: events in the run directory's folder tb."""
+"""Implements logger=tensorboard: events in the run directory's folder tb."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from trivium.loggers.final import need, read_final
+from trivium.loggers.final_metrics import need, read_summary
 from trivium.runs.directory import RunDirectory
 
 _LONGEST = 120  # letters of a folder's name
@@ -30,38 +30,38 @@ class TensorBoard(TensorBoardLogger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Without Lightning's hparams.yaml; config.yaml is there."""
+        """Flushes the events. Lightning would write hparams.yaml too, but config.yaml has the settings."""
         self.experiment.flush()
 
     def send(self, run: RunDirectory) -> None:
         from torch.utils.tensorboard.summary import hparams
 
-        final, writer = read_final(run.path), self.experiment
-        self.log_metrics(final.metrics, final.step)
-        # Without the first, which names the columns of HParams: TensorBoard would take those of one run for all, and
-        # finds them by itself otherwise, with which of them differ.
-        _, *session = hparams(final.settings, final.metrics)  # type: ignore[no-untyped-call]
-        for summary in session:
-            writer._get_file_writer().add_summary(summary)
-        writer.add_text("config", f"```yaml\n{final.config}```")
-        writer.add_text("facts", _table(final.facts))
+        summary, writer = read_summary(run.path), self.experiment
+        self.log_metrics(summary.metrics, summary.step)
+        # The first event names the columns of HParams, and TensorBoard would take one run's for all. Without it, it
+        # finds the columns itself, and which of them differ.
+        _, *events = hparams(summary.settings, summary.metrics)  # type: ignore[no-untyped-call]
+        for event in events:
+            writer._get_file_writer().add_summary(event)
+        writer.add_text("config", f"```yaml\n{summary.config}```")
+        writer.add_text("facts", _table(summary.facts))
         if self._figures:
             from trivium.loggers.figures import draw_figures, pixels
 
-            for one in draw_figures(run.path):
-                writer.add_image(f"figures/{one.name}", pixels(one), final.step, dataformats="HWC")
+            for picture in draw_figures(run.path):
+                writer.add_image(f"figures/{picture.name}", pixels(picture), summary.step, dataformats="HWC")
 
     def end(self, *, failed: bool) -> None:
         self.finalize("failed" if failed else "success")
 
 
 def _folder(beneath: Path, title: str) -> str:
-    """The one that a resumed run has; else the title's, "" for none."""
-    found = sorted(path.name for path in beneath.glob("*/")) if beneath.is_dir() else []
-    return found[0] if found else re.sub(r"[^\w.=,+-]+", "_", title)[:_LONGEST]
+    """Returns the folder that a resumed run has; else one named after the title, "" for none."""
+    existing = sorted(path.name for path in beneath.glob("*/")) if beneath.is_dir() else []
+    return existing[0] if existing else re.sub(r"[^\w.=,+-]+", "_", title)[:_LONGEST]
 
 
 def _table(facts: Mapping[str, Any]) -> str:
-    """In Markdown."""
+    """Returns the facts as a Markdown table."""
     rows = [(key, str(value).replace("|", "\\|")) for key, value in facts.items()]
     return "\n".join(["| fact | value |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows)])

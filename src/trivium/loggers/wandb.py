@@ -1,4 +1,4 @@
-"""logger=wandb: one wandb run for a run directory; a resumed run goes on in it."""
+"""Implements logger=wandb: one wandb run for a run directory; a resumed run goes on in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 
-from trivium.loggers.final import need, read_final
+from trivium.loggers.final_metrics import need, read_summary
 from trivium.runs.directory import RunDirectory
 
 
@@ -43,7 +43,8 @@ class Wandb(WandbLogger):
             resume="allow",
             mode=mode or None,
         )
-        self._wandb_init.pop("anonymous", None)  # Lightning's; wandb has no such setting any more, and warns
+        # Lightning passes it; wandb has no such setting any more, and warns.
+        self._wandb_init.pop("anonymous", None)
         self._figures = figures
 
     def start(self) -> None:
@@ -52,24 +53,26 @@ class Wandb(WandbLogger):
         try:
             _ = self.experiment
         except wandb.errors.Error as error:
-            said = str(error).rstrip(".")
+            reason = str(error).rstrip(".")
             raise ValueError(
-                f"logger=wandb: {said}; logger.mode=offline needs no account and no network, and keeps the records "
+                f"logger=wandb: {reason}; logger.mode=offline needs no account and no network, and keeps the records "
                 "in the run's directory for `wandb sync`"
             ) from error
 
     def send(self, run: RunDirectory) -> None:
-        final = read_final(run.path)
-        self.log_metrics(final.metrics, final.step)
-        self.experiment.summary.update({"facts": final.facts})
+        summary = read_summary(run.path)
+        self.log_metrics(summary.metrics, summary.step)
+        self.experiment.summary.update({"facts": summary.facts})
         if self._figures:
             import wandb
 
             from trivium.loggers.figures import draw_figures, pixels
 
-            drawn = draw_figures(run.path)
-            images = {f"figures/{one.name}": wandb.Image(pixels(one), caption=one.caption) for one in drawn}
-            self.experiment.log({**images, "trainer/global_step": final.step})
+            images = {
+                f"figures/{picture.name}": wandb.Image(pixels(picture), caption=picture.caption)
+                for picture in draw_figures(run.path)
+            }
+            self.experiment.log({**images, "trainer/global_step": summary.step})
 
     def end(self, *, failed: bool) -> None:
         self.experiment.finish(exit_code=int(failed))

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import track as rich_track
 from rich.table import Table
 
-from trivium.evaluation.robustness import (
-    Row,
+from trivium.evaluation.missing_modalities import (
+    ScoreRow,
     Subject,
     clip_shares,
     measure_alignment,
@@ -47,7 +47,7 @@ class _Report:
         self.folder.mkdir(parents=True, exist_ok=True)
         return self.folder / (name + self.suffix + ending)
 
-    def write_rows(self, name: str, rows: Sequence[Row]) -> None:
+    def write_rows(self, name: str, rows: Sequence[ScoreRow]) -> None:
         write_text(self.file(name, ".csv"), csv_text(list(rows[0]), rows))
 
 
@@ -67,7 +67,7 @@ def write_protocols(
     complete: score only clips that have every modality. Files are those that scripts/evaluate.py's help lists; a name
     ends with what differs from the default, as in subsets_valid.csv.
     Raises ValueError for a run that is not finished, a store that does not fit, an unknown split, and as
-    trivium.evaluation.robustness does.
+    trivium.evaluation.missing_modalities does.
     """
     report = _open(run_dir, split, complete, store, out, device)
     subject = report.subject
@@ -133,7 +133,7 @@ def _report_subsets(report: _Report, found: SubsetPredictions) -> None:
     labels = [*(row["modalities"] for row in rows[:-1]), "all", "train mean"]
     cells = [
         [label, *(_number(row[metric]) for metric in metrics)]
-        for label, row in zip(labels, [*rows, subject.score_nothing()], strict=True)
+        for label, row in zip(labels, [*rows, subject.score_train_mean()], strict=True)
     ]
     _print(f"{report.title}: predicted from subsets", ["modalities", *(LABELS[m] for m in metrics)], cells)
     value = {(row["metric"], row["modality"]): row["value"] for row in shares}
@@ -146,7 +146,7 @@ def _report_rates(report: _Report, found: SubsetPredictions, draws: int) -> None
 
     rows = score_rates(report.subject, found, draws)
     report.write_rows("rates", rows)
-    write_rates(report.file("rates"), rows, _metrics(rows), report.subject.score_nothing())
+    write_rates(report.file("rates"), rows, _metrics(rows), report.subject.score_train_mean())
     _print_spreads(f"{report.title}: modalities missing at random, {_over(draws)}", rows, ["rate"])
     print("every metric and draw: rates.csv")
 
@@ -174,11 +174,11 @@ def _over(draws: int) -> str:
     return f"mean ± standard deviation of {draws} draws" if draws > 1 else "one draw"
 
 
-def _metrics(rows: Sequence[Row]) -> list[str]:
+def _metrics(rows: Sequence[ScoreRow]) -> list[str]:
     return [key for key in rows[0] if key in LABELS]
 
 
-def _print_spreads(title: str, rows: Sequence[Row], keys: Sequence[str]) -> None:
+def _print_spreads(title: str, rows: Sequence[ScoreRow], keys: Sequence[str]) -> None:
     """One line for each setting of `keys`, over its draws, with the metrics that curves show."""
     from trivium.reports.robustness_figures import shown
 

@@ -47,7 +47,7 @@ def heat_map(rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[s
 
 
 def draw_heat_map(axes: Axes, rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> None:
-    """rows: those of trivium.evaluation.robustness.score_subsets, from the top."""
+    """rows: those of trivium.evaluation.missing_modalities.score_subsets, from the top."""
     values = np.array([[row[metric] for metric in metrics] for row in rows])
     shades = _SHADES(0.05 + 0.85 * np.nan_to_num(_goodness(values, metrics)))
     axes.imshow(shades, aspect="auto")
@@ -98,7 +98,7 @@ def shares(rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str
 
 
 def draw_shares(axes: Axes, rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> None:
-    """rows: those of trivium.evaluation.robustness.metric_shares. To the right is better: MAE counts what it falls."""
+    """rows: those of evaluation.missing_modalities.metric_shares. To the right is better: MAE counts what it falls."""
     value = {(row["metric"], row["modality"]): row["value"] for row in rows}
     width = 0.8 / len(modalities)
     for m, name in enumerate(modalities):
@@ -136,7 +136,7 @@ def write_rates(stem: Path, rows: Sequence[Row], metrics: Sequence[str], nothing
 
 def write_noise(stem: Path, rows: Sequence[Row], metrics: Sequence[str]) -> None:
     """Two metrics over the level, a panel a kind of disturbance, a line for each disturbed modality and one for all."""
-    from trivium.evaluation.noise import LEVELS  # brings torch, which the other figures do without
+    from trivium.evaluation.feature_noise import LEVELS  # brings torch, which the other figures do without
 
     chosen = shown(metrics)[:2]
     groups = list(dict.fromkeys(row["modalities"] for row in rows))

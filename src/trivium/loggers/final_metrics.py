@@ -1,4 +1,4 @@
-"""What a finished run tells its logger: one set of names, and the values of the run's own files."""
+"""Reads what a finished run sends to its logger: one set of names, and the values of the run's files."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ _FACTS = (
 
 
 @dataclass(frozen=True)
-class Final:
-    """step: of the optimiser, at the end. metrics: the numbers of result.json's parts, such as test/mae.
+class RunSummary:
+    """Holds what a finished run sends.
 
-    facts: what the run is and where it lies. settings: dotted key -> value, of those that tell runs apart, and the
-    seed. config: config.yaml's text.
+    step: the optimiser's last step. metrics: the numbers of result.json's parts, such as test/mae. facts: what the run
+    is and where it lies. settings: dotted key -> value, of those that tell runs apart, and the seed. config:
+    config.yaml's text.
     """
 
     step: int
@@ -41,12 +42,12 @@ class Final:
     config: str
 
 
-def read_final(path: Path) -> Final:
-    """Of a finished run's directory. Raises ValueError as `trivium.reports.records.read_record`."""
+def read_summary(path: Path) -> RunSummary:
+    """Reads the directory of a finished run. Raises ValueError as `trivium.reports.records.read_record`."""
     record = read_record(path)
     settings = {key: _number(word) for key, word in record.settings.items() if compared(key) or key == "seed"}
     facts = {key: record.result[key] for key in _FACTS if record.result.get(key) is not None}
-    return Final(
+    return RunSummary(
         step=int(record.epochs["step"][-1]),
         metrics=final_metrics(record.result),
         facts={**facts, "run": str(path), "command": str(record.record["command"])},
@@ -56,7 +57,7 @@ def read_final(path: Path) -> Final:
 
 
 def final_metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """test/mae, selected/val/mae, probe/sign/test/balanced_accuracy and so on; none for an undefined metric."""
+    """Returns test/mae, selected/val/mae, probe/sign/test/balanced_accuracy and so on, without undefined metrics."""
     return {
         "/".join((name, *keys)): value for part, name in _PARTS.items() for keys, value in _numbers(result.get(part))
     }
@@ -71,7 +72,7 @@ def _numbers(node: Any) -> Iterator[tuple[tuple[str, ...], float]]:
 
 
 def _number(word: str) -> str | float:
-    """A number where it is one, so that an axis can be drawn of it."""
+    """Returns a number where the word is one, so that an axis can be drawn of it."""
     try:
         return float(word)
     except ValueError:

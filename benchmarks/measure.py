@@ -1,4 +1,4 @@
-"""The measurements: what is run, how often, and in which order."""
+"""Runs the measurements: which tasks, how often, and in which order."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trivium.benchmark.child import BATCHES
-from trivium.benchmark.processes import Task, run, warm
+from benchmarks.child_process import BATCHES
+from benchmarks.task_process import Task, run, warm
 
 Reports = dict[str, list[dict[str, float]]]  # side -> what each repeat reported
 OURS = Path(sys.executable)
@@ -19,8 +19,10 @@ LENGTHS = ("mosi", "full")  # of CoMM's clips
 
 
 @dataclass
-class Settings:
-    """fraction: of MOSEI's clips. repeats: fresh processes of each side. steps: counted training steps of each side.
+class BenchmarkSettings:
+    """Holds what the user may set, and what tests make smaller.
+
+    fraction: share of MOSEI's clips. repeats: fresh processes of each side. steps: counted training steps of a side.
 
     threads: torch's, on both sides. mmsa: its interpreter, or None to measure ours alone.
     bert: keys of BertConfig, empty for BERT-base. comm, gmc: overrides of CoMM's, and of GMC's and M3ixup's
@@ -41,9 +43,12 @@ class Settings:
 
 @dataclass
 class TCMaxSizes:
-    """(clips, classes) of each measure. small, large: forward and backward beside the dense table.
+    """Holds the sizes (clips, classes) of TCMax's measurements.
 
-    growing: peak memory of ours, at clips that double; up to `dense_up_to` clips of the dense table too.
+    small, large: forward and backward beside the dense table.
+
+    growing: numbers of clips, each twice the one before, at which the peak memory of ours is measured; up to
+    `dense_up_to` clips, the dense table's too.
     mixing: three modalities whose parts of `size` a fusion mixes.
     """
 
@@ -58,7 +63,7 @@ class TCMaxSizes:
 
 @dataclass
 class Files:
-    """What the measured processes read and write, all in one folder."""
+    """Names the files that measured processes read and write, all in one folder."""
 
     folder: Path
 
@@ -75,11 +80,11 @@ class Files:
         return self.folder / "bert"
 
 
-def prepare(settings: Settings, files: Files) -> dict[str, Any]:
-    """The files, made once: {"made": ..., "prepared": ...}."""
+def prepare(settings: BenchmarkSettings, files: Files) -> dict[str, Any]:
+    """Makes the files, once. Returns {"made": ..., "prepared": ...}, what the tasks reported."""
     made = run(
         OURS,
-        "ours",
+        "our_side",
         "make",
         settings.threads,
         pickle=str(files.pickle),
@@ -87,12 +92,12 @@ def prepare(settings: Settings, files: Files) -> dict[str, Any]:
         fraction=settings.fraction,
         bert=settings.bert,
     )
-    prepared = run(OURS, "ours", "prepare", settings.threads, pickle=str(files.pickle), store=str(files.store))
+    prepared = run(OURS, "our_side", "prepare", settings.threads, pickle=str(files.pickle), store=str(files.store))
     return {"made": made, "prepared": prepared}
 
 
-def loading(settings: Settings, files: Files) -> Reports:
-    """Opening and one epoch of batches: {"ours": [a report a process], "mmsa": [...]}, the sides in turn.
+def loading(settings: BenchmarkSettings, files: Files) -> Reports:
+    """Measures opening and one epoch of batches, the sides in turn: {"ours": [a report a process], "mmsa": [...]}.
 
     Each side's file is read once right before its process starts: both find it in the page cache.
     """
@@ -100,32 +105,32 @@ def loading(settings: Settings, files: Files) -> Reports:
     size = settings.loader_batch
     for _ in range(settings.repeats):
         warm(files.store)
-        reports["ours"].append(run(OURS, "ours", "data", settings.threads, store=str(files.store), batch_size=size))
+        reports["ours"].append(run(OURS, "our_side", "data", settings.threads, store=str(files.store), batch_size=size))
         if settings.mmsa is not None:
             warm(files.pickle)
             reports["mmsa"].append(
-                run(settings.mmsa, "mmsa", "data", settings.threads, pickle=str(files.pickle), batch_size=size)
+                run(settings.mmsa, "mmsa_side", "data", settings.threads, pickle=str(files.pickle), batch_size=size)
             )
     return reports
 
 
-def steps(settings: Settings, files: Files, **trainer: str) -> Reports:
-    """Training steps: {"ours": [{"seconds", "cpu_seconds"}, ...], "mmsa": [...]}.
+def steps(settings: BenchmarkSettings, files: Files, **trainer: str) -> Reports:
+    """Measures training steps: {"ours": [{"seconds", "cpu_seconds"}, ...], "mmsa": [...]}.
 
     Both processes live at once, and step in turn. trainer: keys of configs/trainer for our side.
     """
-    sides = {"ours": (OURS, {"store": str(files.store), **trainer})}
+    sides = {"ours": (OURS, "our_side", {"store": str(files.store), **trainer})}
     if settings.mmsa is not None:
-        sides["mmsa"] = (settings.mmsa, {"pickle": str(files.pickle)})
+        sides["mmsa"] = (settings.mmsa, "mmsa_side", {"pickle": str(files.pickle)})
     common = {"model": str(files.model), "batch_size": settings.step_batch}
     times: Reports = {"ours": [], "mmsa": []}
     warm_up = BATCHES if trainer.get("accelerator") == "gpu" else WARM_UP
     with ExitStack() as stack:
         tasks = {}
-        for name, (python, own) in sides.items():
+        for name, (python, module, side_settings) in sides.items():
             folder = files.folder / f"{name}-{trainer.get('precision', 'cpu')}"
             folder.mkdir()
-            task = Task(python, name, "step", {**common, **own, "folder": str(folder)}, settings.threads)
+            task = Task(python, module, "step", {**common, **side_settings, "folder": str(folder)}, settings.threads)
             tasks[name] = stack.enter_context(task)
             assert task.report() == "ready"
         for number in range(warm_up + settings.steps):
@@ -136,24 +141,26 @@ def steps(settings: Settings, files: Files, **trainer: str) -> Reports:
     return times
 
 
-def tcmax_times(settings: Settings, sizes: TCMaxSizes) -> dict[str, Reports]:
-    """{"small", "large": {"ours": [{"seconds", "cpu_seconds"}, ...], "dense": [...]}}.
+def tcmax_times(settings: BenchmarkSettings, sizes: TCMaxSizes) -> dict[str, Reports]:
+    """Measures TCMax's loss: {"small", "large": {"ours": [{"seconds", "cpu_seconds"}, ...], "dense": [...]}}.
 
     A table of the large size takes seconds, so it is made `repeats` times and the small one `steps` times.
     """
     times = {}
     for name, repeats in (("small", settings.steps), ("large", settings.repeats)):
         clips, classes = getattr(sizes, name)
-        times[name] = run(OURS, "losses", "compare", settings.threads, clips=clips, classes=classes, repeats=repeats)
+        times[name] = run(
+            OURS, "tcmax_loss", "compare", settings.threads, clips=clips, classes=classes, repeats=repeats
+        )
     return times
 
 
-def tcmax_peaks(settings: Settings, sizes: TCMaxSizes) -> Reports:
-    """{"ours": [{"mib"} at each of sizes.growing], "dense": [{"mib"}, ...]}, each of a fresh process."""
+def tcmax_peaks(settings: BenchmarkSettings, sizes: TCMaxSizes) -> Reports:
+    """Measures peaks of fresh processes: {"ours": [{"mib"} at each of sizes.growing], "dense": [{"mib"}, ...]}."""
     classes = sizes.large[1]
     return {
         side: [
-            run(OURS, "losses", "peak", settings.threads, side=side, clips=clips, classes=classes)
+            run(OURS, "tcmax_loss", "peak", settings.threads, side=side, clips=clips, classes=classes)
             for clips in sizes.growing
             if side == "ours" or clips <= sizes.dense_up_to
         ]
@@ -161,37 +168,41 @@ def tcmax_peaks(settings: Settings, sizes: TCMaxSizes) -> Reports:
     }
 
 
-def tcmax_mixing(settings: Settings, sizes: TCMaxSizes) -> Reports:
-    """{fusion: [{"seconds", "cpu_seconds", "mib"}, ...]}, each of a fresh process."""
+def tcmax_mixing(settings: BenchmarkSettings, sizes: TCMaxSizes) -> Reports:
+    """Measures mixing fusions, each in a fresh process: {fusion: [{"seconds", "cpu_seconds", "mib"}, ...]}."""
     clips, classes = sizes.mixing
     keys = {"clips": clips, "classes": classes, "size": sizes.size}
     return {
         fusion: [
-            run(OURS, "losses", "mixing", settings.threads, fusion=fusion, **keys) for _ in range(settings.repeats)
+            run(OURS, "tcmax_loss", "mixing", settings.threads, fusion=fusion, **keys) for _ in range(settings.repeats)
         ]
         for fusion in sizes.fusions
     }
 
 
-def comm(settings: Settings) -> dict[str, Any]:
-    """CoMM's training steps of both sides in turn, in one process for each of LENGTHS: what its `compare` reports."""
+def comm(settings: BenchmarkSettings) -> dict[str, Any]:
+    """Measures CoMM's training steps of both sides in turn, in one process for each of LENGTHS."""
     keys = {"steps": settings.steps, "warm_up": WARM_UP, "overrides": settings.comm}
-    return {lengths: run(OURS, "comm", "compare", settings.threads, lengths=lengths, **keys) for lengths in LENGTHS}
+    return {
+        lengths: run(OURS, "comm_step", "compare", settings.threads, lengths=lengths, **keys) for lengths in LENGTHS
+    }
 
 
-def gmc(settings: Settings, device: str = "cpu") -> dict[str, Any]:
-    """M3ixup's and GMC's training steps in turn, in one process for each of LENGTHS."""
+def gmc(settings: BenchmarkSettings, device: str = "cpu") -> dict[str, Any]:
+    """Measures M3ixup's and GMC's training steps in turn, in one process for each of LENGTHS."""
     warm_up = WARM_UP if device == "cpu" else BATCHES
     keys = {"steps": settings.steps, "warm_up": warm_up, "overrides": settings.gmc, "device": device}
-    return {lengths: run(OURS, "gmc", "compare", settings.threads, lengths=lengths, **keys) for lengths in LENGTHS}
+    return {
+        lengths: run(OURS, "m3ixup_step", "compare", settings.threads, lengths=lengths, **keys) for lengths in LENGTHS
+    }
 
 
-def comm_alone(settings: Settings, modes: Sequence[str], device: str = "cuda") -> dict[str, dict[str, Any]]:
-    """Our steps on a device: {mode: {lengths: [...]}}."""
+def comm_alone(settings: BenchmarkSettings, modes: Sequence[str], device: str = "cuda") -> dict[str, dict[str, Any]]:
+    """Measures our steps on a device: {mode: {lengths: [...]}}."""
     keys = {"steps": settings.steps, "warm_up": BATCHES, "overrides": settings.comm, "device": device}
     return {
         mode: {
-            lengths: run(OURS, "comm", "alone", settings.threads, mode=mode, lengths=lengths, **keys)
+            lengths: run(OURS, "comm_step", "alone", settings.threads, mode=mode, lengths=lengths, **keys)
             for lengths in LENGTHS
         }
         for mode in modes

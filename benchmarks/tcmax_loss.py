@@ -1,4 +1,4 @@
-"""TCMax's loss, as a process: `python -m trivium.benchmark.losses TASK JSON`. Each function in TASKS is a task.
+"""Measures TCMax's loss, as a process: `python -m benchmarks.tcmax_loss TASK JSON`. Each function in TASKS is a task.
 
 Legend: B clips, C classes, D size of a modality's part.
 """
@@ -13,18 +13,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from trivium.benchmark.child import Report, peak_mib, reports, timed
+from benchmarks.child_process import Report, peak_mib, reports, timed
 from trivium.data.batch import Batch, Stream
 from trivium.objectives.factored import Factor, FactoredScores
 from trivium.objectives.tcmax import Evaluation, tcmax_terms
 
-LEAST = 0.05  # seconds that one counted time is the mean of; what lasts longer runs once
+LEAST = 0.05  # seconds over which one counted time is averaged; a pass that takes longer runs once
 MODALITIES = ("text", "audio", "vision")
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def dense(first_BC: Tensor, second_BC: Tensor, labels_B: Tensor) -> Tensor:
-    """The loss by its definition: the scores of all pairs of clips in a table of B x B x C."""
+    """Returns the loss by its definition: the scores of all pairs of clips in a table of B x B x C."""
     clips, classes = first_BC.shape
     table_BBC = first_BC[:, None] + second_BC[None]
     matched_B = (first_BC + second_BC).gather(1, labels_B[:, None])
@@ -32,7 +32,7 @@ def dense(first_BC: Tensor, second_BC: Tensor, labels_B: Tensor) -> Tensor:
 
 
 def ours(first_BC: Tensor, second_BC: Tensor, labels_B: Tensor) -> Tensor:
-    """The same from `tcmax_terms` as training calls it, with each modality's reading."""
+    """Returns the same from `tcmax_terms`, called as training calls it."""
     batch = _batch({}, len(labels_B))
     factors = tuple(
         Factor({m: scores}, {m: batch.present[:, 0]}, lambda parts, _, m=m: parts[m], ())  # type: ignore[misc]
@@ -46,27 +46,28 @@ SIDES: dict[str, Loss] = {"ours": ours, "dense": dense}
 
 
 def compare(report: Report, *, clips: int, classes: int, repeats: int) -> None:
-    """Forward and backward of both sides in turn: {"ours": [{"seconds", "cpu_seconds"}, ...], "dense": [...]}."""
+    """Reports passes of both sides in turn: {"ours": [{"seconds", "cpu_seconds"}, ...], "dense": [...]}."""
     passes = {side: _pass(loss, *_scores(clips, classes)) for side, loss in SIDES.items()}
     for warm_up in passes.values():
         warm_up()
     times: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for _ in range(repeats):
-        for side, one in passes.items():
-            times[side].append(timed(one, LEAST))
+        for side, loss_pass in passes.items():
+            times[side].append(timed(loss_pass, LEAST))
     report(times)
 
 
 def peak(report: Report, *, side: str, clips: int, classes: int) -> None:
-    """{"mib": what one forward and backward, the scores included, adds to the peak of this fresh process}."""
-    _pass(SIDES[side], *_scores(2, classes))()  # what torch sets up once is no part of it
+    """Reports {"mib": ...}, by which one forward and backward, scores included, raises this fresh process's peak."""
+    # A first small pass, so that what torch sets up once does not count.
+    _pass(SIDES[side], *_scores(2, classes))()
     before = peak_mib()
     _pass(SIDES[side], *_scores(clips, classes))()
     report({"mib": peak_mib() - before})
 
 
 def mixing(report: Report, *, clips: int, classes: int, size: int, fusion: str) -> None:
-    """Three modalities that `fusion` mixes, through method=tcmax: {"seconds", "cpu_seconds", "mib"} of a first pass."""
+    """Reports {"seconds", "cpu_seconds", "mib"} of method=tcmax's first pass, `fusion` mixing three modalities."""
     from trivium.config.compose import compose_config
     from trivium.data.store import StoreSchema
     from trivium.methods.build import build_method
@@ -77,32 +78,32 @@ def mixing(report: Report, *, clips: int, classes: int, size: int, fusion: str) 
     schema = StoreSchema("bench", "", widths, {"train": clips}, dict.fromkeys(MODALITIES, 1), (), (-3.0, 3.0))
     method = build_method(config, schema, dict.fromkeys(MODALITIES, "values"))
 
-    def one(batch: Batch) -> None:
+    def forward_and_backward(batch: Batch) -> None:
         method.losses(batch)["loss"].backward()  # type: ignore[no-untyped-call]
 
-    one(_clips(2, size))
+    forward_and_backward(_clips(2, size))
     batch, before = _clips(clips, size), peak_mib()
-    taken = timed(lambda: one(batch))
+    taken = timed(lambda: forward_and_backward(batch))
     report({**taken, "mib": peak_mib() - before})
 
 
 def _scores(clips: int, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Two modalities' (B, C), which want gradients, and the classes (B,)."""
+    """Returns the scores (B, C) of two modalities, which require gradients, and the classes (B,)."""
     generator = torch.Generator().manual_seed(0)
     first, second = (torch.randn(clips, classes, generator=generator).requires_grad_() for _ in range(2))
     return first, second, torch.randint(classes, (clips,), generator=generator)
 
 
 def _pass(loss: Loss, first_BC: Tensor, second_BC: Tensor, labels_B: Tensor) -> Callable[[], None]:
-    def one() -> None:
+    def forward_and_backward() -> None:
         first_BC.grad = second_BC.grad = None
         loss(first_BC, second_BC, labels_B).backward()  # type: ignore[no-untyped-call]
 
-    return one
+    return forward_and_backward
 
 
 def _clips(clips: int, size: int) -> Batch:
-    """Three modalities of one step of `size` numbers."""
+    """Makes clips of three modalities, each with one step of `size` features."""
     generator = torch.Generator().manual_seed(0)
     mask, lengths = torch.ones(clips, 1, dtype=torch.bool), torch.ones(clips, dtype=torch.int64)
     return _batch(

@@ -1,4 +1,4 @@
-"""What is measured beside what: each suite gives rows, and each knows how to do without what a machine lacks."""
+"""Defines the suites: each measures ours beside something else, and does without what a machine lacks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trivium.benchmark import measure
-from trivium.benchmark.environment import default_folder, mmsa_python
-from trivium.benchmark.table import Row, comm_rows, gmc_rows, mmsa_rows, tcmax_rows
+from benchmarks import measure
+from benchmarks.mmsa_environment import default_folder, mmsa_python
+from benchmarks.ratio_table import Measurement, comm_rows, gmc_rows, mmsa_rows, tcmax_rows
 
 PRECISIONS = ("32-true", "bf16-mixed")
 MODES = ("float32", "bf16-mixed", "compiled")
@@ -18,21 +18,24 @@ Values = Mapping[str, str]
 
 
 @dataclass
-class Found:
-    """title, note: printed over and under the rows. against: what ours is compared with. raw: every number."""
+class SuiteResult:
+    """Holds a suite's rows, the title and note printed over and under them, and every number in `raw`.
+
+    against: what ours is compared with.
+    """
 
     title: str
     against: str
-    rows: list[Row]
+    rows: list[Measurement]
     raw: dict[str, Any]
     note: str = ""
 
 
-Suite = Callable[[measure.Settings, Values], Found]
+Suite = Callable[[measure.BenchmarkSettings, Values], SuiteResult]
 
 
-def mmsa(settings: measure.Settings, values: Values) -> Found:
-    """Ours alone where MMSA is "off" or cannot be installed."""
+def mmsa(settings: measure.BenchmarkSettings, values: Values) -> SuiteResult:
+    """Measures beside MMSA, or ours alone where MMSA is "off" or cannot be installed."""
     if values.get("mmsa") != "off":
         say("MMSA: its environment")
         try:
@@ -48,7 +51,7 @@ def mmsa(settings: measure.Settings, values: Values) -> Found:
         say(f"Self-MM training steps, {settings.steps} a side")
         steps = measure.steps(settings, files)
     once = prepared["prepared"]
-    return Found(
+    return SuiteResult(
         f"{settings.fraction:g} of MOSEI",
         "MMSA",
         mmsa_rows(loading, steps, settings.step_batch),
@@ -57,7 +60,7 @@ def mmsa(settings: measure.Settings, values: Values) -> Found:
     )
 
 
-def tcmax(settings: measure.Settings, values: Values) -> Found:
+def tcmax(settings: measure.BenchmarkSettings, values: Values) -> SuiteResult:
     sizes = measure.TCMaxSizes()
     say(f"TCMax beside the dense table: {settings.steps} times the small one, {settings.repeats} times the large one")
     times = measure.tcmax_times(settings, sizes)
@@ -66,26 +69,28 @@ def tcmax(settings: measure.Settings, values: Values) -> Found:
     say(f"three modalities mixed by {' and by '.join(sizes.fusions)}, {settings.repeats} times")
     mixing = measure.tcmax_mixing(settings, sizes)
     raw = {**times, "peaks": peaks, "mixing": mixing}
-    return Found("TCMax's loss, two modalities", "dense table", tcmax_rows(times, peaks, mixing, sizes), raw)
+    return SuiteResult("TCMax's loss, two modalities", "dense table", tcmax_rows(times, peaks, mixing, sizes), raw)
 
 
-def comm(settings: measure.Settings, values: Values) -> Found:
+def comm(settings: measure.BenchmarkSettings, values: Values) -> SuiteResult:
     say(f"CoMM training steps beside a plain implementation, {settings.steps} a side and kind of batch")
-    found = measure.comm(settings)
-    return Found("CoMM, batch 64, vision of 20 and text of 300 features", "plain", comm_rows(found), found)
+    reported = measure.comm(settings)
+    return SuiteResult("CoMM, batch 64, vision of 20 and text of 300 features", "plain", comm_rows(reported), reported)
 
 
-def m3ixup(settings: measure.Settings, values: Values, device: str = "cpu") -> Found:
+def m3ixup(settings: measure.BenchmarkSettings, values: Values, device: str = "cpu") -> SuiteResult:
     say(f"M3ixup training steps beside GMC's, {settings.steps} a side and kind of batch")
-    found = measure.gmc(settings, device)
-    return Found("M3ixup, batch 24, text of 300, audio of 74 and vision of 35 features", "GMC", gmc_rows(found), found)
+    reported = measure.gmc(settings, device)
+    return SuiteResult(
+        "M3ixup, batch 24, text of 300, audio of 74 and vision of 35 features", "GMC", gmc_rows(reported), reported
+    )
 
 
-def m3ixup_gpu(settings: measure.Settings, values: Values) -> Found:
+def m3ixup_gpu(settings: measure.BenchmarkSettings, values: Values) -> SuiteResult:
     return m3ixup(settings, values, "cuda")
 
 
-def mmsa_gpu(settings: measure.Settings, values: Values) -> Found:
+def mmsa_gpu(settings: measure.BenchmarkSettings, values: Values) -> SuiteResult:
     raw: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="trivium-bench-", dir=values.get("folder")) as folder:
         files = measure.Files(Path(folder))
@@ -94,10 +99,10 @@ def mmsa_gpu(settings: measure.Settings, values: Values) -> Found:
             say(f"Self-MM training steps, {precision}")
             raw[precision] = measure.steps(settings, files, accelerator="gpu", precision=precision)["ours"]
     rows = [_rate(f"Self-MM training step, {name}", settings.step_batch, raw[name]) for name in PRECISIONS]
-    return Found(f"batch {settings.step_batch}", "-", rows, raw)
+    return SuiteResult(f"batch {settings.step_batch}", "-", rows, raw)
 
 
-def comm_gpu(settings: measure.Settings, values: Values, device: str = "cuda") -> Found:
+def comm_gpu(settings: measure.BenchmarkSettings, values: Values, device: str = "cuda") -> SuiteResult:
     raw: dict[str, Any] = {}
     for mode in MODES:
         say(f"CoMM training steps, {mode}")
@@ -107,7 +112,7 @@ def comm_gpu(settings: measure.Settings, values: Values, device: str = "cuda") -
         for mode, both in raw.items()
         for lengths, steps in both.items()
     ]
-    return Found("batch 64", "-", rows, raw)
+    return SuiteResult("batch 64", "-", rows, raw)
 
 
 SUITES: dict[str, Suite] = {"mmsa": mmsa, "tcmax": tcmax, "comm": comm, "m3ixup": m3ixup}
@@ -118,5 +123,5 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def _rate(name: str, clips: int, steps: list[dict[str, float]]) -> Row:
-    return Row(name, "samples/s", [clips / step["seconds"] for step in steps], faster_is_more=True)
+def _rate(name: str, clips: int, steps: list[dict[str, float]]) -> Measurement:
+    return Measurement(name, "samples/s", [clips / step["seconds"] for step in steps], faster_is_more=True)

@@ -17,9 +17,9 @@ from trivium.data.batch import Batch
 from trivium.data.datamodule import BatchLoader, DataModule
 from trivium.data.store import open_store
 from trivium.data.synthetic import ensure_fixture
-from trivium.evaluation.noise import LEVELS, add_noise, clip_keys, drop_steps, noise_units
+from trivium.evaluation.feature_noise import LEVELS, add_noise, clip_keys, drop_steps, noise_units
+from trivium.evaluation.missing_modalities import Subject, score_noise
 from trivium.evaluation.predict import predict_split
-from trivium.evaluation.robustness import Subject, score_noise
 
 NAMES = ("text", "audio", "vision")
 READS = dict.fromkeys(NAMES, "values")

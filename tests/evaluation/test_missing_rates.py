@@ -9,7 +9,7 @@ import torch
 from scipy.stats import kstest
 from torch.testing import assert_close
 
-from trivium.evaluation.rates import RATES, drawn, keep_at, share_missing
+from trivium.evaluation.missing_rates import RATES, draw_uniform, keep_at, share_missing
 
 MODALITIES = ("text", "audio", "vision")
 IDS = [f"clip{i // 7}$_${i % 7}" for i in range(4000)]
@@ -17,7 +17,7 @@ IDS = [f"clip{i // 7}$_${i % 7}" for i in range(4000)]
 
 @pytest.fixture(scope="module")
 def uniform() -> torch.Tensor:
-    return drawn(IDS, MODALITIES, 1)
+    return draw_uniform(IDS, MODALITIES, 1)
 
 
 def by_loop(rate: float, row: list[float], present: list[bool]) -> list[bool]:
@@ -28,22 +28,22 @@ def by_loop(rate: float, row: list[float], present: list[bool]) -> list[bool]:
 
 def test_depends_on_clip_modality_and_draw_alone(uniform: torch.Tensor) -> None:
     order = np.random.default_rng(0).permutation(len(IDS))[:50]
-    some = drawn([IDS[n] for n in order], ("vision", "text"), 1)
+    some = draw_uniform([IDS[n] for n in order], ("vision", "text"), 1)
     assert torch.equal(some, uniform[order][:, [2, 0]])
-    assert not (drawn(IDS, MODALITIES, 2) == uniform).any()
+    assert not (draw_uniform(IDS, MODALITIES, 2) == uniform).any()
 
 
 def test_same_on_any_machine() -> None:
     """The first 53 bits of a checksum's 63, worked out anew."""
     digest = hashlib.blake2b(b"3/missing/a$_$1/audio", digest_size=8).digest()
     expected = (int.from_bytes(digest, "big") >> 11) / 2**53
-    assert drawn(["a$_$1"], ["audio"], 3).item() == expected
+    assert draw_uniform(["a$_$1"], ["audio"], 3).item() == expected
 
 
 def test_uniform_and_independent(uniform: torch.Tensor) -> None:
     columns = uniform.T.numpy()
     assert all(kstest(column, "uniform").pvalue > 1e-3 for column in columns)
-    others = np.corrcoef(np.concatenate([columns, drawn(IDS, MODALITIES, 2).T.numpy()]))
+    others = np.corrcoef(np.concatenate([columns, draw_uniform(IDS, MODALITIES, 2).T.numpy()]))
     assert np.abs(others - np.eye(6)).max() < 4 / np.sqrt(len(IDS))
 
 

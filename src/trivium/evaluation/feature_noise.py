@@ -1,6 +1,6 @@
-"""Disturbed features: Gaussian noise and zeroed steps.
+"""Disturbs features: Gaussian noise and zeroed steps.
 
-Every number drawn is a function of the draw, the modality, the clip's id, the step and the feature; a level scales
+Every random number is a function of the draw, the modality, the clip's id, the step and the feature. A level scales
 them or says how many of them count, so that the levels of one draw differ by nothing else.
 Legend: N clips of the split, B of a batch, T steps, D features.
 """
@@ -24,14 +24,14 @@ LEVELS: dict[str, tuple[float, ...]] = {"noise": (0.0, 0.5, 1.0, 2.0), "dropped"
 
 
 def clip_keys(ids: Sequence[str]) -> Tensor:
-    """(N,) int64, one number a clip id."""
+    """Returns (N,) int64, one number a clip id."""
     return torch.tensor([derive(0, "clip", clip) for clip in ids])
 
 
 def noise_units(loader: BatchLoader, statistics: Mapping[str, Statistics]) -> dict[str, Tensor]:
-    """modality -> (D,) float32 on the split's device: each feature's train standard deviation as the method sees it.
+    """Returns modality -> (D,) float32 on the split's device: each feature's standard deviation on train.
 
-    1 where features are standardised. Modalities read as token ids are left out.
+    It is as the method sees it: 1 where features are standardised. Modalities read as token ids are left out.
     """
     units = {}
     for name, stream in loader.split.streams.items():
@@ -42,7 +42,7 @@ def noise_units(loader: BatchLoader, statistics: Mapping[str, Statistics]) -> di
 
 
 def add_noise(batch: Batch, units: Mapping[str, Tensor], level: float, clips_N: Tensor, draw: int) -> Batch:
-    """Noise of `level` times units (modality -> (D,)) on every real step of those modalities; others stay.
+    """Adds noise of `level` times units (modality -> (D,)) to every real step of those modalities; others stay.
 
     clips_N: `clip_keys` of the split, on the batch's device.
     """
@@ -58,7 +58,7 @@ def add_noise(batch: Batch, units: Mapping[str, Tensor], level: float, clips_N: 
 
 
 def drop_steps(batch: Batch, names: Sequence[str], share: float, clips_N: Tensor, draw: int) -> Batch:
-    """round(share x steps) (half to even) of each clip's real steps set to zero, in these modalities; masks stay.
+    """Sets round(share x steps) (half to even) of each clip's real steps to zero, in these modalities; masks stay.
 
     What is dropped at one share is dropped at every higher one. clips_N: as in `add_noise`.
     """
@@ -68,8 +68,9 @@ def drop_steps(batch: Batch, names: Sequence[str], share: float, clips_N: Tensor
         score_BT = uniform(derive(draw, "dropped", name), clips_N[batch.index][:, None], _steps(stream))
         order_BT = score_BT.masked_fill(~real_BT, 2.0).argsort(dim=1, stable=True)
         dropped_B1 = (share * real_BT.sum(dim=1, keepdim=True)).round()
-        gone_BT = order_BT < dropped_B1  # a random order of 0 ... steps - 1, padding behind it
-        streams[name] = replace(stream, values=stream.values.masked_fill(gone_BT[..., None], 0))
+        # order_BT is a random order of 0 ... steps - 1, with padding behind it.
+        zeroed_BT = order_BT < dropped_B1
+        streams[name] = replace(stream, values=stream.values.masked_fill(zeroed_BT[..., None], 0))
     return replace(batch, streams=streams)
 
 
@@ -78,5 +79,5 @@ def _steps(stream: Stream) -> Tensor:
 
 
 def _real(batch: Batch, name: str) -> Tensor:
-    """(B, T) bool: an absent modality's one zero step is none."""
+    """Marks (B, T) real steps; an absent modality's one zero step is none."""
     return batch.streams[name].mask & batch.present[:, list(batch.streams).index(name), None]

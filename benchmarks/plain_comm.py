@@ -1,7 +1,7 @@
-"""CoMM as one would write it first: padded and masked, one view and one mask after another, torch's own layers.
+"""Implements CoMM as one would write it first: padded and masked, one view and one mask after another, torch's layers.
 
-Made of a method's parameters, so that losses and gradients can be compared; and timed beside it. Not for the padding
-of faithful=true, and for clips that have all modalities only.
+It is made of a method's parameters, so that losses and gradients can be compared, and is timed beside that method. It
+does not cover the padding of faithful=true, nor clips that lack a modality.
 Legend: B clips, T steps, D features, E embedding.
 """
 
@@ -56,7 +56,7 @@ class PlainCoMM(nn.Module):
             mine.weight, mine.bias = norm.weight, norm.bias
 
     def losses(self, views: tuple[Streams, Streams]) -> list[Tensor]:
-        """A term a mask: each modality, then all."""
+        """Returns a loss for each mask: every modality alone, then all."""
         first, second = (self._embeddings(streams) for streams in views)
         joint = nt_xent(first[-1], second[-1], self.temperature)
         alone = [
@@ -66,7 +66,7 @@ class PlainCoMM(nn.Module):
         return [*alone, joint]
 
     def _embeddings(self, streams: Streams) -> list[Tensor]:
-        """One view through every mask."""
+        """Embeds one view through every mask."""
         tokens = {}
         for name, stream in streams.items():
             x = self.embeds[name](stream.values)
@@ -84,8 +84,8 @@ class PlainCoMM(nn.Module):
         attention: Any = self.attention  # whose weights are parameters otherwise
         attention.in_proj_weight = torch.cat([layer.query.weight, layer.key.weight, layer.value.weight])
         attention.in_proj_bias = torch.cat([layer.query.bias, layer.key.bias, layer.value.bias])
-        seen = F.layer_norm(x, (dim,), layer.attention_norm.weight, layer.attention_norm.bias)
-        x = x + attention(seen, seen, seen, key_padding_mask=padding, need_weights=False)[0]
+        normed = F.layer_norm(x, (dim,), layer.attention_norm.weight, layer.attention_norm.bias)
+        x = x + attention(normed, normed, normed, key_padding_mask=padding, need_weights=False)[0]
         wide = layer.widen(F.layer_norm(x, (dim,), layer.wide_norm.weight, layer.wide_norm.bias))
         out: Tensor = self.norm(x + layer.narrow(wide * torch.sigmoid(1.702 * wide)))[:, 0]
         return out
@@ -106,7 +106,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 
 def two_views(method: CoMM, batch: Batch) -> tuple[Streams, Streams]:
-    """The views that the method's next step will see."""
+    """Returns the views that the method's next step will use."""
     first, second = (
         method.augment(batch.streams, batch.index, method.step_key("view", number)) for number in ("1", "2")
     )
@@ -114,15 +114,15 @@ def two_views(method: CoMM, batch: Batch) -> tuple[Streams, Streams]:
 
 
 def plain_view(streams: Streams, drop_max: float = 0.8, noise_std: float = 0.1) -> dict[str, Stream]:
-    """A view by drop+noise from torch's global generator, all clips at once; the coins are those of all modalities."""
+    """Makes a view by drop+noise from torch's global generator, all clips at once; modalities share a clip's coins."""
     clips = len(next(iter(streams.values())).lengths)
     drops_B1, noisy_B1 = torch.rand(2, clips, 1) < 0.5
     view = {}
     for name, stream in streams.items():
         count_B = (torch.rand(clips) * drop_max * stream.lengths).round()
         order_BT = torch.rand(stream.mask.shape).masked_fill(~stream.mask, 2.0).argsort(dim=1)
-        kept_BT = (order_BT >= count_B[:, None]) | ~drops_B1
-        values = stream.values * kept_BT[..., None]
+        keep_BT = (order_BT >= count_B[:, None]) | ~drops_B1
+        values = stream.values * keep_BT[..., None]
         noise = torch.randn_like(values) * (noise_std * (noisy_B1 & stream.mask))[..., None]
         view[name] = replace(stream, values=values + noise)
     return view

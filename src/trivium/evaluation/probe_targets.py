@@ -1,4 +1,4 @@
-"""What a probe of classes is asked for: the class of a score, or a target that holds class numbers.
+"""Defines what a probe of classes is asked for: the class of a score, or a target that holds class numbers.
 
 Legend: N clips.
 """
@@ -20,14 +20,17 @@ RULES = "sign, objective, or a number of classes (2, 3, 5, 7)"
 
 @dataclass(frozen=True)
 class ClassRule:
-    """name: for messages and records. classes: how many there are. classes_of: (N,) target -> (N,) int64."""
+    """Turns a target into classes.
+
+    name: for messages and records. classes: how many there are. classes_of: (N,) target -> (N,) int64.
+    """
 
     name: str
     classes: int
     classes_of: Callable[[Tensor], Tensor]
 
     def kinds(self, targets_N: Tensor) -> int:
-        """How many classes occur."""
+        """Counts the classes that occur."""
         return int((torch.bincount(self.classes_of(targets_N)) > 0).sum())
 
     def refuse_one_class(self, targets_N: Tensor, where: str) -> None:
@@ -40,14 +43,14 @@ class ClassRule:
 
 
 def is_score(store: Store, target: str) -> bool:
-    """Whether a target holds scores: the clip's own, and those of its modalities."""
+    """Tells whether a target holds scores: those of clips and of their modalities do."""
     return target == "multimodal" or target in store.schema.modalities
 
 
 def class_rule(method: Method, store: Store, target: str, how: str = "") -> ClassRule:
-    """How a target becomes classes.
+    """Returns the rule by which a target becomes classes.
 
-    Of a score: how="sign" (the default; label > 0, as in CoMM), "objective" (the classes of the run's own objective),
+    For a score, how="sign" (the default; label > 0, as in CoMM), "objective" (the classes of the run's own objective),
     or a number of classes as objective=cross_entropy defines them. Any other target holds class numbers, 0, 1, ...
     Raises ValueError for a target that the store lacks or that is no class number, and for an unknown `how`.
     """
@@ -75,7 +78,7 @@ def class_rule(method: Method, store: Store, target: str, how: str = "") -> Clas
 
 
 def _class_numbers(store: Store, target: str) -> int:
-    """How many classes a target of class numbers has over all splits. Raises ValueError if it is none."""
+    """Counts the classes of a target of class numbers over all splits. Raises ValueError for other targets."""
     values_N = torch.cat([torch.from_numpy(store.split(name).targets[target]) for name in store.schema.counts])
     odd_N = ~((values_N >= 0) & (values_N == values_N.round()) & values_N.isfinite())
     if bool(odd_N.any()):

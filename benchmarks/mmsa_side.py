@@ -1,7 +1,8 @@
-"""MMSA's side, as a process of the environment that MMSA is installed in. Own code that calls MMSA's public classes:
-its loader, its model and its trainer run as they are, without a change or a shim.
+"""Measures MMSA's side, as a process of the environment that MMSA is installed in.
 
-`python -m trivium.benchmark.mmsa TASK JSON`. MMSA 2.2.1 (https://github.com/thuiar/MMSA, MIT), model self_mm, mosei.
+It calls MMSA's public classes: its loader, its model and its trainer run as they are, without a change or a shim.
+
+`python -m benchmarks.mmsa_side TASK JSON`. MMSA 2.2.1 (https://github.com/thuiar/MMSA, MIT), model self_mm, mosei.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from trivium.benchmark.child import BATCHES, Report, paced, peak_mib, reports
+from benchmarks.child_process import BATCHES, Report, paced, peak_mib, reports
 
 
 def data(report: Report, *, pickle: str, batch_size: int) -> None:
-    """Its loaders of all splits, then one epoch of train batches, without workers and with its default of 4."""
+    """Opens its loaders of all splits, then reads an epoch of train batches without workers and with 4, its default."""
     import torch
     from MMSA.data_loader import MMDataLoader  # type: ignore[import-not-found, unused-ignore]
 
@@ -41,7 +42,7 @@ def data(report: Report, *, pickle: str, batch_size: int) -> None:
 
 
 def step(report: Report, *, pickle: str, model: str, folder: str, batch_size: int) -> None:
-    """Training steps of its trainer's own loop, each when it is asked for.
+    """Takes training steps in its trainer's loop, each when it is asked for.
 
     `do_train` goes over the train batches once for the labels, then an epoch at a time; unimodal labels are made from
     its second epoch on. So the first pass gives every label, the second one batch, and the third is the measured one.
@@ -89,7 +90,7 @@ def _arguments(pickle: str, batch_size: int) -> Any:
 
 
 def _epoch(loader: Any) -> float:
-    """Seconds to read every value of every batch once."""
+    """Returns the seconds to read every value of every batch once."""
     start = time.perf_counter()
     total = 0.0
     for batch in loader:

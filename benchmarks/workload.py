@@ -1,4 +1,4 @@
-"""The file that both sides read: MMSA's layout in MOSEI's shape, with random content.
+"""Writes the file that both sides read: MMSA's layout in MOSEI's shape, with random content.
 
 Legend: N clips, T steps of the longest clip, D features.
 """
@@ -22,7 +22,7 @@ LABEL_RANGE = (-3.0, 3.0)
 
 
 def write_pickle(path: Path, fraction: float, seed: int = 0) -> dict[str, float]:
-    """Write MOSEI's three splits, `fraction` of the clips of each. Returns each modality's mean length in train."""
+    """Writes MOSEI's three splits, `fraction` of the clips of each. Returns each modality's mean length in train."""
     rng = np.random.default_rng(seed)
     content = {split: _split(rng, split, max(1, round(n * fraction))) for split, n in COUNTS.items()}
     with path.open("wb") as file:
@@ -33,7 +33,7 @@ def write_pickle(path: Path, fraction: float, seed: int = 0) -> dict[str, float]
 
 
 def write_model(folder: Path, **changes: int) -> None:
-    """A BERT-base folder with random weights and a vocabulary of nonsense; changes: keys of BertConfig."""
+    """Writes a BERT-base folder with random weights and a made-up vocabulary; changes: keys of BertConfig."""
     import transformers
 
     config: Any = transformers.BertConfig
@@ -63,12 +63,12 @@ def _split(rng: np.random.Generator, split: str, clips: int) -> dict[str, Any]:
 
 
 def _lengths(rng: np.random.Generator, clips: int, steps: int, _: int, mean: float) -> Array:
-    """(N,) int64 from a gamma distribution, in 1..T."""
+    """Draws lengths (N,) int64 from a gamma distribution, in 1..T."""
     return np.clip(np.rint(rng.gamma(SHAPE, mean / SHAPE, clips)), 1, steps).astype(np.int64)
 
 
 def _padded(rng: np.random.Generator, lengths: Array, steps: int, dim: int, _: float) -> Array:
-    """(N, T, D) float32, zero behind each clip's own steps."""
+    """Draws features (N, T, D) float32, zero behind each clip's last step."""
     values = np.zeros((len(lengths), steps, dim), np.float32)
     for clip, length in zip(values, lengths, strict=True):
         clip[:length] = rng.standard_normal((length, dim), dtype=np.float32)
@@ -76,9 +76,9 @@ def _padded(rng: np.random.Generator, lengths: Array, steps: int, dim: int, _: f
 
 
 def _tokens(rng: np.random.Generator, lengths: Array, steps: int) -> Array:
-    """(N, 3, T) int64: ids, mask and segments, as MMSA stores them."""
-    own = np.arange(steps) < lengths[:, None]
-    ids = np.where(own, rng.integers(FIRST_WORD, VOCABULARY, own.shape), 0)
+    """Draws (N, 3, T) int64: ids, mask and segments, as MMSA stores them."""
+    mask = np.arange(steps) < lengths[:, None]
+    ids = np.where(mask, rng.integers(FIRST_WORD, VOCABULARY, mask.shape), 0)
     ids[:, 0] = CLS
     np.put_along_axis(ids, lengths[:, None] - 1, SEP, axis=1)
-    return np.stack([ids, own.astype(np.int64), np.zeros_like(ids)], axis=1)
+    return np.stack([ids, mask.astype(np.int64), np.zeros_like(ids)], axis=1)

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import NearestNeighbors
 
-from trivium.evaluation.alignment import align, mutual_neighbours, retrieval
+from trivium.evaluation.representation_alignment import align, mutual_neighbours, retrieval
 
 MANY = 1100  # three blocks, the last one short
 

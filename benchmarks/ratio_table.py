@@ -1,4 +1,4 @@
-"""Measured numbers -> rows with spread and ratio, and the table of them."""
+"""Makes measurements with spread and ratio of reported numbers, and prints them as a table."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trivium.benchmark.measure import Reports, TCMaxSizes
+from benchmarks.measure import Reports, TCMaxSizes
 
 LINEAR = 2.2  # times the memory for twice the clips, sampling of the peak included; a table of pairs would take 4
 
 
 @dataclass
-class Row:
-    """One measure. ours, theirs: values of the repeats (theirs may be empty). target: least ratio asked for, or None.
+class Measurement:
+    """Holds the values of one quantity on both sides.
 
-    limit: the most that ours may be, or None. faster_is_more: samples a second, where the ratio is ours / theirs;
+    ours, theirs: values of the repeats (theirs may be empty). target: the least ratio asked for, or None. limit: the
+    most that ours may be, or None. faster_is_more: samples a second, where the ratio is ours / theirs;
     otherwise it is theirs / ours.
     """
 
@@ -34,7 +35,7 @@ class Row:
 
     @property
     def ratios(self) -> list[float]:
-        """One a pair of neighbouring repeats, so that the machine's drift cancels; above 1 where ours is better."""
+        """One ratio a pair of neighbouring repeats, so that the machine's drift cancels; above 1, ours is better."""
         pairs = zip(self.ours, self.theirs, strict=False)
         return [ours / theirs if self.faster_is_more else theirs / ours for ours, theirs in pairs]
 
@@ -45,16 +46,21 @@ class Row:
         return {"measure": self.name, "unit": self.unit, "n": len(self.ours), **asked, **spread}
 
 
-def mmsa_rows(loading: Reports, steps: Reports, batch: int) -> list[Row]:
-    """From what `measure.loading` and `measure.steps` return. MMSA's loader has 4 workers by default; without one it
-    is faster where its batches cost less than to hand them over, so both are shown."""
+def mmsa_rows(loading: Reports, steps: Reports, batch: int) -> list[Measurement]:
+    """Makes rows of what `measure.loading` and `measure.steps` return.
 
-    def row(name: str, key: str, target: float, unit: str = "s", theirs: str = "") -> Row:
-        return Row(name, unit, [r[key] for r in loading["ours"]], [r[theirs or key] for r in loading["mmsa"]], target)
+    MMSA's loader has 4 workers by default. Without workers it is faster where making a batch costs less than handing it
+    over, so both are shown.
+    """
 
-    def rate(name: str, key: str, target: float | None) -> Row:
+    def row(name: str, key: str, target: float, unit: str = "s", theirs: str = "") -> Measurement:
+        return Measurement(
+            name, unit, [r[key] for r in loading["ours"]], [r[theirs or key] for r in loading["mmsa"]], target
+        )
+
+    def rate(name: str, key: str, target: float | None) -> Measurement:
         speed = {side: [batch / report[key] for report in reports] for side, reports in steps.items()}
-        return Row(name, "samples/s", speed["ours"], speed["mmsa"], target, faster_is_more=True)
+        return Measurement(name, "samples/s", speed["ours"], speed["mmsa"], target, faster_is_more=True)
 
     return [
         row("open, until training can start", "open_seconds", 20),
@@ -67,8 +73,8 @@ def mmsa_rows(loading: Reports, steps: Reports, batch: int) -> list[Row]:
     ]
 
 
-def tcmax_rows(times: Mapping[str, Reports], peaks: Reports, mixing: Reports, sizes: TCMaxSizes) -> list[Row]:
-    """From what `measure.tcmax_times`, `tcmax_peaks` and `tcmax_mixing` return."""
+def tcmax_rows(times: Mapping[str, Reports], peaks: Reports, mixing: Reports, sizes: TCMaxSizes) -> list[Measurement]:
+    """Makes rows of what `measure.tcmax_times`, `tcmax_peaks` and `tcmax_mixing` return."""
     rows = []
     for name, target in (("small", 20), ("large", 1000)):
         clips, classes = getattr(sizes, name)
@@ -76,52 +82,52 @@ def tcmax_rows(times: Mapping[str, Reports], peaks: Reports, mixing: Reports, si
         rows += _timed(title, times[name], "dense", target)
     ours, dense = ([report["mib"] for report in peaks[side]] for side in ("ours", "dense"))
     for n, (clips, mib) in enumerate(zip(sizes.growing, ours, strict=True)):
-        rows.append(Row(f"its peak memory, B={clips}, C={sizes.large[1]}", "MiB", [mib], dense[n : n + 1]))
+        rows.append(Measurement(f"its peak memory, B={clips}, C={sizes.large[1]}", "MiB", [mib], dense[n : n + 1]))
     doublings = [b / a for a, b in itertools.pairwise(ours)]
-    rows.append(Row("growth of that where B doubles (2 is linear)", "x", doublings, limit=LINEAR))
+    rows.append(Measurement("growth of that where B doubles (2 is linear)", "x", doublings, limit=LINEAR))
     clips, classes = sizes.mixing
     for fusion, reports in mixing.items():
         title = f"three modalities, {fusion} of {sizes.size}, B={clips}, C={classes}"
-        rows.append(Row(f"{title}, peak memory", "MiB", [report["mib"] for report in reports], limit=512))
-        rows.append(Row(f"{title}, forward and backward", "s", [report["seconds"] for report in reports]))
+        rows.append(Measurement(f"{title}, peak memory", "MiB", [report["mib"] for report in reports], limit=512))
+        rows.append(Measurement(f"{title}, forward and backward", "s", [report["seconds"] for report in reports]))
     return rows
 
 
-def comm_rows(found: Mapping[str, Any]) -> list[Row]:
-    """From what `measure.comm` returns."""
+def comm_rows(reports: Mapping[str, Any]) -> list[Measurement]:
+    """Makes rows of what `measure.comm` returns."""
     rows = []
     for lengths, target in (("mosi", 1.5), ("full", 1.0)):
-        steps = found[lengths]["steps"]
+        steps = reports[lengths]["steps"]
         about = f"mean {steps['mean']:.1f} steps, padded to {steps['padded']:.1f}"
-        rows += _timed(f"CoMM training step, {about}", found[lengths], "plain", target)
+        rows += _timed(f"CoMM training step, {about}", reports[lengths], "plain", target)
     return rows
 
 
-def gmc_rows(found: Mapping[str, Any]) -> list[Row]:
-    """From what `measure.gmc` returns: M3ixup may cost twice what GMC does."""
+def gmc_rows(reports: Mapping[str, Any]) -> list[Measurement]:
+    """Makes rows of what `measure.gmc` returns: M3ixup may cost twice what GMC does."""
     rows = []
-    for lengths, one in found.items():
-        about = "T=50" if lengths == "full" else f"mean {one['steps']['mean']:.1f} steps"
-        rows += _timed(f"M3ixup training step, {about}", one, "plain", 0.5)
+    for lengths, times in reports.items():
+        about = "T=50" if lengths == "full" else f"mean {times['steps']['mean']:.1f} steps"
+        rows += _timed(f"M3ixup training step, {about}", times, "plain", 0.5)
     return rows
 
 
-def show(found: Sequence[Row], title: str, against: str) -> None:
-    """Print them: median and, in brackets, least and most."""
+def show(measurements: Sequence[Measurement], title: str, against: str) -> None:
+    """Prints measurements: median and, in brackets, least and most."""
     table = Table(title=title, title_justify="left", caption="median (least to most); ratios are of neighbouring runs")
     for column in ("measure", against, "ours", "ratio", "target"):
         table.add_column(column, justify="left" if column == "measure" else "right")
-    for row in found:
+    for row in measurements:
         name = f"{row.name}, {row.unit}"
         table.add_row(name, _text(row.theirs), _text(row.ours), _text(row.ratios, "x"), _target(row))
     Console(width=max(120, Console().width)).print(table)
 
 
-def _timed(title: str, found: Reports, other: str, target: float) -> list[Row]:
-    """By the clock, and by CPU time, which other load on the machine hardly changes."""
+def _timed(title: str, reports: Reports, other: str, target: float) -> list[Measurement]:
+    """Makes two rows: by the clock, and by CPU time, which other load on the machine hardly changes."""
 
-    def row(name: str, key: str, target: float | None = None) -> Row:
-        return Row(name, "s", [r[key] for r in found["ours"]], [r[key] for r in found[other]], target)
+    def row(name: str, key: str, target: float | None = None) -> Measurement:
+        return Measurement(name, "s", [r[key] for r in reports["ours"]], [r[key] for r in reports[other]], target)
 
     return [row(title, "seconds", target), row(f"{title}, by CPU time", "cpu_seconds")]
 
@@ -140,7 +146,7 @@ def _digits(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _target(row: Row) -> str:
+def _target(row: Measurement) -> str:
     if row.limit is not None:
         met = statistics.median(row.ours) <= row.limit
         return f"at most {row.limit:g} {'met' if met else 'missed'}"

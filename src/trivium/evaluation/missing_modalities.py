@@ -1,7 +1,8 @@
-"""The protocols of missing and disturbed modalities on one trained method: rows of numbers, nothing written.
+"""Scores one trained method on missing and disturbed modalities, and returns rows of numbers.
 
-docs/protocol.md defines them. A row is a dict; every one starts with "split" and ends with the protocol's metrics and
-"loss". Legend: N clips of the split, n those that are scored, M modalities, K metrics.
+docs/protocol.md defines the protocols. A row is a dict that starts with "split" and ends with the
+protocol's metrics and "loss".
+Legend: N clips of the split, n those that are scored, M modalities, K metrics.
 """
 
 from __future__ import annotations
@@ -17,24 +18,27 @@ from torch import Tensor
 
 from trivium.data.batch import Batch
 from trivium.data.datamodule import BatchLoader, DataModule
-from trivium.evaluation.alignment import align
+from trivium.evaluation.feature_noise import LEVELS, add_noise, clip_keys, drop_steps, noise_units
 from trivium.evaluation.metrics import compute_metrics
-from trivium.evaluation.noise import LEVELS, add_noise, clip_keys, drop_steps, noise_units
+from trivium.evaluation.missing_rates import RATES, draw_uniform, keep_at, share_missing
 from trivium.evaluation.predict import metrics_of, predict_split
 from trivium.evaluation.predictions import Predictions
-from trivium.evaluation.rates import RATES, drawn, keep_at, share_missing
+from trivium.evaluation.representation_alignment import align
 from trivium.evaluation.shapley import coalition, shapley_values
 from trivium.evaluation.subsets import SubsetPredictions, Track, all_subsets, choose_clips, natural_presence, untracked
 from trivium.evaluation.vectors import collect_vectors
 from trivium.methods.base import Method
 from trivium.objectives.task import CrossEntropy
 
-Row = dict[str, Any]
+ScoreRow = dict[str, Any]
 
 
 @dataclass
 class Subject:
-    """A method on a split. data: where its train statistics and labels are; rows: (N,) bool, the clips to score."""
+    """Holds a method and the split to score it on.
+
+    data: has the train split's statistics and labels. rows: (N,) bool, the clips to score.
+    """
 
     method: Method
     data: DataModule
@@ -44,7 +48,7 @@ class Subject:
 
     @classmethod
     def open(cls, method: Method, data: DataModule, split: str, *, complete: bool = False) -> Subject:
-        """complete: score only clips that have every modality. Raises ValueError if there are none."""
+        """Opens a split. complete: score only clips that have every modality. Raises ValueError if there are none."""
         loader = data.loader(split, device=method.device)
         rows_N = natural_presence(loader).all(dim=1) if complete else torch.ones(len(loader.split), dtype=torch.bool)
         if not bool(rows_N.any()):
@@ -61,7 +65,7 @@ class Subject:
 
     @property
     def targets(self) -> Tensor:
-        """(n,), on the CPU."""
+        """The labels of the clips to score, (n,), on the CPU."""
         return self.loader.split.targets["multimodal"].cpu()[self.rows]
 
     @property
@@ -70,12 +74,12 @@ class Subject:
         return float(self.data.store.split("train").targets["multimodal"].mean(dtype="float64"))
 
     def score(self, predictions: Predictions) -> dict[str, float]:
-        """The protocol's metrics and "loss" of the clips to score."""
+        """Computes the protocol's metrics and "loss" of the clips to score."""
         chosen = choose_clips(predictions, self.rows)
         return {**metrics_of(self.method, chosen, self.targets), "loss": float(chosen.loss.mean())}
 
-    def score_nothing(self) -> dict[str, float]:
-        """The metrics of predicting `train_mean` for every clip; Corr, undefined there, is 0."""
+    def score_train_mean(self) -> dict[str, float]:
+        """Computes the metrics of predicting `train_mean` for every clip; Corr, undefined there, is 0."""
         guess_n, objective = torch.full_like(self.targets, self.train_mean), self.method.objective
         classes: dict[str, Tensor] = {}
         if isinstance(objective, CrossEntropy):
@@ -96,8 +100,8 @@ class Subject:
         )
 
 
-def score_subsets(subject: Subject, found: SubsetPredictions) -> list[Row]:
-    """A row a subset, small ones first: "split", "modalities" (such as "text+audio"), "n".
+def score_subsets(subject: Subject, subset_predictions: SubsetPredictions) -> list[ScoreRow]:
+    """Returns a row a subset, small ones first: "split", "modalities" (such as "text+audio"), "n".
 
     Raises ValueError for a clip without a modality.
     """
@@ -105,59 +109,59 @@ def score_subsets(subject: Subject, found: SubsetPredictions) -> list[Row]:
     split, n = subject.split, int(subject.rows.sum())
     return [
         {"split": split, "modalities": "+".join(subset), "n": n, **subject.score(predictions)}
-        for subset, predictions in found.by_subset.items()
+        for subset, predictions in subset_predictions.by_subset.items()
     ]
 
 
-def metric_shares(subject: Subject, rows: Sequence[Row]) -> list[Row]:
-    """Each modality's Shapley value in each metric: "split", "metric", "modality", "value".
+def metric_shares(subject: Subject, rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """Returns each modality's Shapley value in each metric: "split", "metric", "modality", "value".
 
-    rows: those of `score_subsets`. They sum to the metric from all modalities minus that of `Subject.score_nothing`.
+    rows: those of `score_subsets`. They sum to the metric from all modalities minus that of `Subject.score_train_mean`.
     """
-    nothing, names = subject.score_nothing(), subject.modalities
-    worth_SK = np.empty((1 << len(names), len(nothing)))
-    worth_SK[0] = list(nothing.values())
+    empty, names = subject.score_train_mean(), subject.modalities
+    worth_SK = np.empty((1 << len(names), len(empty)))
+    worth_SK[0] = list(empty.values())
     for subset, row in zip(all_subsets(names), rows, strict=True):
-        worth_SK[coalition(subset, names)] = [row[metric] for metric in nothing]
+        worth_SK[coalition(subset, names)] = [row[metric] for metric in empty]
     values_MK = shapley_values(worth_SK)
     return [
         {"split": subject.split, "metric": metric, "modality": name, "value": float(values_MK[m, k])}
-        for k, metric in enumerate(nothing)
+        for k, metric in enumerate(empty)
         for m, name in enumerate(names)
     ]
 
 
-def clip_shares(subject: Subject, found: SubsetPredictions) -> list[Row]:
-    """A row a clip: "id", "target", "prediction" from all modalities, and by its name each modality's Shapley value.
+def clip_shares(subject: Subject, subset_predictions: SubsetPredictions) -> list[ScoreRow]:
+    """Returns a row a clip: "id", "target", "prediction" from all modalities, and each modality's Shapley value.
 
     The values sum to the prediction minus the train split's mean label. Call `Subject.refuse_incomplete` first.
     """
     names = subject.modalities
     worth_Sn = np.full((1 << len(names), int(subject.rows.sum())), subject.train_mean)
-    for subset, predictions in found.by_subset.items():
+    for subset, predictions in subset_predictions.by_subset.items():
         worth_Sn[coalition(subset, names)] = predictions.score[subject.rows].numpy()
-    ids = [clip for clip, here in zip(subject.ids, subject.rows.tolist(), strict=True) if here]
+    ids = [clip for clip, scored in zip(subject.ids, subject.rows.tolist(), strict=True) if scored]
     parts = [*shapley_values(worth_Sn)]
     columns = [ids, subject.targets.tolist(), worth_Sn[-1].tolist(), *(part.tolist() for part in parts)]
     heads = ("id", "target", "prediction", *names)
     return [dict(zip(heads, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def score_rates(subject: Subject, found: SubsetPredictions, draws: int) -> list[Row]:
-    """A row a rate and draw (from 1): "split", "rate", "draw", "n", "missing" (the share that is missing)."""
-    rows, present_NM = [], found.present
+def score_rates(subject: Subject, subset_predictions: SubsetPredictions, draws: int) -> list[ScoreRow]:
+    """Returns a row a rate and draw (from 1): "split", "rate", "draw", "n", "missing" (the share that is missing)."""
+    rows, present_NM = [], subset_predictions.present
     for draw in range(1, draws + 1):
-        drawn_NM = drawn(subject.ids, subject.modalities, draw)
+        uniform_NM = draw_uniform(subject.ids, subject.modalities, draw)
         for rate in RATES:
-            keep_NM = keep_at(rate, drawn_NM, present_NM)
+            keep_NM = keep_at(rate, uniform_NM, present_NM)
             missing = share_missing(keep_NM[subject.rows], present_NM[subject.rows])
             head = {"split": subject.split, "rate": rate, "draw": draw, "n": int(subject.rows.sum())}
-            rows.append({**head, "missing": missing, **subject.score(found.at(keep_NM))})
+            rows.append({**head, "missing": missing, **subject.score(subset_predictions.at(keep_NM))})
     return sorted(rows, key=lambda row: (row["rate"], row["draw"]))
 
 
-def score_noise(subject: Subject, draws: int, track: Track = untracked) -> list[Row]:
-    """A row a kind ("noise", "dropped"), disturbed modalities, level and draw: "split", these four, "n".
+def score_noise(subject: Subject, draws: int, track: Track = untracked) -> list[ScoreRow]:
+    """Returns a row a kind ("noise", "dropped"), disturbed modalities, level and draw: "split", these four, "n".
 
     Each modality on its own, then all of them ("text+audio"); those read as token ids are left as they are.
     Raises ValueError if all are.
@@ -195,9 +199,10 @@ def _disturbance(
 
 
 def measure_alignment(subject: Subject) -> dict[str, dict[str, float]]:
-    """modality -> how far its own vectors agree with the joint ones of the same clips (trivium.evaluation.alignment).
+    """Returns modality -> `align`, of its vectors and the joint ones of the same clips.
 
-    Of clips with every modality: what represents an incomplete one may be made of the very vectors it is compared with.
+    Only clips with every modality count: the joint vector of an incomplete one may be made of the very vectors it is
+    compared with.
     Raises ValueError for fewer than two of them.
     """
     rows_N = subject.rows & natural_presence(subject.loader).all(dim=1)

@@ -1,4 +1,4 @@
-"""MMSA from the package index, in a virtual environment of its own, with the same torch and transformers as ours."""
+"""Installs MMSA from the package index into a virtual environment, with the same torch and transformers as ours."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ MMSA = "MMSA==2.2.1"
 
 
 def default_folder() -> Path:
-    """In the user's cache, so that the next benchmark finds it."""
+    """Returns a folder in the user's cache, so that the next benchmark finds the environment again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trivium" / "mmsa-venv"
 
 
 def mmsa_python(folder: Path) -> Path:
-    """The interpreter of the environment in `folder`, made first if it is missing or has other versions.
+    """Returns the interpreter of the environment in `folder`, which is made if it is missing or has other versions.
 
     Raises RuntimeError with pip's last line if MMSA cannot be installed.
     """
-    # Our own versions, so that what differs is MMSA. +cpu is no version that an index knows.
+    # The versions in use here, so that what differs is MMSA. +cpu is no version that an index knows.
     pins = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in ("torch", "transformers", "numpy")]
     wanted = "\n".join([MMSA, *pins]) + "\n"
     python, ready = folder / "bin" / "python", folder / "installed.txt"

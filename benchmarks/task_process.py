@@ -1,6 +1,6 @@
-"""The measuring process's side: start a task in a process of its own, and read what it reports.
+"""Starts tasks in processes of their own, and reads what they report.
 
-This process stays small: where the system has no /proc, a child's peak memory may start at what its parent had.
+The measuring process stays small: where the system has no /proc, a child's peak memory may start at its parent's.
 """
 
 from __future__ import annotations
@@ -14,45 +14,45 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-SOURCE = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 class Task:
-    """`python -m trivium.benchmark.MODULE TASK JSON`, running. Used in a `with`, it is ended when left."""
+    """Runs `python -m benchmarks.MODULE TASK JSON`. Use it in a `with`: the process is ended on leaving it."""
 
     def __init__(self, python: Path, module: str, task: str, settings: Mapping[str, Any], threads: int) -> None:
         self.name = f"{module} {task}"
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
-        # MMSA's environment has no trivium installed; models are local folders
-        path = os.pathsep.join([str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
-        more = {
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
+        # MMSA's environment has neither this folder nor trivium; models are local folders.
+        path = os.pathsep.join([str(ROOT), str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {
             "PYTHONPATH": path,
             "OMP_NUM_THREADS": str(threads),
             "MKL_NUM_THREADS": str(threads),
             "HF_HUB_OFFLINE": "1",
         }
         self._process = subprocess.Popen(
-            [str(python), "-m", f"trivium.benchmark.{module}", task, json.dumps(settings)],
+            [str(python), "-m", f"benchmarks.{module}", task, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._stderr,
             text=True,
-            env=os.environ | more,
+            env=os.environ | environment,
         )
 
     def report(self) -> Any:
-        """The next value that it sends. Raises RuntimeError with the end of its stderr if it ended instead."""
+        """Returns the next value that it sends. Raises RuntimeError with the end of its stderr if it ended instead."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait()
-            self._said.seek(0)
-            said = "\n".join(self._said.read().splitlines()[-15:])
-            raise RuntimeError(f"{self.name} ended with exit code {code} and these last lines:\n{said}")
+            self._stderr.seek(0)
+            last_lines = "\n".join(self._stderr.read().splitlines()[-15:])
+            raise RuntimeError(f"{self.name} ended with exit code {code} and these last lines:\n{last_lines}")
         return json.loads(line)
 
     def step(self) -> dict[str, float]:
-        """One more step: {"seconds", "cpu_seconds"}."""
+        """Has it take one more step. Returns {"seconds", "cpu_seconds"}."""
         assert self._process.stdin is not None
         self._process.stdin.write("step\n")
         self._process.stdin.flush()
@@ -68,19 +68,19 @@ class Task:
         else:
             self._process.kill()
             self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._said):
+        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
             assert pipe is not None
             pipe.close()
 
 
 def run(python: Path, module: str, task: str, threads: int, **settings: Any) -> Any:
-    """What a task that reports once reports."""
+    """Runs a task that reports once, and returns its report."""
     with Task(python, module, task, settings, threads) as running:
         return running.report()
 
 
 def warm(file: Path) -> None:
-    """Read the file once, so that its pages are in the page cache as far as they fit."""
+    """Reads the file once, so that its pages are in the page cache as far as they fit."""
     with file.open("rb") as opened:
         while opened.read(1 << 24):
             pass

@@ -1,4 +1,4 @@
-"""`make bench`: what scripts/benchmark.py runs."""
+"""Runs the suites that the command line names: scripts/benchmark.py, `make bench`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from trivium.benchmark.environment import MMSA
-from trivium.benchmark.measure import OURS, Settings
-from trivium.benchmark.processes import run
-from trivium.benchmark.suites import ON_GPU, SUITES, Found, Suite
-from trivium.benchmark.table import show
+from benchmarks.measure import OURS, BenchmarkSettings
+from benchmarks.mmsa_environment import MMSA
+from benchmarks.ratio_table import show
+from benchmarks.suites import ON_GPU, SUITES, Suite, SuiteResult
+from benchmarks.task_process import run
 from trivium.config.arguments import Types, parse_key_values, path, script, truth, whole_number
 from trivium.files import write_json
 from trivium.runs.provenance import git_commit
@@ -84,7 +84,7 @@ _TYPES: Types = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code: 0, 1 if a measured process failed, or 2 with one line on stderr."""
+    """Returns the exit code: 0, 1 if a measured process failed, or 2 with one line on stderr."""
     return script(argv, HELP, lambda: _measure(parse_key_values(argv, HELP, _TYPES)), needs_words=False)
 
 
@@ -101,22 +101,22 @@ def _measure(values: dict[str, Any]) -> int:
     return 0
 
 
-def _bench(settings: Settings, values: dict[str, Any], suites: Mapping[str, Suite], where: str = "") -> None:
-    done: dict[str, Found] = {}
+def _bench(settings: BenchmarkSettings, values: dict[str, Any], suites: Mapping[str, Suite], where: str = "") -> None:
+    done: dict[str, SuiteResult] = {}
     where = where or f"threads={settings.threads}, {machine()['cpu']}"
     for name, suite in suites.items():
-        done[name] = found = suite(settings, values)
-        show(found.rows, f"{found.title}, {where}", found.against)
-        if found.note:
-            print(found.note)
+        done[name] = result = suite(settings, values)
+        show(result.rows, f"{result.title}, {where}", result.against)
+        if result.note:
+            print(result.note)
         _write(values, settings, done, where)
 
 
-def _bench_gpu(settings: Settings, values: dict[str, Any], names: Sequence[str]) -> None:
+def _bench_gpu(settings: BenchmarkSettings, values: dict[str, Any], names: Sequence[str]) -> None:
     suites = {name: ON_GPU[name] for name in names if name in ON_GPU}
     if not suites:
         raise ValueError(f"gpu=true with suite={','.join(names)}: expected one of {', '.join(ON_GPU)}")
-    gpu = run(OURS, "ours", "cuda", settings.threads)
+    gpu = run(OURS, "our_side", "cuda", settings.threads)
     if gpu is None:
         print("no CUDA here: gpu=true needs an NVIDIA GPU and a torch built for it; nothing was measured")
         return
@@ -124,7 +124,7 @@ def _bench_gpu(settings: Settings, values: dict[str, Any], names: Sequence[str])
 
 
 def machine() -> dict[str, Any]:
-    """The CPU's name, cores this process may use, and memory in GiB (both None where the system does not tell)."""
+    """Describes the machine: CPU, cores this process may use, memory in GiB (None where unknown), versions."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"^model name\s*: (.+)$", info.read_text(), flags=re.MULTILINE) if info.is_file() else []
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
@@ -138,14 +138,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _settings(values: dict[str, Any]) -> Settings:
+def _settings(values: dict[str, Any]) -> BenchmarkSettings:
     gpu = values.get("gpu", False)
-    return Settings(
+    return BenchmarkSettings(
         values.get("fraction", 0.02 if gpu else 0.5),
         repeats=values.get("repeats", 3),
         steps=values.get("steps", 50 if gpu else 12),
         threads=values.get("threads", 1),
-        mmsa=None,
     )
 
 
@@ -163,12 +162,12 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _write(values: dict[str, Any], settings: Settings, done: Mapping[str, Found], where: str) -> None:
+def _write(values: dict[str, Any], settings: BenchmarkSettings, done: Mapping[str, SuiteResult], where: str) -> None:
     if "out" not in values:
         return
     suites = {
-        name: {"against": found.against, "rows": [row.to_dict() for row in found.rows], "raw": found.raw}
-        for name, found in done.items()
+        name: {"against": result.against, "rows": [row.to_dict() for row in result.rows], "raw": result.raw}
+        for name, result in done.items()
     }
     write_json(
         values["out"],

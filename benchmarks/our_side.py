@@ -1,4 +1,4 @@
-"""Our side, as a process: `python -m trivium.benchmark.ours TASK JSON`. Each function in TASKS is a task."""
+"""Measures our side, as a process: `python -m benchmarks.our_side TASK JSON`. Each function in TASKS is a task."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trivium.benchmark.child import BATCHES, Report, paced, peak_mib, reports
+from benchmarks.child_process import BATCHES, Report, paced, peak_mib, reports
 
 
 def make(report: Report, *, pickle: str, model: str, fraction: float, bert: dict[str, int]) -> None:
-    """The pickle and the text model that both sides read."""
-    from trivium.benchmark.workload import write_model, write_pickle
+    """Makes the pickle and the text model that both sides read."""
+    from benchmarks.workload import write_model, write_pickle
 
     lengths = write_pickle(Path(pickle), fraction)
     write_model(Path(model), **bert)
@@ -22,8 +22,8 @@ def make(report: Report, *, pickle: str, model: str, fraction: float, bert: dict
 
 
 def prepare(report: Report, *, pickle: str, store: str) -> None:
-    """The pickle as a store; once in a data set's life."""
-    from trivium.benchmark.workload import LABEL_RANGE
+    """Prepares the pickle as a store, which is done once in a data set's life."""
+    from benchmarks.workload import LABEL_RANGE
     from trivium.data.prepare import prepare
 
     start = time.perf_counter()
@@ -33,7 +33,7 @@ def prepare(report: Report, *, pickle: str, store: str) -> None:
 
 
 def data(report: Report, *, store: str, batch_size: int) -> None:
-    """Open the store so that training can start, then one epoch of train batches with every value read."""
+    """Opens the store so that training can start, then reads every value of an epoch of train batches."""
     from trivium.data.datamodule import DataModule
     from trivium.data.store import open_store
 
@@ -60,7 +60,7 @@ def data(report: Report, *, store: str, batch_size: int) -> None:
 
 
 def step(report: Report, *, store: str, model: str, folder: str, batch_size: int, **trainer: str) -> None:
-    """Self-MM's training steps, in the Trainer that train.py makes, each when it is asked for."""
+    """Takes Self-MM's training steps, in the Trainer that train.py makes, each when it is asked for."""
     import torch
 
     from trivium.config.compose import compose_config
@@ -110,7 +110,7 @@ def _waiter(device: Any) -> Callable[[], None]:
 
 
 def cuda(report: Report) -> None:
-    """The GPU's name, or None."""
+    """Reports the GPU's name, or None."""
     import torch
 
     report(torch.cuda.get_device_name() if torch.cuda.is_available() else None)

@@ -1,0 +1,84 @@
+"""Measures how far a modality's vectors lie where the joint vectors do: agreement of neighbours, by cosine.
+
+It stands in the place of GMC's Delaunay component analysis (Poklukar et al., 2022): docs/protocol.md says why.
+Legend: N clips, E and F sizes of two vectors, R rows of a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NEIGHBOURS = 10
+_TIE = 1e-12  # the products of equal vectors differ in their last bits
+_ROWS = 512  # rows of the N x N similarities that are in memory at once
+
+
+def align(modality_NE: Tensor, joint_NF: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:
+    """Returns all measures of one modality's vectors and the values that chance gives.
+
+    These are "n", "k", "mutual_knn" with "chance_knn" (see `mutual_neighbours`), and "top1", "mrr" with "chance_top1",
+    "chance_mrr" (see `retrieval`).
+
+    Vectors are float64. k is at most N - 1. Retrieval is left out where E and F differ.
+    Raises ValueError for fewer than two clips.
+    """
+    clips = len(modality_NE)
+    if clips < 2:
+        raise ValueError(f"alignment: {clips} clips with every modality; neighbours need two at least")
+    k = min(k, clips - 1)
+    measures = {
+        "n": clips,
+        "k": k,
+        "mutual_knn": mutual_neighbours(modality_NE, joint_NF, k),
+        "chance_knn": k / (clips - 1),
+    }
+    if modality_NE.shape[1] == joint_NF.shape[1]:
+        measures |= retrieval(modality_NE, joint_NF)
+        measures |= {"chance_top1": 1 / clips, "chance_mrr": sum(1 / rank for rank in range(1, clips + 1)) / clips}
+    return measures
+
+
+def retrieval(modality_NE: Tensor, joint_NE: Tensor) -> dict[str, float]:
+    """Looks for each clip's joint vector among all joint vectors, by the modality's vector of the clip.
+
+    Let `rank` be the number of joint vectors that are at least as near as the clip's (so that a tie counts against):
+    "top1" is the share of rank 1, "mrr" the mean of 1 / rank; both in [0, 1]. Chance is 1/N and H_N / N.
+    """
+    joint_NE = F.normalize(joint_NE, dim=1)
+    ranks = []
+    for start, rows_RE in _blocks(modality_NE):
+        near_RN = rows_RE @ joint_NE.T
+        match_R1 = near_RN.diagonal(start)[:, None]
+        ranks.append((near_RN >= match_R1 - _TIE).sum(dim=1))
+    rank_N = torch.cat(ranks).double()
+    return {"top1": float((rank_N == 1).double().mean()), "mrr": float((1 / rank_N).mean())}
+
+
+def mutual_neighbours(first_NE: Tensor, second_NF: Tensor, k: int) -> float:
+    """Returns the share of a clip's k nearest other clips that both kinds of vectors have in common, mean over clips.
+
+    This is the mutual k-nearest-neighbour measure of Huh et al. (2024).
+    It is in [0, 1]; chance is k / (N - 1). k: at most N - 1.
+    """
+    agreed = 0
+    first_all, second_all = F.normalize(first_NE, dim=1), F.normalize(second_NF, dim=1)
+    for (start, first_RE), (_, second_RF) in zip(_blocks(first_NE), _blocks(second_NF), strict=True):
+        near = _nearest(first_RE @ first_all.T, start, k) & _nearest(second_RF @ second_all.T, start, k)
+        agreed += int(near.sum())
+    return agreed / (k * len(first_NE))
+
+
+def _nearest(near_RN: Tensor, start: int, k: int) -> Tensor:
+    """Marks (R, N) the k largest of each row, without the clip itself, which is `start` places to the right."""
+    near_RN.diagonal(start).fill_(-torch.inf)
+    return torch.zeros_like(near_RN, dtype=torch.bool).scatter_(1, near_RN.topk(k, dim=1).indices, True)
+
+
+def _blocks(vectors_NE: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yields (first row, some rows scaled to length 1)."""
+    for start in range(0, len(vectors_NE), _ROWS):
+        yield start, F.normalize(vectors_NE[start : start + _ROWS], dim=1)
