@@ -19,7 +19,7 @@ FLOW = {
     "objectives": ("encoders", "fusions", "methods", "evaluation", "runs", "reports", "tables"),
     "methods": ("evaluation", "runs", "reports", "tables"),
     "evaluation": ("runs", "reports", "tables", "loggers"),
-    "runs": ("reports", "tables", "loggers"),
+    "runs": ("search", "reports", "tables", "loggers"),
     "search": ("reports", "tables", "loggers"),
     "reports": ("tables", "loggers"),
     "config": ("encoders", "fusions", "objectives", "methods", "evaluation", "runs", "reports", "tables"),
