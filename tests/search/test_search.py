@@ -74,7 +74,7 @@ def test_killed_and_interrupted_it_goes_on_and_ends_as_if_undisturbed(
     code, printed = search(tmp_path, *lines)
     assert code == 0, printed
     assert "2 trials had ended before, the best val/loss" in printed
-    assert "trial 2, 3 of 4: " in printed
+    assert "[2/4] trial 2 goes on: " in printed
     assert trials(study) == trials(study_of(whole))
     assert study.name == study_of(whole).name
     assert (study / "0" / "result.json").stat().st_mtime_ns == finished
@@ -89,8 +89,7 @@ def test_the_best_command_gives_the_best_trial_bit_for_bit(whole: Path, tmp_path
     assert best["value"] == json.loads((Path(best["run"]) / "result.json").read_text())["val"]["loss"]
     printed = (whole / "printed.log").read_text()
     assert best["command"] in printed
-    assert "trial 3: val/loss " in printed
-    assert "| 4 of 4 done" in printed
+    assert "[4/4] trial 3: val/loss " in printed
     assert "validation" not in printed  # the table of a run's scores, which has the test's beside them
     python, _, *arguments = shlex.split(best["command"])
     assert python == "python"

@@ -21,10 +21,13 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from ._launching import Job, Task, run_jobs
+from ._launching import LauncherWorkers, Task
 
 if TYPE_CHECKING:
-    from trivium.search.study import Search, Work
+    from trivium.search.outcome import Outcome
+    from trivium.search.reporter import Reporter
+    from trivium.search.scheduler import Job
+    from trivium.search.study import OpenStudy, TrialToRun
 
 PARALLEL_HERE = ("joblib", "submitit_local")  # launchers whose runs share this machine
 
@@ -55,36 +58,38 @@ class TriviumSweeper(Sweeper):
             raise SystemExit(1)
 
     def _grid(self, arguments: list[str]) -> bool:
-        from trivium.search.jobs import Failure, command, tell
-        from trivium.search.progress import Progress, print_jobs
+        from trivium.search.jobs import FailedJob, print_failures, print_jobs
+        from trivium.search.reporter import Reporter
         from trivium.wording import counted
 
         folder = self._new_folder()
         jobs = self._combinations(arguments, folder)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         self._go_on = f"the same command with hydra.sweep.dir={folder} resume=auto goes on with this grid"
-        progress = Progress("job", len(jobs))
         print(f"grid of {counted(len(jobs), 'job')} in {folder}", flush=True)
         try:
-            errors = run_jobs(self._launcher(), self._kind, jobs, "loss", progress)
+            with Reporter(len(jobs), bars=self._kind != "basic") as reporter:
+                outcomes = self._run(jobs, "loss", reporter)
         except ValueError:  # nothing was started
             (folder / "multirun.yaml").unlink()
             with contextlib.suppress(OSError):
                 folder.rmdir()
             raise
         failed = [
-            Failure(f"job {job.number}", command(job.settings, self._options()), error)
+            FailedJob(job.name, job.command, outcomes[job.name].text)
             for job in jobs
-            if (error := errors[job.number]) is not None and not job.run.finished
+            if outcomes[job.name].state in ("fail", "running") and not job.run.finished
         ]
-        print_jobs(folder, {job.number: job.words for job in jobs}, progress.outcomes)
-        tell(failed, len(jobs), "job")
+        print_jobs(folder, jobs, outcomes)
+        print_failures(failed, len(jobs), "job")
         return bool(failed)
 
     def _combinations(self, arguments: list[str], folder: Path) -> list[Job]:
-        """The jobs of a grid."""
+        """Returns the jobs of a grid."""
         from trivium.config.space import as_text
         from trivium.runs.directory import RunDirectory
+        from trivium.search.jobs import command
+        from trivium.search.scheduler import Job
         from trivium.search.titles import titles
 
         more = [*self._threads(arguments), *self._group(folder.name)]
@@ -94,15 +99,15 @@ class TriviumSweeper(Sweeper):
         jobs = []
         for number, (words, settings) in enumerate(zip(titles(grid), grid, strict=True)):
             settings += self._title(words)
-            run = RunDirectory(folder / str(number))
-            jobs.append(Job(number, tuple(settings), (*settings, *own), run, words))
+            run, line = RunDirectory(folder / str(number)), command(settings, self._options())
+            jobs.append(Job(f"job {number}", run, (*settings, *own), line, words))
         return jobs
 
     def _search(self, arguments: list[str]) -> bool:
         from trivium.config.sweep import read_search
         from trivium.search.idle import idle_parameters
-        from trivium.search.jobs import command, tell
-        from trivium.search.progress import Progress
+        from trivium.search.jobs import command, print_failures
+        from trivium.search.reporter import Reporter
         from trivium.search.summary import best_so_far, done, failures, print_plan, print_summary, write_summary
 
         plan = read_search(self.params, arguments)
@@ -111,54 +116,71 @@ class TriviumSweeper(Sweeper):
         fixed = [*self._plain(plan.fixed, plan.space), *self._threads(arguments)]
         search = self._open(plan.space, fixed)
         self._sweep_into(search.folder)
-        launcher = self._launcher()
 
         def of_trial(parameters: Sequence[str]) -> str:
             return command([*fixed, *parameters], self._options())
 
         shared = [*fixed, *self._group(search.folder.name), *self._silence(arguments)]
-        progress = Progress("trial", search.planned, search.settings.lower_is_better, done(search), best_so_far(search))
-        search.on_end = progress.ended
+        reporter = Reporter(
+            search.planned,
+            done=done(search),
+            best=best_so_far(search),
+            lower_is_better=search.settings.lower_is_better,
+            bars=self._kind != "basic",
+        )
+        search.on_end = reporter.ends
         print_plan(search, self._at_once(), self._kind, idle_parameters(search.space, self._composed(fixed)))
-        while work := search.next(self._at_once()):
-            progress.catch_up(done(search), best_so_far(search))
-            jobs = self._jobs(search, work, shared)
-            errors = run_jobs(launcher, self._kind, jobs, search.metric, progress)
-            for one in work:
-                search.settle(one, errors[one.number])
-            write_summary(search, of_trial)
+        with reporter:
+            while trials := search.next(self._at_once()):
+                reporter.catch_up(done(search), best_so_far(search))
+                outcomes = self._run(self._jobs(search, trials, shared), search.metric, reporter)
+                for trial in trials:
+                    outcome = outcomes[trial.name]
+                    search.settle(trial, outcome.text if outcome.state == "fail" else None)
+                write_summary(search, of_trial)
         write_summary(search, of_trial)
         print_summary(search, of_trial)
         failed = failures(search, of_trial)
-        tell(failed, len(search.trials()), "trial")
+        print_failures(failed, len(search.trials()), "trial")
         return bool(failed)
 
-    def _jobs(self, search: Search, work: list[Work], shared: Sequence[str]) -> list[Job]:
-        """Trials as jobs."""
+    def _run(self, jobs: Sequence[Job], metric: str, reporter: Reporter) -> dict[str, Outcome]:
+        """Runs jobs by the chosen launcher. metric: of the validation split, told of each finished run."""
+        from trivium.search.outcome import outcome_of
+        from trivium.search.scheduler import run_jobs
+
+        workers = LauncherWorkers(self._launcher(), self._kind)
+        return run_jobs(jobs, workers, reporter, lambda job, error: outcome_of(job.run, metric, error))
+
+    def _jobs(self, search: OpenStudy, trials: list[TrialToRun], shared: Sequence[str]) -> list[Job]:
+        """Returns trials as jobs."""
         from trivium.config.space import as_text
+        from trivium.search.jobs import command
+        from trivium.search.scheduler import Job
         from trivium.search.titles import title_of
 
         folder, jobs = search.folder, []
-        for one in work:
-            words, drawn = title_of(one.overrides), _keys(one.overrides)
-            settings = (*(given for given in shared if given.partition("=")[0] not in drawn), *one.overrides)
+        for trial in trials:
+            words, drawn = title_of(trial.overrides), _keys(trial.overrides)
+            settings = (*(word for word in shared if word.partition("=")[0] not in drawn), *trial.overrides)
             own = (
                 *self._title(words),
                 "resume=auto",
                 f"run.study={as_text(str(folder))}",
-                f"run.trial={one.number}",
-                f"run.dir={as_text(str(one.run.path))}",
+                f"run.trial={trial.number}",
+                f"run.dir={as_text(str(trial.run.path))}",
                 f"hydra.sweep.dir={as_text(str(folder.absolute()))}",
-                f"hydra.sweep.subdir='{one.number}'",
+                f"hydra.sweep.subdir='{trial.number}'",
             )
-            jobs.append(Job(one.number, settings, (*settings, *own), one.run, words))
+            line = command(settings, self._options())
+            jobs.append(Job(trial.name, trial.run, (*settings, *own), line, words))
         return jobs
 
-    def _open(self, space: dict[str, Any], fixed: list[str]) -> Search:
-        """The study of this command line, by its name or by the name that its settings make."""
+    def _open(self, space: dict[str, Any], fixed: list[str]) -> OpenStudy:
+        """Opens the study of this command line, by its name or by the name that its settings make."""
         from trivium.config.monitor import monitor_of, read_monitor
         from trivium.search.naming import shared_settings, study_name
-        from trivium.search.study import Settings, definition, open_search
+        from trivium.search.study import StudySettings, definition, open_study
 
         config = self._composed(fixed)
         given = dict(self.settings)
@@ -169,11 +191,11 @@ class TriviumSweeper(Sweeper):
             objective = read_monitor(given["objective"], config["data"]["metrics"], "hydra.sweeper.objective")
         given["objective"] = objective.key
         epochs = config["trainer"]["max_epochs"]
-        settings = Settings(**given, lower_is_better=objective.lower_is_better, max_epochs=epochs)
+        settings = StudySettings(**given, lower_is_better=objective.lower_is_better, max_epochs=epochs)
         shared = shared_settings(config, space)
         words = [str(self.config.hydra.runtime.choices.get("sweep")), config["method"]["name"], config["data"]["name"]]
         name = name or study_name(words, {**shared, **definition(settings, space)})
-        return open_search(Path(config["paths"]["outputs"]) / "studies" / name, settings, space, shared)
+        return open_study(Path(config["paths"]["outputs"]) / "studies" / name, settings, space, shared)
 
     def _composed(self, overrides: Sequence[str]) -> dict[str, Any]:
         from trivium.config.compose import plain

@@ -19,7 +19,7 @@ from trivium.config.space import Dimension, describe_space
 from trivium.files import atomic_file
 from trivium.locks import LOOK, alone, is_taken, take
 from trivium.runs.directory import RunDirectory
-from trivium.search.outcome import Outcome, outcome, status_of
+from trivium.search.outcome import Outcome, outcome_of, status_of
 from trivium.search.sampling import as_override, draw, grid_size, make_pruner, make_sampler
 from trivium.search.storage import open_storage
 
@@ -29,8 +29,8 @@ PARAMS = "hydra.sweeper.params"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """hydra.sweeper without the space, and what a search takes from the run's config."""
+class StudySettings:
+    """Holds hydra.sweeper without the space, and the values of the run's config that a search needs."""
 
     sampler: str
     n_trials: int
@@ -46,23 +46,27 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Work:
-    """A trial to be run. overrides: its parameters, as train.py's arguments."""
+class TrialToRun:
+    """Holds a trial to run. overrides: its parameters, as train.py's arguments."""
 
     number: int
     overrides: tuple[str, ...]
     run: RunDirectory
 
+    @property
+    def name(self) -> str:
+        return name_of(self.number)
+
 
 @dataclass
-class Search:
-    """An open study. Trials that this process works on are locked until they are settled."""
+class OpenStudy:
+    """Holds an open study. Trials that this process works on are locked until they are settled."""
 
     folder: Path
-    settings: Settings
+    settings: StudySettings
     space: dict[str, Dimension]
     study: optuna.Study
-    on_end: Callable[[int, Outcome], None] = lambda number, found: None  # of a trial that `next` finds at its end
+    on_end: Callable[[str, Outcome], None] = lambda name, outcome: None  # of a trial that `next` finds at its end
     _locks: dict[int, IO[bytes]] = field(default_factory=dict)
 
     @property
@@ -83,12 +87,12 @@ class Search:
     def trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
-    def next(self, most: int) -> list[Work]:
+    def next(self, most: int) -> list[TrialToRun]:
         """Up to `most` trials to run now: interrupted ones first, then new ones; empty when the search is done.
 
         An interrupted trial whose run has ended meanwhile is settled here.
         """
-        work: list[Work] = []
+        work: list[TrialToRun] = []
         with self.alone():
             for trial in self._interrupted():
                 if len(work) == most:
@@ -102,7 +106,7 @@ class Search:
                 self._own(new, work)
         return work
 
-    def settle(self, work: Work, error: str | None) -> Outcome:
+    def settle(self, work: TrialToRun, error: str | None) -> Outcome:
         """Tell the study how a trial ended. error: what the job died of, if it did.
 
         A trial whose run another process works on (one that outlived an earlier search) is left as it is.
@@ -123,7 +127,7 @@ class Search:
             yield
 
     def _settle(self, number: int, error: str | None) -> Outcome:
-        found = outcome(self.run(number), self.metric, error)
+        found = outcome_of(self.run(number), self.metric, error)
         if found.state == "running":
             return found
         if found.state == "fail":
@@ -144,18 +148,18 @@ class Search:
             if trial.state is TrialState.RUNNING and trial.user_attrs.get("host") in ours:
                 yield trial
 
-    def _own(self, trial: Trial, work: list[Work]) -> None:
+    def _own(self, trial: Trial, work: list[TrialToRun]) -> None:
         if trial.user_attrs.get("host") != socket.gethostname():
             trial.set_user_attr("host", socket.gethostname())
         for one in self.space.values():
             draw(trial, one)  # what has been drawn already stays
         run = self.run(trial.number)
         if run.finished or status_of(run).startswith("pruned"):
-            self.on_end(trial.number, self._settle(trial.number, None))
+            self.on_end(name_of(trial.number), self._settle(trial.number, None))
             self._locks.pop(trial.number).close()
             return
         overrides = tuple(as_override(self.space[key], value) for key, value in trial.params.items())
-        work.append(Work(trial.number, overrides, run))
+        work.append(TrialToRun(trial.number, overrides, run))
 
     def _lock(self, number: int, wait: float = LOOK) -> bool:
         """Whether nobody else works on a trial; until it is settled, nobody else will."""
@@ -174,7 +178,9 @@ class Search:
         return self.folder / ".locks" / str(number)
 
 
-def open_search(folder: Path, settings: Settings, space: dict[str, Dimension], shared: Mapping[str, Any]) -> Search:
+def open_study(
+    folder: Path, settings: StudySettings, space: dict[str, Dimension], shared: Mapping[str, Any]
+) -> OpenStudy:
     """The study in `folder`, new or begun before.
 
     shared: what all trials have in common. Raises ValueError, and leaves no folder behind, if the study is of something
@@ -197,16 +203,21 @@ def open_search(folder: Path, settings: Settings, space: dict[str, Dimension], s
     except BaseException:
         _discard_unused(folder)
         raise
-    return Search(folder, settings, space, study)
+    return OpenStudy(folder, settings, space, study)
 
 
-def _pruner(settings: Settings) -> BasePruner:
+def name_of(number: int) -> str:
+    """Returns a trial's name, for a reader."""
+    return f"trial {number}"
+
+
+def _pruner(settings: StudySettings) -> BasePruner:
     return make_pruner(
         settings.pruner, startup=settings.startup, warmup=settings.warmup, max_epochs=settings.max_epochs
     )
 
 
-def _for_trials(name: str, url: str, settings: Settings) -> dict[str, Any]:
+def _for_trials(name: str, url: str, settings: StudySettings) -> dict[str, Any]:
     """What a trial's process has to know of its study (trivium.search.pruning)."""
     words = ("objective", "pruner", "startup", "warmup", "max_epochs")
     return {"name": name, "storage": url, **{word: getattr(settings, word) for word in words}}
@@ -221,7 +232,7 @@ def _discard_unused(folder: Path) -> None:
                 path.rmdir()
 
 
-def definition(settings: Settings, space: Mapping[str, Dimension]) -> dict[str, Any]:
+def definition(settings: StudySettings, space: Mapping[str, Dimension]) -> dict[str, Any]:
     """What may not change when a study is gone on with, beside the trials' config."""
     # a grid's points are counted through: how many a dimension has, and in which order, decides which is the n-th
     grid = {"order of the grid": list(space), **{f"{PARAMS}.{key}.points": one.points for key, one in space.items()}}

@@ -10,16 +10,16 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from trivium.files import csv_text, write_json, write_text
-from trivium.search.jobs import Failure
-from trivium.search.progress import Best
+from trivium.search.jobs import FailedJob
+from trivium.search.reporter import Best
 from trivium.search.sampling import as_override, grid_size
-from trivium.search.study import Search
+from trivium.search.study import OpenStudy, name_of
 from trivium.wording import counted
 
 Command = Callable[[Sequence[str]], str]  # a trial's parameters as arguments -> the command of a run with them
 
 
-def write_summary(search: Search, command: Command) -> None:
+def write_summary(search: OpenStudy, command: Command) -> None:
     """trials.csv, and best.json once a trial is complete."""
     with search.alone():  # or a process that looked earlier could write later
         trials = search.trials()
@@ -39,39 +39,39 @@ def write_summary(search: Search, command: Command) -> None:
             write_json(search.folder / "best.json", record)
 
 
-def done(search: Search) -> int:
+def done(search: OpenStudy) -> int:
     """How many trials have ended, however."""
     return sum(trial.state.is_finished() for trial in search.trials())
 
 
-def best(search: Search) -> FrozenTrial | None:
+def best(search: OpenStudy) -> FrozenTrial | None:
     """The complete trial of the best value; of equal ones the first."""
     complete = [trial for trial in search.trials() if trial.state is TrialState.COMPLETE]
     sign = 1 if search.study.direction.name == "MINIMIZE" else -1
     return min(complete, key=lambda trial: sign * float(trial.value or 0.0), default=None)
 
 
-def best_so_far(search: Search) -> Best | None:
+def best_so_far(search: OpenStudy) -> Best | None:
     """For the lines of progress."""
     found = best(search)
-    return None if found is None else Best(float(found.value or 0.0), found.number)
+    return None if found is None else Best(float(found.value or 0.0), name_of(found.number))
 
 
-def arguments(search: Search, trial: FrozenTrial) -> list[str]:
+def arguments(search: OpenStudy, trial: FrozenTrial) -> list[str]:
     """A trial's parameters as train.py's arguments."""
     return [as_override(search.space[key], value) for key, value in trial.params.items() if key in search.space]
 
 
-def failures(search: Search, command: Command) -> list[Failure]:
+def failures(search: OpenStudy, command: Command) -> list[FailedJob]:
     """The study's failed trials, those of earlier starts too."""
     failed = [trial for trial in search.trials() if trial.state is TrialState.FAIL]
     return [
-        Failure(f"trial {t.number}", command(arguments(search, t)), str(t.user_attrs.get("error", "unknown")))
+        FailedJob(name_of(t.number), command(arguments(search, t)), str(t.user_attrs.get("error", "unknown")))
         for t in failed
     ]
 
 
-def print_plan(search: Search, at_once: int, launcher: str, idle: Mapping[str, Sequence[str]]) -> None:
+def print_plan(search: OpenStudy, at_once: int, launcher: str, idle: Mapping[str, Sequence[str]]) -> None:
     """Before the first trial: what is searched, how, and what an earlier start has found.
 
     idle: as trivium.search.idle.idle_parameters.
@@ -95,7 +95,7 @@ def print_plan(search: Search, at_once: int, launcher: str, idle: Mapping[str, S
     sys.stdout.flush()
 
 
-def print_summary(search: Search, command: Command) -> None:
+def print_summary(search: OpenStudy, command: Command) -> None:
     """How many trials ended how, who still works on the rest, and the best one with its command."""
     trials = search.trials()
     counts = {state: sum(trial.state is state for trial in trials) for state in TrialState}
@@ -116,7 +116,7 @@ def print_summary(search: Search, command: Command) -> None:
     sys.stdout.flush()
 
 
-def _who(search: Search, trial: FrozenTrial) -> str:
+def _who(search: OpenStudy, trial: FrozenTrial) -> str:
     host = trial.user_attrs.get("host", "an unknown machine")
     if search.worked_on(trial.number):
         return f"is being run by another process ({host})"
@@ -124,12 +124,12 @@ def _who(search: Search, trial: FrozenTrial) -> str:
     return f"belongs to {host}; start this search there to go on with it{others}"
 
 
-def _table(search: Search, trials: Sequence[FrozenTrial]) -> str:
+def _table(search: OpenStudy, trials: Sequence[FrozenTrial]) -> str:
     columns = ["number", "state", "value", *search.space, "seconds", "run", "error"]
     return csv_text(columns, (_row(search, trial) for trial in trials))
 
 
-def _row(search: Search, trial: FrozenTrial) -> dict[str, Any]:
+def _row(search: OpenStudy, trial: FrozenTrial) -> dict[str, Any]:
     run = search.run(trial.number)
     duration = trial.duration.total_seconds() if trial.duration else ""
     return {

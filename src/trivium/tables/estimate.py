@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trivium.reports.records import read_rows
+from trivium.runs.directory import RunDirectory
+from trivium.search.outcome import trained_seconds
 from trivium.tables.finished import Took
 from trivium.tables.plan import Planned
 from trivium.wording import counted, duration
@@ -70,24 +71,13 @@ class Estimate:
             whole, own = self.of(run)
             if whole is None:
                 return Left(None)
-            seconds += max(0.0, whole - (begun or {}).get(run.directory.path, trained(run.directory.path)))
+            seconds += max(0.0, whole - _trained(run.directory, begun or {}))
             guessed += not own
         return Left(seconds / jobs, guessed)
 
 
-def trained(run: Path) -> float:
-    """Seconds for which an unfinished run was trained before, up to its last whole epoch."""
-    rows = _epochs(run)
-    return float(rows[-1].get("seconds") or 0) if rows else 0.0
-
-
-def epochs_done(run: Path) -> int:
-    return len(_epochs(run))
-
-
-def _epochs(run: Path) -> list[dict[str, str]]:
-    file = run / "metrics.csv"
-    return read_rows(file) if file.is_file() else []
+def _trained(run: RunDirectory, begun: Mapping[Path, float]) -> float:
+    return begun[run.path] if run.path in begun else trained_seconds(run)
 
 
 def _data(run: Planned) -> str:

@@ -11,6 +11,7 @@ from trivium.config.arguments import count, parse_key_values, script, truth
 from trivium.config.compose import TABLES
 from trivium.config.help import title
 from trivium.locks import alone
+from trivium.search.jobs import FailedJob, print_failures
 from trivium.tables.datasets import parts_of
 from trivium.tables.definition import Table, find_table, read_table
 from trivium.tables.estimate import Estimate
@@ -18,7 +19,6 @@ from trivium.tables.finished import FinishedRuns
 from trivium.tables.kept import in_order, kept_sections
 from trivium.tables.overview import overview
 from trivium.tables.plan import Planned, plan
-from trivium.tables.progress import Progress
 from trivium.tables.work import Failure, complete
 
 HELP = """\
@@ -123,11 +123,11 @@ def _reproduce(call: _Call) -> int:
     if call.dry:
         print(overview(planned, call.jobs, estimate, commands=call.commands))
         return 0
-    failures = complete(runs, jobs=call.jobs, logs=call.folder / "logs", progress=Progress(runs, call.jobs, estimate))
+    failures = complete(runs, jobs=call.jobs, logs=call.folder / "logs", estimate=estimate)
     with alone(call.folder / ".lock"):  # the second of two calls on one table sees the sections of the first
         _write(call, planned, failures, finished)
-    for failure in failures:
-        print(f"failed: {failure.run.name}: {failure.reason}\n  {failure.run.command}", file=sys.stderr)
+    failed = [FailedJob(failure.run.name, failure.run.command, failure.reason, failure.log) for failure in failures]
+    print_failures(failed, len(runs), "run")
     print(f"written to {call.folder}{f' and {call.publish}' if call.publish else ''}")
     return 1 if failures else 0
 
