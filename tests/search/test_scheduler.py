@@ -215,7 +215,7 @@ def test_runs_that_end_in_other_processes_are_told_while_the_workers_wait_for_al
 
     write(4, "failed: in an earlier start")
     reporter = Reporter(len(jobs))
-    monkeypatch.setattr(reporter, "say", lambda line: lines.append(line) if "begins" not in line else None)
+    monkeypatch.setattr(reporter, "say", lambda line: lines.append(line) if ": " in line else None)
     run_jobs(jobs, Batch(lambda job: None, 9), reporter, lambda job, error: outcome_of(job.run, "loss", error))
     assert lines[0].startswith("[1/5] job 2: val/loss 0.5, 2 s")
     assert {line.partition("] ")[2].split(";")[0] for line in lines[1:3]} == {

@@ -42,23 +42,21 @@ def train_processes(
     runs: Sequence[Planned], monkeypatch: pytest.MonkeyPatch, train: Train, started: list[str] | None = None
 ) -> None:
     """Has `train`, which returns an error or None, in the place of train.py."""
-    ends: dict[str, str | None] = {}
-    start, names = TrainProcesses.start, [] if started is None else started
+    by_name = {run.name: run for run in runs}
+    names: list[str] = [] if started is None else started
+    start = TrainProcesses.start
 
-    def train_here(self: TrainProcesses, job: Job) -> None:
-        monkeypatch.setattr("trivium.search.train_processes._context", lambda: pytest.fail("a process"))
+    def start_without_process(self: TrainProcesses, job: Job) -> None:
         try:
             start(self, job)
-        except pytest.fail.Exception:  # all that comes before the process was done
+        except pytest.fail.Exception:  # all that comes before the process has been done
             names.append(job.name)
-            ends[job.name] = train(next(run for run in runs if run.name == job.name))
 
     def wait(self: TrainProcesses, seconds: float) -> dict[str, str | None]:
-        ended = dict(ends)
-        ends.clear()
-        return ended
+        return {names[-1]: train(by_name[names[-1]])}
 
-    monkeypatch.setattr(TrainProcesses, "start", train_here)
+    monkeypatch.setattr("trivium.search.train_processes._context", lambda: pytest.fail("a process"))
+    monkeypatch.setattr(TrainProcesses, "start", start_without_process)
     monkeypatch.setattr(TrainProcesses, "wait", wait)
 
 
