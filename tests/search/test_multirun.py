@@ -133,13 +133,13 @@ def test_an_array_of_slurm_one_task_of_which_is_killed(tmp_path: Path) -> None:
 
 
 def test_each_process_takes_a_gpu_that_no_other_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_held", [])
+    monkeypatch.setattr(devices, "_locks", [])
     assert [devices.choose(["0", "1"], tmp_path) for _ in range(2)] == ["0", "1"]
     assert devices.choose(["0", "1"], tmp_path) in ("0", "1")  # more processes than devices: shared
-    devices._held.pop(0).close()  # its process has ended
+    devices._locks.pop(0).close()  # its process has ended
     assert devices.choose(["0", "1"], tmp_path) == "0"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    monkeypatch.setattr(devices, "_held", [])
+    monkeypatch.setattr(devices, "_locks", [])
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
     devices.take_device()
     devices.take_device()

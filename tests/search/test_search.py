@@ -120,7 +120,7 @@ def test_bad_trials_are_pruned_or_fail_end_nothing_and_are_told(whole: Path, tmp
     assert not (study / "1" / "result.json").exists()
     assert len(driver.rows(study / "1" / "metrics.csv")) == 1
     assert rows[2]["error"].startswith("loss not finite")
-    assert "trial 1 pruned after epoch 1, val/loss" in printed
+    assert "trial 1: pruned after epoch 1, val/loss" in printed
     assert "3 trials (1 complete, 1 pruned, 1 failed)" in printed
     assert f"best: trial 0, val/loss {float(rows[0]['value']):.6g}" in printed
     end = printed[printed.index("1 of 3 trials failed") :]
@@ -158,7 +158,7 @@ def test_cmaes_for_the_highest_value_in_a_database(whole: Path, tmp_path: Path) 
     assert len({row["optimizer.lr"] for row in rows}) == 3
     best = json.loads((study_of(tmp_path) / "best.json").read_text())
     assert best["value"] == max(float(row["value"]) for row in rows)
-    assert printed.count(f"| best {best['value']:.5g} (trial {best['number']})") == 1
+    assert printed.count(f"; best {best['value']:.5g} (trial {best['number']})") == 1
     assert not (study_of(tmp_path) / "journal.log").exists()
 
 
