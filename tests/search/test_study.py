@@ -84,7 +84,7 @@ def test_a_kill_right_after_a_trial_is_asked_for_leaves_none_that_belongs_to_nob
     def killed(*_: object) -> None:
         raise KilledError
 
-    for place in ("_lock", "_own"):
+    for place in ("_lock", "_claim"):
         gone = opened(tmp_path)
         monkeypatch.setattr(gone, place, killed)
         with pytest.raises(KilledError):

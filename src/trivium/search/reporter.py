@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Best:
-    """The best value so far, and the name of its job."""
+    """Holds the best value so far, and the name of its job."""
 
     value: float
     name: str
@@ -30,9 +30,11 @@ class Best:
 
 @dataclass
 class _Running:
+    """Holds a job at work. before: seconds of training in earlier starts."""
+
     job: Job
     since: float  # on the clock
-    before: float  # seconds of training in earlier starts
+    before: float
     bar: TaskID
 
 
@@ -146,7 +148,7 @@ class Reporter:
     def running(self) -> Mapping[Path, float]:
         """Returns the runs at work, each with the seconds that it has trained for, those of earlier starts included."""
         now = self._clock()
-        return {one.job.run.path: now - one.since + one.before for one in self._running.values()}
+        return {entry.job.run.path: now - entry.since + entry.before for entry in self._running.values()}
 
     def left(self) -> str:
         """Returns the time left as the end of a line, "" where nothing is left or nothing tells."""
@@ -155,8 +157,8 @@ class Reporter:
 
     def _time_left_by_rate(self) -> str:
         """Returns the time left if jobs go on to end as often as since the start."""
-        here, left = self._done - self._done_at_start, self._total - self._done
-        return duration(left * (self._clock() - self._start) / here) if here > 0 and left > 0 else ""
+        ended, left = self._done - self._done_at_start, self._total - self._done
+        return duration(left * (self._clock() - self._start) / ended) if ended > 0 and left > 0 else ""
 
     def _count(self) -> str:
         return f"[{min(self._done, self._total)}/{self._total}]"
