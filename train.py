@@ -28,7 +28,7 @@ def job(config: DictConfig) -> None:
         train(plain(config), list(composed.overrides.task))
         return
     from trivium.search.devices import begin_worker
-    from trivium.search.jobs import as_restarted, tell_where
+    from trivium.search.jobs import as_restarted, print_traceback
 
     if composed.runtime.choices.get("hydra/launcher") == "joblib":
         begin_worker()
@@ -36,7 +36,7 @@ def job(config: DictConfig) -> None:
     try:
         train(as_restarted(plain(config), folder), list(composed.overrides.task), default_dir=folder)
     except Exception as error:
-        tell_where(error)
+        print_traceback(error)
         raise
 
 

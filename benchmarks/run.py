@@ -145,6 +145,7 @@ def _settings(values: dict[str, Any]) -> BenchmarkSettings:
         repeats=values.get("repeats", 3),
         steps=values.get("steps", 50 if gpu else 12),
         threads=values.get("threads", 1),
+        mmsa=None,
     )
 
 

@@ -37,7 +37,7 @@ FACE = "__init__.py"  # gives load_run and open_store of any floor, so it stands
 PLACED = {"tables": "report", "reports": "report", "benchmark": "cli"}
 
 # What still imports the wrong way. May only shrink.
-KNOWN = {"optimizers.py imports trivium.methods", "runs/trainer.py imports trivium.search"}
+KNOWN = {"optimizers.py imports trivium.methods"}
 
 TENSORS_ONLY = ("objectives", "fusions", "encoders")
 NO_TENSOR = ("lightning", "hydra", "omegaconf", "h5py", "pytorch_lightning")

@@ -41,9 +41,9 @@ def test_a_grid_that_is_killed_goes_on_in_its_folder_and_a_failed_job_ends_nothi
     assert status(folder / "0")["resumed_at"] == [1]
     assert status(folder / "1")["status"].startswith("failed: NonFiniteLossError")
     losses = [json.loads((folder / n / "result.json").read_text())["val"]["loss"] for n in "02"]
-    assert f"job 0: val/loss {losses[0]:.5g} in " in printed
-    assert f"job 1, 2 of 3: lr=1e+30\njob 1 failed: {FAILING}" in printed
-    assert "| 3 of 3 done\n" in printed
+    assert f"[1/3] job 0: val/loss {losses[0]:.5g}, " in printed
+    assert f"[1/3] job 1 begins: lr=1e+30\n[2/3] job 1: FAILED: {FAILING}" in printed
+    assert "[3/3] job 2: val/loss " in printed
     assert f"3 jobs in {folder}: 2 finished, 1 failed" in printed
     assert f"\n1 of 3 jobs failed\njob 1: {FAILING}" in printed
     overrides = command_told(printed, "job 1")
@@ -88,7 +88,7 @@ def test_a_search_of_several_trials_at_once(tmp_path: Path) -> None:
     for n in (0, 2):
         assert float(rows[n]["value"]) == json.loads((study / str(n) / "result.json").read_text())["val"]["loss"]
     assert (study / "journal.log").read_text().count('"op_code":7') == 2  # the epochs' values, from those processes
-    assert printed.count(f"trial 1 failed: {'NonFiniteLossError: ' * ('NonFinite' in printed)}{FAILING}") == 1
+    assert printed.count(f"trial 1: FAILED: {'NonFiniteLossError: ' * ('NonFinite' in printed)}{FAILING}") == 1
     assert {"optimizer.lr=1e+30", "trainer.threads=1"} < {*command_told(printed, "trial 1")}
     assert "epoch   1/1" not in printed  # several processes would write into each other's lines
 
@@ -133,13 +133,13 @@ def test_an_array_of_slurm_one_task_of_which_is_killed(tmp_path: Path) -> None:
 
 
 def test_each_process_takes_a_gpu_that_no_other_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_held", [])
+    monkeypatch.setattr(devices, "_locks", [])
     assert [devices.choose(["0", "1"], tmp_path) for _ in range(2)] == ["0", "1"]
     assert devices.choose(["0", "1"], tmp_path) in ("0", "1")  # more processes than devices: shared
-    devices._held.pop(0).close()  # its process has ended
+    devices._locks.pop(0).close()  # its process has ended
     assert devices.choose(["0", "1"], tmp_path) == "0"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    monkeypatch.setattr(devices, "_held", [])
+    monkeypatch.setattr(devices, "_locks", [])
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
     devices.take_device()
     devices.take_device()

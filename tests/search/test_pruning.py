@@ -11,7 +11,7 @@ from trivium.methods.comm import CoMM
 from trivium.methods.supervised import Supervised
 from trivium.runs.pruned import Pruned
 from trivium.search.pruning import Pruning, join
-from trivium.search.study import Search
+from trivium.search.study import OpenStudy
 
 
 class Trainer:
@@ -29,7 +29,7 @@ def epochs(*losses: float) -> list[dict[str, float]]:
     return [{"epoch": n, "val/loss": loss, "val/mae": loss / 2} for n, loss in enumerate(losses, 1)]
 
 
-def begun(search: Search, number: int, history: list[dict[str, float]], method: type = Supervised) -> Pruning:
+def begun(search: OpenStudy, number: int, history: list[dict[str, float]], method: type = Supervised) -> Pruning:
     """The callback as a run has it that begins after `history`."""
     pruning = Pruning(search.folder, number, SimpleNamespace(history=history, stopped=False))  # type: ignore[arg-type]
     pruning.on_fit_start(Trainer(), method.__new__(method))  # type: ignore[arg-type]
@@ -37,7 +37,7 @@ def begun(search: Search, number: int, history: list[dict[str, float]], method: 
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Search:
+def study(tmp_path: Path) -> OpenStudy:
     """With one complete trial, whose loss was 2 and then 1, and a second that has just begun."""
     search = opened(tmp_path, pruner="median", n_trials=3)
     first, _ = search.next(2)
@@ -48,7 +48,7 @@ def study(tmp_path: Path) -> Search:
     return search
 
 
-def reported(search: Search) -> dict[int, float]:
+def reported(search: OpenStudy) -> dict[int, float]:
     return search.trials()[1].intermediate_values
 
 
@@ -62,7 +62,7 @@ def end(pruning: Pruning, hook: str = "on_train_epoch_end", **trainer: Any) -> s
 
 
 @pytest.mark.filterwarnings("error:The reported value is ignored")
-def test_each_epoch_is_reported_once_and_the_worse_trial_given_up(study: Search) -> None:
+def test_each_epoch_is_reported_once_and_the_worse_trial_given_up(study: OpenStudy) -> None:
     history = epochs(1.5)
     pruning = begun(study, 1, history)
     assert end(pruning) == ""
@@ -71,25 +71,25 @@ def test_each_epoch_is_reported_once_and_the_worse_trial_given_up(study: Search)
     assert reported(study) == {0: 1.5, 1: 1.6}
 
 
-def test_a_run_killed_before_it_was_given_up_is_given_up_when_it_begins_again(study: Search) -> None:
+def test_a_run_killed_before_it_was_given_up_is_given_up_when_it_begins_again(study: OpenStudy) -> None:
     assert end(begun(study, 1, []), "on_train_start") == ""
     assert end(begun(study, 1, epochs(2.5)), "on_train_start") == "after epoch 1, val/loss 2.5"
     assert end(begun(study, 1, epochs(2.5)), "on_train_start") == "after epoch 1, val/loss 2.5"  # reported by then
     assert reported(study) == {0: 2.5}
 
 
-def test_the_last_epoch_is_not_given_up(study: Search) -> None:
+def test_the_last_epoch_is_not_given_up(study: OpenStudy) -> None:
     assert end(begun(study, 1, epochs(2, 2, 2, 2, 2))) == ""
     assert len(reported(study)) == 5
 
 
-def test_the_other_processes_of_a_run_stop_with_the_first(study: Search) -> None:
+def test_the_other_processes_of_a_run_stop_with_the_first(study: OpenStudy) -> None:
     assert end(begun(study, 1, epochs(2.5)), said="after epoch 1") == "after epoch 1"
     assert end(begun(study, 1, epochs(2.5)), said="") == ""
     assert reported(study) == {}
 
 
-def test_a_loss_that_is_another_while_training_gives_up_nothing(tmp_path: Path, study: Search) -> None:
+def test_a_loss_that_is_another_while_training_gives_up_nothing(tmp_path: Path, study: OpenStudy) -> None:
     assert end(begun(study, 1, epochs(2.5), CoMM)) == ""
     assert reported(study) == {}
     by_error = opened(tmp_path / "mae", objective="val/mae")

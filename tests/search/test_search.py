@@ -74,7 +74,7 @@ def test_killed_and_interrupted_it_goes_on_and_ends_as_if_undisturbed(
     code, printed = search(tmp_path, *lines)
     assert code == 0, printed
     assert "2 trials had ended before, the best val/loss" in printed
-    assert "trial 2, 3 of 4: " in printed
+    assert "[2/4] trial 2 goes on: " in printed
     assert trials(study) == trials(study_of(whole))
     assert study.name == study_of(whole).name
     assert (study / "0" / "result.json").stat().st_mtime_ns == finished
@@ -89,8 +89,7 @@ def test_the_best_command_gives_the_best_trial_bit_for_bit(whole: Path, tmp_path
     assert best["value"] == json.loads((Path(best["run"]) / "result.json").read_text())["val"]["loss"]
     printed = (whole / "printed.log").read_text()
     assert best["command"] in printed
-    assert "trial 3: val/loss " in printed
-    assert "| 4 of 4 done" in printed
+    assert "[4/4] trial 3: val/loss " in printed
     assert "validation" not in printed  # the table of a run's scores, which has the test's beside them
     python, _, *arguments = shlex.split(best["command"])
     assert python == "python"
@@ -121,7 +120,7 @@ def test_bad_trials_are_pruned_or_fail_end_nothing_and_are_told(whole: Path, tmp
     assert not (study / "1" / "result.json").exists()
     assert len(driver.rows(study / "1" / "metrics.csv")) == 1
     assert rows[2]["error"].startswith("loss not finite")
-    assert "trial 1 pruned after epoch 1, val/loss" in printed
+    assert "trial 1: pruned after epoch 1, val/loss" in printed
     assert "3 trials (1 complete, 1 pruned, 1 failed)" in printed
     assert f"best: trial 0, val/loss {float(rows[0]['value']):.6g}" in printed
     end = printed[printed.index("1 of 3 trials failed") :]
@@ -159,7 +158,7 @@ def test_cmaes_for_the_highest_value_in_a_database(whole: Path, tmp_path: Path) 
     assert len({row["optimizer.lr"] for row in rows}) == 3
     best = json.loads((study_of(tmp_path) / "best.json").read_text())
     assert best["value"] == max(float(row["value"]) for row in rows)
-    assert printed.count(f"| best {best['value']:.5g} (trial {best['number']})") == 1
+    assert printed.count(f"; best {best['value']:.5g} (trial {best['number']})") == 1
     assert not (study_of(tmp_path) / "journal.log").exists()
 
 

@@ -16,7 +16,7 @@ from trivium.config.space import Dimension
 from trivium.search import study as study_module
 from trivium.search.naming import shared_settings, study_name
 from trivium.search.storage import JournalLock, without_password
-from trivium.search.study import Search, Settings, open_search
+from trivium.search.study import OpenStudy, StudySettings, open_study
 from trivium.search.summary import print_summary, write_summary
 
 SPACE = {"optimizer.lr": Dimension("optimizer.lr", low=1e-4, high=1e-2, log=True)}
@@ -35,11 +35,11 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def opened(folder: Path, shared: dict[str, Any] | None = None, **changed: Any) -> Search:
-    return open_search(folder / "mine", Settings(**{**SETTINGS, **changed}), SPACE, shared or {"seed": 1.0})
+def opened(folder: Path, shared: dict[str, Any] | None = None, **changed: Any) -> OpenStudy:
+    return open_study(folder / "mine", StudySettings(**{**SETTINGS, **changed}), SPACE, shared or {"seed": 1.0})
 
 
-def finish(search: Search, number: int, **metrics: Any) -> None:
+def finish(search: OpenStudy, number: int, **metrics: Any) -> None:
     """A run directory as a finished run leaves it."""
     path = search.run(number).path
     path.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def finish(search: Search, number: int, **metrics: Any) -> None:
     (path / "result.json").write_text(json.dumps({"val": metrics, "seconds": 1.0}))
 
 
-def states(search: Search) -> list[str]:
+def states(search: OpenStudy) -> list[str]:
     return [trial.state.name for trial in search.trials()]
 
 
@@ -84,7 +84,7 @@ def test_a_kill_right_after_a_trial_is_asked_for_leaves_none_that_belongs_to_nob
     def killed(*_: object) -> None:
         raise KilledError
 
-    for place in ("_lock", "_own"):
+    for place in ("_lock", "_claim"):
         gone = opened(tmp_path)
         monkeypatch.setattr(gone, place, killed)
         with pytest.raises(KilledError):
@@ -108,9 +108,9 @@ def test_a_run_that_outlives_its_search_is_left_alone(tmp_path: Path) -> None:
     run.release()
     finish(later, 0, loss=0.25)
     last = opened(tmp_path)
-    last.on_end = lambda number, found: told.append((number, found.value))
+    last.on_end = lambda name, outcome: told.append((name, outcome.value))
     assert last.next(1) == []  # it has only to be told
-    assert told == [(0, 0.25)]
+    assert told == [("trial 0", 0.25)]
     assert states(later)[0] == "COMPLETE"
     assert later.trials()[0].value == 0.25
     assert work.number == 0
@@ -163,13 +163,13 @@ def test_a_study_of_other_settings_is_refused_with_what_differs(tmp_path: Path) 
     narrow = {"optimizer.lr": Dimension("optimizer.lr", low=1e-4, high=1e-3, log=True)}
     told = r"hydra.sweeper.params.optimizer.lr \({'low': 0.0001, 'high': 0.01, .*now\)"
     with pytest.raises(ValueError, match=told):
-        open_search(tmp_path / "mine", Settings(**SETTINGS), narrow, {"seed": 1.0})
+        open_study(tmp_path / "mine", StudySettings(**SETTINGS), narrow, {"seed": 1.0})
 
 
 def test_a_grid_that_is_counted_through_otherwise_is_another_study(tmp_path: Path) -> None:
-    def grid(*names: str, points: int = 2) -> Search:
+    def grid(*names: str, points: int = 2) -> OpenStudy:
         space = {name: Dimension(name, low=1, high=9, points=points) for name in names}
-        return open_search(tmp_path / "grid", Settings(**{**SETTINGS, "sampler": "grid"}), space, {})
+        return open_study(tmp_path / "grid", StudySettings(**{**SETTINGS, "sampler": "grid"}), space, {})
 
     grid("a", "b")
     with pytest.raises(ValueError, match=r"hydra.sweeper.params.a.points \(2 there, 3 now\)"):

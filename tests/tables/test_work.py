@@ -1,4 +1,4 @@
-"""In which order a table's runs are trained, and what a failed one takes with it. Nothing is trained here."""
+"""What a table makes of its runs' ends: evaluations, failures, what is told. Nothing is trained here."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 
 import pytest
 from planned_cases import begin, finish
 from rich.console import Console
 
+from trivium.search.scheduler import Job
+from trivium.search.train_processes import TrainProcesses
 from trivium.tables.definition import Measure, Row, Table
 from trivium.tables.estimate import Estimate
 from trivium.tables.plan import Planned, plan
-from trivium.tables.processes import RunFailedError, Trainings
-from trivium.tables.progress import Progress
-from trivium.tables.work import LOCKED, Failure, complete
+from trivium.tables.work import Failure, complete
 
 ROWS = (Row("First", ("method=comm",)), Row("Second", ("method=supcon",), start="First"), Row("Other", ()))
 MEASURE = Measure("x", metric="mae")
 TABLE = Table("own", "T", ("data=fixture", "trainer.max_epochs=2"), 1, ROWS, (MEASURE,), {"x": ("x",)})
-Train = Callable[[str, Path], None]
+Train = Callable[[Planned], str | None]
 
 
 @pytest.fixture
@@ -31,139 +30,101 @@ def runs(tmp_path: Path) -> list[Planned]:
     return plan(TABLE, 1, tmp_path)
 
 
-def made(
-    runs: Sequence[Planned], folder: Path, monkeypatch: pytest.MonkeyPatch, train: Train, jobs: int = 1
-) -> tuple[list[Failure], str]:
-    """complete() with `train`, which gets a run's row and log, in the place of train.py, and what was printed. A run of
-    which `train` raises nothing is finished.
-    """
-
-    def stand_in(self: Trainings, arguments: Sequence[str], log: Path) -> None:
-        row = log.name.split("_")[0]
-        train(row, log)
-        finish(next(run for run in runs if run.row.slug == row), 200.0)
-
-    monkeypatch.setattr(Trainings, "train", stand_in)
-    printed = io.StringIO()
-    console = Console(file=printed, soft_wrap=True)
-    progress = Progress(runs, jobs, Estimate(), console)
-    return complete(runs, jobs=jobs, logs=folder / "logs", progress=progress), printed.getvalue()
+@pytest.fixture
+def started(runs: Sequence[Planned], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of runs that were started, each of which ends at once, finished."""
+    started: list[str] = []
+    train_processes(runs, monkeypatch, lambda run: finish(run, 200.0), started)
+    return started
 
 
-def test_a_run_waits_for_the_one_that_it_begins_from(
+def train_processes(
+    runs: Sequence[Planned], monkeypatch: pytest.MonkeyPatch, train: Train, started: list[str] | None = None
+) -> None:
+    """Has `train`, which returns an error or None, in the place of train.py."""
+    by_name = {run.name: run for run in runs}
+    names: list[str] = [] if started is None else started
+    start = TrainProcesses.start
+
+    def start_without_process(self: TrainProcesses, job: Job) -> None:
+        try:
+            start(self, job)
+        except pytest.fail.Exception:  # all that comes before the process has been done
+            names.append(job.name)
+
+    def wait(self: TrainProcesses, seconds: float) -> dict[str, str | None]:
+        return {names[-1]: train(by_name[names[-1]])}
+
+    monkeypatch.setattr("trivium.search.train_processes._context", lambda: pytest.fail("a process"))
+    monkeypatch.setattr(TrainProcesses, "start", start_without_process)
+    monkeypatch.setattr(TrainProcesses, "wait", wait)
+
+
+def made(runs: Sequence[Planned], folder: Path) -> tuple[list[Failure], str]:
+    """The failures, and what was printed."""
+    out = io.StringIO()
+    failures = complete(runs, jobs=1, logs=folder / "logs", estimate=Estimate(), console=Console(file=out))
+    return failures, out.getvalue()
+
+
+def test_a_failed_run_and_what_begins_from_it_are_failures_with_their_logs(
     runs: list[Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without taking a place of those at once: with two, First and Other run together."""
-    ended, other = [], Event()
-
-    def train(row: str, log: Path) -> None:
-        if row == "first":
-            assert other.wait(30)
-        ended.append(row)
-        if row == "other":
-            other.set()
-
-    assert made(runs, tmp_path, monkeypatch, train, jobs=2)[0] == []
-    assert ended == ["other", "first", "second"]
-
-
-def test_what_begins_from_a_failed_run_fails_and_names_it(
-    runs: list[Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def train(row: str, log: Path) -> None:
-        assert row != "second"
-        if row == "first":
-            log.write_text("error: broken\n")
-            raise RunFailedError
-
-    failures, printed = made(runs, tmp_path, monkeypatch, train)
-    told = f"the run that it begins from, {runs[0].directory.path}, failed"
-    assert {f.run.row.label: f.reason for f in failures} == {"First": "error: broken", "Second": told}
+    train_processes(runs, monkeypatch, lambda run: "error: broken" if run.row.label == "First" else finish(run))
+    failures, printed = made(runs, tmp_path)
+    reason = f"the run that it begins from, {runs[0].directory.path}, failed"
+    assert {f.run.row.label: f.reason for f in failures} == {"First": "error: broken", "Second": reason}
+    assert failures[0].log.read_text() == f"{runs[0].command}\n"
     assert "[1/3] First, seed 1: FAILED: error: broken" in printed
-    assert f"[2/3] Second, seed 1: FAILED: {told}" in printed
-
-
-def test_a_run_that_another_process_took_first_is_tried_again(
-    runs: list[Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried: list[str] = []
-
-    def train(row: str, log: Path) -> None:
-        tried.append(row)
-        if tried == ["first"]:
-            log.write_text(f"error: /x {LOCKED}; wait for it\n")
-            raise RunFailedError
-
-    assert made(runs, tmp_path, monkeypatch, train)[0] == []
-    assert tried == ["first", "other", "first", "second"]
-
-
-def test_a_run_that_another_process_finished_meanwhile_is_not_trained(
-    runs: list[Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def train(row: str, log: Path) -> None:
-        assert row != "second"
-        if row == "first":
-            finish(runs[1])
-
-    failures, printed = made(runs, tmp_path, monkeypatch, train)
-    assert failures == []
-    assert "Second, seed 1: made by another process" in printed
 
 
 def test_an_interrupted_run_whose_config_is_damaged_is_told_with_its_file(
-    runs: list[Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: list[Planned], started: list[str], tmp_path: Path
 ) -> None:
     begin(runs[2], 1)
     runs[2].directory.config_file.write_text('{"a: [')
-    (failure,), _ = made(runs, tmp_path, monkeypatch, lambda row, log: None)
+    (failure,), _ = made(runs, tmp_path)
     assert failure.reason.startswith(f"{runs[2].directory.config_file}: cannot be read (while scanning")
     assert failure.reason.endswith(f"; copy it again, or delete {runs[2].directory.path} and repeat the run")
+    assert started == [runs[0].name, runs[1].name]
 
 
 def test_an_evaluation_that_fails_is_that_runs_failure_alone(
-    runs: list[Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: list[Planned], started: list[str], tmp_path: Path
 ) -> None:
     """Such as of a run whose weights are gone."""
     subsets = replace(TABLE, measures=(Measure("x", metric="mae", subset="text"),))
     asked = [*runs[:2], replace(runs[2], table=subsets)]
-    (failure,), _ = made(asked, tmp_path, monkeypatch, lambda row, log: None)
+    (failure,), _ = made(asked, tmp_path)
     assert failure.run.row.label == "Other"
     assert failure.reason.startswith("evaluating it: ")
     assert "Traceback" in failure.log.read_text()
+    (again,), _ = made(asked, tmp_path)  # it is finished by now, and is evaluated again
+    assert again.reason == failure.reason
+    assert len(started) == 3
 
 
 def test_a_run_that_ends_well_without_a_result_has_failed(
     runs: list[Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Trainings, "train", lambda self, arguments, log: None)
-    failures = complete(runs, jobs=1, logs=tmp_path / "logs", progress=Progress(runs, 1, Estimate()))
-    assert [failure.reason for failure in failures[:1]] == [f"it ended without {runs[0].directory.result_file}"]
+    train_processes(runs, monkeypatch, lambda run: None)
+    failures, _ = made(runs, tmp_path)
+    assert failures[0].reason == f"it ended without {runs[0].directory.result_file}"
 
 
-def test_an_error_of_ours_ends_the_table_and_not_a_run(
-    runs: list[Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A full disk, say: no run is told to have failed by it, and none is left running."""
-    stopped: list[bool] = []
-    monkeypatch.setattr(Trainings, "stop", lambda self: stopped.append(True))
-
-    def train(row: str, log: Path) -> None:
-        raise OSError("no space left")
-
-    with pytest.raises(OSError, match="no space left"):
-        made(runs, tmp_path, monkeypatch, train)
-    assert stopped == [True]
-
-
-def test_what_begins_and_how_far_it_is_is_told(
-    runs: list[Planned], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_begins_and_how_far_it_is_is_told(runs: list[Planned], started: list[str], tmp_path: Path) -> None:
     begin(runs[2], 1)
-    _, printed = made(runs, tmp_path, monkeypatch, lambda row, log: None)
+    _, printed = made(runs, tmp_path)
     lines = re.sub(r"\d+ s\b", "0 s", printed).splitlines()
     assert lines[0].startswith("0 of 3 runs are done; time left: not known")
-    assert lines[1] == "[0/3] First, seed 1: begins"
-    assert lines[2] == "[1/3] First, seed 1: 0 s; time left: 7 min, guessed for 2 runs"
-    assert "[2/3] Other, seed 1: goes on" in lines
-    assert lines[-1] == "[3/3] Other, seed 1: 0 s"
+    assert lines[1] == "[0/3] First, seed 1 begins"
+    assert lines[2] == "[1/3] First, seed 1: 3 min; time left: 7 min, guessed for 2 runs"
+    assert "[2/3] Other, seed 1 goes on" in lines
+    assert lines[-1] == "[3/3] Other, seed 1: 3 min"
+
+
+def test_nothing_to_do_is_one_line(runs: list[Planned], started: list[str], tmp_path: Path) -> None:
+    for run in runs:
+        finish(run)
+    assert made(runs, tmp_path) == ([], "3 of 3 runs are done\n")
+    assert started == []

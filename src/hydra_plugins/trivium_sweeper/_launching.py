@@ -1,4 +1,4 @@
-"""Jobs through Hydra's launchers: each one's end is told when it comes, and no job takes another's result with it.
+"""Runs jobs through Hydra's launchers, so that no job takes another's result with it.
 
 The name begins with _, or Hydra would load this file a second time while it looks for plugins.
 """
@@ -6,6 +6,7 @@ The name begins with _, or Hydra would load this file a second time while it loo
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import TaskFunction
 
 if TYPE_CHECKING:
-    from trivium.runs.directory import RunDirectory
-    from trivium.search.progress import Progress
+    from trivium.search.scheduler import Job
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a job's process calls: train.py's function, in the folder that the sweep was started in.
+    """Calls train.py's function in a job's process, in the folder that the sweep was started in.
 
-    (A cluster may start jobs elsewhere, and paths such as paths.data are relative.)
+    A cluster may start jobs elsewhere, and paths such as paths.data are relative.
     """
 
     function: TaskFunction
@@ -34,57 +34,51 @@ class Task:
         return self.function(config)
 
 
-@dataclass(frozen=True)
-class Job:
-    """One run. settings: what makes it. overrides: those, and what only this start of it needs.
+class LauncherWorkers:
+    """Runs jobs through one of Hydra's launchers, as the scheduler's workers (trivium.search.scheduler.Workers).
 
-    run: where it will lie. words: what is its own, for a reader.
+    launcher: set up. kind: its name. basic runs one job after the other in this process; the others take all jobs that
+    were started as one batch, and return when the last has ended.
     """
 
-    number: int
-    settings: tuple[str, ...]
-    overrides: tuple[str, ...]
-    run: RunDirectory
-    words: str
+    def __init__(self, launcher: Launcher, kind: str) -> None:
+        self._launcher, self._kind = launcher, kind
+        self._batch: list[Job] = []
+        # Hydra's basic launcher would tell nothing until all jobs are done, and end with the first that does not
+        # compose, so it gets them singly.
+        self.at_once = 1 if kind == "basic" else sys.maxsize
+        self.waits_for_all = kind != "basic"
+
+    def start(self, job: Job) -> None:
+        self._batch.append(job)
+
+    def wait(self, seconds: float) -> dict[str, str | None]:
+        """Runs the batch. Raises ValueError if the launcher started none of it."""
+        jobs, self._batch = self._batch, []
+        return _launch(self._launcher, self._kind, jobs) if jobs else {}
+
+    def stop(self) -> None:
+        """Does nothing: joblib's processes end with this one, and jobs of a cluster go on."""
 
 
-def run_jobs(
-    launcher: Launcher, kind: str, jobs: Sequence[Job], metric: str, progress: Progress
-) -> dict[int, str | None]:
-    """Each job's error, or None. kind: the launcher's name, such as basic. metric: what is told of a finished run.
-
-    Raises ValueError if the launcher started none of them.
-    """
-    from trivium.search.outcome import outcome
-    from trivium.search.progress import watched
-
-    errors: dict[int, str | None] = {}
-    # Hydra's own launcher would tell nothing until all are done, and end with the first that does not compose
-    for batch in [[job] for job in jobs] if kind == "basic" else [jobs]:
-        for job in batch:
-            progress.begun(job.number, job.words)
-        with watched({job.number: job.run for job in batch} if kind != "basic" else {}, metric, progress):
-            errors |= _launch(launcher, kind, batch)
-        for job in batch:
-            progress.ended(job.number, outcome(job.run, metric, errors[job.number]))
-    return errors
-
-
-def _launch(launcher: Launcher, kind: str, jobs: Sequence[Job]) -> dict[int, str | None]:
+def _launch(launcher: Launcher, kind: str, jobs: Sequence[Job]) -> dict[str, str | None]:
     from trivium.search import cluster
     from trivium.search.jobs import in_words
 
-    numbers = [job.number for job in jobs]
+    names = [job.name for job in jobs]
+    first = int(jobs[0].run.path.name)  # a sweep's runs lie in folders of their numbers
     before = cluster.submitted(launcher, kind)
     try:
-        returns = launcher.launch([job.overrides for job in jobs], initial_job_idx=numbers[0])
-    except Exception as error:  # a process that was killed takes the launcher's whole batch with it
+        returns = launcher.launch([job.arguments for job in jobs], initial_job_idx=first)
+    except Exception as error:
+        # A process that was killed takes the launcher's whole batch with it; what ended is in the launcher's folder.
         if kind != "basic" and not any(job.run.path.exists() for job in jobs):
             raise ValueError(f"hydra/launcher={kind} could not start a job: {in_words(error)}") from error
-        gave_up = dict.fromkeys(numbers, f"the launcher gave up: {in_words(error)}")
-        ends = cluster.collect(launcher, kind, before)
-        return {**gave_up, **{n: _error(end) for n, end in ends.items() if n in gave_up}}
-    return {number: _error(end) for number, end in zip(numbers, returns, strict=True)}
+        gave_up = dict.fromkeys(names, f"the launcher gave up: {in_words(error)}")
+        ends = cluster.collect(launcher, kind, before)  # by the launcher's numbers, which count on from the first
+        known = {name: _error(ends[first + n]) for n, name in enumerate(names) if first + n in ends}
+        return {**gave_up, **known}
+    return {name: _error(end) for name, end in zip(names, returns, strict=True)}
 
 
 def _error(end: JobReturn | Exception) -> str | None:

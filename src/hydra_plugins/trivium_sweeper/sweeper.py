@@ -1,4 +1,4 @@
-"""hydra/sweeper=trivium: a grid, or with sweep=NAME a search. What both are is in trivium.search; this is Hydra's side.
+"""Runs grids, and with sweep=NAME searches: hydra/sweeper=trivium. This is Hydra's side of trivium.search.
 
 Hydra imports this file whenever it starts, so that torch and Optuna are imported only when a search begins.
 """
@@ -21,16 +21,19 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from ._launching import Job, Task, run_jobs
+from ._launching import LauncherWorkers, Task
 
 if TYPE_CHECKING:
-    from trivium.search.study import Search, Work
+    from trivium.search.outcome import Outcome
+    from trivium.search.reporter import Reporter
+    from trivium.search.scheduler import Job
+    from trivium.search.study import OpenStudy, TrialToRun
 
 PARALLEL_HERE = ("joblib", "submitit_local")  # launchers whose runs share this machine
 
 
 class TriviumSweeper(Sweeper):
-    """settings: the keys of configs/hydra/sweeper/trivium.yaml."""
+    """Runs the jobs of `python train.py -m`. settings: the keys of configs/hydra/sweeper/trivium.yaml."""
 
     def __init__(self, params: dict[str, Any], **settings: Any) -> None:
         self.params, self.settings = params, settings
@@ -43,7 +46,7 @@ class TriviumSweeper(Sweeper):
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> None:
-        """All jobs. Exits with 1 if one failed; the others ran."""
+        """Runs all jobs. Exits with 1 if one failed; the others ran."""
         searching = bool(self.config.hydra.runtime.choices.get("sweep") or self.params)
         try:
             failed = self._search(arguments) if searching else self._grid(arguments)
@@ -55,125 +58,144 @@ class TriviumSweeper(Sweeper):
             raise SystemExit(1)
 
     def _grid(self, arguments: list[str]) -> bool:
-        from trivium.search.jobs import Failure, command, tell
-        from trivium.search.progress import Progress, print_jobs
+        from trivium.search.jobs import FailedJob, print_failures, print_jobs
+        from trivium.search.reporter import Reporter
         from trivium.wording import counted
 
         folder = self._new_folder()
         jobs = self._combinations(arguments, folder)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         self._go_on = f"the same command with hydra.sweep.dir={folder} resume=auto goes on with this grid"
-        progress = Progress("job", len(jobs))
         print(f"grid of {counted(len(jobs), 'job')} in {folder}", flush=True)
         try:
-            errors = run_jobs(self._launcher(), self._kind, jobs, "loss", progress)
+            with Reporter(len(jobs), bars=self._kind != "basic") as reporter:
+                outcomes = self._run(jobs, "loss", reporter)
         except ValueError:  # nothing was started
             (folder / "multirun.yaml").unlink()
             with contextlib.suppress(OSError):
                 folder.rmdir()
             raise
         failed = [
-            Failure(f"job {job.number}", command(job.settings, self._options()), error)
+            FailedJob(job.name, job.command, outcomes[job.name].text)
             for job in jobs
-            if (error := errors[job.number]) is not None and not job.run.finished
+            if outcomes[job.name].state in ("fail", "running") and not job.run.finished
         ]
-        print_jobs(folder, {job.number: job.words for job in jobs}, progress.outcomes)
-        tell(failed, len(jobs), "job")
+        print_jobs(folder, jobs, outcomes)
+        print_failures(failed, len(jobs), "job")
         return bool(failed)
 
     def _combinations(self, arguments: list[str], folder: Path) -> list[Job]:
-        """The jobs of a grid."""
+        """Returns the jobs of a grid."""
         from trivium.config.space import as_text
         from trivium.runs.directory import RunDirectory
+        from trivium.search.jobs import command
+        from trivium.search.scheduler import Job
         from trivium.search.titles import titles
 
-        more = [*self._threads(arguments), *self._group(folder.name)]
+        added = [*self._threads(arguments), *self._group(folder.name)]
         parser = OverridesParser.create(config_loader=self.context.config_loader)
-        (grid,) = BasicSweeper.split_arguments(parser.parse_overrides([*arguments, *more]), None)
-        own = [*self._silence(arguments), f"hydra.sweep.dir={as_text(str(folder.absolute()))}"]
+        (grid,) = BasicSweeper.split_arguments(parser.parse_overrides([*arguments, *added]), None)
+        for_this_start = [*self._silence(arguments), f"hydra.sweep.dir={as_text(str(folder.absolute()))}"]
         jobs = []
         for number, (words, settings) in enumerate(zip(titles(grid), grid, strict=True)):
             settings += self._title(words)
-            run = RunDirectory(folder / str(number))
-            jobs.append(Job(number, tuple(settings), (*settings, *own), run, words))
+            run, line = RunDirectory(folder / str(number)), command(settings, self._options())
+            jobs.append(Job(f"job {number}", run, (*settings, *for_this_start), line, words))
         return jobs
 
     def _search(self, arguments: list[str]) -> bool:
         from trivium.config.sweep import read_search
         from trivium.search.idle import idle_parameters
-        from trivium.search.jobs import command, tell
-        from trivium.search.progress import Progress
+        from trivium.search.jobs import command, print_failures
+        from trivium.search.reporter import Reporter
         from trivium.search.summary import best_so_far, done, failures, print_plan, print_summary, write_summary
 
         plan = read_search(self.params, arguments)
-        if plan.problems:  # the check has told them, unless it was not asked
+        if plan.problems:  # the check has named them already, unless it was left out
             raise ValueError("; ".join(plan.problems))
         fixed = [*self._plain(plan.fixed, plan.space), *self._threads(arguments)]
         search = self._open(plan.space, fixed)
         self._sweep_into(search.folder)
-        launcher = self._launcher()
 
         def of_trial(parameters: Sequence[str]) -> str:
             return command([*fixed, *parameters], self._options())
 
         shared = [*fixed, *self._group(search.folder.name), *self._silence(arguments)]
-        progress = Progress("trial", search.planned, search.settings.lower_is_better, done(search), best_so_far(search))
-        search.on_end = progress.ended
+        reporter = Reporter(
+            search.planned,
+            done=done(search),
+            best=best_so_far(search),
+            lower_is_better=search.settings.lower_is_better,
+            bars=self._kind != "basic",
+        )
+        search.on_end = reporter.ends
         print_plan(search, self._at_once(), self._kind, idle_parameters(search.space, self._composed(fixed)))
-        while work := search.next(self._at_once()):
-            progress.catch_up(done(search), best_so_far(search))
-            jobs = self._jobs(search, work, shared)
-            errors = run_jobs(launcher, self._kind, jobs, search.metric, progress)
-            for one in work:
-                search.settle(one, errors[one.number])
-            write_summary(search, of_trial)
+        with reporter:
+            while trials := search.next(self._at_once()):
+                reporter.catch_up(done(search), best_so_far(search))
+                outcomes = self._run(self._jobs(search, trials, shared), search.metric, reporter)
+                for trial in trials:
+                    outcome = outcomes[trial.name]
+                    search.settle(trial, outcome.text if outcome.state == "fail" else None)
+                write_summary(search, of_trial)
         write_summary(search, of_trial)
         print_summary(search, of_trial)
         failed = failures(search, of_trial)
-        tell(failed, len(search.trials()), "trial")
+        print_failures(failed, len(search.trials()), "trial")
         return bool(failed)
 
-    def _jobs(self, search: Search, work: list[Work], shared: Sequence[str]) -> list[Job]:
-        """Trials as jobs."""
+    def _run(self, jobs: Sequence[Job], metric: str, reporter: Reporter) -> dict[str, Outcome]:
+        """Runs jobs by the chosen launcher. metric: of the validation split, told of each finished run."""
+        from trivium.search.outcome import outcome_of
+        from trivium.search.scheduler import run_jobs
+
+        workers = LauncherWorkers(self._launcher(), self._kind)
+        return run_jobs(jobs, workers, reporter, lambda job, error: outcome_of(job.run, metric, error))
+
+    def _jobs(self, search: OpenStudy, trials: list[TrialToRun], shared: Sequence[str]) -> list[Job]:
+        """Returns trials as jobs."""
         from trivium.config.space import as_text
+        from trivium.search.jobs import command
+        from trivium.search.scheduler import Job
         from trivium.search.titles import title_of
 
         folder, jobs = search.folder, []
-        for one in work:
-            words, drawn = title_of(one.overrides), _keys(one.overrides)
-            settings = (*(given for given in shared if given.partition("=")[0] not in drawn), *one.overrides)
-            own = (
+        for trial in trials:
+            words, drawn = title_of(trial.overrides), _keys(trial.overrides)
+            settings = (*(word for word in shared if word.partition("=")[0] not in drawn), *trial.overrides)
+            for_this_start = (
                 *self._title(words),
                 "resume=auto",
                 f"run.study={as_text(str(folder))}",
-                f"run.trial={one.number}",
-                f"run.dir={as_text(str(one.run.path))}",
+                f"run.trial={trial.number}",
+                f"run.dir={as_text(str(trial.run.path))}",
                 f"hydra.sweep.dir={as_text(str(folder.absolute()))}",
-                f"hydra.sweep.subdir='{one.number}'",
+                f"hydra.sweep.subdir='{trial.number}'",
             )
-            jobs.append(Job(one.number, settings, (*settings, *own), one.run, words))
+            line = command(settings, self._options())
+            jobs.append(Job(trial.name, trial.run, (*settings, *for_this_start), line, words))
         return jobs
 
-    def _open(self, space: dict[str, Any], fixed: list[str]) -> Search:
-        """The study of this command line, by its name or by the name that its settings make."""
+    def _open(self, space: dict[str, Any], fixed: list[str]) -> OpenStudy:
+        """Opens the study of this command line, by its name or by the name that its settings make."""
         from trivium.config.monitor import monitor_of, read_monitor
         from trivium.search.naming import shared_settings, study_name
-        from trivium.search.study import Settings, definition, open_search
+        from trivium.search.study import StudySettings, definition, open_study
 
         config = self._composed(fixed)
-        given = dict(self.settings)
-        name, _ = given.pop("study"), given.pop("at_once")
-        given["hosts"] = tuple(given["hosts"])
+        values = dict(self.settings)
+        name, _ = values.pop("study"), values.pop("at_once")
+        values["hosts"] = tuple(values["hosts"])
         objective = monitor_of(config)
-        if given["objective"] != "auto":
-            objective = read_monitor(given["objective"], config["data"]["metrics"], "hydra.sweeper.objective")
-        given["objective"] = objective.key
+        if values["objective"] != "auto":
+            objective = read_monitor(values["objective"], config["data"]["metrics"], "hydra.sweeper.objective")
+        values["objective"] = objective.key
         epochs = config["trainer"]["max_epochs"]
-        settings = Settings(**given, lower_is_better=objective.lower_is_better, max_epochs=epochs)
+        settings = StudySettings(**values, lower_is_better=objective.lower_is_better, max_epochs=epochs)
         shared = shared_settings(config, space)
         words = [str(self.config.hydra.runtime.choices.get("sweep")), config["method"]["name"], config["data"]["name"]]
         name = name or study_name(words, {**shared, **definition(settings, space)})
-        return open_search(Path(config["paths"]["outputs"]) / "studies" / name, settings, space, shared)
+        return open_study(Path(config["paths"]["outputs"]) / "studies" / name, settings, space, shared)
 
     def _composed(self, overrides: Sequence[str]) -> dict[str, Any]:
         from trivium.config.compose import plain
@@ -181,41 +203,41 @@ class TriviumSweeper(Sweeper):
         return plain(self.context.config_loader.load_sweep_config(self.config, list(overrides)))
 
     def _plain(self, overrides: Sequence[str], searched: Iterable[str]) -> list[str]:
-        """The overrides without sweep=NAME, but with the choices that its file makes, unless they are searched."""
+        """Returns the overrides without sweep=NAME, but with the choices of its file that are not searched."""
         from trivium.config.compose import Composer
         from trivium.config.sweep import groups_of_sweep
 
         groups = groups_of_sweep(Composer(self.context.config_loader, self._folders()), overrides)
         choices = self.config.hydra.runtime.choices
-        kept = [override for override in overrides if override.partition("=")[0].lstrip("+~") != "sweep"]
-        chosen = [f"{group}={choices[group]}" for group in groups if group not in {*_keys(kept), *searched}]
-        return [*chosen, *kept]
+        others = [override for override in overrides if override.partition("=")[0].lstrip("+~") != "sweep"]
+        chosen = [f"{group}={choices[group]}" for group in groups if group not in {*_keys(others), *searched}]
+        return [*chosen, *others]
 
     def _folders(self) -> list[Path]:
         sources = self.config.hydra.runtime.config_sources
         return [Path(source.path) for source in sources if source.schema == "file"]
 
     def _options(self) -> list[str]:
-        """Command-line options that a job's command needs too."""
+        """Returns the command-line options that a job's command needs too."""
         folder = get_args_parser().parse_args(sys.argv[1:]).config_dir
         return ["--config-dir", folder] if folder else []
 
     def _threads(self, arguments: Sequence[str]) -> list[str]:
-        """Runs side by side take one thread each, unless they are told how many."""
+        """Gives runs side by side one thread each, unless trainer.threads is set."""
         asked = "trainer.threads" in _keys(arguments) or self.config.trainer.threads
         return ["trainer.threads=1"] if self._kind in PARALLEL_HERE and not asked else []
 
     def _silence(self, arguments: Sequence[str]) -> list[str]:
-        """Runs side by side would draw into each other's bars and lines."""
+        """Silences runs side by side, which would draw over each other's bars and lines."""
         asked = "trainer.progress" in _keys(arguments)
         return ["trainer.progress=off"] if self._kind in PARALLEL_HERE and not asked else []
 
     def _group(self, name: str) -> list[str]:
-        """wandb shows a sweep's runs together."""
+        """Lets wandb show a sweep's runs together."""
         return [f"logger.group={name}"] if self.config.logger.get("group") == "" else []
 
     def _title(self, title: str) -> list[str]:
-        """wandb and TensorBoard call a run by more than its number."""
+        """Gives a run a name in wandb and TensorBoard that tells more than its number."""
         from trivium.config.space import as_text
 
         return [f"logger.title={as_text(title)}"] if title and self.config.logger.get("title") == "" else []
@@ -226,11 +248,11 @@ class TriviumSweeper(Sweeper):
 
     @property
     def _kind(self) -> str:
-        """The launcher's name."""
+        """Returns the launcher's name."""
         return str(self.config.hydra.runtime.choices.get("hydra/launcher"))
 
     def _new_folder(self) -> Path:
-        """The grid's folder. Two that begin in one second do not share it, unless it was asked for by name."""
+        """Makes the grid's folder. Two grids that begin in one second share it only if it was asked for by name."""
         folder = Path(self.config.hydra.sweep.dir)
         asked = any(override.startswith("hydra.sweep.dir=") for override in self.config.hydra.overrides.hydra)
         try:
@@ -242,7 +264,7 @@ class TriviumSweeper(Sweeper):
         return folder
 
     def _sweep_into(self, folder: Path) -> None:
-        """Where launchers write what is theirs: the same folder from wherever a job is started."""
+        """Sets the folder of launchers' own files: the same one, wherever a job is started."""
         with read_write(self.config), open_dict(self.config):
             self.config.hydra.sweep.dir = str(folder.absolute())
 

@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.precision import HalfPrecision
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
-from trivium.config.instantiate import target
+from trivium.config.instantiate import build, target
 from trivium.config.monitor import monitor_of
 from trivium.data.batch import Batch
 from trivium.evaluation.validation import Validation
@@ -27,6 +27,8 @@ from trivium.runs.directory import RunDirectory
 from trivium.runs.loggers import make_loggers
 from trivium.runs.recorder import Recorder
 
+# By its name, as loggers are: searches stand above runs, and a run alone does without Optuna.
+_PRUNING = "trivium.search.pruning.Pruning"
 # Said of every loader that is no torch DataLoader, or of choices made here on purpose.
 _KNOWN = (
     ".*does not have many workers.*",
@@ -68,9 +70,8 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
         patience = {"patience": node["patience"], "min_delta": node["min_delta"], "check_finite": False}
         callbacks.append(EarlyStopping(monitor.key, mode=monitor.mode, **patience))
     if config["run"]["study"]:
-        from trivium.search.pruning import Pruning  # with Optuna, which a run alone does without
-
-        callbacks.append(Pruning(Path(config["run"]["study"]), config["run"]["trial"], recorder))
+        trial = {"folder": Path(config["run"]["study"]), "number": config["run"]["trial"]}
+        callbacks.append(build({"_target_": _PRUNING, **trial}, recorder=recorder))
     if bar:
         callbacks.append(RichProgressBar())
     if node["deterministic"]:

@@ -1,7 +1,10 @@
-"""Sweeps, behind hydra_plugins/trivium_sweeper, which is Hydra's side of them.
+"""Runs many runs: the scheduler of tables, grids and searches, and Optuna's studies.
 
-study        the trials of one search, and who works on which; naming: which study a command means
-sampling     what draws a trial's values; storage: where trials are kept; pruning: what a trial's run tells and obeys
-jobs         commands and failures; outcome: how a job ended; progress, titles, summary: what is told
-devices      one GPU a process; cluster: jobs of submitit; idle: parameters that change nothing
+Hydra's side of grids and searches is hydra_plugins/trivium_sweeper.
+
+scheduler        runs a list of jobs, N at once; train_processes: each in a process of train.py
+reporter         tells how far they are; outcome: how a run ended; jobs: commands, failures; titles: names for loggers
+study            the trials of one search, and who works on which; naming: which study a command means
+sampling         draws a trial's values; storage: holds the trials; pruning: ends trials that lag; summary: the result
+devices          one GPU a process; cluster: jobs of submitit; idle: parameters that change nothing
 """

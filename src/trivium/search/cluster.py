@@ -1,4 +1,4 @@
-"""submitit's jobs, read from its folder when its launcher gave up on all because one's process had died."""
+"""Reads submitit's jobs from its folder, when its launcher gave up on all because the process of one had died."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LOOK_EVERY = 1.0  # seconds between looks at a job of this machine
 
 
 def submitted(launcher: Any, kind: str) -> set[str]:
-    """The ids of the jobs in the launcher's folder; none of a launcher that is not submitit's."""
+    """Returns the ids of the jobs in the launcher's folder; none for a launcher that is not submitit's."""
     if not kind.startswith("submitit"):
         return set()
     folder = _folder(launcher).parent
@@ -19,22 +19,24 @@ def submitted(launcher: Any, kind: str) -> set[str]:
 
 
 def collect(launcher: Any, kind: str, before: set[str]) -> dict[int, Any]:
-    """Number -> what each job returned, or the exception that says how its process ended, of those not in `before`.
+    """Waits for all jobs that are not in `before`, and returns the end of each by its number.
 
-    Waits for all of them.
+    An end is what the job returned, or the exception that says how its process ended.
     """
-    found = {}
+    ends: dict[int, Any] = {}
     for name in sorted(submitted(launcher, kind) - before):
         job = _job(launcher, kind, name)
         if not job.paths.submitted_pickle.is_file():
             continue
-        number = job.submission().args[2]  # hydra's launcher calls itself with (overrides, key, number, ...)
+        # Hydra's launcher calls itself with (overrides, key, number, ...).
+        number = job.submission().args[2]
         try:
-            found[number] = job.results()[0]
-        except Exception:  # it was killed, or ran out of time: its own end, not the others'
+            ends[number] = job.results()[0]
+        except Exception:
+            # It was killed, or ran out of time, which ends no other job.
             state = f" ({job.state})" if kind == "submitit_slurm" else ""
-            found[number] = ChildProcessError(f"its process ended without a result{state}; see {job.paths.stderr}")
-    return found
+            ends[number] = ChildProcessError(f"its process ended without a result{state}; see {job.paths.stderr}")
+    return ends
 
 
 def _folder(launcher: Any) -> Path:
@@ -47,13 +49,14 @@ def _job(launcher: Any, kind: str, name: str) -> Any:
     tasks = range(launcher.params.get("nodes", 1) * launcher.params.get("tasks_per_node", 1))
     if kind == "submitit_slurm":
         return SlurmJob(folder=_folder(launcher), job_id=name, tasks=tasks)
-    while _runs(int(name)):  # without its Popen, submitit takes a job for ended
+    # Without its Popen, submitit takes a job for ended.
+    while _runs(int(name)):
         time.sleep(LOOK_EVERY)
     return LocalJob(folder=_folder(launcher), job_id=name, tasks=tasks)
 
 
 def _runs(child: int) -> bool:
-    """Whether a child process is at work; its end is taken note of."""
+    """Returns whether a child process is at work, and reaps one that has ended."""
     try:
         return os.waitpid(child, os.WNOHANG) == (0, 0)
     except ChildProcessError:

@@ -1,4 +1,4 @@
-"""One GPU a process, where several processes of one machine train at once and none was told which to take."""
+"""Gives each process of one machine a GPU of its own, where several train at once and no one chose for them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import IO
 
 from trivium.locks import take
 
-_held: list[IO[bytes]] = []  # until the process ends, which gives the device back whatever it ends by
+# Open until the process ends, which frees the device however it ends.
+_locks: list[IO[bytes]] = []
 
 
 def begin_worker() -> None:
-    """For a process of joblib's: it ends with the sweep, and has a GPU of its own where there are enough."""
+    """Prepares a process of joblib's: it ends with the sweep, and takes a GPU of its own where there are enough."""
     from trivium.runs.launch import die_with_parent  # with torch
 
     die_with_parent()
@@ -22,11 +23,11 @@ def begin_worker() -> None:
 
 
 def take_device() -> None:
-    """Let this process see one GPU alone: the first that no other process of ours has taken, for as long as it lives.
+    """Lets this process see one GPU alone: the first that no other process of Trivium has taken, until it ends.
 
     To be called before CUDA is used; a second call changes nothing. With more processes than GPUs the later ones share.
     """
-    if _held:
+    if _locks:
         return
     import torch
 
@@ -37,11 +38,11 @@ def take_device() -> None:
 
 
 def choose(names: Sequence[str], folder: Path) -> str:
-    """The first name whose lock in `folder` is free, now held by this process; else one by the process's number."""
+    """Returns the first name whose lock in `folder` is free, and locks it; else a name by the process's number."""
     folder.mkdir(mode=0o700, exist_ok=True)
     for name in names:
         file = take(folder / name.replace("/", "-"), wait=0.0)
         if file is not None:
-            _held.append(file)
+            _locks.append(file)
             return name
     return names[os.getpid() % len(names)]

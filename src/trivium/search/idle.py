@@ -1,4 +1,4 @@
-"""Parameters of a search that change nothing, being of a modality that the data do not have."""
+"""Finds parameters of a search that change nothing, as the data lack their modality."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 from trivium.config.store_path import find_store
 from trivium.data.store import open_store
 
-_NAMED = frozenset({"text", "audio", "vision"})  # modalities that configs name, whether the data have them or not
+# Configs name these modalities, whether the data have them or not.
+_NAMED = frozenset({"text", "audio", "vision"})
 
 
 def idle_parameters(space: Iterable[str], config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Modality that a run does not read -> the parameters of the space that are its own.
+    """Returns the parameters of the space that belong to a modality that a run does not read, by modality.
 
     config: composed. Empty before data that are made on first use are there. Raises ValueError as find_store and
     open_store do.
@@ -22,5 +23,5 @@ def idle_parameters(space: Iterable[str], config: Mapping[str, Any]) -> dict[str
         return {}
     read = config["data"]["modalities"] or open_store(store).schema.modalities
     absent = sorted(_NAMED - set(read))
-    found = {name: [key for key in space if name in key.split(".")] for name in absent}
-    return {name: keys for name, keys in found.items() if keys}
+    keys = {name: [key for key in space if name in key.split(".")] for name in absent}
+    return {name: idle for name, idle in keys.items() if idle}

@@ -1,4 +1,4 @@
-"""What all trials of a search share, and the name that it gives the study."""
+"""Names a study by what all its trials share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trivium.runs.identity import dotted, hashed_part
 
 
 def shared_settings(config: Mapping[str, Any], searched: Iterable[str]) -> dict[str, Any]:
-    """Dotted key -> value of everything that decides about a run's numbers, without what is searched.
+    """Returns the settings that decide about a run's numbers, by dotted key, without those that are searched.
 
     searched: keys such as optimizer.lr, and groups such as fusion or encoder@encoders.text.
     """
@@ -24,6 +24,6 @@ def shared_settings(config: Mapping[str, Any], searched: Iterable[str]) -> dict[
 
 
 def study_name(words: Sequence[str], settings: Mapping[str, Any]) -> str:
-    """selfmi_mosi_1a2b3c: the words, each once, and a hash of the settings."""
+    """Returns the words, each once, and a hash of the settings: selfmi_mosi_1a2b3c."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
     return re.sub(r"[^\w.-]", "-", "_".join([*dict.fromkeys(words), digest]))

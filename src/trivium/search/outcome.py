@@ -1,7 +1,8 @@
-"""How a job of a sweep ended, as its run directory tells it."""
+"""Reads from a run's directory how far the run is, and how it ended."""
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,11 @@ from trivium.runs.directory import RunDirectory
 
 @dataclass(frozen=True)
 class Outcome:
-    """state: "running" if somebody still works on it. value: of the metric, where complete. text: for a reader."""
+    """Tells how a job ended.
+
+    state: "running" if another process still works on the run. text: for a reader. value: of the metric, if complete.
+    seconds: duration of the training.
+    """
 
     state: Literal["complete", "pruned", "fail", "running"]
     text: str
@@ -20,11 +25,16 @@ class Outcome:
     seconds: float | None = None
 
 
-def outcome(run: RunDirectory, metric: str, error: str | None) -> Outcome:
-    """metric: of the validation split, such as loss. error: what the job died of, if it did."""
+def outcome_of(run: RunDirectory, metric: str, error: str | None) -> Outcome:
+    """Returns how a job ended.
+
+    metric: of the validation split, such as loss; "" if no value is asked for. error: what the job died of, if it did.
+    """
     if run.finished:
         result = run.result()
         value, seconds = _value(result, metric), result.get("seconds")
+        if not metric:
+            return Outcome("complete", "", None, seconds)
         if not is_number(value):
             return Outcome("fail", f"val/{metric} is {value} in {run.result_file}", None, seconds)
         return Outcome("complete", f"val/{metric} {value:.5g}", float(value), seconds)
@@ -33,26 +43,48 @@ def outcome(run: RunDirectory, metric: str, error: str | None) -> Outcome:
     if run.in_use:
         text = f"{run.path} is in use by another process; start the search again when that has ended"
         return Outcome("running", text)
-    return Outcome("fail", error or f"{run.path} is unfinished, and its process told no error")
+    return Outcome("fail", error or f"it ended without {run.result_file}")
 
 
 def _value(result: Mapping[str, Any], metric: str) -> Any:
-    """A validation metric of the selected epoch; one that only training has (val/total), where it selected."""
+    """Returns a validation metric of the selected epoch; one that only training has (val/total), where it selected."""
     selection = result.get("selection", {})
     monitored = selection.get("value") if selection.get("monitor") == f"val/{metric}" else None
     return result["val"].get(metric, monitored)
 
 
-def ended(run: RunDirectory) -> bool:
-    """Whether a run has come to its end, whichever; not so while it trains, or after a kill."""
+def has_ended(run: RunDirectory) -> bool:
+    """Returns whether a run is finished, pruned or failed; not so while it trains, or after a kill."""
     return run.finished or status_of(run).startswith(("pruned", "failed"))
 
 
+def failure_of(run: RunDirectory) -> str | None:
+    """Returns the error that a run's record names, or None."""
+    status = status_of(run)
+    return status.removeprefix("failed: ") if status.startswith("failed") else None
+
+
 def status_of(run: RunDirectory) -> str:
-    """Empty before there is a run."""
-    return str(run.record()["status"]) if (run.path / "run.json").is_file() else ""
+    """Returns the status of a run's record, "" before there is one."""
+    return str(run.record()["status"]) if run.record_file.is_file() else ""
+
+
+def epochs_done(run: RunDirectory) -> int:
+    """Returns the number of whole epochs that a run has trained for."""
+    return len(_epochs(run))
+
+
+def trained_seconds(run: RunDirectory) -> float:
+    """Returns the seconds that a run has trained for, up to its last whole epoch."""
+    rows = _epochs(run)
+    return float(rows[-1].get("seconds") or 0) if rows else 0.0
+
+
+def _epochs(run: RunDirectory) -> list[dict[str, str]]:
+    file = run.path / "metrics.csv"
+    return list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
 
 
 def is_number(value: Any) -> bool:
-    """Whether a trial can have it as its value."""
+    """Returns whether a trial can have this as its value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,6 +1,7 @@
-"""A trial's validation values to its study after each epoch, and the end of a trial that the pruner gives up.
+"""Reports a trial's validation values to its study after each epoch, and ends a trial that the pruner gives up.
 
 The run knows its study by `run.study` (a folder) and `run.trial`, so that it may train in any process.
+runs/trainer.py builds the callback by its dotted name.
 """
 
 from __future__ import annotations
@@ -24,14 +25,17 @@ from trivium.search.storage import open_storage
 
 
 class Pruning(Checkpoint):
-    """Behind the recorder (Lightning calls Checkpoint callbacks last, in order): a pruned run has its last epoch."""
+    """Prunes a trial. It stands behind the recorder, so that a pruned run has its last epoch recorded.
+
+    Lightning calls Checkpoint callbacks last, in their order.
+    """
 
     def __init__(self, folder: Path, number: int, recorder: Recorder) -> None:
         self._folder, self._number, self._recorder = folder, number, recorder
         self._trial: Trial | None = None
         self._objective = ""
         self._reported: set[int] = set()
-        self._known_meanwhile = True  # the objective, while training
+        self._known_while_training = True
 
     @property
     def state_key(self) -> str:
@@ -44,10 +48,10 @@ class Pruning(Checkpoint):
             self._reported = set(self._trial.study.get_trials(deepcopy=False)[self._number].intermediate_values)
             # The val/loss of a probed method is a contrast while it trains, of which result.json knows nothing. It
             # depends on temperatures and weights, and trials that differ in them cannot be compared by it.
-            self._known_meanwhile = not (pl_module.probed and self._objective == "val/loss")
+            self._known_while_training = not (pl_module.probed and self._objective == "val/loss")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """A run that was killed between an epoch's checkpoint and what is decided here decides it now."""
+        """Decides for a run that was killed between an epoch's checkpoint and this decision."""
         if self._recorder.history:
             self._end_if_pruned(trainer)
 
@@ -60,9 +64,9 @@ class Pruning(Checkpoint):
             raise Pruned(reason)
 
     def _judge(self, trainer: L.Trainer) -> str:
-        """Why the trial ends here, or nothing. A method without the objective while training is never pruned."""
+        """Returns why the trial ends now, or "". A method without the objective while training is never pruned."""
         assert self._trial is not None
-        if not self._known_meanwhile:
+        if not self._known_while_training:
             return ""
         for row in self._recorder.history:
             step = int(row["epoch"]) - 1
@@ -77,7 +81,7 @@ class Pruning(Checkpoint):
 
 
 def join(folder: Path, number: int) -> tuple[Trial, str]:
-    """The trial of a study's folder, to report to, and the name of its objective.
+    """Returns the trial of a study's folder, to report to, and the name of its objective.
 
     Raises ValueError if there is no such study or trial.
     """
@@ -88,7 +92,7 @@ def join(folder: Path, number: int) -> tuple[Trial, str]:
     study = optuna.load_study(
         study_name=node["name"],
         storage=open_storage(node["storage"]),
-        sampler=RandomSampler(),  # nothing is drawn here
+        sampler=RandomSampler(),  # draws nothing: the trial has its values
         pruner=make_pruner(
             node["pruner"], startup=node["startup"], warmup=node["warmup"], max_epochs=node["max_epochs"]
         ),

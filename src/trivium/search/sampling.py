@@ -1,4 +1,4 @@
-"""What a trial's values are drawn by: Optuna's samplers, each trial's random numbers keyed by (seed, trial number).
+"""Draws a trial's values by Optuna's samplers, with random numbers keyed by (seed, trial number).
 
 A sampler's own generator starts anew with each process, so that a search that goes on would repeat its draws.
 """
@@ -23,7 +23,7 @@ _Space = dict[str, BaseDistribution]
 
 
 class Keyed(BaseSampler):
-    """A sampler of its own for each trial, and for each parameter that is drawn alone, made from a seed."""
+    """Makes a sampler from a seed for each trial, and for each parameter that is drawn alone."""
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
         self._make, self._seed = make, seed
@@ -53,7 +53,7 @@ class Keyed(BaseSampler):
 
 
 class Grid(BaseSampler):
-    """Trial n takes the n-th point of the grid, the last key changing fastest."""
+    """Gives trial n the n-th point of the grid, the last key changing fastest."""
 
     def __init__(self, space: Mapping[str, Dimension]) -> None:
         self._space = space
@@ -69,28 +69,28 @@ class Grid(BaseSampler):
 
 
 def grid_size(space: Mapping[str, Dimension]) -> int:
-    """How many combinations there are. Raises ValueError for an interval that does not say how many values it has."""
-    return math.prod(len(one.grid()) for one in space.values())
+    """Returns the number of combinations. Raises ValueError for an interval without a number of points."""
+    return math.prod(len(dimension.grid()) for dimension in space.values())
 
 
 def grid_point(space: Mapping[str, Dimension], number: int) -> dict[str, Any]:
-    """The combination of a number from 0, as itertools.product orders them (a grid may have millions)."""
+    """Returns the combination of a number from 0, as itertools.product orders them (a grid may have millions)."""
     point = {}
-    for key, one in reversed(list(space.items())):
-        values = one.grid()
+    for key, dimension in reversed(list(space.items())):
+        values = dimension.grid()
         number, place = divmod(number, len(values))
         point[key] = values[place]
     return {key: point[key] for key in space}
 
 
 def make_sampler(name: str, space: Mapping[str, Dimension], seed: int) -> BaseSampler:
-    """name: tpe, random, cmaes or grid."""
+    """Returns a sampler. name: tpe, random, cmaes or grid."""
     if name == "grid":
         return Grid(space)
     made: dict[str, Callable[[int], BaseSampler]] = {
         "tpe": lambda key: TPESampler(seed=key),
         "random": lambda key: RandomSampler(seed=key),
-        # choices, which CMA-ES has no order for, are drawn at random, as all of the first trial is
+        # CMA-ES has no order for choices: they are drawn at random, as the whole first trial is.
         "cmaes": lambda key: CmaEsSampler(
             seed=key, independent_sampler=RandomSampler(seed=key), warn_independent_sampling=False
         ),
@@ -99,7 +99,7 @@ def make_sampler(name: str, space: Mapping[str, Dimension], seed: int) -> BaseSa
 
 
 def make_pruner(name: str, *, startup: int, warmup: int, max_epochs: int) -> BasePruner:
-    """name: median, hyperband or none. Steps are epochs from 0."""
+    """Returns a pruner, whose steps are epochs from 0. name: median, hyperband or none."""
     if name == "median":
         return MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
     if name == "hyperband":
@@ -108,37 +108,39 @@ def make_pruner(name: str, *, startup: int, warmup: int, max_epochs: int) -> Bas
 
 
 def distributions(space: Mapping[str, Dimension]) -> _Space:
-    """The space in Optuna's words."""
-    return {key: _distribution(one) for key, one in space.items()}
+    """Returns the space as Optuna's distributions."""
+    return {key: _distribution(dimension) for key, dimension in space.items()}
 
 
-def draw(trial: Trial, one: Dimension) -> Any:
-    """The trial's value of a dimension: drawn, and kept by the study."""
-    if one.values:
-        return trial.suggest_categorical(one.key, [stored(value) for value in one.values])
-    if one.whole:
-        return trial.suggest_int(one.key, int(one.low), int(one.high), log=one.log)
-    return trial.suggest_float(one.key, float(one.low), float(one.high), log=one.log)
+def draw(trial: Trial, dimension: Dimension) -> Any:
+    """Draws the trial's value of a dimension, which the study stores, and returns it."""
+    key, low, high, log = dimension.key, dimension.low, dimension.high, dimension.log
+    if dimension.values:
+        return trial.suggest_categorical(key, [stored(value) for value in dimension.values])
+    if dimension.whole:
+        return trial.suggest_int(key, int(low), int(high), log=log)
+    return trial.suggest_float(key, float(low), float(high), log=log)
 
 
-def _distribution(one: Dimension) -> BaseDistribution:
-    if one.values:
-        return CategoricalDistribution([stored(value) for value in one.values])
-    if one.whole:
-        return IntDistribution(int(one.low), int(one.high), log=one.log)
-    return FloatDistribution(float(one.low), float(one.high), log=one.log)
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if dimension.values:
+        return CategoricalDistribution([stored(value) for value in dimension.values])
+    if dimension.whole:
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return FloatDistribution(float(dimension.low), float(dimension.high), log=dimension.log)
 
 
 def stored(value: Any) -> Any:
-    """A value as Optuna's storages keep it: lists and maps as text."""
+    """Returns a value as Optuna's storages hold it: lists and maps as text."""
     return as_text(value) if isinstance(value, list | tuple | Mapping) else value
 
 
-def as_override(one: Dimension, value: Any) -> str:
-    """One of a trial's parameters as train.py's argument."""
-    composite = {as_text(choice) for choice in one.values if isinstance(choice, list | tuple | Mapping)}
+def as_override(dimension: Dimension, value: Any) -> str:
+    """Returns one of a trial's parameters as train.py's argument."""
+    composite = {as_text(choice) for choice in dimension.values if isinstance(choice, list | tuple | Mapping)}
     text = value if isinstance(value, str) and value in composite else as_text(value)
-    return f"{one.key}={text}"
+    return f"{dimension.key}={text}"
 
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # of each trial we tell ourselves
+# The reporter tells of each trial.
+optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,60 +1,46 @@
-"""Where a study's trials are kept: a journal file, or a database by its URL."""
+"""Opens the storage of a study's trials: a journal file, or a database by its URL."""
 
 from __future__ import annotations
 
-import fcntl
-import os
+import mmap
 import re
 from pathlib import Path
-from typing import IO
+from typing import Any
 
+from filelock import FileLock
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 
-class JournalLock:
-    """One writer of a journal at a time, by flock: the system takes it back from a process that was killed.
+class JournalLock(FileLock):
+    """Lets one process at a time write a journal. The lock of a killed process is free at once.
 
-    (Optuna's own leaves its lock file behind then, and others wait half a minute for it.)
+    Optuna's own locks leave their file behind then, and others wait half a minute for it.
     """
 
     def __init__(self, journal: Path) -> None:
-        self._journal, self._file = journal, journal.with_name(f".{journal.name}.lock")
-        self._held: IO[bytes] | None = None
+        super().__init__(journal.with_name(f".{journal.name}.lock"), poll_interval=0.01)
+        self._journal = journal
 
-    def acquire(self) -> bool:
-        held = self._file.open("ab")
-        fcntl.flock(held, fcntl.LOCK_EX)
-        self._held = held
-        self._drop_torn_line()
-        return True
+    def acquire(self, *args: Any, **options: Any) -> Any:
+        proxy = super().acquire(*args, **options)
+        _drop_torn_line(self._journal)
+        return proxy
 
-    def release(self) -> None:
-        if self._held is not None:
-            self._held.close()
-            self._held = None
 
-    def _drop_torn_line(self) -> None:
-        """What a process was writing when it was killed: the last line, if it has no end. Another would run into it."""
-        if not self._journal.is_file():
-            return
-        with self._journal.open("rb+") as file:
-            size = file.seek(0, os.SEEK_END)
-            end = size
-            while end:
-                begin = max(0, end - 4096)
-                file.seek(begin)
-                at = file.read(end - begin).rfind(b"\n")
-                if at >= 0:
-                    end = begin + at + 1
-                    break
-                end = begin
-            if end != size:
-                file.truncate(end)
+def _drop_torn_line(journal: Path) -> None:
+    """Cuts off a last line without an end, which a process was writing when it was killed: the next would join it."""
+    if not journal.is_file() or journal.stat().st_size == 0:
+        return
+    with journal.open("rb+") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            size, end = len(text), text.rfind(b"\n") + 1
+        if end != size:
+            file.truncate(end)
 
 
 def open_storage(url: str) -> BaseStorage:
-    """A journal for the path of a file, a database for a URL. Raises ValueError if it cannot be opened."""
+    """Returns a journal for the path of a file, a database for a URL. Raises ValueError if it cannot be opened."""
     if "://" not in url:
         path = Path(url)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,5 +53,5 @@ def open_storage(url: str) -> BaseStorage:
 
 
 def without_password(url: str) -> str:
-    """The URL to be shown."""
+    """Returns the URL as it may be shown."""
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)

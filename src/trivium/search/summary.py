@@ -1,4 +1,4 @@
-"""What a study has found: trials.csv and best.json in its folder, and the words at the end of a search."""
+"""Writes the results of a study, trials.csv and best.json, and tells them at the end of a search."""
 
 from __future__ import annotations
 
@@ -10,69 +10,70 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from trivium.files import csv_text, write_json, write_text
-from trivium.search.jobs import Failure
-from trivium.search.progress import Best
+from trivium.search.jobs import FailedJob
+from trivium.search.reporter import Best
 from trivium.search.sampling import as_override, grid_size
-from trivium.search.study import Search
+from trivium.search.study import OpenStudy, name_of
 from trivium.wording import counted
 
 Command = Callable[[Sequence[str]], str]  # a trial's parameters as arguments -> the command of a run with them
 
 
-def write_summary(search: Search, command: Command) -> None:
-    """trials.csv, and best.json once a trial is complete."""
-    with search.alone():  # or a process that looked earlier could write later
+def write_summary(search: OpenStudy, command: Command) -> None:
+    """Writes trials.csv, and best.json once a trial is complete."""
+    # Otherwise a process that read the trials earlier could write later.
+    with search.alone():
         trials = search.trials()
         write_text(search.folder / "trials.csv", _table(search, trials))
-        found = best(search)
-        if found is not None:
+        top = best(search)
+        if top is not None:
             record = {
                 "study": search.folder.name,
                 "trials": len(trials),
-                "number": found.number,
+                "number": top.number,
                 "objective": search.settings.objective,
-                "value": found.value,
-                "parameters": found.params,
-                "command": command(arguments(search, found)),
-                "run": str(search.run(found.number).path),
+                "value": top.value,
+                "parameters": top.params,
+                "command": command(arguments(search, top)),
+                "run": str(search.run(top.number).path),
             }
             write_json(search.folder / "best.json", record)
 
 
-def done(search: Search) -> int:
-    """How many trials have ended, however."""
+def done(search: OpenStudy) -> int:
+    """Returns the number of trials that have ended, in whatever way."""
     return sum(trial.state.is_finished() for trial in search.trials())
 
 
-def best(search: Search) -> FrozenTrial | None:
-    """The complete trial of the best value; of equal ones the first."""
+def best(search: OpenStudy) -> FrozenTrial | None:
+    """Returns the complete trial with the best value; of equal ones the first."""
     complete = [trial for trial in search.trials() if trial.state is TrialState.COMPLETE]
     sign = 1 if search.study.direction.name == "MINIMIZE" else -1
     return min(complete, key=lambda trial: sign * float(trial.value or 0.0), default=None)
 
 
-def best_so_far(search: Search) -> Best | None:
-    """For the lines of progress."""
-    found = best(search)
-    return None if found is None else Best(float(found.value or 0.0), found.number)
+def best_so_far(search: OpenStudy) -> Best | None:
+    """Returns the best trial for the reporter."""
+    top = best(search)
+    return None if top is None else Best(float(top.value or 0.0), name_of(top.number))
 
 
-def arguments(search: Search, trial: FrozenTrial) -> list[str]:
-    """A trial's parameters as train.py's arguments."""
+def arguments(search: OpenStudy, trial: FrozenTrial) -> list[str]:
+    """Returns a trial's parameters as train.py's arguments."""
     return [as_override(search.space[key], value) for key, value in trial.params.items() if key in search.space]
 
 
-def failures(search: Search, command: Command) -> list[Failure]:
-    """The study's failed trials, those of earlier starts too."""
+def failures(search: OpenStudy, command: Command) -> list[FailedJob]:
+    """Returns the study's failed trials, those of earlier starts too."""
     failed = [trial for trial in search.trials() if trial.state is TrialState.FAIL]
     return [
-        Failure(f"trial {t.number}", command(arguments(search, t)), str(t.user_attrs.get("error", "unknown")))
+        FailedJob(name_of(t.number), command(arguments(search, t)), str(t.user_attrs.get("error", "unknown")))
         for t in failed
     ]
 
 
-def print_plan(search: Search, at_once: int, launcher: str, idle: Mapping[str, Sequence[str]]) -> None:
-    """Before the first trial: what is searched, how, and what an earlier start has found.
+def print_plan(search: OpenStudy, at_once: int, launcher: str, idle: Mapping[str, Sequence[str]]) -> None:
+    """Prints, before the first trial, what is searched and how, and the best of earlier starts.
 
     idle: as trivium.search.idle.idle_parameters.
     """
@@ -89,34 +90,34 @@ def print_plan(search: Search, at_once: int, launcher: str, idle: Mapping[str, S
     elif launcher.startswith("submitit"):
         print("one trial at a time; hydra.sweeper.at_once=N for N jobs side by side")
     if before:
-        found = best(search)
-        value = "" if found is None else f", the best {settings.objective} {found.value:.6g} (trial {found.number})"
+        top = best(search)
+        value = "" if top is None else f", the best {settings.objective} {top.value:.6g} (trial {top.number})"
         print(f"{counted(before, 'trial')} had ended before{value}")
     sys.stdout.flush()
 
 
-def print_summary(search: Search, command: Command) -> None:
-    """How many trials ended how, who still works on the rest, and the best one with its command."""
+def print_summary(search: OpenStudy, command: Command) -> None:
+    """Prints how the trials ended, who still works on the others, and the best one with its command."""
     trials = search.trials()
     counts = {state: sum(trial.state is state for trial in trials) for state in TrialState}
     words = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running or interrupted"}
-    told = ", ".join(f"{counts[state]} {words[state.name]}" for state in TrialState if counts[state])
-    print(f"\nstudy {search.folder}: {counted(len(trials), 'trial')} ({told})")
+    ends = ", ".join(f"{counts[state]} {words[state.name]}" for state in TrialState if counts[state])
+    print(f"\nstudy {search.folder}: {counted(len(trials), 'trial')} ({ends})")
     for trial in trials:
         if trial.state is TrialState.RUNNING:
             print(f"  trial {trial.number} {_who(search, trial)}")
-    found = best(search)
-    if found is None:
+    top = best(search)
+    if top is None:
         print("no trial is complete, so there is no best one")
     else:
-        print(f"best: trial {found.number}, {search.settings.objective} {found.value:.6g}")
-        for key, value in found.params.items():
+        print(f"best: trial {top.number}, {search.settings.objective} {top.value:.6g}")
+        for key, value in top.params.items():
             print(f"  {key} = {value}")
-        print(f"its command (in best.json too; all trials are in trials.csv):\n{command(arguments(search, found))}")
+        print(f"its command (in best.json too; all trials are in trials.csv):\n{command(arguments(search, top))}")
     sys.stdout.flush()
 
 
-def _who(search: Search, trial: FrozenTrial) -> str:
+def _who(search: OpenStudy, trial: FrozenTrial) -> str:
     host = trial.user_attrs.get("host", "an unknown machine")
     if search.worked_on(trial.number):
         return f"is being run by another process ({host})"
@@ -124,12 +125,12 @@ def _who(search: Search, trial: FrozenTrial) -> str:
     return f"belongs to {host}; start this search there to go on with it{others}"
 
 
-def _table(search: Search, trials: Sequence[FrozenTrial]) -> str:
+def _table(search: OpenStudy, trials: Sequence[FrozenTrial]) -> str:
     columns = ["number", "state", "value", *search.space, "seconds", "run", "error"]
     return csv_text(columns, (_row(search, trial) for trial in trials))
 
 
-def _row(search: Search, trial: FrozenTrial) -> dict[str, Any]:
+def _row(search: OpenStudy, trial: FrozenTrial) -> dict[str, Any]:
     run = search.run(trial.number)
     duration = trial.duration.total_seconds() if trial.duration else ""
     return {

@@ -1,4 +1,4 @@
-"""What the runs of a sweep are called in wandb and TensorBoard, where their numbers alone would tell nothing."""
+"""Names the runs of a sweep for wandb and TensorBoard, where their numbers alone would tell nothing."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from trivium.wording import brief
 
 
 def titles(jobs: Sequence[Sequence[str]]) -> list[str]:
-    """The overrides of each job that not all jobs share: lr=0.02,seed=1. Empty if there is but one job."""
+    """Returns the overrides of each job that not all jobs share: lr=0.02,seed=1. Empty if there is but one job."""
     settings = [_settings(job) for job in jobs]
     return [
-        _title({key: word for key, word in own.items() if any(other.get(key) != word for other in settings)})
-        for own in settings
+        _title({key: word for key, word in job.items() if any(other.get(key) != word for other in settings)})
+        for job in settings
     ]
 
 
 def title_of(overrides: Sequence[str]) -> str:
-    """All of them: lr=0.02,dropout=0.1, or optimizer.lr=0.02,method.lr=0.1 where the last words are the same."""
+    """Returns all overrides: lr=0.02,dropout=0.1, or optimizer.lr=0.02,method.lr=0.1 where last words are the same."""
     return _title(_settings(overrides))
 
 

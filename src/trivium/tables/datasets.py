@@ -1,4 +1,4 @@
-"""A table's rows repeated for each of its data sets: one part of the table for each."""
+"""Repeats a table's rows for each of its data sets: one part of the table for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ALWAYS = ("loss", "acc_argmax")  # of the objective, whatever the data set's pr
 
 
 def parts_of(table: Table, wish: str = "") -> list[Table]:
-    """One table a data set, or the table as it is where it names none.
+    """Returns one table a data set, or the table as it is where it names none.
 
     wish: the command line's data=, some of the data sets with commas between, each as NAME or NAME/FEATURES, the name
     of a prepared feature set. Raises ValueError for one that the table does not have, and for data= without any.
@@ -28,23 +28,22 @@ def parts_of(table: Table, wish: str = "") -> list[Table]:
 
 
 def _chosen(table: Table, wish: str) -> list[str]:
-    """NAME means the table's own entry, which may name features."""
-    own = {data.partition("/")[0]: data for data in table.datasets}
+    """Returns the chosen data sets. NAME alone means the table's entry, which may name features."""
+    entries = {data.partition("/")[0]: data for data in table.datasets}
     chosen = []
     for word in wish.split(","):
         name = word.partition("/")[0]
-        if name not in own:
-            raise ValueError(
-                f"data={wish}: table {table.name} has no data set {name!r}{suggest(name, own)}; it has {', '.join(own)}"
-            )
-        chosen.append(word if "/" in word else own[name])
+        if name not in entries:
+            near, known = suggest(name, entries), ", ".join(entries)
+            raise ValueError(f"data={wish}: table {table.name} has no data set {name!r}{near}; it has {known}")
+        chosen.append(word if "/" in word else entries[name])
     if len(set(chosen)) < len(chosen):
         raise ValueError(f"data={wish}: one data set stands there twice")
     return chosen
 
 
 def part_of(table: Table, data: str) -> Table:
-    """The table for one data set, NAME or NAME/FEATURES. Raises ValueError for one that no config has."""
+    """Returns the table for one data set, NAME or NAME/FEATURES. Raises ValueError for one that no config has."""
     name, _, features = data.partition("/")
     if not (CONFIGS / "data" / f"{name}.yaml").is_file():
         raise ValueError(f"datasets: {name}: no such choice in {CONFIGS / 'data'}")
@@ -69,10 +68,10 @@ def _measures(measure: Measure, protocol: Sequence[str]) -> bool:
 
 
 def _row(row: Row, name: str) -> Row:
-    published = tuple(one for one in row.published if one.data == name)
+    published = tuple(values for values in row.published if values.data == name)
     return replace(row, overrides=_filled(row.overrides, name), published=published)
 
 
 def _filled(overrides: Sequence[str], name: str) -> tuple[str, ...]:
-    """{data} stands for the data set's name: experiment=selfmi_{data}."""
+    """Returns overrides with the data set's name for {data}: experiment=selfmi_{data}."""
     return tuple(override.replace("{data}", name) for override in overrides)

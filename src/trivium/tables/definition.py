@@ -1,4 +1,4 @@
-"""configs/table/NAME.yaml: the rows of a table, what is measured of each run, and the figure. Form: docs/tables.md."""
+"""Reads configs/table/NAME.yaml: rows, measures and figure of a table. docs/tables.md has the form."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from trivium.tables.yaml_keys import distinct, items, keys, texts
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a label, and the overrides of its runs beside those of every row.
+    """Holds one line of the table: a label, and the overrides of its runs beside those of every row.
 
-    start: the label of the row whose run of the same seed is where this one's begin (start_from); "": none.
+    start: the label of the row whose run of the same seed this row's runs begin from (start_from); "": none.
     """
 
     label: str
@@ -30,13 +30,13 @@ class Row:
 
     @property
     def slug(self) -> str:
-        """The label as part of a file name."""
+        """Returns the label as part of a file name."""
         return slug(self.label)
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number of a run's test split.
+    """Names one number of a run's test split.
 
     Either metric, a key of result.json's "test", or probe, the target of a linear probe of the vector `of`, whose
     balanced accuracy it is. subset: of a metric, the modalities ("text+audio") that are predicted from; "": all that a
@@ -54,17 +54,17 @@ class Measure:
 
     @property
     def is_share(self) -> bool:
-        """Whether it is in [0, 1] and written in %: accuracies and F1; else it is in the data's unit, or Corr."""
+        """Returns whether it is in [0, 1] and written in %: accuracies and F1, not errors or Corr."""
         return bool(self.probe) or is_share(self.metric)
 
     @property
     def unit(self) -> str:
-        """What its numbers may stand in one table with: "%", or a metric's own label."""
+        """Returns "%" or a metric's label: measures of one unit may share a table."""
         return "%" if self.is_share else LABELS.get(self.metric, self.metric)
 
     @property
     def head(self) -> str:
-        """The name without the unit, where a table says that."""
+        """Returns the name without the unit, where a table says that."""
         return self.name.replace(self.unit, "").strip() or self.name
 
     @property
@@ -74,12 +74,13 @@ class Measure:
 
 @dataclass(frozen=True)
 class Table:
-    """bars: of the figure, a group of bars -> the measures whose mean over a run's values they show.
+    """Holds a table, or the part of one for one data set.
 
-    baseline: the label of the row that the others are compared with, seed by seed; "": none. given: overrides of the
-    command line, over those of the rows. datasets: what the rows are repeated for, as NAME or NAME/FEATURES; data: the
-    one of these that this part of the table is about (trivium.tables.datasets), "" where there are none. wish: what
-    table= is called with; the name where it is "".
+    bars: of the figure, a group of bars -> the measures whose mean over a run's values they show.
+    baseline: the label of the row that the others are compared with, seed by seed; "": none. settings: overrides of the
+    command line, over those of the rows. datasets: those that the rows are repeated for, as NAME or
+    NAME/FEATURES; data: the one of this part (trivium.tables.datasets), "" where there are none. wish: the value of
+    table=, or "" for the name.
     """
 
     name: str
@@ -90,19 +91,19 @@ class Table:
     measures: tuple[Measure, ...]
     bars: Mapping[str, tuple[str, ...]]
     baseline: str = ""
-    given: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     data: str = ""
     wish: str = ""
 
     @property
     def probes(self) -> dict[str, tuple[str, ...]]:
-        """Target -> the vectors that are probed for it."""
-        found: dict[str, tuple[str, ...]] = {}
+        """Returns the vectors that are probed, by target."""
+        vectors: dict[str, tuple[str, ...]] = {}
         for measure in self.measures:
             if measure.probe:
-                found[measure.probe] = (*found.get(measure.probe, ()), measure.of)
-        return found
+                vectors[measure.probe] = (*vectors.get(measure.probe, ()), measure.of)
+        return vectors
 
     @property
     def asks_subsets(self) -> bool:
@@ -110,15 +111,15 @@ class Table:
 
     @property
     def units(self) -> dict[str, list[Measure]]:
-        """Unit -> its measures, in the order of the table."""
-        found: dict[str, list[Measure]] = {}
+        """Returns the measures by unit, in the order of the table."""
+        measures: dict[str, list[Measure]] = {}
         for measure in self.measures:
-            found.setdefault(measure.unit, []).append(measure)
-        return found
+            measures.setdefault(measure.unit, []).append(measure)
+        return measures
 
 
 def find_table(wish: str, folder: Path) -> Path:
-    """The file of a table's name in `folder`, or of a path. Raises ValueError naming what there is."""
+    """Returns the file of a table's name in `folder`, or of a path. Raises ValueError naming the tables that exist."""
     if wish.endswith(".yaml"):
         if Path(wish).is_file():
             return Path(wish)
@@ -130,7 +131,7 @@ def find_table(wish: str, folder: Path) -> Path:
 
 
 def read_table(file: Path) -> Table:
-    """Raises ValueError naming the file, the key, what was expected and what was found."""
+    """Reads a table. Raises ValueError naming the file, the key, what was expected and what was found."""
     try:
         return _table(file.stem, yaml.safe_load(file.read_text(encoding="utf-8")))
     except (ValueError, yaml.YAMLError) as error:
@@ -141,28 +142,28 @@ _OPTIONAL = ("overrides", "seeds", "figure", "baseline", "datasets")
 
 
 def _table(name: str, values: Any) -> Table:
-    given = keys("the table", values, ("title", "rows", "measures"), _OPTIONAL)
-    rows = tuple(_row(row) for row in items("rows", given["rows"]))
+    node = keys("the table", values, ("title", "rows", "measures"), _OPTIONAL)
+    rows = tuple(_row(row) for row in items("rows", node["rows"]))
     distinct("rows", [row.slug for row in rows])
-    measures = tuple(_measure(measure) for measure in items("measures", given["measures"]))
+    measures = tuple(_measure(measure) for measure in items("measures", node["measures"]))
     distinct("measures", [measure.name for measure in measures])
-    seeds = given.get("seeds", 3)
+    seeds = node.get("seeds", 3)
     if not isinstance(seeds, int) or seeds < 1:
         raise ValueError(f"seeds: expected how many, 1 or more, found {seeds!r}")
-    baseline = str(given.get("baseline", ""))
+    baseline = str(node.get("baseline", ""))
     if baseline and baseline not in [row.label for row in rows]:
         raise ValueError(f"baseline: {baseline!r} is none of the rows {', '.join(row.label for row in rows)}")
-    common = texts("overrides", given.get("overrides", []))
-    datasets = texts("datasets", items("datasets", given["datasets"]) if "datasets" in given else [])
+    common = texts("overrides", node.get("overrides", []))
+    datasets = texts("datasets", items("datasets", node["datasets"]) if "datasets" in node else [])
     distinct("datasets", datasets)
-    bars = _bars(given.get("figure"), measures)
-    table = Table(name, str(given["title"]), common, seeds, rows, measures, bars, baseline, datasets=datasets)
+    bars = _bars(node.get("figure"), measures)
+    table = Table(name, str(node["title"]), common, seeds, rows, measures, bars, baseline, datasets=datasets)
     _check_rows(table)
     return table
 
 
 def _check_rows(table: Table) -> None:
-    """What rows say of each other, of the measures and of the data sets."""
+    """Checks what rows say of each other, of the measures and of the data sets."""
     labels, measures = [row.label for row in table.rows], [measure.name for measure in table.measures]
     names = [wish.partition("/")[0] for wish in table.datasets] or [""]
     for number, row in enumerate(table.rows):
@@ -179,7 +180,7 @@ def _check_rows(table: Table) -> None:
 
 
 def _bars(values: Any, measures: Sequence[Measure]) -> dict[str, tuple[str, ...]]:
-    """Without a key `figure`, one bar a measure."""
+    """Returns the figure's bars; without a key `figure`, one a measure."""
     if values is None:
         return {measure.name: (measure.name,) for measure in measures}
     known = [measure.name for measure in measures]
@@ -196,25 +197,25 @@ def _bars(values: Any, measures: Sequence[Measure]) -> dict[str, tuple[str, ...]
 
 
 def _row(values: Any) -> Row:
-    given = keys("rows", values, ("label",), ("overrides", "start_from_row", "published"))
-    label = str(given["label"])
-    published = read_published(label, given["published"]) if "published" in given else ()
-    overrides = texts("rows.overrides", given.get("overrides", []))
-    row = Row(label, overrides, str(given.get("start_from_row", "")), published)
+    node = keys("rows", values, ("label",), ("overrides", "start_from_row", "published"))
+    label = str(node["label"])
+    published = read_published(label, node["published"]) if "published" in node else ()
+    overrides = texts("rows.overrides", node.get("overrides", []))
+    row = Row(label, overrides, str(node.get("start_from_row", "")), published)
     if not row.slug:
         raise ValueError(f"rows.label: expected some letters or digits, found {row.label!r}")
     return row
 
 
 def _measure(values: Any) -> Measure:
-    given = keys("measures", values, ("name",), ("metric", "probe", "of", "subset", "factor", "given"))
-    if ("metric" in given) == ("probe" in given) or ("of" in given) != ("probe" in given):
-        raise ValueError(f"measures: expected either metric, or probe and of, found {', '.join(given)}")
-    if "subset" in given and "metric" not in given:
-        raise ValueError(f"measures: {given['name']}: subset is for a metric; a probe is of all modalities")
-    if ("factor" in given) != ("given" in given):
-        raise ValueError(f"measures: {given['name']}: factor and given go together, found {', '.join(given)}")
-    measure = Measure(**{key: str(value) for key, value in given.items()})
+    node = keys("measures", values, ("name",), ("metric", "probe", "of", "subset", "factor", "given"))
+    if ("metric" in node) == ("probe" in node) or ("of" in node) != ("probe" in node):
+        raise ValueError(f"measures: expected either metric, or probe and of, found {', '.join(node)}")
+    if "subset" in node and "metric" not in node:
+        raise ValueError(f"measures: {node['name']}: subset is for a metric; a probe is of all modalities")
+    if ("factor" in node) != ("given" in node):
+        raise ValueError(f"measures: {node['name']}: factor and given go together, found {', '.join(node)}")
+    measure = Measure(**{key: str(value) for key, value in node.items()})
     if measure.metric and measure.metric not in (*LABELS, "loss"):
         raise ValueError(f"measures: {measure.name}: no metric {measure.metric!r}{suggest(measure.metric, LABELS)}")
     if measure.factor and not measure.is_share:

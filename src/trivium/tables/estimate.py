@@ -1,4 +1,4 @@
-"""How long what is left of a table will take, as finished runs took."""
+"""Estimates how long the rest of a table takes, from the times of finished runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trivium.reports.records import read_rows
+from trivium.runs.directory import RunDirectory
+from trivium.search.outcome import trained_seconds
 from trivium.tables.finished import Took
 from trivium.tables.plan import Planned
 from trivium.wording import counted, duration
@@ -14,7 +15,10 @@ from trivium.wording import counted, duration
 
 @dataclass(frozen=True)
 class Left:
-    """seconds: None if nothing tells. guessed: of how many runs by others than their own row's on the same data."""
+    """Holds the time left.
+
+    seconds: None if no finished run is comparable. guessed: number of runs whose time comes from other rows or data.
+    """
 
     seconds: float | None
     guessed: int = 0
@@ -28,66 +32,58 @@ class Left:
 
 @dataclass
 class Estimate:
-    """elsewhere: finished runs that need not be of the table."""
+    """Estimates times. elsewhere: finished runs, of the table or not."""
 
     elsewhere: Sequence[Took] = ()
-    _own: dict[Path, tuple[str, str, float]] = field(
-        default_factory=dict
-    )  # run -> row, data, seconds per epoch allowed
+    # run -> row, data, seconds per epoch allowed
+    _of_table: dict[Path, tuple[str, str, float]] = field(default_factory=dict)
 
     def learn(self, runs: Iterable[Planned]) -> None:
-        """From those that are finished, each once."""
+        """Takes in the times of those that are finished, each once."""
         for run in runs:
-            if run.directory.path not in self._own and run.directory.finished:
+            if run.directory.path not in self._of_table and run.directory.finished:
                 each = float(run.result()["seconds"]) / run.epochs
-                self._own[run.directory.path] = (run.row.label, _data(run), each)
+                self._of_table[run.directory.path] = (run.row.label, _data(run), each)
 
     def of(self, run: Planned) -> tuple[float | None, bool]:
-        """Seconds of a whole run, and whether they are those of its row on the same data.
+        """Returns the seconds of a whole run, and whether they come from its row on the same data.
 
-        Else of its row on other features of the data set, of its method on the data set anywhere, of its row on other
-        data, of its method, of any of the table: means, for as many epochs as it may have.
+        Otherwise they are the mean, for as many epochs as the run may have, of the first of these that has finished
+        runs: its row on other features of the data set; its method on the data set, anywhere; its row on other data;
+        its method; any row of the table.
         """
-        own, row, data = self._own.values(), run.row.label, _data(run)
-        here = _mean(each for label, its, each in own if (label, its) == (row, data))
+        known, row, data = self._of_table.values(), run.row.label, _data(run)
+        same = _mean(each for label, on, each in known if (label, on) == (row, data))
         others = (
-            _mean(each for label, its, each in own if (label, its.partition("/")[0]) == (row, run.data)),
-            _mean(one.epoch_seconds for one in self.elsewhere if (one.method, one.data) == (run.method, run.data)),
-            _mean(each for label, _, each in own if label == row),
-            _mean(one.epoch_seconds for one in self.elsewhere if one.method == run.method),
-            _mean(each for _, _, each in own),
+            _mean(each for label, on, each in known if (label, on.partition("/")[0]) == (row, run.data)),
+            _mean(took.epoch_seconds for took in self.elsewhere if (took.method, took.data) == (run.method, run.data)),
+            _mean(each for label, _, each in known if label == row),
+            _mean(took.epoch_seconds for took in self.elsewhere if took.method == run.method),
+            _mean(each for _, _, each in known),
         )
-        each = next((seconds for seconds in (here, *others) if seconds is not None), None)
-        return None if each is None else each * run.epochs, here is not None
+        each = next((seconds for seconds in (same, *others) if seconds is not None), None)
+        return None if each is None else each * run.epochs, same is not None
 
     def left(self, runs: Sequence[Planned], jobs: int, begun: Mapping[Path, float] | None = None) -> Left:
-        """Of the runs that are not finished and have data. begun: run -> seconds for which it has been running."""
+        """Returns the time of the runs that are not finished and have data, `jobs` at once.
+
+        begun: running run -> seconds that it has trained for.
+        """
         self.learn(runs)
         seconds, guessed = 0.0, 0
         for run in runs:
             if run.directory.finished or run.lacking:
                 continue
-            whole, own = self.of(run)
+            whole, of_row = self.of(run)
             if whole is None:
                 return Left(None)
-            seconds += max(0.0, whole - (begun or {}).get(run.directory.path, trained(run.directory.path)))
-            guessed += not own
+            seconds += max(0.0, whole - _trained(run.directory, begun or {}))
+            guessed += not of_row
         return Left(seconds / jobs, guessed)
 
 
-def trained(run: Path) -> float:
-    """Seconds for which an unfinished run was trained before, up to its last whole epoch."""
-    rows = _epochs(run)
-    return float(rows[-1].get("seconds") or 0) if rows else 0.0
-
-
-def epochs_done(run: Path) -> int:
-    return len(_epochs(run))
-
-
-def _epochs(run: Path) -> list[dict[str, str]]:
-    file = run / "metrics.csv"
-    return read_rows(file) if file.is_file() else []
+def _trained(run: RunDirectory, begun: Mapping[Path, float]) -> float:
+    return begun[run.path] if run.path in begun else trained_seconds(run)
 
 
 def _data(run: Planned) -> str:
@@ -95,5 +91,5 @@ def _data(run: Planned) -> str:
 
 
 def _mean(values: Iterable[float]) -> float | None:
-    found = list(values)
-    return sum(found) / len(found) if found else None
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else None

@@ -1,4 +1,4 @@
-"""What a table needs of a finished run beside its result.json: linear probes of its vectors, and subsets."""
+"""Evaluates finished runs for a table beside their result.json: linear probes of their vectors, and subsets."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from trivium.tables.plan import Planned
 
 
 def missing(run: Planned) -> list[str]:
-    """What the table asks for and is not there: the targets to probe, and "subsets"."""
+    """Returns the evaluations that a run lacks: the targets to probe, and "subsets"."""
     table = run.table
     targets = [target for target, vectors in table.probes.items() if not set(vectors) <= set(read_probes(run, target))]
     return [*targets, *(["subsets"] if table.asks_subsets and not subsets_file(run).is_file() else [])]
 
 
 def evaluate(run: Planned, log: Path) -> str:
-    """Make what is missing of a finished run; the reason if that fails, else "".
+    """Makes the evaluations that a finished run lacks; returns the reason if one fails, else "".
 
-    Here, one after the other, with one thread: a second or two each. What it says is appended to `log`.
+    They run in this process, one after the other, with one thread: a second or two each. Their output goes to `log`.
     """
     lacking = missing(run)
     if not lacking:
@@ -37,7 +37,8 @@ def evaluate(run: Planned, log: Path) -> str:
         try:
             for work in _works(run, lacking):
                 work()
-        except Exception as error:  # of any kind: it is that run's, and the table goes on without it
+        except Exception as error:
+            # Whatever it is, it is that run's, and the table goes on without it.
             traceback.print_exc(file=file)
             return f"evaluating it: {error if isinstance(error, ValueError) else f'{type(error).__name__}: {error}'}"
         finally:
@@ -46,18 +47,18 @@ def evaluate(run: Planned, log: Path) -> str:
 
 
 def read_probes(run: Planned, target: str) -> dict[str, Any]:
-    """Vector -> what `trivium.evaluation.probe.probe_run` found of it; empty if it has not been probed."""
-    found: dict[str, Any] = read_probe_file(probe_file(run, target))["probes"]
-    return found
+    """Returns the results of `trivium.evaluation.probe.probe_run` by vector; empty if the run has not been probed."""
+    probes: dict[str, Any] = read_probe_file(probe_file(run, target))["probes"]
+    return probes
 
 
 def probe_file(run: Planned, target: str) -> Path:
-    """Where scripts/evaluate.py probe=true writes."""
+    """Returns the file that scripts/evaluate.py probe=true writes."""
     return run.directory.path / ("probe.json" if target == "multimodal" else f"probe_{target}.json")
 
 
 def read_subsets(run: Planned) -> dict[frozenset[str], dict[str, float]]:
-    """Modalities -> metric -> value, of the test split."""
+    """Returns modalities -> metric -> value, of the test split."""
     rows = read_rows(subsets_file(run))
     head = ("split", "modalities", "n")
     return {
@@ -67,7 +68,7 @@ def read_subsets(run: Planned) -> dict[frozenset[str], dict[str, float]]:
 
 
 def subsets_file(run: Planned) -> Path:
-    """Where scripts/evaluate.py protocol=subsets writes."""
+    """Returns the file that scripts/evaluate.py protocol=subsets writes."""
     return run.directory.path / "subsets.csv"
 
 
@@ -78,7 +79,8 @@ def _works(run: Planned, lacking: Sequence[str]) -> list[Callable[[], object]]:
     targets = [target for target in table.probes if target in lacking]
     works: list[Callable[[], object]] = [partial(probe, path, target=t, features=table.probes[t]) for t in targets]
     if table.asks_subsets and "subsets" in lacking:
-        from trivium.reports.robustness import write_protocols  # draws figures, and matplotlib takes a second to import
+        # It draws figures, and matplotlib takes a second to import.
+        from trivium.reports.robustness import write_protocols
 
         works.append(partial(write_protocols, path, ["subsets"]))
     return works

@@ -62,5 +62,5 @@ def commands_of(parts: Sequence[Part]) -> list[str]:
         tables = [part.measured.table for part in parts if part.seeds == seeds]
         data = ",".join(table.data for table in tables if table.data)
         words = [f"table={tables[0].wish or tables[0].name}", *([f"data={data}"] if data else []), f"seeds={seeds}"]
-        commands.append(shlex.join(["python", "scripts/reproduce.py", *words, *tables[0].given]))
+        commands.append(shlex.join(["python", "scripts/reproduce.py", *words, *tables[0].settings]))
     return commands

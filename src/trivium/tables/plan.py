@@ -1,4 +1,4 @@
-"""What a table needs: one run for each row and seed, in a directory of its own, finished or still to do."""
+"""Plans a table: one run for each row and seed, in a directory of its own, finished or still to do."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from trivium.runs.identity import config_hash, identity_of
 from trivium.tables.definition import Row, Table
 from trivium.tables.finished import FinishedRuns
 
-_FOLLOWS = re.compile(
-    r"\$\{[^}]*\b(seed|start_from)\b"
-)  # an interpolation of what is not the same in each run of a row
-_PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)  # what Hydra's grammar reads as it stands
+# An interpolation of a setting that differs between the runs of a row.
+_FOLLOWS = re.compile(r"\$\{[^}]*\b(seed|start_from)\b")
+# Hydra's grammar reads such text without quotes.
+_PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One run. overrides: of train.py, without where it lies and how it is resumed.
+    """Holds one run of a table.
 
-    table: the part of the table that it is of. identity: what decides about its numbers. method, data (its name),
-    epochs: of its config. start: the run that it begins from (start_from). lacking: what to do about data that are not
-    there, "" if they are.
+    overrides: train.py's arguments without run.dir and resume. table: the part of the table that it belongs to.
+    identity: a hash of all that decides about its numbers. method, data (its name), epochs: of its config.
+    start: the run that it begins from (start_from). lacking: how to get data that are not there, "" if they are.
     """
 
     row: Row
@@ -53,9 +53,7 @@ class Planned:
 
     @property
     def status(self) -> str:
-        """done, no data, running (in another process, or in a child of this one), interrupted (it will be resumed), or
-        to do.
-        """
+        """Returns done, no data, running (in another process, or a child of this one), interrupted, or to do."""
         if self.directory.finished:
             return "done"
         if self.lacking:
@@ -66,7 +64,7 @@ class Planned:
 
     @property
     def arguments(self) -> list[str]:
-        """What train.py is called with."""
+        """Returns the arguments of train.py."""
         return [*self.overrides, assign("run.dir", self.directory.path), "resume=auto"]
 
     @property
@@ -74,12 +72,12 @@ class Planned:
         return shlex.join(["python", "train.py", *self.arguments])
 
     def result(self) -> dict[str, Any]:
-        """result.json. Raises ValueError naming the file if it is damaged or not there."""
+        """Returns result.json. Raises ValueError naming the file if it is damaged or not there."""
         return self.directory.result()
 
 
 def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None = None) -> list[Planned]:
-    """All runs of a table, or of a part of it, seed by seed, so that an interrupted table has whole seeds.
+    """Returns all runs of a table or a part of it, seed by seed, so that an interrupted table has whole seeds.
 
     A directory is folder/ROW_sSEED_HASH. The hash is that of the config: a row whose settings have changed gets new
     runs, and one whose settings have not finds its old ones; those that are not there may be among `finished`. Runs on
@@ -102,12 +100,17 @@ _Config = Callable[[int, Path | None], dict[str, Any]]
 
 
 def _configs(session: Composer, table: Table, row: Row) -> _Config:
-    """Seed and start -> a row's config. Composed once (a tenth of a second) where nothing else follows the two."""
+    """Returns a function from seed and start to a row's config.
+
+    The config is composed once (a tenth of a second) where no other setting follows these two.
+    """
     overrides = _overrides(table, row, 1, None)
     if problems := problems_of_run(session, overrides):
         raise ValueError(f"table {table.name}, row {row.label!r}: {'; '.join(problems)}")
     config = session.compose(overrides)
-    if _files_follow_seed() or any(_FOLLOWS.search(word) for word in (*table.overrides, *row.overrides, *table.given)):
+    if _files_follow_seed() or any(
+        _FOLLOWS.search(word) for word in (*table.overrides, *row.overrides, *table.settings)
+    ):
         return functools.partial(_compose_again, table, row)
     return lambda seed, start: {**config, "seed": seed, **({"start_from": str(start)} if start else {})}
 
@@ -124,7 +127,7 @@ def _files_follow_seed() -> bool:
 
 def _overrides(table: Table, row: Row, seed: int, start: Path | None) -> list[str]:
     begins = [assign("start_from", start)] if start else []
-    return merged(table.overrides, row.overrides, table.given, begins, [f"seed={seed}"])
+    return merged(table.overrides, row.overrides, table.settings, begins, [f"seed={seed}"])
 
 
 def _planned(
@@ -140,11 +143,11 @@ def _planned(
     config = configs(seed, at)
     origin = start.identity if start else finished.origin(config["start_from"]) if finished else ""
     hashed, identity = config_hash(config), identity_of(config, origin)
-    own = RunDirectory(folder / f"{row.slug}_s{seed}_{hashed[:6]}")
+    usual = RunDirectory(folder / f"{row.slug}_s{seed}_{hashed[:6]}")
     return Planned(
         row,
         seed,
-        own if finished is None else _directory(own, hashed, identity, config, finished),
+        usual if finished is None else _directory(usual, hashed, identity, config, finished),
         tuple(_overrides(table, row, seed, at)),
         table,
         identity,
@@ -157,19 +160,19 @@ def _planned(
 
 
 def _directory(
-    own: RunDirectory, hashed: str, identity: str, config: Mapping[str, Any], finished: FinishedRuns
+    usual: RunDirectory, hashed: str, identity: str, config: Mapping[str, Any], finished: FinishedRuns
 ) -> RunDirectory:
-    """`own`, unless a finished run is elsewhere, or `own` is on another store than is there now."""
-    other = finished.other_store(own, config)
-    if own.finished and not other:
-        return own
+    """Returns `usual`, unless a finished run is elsewhere, or `usual` is on another store than is there now."""
+    other = finished.other_store(usual, config)
+    if usual.finished and not other:
+        return usual
     elsewhere = finished.find(identity, config)
     if elsewhere is not None:
         return RunDirectory(elsewhere)
     if not other:
-        return own
+        return usual
     renamed = hashlib.sha256(f"{hashed} {other}".encode()).hexdigest()
-    return RunDirectory(own.path.with_name(f"{own.path.name[:-6]}{renamed[:6]}"))
+    return RunDirectory(usual.path.with_name(f"{usual.path.name[:-6]}{renamed[:6]}"))
 
 
 def _lacking(config: Mapping[str, Any]) -> str:
@@ -181,13 +184,13 @@ def _lacking(config: Mapping[str, Any]) -> str:
 
 
 def assign(key: str, path: Path) -> str:
-    """KEY=PATH as Hydra's grammar takes it: quoted where it has other signs than letters and a few more."""
+    """Returns KEY=PATH for Hydra's grammar: quoted where it has other signs than letters and a few more."""
     text = str(path)
     return f"{key}={text}" if _PLAIN.fullmatch(text) else "{}='{}'".format(key, text.replace("'", "\\'"))
 
 
 def merged(*parts: Sequence[str]) -> list[str]:
-    """Overrides in order; of two for one key the later one, in the place of the first. (Hydra refuses two choices.)"""
+    """Returns the overrides in order; of two for one key the later, in the place of the first (Hydra refuses two)."""
     last: dict[str, str] = {}
     for override in (override for part in parts for override in part):
         last[override.partition("=")[0].lstrip("+~")] = override

@@ -1,4 +1,4 @@
-"""scripts/reproduce.py: run what a table lacks, then write the table and its figure."""
+"""Runs what a table lacks, then writes the table and its figure: scripts/reproduce.py."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from trivium.config.arguments import Types, parse_key_values, path, script, trut
 from trivium.config.compose import TABLES
 from trivium.config.help import title
 from trivium.locks import alone
+from trivium.search.jobs import FailedJob, print_failures
 from trivium.tables.datasets import parts_of
 from trivium.tables.definition import Table, find_table, read_table
+from trivium.tables.earlier_sections import earlier_sections, in_order
 from trivium.tables.estimate import Estimate
 from trivium.tables.finished import FinishedRuns
-from trivium.tables.kept import in_order, kept_sections
 from trivium.tables.overview import overview
 from trivium.tables.plan import Planned, plan
-from trivium.tables.progress import Progress
 from trivium.tables.work import Failure, complete
 
 HELP = """\
@@ -68,7 +68,7 @@ _TYPES: Types = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code: 0; 1 if a run failed; 2 with one line on stderr for a mistake in the call; 130 after Ctrl-C."""
+    """Returns the exit code: 1 if a run failed, 2 for a mistake in the call, 130 after Ctrl-C."""
     listed = "".join(f"  {file.stem:<17} {title(file)}\n" for file in sorted(TABLES.glob("*.yaml")))
     try:
         return script(argv, HELP + listed, lambda: _reproduce(_call(argv)))
@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class _Call:
-    """What the command line asks for. data: data= as it was given. publish: None for not at all."""
+    """Holds the command line. data: its data=. publish: None where nothing is published."""
 
     table: Table
     data: str
@@ -109,7 +109,7 @@ def _call(argv: Sequence[str]) -> _Call:
         raise ValueError(f"publish={publish}: expected a folder, found a file")
     table = read_table(find_table(values["table"], TABLES))
     return _Call(
-        replace(table, given=tuple(settings), wish=values["table"]),
+        replace(table, settings=tuple(settings), wish=values["table"]),
         values.get("data", ""),
         values.get("seeds", table.seeds),
         values.get("jobs", 1),
@@ -130,17 +130,18 @@ def _reproduce(call: _Call) -> int:
     if call.dry:
         print(overview(planned, call.jobs, estimate, commands=call.commands))
         return 0
-    failures = complete(runs, jobs=call.jobs, logs=call.folder / "logs", progress=Progress(runs, call.jobs, estimate))
-    with alone(call.folder / ".lock"):  # the second of two calls on one table sees the sections of the first
+    failures = complete(runs, jobs=call.jobs, logs=call.folder / "logs", estimate=estimate)
+    # The second of two calls on one table sees the sections of the first.
+    with alone(call.folder / ".lock"):
         _write(call, planned, failures, finished)
-    for failure in failures:
-        print(f"failed: {failure.run.name}: {failure.reason}\n  {failure.run.command}", file=sys.stderr)
+    failed = [FailedJob(failure.run.name, failure.run.command, failure.reason, failure.log) for failure in failures]
+    print_failures(failed, len(runs), "run")
     print(f"written to {call.folder}{f' and {call.publish}' if call.publish else ''}")
     return 1 if failures else 0
 
 
 def _write(call: _Call, planned: Sequence[list[Planned]], failures: Sequence[Failure], finished: FinishedRuns) -> None:
-    """Sections of other data sets that are there stay."""
+    """Writes the table. Sections of other data sets that are there stay."""
     # matplotlib takes a second to import
     from trivium.tables.collect import collect
     from trivium.tables.figure import write_figures
@@ -148,12 +149,13 @@ def _write(call: _Call, planned: Sequence[list[Planned]], failures: Sequence[Fai
     from trivium.tables.parts import Part
     from trivium.tables.publish import publish
 
-    kept, notes = kept_sections(call.table, [runs[0].table.data for runs in planned], call.folder, finished)
-    parts = [Part(collect(runs[0].table, runs), runs) for runs in in_order(call.table, [*planned, *kept])]
+    sections, notes = earlier_sections(call.table, [runs[0].table.data for runs in planned], call.folder, finished)
+    parts = [Part(collect(runs[0].table, runs), runs) for runs in in_order(call.table, [*planned, *sections])]
     pictures = write_figures(call.folder, [part.measured for part in parts if not part.empty])
     write_tables(call.folder, parts, failures, pictures)
     if call.publish is not None:
         publish(call.publish, call.folder, parts, failures, pictures)
-    print((call.folder / "table.md").read_text())  # last, as what reads it may have enough and close the pipe
+    # Last, as a reader such as `head` may close the pipe.
+    print((call.folder / "table.md").read_text())
     for note in notes:
         print("note:", note, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Reading a table's YAML: each mistake is a ValueError that says where, what was expected and what was found."""
+"""Reads a table's YAML. Each mistake is a ValueError that says where, what was expected and what was found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trivium.choices import suggest
 
 
 def keys(at: str, values: Any, needed: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
-    """values, a mapping that has all of `needed`, perhaps some of `others`, and nothing else."""
+    """Returns values, a mapping that has all of `needed`, perhaps some of `others`, and nothing else."""
     if not isinstance(values, dict):
         raise ValueError(f"{at}: expected the keys {', '.join([*needed, *others])}, found {values!r}")
     for key in values:
@@ -22,7 +22,7 @@ def keys(at: str, values: Any, needed: Sequence[str], others: Sequence[str]) -> 
 
 
 def items(at: str, values: Any) -> list[Any]:
-    """values, a list that is not empty."""
+    """Returns values, a list that is not empty."""
     if not isinstance(values, list) or not values:
         raise ValueError(f"{at}: expected a list of at least one, found {values!r}")
     return values

@@ -11,8 +11,8 @@ from planned_cases import finish, write_table
 
 from trivium.tables.datasets import parts_of
 from trivium.tables.definition import Table, read_table
+from trivium.tables.earlier_sections import earlier_sections
 from trivium.tables.finished import FinishedRuns
-from trivium.tables.kept import kept_sections
 from trivium.tables.plan import plan
 from trivium.tables.reproduce import main
 
@@ -27,7 +27,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def finish_all(file: Path, data: str, seeds: int = 1, *given: str) -> None:
-    (part,) = parts_of(replace(read_table(file), given=given), data)
+    (part,) = parts_of(replace(read_table(file), settings=given), data)
     for run in plan(part, seeds, file.parent / "outputs" / "tables" / "own" / "runs"):
         finish(run)
 
@@ -95,10 +95,10 @@ def test_what_the_table_has_no_longer_is_not_kept(file: Path) -> None:
     made(file, "data=sims/own")
     table: Table = replace(read_table(file), datasets=("mosi",))
     folder = file.parent / "outputs" / "tables" / "own"
-    assert kept_sections(table, ["mosi"], folder, FinishedRuns(file.parent / "outputs")) == ([], [])
+    assert earlier_sections(table, ["mosi"], folder, FinishedRuns(file.parent / "outputs")) == ([], [])
 
 
 def test_a_table_without_data_sets_keeps_nothing(tmp_path: Path) -> None:
     (tmp_path / "values.csv").write_text("row,measure,seed,value,run\nA,MAE,1,0.5,runs/a\n")
     file = write_table(tmp_path, ROWS, datasets=["mosi"])
-    assert kept_sections(replace(read_table(file), datasets=()), [""], tmp_path, FinishedRuns(tmp_path)) == ([], [])
+    assert earlier_sections(replace(read_table(file), datasets=()), [""], tmp_path, FinishedRuns(tmp_path)) == ([], [])

@@ -1,4 +1,4 @@
-"""Sections of a table that an earlier call wrote and this one leaves alone: they stay, from their finished runs."""
+"""Collects the sections of a table that an earlier call wrote and this one leaves alone, from their finished runs."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from trivium.tables.finished import FinishedRuns
 from trivium.tables.plan import Planned, plan
 
 
-def kept_sections(
+def earlier_sections(
     table: Table, chosen: Sequence[str], folder: Path, finished: FinishedRuns
 ) -> tuple[list[list[Planned]], list[str]]:
-    """Runs of each data set that values.csv in `folder` has, which is not one of `chosen`; and what is left out, told.
+    """Returns the runs of each data set that values.csv in `folder` has beside `chosen`, and a note for each left out.
 
-    With as many seeds as that file has. A section none of whose runs has the settings of this call is left out.
+    They have as many seeds as that file. A section none of whose runs has the settings of this call is left out.
     """
     names = {data.partition("/")[0] for data in table.datasets}
-    kept, notes = [], []
+    sections, notes = [], []
     for data, seeds in _written(folder).items():
         if data in chosen or data.partition("/")[0] not in names:
             continue
         runs = plan(part_of(table, data), seeds, folder / "runs", finished)
         if any(run.directory.finished for run in runs):
-            kept.append(runs)
+            sections.append(runs)
         else:
             notes.append(f"{data}: its section is left out: no run in {folder} has these settings on today's data")
-    return kept, notes
+    return sections, notes
 
 
 def in_order(table: Table, parts: Sequence[list[Planned]]) -> list[list[Planned]]:
-    """By the table's list of data sets, and within one by name."""
+    """Returns the parts in the order of the table's data sets, and of their names within one."""
     names = [data.partition("/")[0] for data in table.datasets]
 
     def place(runs: list[Planned]) -> tuple[int, str]:
@@ -44,11 +44,11 @@ def in_order(table: Table, parts: Sequence[list[Planned]]) -> list[list[Planned]
 
 
 def _written(folder: Path) -> dict[str, int]:
-    """Data set -> highest seed in values.csv; empty where there is none."""
+    """Returns the highest seed of each data set in values.csv; empty where there is no such file."""
     file = folder / "values.csv"
-    found: dict[str, int] = {}
+    seeds: dict[str, int] = {}
     if file.is_file():
         for row in read_rows(file):
             if row.get("data"):
-                found[row["data"]] = max(found.get(row["data"], 0), int(row["seed"]))
-    return found
+                seeds[row["data"]] = max(seeds.get(row["data"], 0), int(row["seed"]))
+    return seeds

@@ -13,23 +13,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planned_cases import write_table
+import yaml
 
 TABLE = """
 import sys
 from pathlib import Path
-from trivium.tables.processes import Trainings
-Trainings().train(sys.argv[2:], Path(sys.argv[1]))
+from trivium.runs.directory import RunDirectory
+from trivium.search.scheduler import Job
+from trivium.search.train_processes import TrainProcesses
+processes = TrainProcesses(1, Path(sys.argv[1]))
+processes.start(Job("job", RunDirectory(Path(sys.argv[2])), tuple(sys.argv[3:])))
+while not processes.wait(60):
+    pass
 """
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
 def test_no_run_outlives_the_command_that_started_it(tmp_path: Path, by: signal.Signals) -> None:
-    log, run = tmp_path / "log.txt", tmp_path / "run"
-    log.touch()
+    log, run = tmp_path / "run.log", tmp_path / "run"
     endless = ["trainer.max_epochs=100000", "trainer.patience=0", "trainer.accelerator=cpu", f"run.dir={run}"]
     where = [f"paths.data={tmp_path / 'data'}", f"paths.outputs={tmp_path}"]
-    table = subprocess.Popen([sys.executable, "-c", TABLE, str(log), *endless, *where])
+    table = subprocess.Popen([sys.executable, "-c", TABLE, str(tmp_path), str(run), *endless, *where])
     try:
         epochs = run / "metrics.csv"
         _until(lambda: epochs.is_file() and table.poll() is None, log)
@@ -71,7 +75,10 @@ def _endless(folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
     """A table of two endless runs at once, in a session of its own, and the file of what it says."""
     rows = [{"label": "A"}, {"label": "B", "overrides": ["method=tcmax"]}]
     overrides = ["trainer.max_epochs=100000", "trainer.patience=0", "trainer.accelerator=cpu"]
-    file = write_table(folder, rows, datasets=["fixture"], overrides=overrides)
+    measures = [{"name": "MAE", "metric": "mae"}]
+    table = {"title": "T", "datasets": ["fixture"], "seeds": 1, "rows": rows, "measures": measures}
+    file = folder / "own.yaml"
+    file.write_text(yaml.safe_dump({**table, "overrides": overrides}))
     log = folder / "log.txt"
     words = [f"table={file}", f"outputs={folder / 'outputs'}", "jobs=2", f"paths.data={folder / 'data'}"]
     script = [
@@ -79,17 +86,17 @@ def _endless(folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
         "-c",
         "import sys; from trivium.tables.reproduce import main; sys.exit(main(sys.argv[1:]))",
     ]
-    with log.open("w") as said:
-        table = subprocess.Popen(
+    with log.open("w") as out:
+        process = subprocess.Popen(
             [*script, *words],
-            stdout=said,
-            stderr=said,
+            stdout=out,
+            stderr=out,
             start_new_session=True,
             preexec_fn=lambda: signal.signal(
                 signal.SIGINT, signal.SIG_DFL
             ),  # ignored where tests run in the background
         )
-    return table, log
+    return process, log
 
 
 def _servers(session: int) -> list[str]:
@@ -112,5 +119,5 @@ def _quickly_changes(file: Path) -> bool:
 def _until(true: Callable[[], bool], log: Path, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < end, log.read_text()
+        assert time.monotonic() < end, log.read_text() if log.is_file() else "nothing printed"
         time.sleep(0.1)

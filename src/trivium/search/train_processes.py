@@ -1,0 +1,130 @@
+"""Runs jobs in processes of train.py on this machine, forked from a server that has imported torch once."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+import time
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from threading import Thread
+
+from trivium.search.scheduler import Job
+
+TRAIN = Path(__file__).resolve().parents[3] / "train.py"
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class TrainProcesses:
+    """Runs each job in a process of its own, `at_once` of them, and writes what they print to `logs`.
+
+    joblib and concurrent.futures give up all jobs when the system kills the process of one; here that is one job's end.
+    The jobs end with this process, and are resumed by the next start.
+    """
+
+    waits_for_all = False
+
+    def __init__(self, at_once: int, logs: Path) -> None:
+        self.at_once, self._logs = at_once, logs
+        self._processes: dict[str, tuple[Job, ForkServerProcess]] = {}
+
+    def log(self, job: Job) -> Path:
+        return self._logs / f"{job.run.path.name}.log"
+
+    def start(self, job: Job) -> None:
+        """Runs `python train.py ARGUMENTS`. Raises ValueError if the config of a run to be resumed is damaged."""
+        log = self.log(job)
+        log.write_text(f"{job.command}\n")
+        if job.run.config_file.is_file():
+            job.run.config()
+        process = _context().Process(target=_train, args=(list(job.arguments), log))
+        # The server, which the first job starts, imports for seconds and would answer Ctrl-C with a traceback. The
+        # tracker is started before it, as it would otherwise be started with it and lift the mask.
+        resource_tracker.ensure_running()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._processes[job.name] = (job, process)
+
+    def wait(self, seconds: float) -> dict[str, str | None]:
+        wait([process.sentinel for _, process in self._processes.values()], seconds)
+        ended = {name: pair for name, pair in self._processes.items() if not pair[1].is_alive()}
+        for name in ended:
+            del self._processes[name]
+        return {name: self._error(job, process.exitcode or 0) for name, (job, process) in ended.items()}
+
+    def _error(self, job: Job, code: int) -> str | None:
+        if code < 0:
+            return f"killed by signal {-code}"
+        return _last_words(self.log(job)) if code else None
+
+    def stop(self) -> None:
+        """Ends all processes. Nothing is lost by it, as every file of a run is whole or not there.
+
+        They know of a terminal's Ctrl-C already, and get a moment to record that they were interrupted.
+        """
+        self._wait_for_all(1.0)
+        for process in self._alive():
+            process.terminate()
+        self._wait_for_all(5.0)
+        for process in self._alive():
+            process.kill()
+        self._wait_for_all(5.0)
+
+    def _alive(self) -> list[ForkServerProcess]:
+        return [process for _, process in self._processes.values() if process.is_alive()]
+
+    def _wait_for_all(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        for process in self._alive():
+            wait([process.sentinel], max(0.0, until - time.monotonic()))
+
+
+@functools.cache
+def _context() -> ForkServerContext:
+    """Returns the context whose server has train.py's imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["trivium.runs.train", "trivium.config.check"])
+    # torch counts its threads when it is imported, so the server has to know first; its children inherit them.
+    os.environ.update(_ONE_THREAD)
+    return context
+
+
+def _train(arguments: list[str], log: Path) -> None:
+    """Runs train.py in this process, which is the server's child, with its output in `log`."""
+    from trivium.runs.launch import die_with_parent
+
+    # The system tells of the server's death. A pipe tells of the scheduler's: each child holds the server's own pipe
+    # open, so that the server outlives the scheduler as long as one child runs.
+    die_with_parent()
+    Thread(target=_die_with_scheduler, daemon=True).start()
+    output = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
+    # From here on, what Ctrl-C brings goes to the log.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    sys.argv = [str(TRAIN), *arguments]
+    runpy.run_path(str(TRAIN), run_name="__main__")
+
+
+def _die_with_scheduler() -> None:
+    scheduler = multiprocessing.parent_process()
+    assert scheduler is not None
+    wait([scheduler.sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _last_words(log: Path) -> str:
+    """Returns the last line of a log that tells of an error, else its last line."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error:") or "Error:" in line]
+    return (errors or lines or ["it ended without a word"])[-1]
