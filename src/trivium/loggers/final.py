@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from trivium.reports.records import compared, read_record
+from trivium.results.records import is_compared, read_record
 
 # Part of result.json -> its name; val/ is the curve over epochs.
 _PARTS = {"val": "selected/val", "test": "test", "probe": "probe", "train_mean_mae": "train_mean_mae"}
@@ -42,9 +42,9 @@ class Final:
 
 
 def read_final(path: Path) -> Final:
-    """Of a finished run's directory. Raises ValueError as `trivium.reports.records.read_record`."""
+    """Of a finished run's directory. Raises ValueError as `trivium.results.records.read_record`."""
     record = read_record(path)
-    settings = {key: _number(word) for key, word in record.settings.items() if compared(key) or key == "seed"}
+    settings = {key: _number(word) for key, word in record.settings.items() if is_compared(key) or key == "seed"}
     facts = {key: record.result[key] for key in _FACTS if record.result.get(key) is not None}
     return Final(
         step=int(record.epochs["step"][-1]),

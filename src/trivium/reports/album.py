@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from trivium.reports.figures import COLUMN_INCHES, figure_svg, save_figure
+from trivium.reports.figure_style import COLUMN_INCHES, figure_svg, save_figure
 
 
 @dataclass(frozen=True)

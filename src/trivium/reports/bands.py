@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from trivium.metric_names import LABELS
-from trivium.reports.figures import COLOURS
-from trivium.reports.records import Record, Values
+from trivium.reports.figure_style import COLOURS
+from trivium.results.records import Record, Values
 
 Groups = Mapping[str, Sequence[Record]]
 

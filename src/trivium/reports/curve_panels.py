@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from trivium.metric_names import DIRECTION
 from trivium.reports.album import Album, Picture
 from trivium.reports.bands import Groups, column_title, draw_band, finish, seed_band, wrapped
-from trivium.reports.figures import COLOURS, open_figure
-from trivium.reports.records import Record
+from trivium.reports.figure_style import COLOURS, open_figure
+from trivium.results.records import Record
 
 PANELS = 30  # groups that one figure has room for
 METRICS = ("mae", "corr", "acc7", "acc5", "acc2")  # of validation, those that curves show first

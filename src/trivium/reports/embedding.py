@@ -8,7 +8,7 @@ import numpy as np
 
 from trivium.reports.album import Album, Picture
 from trivium.reports.prediction_figures import draw_map, principal_map
-from trivium.reports.records import Record, Values
+from trivium.results.records import Record, Values
 
 MAPS = ("pca", "tsne")
 

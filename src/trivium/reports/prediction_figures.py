@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from trivium.evaluation.metrics import compute_metrics, score_classes
 from trivium.metric_names import CLASSES, LABELS
 from trivium.reports.album import Album, Picture
-from trivium.reports.figures import COLOURS, open_figure
-from trivium.reports.records import Predicted, Values
+from trivium.reports.figure_style import COLOURS, open_figure
+from trivium.results.records import Predicted, Values
 
 _AS_PIXELS = 1000  # points from which a vector file would become large and slow
 _DOTS = 1000  # of a map

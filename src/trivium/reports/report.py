@@ -92,7 +92,7 @@ def write_report(
 ) -> Path:
     """Write the page to `file` and return it; a bar on stderr, on a terminal only.
 
-    Raises ValueError as trivium.reports.page.sources.gather does.
+    Raises ValueError as trivium.results.folders.gather does.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -101,7 +101,7 @@ def write_report(
     from trivium.reports.album import Album
     from trivium.reports.page.build import build_page
     from trivium.reports.page.pictures import draw_pictures
-    from trivium.reports.page.sources import gather
+    from trivium.results.folders import gather
 
     sources = gather(folders)
     console = Console(stderr=True)

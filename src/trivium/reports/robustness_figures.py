@@ -1,4 +1,4 @@
-"""Figures of the missing-modality protocols: one column wide, as in trivium.reports.figures."""
+"""Figures of the missing-modality protocols: one column wide, as in trivium.reports.figure_style."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trivium.metric_names import DIRECTION, LABELS
-from trivium.reports.figures import COLOURS, open_figure, save_figure
-from trivium.reports.spread import Spread
+from trivium.reports.figure_style import COLOURS, open_figure, save_figure
+from trivium.results.spread import Spread
 
 Row = Mapping[str, Any]
 

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from trivium.reports.album import Album, Picture
 from trivium.reports.bands import HALF, LEGEND, ROW, Groups, column_title, draw_band, finish, legend, seed_band
 from trivium.reports.curve_panels import METRICS, draw_panels
-from trivium.reports.figures import COLOURS, open_figure
-from trivium.reports.records import Record
+from trivium.reports.figure_style import COLOURS, open_figure
+from trivium.results.records import Record
 
 OVERLAID = 5  # groups that one panel can tell apart; of more each has a panel
 

@@ -16,9 +16,9 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from trivium.reports.album import Album, Picture
-from trivium.reports.figures import COLOURS, open_figure
-from trivium.reports.records import Values
-from trivium.reports.study import Study, as_numbers
+from trivium.reports.figure_style import COLOURS, open_figure
+from trivium.results.records import Values
+from trivium.results.search_trials import SearchFolder, as_numbers
 
 _LOG_FROM = 30.0  # largest over smallest, from which an axis is logarithmic
 _COLOURS = ListedColormap(colormaps["cividis"](np.linspace(0, 0.88, 256)))  # its brightest is too light for a line
@@ -27,7 +27,7 @@ _LETTERS = 11  # of a word on an axis, so that _LEVELS of them fit
 _FEWEST = 4  # trials that an importance can be of
 
 
-def draw_parallel(album: Album, study: Study, name: str) -> Picture | None:
+def draw_parallel(album: Album, study: SearchFolder, name: str) -> Picture | None:
     """Each trial a line through its parameters, coloured by the objective; None without a trial that has a value."""
     trials = study.complete
     names = [n for n in study.parameters if all(n in trial.parameters for trial in trials)]
@@ -59,7 +59,7 @@ def draw_parallel(album: Album, study: Study, name: str) -> Picture | None:
         return album.keep(figure, name, f"{len(trials)} trials, each a line through its parameters{said}.")
 
 
-def draw_history(album: Album, study: Study, name: str) -> Picture | None:
+def draw_history(album: Album, study: SearchFolder, name: str) -> Picture | None:
     """The objective of each trial in their order, and the best so far; None without a trial that has a value."""
     trials = sorted(study.complete, key=lambda trial: trial.number)
     if not trials:
@@ -128,7 +128,7 @@ def _axis(axes: Axes, row: int, name: str, column: Scale, beside: float) -> None
         axes.text(place + shift, row, label, ha=side, va="center", fontsize=6, color="#444444", bbox=box, zorder=5)
 
 
-def importances(study: Study) -> dict[str, float]:
+def importances(study: SearchFolder) -> dict[str, float]:
     """Parameter -> its share of what decides the objective, by Optuna's PED-ANOVA, the largest first.
 
     Empty with fewer trials than can say. Parameters that were never varied, or not tried in every trial, are left out.
@@ -166,7 +166,7 @@ def _distribution(optuna: Any, words: list[str]) -> tuple[Any, list[Any]]:
     return optuna.distributions.FloatDistribution(low, high, log=log), numbers
 
 
-def draw_importances(album: Album, study: Study, name: str) -> Picture | None:
+def draw_importances(album: Album, study: SearchFolder, name: str) -> Picture | None:
     """Bars, the most important parameter on top; None where `importances` is empty."""
     found = importances(study)
     if not found:

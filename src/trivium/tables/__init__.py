@@ -1,10 +1,11 @@
-"""A paper's table (configs/table), from its file to the written table: scripts/reproduce.py, module by module.
+"""Makes a paper's table (configs/table), from its file to the written table: scripts/reproduce.py, module by module.
 
 reproduce    the command, and the order of all this
 definition   the YAML: rows, measures (published, datasets, yaml_keys); what is there already: finished, kept
 plan         one run a row and seed; overview and estimate show what is left of it (dry=true)
 work         training it (agenda, processes, progress) and evaluating it (evaluations)
-collect      each seed's values, means, intervals, paired tests
-parts        a data set's part of what is written: blocks of text cells -> markdown, latex; files, figure (bars, panels)
+collect      each seed's values as a frame, compared by trivium.results
+parts        a data set's part of what is written: blocks of text cells, legend -> markdown, latex -> files
+figure       of each part: bars, panels or a heat map
 publish      the same as files that may be committed
 """

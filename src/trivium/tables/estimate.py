@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trivium.reports.records import read_rows
+from trivium.results.records import read_rows
 from trivium.tables.finished import Took
 from trivium.tables.plan import Planned
 from trivium.wording import counted, duration

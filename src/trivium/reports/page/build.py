@@ -14,11 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from trivium.reports.album import Picture
-from trivium.reports.page.boards import boards_of
+from trivium.reports.page.boards import Board, boards_of
 from trivium.reports.page.clips import clip_data
 from trivium.reports.page.pictures import Pictures
-from trivium.reports.page.sources import Sources
-from trivium.reports.page.standings import Board, board_data, kind_of, number_text, spread_text
+from trivium.reports.page.standings import board_data
 from trivium.reports.page.tables import (
     csv_table,
     made,
@@ -27,9 +26,11 @@ from trivium.reports.page.tables import (
     settings_data,
     settings_table,
 )
-from trivium.reports.records import Record, by_group
-from trivium.reports.spread import Spread
-from trivium.reports.study import Study
+from trivium.results.folders import Sources
+from trivium.results.records import Record, by_group
+from trivium.results.score_text import kind_of, number_text, spread_text
+from trivium.results.search_trials import SearchFolder
+from trivium.results.spread import Spread
 from trivium.wording import brief, counted
 
 _FOLDER = Path(__file__).parent
@@ -137,16 +138,19 @@ def _summary(sources: Sources) -> list[str]:
 
 
 def _board(board: Board, place: int, sources: Sources, boards: int) -> dict[str, Any]:
-    """tiles: measure -> its value, of a board with nothing to compare. head: whose numbers these are, "" where the page
-    is about nothing else.
+    """Returns what the template needs of a board.
+
+    tiles: measure -> its value, of a board with one row. head: whose numbers these are, "" where the page is about
+    nothing else.
     """
     table = mean_table(board, f"means-{place}")
     alone = len(board.rows) == 1
     tiles = {}
-    for measure, rows in board.values.items() if alone else ():
-        tiles[measure] = spread_text(Spread.of(list(rows[board.rows[0]].values())), kind_of(measure))
+    for measure in board.measures if alone else ():
+        line = board.compared[board.rows[0], measure]
+        tiles[measure] = spread_text(Spread(line["mean"], line["std"], line["n"]), kind_of(measure))
     if alone:
-        tiles |= {f"{name} of the train mean": number_text(v, kind_of(name)) for name, v in board.nothing.items()}
+        tiles |= {f"{name} of the train mean": number_text(v, kind_of(name)) for name, v in board.train_mean.items()}
     about = [board.name] if boards > 1 else []
     if alone and (about or sources.tables or sources.studies):
         about += board.rows
@@ -181,7 +185,7 @@ def _run(record: Record, place: int, pictures: Pictures) -> dict[str, Any]:
     facts = {
         "directory": str(record.path),
         "best epoch": f"{result['best_epoch']} of {result['epochs']}",
-        "selected by": result.get("selection", {}).get("rule", "lowest val/loss, or the last epoch"),
+        "selected by": record.selected_by,
         "modalities": ", ".join(result.get("modalities", [])),
         "config": str(result.get("config_hash", ""))[:12],
         "commit": record.record.get("git_commit") or "unknown (no git)",
@@ -196,7 +200,7 @@ def _run(record: Record, place: int, pictures: Pictures) -> dict[str, Any]:
     }
 
 
-def _study(study: Study, place: int, pictures: Pictures) -> dict[str, Any]:
+def _study(study: SearchFolder, place: int, pictures: Pictures) -> dict[str, Any]:
     names = study.parameters
     rows = [
         {

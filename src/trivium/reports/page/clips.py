@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trivium.reports.records import Record
+from trivium.results.records import Record
 from trivium.runs.directory import RunDirectory
 
 _DIGITS = 4

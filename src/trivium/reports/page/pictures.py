@@ -9,13 +9,13 @@ from pathlib import Path
 from trivium.metric_names import CLASSES, LABELS
 from trivium.reports.album import Album, Picture
 from trivium.reports.embedding import map_run
-from trivium.reports.page.sources import Sources
 from trivium.reports.prediction_figures import draw_confusion, draw_scatter
-from trivium.reports.records import Record, by_group, read_rows
 from trivium.reports.robustness_figures import heat_map, shares
 from trivium.reports.run_figures import draw_curves, draw_shifts, draw_terms
 from trivium.reports.search_figures import draw_history, draw_importances, draw_parallel
-from trivium.reports.study import Study
+from trivium.results.folders import Sources
+from trivium.results.records import Record, by_group, read_rows
+from trivium.results.search_trials import SearchFolder
 
 EACH_RUN = 40  # runs up to which each has figures of its own; beyond, the first seed of each group has
 _WRITTEN = {"rates": "Metrics when modalities are missing at random", "noise": "Metrics when features are disturbed"}
@@ -79,7 +79,7 @@ def _curves(sources: Sources, album: Album) -> list[Picture]:
     ]
 
 
-def _of_study(found: Pictures, album: Album, study: Study) -> list[Picture]:
+def _of_study(found: Pictures, album: Album, study: SearchFolder) -> list[Picture]:
     name = study.path.name
     importance = draw_importances(album, study, f"{name}_importance")
     if importance is None:

@@ -94,7 +94,7 @@ def _evaluate_from(values: Mapping[str, str]) -> None:
 
 
 def _protocols_from(values: Mapping[str, str]) -> None:
-    from trivium.reports.robustness import PROTOCOLS, write_protocols
+    from trivium.reports.robustness_report import PROTOCOLS, write_protocols
 
     _refuse_of_probes(values)
     _refuse(values, ["modalities", "splits"], "does not go with protocol=, which takes split= and all modalities")
@@ -115,7 +115,7 @@ def _protocols_from(values: Mapping[str, str]) -> None:
 
 
 def _align_from(values: Mapping[str, str]) -> None:
-    from trivium.reports.robustness import write_alignment
+    from trivium.reports.robustness_report import write_alignment
 
     _refuse_of_probes(values)
     _refuse(values, ["modalities", "splits", "draws"], "does not go with alignment=true; leave it out")

@@ -26,7 +26,7 @@ from trivium.evaluation.robustness import (
 from trivium.evaluation.subsets import SubsetPredictions, predict_subsets
 from trivium.files import csv_text, write_json, write_text
 from trivium.metric_names import LABELS
-from trivium.reports.spread import Spread
+from trivium.results.spread import Spread
 from trivium.runs.load import Run, load_run
 
 PROTOCOLS = ("subsets", "rates", "noise")
