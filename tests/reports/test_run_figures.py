@@ -35,7 +35,7 @@ from trivium.reports.prediction_figures import (
     marginal_bins,
     principal_map,
     scatter,
-    scores_said,
+    scores_text,
 )
 from trivium.reports.run_figures import (
     curve_columns,
@@ -192,7 +192,7 @@ def test_dots_are_the_clips_and_the_head_has_the_metrics() -> None:
     assert_allclose(axes.collections[0].get_offsets(), np.stack([found.target, found.prediction], axis=1))
     mae = np.abs(found.target - found.prediction).mean()
     corr = np.corrcoef(found.target, found.prediction)[0, 1]
-    assert scores_said(found).split() == ["MAE", f"{mae:.3f},", "Corr", f"{corr:.3f},", "n", "=", "200"]
+    assert scores_text(found).split() == ["MAE", f"{mae:.3f},", "Corr", f"{corr:.3f},", "n", "=", "200"]
     assert axes.get_xlim() == axes.get_ylim()
     plt.close(figure)
 

@@ -1,4 +1,4 @@
-"""scripts/evaluate.py: which evaluation of a finished run a command line asks for."""
+"""Reads the command line of scripts/evaluate.py and starts the evaluation that it asks for."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _PROTOCOL_KEYS = ("protocol", "alignment", "split", "draws", "complete")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code: 0, or 2 with one line on stderr."""
+    """Returns the exit code: 0, or 2 with one line on stderr."""
     return script(argv, HELP, lambda: _evaluate(parse_key_values(argv, (*_KEYS, *_PROBE_KEYS, *_PROTOCOL_KEYS))))
 
 
@@ -124,7 +124,7 @@ def _align_from(values: Mapping[str, str]) -> None:
 
 
 def _shared(values: Mapping[str, str]) -> dict[str, Any]:
-    """What every call takes."""
+    """Returns the arguments of every kind of evaluation."""
     return {
         "store": Path(values["store"]) if "store" in values else None,
         "out": Path(values["out"]) if "out" in values else None,

@@ -47,7 +47,7 @@ def open_figure(height: float = 2.5, width: float = COLUMN_INCHES, **subplots: A
 
 
 def legend_above(
-    figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int, fontsize: float = 7, **layout: Any
+    figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, columns: int, fontsize: float = 7, **layout: Any
 ) -> None:
     """Draws a legend without a frame above all panels."""
     style: dict[str, Any] = {"frameon": False, "columnspacing": 1.0, "fontsize": fontsize, **layout}

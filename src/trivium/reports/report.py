@@ -1,4 +1,4 @@
-"""scripts/report.py: runs, tables and searches as one HTML file."""
+"""Reads the command line of scripts/report.py and writes runs, tables and searches as one HTML file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _KEYS = ("out", "figures", "map", "transcripts")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code: 0, or 2 with one line on stderr."""
+    """Returns the exit code: 0, or 2 with one line on stderr."""
     return script(argv, HELP, lambda: _report(argv))
 
 
@@ -90,7 +90,7 @@ def write_report(
     transcripts: bool = True,
     command: str = "",
 ) -> Path:
-    """Write the page to `file` and return it; a bar on stderr, on a terminal only.
+    """Writes the page to `file` and returns it; a bar on stderr, on a terminal only.
 
     Raises ValueError as trivium.results.folders.gather does.
     """

@@ -1,4 +1,4 @@
-"""Reads finished runs as a tidy pandas frame: a row for each run and metric. docs/tables.md describes the columns."""
+"""Reads finished runs as a tidy pandas frame: a row for each run and metric. docs/report.md lists the columns."""
 
 from __future__ import annotations
 

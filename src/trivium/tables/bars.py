@@ -23,7 +23,7 @@ def write_bars(stem: Path, measured: Measured) -> None:
         draw_bars(axes, measured)
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         labels = sorted(handles, key=lambda label: label in BOUNDS)  # the rows first
-        legend_above(figure, [handles[label] for label in labels], labels, 3, handlelength=1.2)
+        legend_above(figure, [handles[label] for label in labels], labels, columns=3, handlelength=1.2)
         save_figure(figure, stem)
 
 

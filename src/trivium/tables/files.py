@@ -49,10 +49,11 @@ def table_texts(
     table = parts[0].measured.table
     data = ("data",) * bool(table.data)
     published = PUBLISHED * any(row.published for part in parts for row in part.measured.table.rows)
-    known = [name for name in (*KNOWN, *COSTS) if name in summary and summary[name].notna().any()]
-    columns = [*data, *COLUMNS, *known, *DIFFERENCES * bool(table.baseline), *published]
+    columns = [*data, *COLUMNS, *KNOWN, *DIFFERENCES * bool(table.baseline), *published, *COSTS]
+    summary = summary.reindex(columns=columns)
+    unknown = [name for name in (*KNOWN, *COSTS) if summary[name].isna().all()]
     return {
-        "table.csv": summary.reindex(columns=columns).to_csv(index=False, lineterminator="\n"),
+        "table.csv": summary.drop(columns=unknown).to_csv(index=False, lineterminator="\n"),
         "values.csv": values[[*data, *VALUES]].to_csv(index=False, lineterminator="\n"),
         "table.md": markdown(parts, failures, pictures),
         "table.tex": latex(parts),

@@ -147,7 +147,7 @@ def _legend(figure: Figure, measured: Measured, columns: int) -> None:
         handles.append(Line2D([], [], label=TRAIN_MEAN, **_TRAIN_MEAN_LINE))
     handles += _published_handles(measured)
     labels, layout = [str(handle.get_label()) for handle in handles], {"handlelength": 1.2, "handletextpad": 0.4}
-    legend_above(figure, handles, labels, min(columns, len(handles)), fontsize=6.5, **layout)
+    legend_above(figure, handles, labels, columns=min(columns, len(handles)), fontsize=6.5, **layout)
 
 
 def _published_handles(measured: Measured) -> list[Line2D]:

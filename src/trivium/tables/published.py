@@ -1,4 +1,4 @@
-"""What others report of a table's row, with where it stands and on which features it was measured."""
+"""Reads what others report of a table's row, with the source and the features that it was measured on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from trivium.tables.yaml_keys import keys, texts
 
 @dataclass(frozen=True)
 class Published:
-    """values: measure -> mean and standard deviation (NaN: not given), as the table prints them: shares in %.
+    """Holds published numbers.
+
+    values: measure -> mean and standard deviation (NaN: not given), as the table prints them: shares in %.
 
     features: the prepared feature set that they are of, as NAME or DATA/NAME, or what they are of in words. modalities:
     those that they are from; empty: not told. data: the data set; "" in a table without `datasets`.
@@ -25,19 +27,19 @@ class Published:
     data: str = ""
 
     def is_of(self, feature_set: str, modalities: Sequence[str]) -> bool:
-        """Whether a run was on these features. feature_set: as result.json names it, DATA/FEATURES."""
+        """Returns whether a run was on these features. feature_set: as result.json names it, DATA/FEATURES."""
         named = self.features in (feature_set, feature_set.partition("/")[2])
         return named and (not self.modalities or set(self.modalities) == set(modalities))
 
 
 def read_published(label: str, values: Any) -> tuple[Published, ...]:
-    """One mapping, or a list of them for several data sets. Raises ValueError naming the row, the key and the value."""
+    """Reads one mapping, or a list of them for several data sets. Raises ValueError naming row, key and value."""
     at = f"rows: {label}: published"
-    found = tuple(_read(at, value) for value in (values if isinstance(values, list) else [values]))
-    sets = [one.data for one in found]
+    published = tuple(_read(at, value) for value in (values if isinstance(values, list) else [values]))
+    sets = [one.data for one in published]
     if len(set(sets)) < len(sets):
         raise ValueError(f"{at}: expected one a data set, found {len(sets)} for {', '.join(sets) or 'none'}")
-    return found
+    return published
 
 
 def _read(at: str, values: Any) -> Published:

@@ -1,4 +1,4 @@
-"""The page as one HTML file: nothing is fetched, everything that comes from data is escaped."""
+"""Builds the page as one HTML file: nothing is fetched, everything that comes from data is escaped."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LISTED = 4  # names that a title holds
 
 
 def build_page(sources: Sources, pictures: Pictures, *, command: str, transcripts: bool = True) -> str:
-    """The HTML. command: what makes this page again. transcripts: whether clips come with their words."""
+    """Returns the HTML. command: makes this page again. transcripts: whether clips come with their words."""
     clips, notes = clip_data(sources.records, transcripts)
     script = _script()
     environment = Environment(
@@ -79,34 +79,34 @@ def build_page(sources: Sources, pictures: Pictures, *, command: str, transcript
 
 
 def _script() -> str:
-    """Every piece in one function, so that they share names and the page's globals stay clean."""
+    """Returns all pieces in one function, so that they share names and the page's globals stay clean."""
     pieces = [(_FOLDER / f"page.{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
     return '"use strict";\n(() => {\n' + "\n".join(pieces) + "})();\n"
 
 
 def script_json(value: Any) -> Markup:
-    """JSON for a <script type="application/json">: no character in it can end the element."""
+    """Returns JSON for a <script type="application/json">: no character in it can end the element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def image(picture: Picture) -> str:
-    """A data: address, so that figures keep their own names and styles to themselves."""
+    """Returns a data: address, so that names and styles of a figure stay inside it."""
     return f"data:{picture.kind};base64,{base64.b64encode(picture.content).decode()}"
 
 
 def breakable(text: str) -> Markup:
-    """Escaped; a long name may break after its dots, strokes and the like instead of anywhere; a number may not."""
+    """Returns the text escaped; a long name may break after its dots, strokes and the like, a number may not."""
     return Markup(re.sub(r"(?<=[_./=])(?![_./=])(?!(?<=\d\.)\d)", "<wbr>", str(escape(text))))
 
 
 def whole_words(text: str) -> Markup:
-    """Escaped; breaks between words alone, not after a hyphen in one."""
+    """Returns the text escaped; it breaks between words alone, not after a hyphen in one."""
     return Markup(" ").join(Markup('<span class="word">{}</span>').format(word) for word in text.split(" "))
 
 
 def _title(sources: Sources) -> str:
-    """The tables' titles and searches' names, or the runs' methods and data."""
+    """Returns the tables' titles and searches' names, or the runs' methods and data."""
     searches = [f"Search {study.path.name}" for study in sources.studies]
     names = [table.title for table in sources.tables] + searches
     if names:
@@ -120,21 +120,21 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _summary(sources: Sources) -> list[str]:
-    """What the page is about, in a few words each."""
-    records, said = sources.records, []
+    """Returns facts about the page's runs, a few words each."""
+    records, facts = sources.records, []
     for study in sources.studies:
         states = [trial.state for trial in study.trials]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        said.append(f"{len(states)} trials ({counts})")
+        facts.append(f"{len(states)} trials ({counts})")
     if records:
         groups, seeds = len(by_group(records)), len({record.seed for record in records})
-        said.append(f"{counted(len(records), 'run')} of {counted(groups, 'setting')}, {counted(seeds, 'seed')}")
-        said.append(_listed(list(dict.fromkeys(record.data for record in records))))
+        facts.append(f"{counted(len(records), 'run')} of {counted(groups, 'setting')}, {counted(seeds, 'seed')}")
+        facts.append(_listed(list(dict.fromkeys(record.data for record in records))))
         days = sorted({str(record.record["created"])[:10] for record in records if record.record.get("created")})
-        said += [days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"] if days else []
+        facts += [days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"] if days else []
     if sources.left_out:
-        said.append(f"{len(sources.left_out)} left out, see the notes")
-    return said
+        facts.append(f"{len(sources.left_out)} left out, see the notes")
+    return facts
 
 
 def _board(board: Board, place: int, sources: Sources, boards: int) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _board(board: Board, place: int, sources: Sources, boards: int) -> dict[str,
 
 
 def _groups(records: Sequence[Record], pictures: Pictures) -> list[dict[str, Any]]:
-    """Each setting with its runs; `place` counts them as run_table and page.js do."""
+    """Returns each setting with its runs; `place` counts them as run_table and page.js do."""
     places = {record.path: place for place, record in enumerate(records)}
     return [
         {
