@@ -44,7 +44,8 @@ def wide() -> Measured:
 def test_it_says_what_the_markdown_says() -> None:
     text = latex([Part(compared(), [])])
     d = ERRORS[1, 2] - ERRORS[0, 2]
-    assert rf"Mix & {ERRORS[1, 2].mean():.3f} $\pm$ {ERRORS[1, 2].std(ddof=1):.3f} {{[}}5] $\approx$ \\" in text
+    assert rf"Mix & \textbf{{{ERRORS[1, 2].mean():.3f} $\pm$ {ERRORS[1, 2].std(ddof=1):.3f}}} {{[}}5] \\" in text
+    assert rf"GMC & {ERRORS[0, 2].mean():.3f} $\pm$ {ERRORS[0, 2].std(ddof=1):.3f} {{[}}5] $\approx$ \\" in text
     sign = "+" if d.mean() > 0 else "$-$"
     assert rf"{sign}{abs(d.mean()):.3f} $\pm$ {d.std(ddof=1):.3f} (" in text
     assert r"Empty & -- & -- \\" in text

@@ -62,7 +62,7 @@ def _limits(groups: Sequence[Sequence[Record]], column: str) -> tuple[float, flo
 
 
 def _caption(groups: Groups, having: Groups, shown: Groups, column: str) -> str:
-    runs = [run for found in shown.values() for run in found]
+    runs = [run for its in shown.values() for run in its]
     band = ", mean over seeds with a band of one standard deviation" if len(runs) > len(shown) else ""
     lacking = [label for label in groups if label not in having]
     without = f" Not measured while training: {'; '.join(lacking)}." if lacking else ""

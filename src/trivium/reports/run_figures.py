@@ -45,10 +45,10 @@ def _overlaid(album: Album, groups: Groups, name: str) -> Picture:
 def _caption(groups: Groups, runs: Sequence[Record]) -> str:
     of = f" of {next(iter(groups))}" if len(groups) == 1 else ""
     band = ": mean over seeds, band of one standard deviation" if len(runs) > len(groups) else ""
-    kept = "; the grey line is at the epoch that was kept" if len(runs) == 1 else ""
+    selected = "; the grey line is at the epoch that was kept" if len(runs) == 1 else ""
     several = len({run.result["method"] for run in runs}) > 1
     scales = " Losses of different methods are not on one scale." if several else ""
-    return f"Learning curves{of} on {runs[0].data}{band}{kept}.{scales}"
+    return f"Learning curves{of} on {runs[0].data}{band}{selected}.{scales}"
 
 
 def curve_columns(groups: Groups) -> list[str]:

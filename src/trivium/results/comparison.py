@@ -62,8 +62,8 @@ def compare(
                 scores[row, metric][int(seed)] = float(value)
         directions = {metric: kind_of(metric).lower if lower is None else lower[metric] for metric in part_metrics}
         lines += [{**place, by: row, "metric": m, **line} for (row, m), line in _lines(scores, baseline, directions)]
-    found = pd.DataFrame(lines)
-    return found.astype({name: "Int64" for name in _INTEGERS if name in found})
+    compared = pd.DataFrame(lines)
+    return compared.astype({name: "Int64" for name in _INTEGERS if name in compared})
 
 
 def _refuse_doubles(frame: pd.DataFrame, keys: Sequence[str]) -> None:

@@ -60,11 +60,11 @@ class SearchFolder:
     @property
     def runs(self) -> set[Path]:
         """The trials' directories that are there, as trials.csv names them or relative to the search's folder."""
-        found = set()
+        runs = set()
         for trial in self.trials:
             places = (Path(trial.run), self.path / trial.run) if trial.run else ()
-            found |= {place for place in places if (place / "config.yaml").is_file()}
-        return found
+            runs |= {place for place in places if (place / "config.yaml").is_file()}
+        return runs
 
 
 def read_search_folder(folder: Path) -> SearchFolder:

@@ -72,7 +72,7 @@ def sections_of(measured: Measured, seeds: int, notes: Notes) -> list[tuple[str,
         sections.append((title, blocks))
     sections.append(("Beside published numbers", [_published(measured, complete, notes)]))
     sections.append(("Size, time and selection", [_costs(measured)]))
-    return [(title, kept) for title, blocks in sections if (kept := [block for block in blocks if block.rows])]
+    return [(title, filled) for title, blocks in sections if (filled := [block for block in blocks if block.rows])]
 
 
 def _groups(table: Table) -> dict[str, Sequence[Measure]]:

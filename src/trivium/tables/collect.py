@@ -51,8 +51,8 @@ class Measured:
         rows, measures = [row.label for row in self.table.rows], self.table.measures
         lower = {measure.name: measure.lower_is_better for measure in measures}
         lines = compare(self.frame, self.table.baseline, within=(), rows=rows, metrics=list(lower), lower=lower)
-        found: dict[tuple[str, str], dict[str, Any]] = lines.set_index(["label", "metric"]).to_dict("index")
-        return found
+        by_cell: dict[tuple[str, str], dict[str, Any]] = lines.set_index(["label", "metric"]).to_dict("index")
+        return by_cell
 
     @cached_property
     def values(self) -> dict[tuple[str, str], list[float]]:

@@ -37,7 +37,7 @@ def legend(parts: Sequence[Measured], seeds: int, complete: bool) -> list[str]:
     if tables[0].baseline:
         counts = " or ".join(dict.fromkeys(str(len(table.measures)) for table in tables))
         lines.append(_on_differences(tables[0].baseline, counts, seeds))
-    if any(part.other_features(row.label, one) for part in parts for row in part.table.rows for one in row.published):
+    if any(part.other_features(row.label, its) for part in parts for row in part.table.rows for its in row.published):
         lines.append(
             f"{OTHER_FEATURES}: our runs were on other features, so the difference says nothing of the method."
         )

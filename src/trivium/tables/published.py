@@ -36,22 +36,22 @@ def read_published(label: str, values: Any) -> tuple[Published, ...]:
     """Reads one mapping, or a list of them for several data sets. Raises ValueError naming row, key and value."""
     at = f"rows: {label}: published"
     published = tuple(_read(at, value) for value in (values if isinstance(values, list) else [values]))
-    sets = [one.data for one in published]
+    sets = [entry.data for entry in published]
     if len(set(sets)) < len(sets):
         raise ValueError(f"{at}: expected one a data set, found {len(sets)} for {', '.join(sets) or 'none'}")
     return published
 
 
 def _read(at: str, values: Any) -> Published:
-    given = keys(at, values, ("source", "features", "values"), ("modalities", "data"))
+    entry = keys(at, values, ("source", "features", "values"), ("modalities", "data"))
     for key in ("source", "features"):
-        if not isinstance(given[key], str) or not given[key].strip():
-            raise ValueError(f"{at}.{key}: expected some text, found {given[key]!r}")
-    if not isinstance(given["values"], dict):
-        raise ValueError(f"{at}.values: expected measure: number or [mean, std], found {given['values']!r}")
-    numbers = {str(name): _number(f"{at}.values.{name}", value) for name, value in given["values"].items()}
-    modalities = texts(f"{at}.modalities", given.get("modalities", []))
-    return Published(given["source"], given["features"], numbers, modalities, str(given.get("data", "")))
+        if not isinstance(entry[key], str) or not entry[key].strip():
+            raise ValueError(f"{at}.{key}: expected some text, found {entry[key]!r}")
+    if not isinstance(entry["values"], dict):
+        raise ValueError(f"{at}.values: expected measure: number or [mean, std], found {entry['values']!r}")
+    numbers = {str(name): _number(f"{at}.values.{name}", value) for name, value in entry["values"].items()}
+    modalities = texts(f"{at}.modalities", entry.get("modalities", []))
+    return Published(entry["source"], entry["features"], numbers, modalities, str(entry.get("data", "")))
 
 
 def _number(at: str, value: Any) -> tuple[float, float]:

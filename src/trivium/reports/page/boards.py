@@ -38,8 +38,8 @@ class Board:
     def compared(self) -> dict[tuple[str, str], dict[str, Any]]:
         """(row, measure) -> what `compare` says of it."""
         lines = compare(self.frame, self.baseline, within=(), rows=self.rows, metrics=self.measures)
-        found: dict[tuple[str, str], dict[str, Any]] = lines.set_index(["label", "metric"]).to_dict("index")
-        return found
+        by_cell: dict[tuple[str, str], dict[str, Any]] = lines.set_index(["label", "metric"]).to_dict("index")
+        return by_cell
 
     @cached_property
     def seeds(self) -> dict[tuple[str, str], list[tuple[int, float]]]:
