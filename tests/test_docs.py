@@ -9,7 +9,7 @@ import pytest
 
 from trivium.config.check import problems_of
 from trivium.data.prepare_command import main as prepare
-from trivium.reports.evaluate import main as evaluate
+from trivium.reports.evaluate_command import main as evaluate
 from trivium.reports.report import main as report
 from trivium.tables.reproduce import main as reproduce
 

@@ -1,26 +1,27 @@
 """Trivium: multimodal representation learning, four methods under one protocol.
 
-Importing this package imports neither torch nor Hydra; `load_run` and `open_store` bring them in when called.
+Importing this package imports neither torch nor Hydra nor pandas; its functions bring them in when called.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trivium.data.store import open_store
+    from trivium.results.comparison import compare
+    from trivium.results.frame import results
     from trivium.runs.load import load_run
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_run", "open_store"]
+__all__ = ["__version__", "compare", "load_run", "open_store", "results"]
+
+_HOME = {"compare": "results.comparison", "load_run": "runs.load", "open_store": "data.store"}
 
 
 def __getattr__(name: str) -> Any:
     # Lazy on purpose: train.py must refuse a wrong config before torch is imported.
-    if name == "load_run":
-        from trivium.runs.load import load_run
-
-        return load_run
-    if name == "open_store":
-        from trivium.data.store import open_store
-
-        return open_store
+    if name == "results":
+        return import_module("trivium.results")  # a package that can be called
+    if name in _HOME:
+        return getattr(import_module(f"trivium.{_HOME[name]}"), name)
     raise AttributeError(f"module 'trivium' has no attribute {name!r}")

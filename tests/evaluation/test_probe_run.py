@@ -25,7 +25,7 @@ from trivium.evaluation.predict import predict_split, score_split
 from trivium.evaluation.probe import fit_readout, probe_run
 from trivium.evaluation.vectors import collect_vectors, raw_vectors
 from trivium.methods.base import Method
-from trivium.reports.evaluate import main
+from trivium.reports.evaluate_command import main
 
 SMALL = ("trainer.max_epochs=1", "trainer.progress=off")
 

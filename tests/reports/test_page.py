@@ -19,8 +19,8 @@ import pytest
 from page_cases import EVIL, SAID, predicted, run_at, scored, search_at, store_at, table_at, targets
 from trivium.reports.page.build import breakable, build_page, script_json
 from trivium.reports.page.pictures import Pictures
-from trivium.reports.page.sources import gather
 from trivium.reports.report import main, write_report
+from trivium.results.folders import gather
 
 
 class Elements(HTMLParser):

@@ -14,7 +14,7 @@ from driver import here
 from trivium.data.clips import Ragged, Source
 from trivium.data.store import write_store
 from trivium.data.synthetic import SPECIAL, WORDS, make_fixture
-from trivium.reports.evaluate import main
+from trivium.reports.evaluate_command import main
 
 QUICK = ("trainer.max_epochs=2", "trainer.progress=off", "encoder=identity", "optimizer.lr=0.01")
 FILES = {f"{name}.{ending}" for name in ("subsets", "shapley", "rates", "noise") for ending in ("csv", "png", "pdf")}

@@ -26,7 +26,7 @@ from trivium.reports.album import Album, Picture, compact
 from trivium.reports.bands import wrapped
 from trivium.reports.curve_panels import draw_panels, shared_column
 from trivium.reports.embedding import map_run
-from trivium.reports.figures import figure_svg, open_figure
+from trivium.reports.figure_style import figure_svg, open_figure
 from trivium.reports.prediction_figures import (
     confusion,
     draw_confusion,
@@ -35,9 +35,8 @@ from trivium.reports.prediction_figures import (
     marginal_bins,
     principal_map,
     scatter,
-    scores_said,
+    scores_text,
 )
-from trivium.reports.records import Predicted, Record, labelled, read_record
 from trivium.reports.run_figures import (
     curve_columns,
     draw_band,
@@ -49,7 +48,8 @@ from trivium.reports.run_figures import (
     term_columns,
 )
 from trivium.reports.search_figures import Scale, draw_history, draw_importances, draw_parallel, importances
-from trivium.reports.study import read_study
+from trivium.results.records import Predicted, Record, labelled, read_record
+from trivium.results.search_trials import read_search_folder
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_dots_are_the_clips_and_the_head_has_the_metrics() -> None:
     assert_allclose(axes.collections[0].get_offsets(), np.stack([found.target, found.prediction], axis=1))
     mae = np.abs(found.target - found.prediction).mean()
     corr = np.corrcoef(found.target, found.prediction)[0, 1]
-    assert scores_said(found).split() == ["MAE", f"{mae:.3f},", "Corr", f"{corr:.3f},", "n", "=", "200"]
+    assert scores_text(found).split() == ["MAE", f"{mae:.3f},", "Corr", f"{corr:.3f},", "n", "=", "200"]
     assert axes.get_xlim() == axes.get_ylim()
     plt.close(figure)
 
@@ -282,18 +282,18 @@ def test_parallel_coordinates_of_many_parameters_have_no_text_on_another(tmp_pat
     lines = [",".join([str(k), "complete", str(1 + k / 7), *[word] * 17]) for k, word in enumerate(words)]
     (tmp_path / "trials.csv").write_text("\n".join([",".join(["number,state,value", *names]), *lines]) + "\n")
     album = Looked()
-    assert draw_parallel(album, read_study(tmp_path), "parallel") is not None
+    assert draw_parallel(album, read_search_folder(tmp_path), "parallel") is not None
     assert {text for _, text in album.places} >= set(names)
     pairs = itertools.combinations(album.places.items(), 2)
     assert [(one, other) for (one, place), (other, beside) in pairs if place.overlaps(beside)] == []
 
 
 def test_search_is_read_with_its_pruned_trial(tmp_path: Path) -> None:
-    study = read_study(search_at(tmp_path / "search"))
+    study = read_search_folder(search_at(tmp_path / "search"))
     assert study.parameters == ["optimizer.lr", "fusion.out", "encoder"]
     values = [1 - k / 10 for k in range(len(TRIALS))]
     assert [trial.value for trial in study.complete] == pytest.approx(values[::-1])  # the best first
-    corr = read_study(search_at(tmp_path / "corr", "val/corr"))
+    corr = read_search_folder(search_at(tmp_path / "corr", "val/corr"))
     assert [trial.value for trial in corr.complete] == pytest.approx(values)
     assert study.trials[-1].state == "pruned"
     assert math.isnan(study.trials[-1].value)
@@ -302,22 +302,22 @@ def test_search_is_read_with_its_pruned_trial(tmp_path: Path) -> None:
 def test_search_file_without_its_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trials.csv").write_text("number,value\n0,1.0\n")
     with pytest.raises(ValueError, match=r"trials\.csv: no column state; expected a row a trial"):
-        read_study(tmp_path)
+        read_search_folder(tmp_path)
 
 
 def test_the_parameter_that_decides_is_the_most_important(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     lines = [f"{k},complete,{x},{x},{y}" for k, (x, y) in enumerate(rng.random((40, 2)).round(4))]
     (tmp_path / "trials.csv").write_text("\n".join(["number,state,value,decides,idle", *lines]) + "\n")
-    found = importances(read_study(tmp_path))
+    found = importances(read_search_folder(tmp_path))
     assert next(iter(found)) == "decides"
     assert found["decides"] > 2 * found["idle"]
 
 
 def test_importance_needs_a_few_trials(tmp_path: Path) -> None:
     (tmp_path / "trials.csv").write_text("number,state,value,lr\n0,complete,1.0,0.1\n1,complete,0.5,0.2\n")
-    assert importances(read_study(tmp_path)) == {}
-    assert draw_importances(Album(), read_study(tmp_path), "importance") is None
+    assert importances(read_search_folder(tmp_path)) == {}
+    assert draw_importances(Album(), read_search_folder(tmp_path), "importance") is None
 
 
 def test_every_figure_is_the_same_svg_each_time_and_two_files_beside(tmp_path: Path, store: Path) -> None:
@@ -325,7 +325,7 @@ def test_every_figure_is_the_same_svg_each_time_and_two_files_beside(tmp_path: P
     records = labelled(
         [read_record(run_at(tmp_path / str(seed), store, seed, terms=["mi", *terms])) for seed in (1, 2)]
     )
-    study = read_study(search_at(tmp_path / "search"))
+    study = read_search_folder(search_at(tmp_path / "search"))
     found = clips(1100)
 
     album = Album(tmp_path / "figures")

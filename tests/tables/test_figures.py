@@ -3,16 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection
 from matplotlib.container import BarContainer
 from numpy.testing import assert_allclose
 from table_cases import ERRORS, LABELS, VALUES, compared, measured
 
-from trivium.reports.figures import COLOURS
+from trivium.reports.figure_style import COLOURS
 from trivium.tables.bars import draw_bars, write_bars
-from trivium.tables.collect import Measured
 from trivium.tables.figure import draw_heat_map, write_figure
 
 
@@ -67,10 +65,12 @@ def test_colours_can_be_told_apart_in_grey() -> None:
     assert np.abs(np.diff(grey)).min() > 0.1
 
 
-def heat_map(baseline: str) -> tuple[list[str], np.ndarray]:
-    """Its texts and its pixels, of rows GMC, Mix and Empty by two subsets."""
+def heat_map(baseline: str, p: float | None = None) -> tuple[list[str], np.ndarray]:
+    """Its texts and its pixels, of rows GMC, Mix and Empty by two subsets. p: in the place of each test's."""
     figure, axes = plt.subplots()
     found = compared(baseline)
+    for line in found.compared.values() if p is not None else ():
+        line["p_holm"] = p
     draw_heat_map(axes, found, found.table.units["MAE"])
     pixels = np.asarray(axes.images[0].get_array())
     plt.close(figure)
@@ -82,7 +82,7 @@ def test_heat_map_says_means_and_stars_and_colours_what_is_better() -> None:
     mix = [ERRORS[1, 0, :4].mean(), ERRORS[1, 1].mean()]
     assert texts[:2] == [f"{mean:.3f}" for mean in ERRORS[0, :2].mean(axis=1)]
     assert [text.rstrip("*") for text in texts[2:4]] == [f"{mean:.3f}" for mean in mix]
-    corrected = compared().corrected("Mix")
+    corrected = {name: compared().compared["Mix", name]["p_holm"] for name in LABELS}
     assert [text.endswith("*") for text in texts[2:4]] == [
         corrected[f"MAE {name}"] < 0.05 for name in ("text", "text+audio")
     ]
@@ -95,17 +95,15 @@ def test_heat_map_says_means_and_stars_and_colours_what_is_better() -> None:
     assert np.ptp(pixels[2, :, :3]) == 0  # no run: grey
 
 
-def test_heat_map_is_pale_where_the_test_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heat_map_is_pale_where_the_test_tells_nothing() -> None:
     """Else strong colours would say what the numbers do not."""
     pixels = [heat_map("GMC")[1][1, :, :3]]
     for p in (0.0, 1.0):
-        monkeypatch.setattr(Measured, "corrected", lambda self, row, p=p: dict.fromkeys(LABELS, p))
-        pixels.append(heat_map("GMC")[1][1, :, :3])
+        pixels.append(heat_map("GMC", p)[1][1, :, :3])
     found, real, none = pixels
     assert_allclose(1 - none, 0.35 * (1 - real), rtol=1e-12)
-    monkeypatch.undo()
     for m, name in enumerate(LABELS[:2]):
-        expected = real if compared().corrected("Mix")[name] < 0.05 else none
+        expected = real if compared().compared["Mix", name]["p_holm"] < 0.05 else none
         assert_allclose(found[m], expected[m], rtol=1e-12)
 
 

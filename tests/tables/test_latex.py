@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from table_cases import ERRORS, compared, measured
+from table_cases import ERRORS, compared, measured, measured_of
 
 from trivium.tables.blocks import Block
 from trivium.tables.collect import Measured
@@ -23,10 +23,10 @@ NASTY = r"50 % of $x_1 & #2 {a} ~ ^ \relax [b] <c> | ± †"
 
 def nasty() -> str:
     """Every special sign in labels, heads and sources, bounds, differences, notes."""
-    found = compared()
+    found = compared(facts={"Mix": {"feature_set": "mosi/x", "modalities": "text"}})
     published = Published(NASTY, "theirs_1", {"Corr text": (0.45, 0.01)})
     rows = (found.table.rows[0], replace(found.table.rows[1], published=(published,)), found.table.rows[2])
-    own = replace(found, table=replace(found.table, title=NASTY, rows=rows), used={"Mix": [("mosi/x", ("text",))]})
+    own = replace(found, table=replace(found.table, title=NASTY, rows=rows))
     other = measured()
     return latex([Part(own, []), Part(other, [])])
 
@@ -38,13 +38,14 @@ def wide() -> Measured:
     rows = tuple(Row(label, ()) for label in ("Supervised", *(f"CoMM, linear probe {k}" for k in range(14))))
     values = {row.label: {m.name: {1: 0.5, 2: 0.625, 3: 0.5} for m in measures} for row in rows}
     table = Table("wide", "Wide", (), 3, rows, measures, {}, "Supervised")
-    return Measured(table, values, {}, train_mean=1.4)
+    return measured_of(table, values, train_mean_mae=1.4)
 
 
 def test_it_says_what_the_markdown_says() -> None:
     text = latex([Part(compared(), [])])
     d = ERRORS[1, 2] - ERRORS[0, 2]
-    assert rf"Mix & {ERRORS[1, 2].mean():.3f} $\pm$ {ERRORS[1, 2].std(ddof=1):.3f} {{[}}5] \\" in text
+    assert rf"Mix & \textbf{{{ERRORS[1, 2].mean():.3f} $\pm$ {ERRORS[1, 2].std(ddof=1):.3f}}} {{[}}5] \\" in text
+    assert rf"GMC & {ERRORS[0, 2].mean():.3f} $\pm$ {ERRORS[0, 2].std(ddof=1):.3f} {{[}}5] $\approx$ \\" in text
     sign = "+" if d.mean() > 0 else "$-$"
     assert rf"{sign}{abs(d.mean()):.3f} $\pm$ {d.std(ddof=1):.3f} (" in text
     assert r"Empty & -- & -- \\" in text
@@ -74,6 +75,7 @@ def test_special_signs_are_escaped() -> None:
     assert cell("-0.5 to -0.1") == r"$-$0.5 to $-$0.1"
     assert cell("0.4†[^12]") == r"0.4$\dagger$\textsuperscript{12}"
     assert (cell("-"), cell("x-1")) == ("--", "x-1")
+    assert cell("**-0.5 ± 0.1** ≈") == r"\textbf{$-$0.5 $\pm$ 0.1} $\approx$"
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex; Debian: texlive-latex-recommended")

@@ -23,15 +23,15 @@ from trivium.tables.figure import write_figure, write_figures
 from trivium.tables.panels import ALIKE, BASELINE, BETTER, PLAIN, WORSE, draw_panel, style_of, write_panels
 from trivium.tables.published import Published
 
-USED = {"Mix": [("mosi/theirs", ("text", "audio"))], "GMC": [("mosi/ours", ("text", "audio"))]}
+USED = {"Mix": {"feature_set": "mosi/theirs"}, "GMC": {"feature_set": "mosi/ours"}}
 
 
 def found(published: bool = False) -> Measured:
     """GMC (the baseline), Mix, whose MAE of text is better and of both worse, and Empty."""
-    own = compared()
+    own = compared(facts=USED, modalities="text+audio", train_mean_mae=1.3)
     one = Published("S", "theirs", {"MAE text": (0.85, math.nan)})
     rows = tuple(replace(row, published=(one,) if published else ()) for row in own.table.rows)
-    return replace(own, table=replace(own.table, rows=rows), used=USED, train_mean=1.3)
+    return replace(own, table=replace(own.table, rows=rows))
 
 
 @pytest.fixture
@@ -56,7 +56,9 @@ def test_every_seed_mean_and_interval_is_drawn_at_its_row(axes: Axes) -> None:
     assert_allclose([*baseline.get_xdata(), *baseline.get_ydata()], [ERRORS[0, 0].mean(), 0], rtol=1e-12)
     assert_allclose([*better.get_xdata(), *better.get_ydata()], [ERRORS[1, 0, :4].mean(), 1], rtol=1e-12)
     intervals = [line for line in axes.lines if line.get_linewidth() == 1.4]
-    assert_allclose(intervals[1].get_xdata(), own.interval("Mix", LABELS[0]), rtol=1e-12)
+    assert_allclose(
+        intervals[1].get_xdata(), [own.compared["Mix", LABELS[0]][end] for end in ("mean_low", "mean_high")], rtol=1e-12
+    )
     assert [label.get_text() for label in axes.get_yticklabels()] == ["GMC", "Mix", "Empty"]
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first row is at the top
     assert axes.get_title() == "MAE text ↓"
@@ -85,13 +87,10 @@ def test_lines_stand_at_the_baseline_and_at_the_train_mean_of_mae_alone(axes: Ax
     ],
 )
 def test_colour_and_marker_are_those_of_the_corrected_test(
-    difference: float, p: float, measure: str, style: object, monkeypatch: pytest.MonkeyPatch
+    difference: float, p: float, measure: str, style: object
 ) -> None:
     own = found()
-    own.values["Mix"][measure].update(  # type: ignore[attr-defined]
-        {seed: value + difference for seed, value in own.values["GMC"][measure].items()}
-    )
-    monkeypatch.setattr(Measured, "corrected", lambda self, row: dict.fromkeys(LABELS, p))
+    own.compared["Mix", measure].update(difference=difference, p_holm=p)
     chosen = next(m for m in own.table.measures if m.name == measure)
     assert style_of(own, "Mix", chosen) == style
     assert style_of(own, "GMC", chosen) == BASELINE

@@ -39,7 +39,7 @@ def test_every_file_is_there_and_the_page_shows_every_figure(published: Path) ->
     assert {path.name for path in published.iterdir()} == figures | texts
     page = (published / "README.md").read_text()
     assert re.findall(r"!\[.+\]\((.+)\)", page) == ["figure_mosi.png", "curves_mosi.png"]
-    assert "| A | 1.016 ± 0.007 | 0.500 ± 0.000 |" in page.replace(" [2]", "")
+    assert "| A | **1.016 ± 0.007** | **0.500 ± 0.000** |" in page.replace(" [2]", "")
     assert all((published / name).stat().st_size > 1000 for name in figures)
 
 

@@ -19,13 +19,13 @@ from trivium.tables.markdown import markdown
 from trivium.tables.parts import Part
 from trivium.tables.published import Published, read_published
 
-OURS = ("mosi/theirs", ("text", "audio"))
+OURS = ("mosi/theirs", "text+audio")
 
 
-def beside(published: Published, used: tuple[str, tuple[str, ...]] = OURS) -> Measured:
-    found = compared()
+def beside(published: Published, used: tuple[str, str] = OURS) -> Measured:
+    found = compared(facts={"Mix": {"feature_set": used[0], "modalities": used[1]}})
     rows = tuple(replace(row, published=(published,)) if row.label == "Mix" else row for row in found.table.rows)
-    return replace(found, table=replace(found.table, rows=rows), used={"Mix": [used]})
+    return replace(found, table=replace(found.table, rows=rows))
 
 
 def lines(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
@@ -57,12 +57,12 @@ def test_a_number_stands_beside_ours_with_difference_and_source(tmp_path: Path) 
         (OURS, (), False),
         (OURS, ("audio", "text"), False),
         (OURS, ("text", "audio", "vision"), True),
-        (("mosi/ours", ("text", "audio")), (), True),
-        (("theirs/ours", ("text", "audio")), (), True),
+        (("mosi/ours", "text+audio"), (), True),
+        (("theirs/ours", "text+audio"), (), True),
     ],
 )
 def test_other_features_are_marked(
-    tmp_path: Path, used: tuple[str, tuple[str, ...]], modalities: tuple[str, ...], marked: bool
+    tmp_path: Path, used: tuple[str, str], modalities: tuple[str, ...], marked: bool
 ) -> None:
     found = beside(Published("S", "theirs", {"Corr text": (0.45, math.nan)}, modalities), used)
     text = markdown([Part(found, [])], [])
@@ -87,12 +87,12 @@ def test_a_row_of_which_nothing_is_known_says_so() -> None:
 
 
 def test_shares_are_in_percent_and_csv_has_shares(tmp_path: Path) -> None:
-    found = compared()
+    found = compared(feature_set="mosi/theirs", modalities="text+audio")
     measures = tuple(replace(measure, metric="acc2_non0", subset="") for measure in found.table.measures)
     rows = tuple(
         replace(row, published=(Published("S", "theirs", {"Corr text": (40.0, 2.0)}),)) for row in found.table.rows
     )
-    found = replace(found, table=replace(found.table, measures=measures, rows=rows), used={})
+    found = replace(found, table=replace(found.table, measures=measures, rows=rows))
     text = markdown([Part(found, [])], [])
     ours = 100 * ERRORS[1, 2].mean()
     assert f"| Mix | Corr text, % | {ours:.1f} ± " in text

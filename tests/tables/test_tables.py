@@ -11,13 +11,25 @@ from markdown_it import MarkdownIt
 from numpy.testing import assert_allclose
 from planned_cases import finish
 from scipy import stats
-from table_cases import ERRORS, LABELS, NAMES, ROWS, VALUES, compared, measured
+from table_cases import (
+    ERRORS,
+    LABELS,
+    NAMES,
+    ROWS,
+    VALUES,
+    compared,
+    compared_table,
+    compared_values,
+    measured,
+    measured_of,
+)
 
-from trivium.reports.spread import Spread
-from trivium.tables.blocks import legend, p_text
-from trivium.tables.collect import Bounds, Cost, Measured, collect
+from trivium.results.score_text import p_text
+from trivium.results.spread import Spread
+from trivium.tables.collect import Bounds, Measured, collect
 from trivium.tables.definition import Measure, Row
-from trivium.tables.files import BOUNDS, COLUMNS, DIFFERENCES, table_texts, write_tables
+from trivium.tables.files import COLUMNS, DIFFERENCES, table_texts, write_tables
+from trivium.tables.legend import legend
 from trivium.tables.markdown import markdown
 from trivium.tables.parts import Part
 from trivium.tables.plan import plan
@@ -27,9 +39,9 @@ def test_spread_is_numpys_mean_and_sample_deviation() -> None:
     found = measured()
     for r, row in enumerate(ROWS):
         for m, name in enumerate(NAMES):
-            spread = found.spread(row, name)
-            assert_allclose([spread.mean, spread.std], [VALUES[r, m].mean(), VALUES[r, m].std(ddof=1)], rtol=1e-14)
-            assert spread.n == 3
+            line = found.compared[row, name]
+            assert_allclose([line["mean"], line["std"]], [VALUES[r, m].mean(), VALUES[r, m].std(ddof=1)], rtol=1e-14)
+            assert line["n"] == 3
 
 
 def test_a_bar_over_two_measures_spreads_over_the_runs_means() -> None:
@@ -52,7 +64,7 @@ def test_one_value_has_no_deviation_and_none_no_mean() -> None:
 def test_files_hold_every_number(tmp_path: Path) -> None:
     write_tables(tmp_path, [Part(measured(), [])], [])
     lines = read(tmp_path / "table.csv")
-    assert tuple(lines[0]) == COLUMNS + BOUNDS
+    assert tuple(lines[0]) == (*COLUMNS, "chance", "bayes")
     assert [(line["row"], line["measure"]) for line in lines] == [(r, m) for r in ROWS for m in NAMES]
     numbers = np.array([[float(line["mean"]), float(line["std"])] for line in lines])
     expected = np.stack([VALUES.mean(axis=2), VALUES.std(axis=2, ddof=1)], axis=-1).reshape(4, 2)
@@ -67,7 +79,7 @@ def test_files_hold_every_number(tmp_path: Path) -> None:
 
 def test_the_readable_table_says_the_same_in_percent() -> None:
     text = markdown([Part(measured(), [])], [])  # no runs are planned, so n is in brackets
-    assert "| A | 66.7 ± 20.8 [3] | 25.0 ± 5.0 [3] |" in text
+    assert "| A | 66.7 ± 20.8 [3] ≈ | 25.0 ± 5.0 [3] ≈ |" in text
     assert "| *chance* | 50.0 | 25.0 |" in text
     assert "| *Bayes-optimal* | 95.0 | 75.0 |" in text
 
@@ -87,7 +99,7 @@ def read(path: Path) -> list[dict[str, str]]:
 def test_n_stands_in_brackets_only_where_seeds_are_missing(tmp_path: Path) -> None:
     rows = tuple(Row(label, ("data=fixture",)) for label in ROWS)
     runs = plan(replace(measured().table, rows=rows), 3, tmp_path)
-    assert "| A | 66.7 ± 20.8 | 25.0 ± 5.0 |" in markdown([Part(measured(), runs)], [])
+    assert "| A | 66.7 ± 20.8 ≈ | 25.0 ± 5.0 ≈ |" in markdown([Part(measured(), runs)], [])
     text = markdown([Part(measured(missing=True), runs)], [])
     assert "| A | 66.7 ± 20.8 [3] | 25.0 ± 5.0 [3] |" in text
     assert "- not run: A, seeds 1, 2, 3\n- not run: B, seeds 1, 2, 3\n" in text
@@ -144,7 +156,7 @@ def test_page_has_a_table_a_unit_and_one_of_differences() -> None:
         "## Corr (higher is better)",
     ]
     assert "| row | text | text+audio |" in text
-    assert f"| GMC | {ERRORS[0, 0].mean():.3f} ± {ERRORS[0, 0].std(ddof=1):.3f} [5] |" in text
+    assert f"| GMC | {ERRORS[0, 0].mean():.3f} ± {ERRORS[0, 0].std(ddof=1):.3f} [5]" in text
     assert "| minus GMC | text | text+audio |" in text
     cells = [
         f"{d.mean():+.3f} ± {d.std(ddof=1):.3f} ({f'{p:.3f}'[1:]}{'*' if p < 0.05 else ''}) [{len(d)}]"
@@ -158,20 +170,36 @@ def test_page_has_a_table_a_unit_and_one_of_differences() -> None:
     assert "over the row's 3 measures" in text
 
 
+def test_the_best_is_bold_and_what_cannot_be_told_apart_from_it_is_marked(tmp_path: Path) -> None:
+    """MAE of text is lower for Mix than for GMC in all four common seeds; Corr is not told apart."""
+    text = markdown([Part(compared(), [])], [])
+    best, tied = ERRORS[1, 0, :4], ERRORS[0, 2]
+    assert f"| Mix | **{best.mean():.3f} ± {best.std(ddof=1):.3f}** [4] |" in text
+    assert f"| GMC | {ERRORS[0, 0].mean():.3f} ± {ERRORS[0, 0].std(ddof=1):.3f} [5] |" in text
+    assert f"| GMC | {tied.mean():.3f} ± {tied.std(ddof=1):.3f} [5] ≈ |" in text
+    assert "Bold: the best; ≈: not told apart from it" in " ".join(legend([compared()], 5, True))
+    write_tables(tmp_path, [Part(compared(""), [])], [])
+    lines = {(line["row"], line["measure"]): line for line in read(tmp_path / "table.csv")}
+    difference = ERRORS[0, 0, :4] - ERRORS[1, 0, :4]  # of one other row, so that nothing is corrected
+    assert float(lines["GMC", LABELS[0]]["p_best"]) == pytest.approx(stats.ttest_1samp(difference, 0).pvalue)
+    assert lines["Mix", LABELS[0]]["p_best"] == ""
+
+
 def test_without_a_baseline_nothing_is_compared(tmp_path: Path) -> None:
     write_tables(tmp_path, [Part(compared(baseline=""), [])], [])
     assert tuple(read(tmp_path / "table.csv")[0]) == COLUMNS
-    assert "minus" not in (tmp_path / "table.md").read_text().replace("a seed's value minus", "")
+    assert "minus" not in (tmp_path / "table.md").read_text()
 
 
 def test_a_value_that_is_not_defined_is_not_compared() -> None:
     """Corr of a constant prediction is NaN; to leave that seed out would favour the row."""
-    found = compared()
-    found.values["Mix"]["Corr text"][2] = math.nan  # type: ignore[index]
-    assert found.difference("Mix", "Corr text") is None
-    assert math.isnan(found.corrected("Mix")["Corr text"])
+    values = compared_values()
+    values["Mix"]["Corr text"][2] = math.nan
+    found = measured_of(compared_table(), values)
+    assert math.isnan(found.compared["Mix", "Corr text"]["difference"])
+    assert math.isnan(found.compared["Mix", "Corr text"]["p_holm"])
     _, p, _ = by_hand()
-    assert found.corrected("Mix")["MAE text"] == pytest.approx(min(1, max(2 * min(p[:2]), p[0])))
+    assert found.compared["Mix", "MAE text"]["p_holm"] == pytest.approx(min(1, max(2 * min(p[:2]), p[0])))
     text = markdown([Part(found, [])], [])
     assert "| Mix | undefined |" in text
     assert "undefined: in one of the runs at least" in text
@@ -186,9 +214,9 @@ def test_a_metric_that_a_run_could_not_define_is_null_in_its_result_and_nan_here
     for run in runs:
         finish(run, test={"corr": None if run.seed == 2 and run.row.label == "A" else 0.5})
     found = collect(runs[0].table, runs)
-    assert math.isnan(found.spread("A", "Corr").mean)
-    assert (found.spread("B", "Corr").mean, found.spread("A", "MAE").n) == (0.5, 2)
-    assert math.isnan(found.interval("A", "Corr")[0])
+    assert math.isnan(found.compared["A", "Corr"]["mean"])
+    assert (found.compared["B", "Corr"]["mean"], found.compared["A", "MAE"]["n"]) == (0.5, 2)
+    assert math.isnan(found.compared["A", "Corr"]["mean_low"])
 
 
 def test_what_a_row_takes_and_where_it_lies_is_of_its_own_runs(tmp_path: Path) -> None:
@@ -197,9 +225,12 @@ def test_what_a_row_takes_and_where_it_lies_is_of_its_own_runs(tmp_path: Path) -
     for run in runs[:3]:
         finish(run, seconds=10.0 * run.seed, parameters=7 if run.row.label == "A" else 9, trained_parameters=5)
     found = collect(runs[0].table, runs)
-    rule = ("lowest val/loss",)
-    assert found.costs == {"A": Cost(7, (10.0, 20.0), 5, rule), "B": Cost(9, (10.0,), 5, rule)}
-    assert found.places["A"] == {1: runs[0].directory.path, 2: runs[2].directory.path}
+    rule = "lowest val/loss"  # of results of version 0.1.0, which do not say it
+    costs = {row: tuple(found.costs.loc[row]) for row in found.costs.index}
+    assert costs == {"A": (7, 5, 15.0, rule), "B": (9, 5, 10.0, rule)}
+    assert found.frame.loc[found.frame["label"] == "A", "path"].tolist() == [
+        str(run.directory.path) for run in (runs[0], runs[2])
+    ]
     assert found.train_mean == 1.4
 
 
@@ -208,15 +239,18 @@ def costly() -> Measured:
     measures = (Measure("MAE", metric="mae"), Measure("Acc-2", metric="acc2"))
     table = replace(measured().table, measures=measures, bars={})
     values = {row: {"MAE": {1: 1.0, 2: 1.5}, "Acc-2": {1: 0.5, 2: 0.75}} for row in ROWS}
-    costs = {"A": Cost(12345, (3.0, 5.0, 4.0), 1345, ("lowest val/loss",)), "B": Cost(0, (100.0,))}
-    places = {"A": {1: Path("/t/runs/a1"), 2: Path("/runs/a2")}}
-    return Measured(table, values, {}, places=places, costs=costs, train_mean=1.25)
+    facts = {"A": {"parameters": 12345, "trained_parameters": 1345}, "B": {"seconds": 100.0}}
+    found = measured_of(table, values, facts=facts, train_mean_mae=1.25, selected_by="lowest val/loss")
+    of_a = found.frame["label"] == "A"
+    found.frame.loc[of_a, "seconds"] = found.frame.loc[of_a, "seed"].map({1: 3.0, 2: 5.0}).astype(float)
+    found.frame.loc[of_a, "path"] = found.frame.loc[of_a, "seed"].map({1: "/t/runs/a1", 2: "/runs/a2"})
+    return found
 
 
 def test_measures_of_several_units_share_a_table_that_says_what_is_better() -> None:
     text = markdown([Part(costly(), [])], [])
     assert (
-        "| row | MAE ↓ | Acc-2, % ↑ |\n| --- | --- | --- |\n| *train mean* | 1.250 | - |\n| A | 1.250 ± 0.354" in text
+        "| row | MAE ↓ | Acc-2, % ↑ |\n| --- | --- | --- |\n| *train mean* | 1.250 | - |\n| A | **1.250 ± 0.354" in text
     )
     assert [line for line in text.splitlines() if line.startswith("#")] == ["# A title", "## Size, time and selection"]
 
@@ -225,7 +259,7 @@ def test_many_measures_have_a_table_for_each_unit() -> None:
     found = costly()
     measures = (*found.table.measures, *(Measure(f"Acc-2 {k}", metric="acc2") for k in range(9)))
     values = {row: {m.name: {1: 0.5} for m in measures} for row in ROWS}
-    text = markdown([Part(replace(found, table=replace(found.table, measures=measures), values=values), [])], [])
+    text = markdown([Part(measured_of(replace(found.table, measures=measures), values), [])], [])
     assert "## MAE (lower is better)" in text
     assert "## % (higher is better)" in text
 
@@ -235,7 +269,7 @@ def test_sizes_times_and_the_train_mean_are_told(tmp_path: Path) -> None:
     text = (tmp_path / "table.md").read_text()
     assert (
         "| row | parameters | training a run, s | epoch tested |\n| --- | --- | --- | --- |\n"
-        "| A | 12,345, 1,345 trained | 4.0 | lowest val/loss |\n| B | - | 100 | - |"
+        "| A | 12,345, 1,345 trained | 4.0 | lowest val/loss |\n| B | - | 100 | lowest val/loss |"
     ) in text
     assert "train mean: MAE of predicting it for every clip." in text
     assert r"\emph{train mean} & 1.250 & -- \\" in (tmp_path / "table.tex").read_text()
@@ -246,8 +280,10 @@ def test_sizes_times_and_the_train_mean_are_told(tmp_path: Path) -> None:
 
 
 def test_what_is_frozen_is_told_only_where_something_is() -> None:
-    whole = replace(costly(), costs={"A": Cost(12345, (3.0,), 12345), "B": Cost(12345, (3.0,))})
-    assert markdown([Part(whole, [])], []).count("| 12,345 | 3.0 |") == 2
+    facts = {"A": {"trained_parameters": 12345}}
+    values = {row: {"MAE": {1: 1.0}, "Acc-2": {1: 0.5}} for row in ROWS}
+    whole = measured_of(costly().table, values, facts=facts, parameters=12345, seconds=3.0, selected_by="last epoch")
+    assert markdown([Part(whole, [])], []).count("| 12,345 | 3.0 | last epoch |") == 2
 
 
 def test_values_say_where_their_run_lies_from_the_tables_folder() -> None:
@@ -262,18 +298,18 @@ def test_values_say_where_their_run_lies_from_the_tables_folder() -> None:
 
 def test_the_page_is_markdown_whose_tables_have_the_cells_that_were_meant() -> None:
     """By another's parser; labels with signs that Markdown gives a meaning."""
-    found = compared()
+    table = compared_table()
     labels = {"GMC": "GMC | a", "Mix": "*Mix* `x`", "Empty": "Empty"}
-    rows = tuple(replace(row, label=labels[row.label]) for row in found.table.rows)
-    values = {labels[row]: measures for row, measures in found.values.items()}
-    own = replace(found, table=replace(found.table, rows=rows, baseline="GMC | a"), values=values)
+    rows = tuple(replace(row, label=labels[row.label]) for row in table.rows)
+    values = {labels[row]: measures for row, measures in compared_values().items()}
+    own = measured_of(replace(table, rows=rows, baseline="GMC | a"), values)
     tables = parsed(markdown([Part(own, [])], []))
     assert [len(table) for table in tables] == [4, 3, 3] * 2  # means, intervals, differences of MAE, then of Corr
     assert {len(row) for table in tables[:3] for row in table} == {3}
     assert tables[0][0] == ["row", "text", "text+audio"]
     assert [row[0] for row in tables[0][1:]] == ["GMC | a", "Mix x", "Empty"]
     assert tables[2][0][0] == "minus GMC | a"
-    assert tables[0][1][2] == f"{ERRORS[0, 1].mean():.3f} ± {ERRORS[0, 1].std(ddof=1):.3f} [5]"
+    assert tables[0][1][2] == f"{ERRORS[0, 1].mean():.3f} ± {ERRORS[0, 1].std(ddof=1):.3f} [5]"  # bold, by its tag
 
 
 def parsed(text: str) -> list[list[list[str]]]:

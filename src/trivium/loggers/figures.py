@@ -16,8 +16,8 @@ from matplotlib.image import imread
 from trivium.metric_names import CLASSES
 from trivium.reports.album import Album, Picture
 from trivium.reports.prediction_figures import draw_confusion, draw_scatter
-from trivium.reports.records import labelled, read_record
 from trivium.reports.run_figures import draw_curves, draw_shifts, draw_terms
+from trivium.results.records import labelled, read_record
 
 _DPI = 200  # 680 pixels of a column's width
 

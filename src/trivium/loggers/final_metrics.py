@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from trivium.reports.records import compared, read_record
+from trivium.results.records import is_compared, read_record
 
 # Part of result.json -> its name; val/ is the curve over epochs.
 _PARTS = {"val": "selected/val", "test": "test", "probe": "probe", "train_mean_mae": "train_mean_mae"}
@@ -43,9 +43,9 @@ class RunSummary:
 
 
 def read_summary(path: Path) -> RunSummary:
-    """Reads the directory of a finished run. Raises ValueError as `trivium.reports.records.read_record`."""
+    """Reads the directory of a finished run. Raises ValueError as `trivium.results.records.read_record`."""
     record = read_record(path)
-    settings = {key: _number(word) for key, word in record.settings.items() if compared(key) or key == "seed"}
+    settings = {key: _number(word) for key, word in record.settings.items() if is_compared(key) or key == "seed"}
     facts = {key: record.result[key] for key in _FACTS if record.result.get(key) is not None}
     return RunSummary(
         step=int(record.epochs["step"][-1]),

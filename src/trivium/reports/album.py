@@ -1,4 +1,4 @@
-"""Figures on their way to a page, and to files beside it."""
+"""Collects figures for a page, and writes them as files beside it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from trivium.reports.figures import COLUMN_INCHES, figure_svg, save_figure
+from trivium.reports.figure_style import COLUMN_INCHES, figure_svg, save_figure
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image and what it shows. kind: its MIME type."""
+    """Holds an image and its caption. kind: its MIME type."""
 
     name: str
     caption: str
@@ -22,7 +22,7 @@ class Picture:
 
     @property
     def wide(self) -> bool:
-        """Whether it was drawn for two columns of a paper: a PNG of more than one and a half of them at 300 dpi."""
+        """Tells whether it was drawn for two columns of a paper: a PNG wider than one and a half of them at 300 dpi."""
         return self.kind == "image/png" and int.from_bytes(self.content[16:20], "big") > 1.5 * 300 * COLUMN_INCHES
 
 
@@ -33,9 +33,9 @@ class Album:
     folder: Path | None = None
 
     def keep(self, figure: Figure, name: str, caption: str) -> Picture:
-        """To be called inside open_figure. name: made into a file's name."""
+        """Returns the figure as SVG, and writes its files. Call it inside open_figure. name: of the files."""
         name = re.sub(r"[^\w.-]+", "_", name).strip("_")
-        # first: each drawing settles the layout
+        # the SVG first: each drawing settles the layout
         picture = Picture(name, caption, "image/svg+xml", compact(figure_svg(figure).decode()).encode())
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -43,18 +43,18 @@ class Album:
         return picture
 
     def read(self, file: Path, caption: str) -> Picture:
-        """A PNG that is there already."""
+        """Returns a PNG that is there already."""
         return Picture(file.stem, caption, "image/png", file.read_bytes())
 
 
 def compact(svg: str) -> str:
-    """The same image in fewer bytes: hundredths of a point, each style once, no metadata, no space between tags."""
+    """Returns the same image in fewer bytes: hundredths of a point, each style once, no metadata, no blanks."""
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r">\s+<", "><", svg)
     svg = re.sub(r' (?:x|y|x1|y1|x2|y2|d|points|width|height)="[^"]*"', _rounded, svg)
     styles = {text: f"s{number}" for number, text in enumerate(dict.fromkeys(re.findall(r'(?<= style=")[^"]*', svg)))}
     rules = "".join(f".{name}{{{text}}}" for text, name in styles.items())
-    svg = re.sub(r' style="([^"]*)"', lambda found: f' class="{styles[found[1]]}"', svg)
+    svg = re.sub(r' style="([^"]*)"', lambda match: f' class="{styles[match[1]]}"', svg)
     return svg.replace("</style>", f"{rules}</style>", 1)
 
 

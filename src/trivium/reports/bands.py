@@ -1,4 +1,4 @@
-"""Lines over epochs with a band over seeds, and what the panels of such figures share.
+"""Draws lines over epochs with a band over seeds, and what the panels of such figures share.
 
 Legend: n runs of one group (seeds), E epochs of the longest.
 """
@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from trivium.metric_names import LABELS
-from trivium.reports.figures import COLOURS
-from trivium.reports.records import Record, Values
+from trivium.reports.figure_style import COLOURS, legend_above
+from trivium.results.records import Record, Values
 
 Groups = Mapping[str, Sequence[Record]]
 
@@ -36,7 +36,7 @@ _SPLITS = {"val": "validation", "train": "train"}
 
 
 def seed_band(runs: Sequence[Values]) -> tuple[Values, Values, int]:
-    """(E,) mean and standard deviation (n - 1; 0 of one run) at each epoch, over the runs that reached it.
+    """Returns the (E,) mean and standard deviation (n - 1; 0 of one run) at each epoch, over the runs that reached it.
 
     The third is the number of epochs that all runs reached: beyond it the mean is one of fewer runs.
     """
@@ -51,7 +51,7 @@ def seed_band(runs: Sequence[Values]) -> tuple[Values, Values, int]:
 
 
 def draw_band(axes: Axes, runs: Sequence[Values], *, label: str, style: int) -> None:
-    """Mean over seeds with a band of one standard deviation; dotted where some of the runs had stopped."""
+    """Draws the mean over seeds with a band of one standard deviation; dotted where some of the runs had stopped."""
     mean_E, std_E, whole = seed_band(runs)
     epochs = np.arange(1, len(mean_E) + 1)
     colour = COLOURS[style % len(COLOURS)]
@@ -63,13 +63,13 @@ def draw_band(axes: Axes, runs: Sequence[Values], *, label: str, style: int) -> 
 
 
 def column_title(column: str) -> str:
-    """val/acc7 as "validation Acc-7"."""
+    """Returns "validation Acc-7" for val/acc7."""
     split, _, metric = column.partition("/")
     return f"{_SPLITS[split]} {LABELS.get(metric, metric)}"
 
 
 def wrapped(label: str, letters: int) -> str:
-    """On two lines at most, broken after blanks and the marks in names; cut where even these do not hold it."""
+    """Returns the label on two lines at most, broken after blanks and marks, and cut where it is still too long."""
     lines = [""]
     for piece in re.findall(r"[^\s_./=,-]+[\s_./=,-]*|[\s_./=,-]+", label):
         if lines[-1] and len(lines[-1] + piece.rstrip()) > letters:
@@ -81,7 +81,7 @@ def wrapped(label: str, letters: int) -> str:
 
 
 def finish(figure: Figure, grid: Any, used: int) -> None:
-    """Few marks, epochs as whole numbers under the lowest panel of each column, no frame where there is no panel."""
+    """Sets few ticks, whole epochs under the lowest panel of each column, and no frame where there is no panel."""
     for axes in grid.flat[used:]:
         axes.set_axis_off()
     for k, axes in enumerate(grid.flat[:used]):
@@ -93,11 +93,10 @@ def finish(figure: Figure, grid: Any, used: int) -> None:
 
 
 def legend(figure: Figure, grid: Any, columns: int) -> None:
-    """Above the panels, each label once."""
-    found: dict[str, Any] = {}
+    """Draws a legend above the panels, each label once."""
+    handles: dict[str, Any] = {}
     for axes in grid.flat:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    names = [label if len(label) <= 2 * HALF else label[: 2 * HALF - 1] + "…" for label in found]
-    layout: dict[str, Any] = {"frameon": False, "handlelength": 2.4, "columnspacing": 1.0, "fontsize": 7}
-    figure.legend(list(found.values()), names, loc="outside upper center", ncols=columns, **layout)
+            handles.setdefault(label, handle)
+    names = [label if len(label) <= 2 * HALF else label[: 2 * HALF - 1] + "…" for label in handles]
+    legend_above(figure, list(handles.values()), names, columns=columns, handlelength=2.4)

@@ -1,4 +1,4 @@
-"""Learning curves of many groups: one validation metric, a panel a group with the others behind it in grey."""
+"""Draws learning curves of many groups: one validation metric, a panel a group, the others behind it in grey."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from trivium.metric_names import DIRECTION
 from trivium.reports.album import Album, Picture
 from trivium.reports.bands import Groups, column_title, draw_band, finish, seed_band, wrapped
-from trivium.reports.figures import COLOURS, open_figure
-from trivium.reports.records import Record
+from trivium.reports.figure_style import COLOURS, open_figure
+from trivium.results.records import Record
 
 PANELS = 30  # groups that one figure has room for
 METRICS = ("mae", "corr", "acc7", "acc5", "acc2")  # of validation, those that curves show first
@@ -21,7 +21,7 @@ _LINE, _SECOND = 0.94, 0.11  # inches of a line of panels, and of a second line 
 
 
 def draw_panels(album: Album, groups: Groups, name: str) -> Picture:
-    """Of the metric that most groups have; of more than PANELS groups the best."""
+    """Draws the metric that most groups have; of more than PANELS groups, the best."""
     column = shared_column(groups)
     having = {label: [run for run in runs if _has(run, column)] for label, runs in groups.items()}
     having = {label: runs for label, runs in having.items() if runs}
@@ -38,7 +38,7 @@ def draw_panels(album: Album, groups: Groups, name: str) -> Picture:
         finish(figure, grid, len(shown))
         grid[0, 0].set_ylim(*_limits(list(shown.values()), column))
         figure.supylabel(column_title(column), fontsize=8)
-        return album.keep(figure, name, _said(groups, having, shown, column))
+        return album.keep(figure, name, _caption(groups, having, shown, column))
 
 
 def _draw_panel(axes: Axes, runs: Sequence[Record], others: Sequence[Sequence[Record]], column: str) -> None:
@@ -52,7 +52,7 @@ def _draw_panel(axes: Axes, runs: Sequence[Record], others: Sequence[Sequence[Re
 
 
 def _limits(groups: Sequence[Sequence[Record]], column: str) -> tuple[float, float]:
-    """Of all curves but the worst tenth of their epochs: the first ones would take the room of all others."""
+    """Returns limits without the worst tenth of the epochs: the first ones would take the room of all others."""
     values = np.concatenate([run.epochs[column] for runs in groups for run in runs])
     values = values[np.isfinite(values)]
     low, high = (0.0, 0.9) if _sign(column) > 0 else (0.1, 1.0)
@@ -61,8 +61,8 @@ def _limits(groups: Sequence[Sequence[Record]], column: str) -> tuple[float, flo
     return bottom - margin, top + margin
 
 
-def _said(groups: Groups, having: Groups, shown: Groups, column: str) -> str:
-    runs = [run for found in shown.values() for run in found]
+def _caption(groups: Groups, having: Groups, shown: Groups, column: str) -> str:
+    runs = [run for its in shown.values() for run in its]
     band = ", mean over seeds with a band of one standard deviation" if len(runs) > len(shown) else ""
     lacking = [label for label in groups if label not in having]
     without = f" Not measured while training: {'; '.join(lacking)}." if lacking else ""
@@ -75,7 +75,7 @@ def _said(groups: Groups, having: Groups, shown: Groups, column: str) -> str:
 
 
 def shared_column(groups: Groups) -> str:
-    """The validation metric that most groups have, of equal ones the first of METRICS; the loss where none has any."""
+    """Returns the validation metric that most groups have, the first of METRICS among equals; else the loss."""
     counts = {f"val/{m}": sum(any(_has(run, f"val/{m}") for run in runs) for runs in groups.values()) for m in METRICS}
     most = max(counts, key=lambda column: counts[column])
     return most if counts[most] else "val/loss"
@@ -90,5 +90,5 @@ def _badness(runs: Sequence[Record], column: str) -> float:
 
 
 def _sign(column: str) -> float:
-    """1 where lower is better, -1 where higher is."""
+    """Returns 1 where lower is better, -1 where higher is."""
     return 1.0 if DIRECTION.get(column.removeprefix("val/"), "min") == "min" else -1.0

@@ -1,4 +1,4 @@
-"""A map of a finished run's joint vectors: the run is loaded, its vectors are read, and two directions are drawn."""
+"""Draws a map of a finished run's joint vectors: loads the run, reads its vectors and draws two directions."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 from trivium.reports.album import Album, Picture
 from trivium.reports.prediction_figures import draw_map, principal_map
-from trivium.reports.records import Record, Values
+from trivium.results.records import Record, Values
 
 MAPS = ("pca", "tsne")
 
 
 def map_run(album: Album, record: Record, kind: str, name: str) -> Picture:
-    """The joint vectors of the test split (of the validation split where a store has no other), coloured by label.
+    """Draws the joint vectors of the test split (the validation split where there is no other), coloured by label.
 
     kind: one of MAPS; tsne needs scikit-learn. Raises ValueError if the store is not there any more or does not fit.
     """
@@ -27,13 +27,13 @@ def map_run(album: Album, record: Record, kind: str, name: str) -> Picture:
     loader = data.loader(split, device=run.method.device)
     vectors_NE: Values = collect_vectors(run.method, loader)["joint"].numpy()
     target_N: Values = loader.split.targets["multimodal"].double().numpy()
-    places_N2, said = place(vectors_NE, kind)
+    places_N2, labels = place(vectors_NE, kind)
     caption = f"Joint vectors of {record.label}, seed {record.seed}, {split} split, coloured by the true score."
-    return draw_map(album, places_N2, target_N, said, name, caption)
+    return draw_map(album, places_N2, target_N, labels, name, caption)
 
 
 def place(vectors_NE: Values, kind: str) -> tuple[Values, tuple[str, str]]:
-    """(N, 2) places, and what the axes are. Raises ValueError for tsne where scikit-learn is missing."""
+    """Returns (N, 2) places and the axes' labels. Raises ValueError for tsne where scikit-learn is missing."""
     if kind == "pca":
         places_N2, shares_2 = principal_map(vectors_NE)
         x, y = (f"component {k + 1} ({100 * share:.0f} % of the variance)" for k, share in enumerate(shares_2))

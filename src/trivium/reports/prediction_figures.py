@@ -1,4 +1,4 @@
-"""Figures of a run's clips: predicted against true, confusion of classes, a map of the joint vectors.
+"""Draws a run's clips: predicted against true, confusion of classes, a map of the joint vectors.
 
 Legend: N clips, E features of a joint vector, C classes.
 """
@@ -15,28 +15,27 @@ from matplotlib.axes import Axes
 from trivium.evaluation.metrics import compute_metrics, score_classes
 from trivium.metric_names import CLASSES, LABELS
 from trivium.reports.album import Album, Picture
-from trivium.reports.figures import COLOURS, open_figure
-from trivium.reports.records import Predicted, Values
+from trivium.reports.figure_style import COLOURS, open_figure
+from trivium.results.records import Predicted, Values
 
 _AS_PIXELS = 1000  # points from which a vector file would become large and slow
 _DOTS = 1000  # of a map
 _SHADES = colormaps["Blues"]
-_SCORES = colormaps["cividis"].resampled(
-    32
-)  # brighter is higher, in grey too; a map of two hues would lose the sign there
+# brighter is higher, in grey too; a map of two hues would lose the sign there
+_SCORES = colormaps["cividis"].resampled(32)
 _BINS = 16  # of a marginal, at most
 
 
-def draw_scatter(album: Album, found: Predicted, name: str, caption: str) -> Picture:
-    """Predicted over true score, with both marginals and the line on which they are equal."""
+def draw_scatter(album: Album, clips: Predicted, name: str, caption: str) -> Picture:
+    """Draws predicted over true score, with both marginals and the line on which they are equal."""
     layout: dict[str, Any] = {"width_ratios": (5, 1), "height_ratios": (1, 5)}
     with open_figure(3.2, nrows=2, ncols=2, sharex="col", sharey="row", **layout) as (figure, grid):
-        scatter(grid[1, 0], found)
-        bins = marginal_bins(*_range(found))
+        scatter(grid[1, 0], clips)
+        bins = marginal_bins(*_range(clips))
         bars: dict[str, Any] = {"color": COLOURS[0], "alpha": 0.7}
-        grid[0, 0].hist(found.target, bins=bins, **bars)
-        grid[1, 1].hist(found.prediction, bins=bins, orientation="horizontal", **bars)
-        grid[0, 0].set_title(scores_said(found), fontsize=7, loc="left")
+        grid[0, 0].hist(clips.target, bins=bins, **bars)
+        grid[1, 1].hist(clips.prediction, bins=bins, orientation="horizontal", **bars)
+        grid[0, 0].set_title(scores_text(clips), fontsize=7, loc="left")
         for axes in (grid[0, 0], grid[1, 1]):
             axes.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
             axes.spines[:].set_visible(False)
@@ -44,25 +43,25 @@ def draw_scatter(album: Album, found: Predicted, name: str, caption: str) -> Pic
         return album.keep(figure, name, caption)
 
 
-def scatter(axes: Axes, found: Predicted) -> None:
-    """Each clip a dot, beside the line on which both scores are equal."""
-    low, high = _range(found)
+def scatter(axes: Axes, clips: Predicted) -> None:
+    """Draws each clip as a dot, beside the line on which both scores are equal."""
+    low, high = _range(clips)
     axes.plot([low, high], [low, high], color="black", linewidth=0.7, linestyle=(0, (3, 2)))
     look: dict[str, Any] = {"s": 7, "color": COLOURS[0], "alpha": 0.45, "linewidths": 0}
-    axes.scatter(found.target, found.prediction, rasterized=len(found.ids) > _AS_PIXELS, **look)
+    axes.scatter(clips.target, clips.prediction, rasterized=len(clips.ids) > _AS_PIXELS, **look)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
     axes.set_xlabel("true score")
     axes.set_ylabel("predicted score")
 
 
-def scores_said(found: Predicted) -> str:
-    scores = compute_metrics("regression", found.prediction, found.target)
-    return f"MAE {scores['mae']:.3f}, Corr {scores['corr']:.3f}, n = {len(found.ids)}"
+def scores_text(clips: Predicted) -> str:
+    scores = compute_metrics("regression", clips.prediction, clips.target)
+    return f"MAE {scores['mae']:.3f}, Corr {scores['corr']:.3f}, n = {len(clips.ids)}"
 
 
 def marginal_bins(low: float, high: float) -> Values:
-    """Edges halfway between the multiples of 0.1, 0.2, 0.5, 1, ... of which _BINS at most cover low to high.
+    """Returns edges halfway between multiples of 0.1, 0.2, 0.5, 1, ... of which _BINS at most cover low to high.
 
     Scores are means of a few ratings, so they lie on such multiples: edges on them would make a comb.
     """
@@ -73,24 +72,24 @@ def marginal_bins(low: float, high: float) -> Values:
     return edges
 
 
-def _range(found: Predicted) -> tuple[float, float]:
-    """Of both scores, a little wider: one scale for both axes."""
-    both = np.concatenate([found.target, found.prediction])
+def _range(clips: Predicted) -> tuple[float, float]:
+    """Returns a range a little wider than both scores: one scale for both axes."""
+    both = np.concatenate([clips.target, clips.prediction])
     margin = 0.04 * (float(np.ptp(both)) or 1.0)
     return float(both.min()) - margin, float(both.max()) + margin
 
 
-def confusion(protocol: str, found: Predicted) -> npt.NDArray[np.int64]:
-    """(C, C) clips by true (row) and predicted class, cut as the protocol's accuracy cuts scores."""
+def confusion(protocol: str, clips: Predicted) -> npt.NDArray[np.int64]:
+    """Returns (C, C) clips by true (row) and predicted class, cut as the protocol's accuracy cuts scores."""
     size = len(CLASSES[protocol][1])
-    pairs = score_classes(protocol, found.target) * size + score_classes(protocol, found.prediction)
+    pairs = score_classes(protocol, clips.target) * size + score_classes(protocol, clips.prediction)
     return np.bincount(pairs, minlength=size * size).reshape(size, size)
 
 
-def draw_confusion(album: Album, found: Predicted, protocol: str, name: str, caption: str) -> Picture:
-    """Numbers of clips; darker is a larger share of the true class."""
+def draw_confusion(album: Album, clips: Predicted, protocol: str, name: str, caption: str) -> Picture:
+    """Draws numbers of clips; darker is a larger share of the true class."""
     metric, names = CLASSES[protocol]
-    counts_CC = confusion(protocol, found)
+    counts_CC = confusion(protocol, clips)
     with open_figure(2.9) as (figure, grid):
         axes = grid[0, 0]
         shares_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
@@ -105,13 +104,13 @@ def draw_confusion(album: Album, found: Predicted, protocol: str, name: str, cap
         axes.spines[:].set_visible(False)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
-        accuracy = compute_metrics(protocol, found.prediction, found.target)[metric]
-        axes.set_title(f"{LABELS[metric]} {accuracy:.3f}, n = {len(found.ids)}", fontsize=8)
+        accuracy = compute_metrics(protocol, clips.prediction, clips.target)[metric]
+        axes.set_title(f"{LABELS[metric]} {accuracy:.3f}, n = {len(clips.ids)}", fontsize=8)
         return album.keep(figure, name, f"{caption}; darker is a larger share of the true class.")
 
 
 def principal_map(vectors_NE: Values) -> tuple[Values, Values]:
-    """(N, 2) coordinates along the two directions of largest variance, and the (2,) shares of variance in them.
+    """Returns (N, 2) coordinates along the two directions of largest variance, and their (2,) shares of it.
 
     Each direction's sign is such that its largest loading is positive. A direction that is not there is 0.
     """
@@ -128,9 +127,9 @@ def principal_map(vectors_NE: Values) -> tuple[Values, Values]:
 
 
 def draw_map(
-    album: Album, places_N2: Values, target_N: Values, axes_said: tuple[str, str], name: str, caption: str
+    album: Album, places_N2: Values, target_N: Values, labels: tuple[str, str], name: str, caption: str
 ) -> Picture:
-    """Dots coloured by true score; of more than _DOTS clips that many, drawn by lot: more would hide each other."""
+    """Draws dots coloured by true score; a random _DOTS of more clips, as more would hide each other."""
     if len(target_N) > _DOTS:
         chosen = np.sort(np.random.default_rng(0).permutation(len(target_N))[:_DOTS])
         caption = f"{caption} {_DOTS} of {len(target_N)} clips, drawn by lot."
@@ -138,8 +137,8 @@ def draw_map(
     with open_figure(2.7) as (figure, grid):
         axes = grid[0, 0]
         dots = axes.scatter(*places_N2.T, c=target_N, s=9, edgecolors="#444444", linewidths=0.2, cmap=_SCORES)
-        axes.set_xlabel(axes_said[0])
-        axes.set_ylabel(axes_said[1])
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
         axes.set_xticks([])
         axes.set_yticks([])
         bar = figure.colorbar(dots, ax=axes, fraction=0.05, pad=0.02)

@@ -1,4 +1,4 @@
-"""scripts/report.py: runs, tables and searches as one HTML file."""
+"""Reads the command line of scripts/report.py and writes runs, tables and searches as one HTML file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _TYPES: Types = {"out": path, "figures": path, "map": one_of("pca", "tsne", "non
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code: 0, or 2 with one line on stderr."""
+    """Returns the exit code: 0, or 2 with one line on stderr."""
     return script(argv, HELP, lambda: _report(argv))
 
 
@@ -85,9 +85,9 @@ def write_report(
     transcripts: bool = True,
     command: str = "",
 ) -> Path:
-    """Write the page to `file` and return it; a bar on stderr, on a terminal only.
+    """Writes the page to `file` and returns it; a bar on stderr, on a terminal only.
 
-    Raises ValueError as trivium.reports.page.sources.gather does.
+    Raises ValueError as trivium.results.folders.gather does.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -96,7 +96,7 @@ def write_report(
     from trivium.reports.album import Album
     from trivium.reports.page.build import build_page
     from trivium.reports.page.pictures import draw_pictures
-    from trivium.reports.page.sources import gather
+    from trivium.results.folders import gather
 
     sources = gather(folders)
     console = Console(stderr=True)

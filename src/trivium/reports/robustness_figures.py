@@ -1,4 +1,4 @@
-"""Figures of the missing-modality protocols: one column wide, as in trivium.reports.figures."""
+"""Draws figures of the missing-modality protocols, one column wide."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trivium.metric_names import DIRECTION, LABELS
-from trivium.reports.figures import COLOURS, open_figure, save_figure
-from trivium.reports.spread import Spread
+from trivium.reports.figure_style import COLOURS, legend_above, open_figure, save_figure
+from trivium.results.spread import Spread
 
-Row = Mapping[str, Any]
+Scored = Mapping[str, Any]  # a line of what trivium.evaluation.missing_modalities scores
 
 _CURVES = ("mae", "corr", "acc2_non0", "acc2", "acc7", "acc5")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -28,26 +28,26 @@ _KINDS = {"noise": "noise (feature std)", "dropped": "steps set to zero (share)"
 
 
 def shown(metrics: Sequence[str]) -> list[str]:
-    """The metrics that there are curves of, four at most."""
+    """Returns the metrics that there are curves of, four at most."""
     return [metric for metric in _CURVES if metric in metrics][:4]
 
 
-def write_heat_map(stem: Path, rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> None:
-    """Subsets by metrics: filled dots say which modalities are there; in each metric the best subset is the darkest."""
+def write_heat_map(stem: Path, rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> None:
+    """Writes subsets by metrics: dots say which modalities are there; in each metric the best subset is darkest."""
     with heat_map(rows, modalities, metrics) as figure:
         save_figure(figure, stem)
 
 
 @contextmanager
-def heat_map(rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> Iterator[Figure]:
-    """The figure of draw_heat_map, open."""
+def heat_map(rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> Iterator[Figure]:
+    """Yields the figure of draw_heat_map."""
     with open_figure(0.75 + 0.17 * len(rows)) as (figure, grid):
         draw_heat_map(grid[0, 0], rows, modalities, metrics)
         yield figure
 
 
-def draw_heat_map(axes: Axes, rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> None:
-    """rows: those of trivium.evaluation.missing_modalities.score_subsets, from the top."""
+def draw_heat_map(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> None:
+    """Draws the rows of trivium.evaluation.missing_modalities.score_subsets, from the top."""
     values = np.array([[row[metric] for metric in metrics] for row in rows])
     shades = _SHADES(0.05 + 0.85 * np.nan_to_num(_goodness(values, metrics)))
     axes.imshow(shades, aspect="auto")
@@ -57,8 +57,8 @@ def draw_heat_map(axes: Axes, rows: Sequence[Row], modalities: Sequence[str], me
         axes.text(c, r, text, ha="center", va="center", fontsize=6, color=colour)
     places = [-0.5 - _DOTS * (len(modalities) - m - 0.25) for m in range(len(modalities))]
     for r, row in enumerate(rows):
-        there = [name in row["modalities"].split("+") for name in modalities]
-        colours = ["black" if here else "#d9d9d9" for here in there]
+        subset = row["modalities"].split("+")
+        colours = ["black" if name in subset else "#d9d9d9" for name in modalities]
         axes.scatter(places, [r] * len(places), s=14, c=colours, linewidths=0)
     names = [*modalities, *(LABELS[metric] for metric in metrics)]
     axes.set_xticks([*places, *range(len(metrics))], names, rotation=50, ha="left", rotation_mode="anchor", fontsize=7)
@@ -69,7 +69,7 @@ def draw_heat_map(axes: Axes, rows: Sequence[Row], modalities: Sequence[str], me
 
 
 def _goodness(values: npt.NDArray[np.float64], metrics: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Each metric's column scaled to 0 (worst) ... 1 (best); NaN stays, and a column of equal values is 0."""
+    """Returns each metric's column scaled to 0 (worst) ... 1 (best); NaN stays, a column of equal values is 0."""
     signed = values * [-1.0 if DIRECTION[metric] == "min" else 1.0 for metric in metrics]
     low, high = np.nanmin(signed, axis=0), np.nanmax(signed, axis=0)
     scaled: npt.NDArray[np.float64] = (signed - low) / np.where(high > low, high - low, 1.0)
@@ -77,28 +77,28 @@ def _goodness(values: npt.NDArray[np.float64], metrics: Sequence[str]) -> npt.ND
 
 
 def _luminance(rgba: npt.NDArray[np.float64]) -> float:
-    """Relative luminance of an sRGB colour, 0 (black) to 1 (white)."""
+    """Returns the relative luminance of an sRGB colour, 0 (black) to 1 (white)."""
     linear = np.where(rgba[:3] <= 0.04045, rgba[:3] / 12.92, ((rgba[:3] + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def write_shares(stem: Path, rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> None:
-    """Shapley values as bars: for each metric, what each modality adds to predicting the train mean."""
+def write_shares(stem: Path, rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> None:
+    """Writes Shapley values as bars: what each modality adds to predicting the train mean, metric by metric."""
     with shares(rows, modalities, metrics) as figure:
         save_figure(figure, stem)
 
 
 @contextmanager
-def shares(rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> Iterator[Figure]:
-    """The figure of draw_shares, open."""
+def shares(rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> Iterator[Figure]:
+    """Yields the figure of draw_shares."""
     with open_figure(0.6 + (0.09 * len(modalities) + 0.12) * len(metrics)) as (figure, grid):
         draw_shares(grid[0, 0], rows, modalities, metrics)
-        _legend(figure, grid[0, 0])
+        legend_above(figure, *grid[0, 0].get_legend_handles_labels(), columns=4, handlelength=1.6)
         yield figure
 
 
-def draw_shares(axes: Axes, rows: Sequence[Row], modalities: Sequence[str], metrics: Sequence[str]) -> None:
-    """rows: those of evaluation.missing_modalities.metric_shares. To the right is better: MAE counts what it falls."""
+def draw_shares(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> None:
+    """Draws the rows of missing_modalities.metric_shares. To the right is better: MAE counts as its fall."""
     value = {(row["metric"], row["modality"]): row["value"] for row in rows}
     width = 0.8 / len(modalities)
     for m, name in enumerate(modalities):
@@ -113,29 +113,29 @@ def draw_shares(axes: Axes, rows: Sequence[Row], modalities: Sequence[str], metr
     axes.set_xlabel("Shapley value")
 
 
-def write_rates(stem: Path, rows: Sequence[Row], metrics: Sequence[str], nothing: Mapping[str, float]) -> None:
-    """Metrics over the missing rate, two panels a line: mean over draws and a band of one standard deviation.
+def write_rates(stem: Path, rows: Sequence[Scored], metrics: Sequence[str], train_mean: Mapping[str, float]) -> None:
+    """Writes metrics over the missing rate: mean over draws and a band of one standard deviation.
 
-    nothing: the metrics of predicting the train mean, a dashed line.
+    train_mean: the metrics of predicting the train mean, a dashed line.
     """
     chosen = shown(metrics)
     lines = math.ceil(len(chosen) / 2)
     with open_figure(0.35 + 1.35 * lines, nrows=lines, ncols=2, sharex=True) as (figure, grid):
         for axes, metric in zip(grid.flat, chosen, strict=False):
             curve(axes, rows, "rate", metric, label="model", style=0)
-            axes.axhline(nothing[metric], color="black", linewidth=0.8, linestyle=(0, (3, 2)), label="train mean")
+            axes.axhline(train_mean[metric], color="black", linewidth=0.8, linestyle=(0, (3, 2)), label="train mean")
             axes.set_ylabel(LABELS[metric])
         for axes in grid.flat[len(chosen) :]:
             axes.set_axis_off()
         for axes in grid[-1]:
             axes.set_xlabel("missing rate")
             axes.set_xticks([0, 0.2, 0.4, 0.6])
-        _legend(figure, grid[0, 0])
+        legend_above(figure, *grid[0, 0].get_legend_handles_labels(), columns=4, handlelength=1.6)
         save_figure(figure, stem)
 
 
-def write_noise(stem: Path, rows: Sequence[Row], metrics: Sequence[str]) -> None:
-    """Two metrics over the level, a panel a kind of disturbance, a line for each disturbed modality and one for all."""
+def write_noise(stem: Path, rows: Sequence[Scored], metrics: Sequence[str]) -> None:
+    """Writes two metrics over the level, a panel a kind of disturbance, a line a disturbed modality and one for all."""
     from trivium.evaluation.feature_noise import LEVELS  # brings torch, which the other figures do without
 
     chosen = shown(metrics)[:2]
@@ -146,18 +146,18 @@ def write_noise(stem: Path, rows: Sequence[Row], metrics: Sequence[str]) -> None
         for panels, metric in zip(grid, chosen, strict=True):
             for axes, kind in zip(panels, _KINDS, strict=True):
                 for group, (label, style) in looks.items():
-                    found = [row for row in rows if (row["kind"], row["modalities"]) == (kind, group)]
-                    curve(axes, found, "level", metric, label=label, style=style)
+                    its = [row for row in rows if (row["kind"], row["modalities"]) == (kind, group)]
+                    curve(axes, its, "level", metric, label=label, style=style)
             panels[0].set_ylabel(LABELS[metric])
-        for axes, (kind, said) in zip(grid[-1], _KINDS.items(), strict=True):
-            axes.set_xlabel(said)
+        for axes, (kind, label) in zip(grid[-1], _KINDS.items(), strict=True):
+            axes.set_xlabel(label)
             axes.set_xticks(LEVELS[kind], [f"{level:g}" for level in LEVELS[kind]])
-        _legend(figure, grid[0, 0])
+        legend_above(figure, *grid[0, 0].get_legend_handles_labels(), columns=4, handlelength=1.6)
         save_figure(figure, stem)
 
 
-def curve(axes: Axes, rows: Sequence[Row], over: str, metric: str, *, label: str, style: int) -> None:
-    """The metric's mean over draws at each value of `over`, and one standard deviation (n - 1) either way."""
+def curve(axes: Axes, rows: Sequence[Scored], over: str, metric: str, *, label: str, style: int) -> None:
+    """Draws the metric's mean over draws at each value of `over`, and one standard deviation (n - 1) either way."""
     places = sorted({row[over] for row in rows})
     spreads = [Spread.of([row[metric] for row in rows if row[over] == place]) for place in places]
     mean = np.array([spread.mean for spread in spreads])
@@ -165,8 +165,3 @@ def curve(axes: Axes, rows: Sequence[Row], over: str, metric: str, *, label: str
     look: dict[str, Any] = {"color": COLOURS[style % len(COLOURS)], "linewidth": 1.0}
     axes.plot(places, mean, marker=MARKERS[style % len(MARKERS)], markersize=3, label=label, **look)
     axes.fill_between(places, mean - std, mean + std, color=look["color"], alpha=0.25, linewidth=0)
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    layout: dict[str, Any] = {"frameon": False, "handlelength": 1.6, "columnspacing": 1.0, "fontsize": 7}
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, **layout)

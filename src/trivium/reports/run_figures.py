@@ -1,4 +1,4 @@
-"""Figures over a training's epochs: learning curves, loss terms, Self-MI's generated labels; bands are over seeds."""
+"""Draws a training's epochs: learning curves, loss terms, Self-MI's generated labels; bands are over seeds."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from matplotlib.axes import Axes
 from trivium.reports.album import Album, Picture
 from trivium.reports.bands import HALF, LEGEND, ROW, Groups, column_title, draw_band, finish, legend, seed_band
 from trivium.reports.curve_panels import METRICS, draw_panels
-from trivium.reports.figures import COLOURS, open_figure
-from trivium.reports.records import Record
+from trivium.reports.figure_style import COLOURS, open_figure
+from trivium.results.records import Record
 
 OVERLAID = 5  # groups that one panel can tell apart; of more each has a panel
 
 
 def draw_curves(album: Album, groups: Groups, name: str) -> Picture:
-    """Losses and two validation metrics of up to OVERLAID groups; of more, one metric with a panel for each group."""
+    """Draws losses and two validation metrics of up to OVERLAID groups; of more, one metric with a panel a group."""
     shown = {label.removesuffix(f", {runs[0].data}"): runs for label, runs in groups.items()}
     return _overlaid(album, shown, name) if len(groups) <= OVERLAID else draw_panels(album, shown, name)
 
 
 def _overlaid(album: Album, groups: Groups, name: str) -> Picture:
-    columns, runs = curve_columns(groups), [run for found in groups.values() for run in found]
+    columns, runs = curve_columns(groups), [run for its in groups.values() for run in its]
     beside = 2 if max(map(len, groups)) <= HALF else 1
     lines, entries = math.ceil(len(columns) / 2), math.ceil(len(groups) / beside) if len(groups) > 1 else 0
     with open_figure(0.3 + ROW * lines + LEGEND * entries, nrows=lines, ncols=2, sharex=True) as (figure, grid):
         for axes, column in zip(grid.flat, columns, strict=False):
-            for style, (label, found) in enumerate(groups.items()):
-                values = [run.epochs[column] for run in found if column in run.epochs]
+            for style, (label, its) in enumerate(groups.items()):
+                values = [run.epochs[column] for run in its if column in run.epochs]
                 if values:
                     draw_band(axes, values, label=label, style=style)
             axes.set_title(column_title(column), fontsize=8)
@@ -39,24 +39,24 @@ def _overlaid(album: Album, groups: Groups, name: str) -> Picture:
         finish(figure, grid, len(columns))
         if entries:
             legend(figure, grid, beside)
-        return album.keep(figure, name, _said(groups, runs))
+        return album.keep(figure, name, _caption(groups, runs))
 
 
-def _said(groups: Groups, runs: Sequence[Record]) -> str:
+def _caption(groups: Groups, runs: Sequence[Record]) -> str:
     of = f" of {next(iter(groups))}" if len(groups) == 1 else ""
     band = ": mean over seeds, band of one standard deviation" if len(runs) > len(groups) else ""
-    kept = "; the grey line is at the epoch that was kept" if len(runs) == 1 else ""
+    selected = "; the grey line is at the epoch that was kept" if len(runs) == 1 else ""
     several = len({run.result["method"] for run in runs}) > 1
     scales = " Losses of different methods are not on one scale." if several else ""
-    return f"Learning curves{of} on {runs[0].data}{band}{kept}.{scales}"
+    return f"Learning curves{of} on {runs[0].data}{band}{selected}.{scales}"
 
 
 def curve_columns(groups: Groups) -> list[str]:
-    """Of metrics.csv: both losses, and two metrics of the validation split where runs have them.
+    """Returns columns of metrics.csv: both losses, and two metrics of the validation split where runs have them.
 
     MAE is none of the two where it is the validation loss itself.
     """
-    runs = [run for found in groups.values() for run in found]
+    runs = [run for its in groups.values() for run in its]
     known = {column for run in runs for column in run.epochs}
     metrics = [f"val/{metric}" for metric in METRICS if f"val/{metric}" in known]
     if len(metrics) > 2 and all(_same(run, "val/mae", "val/loss") for run in runs):
@@ -64,19 +64,19 @@ def curve_columns(groups: Groups) -> list[str]:
     return [column for column in ("train/loss", "val/loss") if column in known] + metrics[:2]
 
 
-def _same(run: Record, one: str, other: str) -> bool:
+def _same(run: Record, first: str, second: str) -> bool:
     epochs = run.epochs
-    return one in epochs and other in epochs and np.allclose(epochs[one], epochs[other], atol=1e-5, equal_nan=True)
+    return {first, second} <= epochs.keys() and np.allclose(epochs[first], epochs[second], atol=1e-5, equal_nan=True)
 
 
 def term_columns(runs: Sequence[Record]) -> list[str]:
-    """train/ columns of metrics.csv, without their weighted sum and the shifts of generated labels."""
+    """Returns the train/ columns of metrics.csv without their weighted sum and the shifts of generated labels."""
     columns = dict.fromkeys(column for run in runs for column in run.epochs)
     return [c for c in columns if c.startswith("train/") and c != "train/loss" and not c.startswith("train/shift_")]
 
 
 def draw_terms(album: Album, runs: Sequence[Record], name: str) -> Picture | None:
-    """Each loss term over the epochs, unweighted, a panel each; None where the loss has but one term."""
+    """Draws each loss term over the epochs, unweighted, a panel each; None where the loss has but one term."""
     columns = term_columns(runs)
     if len(columns) < 2:
         return None
@@ -92,14 +92,14 @@ def draw_terms(album: Album, runs: Sequence[Record], name: str) -> Picture | Non
 
 
 def shifted(runs: Sequence[Record]) -> list[str]:
-    """Modalities whose labels were generated."""
+    """Returns the modalities whose labels were generated."""
     columns = dict.fromkeys(column for run in runs for column in run.epochs)
     names = [c.removeprefix("train/shift_") for c in columns if c.startswith("train/shift_")]
     return [name for name in names if f"train/shift_{name}_q50" in columns]
 
 
 def draw_shifts(album: Album, runs: Sequence[Record], name: str) -> Picture | None:
-    """How far generated labels are from the human ones: mean distance, and for each modality median and 80 % range.
+    """Draws how far generated labels are from human ones: mean distance, and each modality's median and 80 % range.
 
     None where no labels were generated.
     """
@@ -130,7 +130,7 @@ def draw_shifts(album: Album, runs: Sequence[Record], name: str) -> Picture | No
 
 
 def draw_fan(axes: Axes, runs: Sequence[Record], column: str, *, style: int) -> None:
-    """Median and the range from the first to the ninth decile, each a mean over seeds."""
+    """Draws the median and the range from the first to the ninth decile, each a mean over seeds."""
     low, median, high = (seed_band([run.epochs[f"{column}_q{q}"] for run in runs])[0] for q in (10, 50, 90))
     epochs = np.arange(1, len(median) + 1)
     colour = COLOURS[style % len(COLOURS)]

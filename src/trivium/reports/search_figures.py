@@ -1,4 +1,4 @@
-"""Figures of a search: parallel coordinates, and how much each parameter decided.
+"""Draws a search: its trials in order, parallel coordinates, and how much each parameter decided.
 
 Legend: T trials that have a value.
 """
@@ -16,19 +16,20 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.ticker import MaxNLocator
 
 from trivium.reports.album import Album, Picture
-from trivium.reports.figures import COLOURS, open_figure
-from trivium.reports.records import Values
-from trivium.reports.study import Study, as_numbers
+from trivium.reports.figure_style import COLOURS, open_figure
+from trivium.results.records import Values
+from trivium.results.search_trials import SearchFolder, as_numbers
 
 _LOG_FROM = 30.0  # largest over smallest, from which an axis is logarithmic
-_COLOURS = ListedColormap(colormaps["cividis"](np.linspace(0, 0.88, 256)))  # its brightest is too light for a line
+# without its brightest, which is too light for a line
+_COLOURS = ListedColormap(colormaps["cividis"](np.linspace(0, 0.88, 256)))
 _LEVELS = 5  # different values up to which an axis has each as a mark, evenly spaced
 _LETTERS = 11  # of a word on an axis, so that _LEVELS of them fit
 _FEWEST = 4  # trials that an importance can be of
 
 
-def draw_parallel(album: Album, study: Study, name: str) -> Picture | None:
-    """Each trial a line through its parameters, coloured by the objective; None without a trial that has a value."""
+def draw_parallel(album: Album, study: SearchFolder, name: str) -> Picture | None:
+    """Draws each trial as a line through its parameters, coloured by the objective; None without a complete trial."""
     trials = study.complete
     names = [n for n in study.parameters if all(n in trial.parameters for trial in trials)]
     if not trials or not names:
@@ -42,8 +43,8 @@ def draw_parallel(album: Album, study: Study, name: str) -> Picture | None:
         for t in range(len(trials)):
             across = [column.places[t] for column in columns]
             axes.plot(across, rows, color=colours(scale(values_T[t])), linewidth=0.9, alpha=0.8)
-        said = f"best: trial {trials[0].number}"
-        axes.plot([c.places[0] for c in columns], rows, color="#D55E00", linewidth=1.8, label=said)
+        label = f"best: trial {trials[0].number}"
+        axes.plot([c.places[0] for c in columns], rows, color="#D55E00", linewidth=1.8, label=label)
         beside = 0.017 * max(len(label) for column in columns for label, _ in column.marks) + 0.03
         for k, column in enumerate(columns):
             _axis(axes, k, names[k], column, beside)
@@ -55,12 +56,12 @@ def draw_parallel(album: Album, study: Study, name: str) -> Picture | None:
         bar.set_label(study.objective or "objective")
         bar.outline.set_visible(False)
         others = len(study.trials) - len(trials)
-        said = f"; {others} without a value are left out" if others else ""
-        return album.keep(figure, name, f"{len(trials)} trials, each a line through its parameters{said}.")
+        left_out = f"; {others} without a value are left out" if others else ""
+        return album.keep(figure, name, f"{len(trials)} trials, each a line through its parameters{left_out}.")
 
 
-def draw_history(album: Album, study: Study, name: str) -> Picture | None:
-    """The objective of each trial in their order, and the best so far; None without a trial that has a value."""
+def draw_history(album: Album, study: SearchFolder, name: str) -> Picture | None:
+    """Draws the objective of each trial in their order, and the best so far; None without a complete trial."""
     trials = sorted(study.complete, key=lambda trial: trial.number)
     if not trials:
         return None
@@ -82,14 +83,14 @@ def draw_history(album: Album, study: Study, name: str) -> Picture | None:
 
 
 def _scale(values_T: Values, lower_is_better: bool) -> tuple[Normalize, Colormap]:
-    """Dark is better, in both directions; the worst tenth shares one colour: one bad trial would use up all others."""
+    """Returns colours of which dark is better; the worst tenth shares one, as one bad trial would use up all others."""
     tenth = 0.1 if len(values_T) > _FEWEST else 0.0
     low, high = np.quantile(values_T, (0.0, 1.0 - tenth) if lower_is_better else (tenth, 1.0)).tolist()
     return Normalize(low, high, clip=True), _COLOURS if lower_is_better else _COLOURS.reversed()
 
 
 class Scale:
-    """One parameter's axis: places (T,) from 0 to 1, and marks, pairs of a label and its place.
+    """Scales one parameter's axis: places (T,) from 0 to 1, and marks, pairs of a label and its place.
 
     Words and a few numbers are evenly spaced; more numbers lie to scale, logarithmic over decades.
     """
@@ -112,14 +113,14 @@ class Scale:
 
 
 def _short(value: float | str) -> str:
-    """Three digits of a number, and of a word what fits on an axis."""
+    """Returns three digits of a number, and of a word what fits on an axis."""
     if isinstance(value, float):
         return f"{value:.3g}"
     return value if len(value) <= _LETTERS else f"{value[: _LETTERS - 1]}…"
 
 
 def _axis(axes: Axes, row: int, name: str, column: Scale, beside: float) -> None:
-    """A line with its marks, those of the ends beside it, and its name above, as names are long."""
+    """Draws a line with its marks, those of the ends beside it, and its name above, as names are long."""
     axes.hlines(row, 0, 1, color="#888888", linewidth=0.6, zorder=0)
     box: dict[str, Any] = {"facecolor": "white", "alpha": 0.75, "pad": 0.6, "edgecolor": "none"}
     axes.text(-beside, row - 0.45, name, ha="left", va="center", fontsize=6.5, bbox=box, zorder=5)
@@ -128,8 +129,8 @@ def _axis(axes: Axes, row: int, name: str, column: Scale, beside: float) -> None
         axes.text(place + shift, row, label, ha=side, va="center", fontsize=6, color="#444444", bbox=box, zorder=5)
 
 
-def importances(study: Study) -> dict[str, float]:
-    """Parameter -> its share of what decides the objective, by Optuna's PED-ANOVA, the largest first.
+def importances(study: SearchFolder) -> dict[str, float]:
+    """Returns parameter -> its share of what decides the objective, by Optuna's PED-ANOVA, the largest first.
 
     Empty with fewer trials than can say. Parameters that were never varied, or not tried in every trial, are left out.
     """
@@ -138,14 +139,15 @@ def importances(study: Study) -> dict[str, float]:
 
     trials = study.complete
     words = {n: [trial.parameters.get(n, "") for trial in trials] for n in study.parameters}
-    words = {n: found for n, found in words.items() if len({*found}) > 1 and "" not in found}
+    words = {n: its for n, its in words.items() if len({*its}) > 1 and "" not in its}
     if len(trials) < _FEWEST or len({trial.value for trial in trials}) < 2 or not words:
         return {}
-    columns: dict[str, tuple[Any, list[Any]]] = {n: _distribution(optuna, found) for n, found in words.items()}
-    said = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce a study that nobody asked for
+    columns: dict[str, tuple[Any, list[Any]]] = {n: _distribution(optuna, its) for n, its in words.items()}
+    verbosity = optuna.logging.get_verbosity()
+    # it would announce a study that nobody asked for
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     rebuilt = optuna.create_study(direction="minimize" if study.lower_is_better else "maximize")
-    optuna.logging.set_verbosity(said)
+    optuna.logging.set_verbosity(verbosity)
     for t, trial in enumerate(trials):
         rebuilt.add_trial(
             optuna.trial.create_trial(
@@ -166,16 +168,16 @@ def _distribution(optuna: Any, words: list[str]) -> tuple[Any, list[Any]]:
     return optuna.distributions.FloatDistribution(low, high, log=log), numbers
 
 
-def draw_importances(album: Album, study: Study, name: str) -> Picture | None:
-    """Bars, the most important parameter on top; None where `importances` is empty."""
-    found = importances(study)
-    if not found:
+def draw_importances(album: Album, study: SearchFolder, name: str) -> Picture | None:
+    """Draws bars, the most important parameter on top; None where `importances` is empty."""
+    shares_of = importances(study)
+    if not shares_of:
         return None
-    with open_figure(0.55 + 0.19 * len(found)) as (figure, grid):
+    with open_figure(0.55 + 0.19 * len(shares_of)) as (figure, grid):
         axes = grid[0, 0]
-        shares: Values = np.array(list(found.values()))
-        axes.barh(range(len(found)), shares, 0.7, color=COLOURS[0])
-        axes.set_yticks(range(len(found)), list(found), fontsize=7)
+        shares: Values = np.array(list(shares_of.values()))
+        axes.barh(range(len(shares_of)), shares, 0.7, color=COLOURS[0])
+        axes.set_yticks(range(len(shares_of)), list(shares_of), fontsize=7)
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
         axes.set_xlim(0, max(1e-9, float(shares.max())) * 1.05)

@@ -4,8 +4,9 @@ reproduce    the command, and the order of all this
 definition   the YAML: rows, measures (published, datasets, yaml_keys)
 finished     runs that are there already; earlier_sections: those of data sets that this call leaves alone
 plan         one run a row and seed; overview and estimate show what is left of it (dry=true)
-work         trains it by the scheduler (trivium.search) and evaluates it (evaluations)
-collect      each seed's values, means, intervals, paired tests
-parts        a data set's part of what is written: blocks of text cells -> markdown, latex; files, figure (bars, panels)
+work         training it by the scheduler (trivium.search) and evaluating it (evaluations)
+collect      each seed's values as a frame, compared by trivium.results
+parts        a data set's part of what is written: blocks of text cells, legend -> markdown, latex -> files
+figure       of each part: bars, panels or a heat map
 publish      the same as files that may be committed
 """

@@ -1,4 +1,4 @@
-"""The figure of a table of generated data: bars of accuracies between chance and what is knowable."""
+"""Draws the figure of a table of generated data: bars of accuracies between chance and what is knowable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from trivium.reports.figures import COLOURS, open_figure, save_figure
+from trivium.reports.figure_style import COLOURS, legend_above, open_figure, save_figure
 from trivium.tables.collect import Measured
 
 BOUNDS: dict[str, Any] = {"chance": (0, (2, 1.5)), "Bayes-optimal": "solid"}  # line styles
@@ -17,25 +17,18 @@ HATCHES = ("", "///", "...")  # tell a second round of colours apart
 
 
 def write_bars(stem: Path, measured: Measured) -> None:
-    """STEM.png and STEM.pdf: a group of bars for each of the table's `bars`, one colour a row."""
+    """Writes STEM.png and STEM.pdf: a group of bars for each of the table's `bars`, one colour a row."""
     with open_figure() as (figure, grid):
         axes = grid[0, 0]
         draw_bars(axes, measured)
-        found = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-        labels = sorted(found, key=lambda label: label in BOUNDS)  # the rows first
-        layout: dict[str, Any] = {
-            "ncols": 3,
-            "frameon": False,
-            "handlelength": 1.2,
-            "columnspacing": 1.0,
-            "fontsize": 7,
-        }
-        figure.legend([found[label] for label in labels], labels, loc="outside upper center", **layout)
+        handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        labels = sorted(handles, key=lambda label: label in BOUNDS)  # the rows first
+        legend_above(figure, [handles[label] for label in labels], labels, columns=3, handlelength=1.2)
         save_figure(figure, stem)
 
 
 def draw_bars(axes: Axes, measured: Measured) -> None:
-    """Means in %, error bars of one standard deviation over seeds; over each group lines at chance and Bayes."""
+    """Draws means in %, error bars of one standard deviation over seeds, and lines at chance and Bayes."""
     groups, rows = list(measured.table.bars), [row.label for row in measured.table.rows]
     width = 0.84 / len(rows)
     for r, row in enumerate(rows):

@@ -11,7 +11,7 @@ import yaml
 
 from trivium.choices import suggest
 from trivium.metric_names import DIRECTION, LABELS, is_share
-from trivium.reports.records import slug
+from trivium.results.records import slug
 from trivium.tables.published import Published, read_published
 from trivium.tables.yaml_keys import distinct, items, keys, texts
 

@@ -1,4 +1,4 @@
-"""The figure of a table: bars of what is knowable, a heat map of subsets, or a panel a measure."""
+"""Draws the figure of a table: bars of what is knowable, a heat map of subsets, or a panel a measure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from trivium.evaluation.significance import LEVEL
-from trivium.reports.figures import open_figure, save_figure
+from trivium.reports.figure_style import open_figure, save_figure
 from trivium.tables.bars import write_bars
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure
@@ -23,13 +23,13 @@ from trivium.tables.panels import PANELS, write_panels
 
 _DIFFERENCES, _VALUES = colormaps["PuOr"], colormaps["Purples"]  # diverging (orange, white, purple), and one side of it
 _PALE = 0.65  # how far to white
-_NOTHING = (0.95, 0.95, 0.95, 1.0)
+_NO_MEAN = (0.95, 0.95, 0.95, 1.0)
 
 Cells = npt.NDArray[np.float64]
 
 
 def write_figures(folder: Path, parts: Sequence[Measured]) -> dict[str, list[tuple[str, str]]]:
-    """One for each part, and none that was drawn before of others. Data set -> file and what it shows."""
+    """Draws one for each part and removes earlier ones of others. Returns data set -> file and what it shows."""
     drawn = {part.table.data: [write_figure(folder, part)] for part in parts}
     names = {Path(file).stem for figures in drawn.values() for file, _ in figures}
     for file in [*folder.glob("figure.*"), *folder.glob("figure_*.*")]:
@@ -39,7 +39,7 @@ def write_figures(folder: Path, parts: Sequence[Measured]) -> dict[str, list[tup
 
 
 def write_figure(folder: Path, measured: Measured) -> tuple[str, str]:
-    """figure.png and figure.pdf, of one data set of several figure_DATA; the former's name and what it shows.
+    """Draws figure.png and .pdf (figure_DATA for one data set of several); returns the former's name and what it shows.
 
     Bars if chance and Bayes are known of a measure, or if the table groups them; a heat map of the first unit that is
     no accuracy if every measure is of a subset; else panels.
@@ -60,18 +60,18 @@ def write_figure(folder: Path, measured: Measured) -> tuple[str, str]:
 
 
 def draw_heat_map(axes: Axes, measured: Measured, measures: list[Measure]) -> None:
-    """Means of the measures, all of one unit and direction, a line a row.
+    """Draws the means of measures of one unit and direction, a line a row.
 
     The colour is the mean paired difference from the baseline (purple: better), with a star where its corrected p is
     below LEVEL, and pale where it is not; without a baseline, how good the mean is within its column.
     """
     rows = [row.label for row in measured.table.rows]
-    means = np.array([[measured.spread(row, measure.name).mean for measure in measures] for row in rows])
-    image, key, said = _coloured(measured, measures, means)
+    means = _cells(measured, measures, "mean")
+    image, key, label = _coloured(measured, measures, means)
     axes.imshow(image, aspect="auto")
-    corrected = {row: measured.corrected(row) for row in rows}
+    p_values = _cells(measured, measures, "p_holm")
     for (r, c), mean in np.ndenumerate(means):
-        star = "*" if corrected[rows[r]][measures[c].name] < LEVEL else ""
+        star = "*" if p_values[r, c] < LEVEL else ""
         dark = image[r, c, :3] @ [0.2126, 0.7152, 0.0722] < 0.45
         text = "-" if math.isnan(mean) else f"{mean:.3f}{star}"
         axes.text(c, r, text, ha="center", va="center", fontsize=5.5, color="white" if dark else "black")
@@ -82,44 +82,40 @@ def draw_heat_map(axes: Axes, measured: Measured, measures: list[Measure]) -> No
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, pad=2)
     axes.spines[:].set_visible(False)
     if key is None:
-        axes.set_xlabel(said, fontsize=6)
+        axes.set_xlabel(label, fontsize=6)
     else:
-        _bar(axes, key, said)
+        _bar(axes, key, label)
+
+
+def _cells(measured: Measured, measures: list[Measure], column: str) -> Cells:
+    """Returns (rows, measures) of one column of the comparison."""
+    rows = measured.table.rows
+    return np.array([[measured.compared[row.label, m.name][column] for m in measures] for row in rows], np.float64)
 
 
 def _coloured(measured: Measured, measures: list[Measure], means: Cells) -> tuple[Cells, ScalarMappable | None, str]:
-    """(rows, measures, RGBA), grey where there is no mean; the key to the colours, if they have one; what they say."""
+    """Returns (rows, measures, RGBA), grey where there is no mean; the key to the colours, if any; and their label."""
     first, baseline = measures[0], measured.table.baseline
     better, key = -1.0 if first.lower_is_better else 1.0, None
     if baseline:
-        differences = _differences(measured, measures)
-        key = ScalarMappable(_even(differences), _DIFFERENCES)
+        differences = _cells(measured, measures, "difference")
+        # 0 in the middle of the colours
+        most = float(np.nanmax(np.abs(differences))) if np.isfinite(differences).any() else 0.0
+        key = ScalarMappable(Normalize(-(most or 1.0), most or 1.0), _DIFFERENCES)
         image = key.to_rgba(np.nan_to_num(better * differences))
-        real = [[measured.corrected(row.label)[m.name] < LEVEL for m in measures] for row in measured.table.rows]
+        real = _cells(measured, measures, "p_holm") < LEVEL
         image[..., :3] += np.where(real, 0.0, _PALE)[..., None] * (1 - image[..., :3])
         where = "below" if first.lower_is_better else "above"
-        said = f"{first.unit}, how far {where} {baseline}; pale: p of {LEVEL:g} or more"
+        label = f"{first.unit}, how far {where} {baseline}; pale: p of {LEVEL:g} or more"
     else:
         image = _VALUES(np.nan_to_num(_scaled(better * means)) / 1.4)  # the darkest would hide the digits
-        said = f"{first.unit}, darker is better"
-    image[np.isnan(means)] = _NOTHING
-    return image, key, said
-
-
-def _differences(measured: Measured, measures: list[Measure]) -> Cells:
-    """(rows, measures), mean paired difference; NaN where there is none, 0 for the baseline itself."""
-    found = [[measured.difference(row.label, measure.name) for measure in measures] for row in measured.table.rows]
-    return np.array([[math.nan if one is None else one.mean for one in row] for row in found])
-
-
-def _even(differences: Cells) -> Normalize:
-    """0 in the middle."""
-    most = float(np.nanmax(np.abs(differences))) if np.isfinite(differences).any() else 0.0
-    return Normalize(-(most or 1.0), most or 1.0)
+        label = f"{first.unit}, darker is better"
+    image[np.isnan(means)] = _NO_MEAN
+    return image, key, label
 
 
 def _scaled(goodness: Cells) -> Cells:
-    """Each column from 0 (worst) to 1 (best); NaN stays, and a column of equal values is 0."""
+    """Returns each column scaled from 0 (worst) to 1 (best); NaN stays, and a column of equal values is 0."""
     known = np.isfinite(goodness)
     low = np.where(known, goodness, np.inf).min(axis=0)
     high = np.where(known, goodness, -np.inf).max(axis=0)
@@ -127,11 +123,11 @@ def _scaled(goodness: Cells) -> Cells:
     return scaled
 
 
-def _bar(axes: Axes, mapping: ScalarMappable, said: str) -> None:
+def _bar(axes: Axes, mapping: ScalarMappable, label: str) -> None:
     figure: Any = axes.figure
     bar = figure.colorbar(mapping, ax=axes, orientation="horizontal", fraction=0.04, pad=0.02, aspect=40)
     ends = mapping.get_clim()
     bar.set_ticks([ends[0], 0, ends[1]], labels=[f"{ends[0]:.2g}", "0", f"{ends[1]:.2g}"])
-    bar.set_label(said, fontsize=6)
+    bar.set_label(label, fontsize=6)
     bar.ax.tick_params(labelsize=5.5, length=2)
     bar.outline.set_visible(False)

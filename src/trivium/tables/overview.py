@@ -1,4 +1,4 @@
-"""dry=true: what a table has and lacks, at a glance: a matrix of rows by seeds for each data set."""
+"""Shows what a table has and lacks (dry=true): a matrix of rows by seeds for each data set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MARKS = {
 
 
 def overview(parts: Sequence[Sequence[Planned]], jobs: int, estimate: Estimate, *, commands: bool = False) -> str:
-    """A matrix a data set or how to get it, what its marks mean, and how long the rest may take.
+    """Returns a matrix a data set or how to get it, what its marks mean, and how long the rest may take.
 
     parts: the runs of each data set. commands: also each run's command.
     """
@@ -38,8 +38,8 @@ def overview(parts: Sequence[Sequence[Planned]], jobs: int, estimate: Estimate, 
     if counts.total() > counts["done"] + counts["no data"]:
         lines.append(f"time left{f' with {jobs} at once' if jobs > 1 else ''}: {estimate.left(runs, jobs)}")
     if commands:
-        told = zip(every, runs, strict=True)
-        lines += ["", *(f"{state:<12} {run.name}\n  {run.command}" for state, run in told)]
+        pairs = zip(every, runs, strict=True)
+        lines += ["", *(f"{state:<12} {run.name}\n  {run.command}" for state, run in pairs)]
     return "\n".join(lines)
 
 
@@ -49,9 +49,9 @@ def _state(run: Planned) -> str:
 
 
 def _section(runs: Sequence[Planned], states: Sequence[str], estimate: Estimate) -> list[str]:
-    """No matrix of what cannot be run."""
-    told = dict.fromkeys(run.lacking for run, state in zip(runs, states, strict=True) if state == "no data")
-    lacking = [f"  no data: {one} (docs/data.md says where to get it)" for one in told]
+    """Returns the lines of a data set; there is no matrix of what cannot be run."""
+    reasons = dict.fromkeys(run.lacking for run, state in zip(runs, states, strict=True) if state == "no data")
+    lacking = [f"  no data: {reason} (docs/data.md says where to get it)" for reason in reasons]
     if set(states) == {"no data"}:
         return [runs[0].table.data or runs[0].table.name, *lacking]
     return [*_matrix(runs, states, estimate), *lacking]
@@ -65,8 +65,8 @@ def _matrix(runs: Sequence[Planned], states: Sequence[str], estimate: Estimate) 
     wide = max(len(table.data or table.name), *(len(row.label) + 2 for row in table.rows))
     lines = [f"{table.data or table.name:<{wide}}  seed {' '.join(map(str, seeds))}   a run"]
     for row in table.rows:
-        seconds, own = estimate.of(first[row.label])
-        took = "" if seconds is None else f"{'' if own else 'perhaps '}{duration(seconds)}"
+        seconds, certain = estimate.of(first[row.label])
+        took = "" if seconds is None else f"{'' if certain else 'perhaps '}{duration(seconds)}"
         cells = " ".join(marks[row.label, seed].rjust(len(str(seed))) for seed in seeds)
         lines.append(f"  {row.label:<{wide - 2}}       {cells}   {took}".rstrip())
     return lines

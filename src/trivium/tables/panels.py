@@ -1,9 +1,8 @@
-"""A panel for each measure of a table: every seed, means with their intervals, and which differ from the baseline."""
+"""Draws a panel for each measure: every seed, means with their intervals, and which differ from the baseline."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from trivium.evaluation.significance import LEVEL
-from trivium.reports.figures import COLUMN_INCHES, PAGE_INCHES, open_figure, save_figure
+from trivium.reports.figure_style import COLUMN_INCHES, PAGE_INCHES, legend_above, open_figure, save_figure
 from trivium.tables.blocks import INTERVAL, OTHER_FEATURES, TRAIN_MEAN
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure
@@ -26,7 +25,7 @@ _ROW, _HEAD = 0.155, 0.5  # inches of a row, and of what is around the rows of a
 
 @dataclass(frozen=True)
 class Style:
-    """How a mean is drawn: colour and marker both tell what the test said."""
+    """Describes how a mean is drawn: colour and marker both tell the result of the test."""
 
     label: str
     colour: str
@@ -42,7 +41,7 @@ PLAIN = Style("mean", "#0072B2", "o")  # in a table without a baseline
 
 
 def write_panels(stem: Path, measured: Measured) -> None:
-    """STEM.png and STEM.pdf: one column wide for one or two measures, else two."""
+    """Writes STEM.png and STEM.pdf, one column wide for one or two measures, else two."""
     measures, rows = measured.table.measures, measured.table.rows
     wide = min(_WIDE, len(measures))
     lines = math.ceil(len(measures) / wide)
@@ -59,17 +58,17 @@ def write_panels(stem: Path, measured: Measured) -> None:
 
 
 def draw_panel(axes: Axes, measured: Measured, measure: Measure) -> None:
-    """One measure, rows from the top; shares in %."""
+    """Draws one measure, rows from the top; shares in %."""
     scale = 100 if measure.is_share else 1
     rows = [row.label for row in measured.table.rows]
     _lines(axes, measured, measure, scale)
     for y, row in enumerate(rows):
-        values = [scale * value for value in measured.values[row][measure.name].values()]
+        values = [scale * value for value in measured.values.get((row, measure.name), [])]
         axes.plot(values, [y + 0.24] * len(values), "o", color="black", alpha=0.35, markersize=2, markeredgewidth=0)
-        mean, style = scale * measured.spread(row, measure.name).mean, style_of(measured, row, measure)
-        ends = [scale * end for end in measured.interval(row, measure.name)]
+        line, style = measured.compared[row, measure.name], style_of(measured, row, measure)
+        ends = [scale * line["mean_low"], scale * line["mean_high"]]
         axes.plot(ends, [y, y], color=style.colour, linewidth=1.4, solid_capstyle="butt", zorder=3)
-        axes.plot([mean], [y], **_marker(style), zorder=4)
+        axes.plot([scale * line["mean"]], [y], **_marker(style), zorder=4)
     for y, row_of in enumerate(measured.table.rows):
         for published in row_of.published:
             if measure.name in published.values:
@@ -89,21 +88,21 @@ def draw_panel(axes: Axes, measured: Measured, measure: Measure) -> None:
 
 
 def style_of(measured: Measured, row: str, measure: Measure) -> Style:
-    """By the corrected p of the paired test, as in the table's stars."""
+    """Returns the style by the corrected p of the paired test, as in the table's stars."""
     if not measured.table.baseline:
         return PLAIN
     if row == measured.table.baseline:
         return BASELINE
-    found = measured.difference(row, measure.name)
-    if found is None or not measured.corrected(row)[measure.name] < LEVEL:
+    line = measured.compared[row, measure.name]
+    if not line["p_holm"] < LEVEL:
         return ALIKE
-    return BETTER if (found.mean < 0) == measure.lower_is_better else WORSE
+    return BETTER if (line["difference"] < 0) == measure.lower_is_better else WORSE
 
 
 def _lines(axes: Axes, measured: Measured, measure: Measure, scale: float) -> None:
-    """The baseline's mean, and what predicting the train mean gives."""
+    """Draws lines at the baseline's mean and at what predicting the train mean gives."""
     if measured.table.baseline:
-        at = scale * measured.spread(measured.table.baseline, measure.name).mean
+        at = scale * measured.compared[measured.table.baseline, measure.name]["mean"]
         if not math.isnan(at):
             axes.axvline(at, **_BASELINE_LINE)
     reference = scale * measured.reference(measure)
@@ -136,7 +135,7 @@ def _marker(style: Style) -> dict[str, Any]:
 
 
 def _legend(figure: Figure, measured: Measured, columns: int) -> None:
-    """What occurs, and nothing else."""
+    """Draws the legend of what occurs."""
     table = measured.table
     styles = {style_of(measured, row.label, measure): None for row in table.rows for measure in table.measures}
     order = [style for style in (BASELINE, BETTER, WORSE, ALIKE, PLAIN) if style in styles]
@@ -147,19 +146,17 @@ def _legend(figure: Figure, measured: Measured, columns: int) -> None:
     if any(not math.isnan(measured.reference(measure)) for measure in table.measures):
         handles.append(Line2D([], [], label=TRAIN_MEAN, **_TRAIN_MEAN_LINE))
     handles += _published_handles(measured)
-    layout: dict[str, Any] = {"frameon": False, "handlelength": 1.2, "columnspacing": 1.0, "handletextpad": 0.4}
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(columns, len(handles)), fontsize=6.5, **layout)
+    labels, layout = [str(handle.get_label()) for handle in handles], {"handlelength": 1.2, "handletextpad": 0.4}
+    legend_above(figure, handles, labels, columns=min(columns, len(handles)), fontsize=6.5, **layout)
 
 
 def _published_handles(measured: Measured) -> list[Line2D]:
     names = {measure.name for measure in measured.table.measures}
-    shown: Sequence[bool] = [
+    others = {
         measured.other_features(row.label, published)
         for row in measured.table.rows
         for published in row.published
         if names & set(published.values)
-    ]
-    handles = [Line2D([], [], label="published", **_SAME)] if False in shown else []
-    return handles + (
-        [Line2D([], [], label=f"published{OTHER_FEATURES}, other features", **_OTHER)] if True in shown else []
-    )
+    }
+    labels = {False: ("published", _SAME), True: (f"published{OTHER_FEATURES}, other features", _OTHER)}
+    return [Line2D([], [], label=label, **style) for other, (label, style) in labels.items() if other in others]

@@ -1,4 +1,4 @@
-"""What others report of a table's row, with where it stands and on which features it was measured."""
+"""Reads what others report of a table's row, with the source and the features that it was measured on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from trivium.tables.yaml_keys import keys, texts
 
 @dataclass(frozen=True)
 class Published:
-    """values: measure -> mean and standard deviation (NaN: not given), as the table prints them: shares in %.
+    """Holds published numbers.
+
+    values: measure -> mean and standard deviation (NaN: not given), as the table prints them: shares in %.
 
     features: the prepared feature set that they are of, as NAME or DATA/NAME, or what they are of in words. modalities:
     those that they are from; empty: not told. data: the data set; "" in a table without `datasets`.
@@ -25,31 +27,31 @@ class Published:
     data: str = ""
 
     def is_of(self, feature_set: str, modalities: Sequence[str]) -> bool:
-        """Whether a run was on these features. feature_set: as result.json names it, DATA/FEATURES."""
+        """Returns whether a run was on these features. feature_set: as result.json names it, DATA/FEATURES."""
         named = self.features in (feature_set, feature_set.partition("/")[2])
         return named and (not self.modalities or set(self.modalities) == set(modalities))
 
 
 def read_published(label: str, values: Any) -> tuple[Published, ...]:
-    """One mapping, or a list of them for several data sets. Raises ValueError naming the row, the key and the value."""
+    """Reads one mapping, or a list of them for several data sets. Raises ValueError naming row, key and value."""
     at = f"rows: {label}: published"
-    found = tuple(_read(at, value) for value in (values if isinstance(values, list) else [values]))
-    sets = [one.data for one in found]
+    published = tuple(_read(at, value) for value in (values if isinstance(values, list) else [values]))
+    sets = [entry.data for entry in published]
     if len(set(sets)) < len(sets):
         raise ValueError(f"{at}: expected one a data set, found {len(sets)} for {', '.join(sets) or 'none'}")
-    return found
+    return published
 
 
 def _read(at: str, values: Any) -> Published:
-    given = keys(at, values, ("source", "features", "values"), ("modalities", "data"))
+    entry = keys(at, values, ("source", "features", "values"), ("modalities", "data"))
     for key in ("source", "features"):
-        if not isinstance(given[key], str) or not given[key].strip():
-            raise ValueError(f"{at}.{key}: expected some text, found {given[key]!r}")
-    if not isinstance(given["values"], dict):
-        raise ValueError(f"{at}.values: expected measure: number or [mean, std], found {given['values']!r}")
-    numbers = {str(name): _number(f"{at}.values.{name}", value) for name, value in given["values"].items()}
-    modalities = texts(f"{at}.modalities", given.get("modalities", []))
-    return Published(given["source"], given["features"], numbers, modalities, str(given.get("data", "")))
+        if not isinstance(entry[key], str) or not entry[key].strip():
+            raise ValueError(f"{at}.{key}: expected some text, found {entry[key]!r}")
+    if not isinstance(entry["values"], dict):
+        raise ValueError(f"{at}.values: expected measure: number or [mean, std], found {entry['values']!r}")
+    numbers = {str(name): _number(f"{at}.values.{name}", value) for name, value in entry["values"].items()}
+    modalities = texts(f"{at}.modalities", entry.get("modalities", []))
+    return Published(entry["source"], entry["features"], numbers, modalities, str(entry.get("data", "")))
 
 
 def _number(at: str, value: Any) -> tuple[float, float]:

@@ -1,6 +1,5 @@
-"""One self-contained HTML file about runs, tables and searches: build fills page.html.
+"""Builds one self-contained HTML file about runs, tables and searches: build fills page.html.
 
-sources      what the folders hold that were given; table_folder: of a table
 boards       what is compared on the first screen; standings: which row is best, by how much, by which test
 tables       sortable tables; clips: every clip's prediction; pictures: which figures there are
 """

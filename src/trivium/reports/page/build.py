@@ -1,4 +1,4 @@
-"""The page as one HTML file: nothing is fetched, everything that comes from data is escaped."""
+"""Builds the page as one HTML file: nothing is fetched, everything that comes from data is escaped."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from trivium.reports.album import Picture
-from trivium.reports.page.boards import boards_of
+from trivium.reports.page.boards import Board, boards_of
 from trivium.reports.page.clips import clip_data
 from trivium.reports.page.pictures import Pictures
-from trivium.reports.page.sources import Sources
-from trivium.reports.page.standings import Board, board_data, kind_of, number_text, spread_text
+from trivium.reports.page.standings import board_data
 from trivium.reports.page.tables import (
     csv_table,
     made,
@@ -27,9 +26,11 @@ from trivium.reports.page.tables import (
     settings_data,
     settings_table,
 )
-from trivium.reports.records import Record, by_group
-from trivium.reports.spread import Spread
-from trivium.reports.study import Study
+from trivium.results.folders import Sources
+from trivium.results.records import Record, by_group
+from trivium.results.score_text import kind_of, number_text, spread_text
+from trivium.results.search_trials import SearchFolder
+from trivium.results.spread import Spread
 from trivium.wording import brief, counted
 
 _FOLDER = Path(__file__).parent
@@ -38,7 +39,7 @@ _LISTED = 4  # names that a title holds
 
 
 def build_page(sources: Sources, pictures: Pictures, *, command: str, transcripts: bool = True) -> str:
-    """The HTML. command: what makes this page again. transcripts: whether clips come with their words."""
+    """Returns the HTML. command: makes this page again. transcripts: whether clips come with their words."""
     clips, notes = clip_data(sources.records, transcripts)
     script = _script()
     environment = Environment(
@@ -78,34 +79,34 @@ def build_page(sources: Sources, pictures: Pictures, *, command: str, transcript
 
 
 def _script() -> str:
-    """Every piece in one function, so that they share names and the page's globals stay clean."""
+    """Returns all pieces in one function, so that they share names and the page's globals stay clean."""
     pieces = [(_FOLDER / f"page.{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
     return '"use strict";\n(() => {\n' + "\n".join(pieces) + "})();\n"
 
 
 def script_json(value: Any) -> Markup:
-    """JSON for a <script type="application/json">: no character in it can end the element."""
+    """Returns JSON for a <script type="application/json">: no character in it can end the element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
 
 def image(picture: Picture) -> str:
-    """A data: address, so that figures keep their own names and styles to themselves."""
+    """Returns a data: address, so that names and styles of a figure stay inside it."""
     return f"data:{picture.kind};base64,{base64.b64encode(picture.content).decode()}"
 
 
 def breakable(text: str) -> Markup:
-    """Escaped; a long name may break after its dots, strokes and the like instead of anywhere; a number may not."""
+    """Returns the text escaped; a long name may break after its dots, strokes and the like, a number may not."""
     return Markup(re.sub(r"(?<=[_./=])(?![_./=])(?!(?<=\d\.)\d)", "<wbr>", str(escape(text))))
 
 
 def whole_words(text: str) -> Markup:
-    """Escaped; breaks between words alone, not after a hyphen in one."""
+    """Returns the text escaped; it breaks between words alone, not after a hyphen in one."""
     return Markup(" ").join(Markup('<span class="word">{}</span>').format(word) for word in text.split(" "))
 
 
 def _title(sources: Sources) -> str:
-    """The tables' titles and searches' names, or the runs' methods and data."""
+    """Returns the tables' titles and searches' names, or the runs' methods and data."""
     searches = [f"Search {study.path.name}" for study in sources.studies]
     names = [table.title for table in sources.tables] + searches
     if names:
@@ -119,34 +120,37 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _summary(sources: Sources) -> list[str]:
-    """What the page is about, in a few words each."""
-    records, said = sources.records, []
+    """Returns facts about the page's runs, a few words each."""
+    records, facts = sources.records, []
     for study in sources.studies:
         states = [trial.state for trial in study.trials]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        said.append(f"{len(states)} trials ({counts})")
+        facts.append(f"{len(states)} trials ({counts})")
     if records:
         groups, seeds = len(by_group(records)), len({record.seed for record in records})
-        said.append(f"{counted(len(records), 'run')} of {counted(groups, 'setting')}, {counted(seeds, 'seed')}")
-        said.append(_listed(list(dict.fromkeys(record.data for record in records))))
+        facts.append(f"{counted(len(records), 'run')} of {counted(groups, 'setting')}, {counted(seeds, 'seed')}")
+        facts.append(_listed(list(dict.fromkeys(record.data for record in records))))
         days = sorted({str(record.record["created"])[:10] for record in records if record.record.get("created")})
-        said += [days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"] if days else []
+        facts += [days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"] if days else []
     if sources.left_out:
-        said.append(f"{len(sources.left_out)} left out, see the notes")
-    return said
+        facts.append(f"{len(sources.left_out)} left out, see the notes")
+    return facts
 
 
 def _board(board: Board, place: int, sources: Sources, boards: int) -> dict[str, Any]:
-    """tiles: measure -> its value, of a board with nothing to compare. head: whose numbers these are, "" where the page
-    is about nothing else.
+    """Returns what the template needs of a board.
+
+    tiles: measure -> its value, of a board with one row. head: whose numbers these are, "" where the page is about
+    nothing else.
     """
     table = mean_table(board, f"means-{place}")
     alone = len(board.rows) == 1
     tiles = {}
-    for measure, rows in board.values.items() if alone else ():
-        tiles[measure] = spread_text(Spread.of(list(rows[board.rows[0]].values())), kind_of(measure))
+    for measure in board.measures if alone else ():
+        line = board.compared[board.rows[0], measure]
+        tiles[measure] = spread_text(Spread(line["mean"], line["std"], line["n"]), kind_of(measure))
     if alone:
-        tiles |= {f"{name} of the train mean": number_text(v, kind_of(name)) for name, v in board.nothing.items()}
+        tiles |= {f"{name} of the train mean": number_text(v, kind_of(name)) for name, v in board.train_mean.items()}
     about = [board.name] if boards > 1 else []
     if alone and (about or sources.tables or sources.studies):
         about += board.rows
@@ -162,7 +166,7 @@ def _board(board: Board, place: int, sources: Sources, boards: int) -> dict[str,
 
 
 def _groups(records: Sequence[Record], pictures: Pictures) -> list[dict[str, Any]]:
-    """Each setting with its runs; `place` counts them as run_table and page.js do."""
+    """Returns each setting with its runs; `place` counts them as run_table and page.js do."""
     places = {record.path: place for place, record in enumerate(records)}
     return [
         {
@@ -181,7 +185,7 @@ def _run(record: Record, place: int, pictures: Pictures) -> dict[str, Any]:
     facts = {
         "directory": str(record.path),
         "best epoch": f"{result['best_epoch']} of {result['epochs']}",
-        "selected by": result.get("selection", {}).get("rule", "lowest val/loss, or the last epoch"),
+        "selected by": record.selected_by,
         "modalities": ", ".join(result.get("modalities", [])),
         "config": str(result.get("config_hash", ""))[:12],
         "commit": record.record.get("git_commit") or "unknown (no git)",
@@ -196,7 +200,7 @@ def _run(record: Record, place: int, pictures: Pictures) -> dict[str, Any]:
     }
 
 
-def _study(study: Study, place: int, pictures: Pictures) -> dict[str, Any]:
+def _study(study: SearchFolder, place: int, pictures: Pictures) -> dict[str, Any]:
     names = study.parameters
     rows = [
         {

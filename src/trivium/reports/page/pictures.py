@@ -1,4 +1,4 @@
-"""Which figures a page has: of all runs, of each group of seeds, of each run, of each search."""
+"""Draws the figures of a page: of all runs, of each group of seeds, of each run, of each search."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
 from trivium.metric_names import CLASSES, LABELS
 from trivium.reports.album import Album, Picture
 from trivium.reports.embedding import map_run
-from trivium.reports.page.sources import Sources
 from trivium.reports.prediction_figures import draw_confusion, draw_scatter
-from trivium.reports.records import Record, by_group, read_rows
 from trivium.reports.robustness_figures import heat_map, shares
 from trivium.reports.run_figures import draw_curves, draw_shifts, draw_terms
 from trivium.reports.search_figures import draw_history, draw_importances, draw_parallel
-from trivium.reports.study import Study
+from trivium.results.folders import Sources
+from trivium.results.records import Record, by_group
+from trivium.results.search_trials import SearchFolder
 
 EACH_RUN = 40  # runs up to which each has figures of its own; beyond, the first seed of each group has
 _WRITTEN = {"rates": "Metrics when modalities are missing at random", "noise": "Metrics when features are disturbed"}
@@ -23,7 +25,7 @@ _WRITTEN = {"rates": "Metrics when modalities are missing at random", "noise": "
 
 @dataclass
 class Pictures:
-    """overall: of all runs. of_study: by the search's folder. of_group: by label. of_run: by the run's directory.
+    """Holds the figures. overall: of all runs. of_study: by folder. of_group: by label. of_run: by directory.
 
     notes: what is missing, and why.
     """
@@ -36,37 +38,41 @@ class Pictures:
 
 
 def draw_pictures(sources: Sources, album: Album, maps: str, step: Callable[[str], None]) -> Pictures:
-    """maps: what places joint vectors on a map (trivium.reports.embedding.MAPS), or "none". step: told what is next.
+    """Draws all figures of a page.
+
+    maps: what places joint vectors on a map (trivium.reports.embedding.MAPS), or "none". step: told what is next.
 
     Maps are of the first seed of each group, because a run has to be loaded for them.
     """
-    found = Pictures()
+    pictures = Pictures()
     groups = by_group(sources.records)
     step("figures of all runs")
     for table in sources.tables:
         names = {"_".join(["figure", *data.split("/")]): f" on {data}" for data in table.data_sets}
         for figure in table.figures:
-            said = f"Table {table.path.name}{names.get(figure.stem, '')}, as {figure.name} beside table.md."
-            found.overall.append(album.read(figure, said))
+            caption = f"Table {table.path.name}{names.get(figure.stem, '')}, as {figure.name} beside table.md."
+            pictures.overall.append(album.read(figure, caption))
     for study in sources.studies:
-        found.of_study[study.path] = _of_study(found, album, study)
-    found.overall += _curves(sources, album)
-    detailed = _detailed(sources.records, found)
+        pictures.of_study[study.path] = _of_study(pictures, album, study)
+    pictures.overall += _curves(sources, album)
+    detailed = _detailed(sources.records, pictures)
     for label, runs in groups.items():
         if runs[0] in detailed:
-            found.overall += _drawn(draw_shifts(album, runs, f"labels_{label}"))
-            found.of_group[label] = _drawn(draw_terms(album, runs, f"terms_{label}"))
+            shifts = draw_shifts(album, runs, f"labels_{label}")
+            pictures.overall += [shifts] if shifts else []
+            terms = draw_terms(album, runs, f"terms_{label}")
+            pictures.of_group[label] = [terms] if terms else []
     for record in sources.records:
         step(record.path.name)
         if record in detailed:
-            found.of_run[record.path] = _of_run(album, record)
+            pictures.of_run[record.path] = _of_run(album, record)
             if maps != "none" and record is groups[record.label][0]:
-                _add_map(found, album, record, maps)
-    return found
+                _add_map(pictures, album, record, maps)
+    return pictures
 
 
 def _curves(sources: Sources, album: Album) -> list[Picture]:
-    """Of tables, of single runs and of searches, each by itself, a figure a data set."""
+    """Draws learning curves of tables, of single runs and of searches, each by itself, a figure a data set."""
     kinds: dict[tuple[str, str], list[Record]] = {}
     for record in sources.records:
         path = record.path.resolve()
@@ -79,22 +85,22 @@ def _curves(sources: Sources, album: Album) -> list[Picture]:
     ]
 
 
-def _of_study(found: Pictures, album: Album, study: Study) -> list[Picture]:
+def _of_study(pictures: Pictures, album: Album, study: SearchFolder) -> list[Picture]:
     name = study.path.name
     importance = draw_importances(album, study, f"{name}_importance")
     if importance is None:
-        found.notes.append(f"search {name}: too few trials to say how important each parameter is")
+        pictures.notes.append(f"search {name}: too few trials to say how important each parameter is")
     drawn = [draw_history(album, study, f"{name}_history"), draw_parallel(album, study, f"{name}_trials"), importance]
     return [picture for picture in drawn if picture is not None]
 
 
-def _detailed(records: Sequence[Record], found: Pictures) -> list[Record]:
+def _detailed(records: Sequence[Record], pictures: Pictures) -> list[Record]:
     if len(records) <= EACH_RUN:
         return list(records)
     firsts = [runs[0] for runs in by_group(records).values()]
     best = sorted(firsts, key=lambda record: record.result["val"]["loss"])[:EACH_RUN]
     chosen = "every setting" if len(best) == len(firsts) else f"the {len(best)} settings of the lowest validation loss"
-    found.notes.append(f"{len(records)} runs: only the first seed of {chosen} has figures of its own")
+    pictures.notes.append(f"{len(records)} runs: only the first seed of {chosen} has figures of its own")
     return best
 
 
@@ -102,45 +108,37 @@ def _of_run(album: Album, record: Record) -> list[Picture]:
     stem, of = f"{record.label}_s{record.seed}", f"{record.label}, seed {record.seed}"
     split = "test" if "test" in record.predictions else next(iter(record.predictions))
     predicted = record.predictions[split]
-    found = [draw_scatter(album, predicted, f"{stem}_scatter", f"Predicted against true score: {of}, {split} split.")]
+    drawn = [draw_scatter(album, predicted, f"{stem}_scatter", f"Predicted against true score: {of}, {split} split.")]
     if record.protocol in CLASSES:
-        found.append(draw_confusion(album, predicted, record.protocol, f"{stem}_confusion", f"{of}, {split} split"))
-    found += _robustness(album, record, stem)
-    return found
+        drawn.append(draw_confusion(album, predicted, record.protocol, f"{stem}_confusion", f"{of}, {split} split"))
+    drawn += _robustness(album, record, stem)
+    return drawn
 
 
 def _robustness(album: Album, record: Record, stem: str) -> list[Picture]:
-    """Of what scripts/evaluate.py protocol=... has left in the run's directory."""
-    found, of = [], f"{record.label}, seed {record.seed}"
+    """Draws what scripts/evaluate.py protocol=... has left in the run's directory."""
+    drawn, of = [], f"{record.label}, seed {record.seed}"
     subsets, shapley = record.path / "subsets.csv", record.path / "shapley.csv"
     if subsets.is_file():
-        rows = [_numbers(row, list(LABELS)) for row in read_rows(subsets)]
+        rows = pd.read_csv(subsets).to_dict("records")
         metrics = [key for key in rows[0] if key in LABELS]
         modalities = list(dict.fromkeys(name for row in rows for name in str(row["modalities"]).split("+")))
-        said = f"Predicted from each subset of modalities: {of}; in each metric the best is the darkest."
+        caption = f"Predicted from each subset of modalities: {of}; in each metric the best is the darkest."
         with heat_map(rows, modalities, metrics) as figure:
-            found.append(album.keep(figure, f"{stem}_subsets", said))
+            drawn.append(album.keep(figure, f"{stem}_subsets", caption))
     if shapley.is_file():
-        rows = [_numbers(row, ["value"]) for row in read_rows(shapley)]
+        rows = pd.read_csv(shapley).to_dict("records")
         metrics = list(dict.fromkeys(str(row["metric"]) for row in rows))
         modalities = list(dict.fromkeys(str(row["modality"]) for row in rows))
-        said = f"What each modality adds to every metric (Shapley values): {of}."
+        caption = f"What each modality adds to every metric (Shapley values): {of}."
         with shares(rows, modalities, metrics) as figure:
-            found.append(album.keep(figure, f"{stem}_shapley", said))
+            drawn.append(album.keep(figure, f"{stem}_shapley", caption))
     written = {name: record.path / f"{name}.png" for name in _WRITTEN}
-    return found + [album.read(file, f"{_WRITTEN[name]}: {of}.") for name, file in written.items() if file.is_file()]
+    return drawn + [album.read(file, f"{_WRITTEN[name]}: {of}.") for name, file in written.items() if file.is_file()]
 
 
-def _numbers(row: dict[str, str], metrics: Sequence[str]) -> dict[str, str | float]:
-    return {key: float(value or "nan") if key in metrics else value for key, value in row.items()}
-
-
-def _add_map(found: Pictures, album: Album, record: Record, maps: str) -> None:
+def _add_map(pictures: Pictures, album: Album, record: Record, maps: str) -> None:
     try:
-        found.of_run[record.path].append(map_run(album, record, maps, f"{record.label}_s{record.seed}_{maps}"))
+        pictures.of_run[record.path].append(map_run(album, record, maps, f"{record.label}_s{record.seed}_{maps}"))
     except ValueError as error:  # the store has gone, say: the page does without, and says so
-        found.notes.append(f"no map of {record.path.name}: {error}")
-
-
-def _drawn(picture: Picture | None) -> list[Picture]:
-    return [] if picture is None else [picture]
+        pictures.notes.append(f"no map of {record.path.name}: {error}")

@@ -1,9 +1,9 @@
-"""Figures of tables: matplotlib without a display, readable in one column of a paper and to the colour-blind."""
+"""Sets the style of every figure: readable in one column of a paper and to the colour-blind, without a display."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def open_figure(height: float = 2.5, width: float = COLUMN_INCHES, **subplots: Any) -> Iterator[tuple[Figure, Any]]:
-    """A figure of `width` (one column's) by `height` inches, with its grid of Axes; closed afterwards.
+    """Yields a figure of `width` (one column's) by `height` inches with its grid of Axes, and closes it afterwards.
 
     subplots: what plt.subplots takes, such as nrows=2.
     """
@@ -46,8 +46,16 @@ def open_figure(height: float = 2.5, width: float = COLUMN_INCHES, **subplots: A
             plt.close(figure)
 
 
+def legend_above(
+    figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, columns: int, fontsize: float = 7, **layout: Any
+) -> None:
+    """Draws a legend without a frame above all panels."""
+    style: dict[str, Any] = {"frameon": False, "columnspacing": 1.0, "fontsize": fontsize, **layout}
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, **style)
+
+
 def save_figure(figure: Figure, stem: Path) -> None:
-    """STEM.png and STEM.pdf, the latter the same bytes for the same figure."""
+    """Writes STEM.png and STEM.pdf, the latter the same bytes for the same figure."""
     for ending in ("png", "pdf"):
         with atomic_file(stem.with_name(f"{stem.name}.{ending}")) as file:
             fixed: dict[str, Any] = {"metadata": {"CreationDate": None}} if ending == "pdf" else {"dpi": 300}
@@ -55,7 +63,8 @@ def save_figure(figure: Figure, stem: Path) -> None:
 
 
 def figure_svg(figure: Figure) -> bytes:
-    """The figure as SVG whose text is text, the same bytes for the same figure. To be called inside open_figure."""
+    """Returns the figure as SVG whose text is text, the same bytes for the same figure. Call it inside open_figure."""
     with io.BytesIO() as file:
-        figure.savefig(file, format="svg", metadata={"Date": None}, dpi=200)  # dpi: of what is drawn as pixels
+        # dpi: of what is drawn as pixels
+        figure.savefig(file, format="svg", metadata={"Date": None}, dpi=200)
         return file.getvalue()

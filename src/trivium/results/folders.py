@@ -1,4 +1,4 @@
-"""What the folders given to scripts/report.py hold: runs, tables, searches."""
+"""Finds the runs, tables and searches that folders hold."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trivium.reports.page.table_folder import TableFolder, read_table_folder
-from trivium.reports.records import Record, labelled, read_record
-from trivium.reports.study import FILE as TRIALS
-from trivium.reports.study import Study, read_study
+from trivium.results.records import Record, labelled, read_record
+from trivium.results.search_trials import FILE as TRIALS
+from trivium.results.search_trials import SearchFolder, read_search_folder
+from trivium.results.table_folder import TableFolder, read_table_folder
 from trivium.runs.directory import RunDirectory
 from trivium.runs.identity import OF_A_TABLE
 
@@ -19,28 +19,34 @@ _EXPECTED = (
     "expected a finished run (outputs/runs/NAME), a table (outputs/tables/NAME), a search, "
     "or a folder of runs (a sweep's)"
 )
+Read = tuple[dict[Path, Record], list[str]]  # finished runs by their resolved path, and lines about the others
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything found, each run once. left_out: what is there but not finished, and why it is not on the page.
+    """Holds what some folders contain, each run once.
 
-    of_tables, of_studies: directories of the runs that belong to one of them.
+    left_out: lines about runs that are not finished or damaged. of_tables, of_studies: the directories of the runs that
+    belong to a table or a search.
     """
 
     records: list[Record]
     tables: list[TableFolder]
-    studies: list[Study]
+    studies: list[SearchFolder]
     left_out: list[str]
     of_tables: frozenset[Path] = frozenset()
     of_studies: frozenset[Path] = frozenset()
 
 
-def gather(folders: Sequence[Path]) -> Sources:
-    """Raises ValueError naming the folder that is none of these, or the run that is not finished."""
+def gather(folders: Sequence[Path], *, whole: bool = True) -> Sources:
+    """Returns what the folders hold.
+
+    whole: read also what figures and pages need of each run (epochs, predictions), and leave out runs without it.
+    Raises ValueError naming the folder that is none of these, or the run that is not finished.
+    """
     records: dict[Path, Record] = {}
     tables: list[TableFolder] = []
-    studies: list[Study] = []
+    studies: list[SearchFolder] = []
     left_out: list[str] = []
     of_tables, of_studies = set[Path](), set[Path]()
     for folder in folders:
@@ -48,35 +54,35 @@ def gather(folders: Sequence[Path]) -> Sources:
             raise ValueError(f"{folder}: no such folder; {_EXPECTED}")
         table = read_table_folder(folder)
         if (folder / "config.yaml").is_file():
-            found, others = {folder.resolve(): read_record(folder)}, list[str]()
+            finished, others = {folder.resolve(): read_record(folder)}, list[str]()
         elif (folder / TRIALS).is_file():
-            studies.append(read_study(folder))
-            found, others = _read_trials(studies[-1])
-            of_studies |= set(found)
+            studies.append(read_search_folder(folder))
+            finished, others = _read_trials(studies[-1], whole)
+            of_studies |= set(finished)
         elif table is not None:
-            found, others = _read_table(table)
-            of_tables |= set(found)
+            finished, others = _read_table(table, whole)
+            of_tables |= set(finished)
         else:
-            found, others = _read_many(folder)
+            finished, others = _read_many(folder, whole)
         tables += [] if table is None else [table]
-        for path, record in found.items():
+        for path, record in finished.items():
             records.setdefault(path, record)
         left_out += others
     missing = list(dict.fromkeys(left_out))
     return Sources(labelled(_in_order(records)), tables, studies, missing, frozenset(of_tables), frozenset(of_studies))
 
 
-def _read_trials(study: Study) -> tuple[dict[Path, Record], list[str]]:
-    finished, others = _read(_runs_beneath(study.path) | _runs_of_trials(study))
+def _read_trials(study: SearchFolder, whole: bool) -> Read:
+    finished, others = _read(_runs_in(study.path) | study.runs, whole)
     records = {path: replace(record, label=f"trial {path.name}") for path, record in finished.items()}
-    said = f"search {study.path.name}: {len(others)} trials that were stopped or are still running, as runs"
-    return records, [said] if others else []
+    line = f"search {study.path.name}: {len(others)} trials that were stopped or are still running, as runs"
+    return records, [line] if others else []
 
 
-def _read_table(table: TableFolder) -> tuple[dict[Path, Record], list[str]]:
-    """Runs in the table's folder and those that it was made of, in the order of its rows."""
-    beneath, named = _runs_beneath(table.path), {path for path in table.runs if path.is_dir()}
-    finished, others = _read(beneath | (named - {path.resolve() for path in beneath}))
+def _read_table(table: TableFolder, whole: bool) -> Read:
+    """Reads the runs in the table's folder and those that it was made of, in the order of its rows."""
+    beneath, named = _runs_in(table.path), {path for path in table.runs if path.is_dir()}
+    finished, others = _read(beneath | (named - {path.resolve() for path in beneath}), whole)
     if lost := sorted(set(table.runs) - named):
         gone = f"{len(lost)} runs of table {table.path.name} that are not there, such as {lost[0]}"
         others.append(f"{gone}; give the folders that they lie in too")
@@ -87,33 +93,26 @@ def _read_table(table: TableFolder) -> tuple[dict[Path, Record], list[str]]:
     return {path: replace(finished[path], label=labels[path]) for path in ordered}, others
 
 
-def _read_many(folder: Path) -> tuple[dict[Path, Record], list[str]]:
-    """Of a folder of runs; those that are named as a table's go by its rows."""
-    runs = _runs_beneath(folder)
+def _read_many(folder: Path, whole: bool) -> Read:
+    """Reads the runs anywhere beneath a folder; those that are named as a table's go by its rows."""
+    runs = _runs_in(folder) | {file.parent for file in folder.rglob("config.yaml")}
     if (folder / _SEARCH).is_file():
         raise ValueError(f"{folder}: a search of which no trial has ended yet; its command goes on with it")
     if not runs:
         raise ValueError(f"{folder}: neither a run, a table nor a search; {_EXPECTED}")
-    finished, others = _read(runs)
+    finished, others = _read(runs, whole)
     if not finished:
         raise ValueError(f"{folder}: none of its {len(runs)} runs is finished; resume them, then come back")
     named = {path: OF_A_TABLE.fullmatch(path.name) for path in finished}
     return {path: replace(finished[path], label=row["row"] if row else "") for path, row in named.items()}, others
 
 
-def _runs_beneath(folder: Path) -> set[Path]:
-    """Runs in the folder or in its runs/."""
-    places = [place for place in (folder, folder / "runs") if place.is_dir()]
-    return {file.parent for place in places for file in place.glob("*/config.yaml")}
+def _runs_in(folder: Path) -> set[Path]:
+    """Returns the runs in the folder or in its runs/."""
+    return {file.parent for place in (folder, folder / "runs") for file in place.glob("*/config.yaml")}
 
 
-def _runs_of_trials(study: Study) -> set[Path]:
-    places = [Path(trial.run) for trial in study.trials if trial.run]
-    found = {next((p for p in (place, study.path / place) if (p / "config.yaml").is_file()), None) for place in places}
-    return {place for place in found if place is not None}
-
-
-def _read(runs: Iterable[Path]) -> tuple[dict[Path, Record], list[str]]:
+def _read(runs: Iterable[Path], whole: bool) -> Read:
     finished, others = {}, []
     for path in sorted(runs, key=_by_number):
         if not RunDirectory(path).finished:
@@ -121,15 +120,16 @@ def _read(runs: Iterable[Path]) -> tuple[dict[Path, Record], list[str]]:
             continue
         try:
             record = read_record(path)
-            record.check()
+            if whole:
+                record.check()
             finished[path.resolve()] = record
-        except ValueError as error:  # one damaged run costs itself, not the page
+        except ValueError as error:  # one damaged run costs itself, not all others
             others.append(str(error))
     return finished, others
 
 
 def _by_number(path: Path) -> list[tuple[int, str]]:
-    """2 before 10, in names too."""
+    """Sort key that puts 2 before 10, in names too."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", str(path))]
 
 
@@ -142,6 +142,6 @@ def _status(path: Path) -> str:
 
 
 def _in_order(records: dict[Path, Record]) -> list[Record]:
-    """Groups as they come, and their seeds ascending."""
+    """Returns the runs by group, groups as they come, and by seed within one."""
     groups = list(dict.fromkeys(record.group for record in records.values()))
     return sorted(records.values(), key=lambda record: (groups.index(record.group), record.seed))

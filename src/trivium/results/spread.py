@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Spread:
-    """mean; std: with n - 1, NaN for one value. Both NaN if a value is, as Corr of a constant prediction."""
+    """Holds the mean and the standard deviation (n - 1; NaN for one value) of n values.
+
+    Both are NaN if a value is, as Corr of a constant prediction.
+    """
 
     mean: float
     std: float

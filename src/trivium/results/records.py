@@ -1,4 +1,4 @@
-"""Finished runs as figures and pages read them: files of the run's directory, without torch or a model."""
+"""Reads a finished run's files as frames, figures and pages need them: without torch or a model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from trivium.wording import brief
 
 Values = npt.NDArray[np.float64]
 
-_NOT_COMPARED = ("run.", "resume", "paths.", "logger.", "debug.name", "seed")  # of no say in what a run is, or a seed
+# settings that say nothing of what a run is, and the seed
+_NOT_COMPARED = ("run.", "resume", "paths.", "logger.", "debug.name", "seed")
 _NEEDED = ("seed", "method", "feature_set", "metrics", "val", "best_epoch", "epochs")
 _DAMAGED, _MEND = "cannot be read", "copy it again, or repeat the run"
 _NAMED = 2  # settings that a label may carry to be told from another
@@ -31,7 +32,7 @@ _NAMED = 2  # settings that a label may carry to be told from another
 
 @dataclass(frozen=True)
 class Predicted:
-    """One split's clips, in the store's order. target, prediction: (N,)."""
+    """Holds one split's clips in the store's order. target, prediction: (N,)."""
 
     ids: list[str]
     target: Values
@@ -40,7 +41,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Record:
-    """A finished run's directory. config is as it was composed; label says what it is, and not its seed."""
+    """Holds what a finished run's directory says. config: as composed. label: names the setting, without the seed."""
 
     path: Path
     config: dict[str, Any] = field(repr=False)
@@ -62,17 +63,24 @@ class Record:
 
     @cached_property
     def group(self) -> str:
-        """The same for runs that differ in nothing but seeds (also of the run that they began from) and places."""
+        """Equal for runs that differ only in their seeds, that of the run they began from included, and in places."""
         return _group(self.config)
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """Dotted key -> value of the whole config."""
+        """The whole config as dotted key -> value."""
         return flatten(self.config)
 
     @property
+    def selected_by(self) -> str:
+        """The rule by which the tested epoch was chosen; results of version 0.1.0 do not say it."""
+        if "selection" in self.result:
+            return str(self.result["selection"]["rule"])
+        return "last epoch" if self.config.get("trainer", {}).get("select") == "last" else "lowest val/loss"
+
+    @property
     def command(self) -> str:
-        """What trains it again, from the repository's root. Raises ValueError naming the file that would tell."""
+        """The command that trains it again from the repository's root. Raises ValueError naming the damaged file."""
         file = self.path / "overrides.yaml"
         try:
             overrides = yaml.safe_load(file.read_text(encoding="utf-8")) or []
@@ -82,12 +90,12 @@ class Record:
 
     @cached_property
     def epochs(self) -> dict[str, Values]:
-        """Column of metrics.csv -> its values, one an epoch; NaN where a row has none."""
+        """The columns of metrics.csv, with one value an epoch; NaN where a row has none."""
         return read_columns(self.path / "metrics.csv")
 
     @cached_property
     def predictions(self) -> dict[str, Predicted]:
-        """Split -> predictions.csv. Raises ValueError naming the file if a line is not whole."""
+        """The predictions of each split. Raises ValueError naming the file if a line is not whole."""
         file, rows = self.path / "predictions.csv", dict[str, list[tuple[str, float, float]]]()
         lines = read_rows(file)
         try:
@@ -96,17 +104,17 @@ class Record:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{file}: {_DAMAGED} ({error!r}); {_MEND}") from error
         return {
-            split: Predicted([r[0] for r in found], np.array([r[1] for r in found]), np.array([r[2] for r in found]))
-            for split, found in rows.items()
+            split: Predicted(list(ids), np.array(target), np.array(prediction))
+            for split, (ids, target, prediction) in ((split, zip(*its, strict=True)) for split, its in rows.items())
         }
 
     def check(self) -> None:
-        """Read what figures and pages are made of. Raises ValueError naming the file that is damaged or not there."""
+        """Reads what figures and pages are made of. Raises ValueError naming the file that is damaged or missing."""
         _ = self.epochs, self.predictions, self.command
 
 
 def slug(label: str) -> str:
-    """A table's row as the names of its runs begin."""
+    """Returns the label of a table's row as part of a file name; the names of the row's runs begin with it."""
     return re.sub(r"[\W_]+", "_", label.lower()).strip("_")
 
 
@@ -116,7 +124,7 @@ def _group(config: dict[str, Any]) -> str:
 
 
 def _origin(path: Path) -> str:
-    """The group of the run that another began from; where that cannot be read, its name without seed and hash."""
+    """Returns the group of the run that another began from; its name without seed and hash if it cannot be read."""
     with contextlib.suppress(ValueError):  # a damaged one is as good as none
         return _group(RunDirectory(path).config())
     row = OF_A_TABLE.fullmatch(path.name)
@@ -124,7 +132,7 @@ def _origin(path: Path) -> str:
 
 
 def read_record(path: Path) -> Record:
-    """Raises ValueError naming the folder if it holds no run, one that is not finished, or files that are damaged."""
+    """Returns the run in a folder. Raises ValueError naming the folder or file: no run, not finished, or damaged."""
     run = RunDirectory(path)
     try:
         record = Record(path, run.config(), run.result(), run.record())
@@ -136,7 +144,7 @@ def read_record(path: Path) -> Record:
 
 
 def flatten(config: Mapping[str, Any]) -> dict[str, str]:
-    """Dotted key -> value, as one writes it on the command line; lists stay whole."""
+    """Returns dotted key -> value, written as on the command line; lists stay whole."""
     return {key: _word(value) for key, value in dotted(config).items()}
 
 
@@ -150,20 +158,22 @@ def _word(value: Any) -> str:
     )
 
 
-def compared(key: str) -> bool:
-    """Whether a setting tells runs apart, and not merely their seeds or places."""
+def is_compared(key: str) -> bool:
+    """Returns whether a setting tells runs apart, and not merely their seeds or places."""
     return not key.startswith(_NOT_COMPARED)
 
 
 def differing(settings: Sequence[Mapping[str, str]]) -> list[str]:
-    """Keys whose values are not the same in all, or that some lack; in the order in which they come."""
-    keys = dict.fromkeys(key for one in settings for key in one)
-    return [key for key in keys if len({one.get(key) for one in settings}) > 1]
+    """Returns the keys whose values are not the same in all, or that some lack, in the order in which they come."""
+    keys = dict.fromkeys(key for run in settings for key in run)
+    return [key for key in keys if len({run.get(key) for run in settings}) > 1]
 
 
 def labelled(records: Sequence[Record]) -> list[Record]:
-    """The same runs with labels: the one that they have (a table's row) or the method's name, the data's where there
-    are several, and settings that differ where two would be called alike.
+    """Returns the same runs with labels that tell settings apart.
+
+    A label is the one that a run has (a table's row) or its method's name. The data's name is added where there are
+    several, and settings that differ where two would be called alike.
     """
     several = len({record.data for record in records}) > 1
     base = {r.group: (r.label or r.result["method"]) + f", {r.data}" * several for r in records}
@@ -174,17 +184,17 @@ def labelled(records: Sequence[Record]) -> list[Record]:
         labels[group] = name if len(alike) == 1 else f"{name}, {_telling(first[group], alike)}"
     twice = [group for group, name in labels.items() if list(labels.values()).count(name) > 1]
     labels |= {group: f"{labels[group]} ({group[:6]})" for group in twice}
-    return [Record(r.path, r.config, r.result, r.record, labels[r.group]) for r in records]
+    return [replace(record, label=labels[record.group]) for record in records]
 
 
 def _telling(record: Record, alike: Sequence[Record]) -> str:
-    """Of several settings that differ the first two; classes by their names, as fusion=FiLM."""
-    every = [key for key in differing([one.settings for one in alike]) if compared(key)]
+    """Returns the first two of the settings that differ; classes by their names, as fusion=FiLM."""
+    every = [key for key in differing([run.settings for run in alike]) if is_compared(key)]
     replaced = tuple(key.removesuffix("_target_") for key in every if key.endswith("._target_"))
     # settings that one class has and another has not say no more than the classes, if these tell all of the runs apart
     few = [key for key in every if key.endswith("._target_") or not key.startswith(replaced)]
-    told = {tuple(one.settings.get(key) for key in few) for one in alike}
-    keys = few if len(told) == len(alike) else every
+    by_classes = {tuple(run.settings.get(key) for key in few) for run in alike}
+    keys = few if len(by_classes) == len(alike) else every
     shown = [_setting(key, record.settings.get(key, "-")) for key in keys[:_NAMED]]
     return " ".join([*shown, *(["..."] if len(keys) > _NAMED else [])])
 
@@ -196,15 +206,15 @@ def _setting(key: str, word: str) -> str:
 
 
 def by_group(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Label -> its runs by seed, labels in the order in which they come."""
-    found: dict[str, list[Record]] = {}
+    """Returns label -> its runs by seed, labels in the order in which they come."""
+    groups: dict[str, list[Record]] = {}
     for record in records:
-        found.setdefault(record.label, []).append(record)
-    return {label: sorted(group, key=lambda record: record.seed) for label, group in found.items()}
+        groups.setdefault(record.label, []).append(record)
+    return {label: sorted(group, key=lambda record: record.seed) for label, group in groups.items()}
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """A CSV file's rows. Raises ValueError naming the file if it is not there."""
+    """Returns a CSV file's rows. Raises ValueError naming the file if it is not there."""
     if not path.is_file():
         raise ValueError(f"{path}: not there; a finished run has it, so copy the run's directory whole")
     with path.open(newline="", encoding="utf-8") as file:
@@ -212,7 +222,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def read_columns(path: Path) -> dict[str, Values]:
-    """Column -> numbers; NaN for an empty cell. Raises ValueError as read_rows does, and for what is no number."""
+    """Returns column -> numbers, NaN for an empty cell. Raises ValueError as read_rows does, and for other words."""
     rows = read_rows(path)
     try:
         return {key: np.array([float(row[key] or "nan") for row in rows]) for key in (rows[0] if rows else ())}

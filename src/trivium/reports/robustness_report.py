@@ -1,4 +1,4 @@
-"""scripts/evaluate.py protocol=... and alignment=true: a run's robustness as files, tables and figures."""
+"""Writes a run's robustness as files, tables and figures: scripts/evaluate.py protocol=... and alignment=true."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trivium.evaluation.missing_modalities import (
 from trivium.evaluation.subsets import SubsetPredictions, predict_subsets
 from trivium.files import csv_text, write_json, write_text
 from trivium.metric_names import LABELS
-from trivium.reports.spread import Spread
+from trivium.results.spread import Spread
 from trivium.runs.load import Run, load_run
 
 PROTOCOLS = ("subsets", "rates", "noise")
@@ -35,7 +35,7 @@ _TEXT = ("kind", "modality", "modalities")  # columns of words
 
 @dataclass
 class _Report:
-    """Where the files of one call go, and what their names end with."""
+    """Names the files of one call. suffix: what their names end with."""
 
     run: Run
     subject: Subject
@@ -62,7 +62,7 @@ def write_protocols(
     out: Path | None = None,
     device: str = "cpu",
 ) -> None:
-    """Run the protocols on a finished run and write them to `out` (otherwise the run's directory), each when done.
+    """Runs the protocols on a finished run and writes each, when done, to `out` (otherwise the run's directory).
 
     complete: score only clips that have every modality. Files are those that scripts/evaluate.py's help lists; a name
     ends with what differs from the default, as in subsets_valid.csv.
@@ -74,11 +74,11 @@ def write_protocols(
     if "subsets" in protocols:
         subject.refuse_incomplete()  # before minutes of predictions
     if {"subsets", "rates"} & set(protocols):
-        found = predict_subsets(subject.method, subject.loader, _track)
+        predictions = predict_subsets(subject.method, subject.loader, _track)
         if "subsets" in protocols:
-            _report_subsets(report, found)
+            _report_subsets(report, predictions)
         if "rates" in protocols:
-            _report_rates(report, found, draws)
+            _report_rates(report, predictions, draws)
     if "noise" in protocols:
         _report_noise(report, draws)
     if subject.method.probed and split == "valid":
@@ -94,19 +94,20 @@ def write_alignment(
     out: Path | None = None,
     device: str = "cpu",
 ) -> dict[str, dict[str, float]]:
-    """Write alignment.json, print the table, and return modality -> measure -> value. Arguments: `write_protocols`."""
+    """Writes alignment.json, prints it and returns modality -> measure -> value. Arguments: `write_protocols`."""
     report = _open(run_dir, split, False, store, out, device)
-    found = measure_alignment(report.subject)
+    alignment = measure_alignment(report.subject)
     head = {"run": str(report.run.path), "feature_set": report.run.schema.feature_set, "split": split}
     file = report.file("alignment", ".json")
-    write_json(file, {**head, "modalities": found})
+    write_json(file, {**head, "modalities": alignment})
     columns = {"n": "n", "top-1": "top1", "chance": "chance_top1", "MRR": "mrr", "chance MRR": "chance_mrr"}
     columns |= {"mutual kNN": "mutual_knn", "chance kNN": "chance_knn"}
-    rows = [[name, *(_number(values.get(key)) for key in columns.values())] for name, values in found.items()]
+    rows = [[name, *(_number(values.get(key)) for key in columns.values())] for name, values in alignment.items()]
     _print(f"{report.title}: each modality's vectors beside the joint ones", ["modality", *columns], rows)
-    print(f"k is {next(iter(found.values()))['k']}; retrieval is left out where a vector's size is not the joint one's")
+    k = next(iter(alignment.values()))["k"]
+    print(f"k is {k}; retrieval is left out where a vector's size is not the joint one's")
     print(f"written to {file}")
-    return found
+    return alignment
 
 
 def _open(run_dir: Path, split: str, complete: bool, store: Path | None, out: Path | None, device: str) -> _Report:
@@ -119,15 +120,15 @@ def _open(run_dir: Path, split: str, complete: bool, store: Path | None, out: Pa
     return _Report(run, subject, out or run.path, suffix, title)
 
 
-def _report_subsets(report: _Report, found: SubsetPredictions) -> None:
+def _report_subsets(report: _Report, predictions: SubsetPredictions) -> None:
     from trivium.reports.robustness_figures import write_heat_map, write_shares  # matplotlib takes a second to import
 
     subject = report.subject
-    rows = score_subsets(subject, found)
+    rows = score_subsets(subject, predictions)
     shares, names, metrics = metric_shares(subject, rows), subject.modalities, _metrics(rows)
     report.write_rows("subsets", rows)
     report.write_rows("shapley", shares)
-    report.write_rows("shapley_clips", clip_shares(subject, found))
+    report.write_rows("shapley_clips", clip_shares(subject, predictions))
     write_heat_map(report.file("subsets"), rows, names, metrics)
     write_shares(report.file("shapley"), shares, names, metrics)
     labels = [*(row["modalities"] for row in rows[:-1]), "all", "train mean"]
@@ -141,10 +142,10 @@ def _report_subsets(report: _Report, found: SubsetPredictions) -> None:
     _print("Shapley values: all modalities minus the train mean", ["modality", *(LABELS[m] for m in metrics)], cells)
 
 
-def _report_rates(report: _Report, found: SubsetPredictions, draws: int) -> None:
+def _report_rates(report: _Report, predictions: SubsetPredictions, draws: int) -> None:
     from trivium.reports.robustness_figures import write_rates
 
-    rows = score_rates(report.subject, found, draws)
+    rows = score_rates(report.subject, predictions, draws)
     report.write_rows("rates", rows)
     write_rates(report.file("rates"), rows, _metrics(rows), report.subject.score_train_mean())
     _print_spreads(f"{report.title}: modalities missing at random, {_over(draws)}", rows, ["rate"])
@@ -179,7 +180,7 @@ def _metrics(rows: Sequence[ScoreRow]) -> list[str]:
 
 
 def _print_spreads(title: str, rows: Sequence[ScoreRow], keys: Sequence[str]) -> None:
-    """One line for each setting of `keys`, over its draws, with the metrics that curves show."""
+    """Prints a line for each setting of `keys`, over its draws, with the metrics that curves show."""
     from trivium.reports.robustness_figures import shown
 
     metrics, lines = shown(_metrics(rows)), []
@@ -191,7 +192,7 @@ def _print_spreads(title: str, rows: Sequence[ScoreRow], keys: Sequence[str]) ->
 
 
 def _print(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Narrow, so that eight metrics fit a terminal of 80 columns; digits are folded rather than cut off."""
+    """Prints a table so narrow that eight metrics fit 80 columns; digits are folded rather than cut off."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in columns:
         words = column in _TEXT
@@ -214,6 +215,6 @@ def _spread(spread: Spread) -> str:
 
 
 def _track(items: Sequence[Any], what: str) -> Iterable[Any]:
-    """A bar on stderr, gone when done, on a terminal only."""
+    """Yields the items under a bar on stderr, on a terminal only."""
     console = Console(stderr=True)
     return rich_track(items, what, console=console, transient=True, disable=not console.is_terminal)

@@ -1,4 +1,4 @@
-"""scripts/evaluate.py: which evaluation of a finished run a command line asks for."""
+"""Reads the command line of scripts/evaluate.py and starts the evaluation that it asks for."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _evaluate_from(values: Mapping[str, Any]) -> None:
 
 
 def _protocols_from(values: Mapping[str, Any]) -> None:
-    from trivium.reports.robustness import PROTOCOLS, write_protocols
+    from trivium.reports.robustness_report import PROTOCOLS, write_protocols
 
     _refuse_of_probes(values)
     _refuse(values, ["modalities", "splits"], "does not go with protocol=, which takes split= and all modalities")
@@ -117,7 +117,7 @@ def _protocols_from(values: Mapping[str, Any]) -> None:
 
 
 def _align_from(values: Mapping[str, Any]) -> None:
-    from trivium.reports.robustness import write_alignment
+    from trivium.reports.robustness_report import write_alignment
 
     _refuse_of_probes(values)
     _refuse(values, ["modalities", "splits", "draws"], "does not go with alignment=true; leave it out")

@@ -1,4 +1,4 @@
-"""A search's trials as its folder records them (trivium.search.summary): trials.csv, one row a trial, and best.json."""
+"""Reads a search's folder (written by trivium.search.summary): trials.csv, one row a trial, and best.json."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trivium.metric_names import DIRECTION
-from trivium.reports.records import read_rows
+from trivium.results.records import read_rows
+from trivium.results.score_text import kind_of
 
 FILE = "trials.csv"
 _NO_PARAMETERS = ("number", "state", "value", "seconds", "run", "error")
@@ -17,7 +17,7 @@ _NO_PARAMETERS = ("number", "state", "value", "seconds", "run", "error")
 
 @dataclass(frozen=True)
 class Trial:
-    """value: of the objective, NaN before there is one. parameters: name -> what was tried, as written."""
+    """Holds a line of trials.csv. value: of the objective, NaN before there is one. parameters: name -> text."""
 
     number: int
     state: str
@@ -32,8 +32,8 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Study:
-    """A search's folder. objective: such as val/loss. command: of a run with the best trial's parameters.
+class SearchFolder:
+    """Holds a search's trials. objective: such as val/loss. command: trains a run with the best trial's parameters.
 
     Both are "" before a trial is complete.
     """
@@ -49,22 +49,31 @@ class Study:
 
     @property
     def complete(self) -> list[Trial]:
-        """The best first, of equal ones the earliest."""
+        """The complete trials, the best first, of equal ones the earliest."""
         sign = 1 if self.lower_is_better else -1
         return sorted((trial for trial in self.trials if trial.complete), key=lambda trial: sign * trial.value)
 
     @property
     def lower_is_better(self) -> bool:
-        return DIRECTION.get(self.objective.removeprefix("val/"), "min") == "min"
+        return kind_of(self.objective.removeprefix("val/")).lower is not False
+
+    @property
+    def runs(self) -> set[Path]:
+        """The trials' directories that are there, as trials.csv names them or relative to the search's folder."""
+        runs = set()
+        for trial in self.trials:
+            places = (Path(trial.run), self.path / trial.run) if trial.run else ()
+            runs |= {place for place in places if (place / "config.yaml").is_file()}
+        return runs
 
 
-def read_study(folder: Path) -> Study:
-    """Raises ValueError naming the file and what it lacks."""
+def read_search_folder(folder: Path) -> SearchFolder:
+    """Returns what the folder holds. Raises ValueError naming the file and what it lacks."""
     rows = read_rows(folder / FILE)
     lacking = [key for key in ("number", "state", "value") if rows and key not in rows[0]]
     if lacking or not rows:
-        found = f"no column {', '.join(lacking)}" if lacking else "no trial"
-        raise ValueError(f"{folder / FILE}: {found}; expected a row a trial with number, state, value and parameters")
+        problem = f"no column {', '.join(lacking)}" if lacking else "no trial"
+        raise ValueError(f"{folder / FILE}: {problem}; expected a row a trial with number, state, value and parameters")
     file = folder / FILE
     try:
         trials = tuple(_trial(row) for row in rows)
@@ -72,7 +81,7 @@ def read_study(folder: Path) -> Study:
         best = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file}: cannot be read ({error}); the search's command writes it again") from error
-    return Study(folder, trials, best.get("objective", ""), best.get("command", ""))
+    return SearchFolder(folder, trials, best.get("objective", ""), best.get("command", ""))
 
 
 def _trial(row: dict[str, str]) -> Trial:
@@ -87,7 +96,7 @@ def _trial(row: dict[str, str]) -> Trial:
 
 
 def as_numbers(words: Sequence[str]) -> list[float] | None:
-    """The words as numbers, or None if one is none."""
+    """Returns the words as numbers, or None if one is none."""
     try:
         return [float(word) for word in words]
     except ValueError:

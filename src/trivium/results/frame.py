@@ -1,0 +1,112 @@
+"""Reads finished runs as a tidy pandas frame: a row for each run and metric. docs/report.md lists the columns."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trivium.results.folders import gather
+from trivium.results.records import Record
+from trivium.results.table_folder import TableFolder
+
+COLUMNS = (
+    "label",
+    "method",
+    "data",
+    "feature_set",
+    "modalities",
+    "seed",
+    "split",
+    "metric",
+    "value",
+    "config_hash",
+    "selected_by",
+    "best_epoch",
+    "epochs",
+    "seconds",
+    "parameters",
+    "trained_parameters",
+    "train_mean_mae",
+    "git_commit",
+    "status",
+    "path",
+)
+_AS_WRITTEN = ("method", "config_hash", "best_epoch", "epochs", "seconds", "parameters", "trained_parameters")
+_SPLITS = ("val", "test")
+_FLOATS = ("value", "seconds", "train_mean_mae")
+_INTEGERS = ("seed", "best_epoch", "epochs", "parameters", "trained_parameters")
+
+
+def results(folder: str | Path) -> pd.DataFrame:
+    """Returns a row for each run and metric of the finished runs in `folder`; nothing of torch is imported.
+
+    folder: one run; a folder with runs anywhere beneath it, such as outputs; a sweep; a search; or a table. Rows of a
+    table are what its values.csv holds, with the table's labels and names of measures; facts of runs that are not there
+    any more are missing. A run that is not finished or damaged is left out with a warning that names the file.
+    Raises ValueError for a folder that holds none of these.
+    """
+    sources = gather([Path(folder)], whole=False)
+    for line in sources.left_out:
+        warnings.warn(line, stacklevel=3)
+    lines = [line for table in sources.tables for line in _table_lines(table, sources.records)]
+    return as_frame(lines or [line for record in sources.records for line in record_lines(record)])
+
+
+def as_frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
+    """Returns the lines with all of COLUMNS in their order; whole numbers stay whole where some are missing."""
+    kinds = dict.fromkeys(COLUMNS, "object") | dict.fromkeys(_INTEGERS, "Int64") | dict.fromkeys(_FLOATS, "float64")
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype(kinds)
+
+
+def record_lines(record: Record) -> list[dict[str, Any]]:
+    """Returns a line for each split and metric of a run."""
+    return [
+        {**run_facts(record, split), "metric": metric, "value": math.nan if value is None else float(value)}
+        for split in _SPLITS
+        for metric, value in record.result.get(split, {}).items()
+    ]
+
+
+def run_facts(record: Record, split: str = "test") -> dict[str, Any]:
+    """Returns what all metrics of a run's split share."""
+    result = record.result
+    return {
+        "label": record.label or result["method"],
+        **{key: result[key] for key in _AS_WRITTEN if key in result},
+        "data": record.data.partition("/")[0],
+        "feature_set": record.data,
+        "modalities": "+".join(result.get("modalities", [])),
+        "seed": record.seed,
+        "split": split,
+        "selected_by": record.selected_by,
+        "train_mean_mae": result.get("train_mean_mae", {}).get(split, math.nan),
+        "git_commit": result.get("git_commit") or record.record.get("git_commit"),
+        "status": record.record.get("status", "finished"),
+        "path": str(record.path),
+    }
+
+
+def _table_lines(table: TableFolder, records: list[Record]) -> list[dict[str, Any]]:
+    """Returns the lines of a table's values.csv, with the facts of each run that is there."""
+    by_path = {record.path.resolve(): record for record in records}
+    return [{**_facts_of(table, line, by_path), **table_score(line)} for line in table.values]
+
+
+def _facts_of(table: TableFolder, line: Mapping[str, str], records: Mapping[Path, Record]) -> dict[str, Any]:
+    path = table.run_of(line)
+    record = None if path is None else records.get(path)
+    if record is None:
+        data = line.get("data") or ""
+        return {"data": data.partition("/")[0], "feature_set": data, "path": line.get("run")}
+    return run_facts(record)
+
+
+def table_score(line: Mapping[str, str]) -> dict[str, Any]:
+    """Returns a line of values.csv under the names of the frame."""
+    seed, value = int(line["seed"]), float(line["value"] or "nan")
+    return {"label": line["row"], "seed": seed, "split": "test", "metric": line["measure"], "value": value}

@@ -1,0 +1,88 @@
+"""Reads a written table: table.csv, values.csv, the title of table.md and the figures, not its YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from trivium.results.records import read_rows, slug
+from trivium.runs.identity import OF_A_TABLE
+
+
+@dataclass(frozen=True)
+class TableFolder:
+    """Holds a table's files. rows: lines of table.csv. values: lines of values.csv, one a run and measure, or none.
+
+    figures: figure.png, or figure_DATA.png of each data set.
+    """
+
+    path: Path
+    title: str
+    rows: list[dict[str, str]] = field(repr=False)
+    values: list[dict[str, str]] = field(repr=False)
+    figures: list[Path]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The labels of its rows, in their order."""
+        return list(dict.fromkeys(row["row"] for row in self.rows))
+
+    @cached_property
+    def data_sets(self) -> list[str]:
+        """The values of table.csv's column data, in their order; none in a table of one data set."""
+        return list(dict.fromkeys(row["data"] for row in self.rows if row.get("data")))
+
+    def place_of(self, label: str, data: str) -> tuple[int, int]:
+        """Sort key of a row's run on a feature set: by row, then by data set, each in the table's order."""
+        row = self.labels.index(label) if label in self.labels else len(self.labels)
+        fitting = [place for place, name in enumerate(self.data_sets) if f"{data}/".startswith(f"{name}/")]
+        return row, fitting[0] if fitting else len(self.data_sets)
+
+    @cached_property
+    def baseline(self) -> str:
+        """The row that the others are compared with: where they have differences, it has none. "" without one."""
+        compared = {row["row"] for row in self.rows if row.get("difference")}
+        measured = {row["row"] for row in self.rows if row.get("mean")}
+        others = [label for label in self.labels if label not in compared and label in measured]
+        return others[0] if compared and len(others) == 1 else ""
+
+    @cached_property
+    def runs(self) -> dict[Path, str]:
+        """The directory of each run that values.csv names -> its row."""
+        return {path: line["row"] for line in self.values if (path := self.run_of(line)) is not None}
+
+    @cached_property
+    def _places(self) -> dict[str, Path]:
+        """The column run of values.csv -> directory: written from the table's folder, or from where it was made."""
+        places = {}
+        for run in {line["run"] for line in self.values if line.get("run")}:
+            both = (self.path / run, Path(run))
+            places[run] = next((place for place in both if (place / "config.yaml").is_file()), both[0]).resolve()
+        return places
+
+    def run_of(self, line: Mapping[str, str]) -> Path | None:
+        """Returns the directory of a line of values.csv, there or not; None if the line names none."""
+        return self._places.get(line.get("run") or "")
+
+    def label_of(self, run: Path) -> str:
+        """Returns the row of a run's directory, by values.csv or by the directory's name; "" if neither tells."""
+        if run.resolve() in self.runs:
+            return self.runs[run.resolve()]
+        name = OF_A_TABLE.fullmatch(run.name)
+        slugs = {slug(label): label for label in self.labels}
+        return slugs.get(name["row"], name["row"]) if name else ""
+
+
+def read_table_folder(folder: Path) -> TableFolder | None:
+    """Returns the folder's table, or None if there is no table.csv."""
+    if not (folder / "table.csv").is_file():
+        return None
+    values = folder / "values.csv"
+    pages = [folder / "table.md", folder / "README.md"]  # README.md where it is published
+    first = next((page.read_text(encoding="utf-8").partition("\n")[0] for page in pages if page.is_file()), "")
+    title = first.removeprefix("# ").strip() or folder.name
+    figures = sorted([*folder.glob("figure.png"), *folder.glob("figure_*.png")])
+    rows = read_rows(folder / "table.csv")
+    return TableFolder(folder, title, rows, read_rows(values) if values.is_file() else [], figures)
