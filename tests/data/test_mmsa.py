@@ -278,8 +278,11 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "negative": (change("train", "audio_lengths", [1, 2, -1, 1, 1]), "'audio_lengths': clip 2 has length -1"),
     "fraction": (change("train", "audio_lengths", [1, 2, 1.5, 1, 1]), "'audio_lengths': clip 2 has length 1.5"),
-    "id_twice": (change("train", "id", ["a", "b", "c", "a", "d"]), "split 'train': key 'id': 'a' is there before"),
-    "id_in_two_splits": (change("test", "id", ["x", "train$_$2", "y"]), r"split 'test': .*'train\$_\$2' .* 'train'"),
+    "id_twice": (
+        change("train", "id", ["a", "b", "c", "a", "d"]),
+        "id 'a' of split 'train' occurs before, in split 'train'",
+    ),
+    "id_in_two_splits": (change("test", "id", ["x", "train$_$2", "y"]), r"id 'train\$_\$2' of split 'test' .* 'train'"),
     "empty_split": (change("valid", "id", []), "split 'valid': is empty"),
     "text_labels": (change("train", "regression_labels", ["1"] * 5), "'regression_labels' must hold numbers"),
     "nan_label": (change("train", "regression_labels", [0, 1, np.nan, 0, 0]), r"of clip 'train\$_\$3' is nan"),

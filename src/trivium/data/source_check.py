@@ -30,7 +30,7 @@ def check_source(source: Source) -> None:
             )
         _check_clips(f"{where}: split {split!r}", clips)
         _check_alike(f"{where}: split {split!r}", clips, source.splits["train"])
-    _refuse_repeated_ids(where, source)
+    refuse_repeated_ids(where, source.splits)
 
 
 def check_labels(source: Source, label_range: tuple[float, float]) -> None:
@@ -50,6 +50,16 @@ def check_labels(source: Source, label_range: tuple[float, float]) -> None:
                     f"{scores[n]:g}, outside [{low:g}, {high:g}] ({len(outside)} such); is the range, or data=, "
                     "right? data=custom takes any range"
                 )
+
+
+def refuse_repeated_ids(where: str, splits: dict[str, Clips]) -> None:
+    """Raises ValueError, naming both splits, for an id that occurs twice."""
+    split_of: dict[str, str] = {}
+    for split, clips in splits.items():
+        for clip in clips.ids:
+            if clip in split_of:
+                raise ValueError(f"{where}: id {clip!r} of split {split!r} occurs before, in split {split_of[clip]!r}")
+            split_of[clip] = split
 
 
 def _where(source: Source) -> str:
@@ -146,12 +156,3 @@ def _contents(clips: Clips) -> dict[str, str]:
         **{f"target {name!r}": "there" for name in clips.targets},
         **({} if clips.tokens is None else {"tokens": "there"}),
     }
-
-
-def _refuse_repeated_ids(where: str, source: Source) -> None:
-    split_of: dict[str, str] = {}
-    for split, clips in source.splits.items():
-        for clip in clips.ids:
-            if clip in split_of:
-                raise ValueError(f"{where}: id {clip!r} of split {split!r} occurs before, in split {split_of[clip]!r}")
-            split_of[clip] = split

@@ -24,6 +24,7 @@ from trivium.data.formats.padding import (
     pack_stream,
     padded_side,
 )
+from trivium.data.source_check import refuse_repeated_ids
 from trivium.data.unpickle import safe_load
 
 TARGETS = {
@@ -50,7 +51,7 @@ def read_mmsa(path: Path) -> Source:
     parts = _splits(path, content, notes)
     del content  # `parts` hold the only references: each padded array goes as soon as it is packed
     clips = {split: _clips(_where(path, split), part) for split, part in parts.items()}
-    _refuse_repeated_ids(path, clips)
+    refuse_repeated_ids(str(path), clips)
     _drop_partial_targets(clips, notes)
     source = Source(clips, format="mmsa", files=[path], notes=notes)
     text = _take_tokens(path, parts, source)
@@ -104,18 +105,6 @@ def _clips(where: str, part: dict[str, Any]) -> Clips:
     if text is not None:
         fields.same_count(where, "raw_text", len(text), len(ids))
     return Clips(ids, {}, targets, raw_text=text)
-
-
-def _refuse_repeated_ids(path: Path, clips: dict[str, Clips]) -> None:
-    split_of: dict[str, str] = {}
-    for split, part in clips.items():
-        for clip in part.ids:
-            if clip in split_of:
-                raise ValueError(
-                    f"{_where(path, split)}: key 'id': {clip!r} is there before, in split {split_of[clip]!r}; each "
-                    "clip needs its own id"
-                )
-            split_of[clip] = split
 
 
 def _drop_partial_targets(clips: dict[str, Clips], notes: dict[str, str]) -> None:
