@@ -69,6 +69,10 @@ class Batch:
             return self.present
         return gather_rows(self.present.to(torch.uint8), self.shares).bool()
 
+    def gather(self, rows: Tensor) -> Tensor:
+        """Returns every rank's rows, end to end in the global batch's order, with gradients."""
+        return gather_rows(rows, self.shares)
+
     def mean(self, per_clip_B: Tensor, among_N: Tensor | None = None) -> Tensor:
         """Local sum times world / N: the mean of ranks (what DDP takes) is then the mean over the global batch.
 

@@ -20,7 +20,8 @@ from trivium.fusions.base import Fusion
 from trivium.keyed_random import normal
 from trivium.methods.base import Parts
 from trivium.methods.heads import Head
-from trivium.objectives.task import CrossEntropy, at_least_float32
+from trivium.objectives.task import CrossEntropy
+from trivium.precision import at_least_float32
 from trivium.seeding import derive
 
 BALANCES = ("none", "ogm_ge", "mmpareto")

@@ -18,7 +18,6 @@ from torch import Tensor
 from trivium.config.nearest import suggest
 from trivium.data.augment import Augment
 from trivium.data.batch import Batch, Stream
-from trivium.distributed import gather_rows
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
 from trivium.methods.base import Method, Parts, Prediction
@@ -117,9 +116,9 @@ class CoMM(Method):
         rows_VKBD = torch.stack(vectors_KRE.chunk(len(keys), dim=1))
         if self.head is not None:
             rows_VKBD = self.head(rows_VKBD, batch, of_batch=True)
-        first, second = gather_rows(rows_VKBD.permute(2, 0, 1, 3), batch.shares).permute(1, 2, 0, 3)
+        first, second = batch.gather(rows_VKBD.permute(2, 0, 1, 3)).permute(1, 2, 0, 3)
         present_NM = batch.present_everywhere
-        classes_N = gather_rows(self._classes(batch), batch.shares) if self.terms == "supcon" else None
+        classes_N = batch.gather(self._classes(batch)) if self.terms == "supcon" else None
         found = Views(list(self.encoders), first, second, present_NM, classes_N)
         return contrasts(self.terms, found, temperature=self.temperature, rows=batch.rows)
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from trivium.config.nearest import suggest
 from trivium.data.batch import Batch
-from trivium.distributed import gather_rows
 from trivium.encoders.base import Encoded
 from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.readout import Readout
@@ -157,7 +156,7 @@ class GMC(Method):
 
     def see(self, batch: Batch) -> Seen:
         # One gather; the head then runs on all N clips on each rank, which is less than a gather more.
-        hidden_NME = gather_rows(self.hidden(batch), batch.shares)
+        hidden_NME = batch.gather(self.hidden(batch))
         present_NM = batch.present_everywhere
         return Seen(hidden_NME, self.to_space(hidden_NME), present_NM, batch.rows)
 

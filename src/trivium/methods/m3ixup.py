@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from trivium.data.batch import Batch
 from trivium.data.mixing import Mixing, draw_mixing, mix_streams
-from trivium.distributed import gather_rows
 from trivium.methods.base import Parts
 from trivium.methods.gmc import GMC, Seen
 from trivium.methods.mixed_loss import mixed_loss
@@ -143,7 +142,7 @@ class M3ixup(GMC):
         mixed = {name: adapters[name](self.encoders[name](stream).pooled) for name, stream in inputs.items()}
         if self.unimodal_mix == "series":
             second = draw_mixing(self.step_key("second mixing"), self.alpha, seen.complete)
-            hidden_NME = gather_rows(torch.stack(list(mixed.values()), dim=1), batch.shares)
+            hidden_NME = batch.gather(torch.stack(list(mixed.values()), dim=1))
             return first.then(second), second.mix(hidden_NME, seen.rows).transpose(0, 1)
         for m, name in enumerate(layers):
             if name not in mixed:
@@ -191,14 +190,14 @@ class M3ixup(GMC):
         if not views:
             return {}
         vectors_bVD = torch.cat([one.vectors for one in views.values()]).transpose(0, 1)
-        every_VND = gather_rows(vectors_bVD, batch.shares).transpose(0, 1)
+        every_VND = batch.gather(vectors_bVD).transpose(0, 1)
         loss_Vb = contrast.loss(every_VND, torch.cat([one.weights for one in views.values()]))
         parts = torch.split(loss_Vb, [len(one.vectors) for one in views.values()])
         return {name: part.sum(dim=0) for name, part in zip(views, parts, strict=True)}
 
     def _task_of(self, views: list[Views], mixing: Mixing, batch: Batch) -> Tensor:
         """(b,), the mean over views of the task loss against the mixed labels."""
-        targets_N = gather_rows(batch.targets["multimodal"], batch.shares)
+        targets_N = batch.gather(batch.targets["multimodal"])
         vectors_VbD = torch.cat([one.vectors for one in views])
         losses = [mixed_loss(self.objective, self.outputs(v), targets_N, mixing, batch.rows) for v in vectors_VbD]
         return torch.stack(losses).mean(dim=0)

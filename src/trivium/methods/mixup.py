@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from trivium.data.batch import Batch
 from trivium.data.mixing import Mixing, draw_mixing, gather_steps, mix_batch
-from trivium.distributed import gather_rows
 from trivium.encoders.base import Encoded
 from trivium.methods.base import Method, Parts
 from trivium.methods.mixed_loss import mixed_loss
@@ -43,7 +42,7 @@ class Mixup:
         """
         mixed, present_bM, mixing = self._mixed(method, batch, encoded)
         outputs_bK = head(method.fuse(mixed, present_bM))
-        targets_N = gather_rows(batch.targets["multimodal"], batch.shares)
+        targets_N = batch.gather(batch.targets["multimodal"])
         loss_b = mixed_loss(method.objective, outputs_bK, targets_N, mixing, batch.rows)
         return batch.mean(torch.where(present_bM.any(dim=1), loss_b, 0.0))
 
@@ -88,7 +87,7 @@ def mix_encoded(
     mixed = {}
     for m, (name, one) in enumerate(encoded.items()):
         here_b1 = present_bM[:, m, None]
-        pooled_bP = torch.where(here_b1, mixing.mix(gather_rows(one.pooled, batch.shares), batch.rows), 0.0)
+        pooled_bP = torch.where(here_b1, mixing.mix(batch.gather(one.pooled), batch.rows), 0.0)
         if not tokens:
             mixed[name] = Encoded(pooled_bP[:, None], here_b1, pooled_bP)
             continue

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trivium.data.batch import Batch
 from trivium.distributed import gather_rows
-from trivium.objectives.task import at_least_float32
+from trivium.precision import at_least_float32
 
 
 class GlobalBatchNorm(nn.Module):

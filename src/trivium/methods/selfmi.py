@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from trivium.data.batch import Batch
 from trivium.data.datamodule import DataModule
-from trivium.distributed import gather_rows
 from trivium.encoders.base import Encoded
 from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.heads import Head
@@ -201,15 +200,15 @@ class SelfMI(Method):
         if self.fusion_mi is None and self.pair_mi is None:
             return {}
         vectors = {s: projected[s] if self.features == "projected" else encoded[s].pooled for s in self.heads}
-        gathered = {s: gather_rows(v, batch.shares) for s, v in vectors.items()}
+        gathered = {s: batch.gather(v) for s, v in vectors.items()}
         present = self._present(batch)
         terms: dict[str, tuple[float, Tensor]] = {}
         if self.fusion_mi is not None:
             z_BE = joint_BE if self.joint_layer == "fusion" else self.joint_head.features(joint_BE)
-            per_modality = self.fusion_mi(gather_rows(z_BE, batch.shares), gathered, present, batch.rows)
+            per_modality = self.fusion_mi(batch.gather(z_BE), gathered, present, batch.rows)
             terms |= {f"cpc_{s}": (self.alpha, batch.mean(loss_B, present[s])) for s, loss_B in per_modality.items()}
         if self.pair_mi is not None:
-            labels_N = gather_rows(batch.targets["multimodal"], batch.shares)
+            labels_N = batch.gather(batch.targets["multimodal"])
             pairs = self.pair_mi(vectors, gathered, present, labels_N, batch.rows)
             for (x, y), (loss_B, both_N, whole) in pairs.items():
                 value = batch.mean(loss_B, both_N)
@@ -225,8 +224,8 @@ class SelfMI(Method):
         if not self.training:
             return
         rows = {"joint": joint_BE, **projected}
-        features = {name: gather_rows(value.detach(), batch.shares) for name, value in rows.items()}
-        index = gather_rows(batch.index, batch.shares)
+        features = {name: batch.gather(value.detach()) for name, value in rows.items()}
+        index = batch.gather(batch.index)
         self.bank.update(index, features, self._present(batch), self.current_epoch + 1)
 
     # Checkpointed state beyond the weights

@@ -27,7 +27,8 @@ from trivium.methods.balance import (
 from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.heads import Head
 from trivium.methods.mixup import Mixup
-from trivium.objectives.task import CrossEntropy, at_least_float32
+from trivium.objectives.task import CrossEntropy
+from trivium.precision import at_least_float32
 from trivium.seeding import keyed
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium.data.batch import Batch
-from trivium.objectives.task import at_least_float32
+from trivium.precision import at_least_float32
 
 Score = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
 

@@ -43,7 +43,7 @@ def log_sums(factor: Factor, batch: Batch, labels_b: Tensor | None, *, classes: 
     first = batch.rows.start
     mine = range(first, first + batch.shares[batch.rank])
     grid = Grid((mine, *(range(batch.global_size) for _ in factor.modalities[1:])))
-    labels_N = None if labels_b is None else gather_rows(labels_b, batch.shares)
+    labels_N = None if labels_b is None else batch.gather(labels_b)
     total_C, own_kN = Table(factor, grid, classes, chunk, labels_N).log_sums()
     own = {}
     if labels_N is not None:
@@ -88,7 +88,7 @@ def _of_all_ranks(factor: Factor, batch: Batch) -> Factor:
     if len(batch.shares) == 1:
         return factor
     names, widths = factor.modalities, [part.shape[-1] for part in factor.parts.values()]
-    parts = torch.split(gather_rows(torch.cat(list(factor.parts.values()), dim=-1), batch.shares), widths, dim=-1)
+    parts = torch.split(batch.gather(torch.cat(list(factor.parts.values()), dim=-1)), widths, dim=-1)
     here = torch.stack(list(factor.present.values()), dim=1).to(torch.uint8)
-    present = gather_rows(here, batch.shares).bool().unbind(dim=1)
+    present = batch.gather(here).bool().unbind(dim=1)
     return replace(factor, parts=dict(zip(names, parts, strict=True)), present=dict(zip(names, present, strict=True)))

@@ -13,10 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """float64 is kept; everything narrower (autocast's halves, integers) becomes float32."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+from trivium.precision import at_least_float32
 
 
 class TaskObjective(nn.Module):

@@ -27,7 +27,8 @@ from trivium.data.batch import Batch
 from trivium.distributed import sum_over_ranks
 from trivium.objectives.factored import FactoredObjective, FactoredScores, merged
 from trivium.objectives.log_sums import LogSums, log_sums, sampled_log_sums
-from trivium.objectives.task import CrossEntropy, at_least_float32
+from trivium.objectives.task import CrossEntropy
+from trivium.precision import at_least_float32
 from trivium.seeding import generator
 
 Form = Literal["bound", "zero_min"]

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from trivium.data.batch import Batch
 from trivium.objectives.factored import Factor, FactoredObjective, FactoredScores, merged
-from trivium.objectives.task import MSE, at_least_float32
+from trivium.objectives.task import MSE
 from trivium.objectives.tcmax import Evaluation, Form, tcmax_terms
+from trivium.precision import at_least_float32
 
 LABEL = "(label)"  # beside the modalities' names, of which it cannot be one
 
