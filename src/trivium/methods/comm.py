@@ -21,8 +21,8 @@ from trivium.data.batch import Batch, Stream
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
 from trivium.methods.base import Method, Parts, Prediction
-from trivium.methods.contrasts import TERMS, Views, contrasts, term_names
-from trivium.methods.projection import ProjectionHead
+from trivium.methods.contrasts import TERMS, AugmentedViews, contrasts, term_names
+from trivium.methods.projection_head import ProjectionHead
 from trivium.methods.readout import Readout
 from trivium.seeding import derive
 
@@ -52,9 +52,8 @@ class CoMM(Method):
         noise_std: float = 0.1,
         weights: Mapping[str, float] | None = None,
         faithful: bool = False,
-        modality_dropout: float = 0.0,
     ) -> None:
-        super().__init__(parts, modality_dropout=modality_dropout)
+        super().__init__(parts)
         modalities = list(parts.encoders)
         _check(terms, modalities, temperature)
         _check_weights(weights or {}, terms, modalities)
@@ -119,7 +118,7 @@ class CoMM(Method):
         first, second = batch.gather(rows_VKBD.permute(2, 0, 1, 3)).permute(1, 2, 0, 3)
         present_NM = batch.present_everywhere
         classes_N = batch.gather(self._classes(batch)) if self.terms == "supcon" else None
-        found = Views(list(self.encoders), first, second, present_NM, classes_N)
+        found = AugmentedViews(list(self.encoders), first, second, present_NM, classes_N)
         return contrasts(self.terms, found, temperature=self.temperature, rows=batch.rows)
 
     def _classes(self, batch: Batch) -> Tensor:

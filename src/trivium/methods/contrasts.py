@@ -20,7 +20,7 @@ TERMS = ("comm", "cross", "cross_self", "self", "supcon")
 
 
 @dataclass
-class Views:
+class AugmentedViews:
     """Embeddings of the global batch, gathered with gradient.
 
     first, second: (K, N, D), the two augmentations through each mask: every modality alone in the order of
@@ -42,7 +42,9 @@ def term_names(terms: str, modalities: Sequence[str]) -> list[str]:
     return [*pairs, *modalities] if terms == "cross_self" else named[terms]
 
 
-def contrasts(terms: str, views: Views, *, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
+def contrasts(
+    terms: str, views: AugmentedViews, *, temperature: float, rows: slice
+) -> tuple[dict[str, Tensor], Tensor]:
     """Named terms, (b,) each, and a matching accuracy in [0, 1], which is the same on every rank.
 
     A clip that lacks what a term looks at has 0 there, and the others are scaled by N / (clips that have it): the mean
@@ -68,7 +70,7 @@ def contrasts(terms: str, views: Views, *, temperature: float, rows: slice) -> t
     return found, accuracies[0]
 
 
-def _comm(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
+def _comm(views: AugmentedViews, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
     """(NT(first_i, second_joint) + NT(second_i, first_joint)) / 2 for each i, and NT(first_joint, second_joint)."""
     joint = (views.first[-1], views.second[-1])
     terms = {}
@@ -84,7 +86,7 @@ def _comm(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Tens
     return {**terms, "joint": scaled_among(loss_b, some_N)}, matching_accuracy(*joint)
 
 
-def _cross(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
+def _cross(views: AugmentedViews, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
     """InfoNCE of x from y and of y from x, for each pair of modalities (Radford et al., 2021), mean of both views."""
     terms, accuracies = {}, []
     for (x, first), (y, second) in itertools.combinations(enumerate(views.modalities), 2):
@@ -100,7 +102,7 @@ def _cross(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Ten
     return terms, torch.stack(accuracies).mean()
 
 
-def _self(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
+def _self(views: AugmentedViews, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
     """NT(first_i, second_i) of each modality (Chen et al., 2020)."""
     terms, accuracies = {}, []
     for m, name in enumerate(views.modalities):
@@ -111,7 +113,7 @@ def _self(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Tens
     return terms, torch.stack(accuracies).mean()
 
 
-def _supcon(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
+def _supcon(views: AugmentedViews, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
     """SupCon of the joint vectors (Khosla et al., 2020)."""
     assert views.classes is not None
     joint = (views.first[-1], views.second[-1])

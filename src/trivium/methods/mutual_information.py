@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from trivium.objectives.barber_agakov import Conditional, EntropyProjection, class_entropy, standardise
-from trivium.objectives.cpc import Direction, Predictor, cpc_loss
+from trivium.objectives.cpc import CPCPredictor, Direction, cpc_loss
 
 Pair = tuple[str, str]
 
@@ -27,7 +27,7 @@ class FusionCPC(nn.Module):
 
     def __init__(self, joint: int, sizes: Mapping[str, int], *, layers: int, direction: Direction) -> None:
         super().__init__()
-        self.predictors = nn.ModuleDict({s: Predictor(joint, size, layers=layers) for s, size in sizes.items()})
+        self.predictors = nn.ModuleDict({s: CPCPredictor(joint, size, layers=layers) for s, size in sizes.items()})
         self.direction = direction
 
     def forward(
@@ -73,7 +73,7 @@ class PairMI(nn.Module):
         self.entropies = nn.ModuleDict()
         for x, y in pairs:
             if estimator == "cpc":
-                self.critics[_key(x, y)] = Predictor(sizes[x], sizes[y], layers=layers)
+                self.critics[_key(x, y)] = CPCPredictor(sizes[x], sizes[y], layers=layers)
             else:
                 self.critics[_key(x, y)] = Conditional(sizes[x], sizes[y])
                 # Fixed where q is fitted apart (MMIM never trains it); DDP must then not wait for its gradient.

@@ -41,6 +41,8 @@ class SelfMI(Method):
     trivium.methods.mixup.Mixup does.
     """
 
+    shared_options = ("modality_dropout", "stand_in", "mixup")
+
     def __init__(
         self,
         parts: Parts,
@@ -64,18 +66,13 @@ class SelfMI(Method):
         post_dims: Mapping[str, int] | None = None,
         post_dropout: Mapping[str, float] | None = None,
         faithful: bool = False,
-        mixup: str = "none",
-        mixup_alpha: float = 1.0,
-        mixup_weight: float = 0.5,
-        modality_dropout: float = 0.0,
-        stand_in: str = "zero",
     ) -> None:
-        super().__init__(parts, modality_dropout=modality_dropout, stand_in=stand_in)
+        super().__init__(parts)
         _check(parts, features=features, joint=joint, unimodal_targets=unimodal_targets)
         self.name, self.alpha, self.beta = name, alpha, beta
         self.features, self.joint_layer, self.faithful = features, joint, faithful
         self.annotated = unimodal_targets == "annotated"
-        self.mixup = Mixup(parts, mixup, alpha=mixup_alpha, weight=mixup_weight)
+        self.mixup = Mixup(parts)
         dims = {s: _of(post_dims, s, 32) for s in parts.encoders}
         width = parts.fusion.dim
         self.joint_head = Head(width, 1, hidden=[width])
@@ -135,10 +132,9 @@ class SelfMI(Method):
         present = {s: torch.from_numpy(lengths_N > 0).to(self.device) for s, lengths_N in lengths.items()}
         self.bank.start(torch.from_numpy(labels_N).to(self.device), present)
 
-    def on_train_epoch_end(self) -> None:
-        super().on_train_epoch_end()
-        if not self.annotated:  # recorded beside the loss terms: every rank has the whole bank
-            self.epoch_means |= self.bank.shifts()
+    def finish_epoch(self) -> dict[str, float]:
+        """Adds how far generated labels have moved; every rank has the whole bank."""
+        return super().finish_epoch() | ({} if self.annotated else self.bank.shifts())
 
     # One step
 

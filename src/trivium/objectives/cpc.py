@@ -74,37 +74,7 @@ def cpc_loss(
     return loss_B if present_N is None else torch.where(present_N[rows], loss_B, 0.0)
 
 
-def bilinear_nce(x_ND: Tensor, y_NE: Tensor, weight_DE: Tensor) -> Tensor:
-    """InfoNCE of van den Oord et al. (2018), eq. 3 and 4: score x_i^T W y_j, row i of y is row i of x's positive.
-
-    Returns (N,), float32 at least. log N minus its mean is a lower bound of the mutual information: see `mi_bound`.
-    """
-    with torch.autocast(x_ND.device.type, enabled=False):
-        scores_NN = at_least_float32(x_ND) @ at_least_float32(weight_DE) @ at_least_float32(y_NE).T
-    return _nce(scores_NN, torch.arange(len(x_ND), device=x_ND.device))
-
-
-def mi_bound(loss_N: Tensor) -> Tensor:
-    """log N - mean loss: in expectation at most I(X; Y), in nats, for N independent pairs and any score; at most log N.
-
-    loss_N: (N,), the values of one batch in which every anchor saw all N candidates.
-    """
-    return math.log(len(loss_N)) - loss_N.mean()
-
-
-class BilinearCritic(nn.Module):
-    """`bilinear_nce` with a learned W, zero at first, so that training starts at chance."""
-
-    def __init__(self, x_dim: int, y_dim: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(x_dim, y_dim))
-
-    def forward(self, x_ND: Tensor, y_NE: Tensor) -> Tensor:
-        """(N,) InfoNCE of each anchor x_i against all y_j."""
-        return bilinear_nce(x_ND, y_NE, self.weight)
-
-
-class Predictor(nn.Sequential):
+class CPCPredictor(nn.Sequential):
     """G_m of MMIM: from the fused vector to a modality's space.
 
     One Linear; with layers > 1, Linear, Tanh and then Linear layers, of width out_dim throughout, as the public code

@@ -14,7 +14,7 @@ from torch import Tensor
 from trivium.data.batch import Batch
 from trivium.distributed import gather_rows
 from trivium.objectives.factored import Factor, in_full_precision
-from trivium.objectives.tuple_tables import Grid, Samples, Table
+from trivium.objectives.tuple_tables import Grid, Samples, ScoreTable
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def log_sums(factor: Factor, batch: Batch, labels_b: Tensor | None, *, classes: 
     mine = range(first, first + batch.shares[batch.rank])
     grid = Grid((mine, *(range(batch.global_size) for _ in factor.modalities[1:])))
     labels_N = None if labels_b is None else batch.gather(labels_b)
-    total_C, own_kN = Table(factor, grid, classes, chunk, labels_N).log_sums()
+    total_C, own_kN = ScoreTable(factor, grid, classes, chunk, labels_N).log_sums()
     own = {}
     if labels_N is not None:
         own_kb = _over_ranks(own_kN, batch)[:, batch.rows]
@@ -60,7 +60,7 @@ def sampled_log_sums(factor: Factor, batch: Batch, index_kn: Tensor, *, classes:
     count, ranks = index_kn.shape[1], len(batch.shares)
     mine = slice(count * batch.rank // ranks, count * (batch.rank + 1) // ranks)
     index_kn = index_kn[:, mine].to(next(iter(factor.parts.values())).device, non_blocking=True)
-    total_C, _ = Table(factor, Samples(index_kn), classes, chunk).log_sums()
+    total_C, _ = ScoreTable(factor, Samples(index_kn), classes, chunk).log_sums()
     return LogSums(_over_ranks(total_C, batch), {})
 
 

@@ -57,20 +57,6 @@ def scaled_among(loss_b: Tensor, here_N: Tensor) -> Tensor:
     return loss_b * (len(here_N) / here_N.sum().clamp(min=1).to(loss_b.dtype))
 
 
-def nt_xent_bound(loss_N: Tensor) -> Tensor:
-    """log(2N - 1) - mean loss, in nats: what a batch's values say of I(first; second), from below.
-
-    loss_N: (N,), the values of one batch without absent clips. Never above the ceiling log(2N - 1), so a batch cannot
-    show more than that. In expectation at most I where all candidates are independent and alike. Here they are not
-    quite, which can lift it over I a little:
-    - a clip's two embeddings are both among the others' negatives, and depend on each other: by no more than the mean
-      of log(1 + exp(-row's loss)), next to nothing far below the ceiling, log 2 at it;
-    - where the two embeddings have different distributions, telling them apart can count as well: by no more than
-      log 2. A cosine gains nothing from it on average, for it is higher within a kind than between two.
-    """
-    return math.log(2 * len(loss_N) - 1) - loss_N.mean()
-
-
 def matching_accuracy(first_ND: Tensor, second_ND: Tensor) -> Tensor:
     """Share, in [0, 1], of clips whose first embedding is closest (cosine) to their own second one; chance is 1 / N."""
     with torch.no_grad(), torch.autocast(first_ND.device.type, enabled=False):

@@ -75,7 +75,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Table:
+class ScoreTable:
     """factor: in full precision, its rows those that `tuples` names. classes: C. chunk: tuples held at once.
 
     labels: (N,) int64 classes of all clips, for each clip's own sums (of a Grid only); None for no such sums.
@@ -141,7 +141,7 @@ class _Recomputed(torch.autograd.Function):
     """Inputs after the table: its factor's parts and parameters. The memory of one piece, whatever the table's size."""
 
     @staticmethod
-    def forward(ctx: Any, table: Table, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, table: ScoreTable, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         parts = inputs[: len(table.factor.parts)]
         total_C, own_kN = table.sums(parts)
         ctx.table = table
@@ -153,7 +153,7 @@ class _Recomputed(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient_C: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         total_C, *parts = ctx.saved_tensors
-        table: Table = ctx.table
+        table: ScoreTable = ctx.table
         leaves = [part.detach().requires_grad_() for part in parts]
         wanted = [*leaves, *table.factor.parameters]
         sums = [torch.zeros_like(tensor) for tensor in wanted]
