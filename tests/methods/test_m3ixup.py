@@ -347,7 +347,7 @@ def test_classes_are_mixed_as_losses():
     ("keys", "said"),
     [
         ({"unimodal_mix": "both"}, "method.unimodal_mix: 'both'; expected one of one, series"),
-        ({"alpha": 0.0}, "method.alpha"),
+        ({"mixup_alpha": 0.0}, "method.mixup_alpha"),
         ({"adapt_members": "all"}, "method.adapt_members"),
         ({"adapt_max": 1.5}, "method.adapt_max"),
         ({"explore_rate": -1.0}, "method.explore_rate"),

@@ -58,7 +58,7 @@ class M3ixup(GMC):
         common: int = 60,
         temperature: float = 0.3,
         weights: Mapping[str, float] | None = None,
-        alpha: float = 1.0,
+        mixup_alpha: float = 1.0,
         unimodal_mix: str = "one",
         soft_targets: bool = True,
         adapt_members: str = "joint",
@@ -81,8 +81,13 @@ class M3ixup(GMC):
             temperature=temperature,
             weights={**defaults, **(weights or {})},
         )
-        _check(parts, alpha, unimodal_mix, steps, self.weights)
-        self.alpha, self.unimodal_mix, self.soft_targets, self.steps = alpha, unimodal_mix, soft_targets, steps
+        _check(parts, mixup_alpha, unimodal_mix, steps, self.weights)
+        self.mixup_alpha, self.unimodal_mix, self.soft_targets, self.steps = (
+            mixup_alpha,
+            unimodal_mix,
+            soft_targets,
+            steps,
+        )
         self.settings = ViewSettings(
             adapt_members=adapt_members,
             adapt_alpha=adapt_alpha,
@@ -150,13 +155,13 @@ class M3ixup(GMC):
         if self.unimodal_mix == "none":
             clips = len(space.hidden)
             return Mixing.none(clips, space.hidden.device), space.hidden[space.rows, :-1].transpose(0, 1)
-        first = draw_mixing(self.step_key("mixing"), self.alpha, space.complete)
+        first = draw_mixing(self.step_key("mixing"), self.mixup_alpha, space.complete)
         layers = self._layers()
         inputs = mix_streams(batch, {name: first for name, layer in layers.items() if layer == "input"})
         adapters = dict(zip(self.encoders, self.adapt, strict=True))
         mixed = {name: adapters[name](self.encoders[name](stream).pooled) for name, stream in inputs.items()}
         if self.unimodal_mix == "series":
-            second = draw_mixing(self.step_key("second mixing"), self.alpha, space.complete)
+            second = draw_mixing(self.step_key("second mixing"), self.mixup_alpha, space.complete)
             hidden_NME = batch.gather(torch.stack(list(mixed.values()), dim=1))
             return first.then(second), second.mix(hidden_NME, space.rows).transpose(0, 1)
         for m, name in enumerate(layers):
@@ -237,12 +242,12 @@ class M3ixup(GMC):
         self._step_trains = "all"
 
 
-def _check(parts: Parts, alpha: float, unimodal_mix: str, steps: str, weights: Mapping[str, float]) -> None:
+def _check(parts: Parts, mixup_alpha: float, unimodal_mix: str, steps: str, weights: Mapping[str, float]) -> None:
     for key, value, choices in (("unimodal_mix", unimodal_mix, UNIMODAL), ("steps", steps, STEPS)):
         if value not in choices:
             raise ValueError(f"method.{key}: {value!r}; expected one of {', '.join(choices)}")
-    if not alpha > 0:
-        raise ValueError(f"method.alpha: expected a number above 0, found {alpha}")
+    if not mixup_alpha > 0:
+        raise ValueError(f"method.mixup_alpha: expected a number above 0, found {mixup_alpha}")
     if steps == "two" and not weights["explore"]:
         raise ValueError(
             "method.steps=two takes its second step on the exploring term; weights.explore=0 wants together"

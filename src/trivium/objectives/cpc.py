@@ -1,4 +1,4 @@
-"""Contrastive predictive coding: how well one vector picks its own clip's other vector out of a batch.
+"""Contrastive predictive coding (van den Oord et al., 2018): one vector picks its clip's other vector out of a batch.
 
 Legend: B anchors on this rank, N candidates (the whole global batch), D and E features.
 """
@@ -24,11 +24,13 @@ def info_nce(
     scale: float = 1.0,
     allowed_N: Tensor | None = None,
 ) -> Tensor:
-    """-log softmax over the candidates of scale * cosine, at each anchor's positive (van den Oord et al., 2018, eq. 4).
+    """Returns -log softmax of scale * cosine over the candidates, at each anchor's positive: (B,), float32 at least.
+
+    That is InfoNCE (van den Oord et al., 2018, eq. 4), computed in float32 at least whatever the autocast.
 
     positive_B: int64, which candidate belongs to each anchor; it is in the denominator. scale: inverse temperature.
     allowed_N: bool, which candidates may serve as negatives (all, if None).
-    Returns (B,), float32 at least whatever the autocast. Chance is log N; with scale s no value is below
+    Chance is log N; with scale s no value is below
     log(1 + (N - 1) e^(-2s)), and orthogonal negatives give log(1 + (N - 1) e^(-s)).
     """
     with torch.autocast(anchor_BD.device.type, enabled=False):
@@ -49,7 +51,7 @@ def cpc_loss(
     scale: float = 1.0,
     present_N: Tensor | None = None,
 ) -> Tensor:
-    """CPC between a prediction and the modality's vector that it predicts, one value an anchor.
+    """Returns CPC between a prediction and the modality's vector that it predicts: (B,), one value an anchor.
 
     predicted_ND: G_m(Z), the prediction from the fused vector (or from another modality). modality_ND: h_m.
     Both hold the whole global batch, gathered with gradient by the caller.
@@ -57,7 +59,7 @@ def cpc_loss(
     keeps the modality vector and contrasts predictions (MMIM's public code); "symmetric" is the mean of the two.
     rows: the anchors of this rank (all, if None); may be empty. scale: inverse temperature, 1 in MMIM.
     present_N: bool, clips that have the modality: the others are no negatives, and as anchors have loss 0.
-    Returns (B,), float32 at least. Raises ValueError for an unknown direction.
+    float32 at least. Raises ValueError for an unknown direction.
     """
     if direction not in get_args(Direction):
         raise ValueError(f"CPC direction: expected one of {list(get_args(Direction))}, found {direction!r}")
@@ -75,7 +77,7 @@ def cpc_loss(
 
 
 class CPCPredictor(nn.Sequential):
-    """G_m of MMIM: from the fused vector to a modality's space.
+    """Predicts a modality's vector from the fused one: G_m of MMIM, (B, in_dim) -> (B, out_dim).
 
     One Linear; with layers > 1, Linear, Tanh and then Linear layers, of width out_dim throughout, as the public code
     has them (no Tanh between the later ones). Raises ValueError if layers < 1.
@@ -94,8 +96,10 @@ def _nce(scores_BN: Tensor, positive_B: Tensor) -> Tensor:
 
 
 def unit_rows(rows_ND: Tensor, eps: float = 1e-8) -> Tensor:
-    """Rows of length 1, float32 at least. A row shorter than eps (all of a ReLU's outputs off) has no direction: it
-    becomes 0 and gets no gradient, where dividing by eps would multiply its gradient by 1e8. NaN stays NaN.
+    """Returns rows of length 1, float32 at least.
+
+    A row shorter than eps (all of a ReLU's outputs off) has no direction: it becomes 0 and gets no gradient, where
+    dividing by eps would multiply its gradient by 1e8. NaN stays NaN.
     """
     rows_ND = at_least_float32(rows_ND)
     norm_N1 = torch.linalg.vector_norm(rows_ND, dim=-1, keepdim=True)

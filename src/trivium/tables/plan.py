@@ -103,7 +103,7 @@ _Config = Callable[[int, Path | None], dict[str, Any]]
 
 def _configs(session: Composer, table: Table, row: Row) -> _Config:
     """Seed and start -> a row's config. Composed once (a tenth of a second) where nothing else follows the two."""
-    overrides = _overrides(table, row, 1, None)
+    overrides = session.current(_overrides(table, row, 1, None))
     if problems := problems_of_run(session, overrides):
         raise ValueError(f"table {table.name}, row {row.label!r}: {'; '.join(problems)}")
     config = session.compose(overrides)
@@ -114,7 +114,7 @@ def _configs(session: Composer, table: Table, row: Row) -> _Config:
 
 def _compose_again(table: Table, row: Row, seed: int, start: Path | None) -> dict[str, Any]:
     with composer() as session:
-        return session.compose(_overrides(table, row, seed, start))
+        return session.compose(session.current(_overrides(table, row, seed, start)))
 
 
 @functools.cache
