@@ -42,6 +42,6 @@ def job(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     sys.argv[1:] = multirun_first(sys.argv[1:])
-    check_command_line(sys.argv[1:], Path(__file__).parent / "configs")
+    sys.argv[1:] = check_command_line(sys.argv[1:], Path(__file__).parent / "configs")
     with errors_for_users():
         job()

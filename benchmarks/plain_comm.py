@@ -20,7 +20,8 @@ from trivium.encoders.packed_layers import PackedLayer
 from trivium.encoders.transformer import Transformer
 from trivium.fusions.transformer import Layer, TransformerFusion
 from trivium.methods.comm import CoMM
-from trivium.methods.projection import GlobalBatchNorm, ProjectionHead
+from trivium.methods.projection_head import ProjectionHead
+from trivium.methods.sync_batch_norm import SyncBatchNorm
 
 Streams = Mapping[str, Stream]
 
@@ -50,7 +51,7 @@ class PlainCoMM(nn.Module):
         del attention.in_proj_weight, attention.in_proj_bias
         self.attention = attention
         self.head = cast(ProjectionHead, method.head)
-        norms = [cast(GlobalBatchNorm, norm) for norm in self.head.norms]
+        norms = [cast(SyncBatchNorm, norm) for norm in self.head.norms]
         self.batch_norms = nn.ModuleList(nn.BatchNorm1d(len(norm.weight), dtype=norm.weight.dtype) for norm in norms)
         for mine, norm in zip(self.batch_norms, norms, strict=True):
             mine.weight, mine.bias = norm.weight, norm.bias

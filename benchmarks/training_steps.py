@@ -64,7 +64,7 @@ def our_step(method: Method, autocast: torch.dtype | None = None) -> Step:
         nonlocal number
         optimizer.zero_grad()
         with torch.autocast(batch.present.device.type, dtype=autocast, enabled=autocast is not None):
-            loss = method.training_step(batch, number)
+            loss = method.training_step(batch, number)["loss"]
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         number += 1

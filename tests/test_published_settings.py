@@ -137,7 +137,7 @@ GMC = {
 
 M3IXUP = {  # reading R1
     "method.weights": {"task": 1.0, "gmc": 1.0, "unimodal": 0.5, "adapt": 0.5, "explore": 0.5, "task_mix": 0.0},
-    "method.alpha": 1.0,
+    "method.mixup_alpha": 1.0,
     "method.unimodal_mix": "one",
     "method.soft_targets": True,
     "method.adapt_members": "joint",
@@ -194,7 +194,7 @@ def test_self_mm_and_self_mi_have_mmsas_column(method: str, weight: float, colum
     expected = {key: values[column] for key, values in SELF_MM.items()}
     check(
         [f"experiment={method}_{expected['data.name']}"],
-        expected | SELF_MI | {"method.name": method, "method.alpha": weight, "method.beta": weight},
+        expected | SELF_MI | {"method.name": method, "method.cpc_weight": weight, "method.pair_weight": weight},
     )
 
 

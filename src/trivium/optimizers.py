@@ -27,7 +27,7 @@ def adam(
     exempt_bias_and_norm: str = "all",
     groups: Groups | None = None,
 ) -> torch.optim.Optimizer:
-    """Adam with coupled L2 (weight_decay is added to the gradient), as Self-MM and MMIM train."""
+    """Returns Adam with coupled L2 (weight_decay is added to the gradient), as Self-MM and MMIM train."""
     split = parameter_groups(method, lr, weight_decay, exempt_bias_and_norm, groups)
     return torch.optim.Adam(split, betas=(betas[0], betas[1]))
 
@@ -41,7 +41,7 @@ def adamw(
     exempt_bias_and_norm: str = "all",
     groups: Groups | None = None,
 ) -> torch.optim.Optimizer:
-    """AdamW: decoupled decay."""
+    """Returns AdamW: decay is decoupled from the gradient (Loshchilov and Hutter, 2019)."""
     split = parameter_groups(method, lr, weight_decay, exempt_bias_and_norm, groups)
     return torch.optim.AdamW(split, betas=(betas[0], betas[1]))
 
@@ -55,15 +55,16 @@ def sgd(
     exempt_bias_and_norm: str = "all",
     groups: Groups | None = None,
 ) -> torch.optim.Optimizer:
-    """Stochastic gradient descent with momentum."""
+    """Returns stochastic gradient descent with momentum, and coupled L2."""
     return torch.optim.SGD(parameter_groups(method, lr, weight_decay, exempt_bias_and_norm, groups), momentum=momentum)
 
 
 def parameter_groups(
     method: Method, lr: float, weight_decay: float, exempt_bias_and_norm: str, groups: Groups | None
 ) -> list[dict[str, Any]]:
-    """One group a role and a decay; what is frozen is left out.
+    """Returns one parameter group a role and a decay; frozen parameters are left out.
 
+    A role is a modality, whose encoder it is, or "rest".
     groups: modality -> {"lr", "weight_decay"}; None means the common value, or the encoder's own rate (Encoder.lr).
     exempt_bias_and_norm: whose biases and norms get no decay: "all", "text" (the text encoder's alone, as in Self-MM's
     code) or "none".
@@ -71,22 +72,23 @@ def parameter_groups(
     """
     if exempt_bias_and_norm not in ("all", "text", "none"):
         raise ValueError(f"optimizer.exempt_bias_and_norm: {exempt_bias_and_norm!r}; expected all, text or none")
-    sorted_by: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    members: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for role, parameter in _roles(method):
         exempt = parameter.ndim <= 1 and exempt_bias_and_norm in ("all", role)
         if parameter.requires_grad:
-            sorted_by.setdefault((role, exempt), []).append(parameter)
-    out = []
-    for (role, exempt), parameters in sorted_by.items():
-        own = {key: value for key, value in (groups or {}).get(role, {}).items() if value is not None}
-        suits = getattr(method.encoders[role], "lr", None) if role != REST else None
-        own.setdefault("lr", lr if suits is None else suits)
-        decay = 0.0 if exempt else own.get("weight_decay", weight_decay)
-        out.append({"params": parameters, "lr": own["lr"], "weight_decay": decay, "role": role})
-    return out
+            members.setdefault((role, exempt), []).append(parameter)
+    result = []
+    for (role, exempt), parameters in members.items():
+        settings = {key: value for key, value in (groups or {}).get(role, {}).items() if value is not None}
+        encoder_lr = getattr(method.encoders[role], "lr", None) if role != REST else None
+        settings.setdefault("lr", lr if encoder_lr is None else encoder_lr)
+        decay = 0.0 if exempt else settings.get("weight_decay", weight_decay)
+        result.append({"params": parameters, "lr": settings["lr"], "weight_decay": decay, "role": role})
+    return result
 
 
 def _roles(method: Method) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yields each parameter with its role, read off its name: encoders.MODALITY.... or anything else."""
     for name, parameter in method.named_parameters():
         first, _, rest = name.partition(".")
         yield (rest.partition(".")[0] if first == "encoders" else REST), parameter

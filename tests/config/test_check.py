@@ -94,7 +94,7 @@ def test_what_is_right_passes(line: str) -> None:
         ("-m data=fixture,mosii", "data=mosii: no such choice"),
         ("-m seed=1,2,x", "seed: expected a whole number, found 'x'"),
         ("-m seed=1,2 data.batch_size=8,0", "data.batch_size: expected at least 1, found 0"),
-        ("-m method=supervised,selfmi method.alpha=0.1", "method.alpha: no such key"),
+        ("-m method=supervised,selfmi method.cpc_weight=0.1", "method.cpc_weight: no such key"),
         ("-m method=selfmi,selfmm optimizer.lr=0.1,abc", "optimizer.lr: expected a number, found 'abc'"),
         ("--config-name other", "--config-name"),
         ("--config-dir nowhere", "--config-dir: no directory nowhere"),
@@ -198,9 +198,9 @@ def test_command_line_wins_over_debug_over_experiment_over_root() -> None:
 def test_selfmm_experiments_differ_from_selfmi_in_the_weights_alone() -> None:
     for data in ("mosi", "mosei", "sims"):
         ours, theirs = compose_config([f"experiment=selfmi_{data}"]), compose_config([f"experiment=selfmm_{data}"])
-        method = {"name": "selfmm", "alpha": 0.0, "beta": 0.0}
+        method = {"name": "selfmm", "cpc_weight": 0.0, "pair_weight": 0.0}
         assert theirs == ours | {"method": ours["method"] | method}
-        assert ours["method"]["alpha"] > 0
+        assert ours["method"]["cpc_weight"] > 0
 
 
 def test_errors_for_users(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from trivium.fusions.sum import Sum
 from trivium.fusions.transformer import TransformerFusion
 from trivium.methods.balance import CANCELLED, add_noise, modulation, pareto_weights, true_class_means
 from trivium.methods.base import Parts
+from trivium.methods.options import split_options
 from trivium.methods.supervised import Supervised
 from trivium.objectives.task import L1, CrossEntropy, TaskObjective
 
@@ -49,7 +50,9 @@ def make(
     torch.manual_seed(0)
     encoders: Any = {m: GRU(SIZES[m], hidden=4) for m in NAMES[:modalities]}
     objective = objective or CrossEntropy((-3.0, 3.0), classes=CLASSES)
-    parts = Parts(encoders, fusion_of(fusion, dict(list(DIMS.items())[:modalities])), objective, CLIPS, 3.0, seed=1)
+    joint = fusion_of(fusion, dict(list(DIMS.items())[:modalities]))
+    options, settings = split_options(settings, Supervised.shared_options)
+    parts = Parts(encoders, joint, objective, CLIPS, 3.0, seed=1, options=options)
     method = Supervised(parts, **settings).double()
     method.position = (0, 2)
     return method

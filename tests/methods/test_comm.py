@@ -21,7 +21,7 @@ from trivium.fusions.concat import Concat
 from trivium.fusions.transformer import TransformerFusion
 from trivium.methods.base import Parts
 from trivium.methods.comm import CoMM
-from trivium.methods.contrasts import Views, contrasts
+from trivium.methods.contrasts import AugmentedViews, contrasts
 from trivium.objectives.task import L1, CrossEntropy
 from trivium.seeding import derive
 
@@ -126,7 +126,7 @@ def embeddings(modalities, clips=7, present=None):
     generator = torch.Generator().manual_seed(4)
     both = torch.randn(2, len(modalities) + 1, clips, 5, generator=generator, dtype=torch.float64)
     present = torch.ones(clips, len(modalities), dtype=torch.bool) if present is None else present
-    return Views(modalities, both[0], both[1], present, torch.arange(clips) % 3), both.numpy(), present.numpy()
+    return AugmentedViews(modalities, both[0], both[1], present, torch.arange(clips) % 3), both.numpy(), present.numpy()
 
 
 @pytest.mark.parametrize("absent", [False, True])

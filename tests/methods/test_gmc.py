@@ -74,7 +74,7 @@ def test_incomplete_clips_have_a_task_loss_and_no_part_in_the_contrast():
     present[1, 0] = present[4, 1] = present[4, 2] = False
     mixed, kept = batch_of(6, present=present), [0, 2, 3, 5]
     alone = batch_of(indices=kept)
-    seen, alone_seen = method.see(mixed), method.see(alone)
+    seen, alone_seen = method.to_common_space(mixed), method.to_common_space(alone)
     with torch.no_grad():
         found, expected = method.contrast_and_task(seen, mixed), method.contrast_and_task(alone_seen, alone)
     np.testing.assert_allclose(found["task"][kept], expected["task"], atol=1e-12)

@@ -14,7 +14,7 @@ from driver import here, rows
 from trivium.data.mixing import draw_mixing
 from trivium.methods.gmc import GMC
 from trivium.methods.m3ixup import M3ixup
-from trivium.methods.mixed_views import adapt_to_joint, draw_start, explore
+from trivium.methods.mixed_views import adapt_to_joint, draw_coefficients, explore
 from trivium.objectives.task import CrossEntropy
 
 OFF = {"unimodal": 0.0, "adapt": 0.0, "explore": 0.0}
@@ -22,16 +22,14 @@ OFF = {"unimodal": 0.0, "adapt": 0.0, "explore": 0.0}
 
 def views_of(method, batch):
     """What a step mixes: the method's own pieces, in its own order."""
-    seen = method.see(batch)
-    mixing, hidden = method.mix_unimodal(seen, batch)
-    unimodal = method.to_space(hidden)
-    contrast = method._contrast(seen, mixing)
-    return seen, mixing, unimodal, contrast, method._views(["unimodal", "adapt", "explore"], unimodal, mixing, contrast)
+    space = method.to_common_space(batch)
+    mixing, views, contrast = method.mixed_views(space, batch, ["unimodal", "adapt", "explore"])
+    return space, mixing, views["unimodal"].vectors, contrast, views
 
 
 def start_of(method, contrast, unimodal):
     key = method.step_key("coefficients")
-    return draw_start(method.settings, key, len(contrast.joint), len(unimodal), contrast.rows, unimodal)
+    return draw_coefficients(method.settings, key, len(contrast.joint), len(unimodal), contrast.rows, unimodal)
 
 
 def inner(contrast, vectors, weights):
@@ -263,7 +261,7 @@ def test_incomplete_clips_are_neither_mixed_nor_candidates():
     other = batch_of(present=present)
     for m, stream in enumerate(other.streams.values()):
         stream.values[2] = stream.values[2] * 3 * present[2, m]
-    again = method.mixed_terms(method.see(other), other)
+    again = method.mixed_terms(method.to_common_space(other), other)
     assert all(torch.equal(again[name], value) for name, value in mixed.items())
 
 
@@ -349,7 +347,7 @@ def test_classes_are_mixed_as_losses():
     ("keys", "said"),
     [
         ({"unimodal_mix": "both"}, "method.unimodal_mix: 'both'; expected one of one, series"),
-        ({"alpha": 0.0}, "method.alpha"),
+        ({"mixup_alpha": 0.0}, "method.mixup_alpha"),
         ({"adapt_members": "all"}, "method.adapt_members"),
         ({"adapt_max": 1.5}, "method.adapt_max"),
         ({"explore_rate": -1.0}, "method.explore_rate"),

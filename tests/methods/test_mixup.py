@@ -22,6 +22,7 @@ from trivium.fusions.concat import Concat
 from trivium.fusions.transformer import TransformerFusion
 from trivium.methods.base import Method, Parts
 from trivium.methods.mixup import mix_encoded
+from trivium.methods.options import split_options
 from trivium.methods.selfmi import SelfMI
 from trivium.methods.supervised import Supervised
 from trivium.objectives.task import L1, MSE, CrossEntropy
@@ -70,8 +71,9 @@ def made(
         joint: Any = TransformerFusion(dims, dim=8, heads=2, layers=2)
     else:
         joint = Concat({name: encoder.dim for name, encoder in encoders.items()}, out=7)
-    parts = Parts(encoders, joint, OBJECTIVES[objective](), CLIPS, 3.0, 5)
-    built = method(parts, mixup=kind, **settings).double()
+    options, settings = split_options({"mixup": kind, **settings}, method.shared_options)
+    parts = Parts(encoders, joint, OBJECTIVES[objective](), CLIPS, 3.0, 5, options)
+    built = method(parts, **settings).double()
     built.position = (0, 2)
     if isinstance(built, SelfMI):
         built.bank.start(batch_of(range(CLIPS)).targets["multimodal"])

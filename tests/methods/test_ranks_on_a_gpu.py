@@ -53,7 +53,7 @@ def step(case: str, rank: int, folder: Path, device: torch.device) -> float:
         for stream in batch.streams.values():
             stream.values = stream.values.double() if stream.values.is_floating_point() else stream.values
         optimizer.zero_grad()
-        loss = method.training_step(batch, number)
+        loss = method.training_step(batch, number)["loss"]
         loss.backward()  # type: ignore[no-untyped-call]
         method.on_before_optimizer_step(optimizer)
         optimizer.step()

@@ -62,7 +62,7 @@ def _fit(tmp_path: Path, *overrides: str, change: Any = None) -> tuple[SelfMI, W
 
 
 def test_unimodal_losses_are_exactly_zero_in_the_first_two_epochs(tmp_path: Path) -> None:
-    settings = ["method.faithful=true", "method.alpha=0", "method.beta=0", "trainer.max_epochs=4"]
+    settings = ["method.faithful=true", "method.cpc_weight=0", "method.pair_weight=0", "trainer.max_epochs=4"]
     method, watch = _fit(tmp_path, *settings, "trainer.accumulate_grad_batches=2", "trainer.patience=0")
     assert watch.unimodal[:2] == [[0.0] * 3] * 2
     assert all(value > 0 for value in watch.unimodal[2])
@@ -78,7 +78,7 @@ def test_weights_of_zero_are_self_mm_bit_for_bit(tmp_path: Path) -> None:
     def silence(method: SelfMI) -> None:
         assert method.fusion_mi is not None
         assert method.pair_mi is not None
-        method.alpha = method.beta = 0.0
+        method.cpc_weight = method.pair_weight = 0.0
 
     never_built, _ = _fit(tmp_path / "a", *settings, "method=selfmm")
     assert never_built.fusion_mi is None
@@ -93,7 +93,12 @@ def test_weights_of_zero_are_self_mm_bit_for_bit(tmp_path: Path) -> None:
 
 def test_faithful_sums_gradients_and_drops_the_trailing_window(tmp_path: Path) -> None:
     """3 batches in windows of 2: one step an epoch; plain SGD then moves by the sum, Lightning's by the mean."""
-    settings = ["method.alpha=0", "method.beta=0", "trainer.max_epochs=1", "trainer.accumulate_grad_batches=2"]
+    settings = [
+        "method.cpc_weight=0",
+        "method.pair_weight=0",
+        "trainer.max_epochs=1",
+        "trainer.accumulate_grad_batches=2",
+    ]
     settings += ["optimizer=sgd", "optimizer.momentum=0", "optimizer.weight_decay=0", "optimizer.lr=0.01"]
     start = assemble(_config(tmp_path, *settings))[2].state_dict()
     start = {name: value.clone() for name, value in start.items()}
@@ -158,7 +163,7 @@ def test_a_beta_without_any_pair_is_told(tmp_path: Path, modalities: str, told: 
         warnings.simplefilter("always")
         method = assemble(_config(tmp_path, f"data.modalities=[{modalities}]"))[2]
     assert isinstance(method, SelfMI)
-    assert told == any("method.beta adds nothing" in str(warning.message) for warning in found)
+    assert told == any("method.pair_weight adds nothing" in str(warning.message) for warning in found)
     assert (method.pair_mi is None) == (modalities in ("audio,vision", "audio"))
 
 

@@ -20,6 +20,7 @@ from trivium.config.instantiate import build
 from trivium.data.batch import Batch
 from trivium.encoders.gru import GRU
 from trivium.methods.base import Method, Parts
+from trivium.methods.options import split_options
 from trivium.methods.selfmi import SelfMI
 from trivium.methods.supervised import Supervised
 from trivium.objectives.task import L1, CrossEntropy, TaskObjective
@@ -40,7 +41,8 @@ def made(
     encoders: Any = {name: GRU(size, hidden=6, out=8, pool="mean") for name, size in DIMS.items()}
     node = {**FUSIONS[fusion], **({"layers": 1, "width": 10} if fusion == "mult" else {})}
     joint = build(node, dict.fromkeys(DIMS, 8))
-    built = kind(Parts(encoders, joint, objective or L1(), CLIPS, 3.0, 5), **settings).double()
+    options, settings = split_options(settings, kind.shared_options)
+    built = kind(Parts(encoders, joint, objective or L1(), CLIPS, 3.0, 5, options), **settings).double()
     built.position = (0, 3)
     return built
 

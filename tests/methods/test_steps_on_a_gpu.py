@@ -181,7 +181,7 @@ def steps(data: DataModule, method: Method, kind: str) -> Seen:
 def train(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, number: int) -> torch.Tensor:
     method.train()
     optimizer.zero_grad()
-    loss = method.training_step(batch, number)
+    loss = method.training_step(batch, number)["loss"]
     with torch.autocast(loss.device.type, enabled=False):
         loss.backward()  # type: ignore[no-untyped-call]
         method.on_before_optimizer_step(optimizer)

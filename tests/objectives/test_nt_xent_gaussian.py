@@ -3,6 +3,13 @@
 X and Y are d-dimensional, each pair of components correlated by rho and otherwise independent, so that
 I(X; Y) = -d/2 log(1 - rho^2) nats. Embeddings are trained on fresh draws, then judged on others. The bound may lie
 above the truth by sampling error only: three standard errors of the mean over evaluation batches.
+
+The bound of a batch of N clips is log(2N - 1) - mean loss, in nats. In expectation it is at most I where all
+candidates are independent and alike. Here they are not quite, which can lift it over I a little:
+- a clip's two embeddings are both among the others' negatives, and depend on each other: by no more than the mean
+  of log(1 + exp(-row's loss)), almost zero far below the ceiling log(2N - 1), log 2 at it;
+- where the two embeddings have different distributions, telling them apart can count as well: by no more than
+  log 2. A cosine gains nothing from it on average, for it is higher within a kind than between two.
 """
 
 from __future__ import annotations
@@ -14,7 +21,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trivium.objectives.nt_xent import nt_xent, nt_xent_bound
+from trivium.objectives.nt_xent import nt_xent
 
 BATCH, STEPS, EVALUATIONS = 256, 250, 60  # log 511 = 6.24 nats, far above the truth of the first test (at most 1.66)
 
@@ -45,7 +52,7 @@ def learned_bound(rho: float, dim: int, batch: int = BATCH, shift: float = 0.0) 
         optimizer.step()
         scheduler.step()
     with torch.no_grad():
-        bounds = torch.stack([nt_xent_bound(losses()) for _ in range(EVALUATIONS)])
+        bounds = torch.stack([math.log(2 * batch - 1) - losses().mean() for _ in range(EVALUATIONS)])
     return bounds.mean().item(), bounds.std().item() / math.sqrt(EVALUATIONS)
 
 

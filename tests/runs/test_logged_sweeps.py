@@ -57,7 +57,7 @@ def test_tensorboard_opened_on_a_sweep_names_its_runs_and_compares_them(tmp_path
     assert columns["seed"]
     assert columns["method.name"]
     assert not columns["data.name"]
-    assert "method.alpha" in columns  # of one method alone
+    assert "method.cpc_weight" in columns  # of one method alone
     assert not {"run.dir", "paths.data", "logger.title"} & columns.keys()
     for job, name in enumerate(names):
         result = json.loads((folder / str(job) / "result.json").read_text())

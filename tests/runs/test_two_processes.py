@@ -70,10 +70,10 @@ def test_two_gloo_processes_equal_one(tmp_path: Path, method: str) -> None:
 def test_two_processes_under_a_sweep(tmp_path: Path) -> None:
     """Each job of -m starts two processes of its own, and both train that job's config."""
     settings = [*f"method=selfmi {LSTM} {BY45}".split(), *EXACT]
-    code, printed = command(tmp_path, "-m", *in_folder(tmp_path, *settings, "method.alpha=0.1,0.3", *DDP))
+    code, printed = command(tmp_path, "-m", *in_folder(tmp_path, *settings, "method.cpc_weight=0.1,0.3", *DDP))
     assert code == 0, printed
     for number, alpha in enumerate(("0.1", "0.3")):
-        here(tmp_path, *settings, f"method.alpha={alpha}", f"run.dir={tmp_path / alpha}")
+        here(tmp_path, *settings, f"method.cpc_weight={alpha}", f"run.dir={tmp_path / alpha}")
         (job,) = (tmp_path / "outputs" / "sweeps").glob(f"*/{number}")
         np.testing.assert_allclose(_losses(job), _losses(tmp_path / alpha), atol=1e-8)
 

@@ -2,7 +2,7 @@
 
 `version_0_1_0/` holds them as they were written, on the fixture store beside them, without lock files and without
 the checkpoints of finished runs. selfmi_unfinished was killed before its 13th step, with a checkpoint of the 11th;
-selfmi_whole is the same run undisturbed.
+selfmi_whole is the same run undisturbed. Method keys that were renamed since are there by their old names.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ import yaml
 
 import trivium
 from driver import command, here
+from trivium.config.compose import compose_config
+from trivium.config.renamed import with_old_names
+from trivium.runs.identity import config_hash, differences
 
 OLD = Path(__file__).parent / "version_0_1_0"
 FINISHED = ("supervised", "selfmi", "selfmi_ba", "gmc", "tcmax", "comm")
@@ -80,3 +83,28 @@ def test_tables_count_its_runs_where_they_mean_what_they_did(folder: Path) -> No
     assert code == 0, printed
     found = {line.split("  ")[1].strip(): "#" in line for line in printed.splitlines() if line.startswith("  ")}
     assert found == {**ROWS, "gmc by total": True}
+
+
+def test_a_key_by_its_old_name_is_taken_told_once_and_resumes_an_old_run(folder: Path) -> None:
+    old = [*overrides("selfmi_unfinished"), "method.alpha=0.1", "method.beta=0.1"]  # the defaults, by their old names
+    path = folder / "outputs" / "runs" / "selfmi_unfinished"
+    code, printed = command(folder, *old, f"resume={path}", f"paths.data={folder / 'data'}")
+    assert code == 0, printed
+    assert printed.count("method.alpha is now method.cpc_weight") == 1
+    assert printed.count("method.beta is now method.pair_weight") == 1
+    stored = yaml.safe_load((path / "config.yaml").read_text())["method"]
+    assert (stored["cpc_weight"], stored["pair_weight"]) == (0.1, 0.1)
+    assert not {"alpha", "beta"} & stored.keys()
+    assert json.loads((path / "result.json").read_text())["resumed_at"] == [11]
+
+
+def test_renamed_keys_leave_hashes_and_other_methods_keys_alone() -> None:
+    new = compose_config(["method=selfmi", "method.alpha=0.25"])
+    assert new["method"]["cpc_weight"] == 0.25
+    assert config_hash(new) == config_hash(with_old_names(new))
+    assert "alpha" in with_old_names(new)["method"]
+    mixed = compose_config(["experiment=m3ixup_mosi", "method.alpha=0.5"])
+    assert mixed["method"]["mixup_alpha"] == 0.5
+    assert "mixup_alpha" in with_old_names(compose_config(["method=supervised"]))["method"]
+    other = compose_config(["method=selfmi", "method.cpc_weight=0.5"])
+    assert differences(new, other) == ["method.cpc_weight (0.25 there, 0.5 now)"]

@@ -33,7 +33,7 @@ def test_one_run_a_row_and_seed_with_whole_seeds_first(tmp_path: Path) -> None:
 def test_a_row_whose_settings_change_gets_other_directories(tmp_path: Path) -> None:
     """Else its old numbers would stand under new settings."""
     before = [run.directory.path for run in plan(TABLE, 1, tmp_path)]
-    changed = replace(TABLE, rows=(replace(ROWS[0], overrides=("method=selfmi", "method.alpha=0.2")), ROWS[1]))
+    changed = replace(TABLE, rows=(replace(ROWS[0], overrides=("method=selfmi", "method.cpc_weight=0.2")), ROWS[1]))
     after = [run.directory.path for run in plan(changed, 1, tmp_path)]
     assert before[0] != after[0]
     assert before[1] == after[1]

@@ -22,11 +22,15 @@ from trivium.config.compose import CONFIGS, Composer, composer
 from trivium.config.limits import missing_files, out_of_range
 from trivium.config.overrides import ParsedOverride, combinations, read_overrides, swept_values
 from trivium.config.reference import Reference, mismatches
+from trivium.config.renamed import has_old_names
 from trivium.config.sweep import sweep_problems, wrong_hydra_keys
 
 
-def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> None:
-    """Returns if a run can start; exits with code 2 after printing each problem, and with 0 after --help."""
+def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
+    """Returns the arguments, keys by their names of today, if a run can start.
+
+    Exits with code 2 after printing each problem, or with 0 after --help.
+    """
     if "--help" in argv or "-h" in argv:
         from trivium.config.help import help_text
 
@@ -37,6 +41,11 @@ def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> None:
         print(f"error: {problem}", file=sys.stderr)
     if problems:
         raise SystemExit(2)
+    if not has_old_names(argv):
+        return list(argv)
+    extra = get_args_parser().parse_args(list(argv)).config_dir
+    with composer(configs, Path(extra) if extra else None) as session:
+        return session.current(argv)
 
 
 def problems_of(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
@@ -54,7 +63,7 @@ def problems_of(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
     multirun = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
     showing = bool(args.cfg or args.info)  # prints a config and starts nothing, so no data need be there
     with composer(configs, extra) as session:
-        overrides, problems = read_overrides(args.overrides, session, multirun)
+        overrides, problems = read_overrides(session.current(args.overrides), session, multirun)
         wrong = wrong_hydra_keys(overrides, session)
         overrides = [override for override in overrides if override.key not in wrong]
         dimensions, of_the_search = ([], []) if showing else sweep_problems(session, overrides, multirun)
@@ -65,7 +74,7 @@ def problems_of(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
 
 def problems_of_run(session: Composer, overrides: Sequence[str]) -> list[str]:
     """Returns a line for each mistake in one run's overrides, whether or not its data and other files are there yet."""
-    read, problems = read_overrides(overrides, session, multirun=False)
+    read, problems = read_overrides(session.current(overrides), session, multirun=False)
     return list(dict.fromkeys([*problems, *_composed(session, read, files_needed=False)]))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from trivium.config.renamed import has_old_names, new_names_of
+
+_METHOD = re.compile(r"\+{0,2}(method|experiment|sweep)=")  # overrides that choose the method
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 ROOT = "train"
 TABLES = CONFIGS / "table"  # read by scripts/reproduce.py (trivium.reports); no group of a run's choices
@@ -102,6 +106,21 @@ class Composer:
             self._file(*at) for at in used if at[0] != ROOT and at[0] and not at[0].startswith(("hydra/", "_dummy"))
         ]
 
+    def current(self, overrides: Sequence[str]) -> list[str]:
+        """Returns the overrides with keys by their names of today; each change of a name is told once a process."""
+        if not has_old_names(overrides):
+            return list(overrides)
+        # What a key of the method means depends on the method; of a sweep over methods the first one decides.
+        chosen = [re.sub(r"=([\w/]+),.*", r"=\1", line) for line in overrides if _METHOD.match(line)]
+        try:
+            target = str(self.compose(chosen)["method"]["_target_"])
+        except (ValueError, KeyError):  # no such choice, of which the check tells
+            return list(overrides)
+        lines, notes = new_names_of(overrides, target)
+        for note in notes:
+            _tell_once(note)
+        return lines
+
     def groups(self) -> list[str]:
         """Returns the groups of choices, in alphabetical order."""
         names = {p.name for folder in self.folders for p in folder.iterdir() if p.is_dir()}
@@ -143,7 +162,12 @@ def composer(configs: Path = CONFIGS, extra: Path | None = None) -> Iterator[Com
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
     """Returns the plain, resolved config of `python train.py OVERRIDES`. Raises ValueError if it does not compose."""
     with composer() as session:
-        return session.compose(overrides)
+        return session.compose(session.current(overrides))
+
+
+@cache
+def _tell_once(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Reads a search space from YAML: a key of a run's config -> a list of choices, or an interval.
 
     fusion.dropout: [0.0, 0.1, 0.3]                      # a choice
-    method.alpha: {low: 0.0, high: 0.5}                  # an interval
+    method.cpc_weight: {low: 0.0, high: 0.5}             # an interval
     optimizer.lr: {low: 1e-4, high: 1e-2, log: true}     # in the logarithm
     method.cpc_layers: {low: 1, high: 3, int: true}      # whole numbers, both ends included
     optimizer.lr: {low: 1e-4, high: 1e-2, log: true, points: 5}  # how many of it a grid takes

@@ -69,9 +69,9 @@ class Batch:
             return self.present
         return gather_rows(self.present.to(torch.uint8), self.shares).bool()
 
-    def gather(self, x: Tensor) -> Tensor:
-        """Returns every rank's rows of x, end to end in the global batch's order, with gradients."""
-        return gather_rows(x, self.shares)
+    def gather(self, rows: Tensor) -> Tensor:
+        """Returns every rank's rows, end to end in the global batch's order, with gradients."""
+        return gather_rows(rows, self.shares)
 
     def mean(self, per_clip_B: Tensor, among_N: Tensor | None = None) -> Tensor:
         """Returns the local sum times world / N: the mean of ranks (what DDP takes) is the mean over the global batch.

@@ -1,8 +1,8 @@
 """Balancing modalities that train together: OGM-GE (Peng et al., CVPR 2022) and MMPareto (Wei and Hu, ICML 2024).
 
-Both weigh the gradients that reach a modality's encoder and leave those of fusion and heads as they are. The weights
-are set on what the encoder gives (its pooled vector and tokens): whatever flows back through it is scaled by the same
-number, and so is every parameter's gradient. docs/methods/supervised.md says which readings were taken.
+Both weigh the gradients that reach a modality's encoder and leave those of fusion and heads as they are. The weight is
+set on the encoder's outputs (pooled vector and tokens): every gradient that flows back through them, and so every
+parameter's, is multiplied by that one number. docs/methods/supervised.md says which readings were taken.
 Legend: b clips on this rank, M modalities, C classes, P parameters of an encoder.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trivium.distributed import sum_over_ranks, world
@@ -19,24 +18,31 @@ from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
 from trivium.keyed_random import normal
 from trivium.methods.base import Parts
-from trivium.methods.heads import Head
-from trivium.objectives.task import CrossEntropy, at_least_float32
+from trivium.methods.heads import Head, unimodal_share
+from trivium.objectives.task import CrossEntropy
+from trivium.precision import at_least_float32
 from trivium.seeding import derive
 
 BALANCES = ("none", "ogm_ge", "mmpareto")
-SMALLEST = 1e-6  # of OGM's coefficients: the noise is sized by the gradient that is left, so some has to be
-CANCELLED = 1e-6  # of |g_1|^2 + |g_2|^2: what a float32 sum of the two still resolves when they point apart
+# The least coefficient of OGM: the noise is sized by the gradient that the coefficient leaves, so some has to be left.
+SMALLEST = 1e-6
+# Of |g_1|^2 + |g_2|^2: the least length that a float32 sum of two opposed gradients still resolves.
+CANCELLED = 1e-6
 
 
-def check_balance(parts: Parts, balance: str, *, until: int, alpha: float, gamma: float) -> None:
-    """Raises ValueError naming the key, also for an objective without classes and for a single modality."""
+def check_balance(parts: Parts) -> None:
+    """Raises ValueError, naming the key, for balance options that are out of range or do not go with the parts.
+
+    They need an objective with classes and two modalities or more, and go neither with a learned stand-in nor mixup.
+    """
+    options, balance = parts.options, parts.options.balance
     if balance not in BALANCES:
         raise ValueError(f"method.balance: {balance!r}; expected one of {', '.join(BALANCES)}")
-    if until < 0:
-        raise ValueError(f"method.balance_until: expected an epoch from 0, found {until}")
-    for key, value in (("ogm_alpha", alpha), ("pareto_gamma", gamma)):
-        if not value > 0:
-            raise ValueError(f"method.{key}: expected a number above 0, found {value}")
+    if options.balance_until < 0:
+        raise ValueError(f"method.balance_until: expected an epoch from 0, found {options.balance_until}")
+    for key in ("ogm_alpha", "pareto_gamma"):
+        if not getattr(options, key) > 0:
+            raise ValueError(f"method.{key}: expected a number above 0, found {getattr(options, key)}")
     if balance == "none":
         return
     if not isinstance(parts.objective, CrossEntropy):
@@ -49,10 +55,20 @@ def check_balance(parts: Parts, balance: str, *, until: int, alpha: float, gamma
             f"method.balance={balance} weighs modalities against each other; found {list(parts.encoders)} alone. Give "
             "data.modalities two or more, or choose method.balance=none"
         )
+    if options.stand_in != "zero":
+        raise ValueError(
+            f"method.stand_in={options.stand_in} does not go with method.balance={balance}, which reads a modality "
+            "with the others left out; take method.stand_in=zero"
+        )
+    if options.mixup != "none":
+        raise ValueError(
+            f"method.mixup={options.mixup} does not go with method.balance={balance}, which compares modalities by "
+            "the class of a clip, and a mixed clip has several; take method.mixup=none or method.balance=none"
+        )
 
 
 def scale_gradient(tensors: Iterable[Tensor], factor: Tensor) -> None:
-    """From now on, what flows back through `tensors` (none of them a leaf) is multiplied with `factor`, ()."""
+    """Multiplies every gradient that will flow back through `tensors` (none of them a leaf) with `factor`, ()."""
     for tensor in tensors:
         if tensor.requires_grad:  # an encoder may be frozen, or have no parameters
             tensor.register_hook(lambda gradient: gradient * factor)  # type: ignore[no-untyped-call]
@@ -61,45 +77,42 @@ def scale_gradient(tensors: Iterable[Tensor], factor: Tensor) -> None:
 # OGM-GE
 
 
-def unimodal_readings(
+def unimodal_outputs(
     fusion: Fusion, head: Head, encoded: Mapping[str, Encoded], present_bM: Tensor
 ) -> dict[str, Tensor]:
-    """modality -> (b, C): the head's outputs with every other modality absent.
+    """Returns modality -> (b, C), the head's outputs with every other modality absent.
 
-    Where the outputs are a sum of one share a modality, that share with 1/M of the head's bias, as the public code
-    reads its concat head.
+    Where the outputs are a sum of one share a modality, it is that share (trivium.methods.heads.unimodal_share).
     """
     if fusion.additive and not head.hidden:
         parts, present = fusion.separate(encoded, present_bM), dict(zip(encoded, present_bM.unbind(1), strict=True))
-        return {
-            name: F.linear(fusion.combine((name,), {name: parts[name]}, {name: present[name]}), head.out.weight)
-            + head.out.bias / len(encoded)
-            for name in encoded
-        }
-    readings = {}
+        weight, bias = head.out.weight, head.out.bias
+        return {name: unimodal_share(fusion, name, parts[name], present[name], weight, bias) for name in encoded}
+    outputs = {}
     for column, name in enumerate(encoded):
-        alone = {other: one if other == name else _nothing(one) for other, one in encoded.items()}
+        alone = {
+            other: out if other == name else Encoded(*map(torch.zeros_like, (out.tokens, out.mask, out.pooled)))
+            for other, out in encoded.items()
+        }
         only_M = torch.arange(len(encoded), device=present_bM.device) == column
-        readings[name] = head(fusion(alone, present_bM & only_M))
-    return readings
+        outputs[name] = head(fusion(alone, present_bM & only_M))
+    return outputs
 
 
-def _nothing(encoded: Encoded) -> Encoded:
-    return Encoded(*map(torch.zeros_like, (encoded.tokens, encoded.mask, encoded.pooled)))
+def true_class_means(probability_bM: Tensor, counted_bM: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns each modality's mean probability of the true class over the global batch, (M,) float64.
 
-
-def true_class_means(probability_bM: Tensor, here_bM: Tensor) -> tuple[Tensor, Tensor]:
-    """(M,) means over the global batch of each modality's probability of the true class, and (M,) bool, those that are
-    known at all. here_bM: bool, whether a clip counts for a modality; elsewhere a probability may be NaN. float64.
+    And (M,) bool, the modalities that some clip has. counted_bM: bool, whether a clip counts for a modality; a
+    probability elsewhere may be NaN.
     """
-    counted_bM = torch.where(here_bM, probability_bM, 0.0).double()
-    sums_2M = torch.stack([counted_bM.sum(dim=0), here_bM.double().sum(dim=0)])
+    sum_M = torch.where(counted_bM, probability_bM, 0.0).double().sum(dim=0)
+    sums_2M = torch.stack([sum_M, counted_bM.double().sum(dim=0)])
     total_M, clips_M = sum_over_ranks(sums_2M).unbind()
     return total_M / clips_M.clamp_min(1), clips_M > 0
 
 
 def modulation(mean_M: Tensor, known_M: Tensor, alpha: float) -> Tensor:
-    """(M,) in (0, 1], what OGM multiplies the encoders' gradients with (Peng et al., 2022, eq. 10).
+    """Returns (M,) in (0, 1], what OGM multiplies the encoders' gradients with (Peng et al., 2022, eq. 10).
 
     1 - tanh(alpha r_m) where r_m > 1, else 1; r_m is a modality's mean probability of the true class over the mean of
     the others' (for two modalities the published ratio). Modalities that no clip has (known_M) are left out.
@@ -113,7 +126,7 @@ def modulation(mean_M: Tensor, known_M: Tensor, alpha: float) -> Tensor:
 
 
 def add_noise(parameters: Iterable[nn.Parameter], coefficient: Tensor, key: int) -> None:
-    """Generalisation enhancement: adds N(0, std(g)^2) to the gradient of each parameter of two or more dimensions.
+    """Adds N(0, std(g)^2) to the gradient of each parameter of two or more dimensions (generalisation enhancement).
 
     g is the gradient before it was scaled by `coefficient`, (). Draws are a function of `key` and of the entry's place,
     the same on every rank and device.
@@ -132,9 +145,9 @@ def add_noise(parameters: Iterable[nn.Parameter], coefficient: Tensor, key: int)
 
 
 def encoder_gradients(losses: Sequence[Tensor], encoders: Iterable[nn.Module]) -> list[list[Tensor]]:
-    """For each loss, for each encoder: (P,), the gradient over the global batch of the encoder's trained parameters.
+    """Returns, for each loss and each encoder, the gradient (P,) over the global batch of its trained parameters.
 
-    losses: Batch.mean values. Their graphs are kept, and no parameter's .grad is touched. All ranks call this.
+    losses: Batch.mean values. Their graphs stay, and no parameter's .grad is touched. All ranks call this.
     """
     groups = [[p for p in encoder.parameters() if p.requires_grad] for encoder in encoders]
     sizes = [sum(p.numel() for p in group) for group in groups]
@@ -150,18 +163,20 @@ def _flat_gradient(loss: Tensor, parameters: list[nn.Parameter]) -> Tensor:
     return torch.cat([at_least_float32(gradient).flatten() for gradient in gradients])
 
 
-def pareto_weights(joint_P: Tensor, own_P: Tensor, gamma: float) -> Tensor:
-    """(2,) weights w of the joint and the unimodal loss's gradient of one encoder; w_1 g_1 + w_2 g_2 is trained on.
+def pareto_weights(joint_P: Tensor, unimodal_P: Tensor, gamma: float) -> Tensor:
+    """Returns (2,) weights w of the joint and the unimodal loss's gradient of one encoder (Wei and Hu, 2024).
 
-    Where the two do not conflict (g_1 . g_2 >= 0), gamma each. Else 2 gamma a and 2 gamma (1 - a), a in [0, 1] being
-    what makes a g_1 + (1 - a) g_2 shortest (it then descends on both losses), enlarged to the length gamma |g_1 + g_2|.
-    Where the shortest is next to nothing, the enlargement is bounded by 1 / sqrt(CANCELLED).
+    The encoder trains on w_1 g_1 + w_2 g_2. Where the two do not conflict (g_1 . g_2 >= 0), each weight is gamma. Else
+    they are 2 gamma a and 2 gamma (1 - a), where a in [0, 1] makes a g_1 + (1 - a) g_2 shortest, so that it descends on
+    both losses; the sum is then enlarged to the length gamma |g_1 + g_2|. Where the shortest is almost zero, the
+    enlargement is bounded by 1 / sqrt(CANCELLED).
     """
-    joint, own, both = joint_P @ joint_P, own_P @ own_P, joint_P @ own_P
-    conflict = both < 0
-    share = torch.where(conflict, (own - both) / torch.where(conflict, joint + own - 2 * both, 1.0), 0.5)
+    # Squared lengths and the inner product; the rest is arithmetic on scalars.
+    joint, unimodal, inner = joint_P @ joint_P, unimodal_P @ unimodal_P, joint_P @ unimodal_P
+    conflict = inner < 0
+    share = torch.where(conflict, (unimodal - inner) / torch.where(conflict, joint + unimodal - 2 * inner, 1.0), 0.5)
     share_2 = torch.stack([share, 1 - share])
-    shortest = 4 * (share**2 * joint + (1 - share) ** 2 * own + 2 * share * (1 - share) * both)
-    least = (CANCELLED * (joint + own)).clamp_min(torch.finfo(joint.dtype).tiny)
-    enlargement = ((joint + own + 2 * both) / shortest.maximum(least)).clamp_min(1.0).sqrt()
+    shortest = 4 * (share**2 * joint + (1 - share) ** 2 * unimodal + 2 * share * (1 - share) * inner)
+    least = (CANCELLED * (joint + unimodal)).clamp_min(torch.finfo(joint.dtype).tiny)
+    enlargement = ((joint + unimodal + 2 * inner) / shortest.maximum(least)).clamp_min(1.0).sqrt()
     return 2 * gamma * torch.where(conflict, enlargement, 1.0) * share_2

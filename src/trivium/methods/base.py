@@ -1,12 +1,13 @@
-"""What all methods share: the step's random numbers, loss terms, optimiser and checkpointed state.
+"""The base class of all methods: a training step's random numbers, loss terms, optimiser and checkpointed state.
 
 Legend: B clips, E joint embedding, K outputs of the head, C classes.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import lightning as L
@@ -19,18 +20,24 @@ from trivium.encoders.base import Encoded, Encoder
 from trivium.fusions.base import Fusion
 from trivium.keyed_random import uniform
 from trivium.methods.meter import Meter, NonFiniteLossError
+from trivium.methods.options import Options
 from trivium.methods.stand_ins import make_stand_ins
 from trivium.metric_names import METRICS
 from trivium.objectives.task import CrossEntropy, TaskObjective
 from trivium.schedulers import Schedule
 from trivium.seeding import derive
 
-CHECK_EVERY = 50  # steps between looks for a non-finite loss where a look makes the host wait for the device
+# Steps between looks for a non-finite loss on a GPU, where each look makes the host wait for the device.
+CHECK_EVERY = 50
 
 
 @dataclass
 class Prediction:
-    """outputs (B, K) of the head; score (B,); probabilities (B, C) or None; features (B, E), the joint vector."""
+    """Holds what a method predicts of a batch.
+
+    outputs: (B, K), of the head. score: (B,), in the labels' unit. probabilities: (B, C), or None for a regression.
+    features: (B, E), the joint vector.
+    """
 
     outputs: Tensor
     score: Tensor
@@ -40,39 +47,44 @@ class Prediction:
 
 @dataclass
 class Parts:
-    """What a method is made of; see trivium.methods.build."""
+    """Holds what a method is made of (trivium.methods.build makes it).
+
+    train_clips: clips of the train split. high: the largest label, for methods that generate labels; None where the
+    store has no range. options: what the method shares with others.
+    """
 
     encoders: dict[str, Encoder]
     fusion: Fusion
     objective: TaskObjective
     train_clips: int
-    high: float | None  # the largest label, for methods that generate labels; None where the store has no range
+    high: float | None
     seed: int
+    options: Options = field(default_factory=Options)
 
 
-class Method(L.LightningModule):
-    """Subclasses implement `losses` and `predict`; their YAML's keys are their keyword arguments after `parts`.
+class Method(L.LightningModule, ABC):
+    """Trains encoders, a fusion and what else a subclass adds; the subclass implements `losses` and `predict`.
 
+    The keys of its YAML are its keyword arguments after `parts`, but for those of the options that it shares.
     make_optimizer and make_schedule are set by trivium.methods.build; metrics names the protocol that scores it
-    (trivium.evaluation). factored: whether it takes objectives that want a score's factors (TaskObjective.factored).
-    probed: whether its score is a linear probe of frozen features: it then has a `readout` (trivium.methods.readout)
-    from vectors()["joint"], which trivium.evaluation.probe fits once training is over.
+    (trivium.evaluation).
 
-    modality_dropout: in training, the probability with which a clip loses a modality that it has, each on its own; one
-    always stays. stand_in: what the fusion sees of an absent modality, for methods that take it: "zero", or "learned",
-    one vector a modality (trivium.methods.stand_ins).
-    Raises ValueError for a modality_dropout outside [0, 1) and an unknown stand_in.
+    shared_options: the options of trivium.methods.options that it takes.
+    factored: whether it takes objectives that want a score's factors (TaskObjective.factored).
+    probed: whether its score is a linear probe of frozen features. It then has a `readout` (trivium.methods.readout)
+    from vectors()["joint"], which trivium.evaluation.probe fits once training is over.
+    validation_losses: the names of losses that `validation_step` returns; "val/" and one of them can be monitored.
+    Raises ValueError for an unknown stand_in, and for an objective that wants factors where the method gives none.
     """
 
+    shared_options: ClassVar[tuple[str, ...]] = ("modality_dropout",)
     factored: ClassVar[bool] = False
     probed: bool = False
     name: str = ""
     validation_losses: tuple[str, ...] = ("loss",)
 
-    def __init__(self, parts: Parts, *, modality_dropout: float = 0.0, stand_in: str = "zero") -> None:
+    def __init__(self, parts: Parts) -> None:
         super().__init__()
-        if not 0.0 <= modality_dropout < 1.0:
-            raise ValueError(f"method.modality_dropout: expected a probability in [0, 1), found {modality_dropout}")
         if parts.objective.factored and not self.factored:
             name = type(parts.objective).__name__
             raise ValueError(
@@ -83,69 +95,68 @@ class Method(L.LightningModule):
         self.fusion = parts.fusion
         self.objective = parts.objective
         self.seed = parts.seed
-        self.modality_dropout = modality_dropout
-        self.stand_ins = make_stand_ins(stand_in, parts.encoders, parts.fusion)
+        self.modality_dropout = parts.options.modality_dropout
+        self.stand_ins = make_stand_ins(parts.options.stand_in, parts.encoders, parts.fusion)
         self.position = (0, 0)  # of the training step: epoch and batch, both from 0
         self.meter = Meter()
-        self.epoch_means: dict[str, float] = {}  # of the last finished epoch
         self.metrics = "regression"
         self.make_optimizer: Callable[[Method], torch.optim.Optimizer] | None = None
         self.make_schedule: Callable[..., Schedule] | None = None
         self.schedule: Schedule | None = None
         self._saved_schedule: dict[str, Any] | None = None
-        self.last_step_loss: Tensor | None = None  # of this rank, for the per-step log
+        self._checked = False  # whether a step has shown that losses and predict return what they should
 
-    # What a method says of itself
+    # What a subclass defines, or may define
 
+    @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Named terms, each a Batch.mean, with their weighted sum last, under the name "loss"."""
-        raise TypeError(f"{type(self).__name__} defines no losses")
+        """Returns named scalar terms, each a Batch.mean, with their weighted sum last, under the name "loss"."""
 
+    @abstractmethod
     def predict(self, batch: Batch) -> Prediction:
-        """For any non-empty subset of modalities (Batch.present)."""
-        raise TypeError(f"{type(self).__name__} defines no predict")
+        """Returns the prediction from any non-empty subset of modalities (Batch.present)."""
 
     def vectors(self, batch: Batch) -> dict[str, Tensor]:
-        """What probes read, (B, E) each: "joint", and every modality's own vector under its name."""
-        own = {name: encoded.pooled for name, encoded in self.encode(batch).items()}
-        return {"joint": self.predict(batch).features, **own}
+        """Returns what probes read, (B, E) each: "joint", and every modality's pooled vector under its name."""
+        pooled = {name: encoded.pooled for name, encoded in self.encode(batch).items()}
+        return {"joint": self.predict(batch).features, **pooled}
 
     @classmethod
     def fuses_inputs(cls, settings: Mapping[str, Any]) -> bool:
-        """Whether a fusion of tokens gets the features themselves (of numeric modalities), and not encoders' tokens.
+        """Says whether a fusion of tokens gets the features themselves (of numeric modalities), not encoders' tokens.
 
         settings: the method's config.
         """
         return False
 
     def gradient_scale(self) -> float:
-        """What the loss is multiplied with before the backward, and nowhere else."""
+        """Returns the factor on the loss that is differentiated; what is recorded stays without it."""
         return 1.0
 
     # Shared parts of a step
 
     def encode(self, batch: Batch) -> dict[str, Encoded]:
-        """Every modality encoded; an absent one is zero, whatever its content was."""
+        """Returns every modality encoded; this is where an absent one becomes zero, whatever its content was."""
         encoded = {}
         for column, (name, encoder) in enumerate(self.encoders.items()):
             out: Encoded = encoder(batch.streams[name])
-            here = batch.present[:, column]
+            present_B = batch.present[:, column]
             encoded[name] = Encoded(
-                tokens=torch.where(here[:, None, None], out.tokens, 0.0),
-                mask=out.mask & here[:, None],
-                pooled=torch.where(here[:, None], out.pooled, 0.0),
+                tokens=torch.where(present_B[:, None, None], out.tokens, 0.0),
+                mask=out.mask & present_B[:, None],
+                pooled=torch.where(present_B[:, None], out.pooled, 0.0),
             )
         return encoded
 
     def fuse(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
-        """(B, E), the joint vector; absent modalities count for nothing, or are stood in for."""
+        """Returns the joint vector, (B, E); absent modalities count for nothing, or have learned stand-ins."""
         if self.stand_ins is not None:
             encoded, present_BM = self.stand_ins(encoded, present_BM)
         joint_BE: Tensor = self.fusion(encoded, present_BM)
         return joint_BE
 
     def drop_modalities(self, batch: Batch) -> Batch:
-        """The batch that a training step sees: `modality_dropout` drawn for each clip and modality.
+        """Returns the batch that a training step sees: each clip without the modalities drawn by `modality_dropout`.
 
         A clip draws the same whatever it is batched with. The modality of the largest draw stays where none would.
         """
@@ -158,10 +169,11 @@ class Method(L.LightningModule):
         return batch.without(batch.present & ~stays_BM)
 
     def step_key(self, *names: str) -> int:
-        """A seed for random numbers of this training step, alike on every rank: what concerns the global batch."""
+        """Returns a seed for this step's draws that concern the global batch; it is the same on every rank."""
         return derive(self.seed, *names, *self.position)
 
     def decode(self, outputs_BK: Tensor, features_BE: Tensor) -> Prediction:
+        """Returns the prediction that the objective reads in the head's outputs."""
         score, probabilities = self.objective.decode(outputs_BK)
         return Prediction(outputs_BK, score, probabilities, features_BE)
 
@@ -179,22 +191,27 @@ class Method(L.LightningModule):
             )
 
     def begin_step(self, batch: Batch, batch_idx: int) -> None:
-        """Sets what the step's random numbers are keyed by."""
+        """Keys the step's random numbers by (seed, epoch, batch, rank), so that a resumed run draws the same."""
         self.position = (self.current_epoch, batch_idx)
         seed = derive(self.seed, "step", self.current_epoch, batch_idx, batch.rank)
-        # not torch.manual_seed: on a machine without CUDA it writes the whole call stack down, up to 1 ms
+        # Not torch.manual_seed: on a machine without CUDA it records the whole call stack, which takes up to 1 ms.
         torch.default_generator.manual_seed(seed)
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Returns "loss", whose gradients are taken, and "unscaled", this rank's loss without `gradient_scale`."""
+        if not self._checked:
+            check_predict(self, batch)
         self.begin_step(batch, batch_idx)
         terms = self.losses(self.drop_modalities(batch))
+        if not self._checked:
+            check_terms(self, terms)
+            self._checked = True
         self.meter.add(terms, batch_idx, batch.global_size)
         if batch.present.device.type == "cpu" or batch_idx % CHECK_EVERY == CHECK_EVERY - 1:
             self.refuse_non_finite()
-        self.last_step_loss = terms["loss"].detach()
-        return terms["loss"] * self.gradient_scale()
+        return {"loss": terms["loss"] * self.gradient_scale(), "unscaled": terms["loss"].detach()}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
@@ -203,12 +220,19 @@ class Method(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.refuse_non_finite()
-        self.epoch_means = self.meter.means()
+
+    def finish_epoch(self) -> dict[str, float]:
+        """Returns the epoch's numbers for the record, the mean of each loss term among them, and starts the next one.
+
+        A subclass may add numbers of its own. The run's recorder calls it once an epoch, on every rank.
+        """
+        means = self.meter.means()
         self.meter.reset()
+        return means
 
     @property
     def monitorable(self) -> tuple[str, ...]:
-        """The validation metrics that there are while it trains, or that can be made for it: what selects its epoch."""
+        """Lists the validation metrics that can select this method's epoch."""
         losses = [f"val/{name}" for name in self.validation_losses]
         classes = ["acc_argmax"] if isinstance(self.objective, CrossEntropy) else []
         return (*losses, *(f"val/{name}" for name in (*METRICS[self.metrics], *classes)))
@@ -247,10 +271,8 @@ class Method(L.LightningModule):
         # The optimiser is made later; its learning rates come with Lightning's own state.
         self._saved_schedule = state["schedule"]
 
-    # Help
-
     def refuse_non_finite(self) -> None:
-        """Raises NonFiniteLossError with the term, the step and the clips."""
+        """Raises NonFiniteLossError, with the term, the step and the clips, if a loss of this epoch is not finite."""
         bad = self.meter.first_bad()
         if bad is None:
             return
@@ -262,4 +284,41 @@ class Method(L.LightningModule):
             f"{' and '.join(names)} not finite at epoch {epoch + 1}, step {step + 1} of {len(loader)}, on clips "
             f"{clips}; the last checkpoint is from before it. A smaller optimizer.lr, trainer.gradient_clip=1 or "
             "data.standardize.default=zscore may help"
+        )
+
+
+def check_terms(method: Method, terms: object) -> None:
+    """Raises TypeError or ValueError unless `terms`, returned by method.losses, are named scalars with a "loss"."""
+    name = f"{type(method).__name__}.losses"
+    expected = 'expected a dict of scalar tensors, one of them under "loss"'
+    if not isinstance(terms, dict):
+        raise TypeError(f"{name} returned a {type(terms).__name__}; {expected}")
+    for term, value in terms.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} returned a {type(value).__name__} as {term!r}; {expected}")
+        if value.dim():
+            raise ValueError(
+                f"{name} returned a tensor of shape {tuple(value.shape)} as {term!r}; {expected}. Batch.mean makes "
+                "one of a loss a clip"
+            )
+    if "loss" not in terms:
+        raise ValueError(f"{name} returned the terms {', '.join(map(str, terms)) or 'of an empty dict'}; {expected}")
+
+
+@torch.no_grad()
+def check_predict(method: Method, batch: Batch) -> None:
+    """Raises TypeError unless method.predict returns a Prediction.
+
+    Called before the first training step, as the first validation may be hours later. The modules are in evaluation
+    mode meanwhile, so that no statistics move; the step's random numbers are keyed afterwards.
+    """
+    modes = {module: module.training for module in method.modules()}
+    method.eval()
+    prediction: object = method.predict(batch)
+    for module, mode in modes.items():
+        module.training = mode
+    if not isinstance(prediction, Prediction):
+        raise TypeError(
+            f"{type(method).__name__}.predict returned a {type(prediction).__name__}; expected a "
+            "trivium.methods.base.Prediction, which Method.decode makes of the head's outputs and the joint vector"
         )

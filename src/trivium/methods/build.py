@@ -1,4 +1,4 @@
-"""One function that makes a method from a plain config and a store's schema; another that says what encoders read."""
+"""Makes a method from a plain config and a store's schema, and says what its encoders read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from trivium.config.monitor import monitor_of
 from trivium.data.store import StoreSchema
 from trivium.encoders.base import Encoder
 from trivium.methods.base import Method, Parts
+from trivium.methods.options import split_options
 from trivium.seeding import keyed
 
 _DROPOUT_NUMBERS = (
@@ -26,12 +27,12 @@ _DROPOUT_NUMBERS = (
 
 
 def encoder_node(config: Mapping[str, Any], modality: str) -> dict[str, Any]:
-    """The encoder's config of a modality: its own under `encoders`, else the common `encoder`."""
+    """Returns the config of a modality's encoder: the one under `encoders` if there is one, else the common one."""
     return dict((config["encoders"] or {}).get(modality) or config["encoder"])
 
 
 def token_readers(config: Mapping[str, Any], modalities: Sequence[str]) -> set[str]:
-    """Those of `modalities` whose encoder reads token ids."""
+    """Returns those of `modalities` whose encoder reads token ids."""
     return {m for m in modalities if getattr(target(encoder_node(config, m)), "reads", "values") == "tokens"}
 
 
@@ -41,7 +42,7 @@ def build_method(
     reads: Mapping[str, str],
     assets: Mapping[str, dict[str, Any]] | None = None,
 ) -> Method:
-    """Encoders, fusion, objective and method, each with initial weights from a key of its own.
+    """Makes encoders, fusion, objective and method, each with initial weights from a key of its own.
 
     reads: modality -> "values" | "tokens". assets: what encoders said they need to be built without their source
     (Encoder.assets). Raises ValueError where a part refuses its settings.
@@ -60,13 +61,16 @@ def build_method(
         fusion = build(config["fusion"], _fusion_dims(config, encoders, schema, reads))
     objective = build(config["objective"], schema.label_range)
     high = None if schema.label_range is None else max(map(abs, schema.label_range))
-    parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed)
+    kind: Any = target(config["method"])
+    options, settings = split_options(config["method"], getattr(kind, "shared_options", ()))
+    parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed, options)
     with keyed(seed, "method"):
-        method: Method = build(config["method"], parts)
+        method: Method = build(settings, parts)
     method.metrics = config["data"]["metrics"]
     method.make_optimizer = functools.partial(build, config["optimizer"])
-    told = {"mode": monitor_of(config).mode} if "mode" in signature(target(config["scheduler"])).parameters else {}
-    method.make_schedule = functools.partial(build, config["scheduler"], **told)
+    takes_mode = "mode" in signature(target(config["scheduler"])).parameters
+    mode = {"mode": monitor_of(config).mode} if takes_mode else {}
+    method.make_schedule = functools.partial(build, config["scheduler"], **mode)
     if config["debug"]["no_dropout"]:
         turn_off_dropout(method)
     return method
@@ -75,7 +79,7 @@ def build_method(
 def _fusion_dims(
     config: Mapping[str, Any], encoders: Mapping[str, Encoder], schema: StoreSchema, reads: Mapping[str, str]
 ) -> dict[str, int]:
-    """modality -> the size of what the fusion reads of it."""
+    """Returns modality -> size of what the fusion reads of it: the pooled vector, a token, or a step's features."""
     if getattr(target(config["fusion"]), "reads", "pooled") != "tokens":
         return {name: encoder.dim for name, encoder in encoders.items()}
     method: Any = target(config["method"])
@@ -87,7 +91,7 @@ def _fusion_dims(
 
 
 def turn_off_dropout(module: nn.Module) -> None:
-    """Every dropout below `module` gets probability 0: the layers, and the numbers that functional ones read."""
+    """Sets every dropout below `module` to probability 0: the layers, and the numbers that functional ones read."""
     for part in module.modules():
         if isinstance(part, nn.modules.dropout._DropoutNd):
             part.p = 0.0

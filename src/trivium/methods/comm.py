@@ -1,7 +1,7 @@
-"""CoMM (Dufumier et al., 2025) and the baselines that share its network: Cross, Cross+Self, SimCLR and SupCon.
+"""CoMM (Dufumier et al., ICLR 2025) and the baselines that share its network: Cross, Cross+Self, SimCLR and SupCon.
 
-Two augmentations of a clip, each seen through every modality alone and through all of them. docs/methods/comm.md has
-the equations and the readings taken.
+Two augmentations of a clip are each encoded through every modality alone and through all of them, and these views are
+contrasted (trivium.methods.contrasts). docs/methods/comm.md has the equations and the readings taken.
 Legend: B clips on this rank, N of the global batch, M modalities, K masks, E joint embedding, D projection's output.
 """
 
@@ -18,18 +18,17 @@ from torch import Tensor
 from trivium.choices import suggest
 from trivium.data.augment import Augment
 from trivium.data.batch import Batch, Stream
-from trivium.distributed import gather_rows
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
 from trivium.methods.base import Method, Parts, Prediction
-from trivium.methods.contrasts import TERMS, Views, contrasts, term_names
-from trivium.methods.projection import ProjectionHead
+from trivium.methods.contrasts import TERMS, AugmentedViews, contrasts, term_names
+from trivium.methods.projection_head import ProjectionHead
 from trivium.methods.readout import Readout
 from trivium.seeding import derive
 
 
 class CoMM(Method):
-    """Keywords are explained in configs/method/comm.yaml.
+    """Pretrains encoders and fusion without labels; configs/method/comm.yaml explains the keywords.
 
     Its score is a linear probe's of `vectors()["joint"]`: the joint vector, un-augmented and without the projection
     head; for terms that train no joint vector (cross, cross_self, self) the modalities' own vectors, end to end.
@@ -53,9 +52,8 @@ class CoMM(Method):
         noise_std: float = 0.1,
         weights: Mapping[str, float] | None = None,
         faithful: bool = False,
-        modality_dropout: float = 0.0,
     ) -> None:
-        super().__init__(parts, modality_dropout=modality_dropout)
+        super().__init__(parts)
         modalities = list(parts.encoders)
         _check(terms, modalities, temperature)
         _check_weights(weights or {}, terms, modalities)
@@ -65,12 +63,13 @@ class CoMM(Method):
         self.augment = Augment(pipelines, modalities, drop_max, noise_std)
         self.augment.refuse_tokens({s for s, encoder in parts.encoders.items() if encoder.reads == "tokens"})
         self.joint = terms in ("comm", "supcon")
-        # in the order of the public code: each modality alone, then all
+        # In the order of the public code: each modality alone, then all.
         every_1M = torch.ones(1, len(modalities), dtype=torch.bool)
         masks_KM = torch.cat([torch.eye(len(modalities), dtype=torch.bool), every_1M])
         self.masks: Tensor
         self.register_buffer("masks", masks_KM, persistent=False)
-        self.used = {"comm": slice(None), "supcon": slice(-1, None)}.get(terms, slice(-1))  # those a step looks through
+        # The masks that a training step needs: all, the joint one alone, or the modalities alone.
+        self.used_masks = {"comm": slice(None), "supcon": slice(-1, None)}.get(terms, slice(-1))
         width = parts.fusion.dim
         self.head = None if terms == "supcon" else ProjectionHead(width, head_hidden, head_out)
         self.readout = Readout(width if self.joint else len(modalities) * width, parts.objective.outputs)
@@ -81,10 +80,10 @@ class CoMM(Method):
         return {**terms, "accuracy": accuracy, "loss": self._weigh(terms)}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """The training loss of each clip without dropout, on the same two augmented views in every epoch.
+        """Returns the training loss of each clip without dropout, on the same two augmented views in every epoch.
 
-        The head's statistics are the batch's here too: its running ones mix what it sees through different masks, and
-        with them the loss of a better network may be the higher one.
+        The head's statistics are the batch's in validation too: its running ones mix different masks, and with them the
+        loss of a better network may be the higher one.
         """
         first, second = (derive(self.seed, "validation", "view", number) for number in ("1", "2"))
         per_clip, _ = self._contrast(batch, first, second)
@@ -95,38 +94,40 @@ class CoMM(Method):
         return self.decode(self.readout(features_BE), features_BE)
 
     def vectors(self, batch: Batch) -> dict[str, Tensor]:
-        """ "joint", what the probe reads, and under each modality's name what the fusion makes of it alone."""
-        *own, joint_BE = views(self.fusion, self.encode(batch), batch.present, self.masks)
+        """Returns "joint", which the probe reads, and under each modality's name what the fusion makes of it alone."""
+        *unimodal, joint_BE = views(self.fusion, self.encode(batch), batch.present, self.masks)
         return {
-            "joint": joint_BE if self.joint else torch.cat(own, dim=1),
-            **dict(zip(self.encoders, own, strict=True)),
+            "joint": joint_BE if self.joint else torch.cat(unimodal, dim=1),
+            **dict(zip(self.encoders, unimodal, strict=True)),
         }
 
     def encode(self, batch: Batch) -> dict[str, Encoded]:
-        if self.faithful:  # padding is attended, so a clip's vector depends on its batch's longest clip
+        if self.faithful:
+            # As in the public code padding is attended, so a clip's vector depends on its batch's longest clip.
             batch = replace(batch, streams={name: _without_mask(stream) for name, stream in batch.streams.items()})
         return super().encode(batch)
 
     def _contrast(self, batch: Batch, *keys: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Each term's loss of each clip (B,), and the accuracy with which clips are recognised in their other view.
+        """Returns each term's losses (B,), and the share of clips that are recognised in their other view.
 
-        One encoder pass for both views, one fusion pass for all masks, one projection, one gather.
+        keys: of the two augmentations. One encoder pass for both views, one fusion pass for all masks, one projection,
+        one gather.
         """
         both = _stack([self.augment(batch.streams, batch.index, key) for key in keys], batch)
-        vectors_KRE = views(self.fusion, self.encode(both), both.present, self.masks[self.used])
+        vectors_KRE = views(self.fusion, self.encode(both), both.present, self.masks[self.used_masks])
         rows_VKBD = torch.stack(vectors_KRE.chunk(len(keys), dim=1))
         if self.head is not None:
             rows_VKBD = self.head(rows_VKBD, batch, of_batch=True)
-        first, second = gather_rows(rows_VKBD.permute(2, 0, 1, 3), batch.shares).permute(1, 2, 0, 3)
+        first, second = batch.gather(rows_VKBD.permute(2, 0, 1, 3)).permute(1, 2, 0, 3)
         present_NM = batch.present_everywhere
-        classes_N = gather_rows(self._classes(batch), batch.shares) if self.terms == "supcon" else None
-        found = Views(list(self.encoders), first, second, present_NM, classes_N)
-        return contrasts(self.terms, found, temperature=self.temperature, rows=batch.rows)
+        classes_N = batch.gather(self._classes(batch)) if self.terms == "supcon" else None
+        both_views = AugmentedViews(list(self.encoders), first, second, present_NM, classes_N)
+        return contrasts(self.terms, both_views, temperature=self.temperature, rows=batch.rows)
 
     def _classes(self, batch: Batch) -> Tensor:
-        """(B,) int64: the objective's own classes, or whether the label is above 0."""
-        target_B, own = batch.targets["multimodal"], getattr(self.objective, "classes", None)
-        return own(target_B) if callable(own) else (target_B > 0).long()
+        """Returns (B,) int64, the classes of the objective, or whether the label is above 0 where it has none."""
+        target_B, classes = batch.targets["multimodal"], getattr(self.objective, "classes", None)
+        return classes(target_B) if callable(classes) else (target_B > 0).long()
 
     def _weigh(self, terms: Mapping[str, Tensor]) -> Tensor:
         default = self.weights.get("default", 1.0)
@@ -134,23 +135,23 @@ class CoMM(Method):
 
 
 def views(fusion: Fusion, encoded: dict[str, Encoded], present_BM: Tensor, masks_KM: Tensor) -> Tensor:
-    """(K, B, E): the joint vector from the modalities of each mask alone; in one pass where the fusion can."""
+    """Returns (K, B, E), the joint vector from each mask's modalities alone; in one pass where the fusion can."""
     if hasattr(fusion, "views"):
         return fusion.views(encoded, present_BM, masks_KM)  # type: ignore[no-any-return, operator]
     joint = []
     for mask_M in masks_KM:
-        here_BM = present_BM & mask_M
-        kept = {}
-        for m, (name, one) in enumerate(encoded.items()):
-            here_B1 = here_BM[:, m, None]
-            tokens_BTE = torch.where(here_B1[..., None], one.tokens, 0.0)
-            kept[name] = Encoded(tokens_BTE, one.mask & here_B1, torch.where(here_B1, one.pooled, 0.0))
-        joint.append(fusion(kept, here_BM))
+        visible_BM = present_BM & mask_M
+        masked = {}
+        for m, (name, out) in enumerate(encoded.items()):
+            visible_B1 = visible_BM[:, m, None]
+            tokens_BTE = torch.where(visible_B1[..., None], out.tokens, 0.0)
+            masked[name] = Encoded(tokens_BTE, out.mask & visible_B1, torch.where(visible_B1, out.pooled, 0.0))
+        joint.append(fusion(masked, visible_BM))
     return torch.stack(joint)
 
 
 def _stack(parts: Sequence[Mapping[str, Stream]], batch: Batch) -> Batch:
-    """Several versions of a batch's streams, one behind the other along the clips, for encoders to see at once."""
+    """Returns several versions of a batch's streams end to end along the clips, so that encoders run once."""
     streams = {
         name: Stream(
             torch.cat([part[name].values for part in parts]),

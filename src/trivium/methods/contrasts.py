@@ -1,4 +1,4 @@
-"""Which views of a clip are contrasted with which: CoMM's terms (Dufumier et al., 2025) and its baselines'.
+"""The contrasts of CoMM (Dufumier et al., ICLR 2025) and its baselines: which views of a clip meet which.
 
 Legend: b clips on this rank, N clips of the global batch, M modalities, K masks, D features.
 """
@@ -20,12 +20,11 @@ TERMS = ("comm", "cross", "cross_self", "self", "supcon")
 
 
 @dataclass
-class Views:
-    """Embeddings of the global batch, gathered with gradient.
+class AugmentedViews:
+    """Holds the embeddings of the global batch's two augmentations, gathered with gradient.
 
-    first, second: (K, N, D), the two augmentations through each mask: every modality alone in the order of
-    `modalities`, where they are asked for, then all of them, where that is. present: (N, M) bool. classes: (N,) int64,
-    for supcon alone.
+    first, second: (K, N, D), through each mask. Modalities alone come first, in the order of `modalities`, then all of
+    them; a step has the masks that its terms need. present: (N, M) bool. classes: (N,) int64, for supcon alone.
     """
 
     modalities: list[str]
@@ -36,17 +35,19 @@ class Views:
 
 
 def term_names(terms: str, modalities: Sequence[str]) -> list[str]:
-    """The names of the terms that `contrasts` gives."""
+    """Returns the names of the terms that `contrasts` gives."""
     pairs = [f"{first}_{second}" for first, second in itertools.combinations(modalities, 2)]
     named = {"comm": [*modalities, "joint"], "cross": pairs, "self": [*modalities], "supcon": ["supcon"]}
     return [*pairs, *modalities] if terms == "cross_self" else named[terms]
 
 
-def contrasts(terms: str, views: Views, *, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
-    """Named terms, (b,) each, and a matching accuracy in [0, 1], which is the same on every rank.
+def contrasts(
+    terms: str, views: AugmentedViews, *, temperature: float, rows: slice
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Returns named terms, (b,) each, and a matching accuracy in [0, 1], which is the same on every rank.
 
-    A clip that lacks what a term looks at has 0 there, and the others are scaled by N / (clips that have it): the mean
-    over all N is the mean over those that have it.
+    A clip that lacks what a term looks at has 0 there, and the others are scaled by N / (clips that have it), so that
+    the mean over all N is the mean over those that have it. rows: this rank's clips. temperature: above 0.
     comm: each modality alone against all of them in the other augmentation, and all against all ("joint"); accuracy of
     the latter. cross: pairs of modalities, as CLIP, within each augmentation; accuracy of the first augmentation's
     pairs. self: each modality's two augmentations, as SimCLR; their accuracy. cross_self: both; the pairs' accuracy.
@@ -59,33 +60,36 @@ def contrasts(terms: str, views: Views, *, temperature: float, rows: slice) -> t
         "self": (_self,),
         "supcon": (_supcon,),
     }
-    found: dict[str, Tensor] = {}
+    losses: dict[str, Tensor] = {}
     accuracies = []
     for make in makers[terms]:
-        made, accuracy = make(views, temperature, rows)
-        found |= made
+        more, accuracy = make(views, temperature, rows)
+        losses |= more
         accuracies.append(accuracy)
-    return found, accuracies[0]
+    return losses, accuracies[0]
 
 
-def _comm(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
-    """(NT(first_i, second_joint) + NT(second_i, first_joint)) / 2 for each i, and NT(first_joint, second_joint)."""
+def _comm(views: AugmentedViews, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
+    """Returns (NT(first_i, second_joint) + NT(second_i, first_joint)) / 2 of each i, and NT of the joint vectors."""
     joint = (views.first[-1], views.second[-1])
     terms = {}
     for m, name in enumerate(views.modalities):
-        here_N = views.present[:, m]
+        present_N = views.present[:, m]
         halves = [
-            nt_xent(alone, whole, temperature=temperature, rows=rows, present_N=here_N)
+            nt_xent(alone, whole, temperature=temperature, rows=rows, present_N=present_N)
             for alone, whole in ((views.first[m], joint[1]), (views.second[m], joint[0]))
         ]
-        terms[name] = scaled_among(torch.stack(halves).mean(dim=0), here_N)
-    some_N = views.present.any(dim=1)
-    loss_b = nt_xent(*joint, temperature=temperature, rows=rows, present_N=some_N)
-    return {**terms, "joint": scaled_among(loss_b, some_N)}, matching_accuracy(*joint)
+        terms[name] = scaled_among(torch.stack(halves).mean(dim=0), present_N)
+    any_present_N = views.present.any(dim=1)
+    loss_b = nt_xent(*joint, temperature=temperature, rows=rows, present_N=any_present_N)
+    return {**terms, "joint": scaled_among(loss_b, any_present_N)}, matching_accuracy(*joint)
 
 
-def _cross(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
-    """InfoNCE of x from y and of y from x, for each pair of modalities (Radford et al., 2021), mean of both views."""
+def _cross(views: AugmentedViews, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
+    """Returns InfoNCE of x from y and of y from x for each pair of modalities (CLIP, Radford et al., 2021).
+
+    Each is the mean of the two augmentations.
+    """
     terms, accuracies = {}, []
     for (x, first), (y, second) in itertools.combinations(enumerate(views.modalities), 2):
         both_N = views.present[:, x] & views.present[:, y]
@@ -100,19 +104,19 @@ def _cross(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Ten
     return terms, torch.stack(accuracies).mean()
 
 
-def _self(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
-    """NT(first_i, second_i) of each modality (Chen et al., 2020)."""
+def _self(views: AugmentedViews, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
+    """Returns NT(first_i, second_i) of each modality (SimCLR, Chen et al., 2020)."""
     terms, accuracies = {}, []
     for m, name in enumerate(views.modalities):
-        here_N = views.present[:, m]
-        loss_b = nt_xent(views.first[m], views.second[m], temperature=temperature, rows=rows, present_N=here_N)
-        terms[name] = scaled_among(loss_b, here_N)
+        present_N = views.present[:, m]
+        loss_b = nt_xent(views.first[m], views.second[m], temperature=temperature, rows=rows, present_N=present_N)
+        terms[name] = scaled_among(loss_b, present_N)
         accuracies.append(matching_accuracy(views.first[m], views.second[m]))
     return terms, torch.stack(accuracies).mean()
 
 
-def _supcon(views: Views, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
-    """SupCon of the joint vectors (Khosla et al., 2020)."""
+def _supcon(views: AugmentedViews, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
+    """Returns SupCon of the joint vectors (Khosla et al., 2020)."""
     assert views.classes is not None
     joint = (views.first[-1], views.second[-1])
     loss_b = supcon(*joint, views.classes, temperature=temperature, rows=rows)

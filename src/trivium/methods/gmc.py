@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from trivium.choices import suggest
 from trivium.data.batch import Batch
-from trivium.distributed import gather_rows
 from trivium.encoders.base import Encoded
 from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.readout import Readout
@@ -28,11 +27,11 @@ JOINTS = ("inputs", "encoded")
 
 
 @dataclass
-class Seen:
-    """The global batch as the common space has it, gathered with gradient.
+class CommonSpace:
+    """Holds the global batch in the common space, gathered with gradient.
 
     hidden: (N, M + 1, E), the encoders' vectors, the joint one last. unit: (N, M + 1, D), the same in the common space.
-    present: (N, M) bool. complete: (N,) bool, clips with every modality. rows: this rank's clips.
+    present: (N, M) bool. rows: this rank's clips.
     """
 
     hidden: Tensor
@@ -42,16 +41,17 @@ class Seen:
 
     @property
     def complete(self) -> Tensor:
+        """(N,) bool: clips with every modality."""
         return self.present.all(dim=1)
 
     @property
-    def here(self) -> tuple[Tensor, Tensor]:
-        """unit and present of this rank's clips."""
+    def local(self) -> tuple[Tensor, Tensor]:
+        """Returns unit and present of this rank's clips."""
         return self.unit[self.rows], self.present[self.rows]
 
 
-class Predictor(nn.Module):
-    """Linear(z + W2 relu(W1 z)): (b, D) -> (b, K)."""
+class TaskHead(nn.Module):
+    """Maps (b, D) to outputs (b, K): Linear(z + W2 relu(W1 z)). The layers' names are in saved weights."""
 
     def __init__(self, dim: int, outputs: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Predictor(nn.Module):
 
 
 class GMC(Method):
-    """Keywords are explained in configs/method/gmc.yaml. Any fusion will do; GMC's own is fusion=mult.
+    """Trains the task and GMC's contrast; configs/method/gmc.yaml explains the keywords. GMC's fusion is fusion=mult.
 
     Contrast and mixing see clips with every modality alone; an incomplete one has its part in the task loss.
     With weights.task=0 training needs no labels, and the score is a linear probe of the representation.
@@ -82,29 +82,29 @@ class GMC(Method):
         common: int = 60,
         temperature: float = 0.3,
         weights: Mapping[str, float] | None = None,
-        modality_dropout: float = 0.0,
     ) -> None:
-        super().__init__(parts, modality_dropout=modality_dropout)
+        super().__init__(parts)
         self.weights = {"task": 1.0, "gmc": 1.0, **(weights or {})}
         _check(self.weights, self.terms, joint, temperature, common)
         self.name, self.joint, self.temperature = name, joint, temperature
         width, outputs = parts.fusion.dim, parts.objective.outputs
         sizes = [encoder.dim for encoder in parts.encoders.values()]
-        # in the order of the modalities; a ModuleDict would refuse names such as "keys"
+        # A list in the order of the modalities: a ModuleDict would refuse a modality named "keys".
         self.adapt = nn.ModuleList(nn.Identity() if size == width else nn.Linear(size, width) for size in sizes)
         self.head = nn.Linear(width, common)
         self.probed = not self.weights["task"]
         if self.probed:
             self.readout = Readout(common, outputs)
         else:
-            self.predictor = Predictor(common, outputs)
+            self.predictor = TaskHead(common, outputs)
 
     @classmethod
     def fuses_inputs(cls, settings: Mapping[str, Any]) -> bool:
         return bool(settings.get("joint", "inputs") == "inputs")
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        terms = {name: batch.mean(value_b) for name, value_b in self.contrast_and_task(self.see(batch), batch).items()}
+        per_clip = self.contrast_and_task(self.to_common_space(batch), batch)
+        terms = {name: batch.mean(loss_b) for name, loss_b in per_clip.items()}
         return {**terms, "loss": self.weigh(terms)}
 
     def predict(self, batch: Batch) -> Prediction:
@@ -112,8 +112,8 @@ class GMC(Method):
 
     def vectors(self, batch: Batch) -> dict[str, Tensor]:
         unit_bMD = self.to_space(self.hidden(batch))
-        own = dict(zip(self.encoders, unit_bMD.unbind(dim=1), strict=False))
-        return {"joint": self.represent(unit_bMD, batch.present), **own}
+        *unimodal, _ = unit_bMD.unbind(dim=1)
+        return {"joint": self.represent(unit_bMD, batch.present), **dict(zip(self.encoders, unimodal, strict=True))}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Returns the task's loss as "loss"; as "total" GMC's, task and contrast, for every method built on it.
@@ -121,64 +121,67 @@ class GMC(Method):
         Nothing is mixed. Without a task both are the contrast; unweighted where its weight is 0 too (M3ixup's mixed
         terms alone), so that there is something to select by.
         """
-        seen = self.see(batch)
-        terms = self.contrast_and_task(seen, batch)
+        space = self.to_common_space(batch)
+        terms = self.contrast_and_task(space, batch)
         total_b = self.weigh(terms) if self.weights["task"] or self.weights["gmc"] else terms["gmc"]
         if self.probed:
             return {"prediction": None, "loss": total_b, "total": total_b}
-        return {"prediction": self._decoded(self.represent(*seen.here)), "loss": terms["task"], "total": total_b}
+        return {"prediction": self._decoded(self.represent(*space.local)), "loss": terms["task"], "total": total_b}
 
     # Parts of a step
 
     def hidden(self, batch: Batch) -> Tensor:
-        """(b, M + 1, E): f_u of each modality, then g_M."""
+        """Returns (b, M + 1, E): f_u of each modality, then g_M."""
         encoded = self.encode(batch)
-        own = [adapt(one.pooled) for adapt, one in zip(self.adapt, encoded.values(), strict=True)]
-        return torch.stack([*own, self.fuse(self._joint_reads(batch, encoded), batch.present)], dim=1)
+        unimodal = [adapt(vectors.pooled) for adapt, vectors in zip(self.adapt, encoded.values(), strict=True)]
+        return torch.stack([*unimodal, self.fuse(self._joint_reads(batch, encoded), batch.present)], dim=1)
 
     def to_space(self, hidden: Tensor) -> Tensor:
-        """(..., E) -> (..., D), unit vectors, float32 at least."""
+        """Maps (..., E) to unit vectors (..., D), float32 at least."""
         return unit_rows(self.head(hidden))
 
     def represent(self, unit_bMD: Tensor, present_bM: Tensor) -> Tensor:
-        """(b, D): z_M of clips with every modality; else the mean of z_u over those that are there, not normalised."""
-        own_bMD, joint_bD = unit_bMD[:, :-1], unit_bMD[:, -1]
-        here_bM1 = present_bM[..., None]
-        count_b1 = here_bM1.sum(dim=1).clamp(min=1)
-        mean_bD = torch.where(here_bM1, own_bMD, 0.0).sum(dim=1) / count_b1
+        """Returns (b, D): z_M of complete clips, else the mean of z_u over the present modalities, not normalised."""
+        unimodal_bMD, joint_bD = unit_bMD[:, :-1], unit_bMD[:, -1]
+        present_bM1 = present_bM[..., None]
+        count_b1 = present_bM1.sum(dim=1).clamp(min=1)
+        mean_bD = torch.where(present_bM1, unimodal_bMD, 0.0).sum(dim=1) / count_b1
         return torch.where(present_bM.all(dim=1)[:, None], joint_bD, mean_bD)
 
     def outputs(self, features_bD: Tensor) -> Tensor:
+        """Returns the head's outputs, (b, K): the probe's where there is no task."""
         outputs_bK: Tensor = self.readout(features_bD) if self.probed else self.predictor(features_bD)
         return outputs_bK
 
     def _decoded(self, features_bD: Tensor) -> Prediction:
         return self.decode(self.outputs(features_bD), features_bD)
 
-    def see(self, batch: Batch) -> Seen:
-        # One gather; the head then runs on all N clips on each rank, which is less than a gather more.
-        hidden_NME = gather_rows(self.hidden(batch), batch.shares)
+    def to_common_space(self, batch: Batch) -> CommonSpace:
+        """Encodes this rank's clips and gathers them, (N, ...), with gradient."""
+        # The head runs on all N clips on each rank, which costs less than a second gather.
+        hidden_NME = batch.gather(self.hidden(batch))
         present_NM = batch.present_everywhere
-        return Seen(hidden_NME, self.to_space(hidden_NME), present_NM, batch.rows)
+        return CommonSpace(hidden_NME, self.to_space(hidden_NME), present_NM, batch.rows)
 
-    def contrast_and_task(self, seen: Seen, batch: Batch) -> dict[str, Tensor]:
-        """ "task" (where it has a weight) and "gmc", (b,) each, before weighing."""
-        found = {}
+    def contrast_and_task(self, space: CommonSpace, batch: Batch) -> dict[str, Tensor]:
+        """Returns "task" (where it has a weight) and "gmc", (b,) each, before weighing."""
+        terms = {}
         if not self.probed:
-            outputs_bK = self.outputs(self.represent(*seen.here))
-            found["task"] = self.objective(outputs_bK, batch.targets["multimodal"])
-        *own, joint_ND = seen.unit.unbind(dim=1)
+            outputs_bK = self.outputs(self.represent(*space.local))
+            terms["task"] = self.objective(outputs_bK, batch.targets["multimodal"])
+        *unimodal, joint_ND = space.unit.unbind(dim=1)
         contrasts_b = [
-            nt_xent(joint_ND, own_ND, temperature=self.temperature, rows=seen.rows, present_N=seen.complete)
-            for own_ND in own
+            nt_xent(joint_ND, modality_ND, temperature=self.temperature, rows=space.rows, present_N=space.complete)
+            for modality_ND in unimodal
         ]
-        return {**found, "gmc": scaled_among(torch.stack(contrasts_b).sum(dim=0), seen.complete)}
+        return {**terms, "gmc": scaled_among(torch.stack(contrasts_b).sum(dim=0), space.complete)}
 
     def weigh(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """Returns the sum of the terms by `weights`, in the terms' shape."""
         return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum(dim=0)
 
     def _joint_reads(self, batch: Batch, encoded: dict[str, Encoded]) -> dict[str, Encoded]:
-        """What g_M reads: the features, where they are numbers and a fusion of tokens wants them; else f_u's."""
+        """Returns what g_M reads: numeric features where a fusion of tokens wants them, else f_u's outputs."""
         if self.joint == "encoded" or self.fusion.reads != "tokens":
             return encoded
         reads = {}

@@ -1,6 +1,6 @@
-"""Heads: a joint or unimodal vector -> what the objective decodes to a score.
+"""Heads, which map a joint or unimodal vector to what the objective decodes, and a modality's share of their outputs.
 
-Legend: B clips, E embedding, K outputs.
+Legend: B clips, E embedding, K outputs, Q what a fusion makes of one modality.
 """
 
 from __future__ import annotations
@@ -8,11 +8,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from trivium.fusions.base import Fusion
 
 
 class Head(nn.Module):
-    """Linear-ReLU for each of `hidden`, then Linear to `outputs`; (B, E) -> (B, K)."""
+    """Maps (B, E) to (B, K): Linear-ReLU for each size in `hidden`, then Linear. dropout: after each ReLU, 0 to 1."""
 
     def __init__(self, dim: int, outputs: int, *, hidden: Sequence[int] = (), dropout: float = 0.0) -> None:
         super().__init__()
@@ -22,7 +25,7 @@ class Head(nn.Module):
         self.out = nn.Linear(sizes[-1], outputs)
 
     def features(self, vectors_BE: Tensor) -> Tensor:
-        """The last hidden layer's output; the input itself where there is no hidden layer."""
+        """Returns the last hidden layer's output, or the input where there is no hidden layer."""
         for layer in self.hidden:
             vectors_BE = self.dropout(layer(vectors_BE).relu())
         return vectors_BE
@@ -30,3 +33,15 @@ class Head(nn.Module):
     def forward(self, vectors_BE: Tensor) -> Tensor:
         outputs: Tensor = self.out(self.features(vectors_BE))
         return outputs
+
+
+def unimodal_share(
+    fusion: Fusion, name: str, part_BQ: Tensor, present_B: Tensor, weight_KE: Tensor, bias_K: Tensor | None
+) -> Tensor:
+    """Returns the share of one modality in a linear head's outputs on an additive fusion, (B, K).
+
+    The shares of all M modalities add up to the outputs, so each gets 1/M of the bias, as the public codes of OGM-GE
+    and TCMax read their concat heads. part_BQ: what `fusion.separate` gives of the modality.
+    """
+    share_BK = F.linear(fusion.combine((name,), {name: part_BQ}, {name: present_B}), weight_KE)
+    return share_BK if bias_K is None else share_BK + bias_K / len(fusion.dims)

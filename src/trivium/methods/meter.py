@@ -1,4 +1,4 @@
-"""Epoch means of the loss terms, and the watch for non-finite ones, without waiting for the device in a step."""
+"""Takes epoch means of the loss terms and watches for non-finite ones, without waiting for the device in a step."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from trivium.distributed import rank, sum_over_ranks, world
 
 
 class NonFiniteLossError(ValueError):
-    """A loss became NaN or infinite: settings or data that training cannot go on with."""
+    """Says that a loss became NaN or infinite: settings or data that training cannot go on with."""
 
 
 class Meter:
-    """Sums of each term over an epoch, weighted by clips, on the device that the terms live on.
+    """Sums each term over an epoch, weighted by clips, on the device that the terms live on.
 
     A term is a rank's Batch.mean: averaged over ranks it is the mean over the global batch. Legend: W ranks, T terms.
     """
@@ -30,7 +30,7 @@ class Meter:
         self.names, self._sums, self._clips = [], None, 0
 
     def add(self, terms: dict[str, Tensor], step: int, clips: int) -> None:
-        """terms: scalars, the same names at each call. step: in the epoch. clips: in the global batch."""
+        """Adds a step's terms: scalars, the same names at each call. step: in the epoch. clips: in the global batch."""
         values = torch.stack([term.detach().double() for term in terms.values()])
         if self._sums is None or self.names != list(terms):
             self.names, self._sums = list(terms), torch.zeros_like(values)
@@ -38,27 +38,27 @@ class Meter:
         self._sums += values * (clips / world())
         self._clips += clips
         bad = ~torch.isfinite(values)
-        now = torch.cat([values.new_full((1,), step), bad.double()])
-        self._bad = torch.where((self._bad[0] < 0) & bad.any(), now, self._bad)
+        this_step = torch.cat([values.new_full((1,), step), bad.double()])
+        # By where, not by if: reading a value on the host would make it wait for a GPU in each step.
+        self._bad = torch.where((self._bad[0] < 0) & bad.any(), this_step, self._bad)
 
     def first_bad(self) -> tuple[int, list[str]] | None:
-        """(step, names of terms) of the first non-finite value since the last reset, or None. Waits for the device."""
+        """Returns (step, names of terms) of the first non-finite value of the epoch, or None. Waits for the device."""
         if self._sums is None or float(self._bad[0]) < 0:
             return None
         step, *flags = self._bad.tolist()
         return int(step), [name for name, flag in zip(self.names, flags, strict=True) if flag]
 
     def means(self) -> dict[str, float]:
-        """Mean over the epoch's clips of each term, over all ranks."""
+        """Returns each term's mean over the epoch's clips, over all ranks; {} before the first step."""
         if self._sums is None:
             return {}
         totals = sum_over_ranks(self._sums).tolist()
         return {name: total / self._clips for name, total in zip(self.names, totals, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
-        """To be called on every rank. It has each rank's sums: added up later, they are rounded as in an epoch that was
-        not interrupted.
-        """
+        """Returns each rank's sums, so that a resumed epoch is rounded as an undisturbed one. All ranks call it."""
+
         sums: list[list[float]] = []
         if self._sums is not None:
             rows_WT = self._sums.new_zeros(world(), len(self._sums))
@@ -67,7 +67,7 @@ class Meter:
         return {"names": self.names, "sums": sums, "clips": self._clips}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """On another number of ranks, the first goes on with the sum over all."""
+        """Takes this rank's sums; on another number of ranks than before, the first goes on with the sum over all."""
         self.names, self._clips = list(state["names"]), int(state["clips"])
         self._sums = None
         if self.names:

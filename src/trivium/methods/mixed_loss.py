@@ -9,14 +9,16 @@ from trivium.objectives.task import CrossEntropy, TaskObjective
 
 
 def mixed_loss(objective: TaskObjective, outputs_bK: Tensor, targets_N: Tensor, mixing: Mixing, rows: slice) -> Tensor:
-    """(b,): of scores, the loss against the mixed score; of classes, the mixed losses (cross-entropy of soft labels).
+    """Returns (b,), the task loss of mixed clips, as mixup has it (Zhang et al., 2018).
 
-    outputs_bK: of this rank's mixed clips. targets_N: of the global batch, unmixed.
+    Of scores it is the loss against the mixed score; of classes the losses are mixed, which is the cross-entropy of
+    soft labels.
+    outputs_bK: of this rank's mixed clips. targets_N: of the global batch, unmixed. rows: this rank's clips.
     """
     if not isinstance(objective, CrossEntropy):
         return objective(outputs_bK, mixing.mix(targets_N, rows))  # type: ignore[no-any-return]
     sources_Kb, weights_Kb = mixing.sources[:, rows], mixing.weights[:, rows]
-    losses = [objective(outputs_bK, targets_N[source_b]) for source_b in sources_Kb]  # float32 at least, as weights are
+    losses = [objective(outputs_bK, targets_N[source_b]) for source_b in sources_Kb]
     parts = [weight_b.to(loss_b.dtype) * loss_b for weight_b, loss_b in zip(weights_Kb, losses, strict=True)]
     total: Tensor = sum(parts[1:], start=parts[0])
     return total

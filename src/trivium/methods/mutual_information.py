@@ -1,6 +1,6 @@
-"""Self-MI's two levels of mutual information as modules: between the joint vector and each modality, and between pairs
-of modalities. The estimators themselves are in trivium.objectives.
+"""Self-MI's mutual information: between the joint vector and each modality, and between pairs of modalities.
 
+These modules hold the parameters; the estimators themselves are functions of trivium.objectives.
 Legend: N clips of the global batch, B clips on this rank, E joint embedding, P_s width of modality s.
 """
 
@@ -13,27 +13,27 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from trivium.objectives.barber_agakov import Conditional, EntropyProjection, class_entropy, standardise
-from trivium.objectives.cpc import Direction, Predictor, cpc_loss
+from trivium.objectives.cpc import CPCPredictor, Direction, cpc_loss
 
 Pair = tuple[str, str]
 
-# Of q, for y of variance 1: with a residual deviation of at least 3 % the loss has a lower bound, -2.5 nats a feature
-# from q, whatever two modalities have in common.
+# The least log variance of q, for y of variance 1. With a residual deviation of at least 3 % the loss has a lower
+# bound, -2.5 nats a feature from q, whatever two modalities have in common.
 LEAST_LOGVAR = math.log(1e-3)
 
 
 class FusionCPC(nn.Module):
-    """CPC between the joint vector and each modality: one predictor G_s from E to P_s each."""
+    """Estimates CPC between the joint vector and each modality, by one predictor G_s from E to P_s each."""
 
     def __init__(self, joint: int, sizes: Mapping[str, int], *, layers: int, direction: Direction) -> None:
         super().__init__()
-        self.predictors = nn.ModuleDict({s: Predictor(joint, size, layers=layers) for s, size in sizes.items()})
+        self.predictors = nn.ModuleDict({s: CPCPredictor(joint, size, layers=layers) for s, size in sizes.items()})
         self.direction = direction
 
     def forward(
         self, joint_NE: Tensor, modality_NP: Mapping[str, Tensor], present_N: Mapping[str, Tensor], rows: slice
     ) -> dict[str, Tensor]:
-        """modality -> (B,) loss of each of this rank's clips; every clip that has the modality is a candidate."""
+        """Returns modality -> (B,) losses of this rank's clips; every clip that has the modality is a candidate."""
         return {
             s: cpc_loss(predict(joint_NE), modality_NP[s], self.direction, rows=rows, present_N=present_N[s])
             for s, predict in self.predictors.items()
@@ -41,7 +41,7 @@ class FusionCPC(nn.Module):
 
 
 class PairMI(nn.Module):
-    """A bound on the mutual information of each pair (x, y), as a loss; estimator "cpc" or "ba" (Barber-Agakov).
+    """Bounds the mutual information of each pair (x, y), as a loss; estimator "cpc" or "ba" (Barber-Agakov).
 
     A Barber-Agakov term is divided by y's size, so that its weight does not grow with it: nats a feature of y.
     separate: q of the Barber-Agakov bound is fitted on detached vectors and the encoders see it fixed (MMIM's two
@@ -73,7 +73,7 @@ class PairMI(nn.Module):
         self.entropies = nn.ModuleDict()
         for x, y in pairs:
             if estimator == "cpc":
-                self.critics[_key(x, y)] = Predictor(sizes[x], sizes[y], layers=layers)
+                self.critics[_key(x, y)] = CPCPredictor(sizes[x], sizes[y], layers=layers)
             else:
                 self.critics[_key(x, y)] = Conditional(sizes[x], sizes[y])
                 # Fixed where q is fitted apart (MMIM never trains it); DDP must then not wait for its gradient.
@@ -88,10 +88,10 @@ class PairMI(nn.Module):
         labels_N: Tensor,
         rows: slice,
     ) -> dict[Pair, tuple[Tensor, Tensor, Tensor | None]]:
-        """pair -> (this rank's (B,) losses, the (N,) clips that have both, a scalar that every rank computes whole).
+        """Returns pair -> (losses (B,) of this rank's clips, (N,) bool clips that have both, whole-batch term).
 
-        A clip that lacks one of the two takes no part in the others' losses, and its own means nothing. The scalar is
-        None for cpc.
+        A clip that lacks one of the two takes no part in the others' losses, and its own is to be ignored. The
+        whole-batch term, minus the entropy, is a scalar that every rank computes alike; None for cpc.
         """
         terms: dict[Pair, tuple[Tensor, Tensor, Tensor | None]] = {}
         for x, y in self.pairs:
@@ -115,12 +115,14 @@ class PairMI(nn.Module):
         density = functools.partial(q.log_likelihood, normalised=self.normalised, least_logvar=least)
         if not self.separate:
             return density(x_BP, y_BP)
-        fitted = density(x_BP.detach(), y_BP.detach())
-        seen = density(x_BP, y_BP, frozen=True)
-        return seen + fitted - fitted.detach()  # the value once, each gradient to whom it belongs
+        # MMIM's two stages in one step: q's gradient from detached vectors, the encoders' from a frozen q. The value
+        # counts once.
+        for_q = density(x_BP.detach(), y_BP.detach())
+        for_encoders = density(x_BP, y_BP, frozen=True)
+        return for_encoders + for_q - for_q.detach()
 
     def _entropy(self, key: str, y_NP: Tensor, labels_N: Tensor) -> Tensor:
-        """Of this and the previous batch; the projection is fixed when q is fitted apart, as in MMIM."""
+        """Returns H(y) of this and the previous batch; the projection is fixed when q is fitted apart, as in MMIM."""
         rows_N = self.entropies[key](y_NP, frozen=self.separate)
         entropy = class_entropy(rows_N, labels_N, self.memory.get(key))
         if self.training:
@@ -131,7 +133,7 @@ class PairMI(nn.Module):
         return {key: {"rows": rows, "labels": labels} for key, (rows, labels) in self.memory.items()}
 
     def load_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
-        self.memory = {key: (before["rows"], before["labels"]) for key, before in state.items()}
+        self.memory = {key: (batch["rows"], batch["labels"]) for key, batch in state.items()}
 
 
 def _refuse_without_optimum(separate: bool, normalised: bool, standardised: bool) -> None:

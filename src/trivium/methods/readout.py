@@ -1,4 +1,4 @@
-"""A linear map on frozen features, fitted after training (trivium.evaluation.probe) and kept with the weights.
+"""The linear probe of a method without a head, fitted by trivium.evaluation.probe and saved with the weights.
 
 Legend: B clips, E features, K outputs.
 """
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 
 class Readout(nn.Module):
-    """(B, E) -> (B, K). Buffers, not parameters: no optimiser ever sees them. Zero until `set`.
+    """Maps frozen features (B, E) to outputs (B, K); zero until `set`.
 
+    Its weights are buffers, not parameters, so that no optimiser gets them.
     In float32 at least whatever the module around it is cast to: half precision would round the fitted map.
     """
 
@@ -27,15 +28,15 @@ class Readout(nn.Module):
         self.register_buffer("bias", torch.zeros(outputs))
 
     def set(self, weight_KE: Tensor, bias_K: Tensor) -> None:
-        """Takes any float type and device."""
+        """Sets the fitted map, of any float type and device."""
         assert weight_KE.shape == self.weight.shape, (weight_KE.shape, self.weight.shape)
         self.weight.copy_(weight_KE)
         self.bias.copy_(bias_K)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        def moved(one: Tensor) -> Tensor:
-            there = fn(one)
-            return one.to(there.device, torch.promote_types(there.dtype, torch.float32))
+        def moved(tensor: Tensor) -> Tensor:
+            wanted = fn(tensor)
+            return tensor.to(wanted.device, torch.promote_types(wanted.dtype, torch.float32))
 
         module: Self = super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
         return module

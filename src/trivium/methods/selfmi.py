@@ -1,7 +1,9 @@
-"""Self-MI (Nguyen et al. 2023, arXiv 2311.03785), a reading: Self-MM's backbone and label generation, with
-mutual-information terms in MMIM's manner. docs/methods/selfmi.md says what is published and which reading was taken.
+"""Self-MI (Nguyen et al., 2023, arXiv 2311.03785), a reading: Self-MM with mutual information in MMIM's manner.
 
-L = L_m + sum_s L_s + alpha * sum_s CPC(joint, s) + beta * sum_pairs MI(x, y); with alpha = beta = 0 this is Self-MM.
+Backbone and label generation are Self-MM's. docs/methods/selfmi.md says what is published and which reading was taken.
+
+L = L_m + sum_s L_s + cpc_weight * sum_s CPC(joint, s) + pair_weight * sum_pairs MI(x, y)
+With both weights 0 this is Self-MM (Yu et al., 2021).
 With `mixup`, a share of L_m is that of mixed clips (trivium.methods.mixup); all else sees the clips as they are.
 An absent modality enters the fusion as a zero vector; only the joint head predicts.
 Legend: B clips on this rank, N of the global batch, s a modality, E joint embedding, P pooled size of an encoder.
@@ -18,7 +20,6 @@ from torch import Tensor, nn
 
 from trivium.data.batch import Batch
 from trivium.data.datamodule import DataModule
-from trivium.distributed import gather_rows
 from trivium.encoders.base import Encoded
 from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.heads import Head
@@ -36,19 +37,23 @@ CHOICES = {
 
 
 class SelfMI(Method):
-    """Each keyword is a switch of the specification's section 10; configs/method/selfmi.yaml explains them.
+    """Trains a joint head, a head a modality on generated labels, and bounds of mutual information.
 
+    configs/method/selfmi.yaml explains the keywords. pairs: the modalities between which mutual information is
+    maximised; those that the data lack are left out.
     Raises ValueError for a classification objective (labels are generated as scores), for unknown choices, and as
     trivium.methods.mixup.Mixup does.
     """
+
+    shared_options = ("modality_dropout", "stand_in", "mixup")
 
     def __init__(
         self,
         parts: Parts,
         *,
         name: str = "selfmi",
-        alpha: float = 0.1,
-        beta: float = 0.1,
+        cpc_weight: float = 0.1,
+        pair_weight: float = 0.1,
         pair_estimator: str = "cpc",
         pairs: Sequence[Sequence[str]] = (("text", "vision"), ("text", "audio")),
         direction: Direction = "paper",
@@ -65,23 +70,18 @@ class SelfMI(Method):
         post_dims: Mapping[str, int] | None = None,
         post_dropout: Mapping[str, float] | None = None,
         faithful: bool = False,
-        mixup: str = "none",
-        mixup_alpha: float = 1.0,
-        mixup_weight: float = 0.5,
-        modality_dropout: float = 0.0,
-        stand_in: str = "zero",
     ) -> None:
-        super().__init__(parts, modality_dropout=modality_dropout, stand_in=stand_in)
+        super().__init__(parts)
         _check(parts, features=features, joint=joint, unimodal_targets=unimodal_targets)
-        self.name, self.alpha, self.beta = name, alpha, beta
+        self.name, self.cpc_weight, self.pair_weight = name, cpc_weight, pair_weight
         self.features, self.joint_layer, self.faithful = features, joint, faithful
         self.annotated = unimodal_targets == "annotated"
-        self.mixup = Mixup(parts, mixup, alpha=mixup_alpha, weight=mixup_weight)
-        dims = {s: _of(post_dims, s, 32) for s in parts.encoders}
+        self.mixup = Mixup(parts)
+        dims = {s: _for_modality(post_dims, s, 32) for s in parts.encoders}
         width = parts.fusion.dim
         self.joint_head = Head(width, 1, hidden=[width])
         self.project = nn.ModuleDict({s: nn.Linear(parts.encoders[s].dim, d) for s, d in dims.items()})
-        self.post_dropout = nn.ModuleDict({s: nn.Dropout(_of(post_dropout, s, 0.0)) for s in dims})
+        self.post_dropout = nn.ModuleDict({s: nn.Dropout(_for_modality(post_dropout, s, 0.0)) for s in dims})
         self.heads = nn.ModuleDict({s: Head(d, 1, hidden=[d]) for s, d in dims.items()})
         self.bank = LabelBank(
             parts.train_clips,
@@ -91,22 +91,22 @@ class SelfMI(Method):
             rule=label_rule,
             first_epoch=update_from_epoch,
         )
-        # A term of weight 0 is neither built nor computed, and building it draws from a generator of its own: the
-        # backbone is the same, bit for bit, with and without it.
+        # A term of weight 0 is neither built nor computed. The others' initial weights have a key of their own, so that
+        # the backbone is the same, bit for bit, with and without them.
         sizes = dims if features == "projected" else {s: parts.encoders[s].dim for s in dims}
-        used = _known_pairs(pairs, sizes)
-        if beta and not used and len(sizes) > 1:
+        present_pairs = _known_pairs(pairs, sizes)
+        if pair_weight and not present_pairs and len(sizes) > 1:
             warnings.warn(
-                f"method.pairs: {[list(pair) for pair in pairs]} has no pair of {', '.join(sizes)}: method.beta adds "
-                "nothing; name pairs of them, or set method.beta=0",
+                f"method.pairs: {[list(pair) for pair in pairs]} has no pair of {', '.join(sizes)}: "
+                "method.pair_weight adds nothing; name pairs of them, or set method.pair_weight=0",
                 stacklevel=2,
             )
         with keyed(parts.seed, "mutual information"):
-            self.fusion_mi = FusionCPC(width, sizes, layers=cpc_layers, direction=direction) if alpha else None
+            self.fusion_mi = FusionCPC(width, sizes, layers=cpc_layers, direction=direction) if cpc_weight else None
             self.pair_mi = None
-            if beta and used:
+            if pair_weight and present_pairs:
                 self.pair_mi = PairMI(
-                    used,
+                    present_pairs,
                     sizes,
                     pair_estimator,
                     cpc_layers,
@@ -136,10 +136,9 @@ class SelfMI(Method):
         present = {s: torch.from_numpy(lengths_N > 0).to(self.device) for s, lengths_N in lengths.items()}
         self.bank.start(torch.from_numpy(labels_N).to(self.device), present)
 
-    def on_train_epoch_end(self) -> None:
-        super().on_train_epoch_end()
-        if not self.annotated:  # recorded beside the loss terms: every rank has the whole bank
-            self.epoch_means |= self.bank.shifts()
+    def finish_epoch(self) -> dict[str, float]:
+        """Returns the terms' means and how far generated labels have moved; every rank has the whole bank."""
+        return super().finish_epoch() | ({} if self.annotated else self.bank.shifts())
 
     # One step
 
@@ -149,7 +148,8 @@ class SelfMI(Method):
         projected = self._project(encoded)
         terms = self._task_terms(batch, joint_BE, projected)
         total = torch.stack(list(terms.values())).sum()
-        if self.mixup.weight:  # (1 - w) clean + w mixed in the place of the clean joint loss
+        if self.mixup.weight:
+            # (1 - w) clean + w mixed in the place of the clean joint loss, which is in `total` already.
             terms["mixed"] = self.mixup.loss(self, self.joint_head, batch, encoded)
             total = total + self.mixup.weight * (terms["mixed"] - terms["joint"])
         for name, (weight, value) in self._mi_terms(batch, encoded, joint_BE, projected).items():
@@ -169,64 +169,71 @@ class SelfMI(Method):
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         window = self.trainer.accumulate_grad_batches
         if self.faithful and (batch_idx + 1) % window:
-            optimizer_closure()  # an epoch's last, incomplete window: run, count in the banks, and drop its gradient
+            # An epoch's last, incomplete window: Self-MM's code runs it and writes the banks, but never steps.
+            optimizer_closure()
             self.zero_grad()
             return
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
     def _project(self, encoded: Mapping[str, Encoded]) -> dict[str, Tensor]:
-        """F_s* = ReLU(Linear(dropout(F_s)))."""
+        """Returns modality -> F_s* = ReLU(Linear(dropout(F_s))), what labels are generated from (Yu et al., 2021)."""
         return {s: self.project[s](self.post_dropout[s](encoded[s].pooled)).relu() for s in self.heads}
 
     def _task_terms(self, batch: Batch, joint_BE: Tensor, projected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """L_m = mean |y^_m - y_m|; L_s = mean tanh|y_s - y_m| * |y^_s - y_s|, the tanh without gradient.
+        """Returns L_m as "joint" and L_s under each modality's name, as in Self-MM (Yu et al., 2021).
 
-        L_s is the mean over the clips that have s.
+        L_m = mean |y^_m - y_m|; L_s = mean tanh|y_s - y_m| * |y^_s - y_s| over the clips that have s, the tanh without
+        gradient. With annotated labels the weight tanh(...) is 1.
         """
         target = batch.targets["multimodal"]
         terms = {"joint": batch.mean(self.objective(self.joint_head(joint_BE), target))}
         present = self._present(batch)
         for s, head in self.heads.items():
             if self.annotated:
-                own, weight = batch.targets[s], torch.ones_like(target)
+                label_B, weight = batch.targets[s], torch.ones_like(target)
             else:
-                own = self.bank.labels(s)[batch.index]
-                weight = torch.tanh((own - target).abs())
-            terms[s] = batch.mean(weight * self.objective(head(projected[s]), own), among_N=present[s])
+                label_B = self.bank.labels(s)[batch.index]
+                # Clips whose generated label has left the human one count more: there the modality says something else.
+                weight = torch.tanh((label_B - target).abs())
+            terms[s] = batch.mean(weight * self.objective(head(projected[s]), label_B), among_N=present[s])
         return terms
 
     def _mi_terms(
         self, batch: Batch, encoded: Mapping[str, Encoded], joint_BE: Tensor, projected: Mapping[str, Tensor]
     ) -> dict[str, tuple[float, Tensor]]:
+        """Returns name -> (weight, Batch.mean) of the mutual-information terms that have a weight."""
         if self.fusion_mi is None and self.pair_mi is None:
             return {}
         vectors = {s: projected[s] if self.features == "projected" else encoded[s].pooled for s in self.heads}
-        gathered = {s: gather_rows(v, batch.shares) for s, v in vectors.items()}
+        gathered = {s: batch.gather(v) for s, v in vectors.items()}
         present = self._present(batch)
         terms: dict[str, tuple[float, Tensor]] = {}
         if self.fusion_mi is not None:
             z_BE = joint_BE if self.joint_layer == "fusion" else self.joint_head.features(joint_BE)
-            per_modality = self.fusion_mi(gather_rows(z_BE, batch.shares), gathered, present, batch.rows)
-            terms |= {f"cpc_{s}": (self.alpha, batch.mean(loss_B, present[s])) for s, loss_B in per_modality.items()}
+            per_modality = self.fusion_mi(batch.gather(z_BE), gathered, present, batch.rows)
+            terms |= {
+                f"cpc_{s}": (self.cpc_weight, batch.mean(loss_B, present[s])) for s, loss_B in per_modality.items()
+            }
         if self.pair_mi is not None:
-            labels_N = gather_rows(batch.targets["multimodal"], batch.shares)
+            labels_N = batch.gather(batch.targets["multimodal"])
             pairs = self.pair_mi(vectors, gathered, present, labels_N, batch.rows)
             for (x, y), (loss_B, both_N, whole) in pairs.items():
                 value = batch.mean(loss_B, both_N)
-                terms[f"mi_{x}_{y}"] = (self.beta, value if whole is None else value + whole)
+                terms[f"mi_{x}_{y}"] = (self.pair_weight, value if whole is None else value + whole)
         return terms
 
     def _present(self, batch: Batch) -> dict[str, Tensor]:
-        """modality -> (N,) bool over the global batch."""
+        """Returns modality -> (N,) bool: which clips of the global batch have it."""
         present_NM = batch.present_everywhere
         return {s: present_NM[:, column] for column, s in enumerate(self.heads)}
 
     def _update_bank(self, batch: Batch, joint_BE: Tensor, projected: Mapping[str, Tensor]) -> None:
+        """Writes the global batch into the bank, on every rank alike, and moves its labels from epoch 2 on."""
         if not self.training:
             return
         rows = {"joint": joint_BE, **projected}
-        features = {name: gather_rows(value.detach(), batch.shares) for name, value in rows.items()}
-        index = gather_rows(batch.index, batch.shares)
+        features = {name: batch.gather(value.detach()) for name, value in rows.items()}
+        index = batch.gather(batch.index)
         self.bank.update(index, features, self._present(batch), self.current_epoch + 1)
 
     # Checkpointed state beyond the weights
@@ -244,7 +251,10 @@ class SelfMI(Method):
 
 
 def _known_pairs(pairs: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Those whose two modalities are there; text, audio and vision may be missing, any other name must be one."""
+    """Returns the pairs of which both modalities are in the data.
+
+    Raises ValueError for a name that is neither a modality of the data nor text, audio or vision.
+    """
     known = {"text", "audio", "vision", *sizes}
     for pair in pairs:
         if len(pair) != 2 or not known.issuperset(pair):
@@ -252,13 +262,13 @@ def _known_pairs(pairs: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> li
     return [(x, y) for x, y in pairs if x in sizes and y in sizes]
 
 
-def _of(values: Mapping[str, Any] | None, name: str, default: Any) -> Any:
+def _for_modality(values: Mapping[str, Any] | None, name: str, default: Any) -> Any:
     values = values or {}
     return values.get(name, values.get("default", default))
 
 
-def _check(parts: Parts, **given: str) -> None:
-    for key, value in given.items():
+def _check(parts: Parts, **choices: str) -> None:
+    for key, value in choices.items():
         if value not in CHOICES[key]:
             raise ValueError(f"method.{key}: {value!r}; expected one of {', '.join(CHOICES[key])}")
     if parts.objective.outputs != 1:

@@ -17,31 +17,34 @@ STAND_INS = ("zero", "learned")
 
 
 class StandIns(nn.Module):
-    """One vector a modality, zero at first: of its pooled size, or its token's where the fusion reads tokens."""
+    """Learns one vector a modality, zero at first, that a fusion sees where the modality is absent.
+
+    sizes: modality -> P, or E where `reads` is "tokens".
+    """
 
     def __init__(self, sizes: Mapping[str, int], reads: str) -> None:
         super().__init__()
         self.reads, self.names = reads, list(sizes)
-        # a ParameterList: a ParameterDict would refuse modalities with names such as "keys"
+        # A list, as a ParameterDict would refuse a modality named "keys".
         self.vectors = nn.ParameterList(torch.zeros(size) for size in sizes.values())
 
     def forward(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> tuple[dict[str, Encoded], Tensor]:
-        """The encoded modalities, absent ones as their stand-in (one token), and everything present."""
-        stood: dict[str, Encoded] = {}
+        """Returns the encoded modalities with a stand-in (one token) where absent, and everything as present."""
+        filled: dict[str, Encoded] = {}
         for m, (name, vector) in enumerate(zip(self.names, self.vectors, strict=True)):
-            one, here_B = encoded[name], present_BM[:, m]
+            out, present_B = encoded[name], present_BM[:, m]
             if self.reads == "pooled":
-                stood[name] = Encoded(one.tokens, one.mask, torch.where(here_B[:, None], one.pooled, vector))
+                filled[name] = Encoded(out.tokens, out.mask, torch.where(present_B[:, None], out.pooled, vector))
                 continue
-            first_T = torch.arange(one.mask.shape[1], device=one.mask.device) == 0
-            in_place_BT = ~here_B[:, None] & first_T
-            tokens_BTE = torch.where(in_place_BT[..., None], vector, one.tokens)
-            stood[name] = Encoded(tokens_BTE, one.mask | in_place_BT, one.pooled)
-        return stood, torch.ones_like(present_BM)
+            first_T = torch.arange(out.mask.shape[1], device=out.mask.device) == 0
+            stand_in_BT = ~present_B[:, None] & first_T
+            tokens_BTE = torch.where(stand_in_BT[..., None], vector, out.tokens)
+            filled[name] = Encoded(tokens_BTE, out.mask | stand_in_BT, out.pooled)
+        return filled, torch.ones_like(present_BM)
 
 
-def make_stand_ins(wish: str, encoders: Mapping[str, Encoder], fusion: Fusion) -> StandIns | None:
-    """None for "zero". Raises ValueError for an unknown wish."""
-    if wish not in STAND_INS:
-        raise ValueError(f"method.stand_in: {wish!r}; expected one of {', '.join(STAND_INS)}")
-    return StandIns({name: fusion.dims[name] for name in encoders}, fusion.reads) if wish == "learned" else None
+def make_stand_ins(stand_in: str, encoders: Mapping[str, Encoder], fusion: Fusion) -> StandIns | None:
+    """Returns the stand-ins of method.stand_in=learned, or None for zero. Raises ValueError for any other word."""
+    if stand_in not in STAND_INS:
+        raise ValueError(f"method.stand_in: {stand_in!r}; expected one of {', '.join(STAND_INS)}")
+    return StandIns({name: fusion.dims[name] for name in encoders}, fusion.reads) if stand_in == "learned" else None

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from trivium.objectives.task import at_least_float32
+from trivium.precision import at_least_float32
 
 
 def conditional_log_likelihood(mu_BD: Tensor, logvar_BD: Tensor, y_BD: Tensor, *, normalised: bool = True) -> Tensor:
-    """(B,) log N(y; mu, diag exp(logvar)) in nats, summed over D, float32 at least.
+    """Returns (B,) log N(y; mu, diag exp(logvar)) in nats, summed over D, float32 at least.
 
     normalised=False gives MMIM's public code: only -(mu - y)^2 / (2 exp(logvar)). It is at most 0, reached by
     logvar -> inf whatever mu does, so it bounds nothing and is only safe where q is trained apart with few steps.
@@ -47,7 +47,7 @@ def standardise(rows_NP: Tensor, counted_N: Tensor, eps: float = 1e-6) -> Tensor
 def class_entropy(
     projected_NP: Tensor, labels_N: Tensor, memory: tuple[Tensor, Tensor] | None, eps: float = 1e-4
 ) -> Tensor:
-    """MMIM's H(Y): 0.25 (logdet Sigma_pos + logdet Sigma_neg), biased covariances, constants dropped. A scalar.
+    """Returns MMIM's H(Y): 0.25 (logdet Sigma_pos + logdet Sigma_neg), biased covariances, constants dropped.
 
     projected_NP: this batch's rows (all ranks'), with gradient. labels_N: their signs choose the class; zeros are
     dropped (so a 0 also leaves out a clip that lacks the modality). memory: rows and labels of the previous batch,
@@ -56,18 +56,22 @@ def class_entropy(
     diagonal, so that a class with fewer rows than P stays finite; one row alone gives P log eps and no gradient.
     """
     rows_NP, labels = at_least_float32(projected_NP), labels_N
-    nothing = 0.0 * rows_NP.sum()
+    zero = 0.0 * rows_NP.sum()
     if memory is None:
-        return nothing
-    before_MP, labels_M = memory  # after a resume they are on the CPU
-    rows_NP = torch.cat([rows_NP, before_MP.detach().to(rows_NP, non_blocking=True)])
+        return zero
+    # After a resume the memory is on the CPU.
+    remembered_MP, labels_M = memory
+    rows_NP = torch.cat([rows_NP, remembered_MP.detach().to(rows_NP, non_blocking=True)])
     labels = torch.cat([labels, labels_M.to(labels, non_blocking=True)])
     with torch.autocast(rows_NP.device.type, enabled=False):
-        return nothing + 0.25 * (_logdet(rows_NP, labels > 0, eps) + _logdet(rows_NP, labels < 0, eps))
+        return zero + 0.25 * (_logdet(rows_NP, labels > 0, eps) + _logdet(rows_NP, labels < 0, eps))
 
 
 def _logdet(rows_NP: Tensor, member_N: Tensor, eps: float) -> Tensor:
-    """log det of the members' covariance + eps I, or 0 without members. Weights, not indexing: no wait for a GPU."""
+    """Returns log det of the members' covariance + eps I, or 0 without members.
+
+    Members are weighted, not indexed, as indexing by a mask would make the host wait for a GPU.
+    """
     weight_N1 = member_N.to(rows_NP)[:, None]
     count = weight_N1.sum()
     centre_P = (weight_N1 * rows_NP).sum(dim=0) / count.clamp_min(1)
@@ -78,7 +82,7 @@ def _logdet(rows_NP: Tensor, member_N: Tensor, eps: float) -> Tensor:
 
 
 class Conditional(nn.Module):
-    """q(y|x), a diagonal Gaussian: mean and log variance are each Linear-ReLU-Linear (MMIM's public code).
+    """Models q(y|x) as a diagonal Gaussian: mean and log variance are each Linear-ReLU-Linear (MMIM's public code).
 
     hidden: width between the two layers; y's size if None, as in MMIM.
     """
@@ -90,7 +94,7 @@ class Conditional(nn.Module):
         self.logvar = nn.Sequential(nn.Linear(x_dim, width), nn.ReLU(), nn.Linear(width, y_dim))
 
     def forward(self, x_BE: Tensor) -> tuple[Tensor, Tensor]:
-        """mu and logvar, both (B, D)."""
+        """Returns mu and logvar, both (B, D)."""
         return self.mu(x_BE), self.logvar(x_BE)
 
     def log_likelihood(
@@ -105,14 +109,14 @@ class Conditional(nn.Module):
         """Returns (B,) log q(y|x).
 
         frozen: gradients reach x and y but not q, as in the stage that trains the encoders. least_logvar: q's log
-        variance is at least that, so that no y, however well x tells it, has an unbounded density.
+        variance is at least that, so that no y, however well x predicts it, has an unbounded density.
         """
         mu_BD, logvar_BD = functional_call(self, _detached(self), (x_BE,)) if frozen else self(x_BE)
         return conditional_log_likelihood(mu_BD, logvar_BD.clamp_min(least_logvar), y_BD, normalised=normalised)
 
 
 class EntropyProjection(nn.Module):
-    """y' = tanh(W y + b), to a quarter of y's size (at least 1): what `class_entropy` takes covariances of (MMIM)."""
+    """Maps y to tanh(W y + b), a quarter of its size (at least 1), for the covariances of `class_entropy` (MMIM)."""
 
     def __init__(self, y_dim: int) -> None:
         super().__init__()
@@ -120,7 +124,7 @@ class EntropyProjection(nn.Module):
         self.linear = nn.Linear(y_dim, self.dim)
 
     def forward(self, y_BD: Tensor, *, frozen: bool = False) -> Tensor:
-        """(B, P) in (-1, 1). frozen: gradients reach y but not the projection (MMIM never trains it)."""
+        """Returns (B, P) in (-1, 1). frozen: gradients reach y but not the projection (MMIM never trains it)."""
         if frozen:
             projected_BP: Tensor = functional_call(self, _detached(self), (y_BD,))
             return projected_BP

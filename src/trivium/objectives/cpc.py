@@ -1,4 +1,4 @@
-"""Contrastive predictive coding: how well one vector picks its own clip's other vector out of a batch.
+"""Contrastive predictive coding (van den Oord et al., 2018): one vector picks its clip's other vector out of a batch.
 
 Legend: B anchors on this rank, N candidates (the whole global batch), D and E features.
 """
@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from trivium.objectives.task import at_least_float32
+from trivium.precision import at_least_float32
 
 Direction = Literal["paper", "code", "symmetric"]
 
@@ -24,11 +24,13 @@ def info_nce(
     scale: float = 1.0,
     allowed_N: Tensor | None = None,
 ) -> Tensor:
-    """-log softmax over the candidates of scale * cosine, at each anchor's positive (van den Oord et al., 2018, eq. 4).
+    """Returns -log softmax of scale * cosine over the candidates, at each anchor's positive: (B,), float32 at least.
+
+    That is InfoNCE (van den Oord et al., 2018, eq. 4), computed in float32 at least whatever the autocast.
 
     positive_B: int64, which candidate belongs to each anchor; it is in the denominator. scale: inverse temperature.
     allowed_N: bool, which candidates may serve as negatives (all, if None).
-    Returns (B,), float32 at least whatever the autocast. Chance is log N; with scale s no value is below
+    Chance is log N; with scale s no value is below
     log(1 + (N - 1) e^(-2s)), and orthogonal negatives give log(1 + (N - 1) e^(-s)).
     """
     with torch.autocast(anchor_BD.device.type, enabled=False):
@@ -49,7 +51,7 @@ def cpc_loss(
     scale: float = 1.0,
     present_N: Tensor | None = None,
 ) -> Tensor:
-    """CPC between a prediction and the modality's vector that it predicts, one value an anchor.
+    """Returns CPC between a prediction and the modality's vector that it predicts: (B,), one value an anchor.
 
     predicted_ND: G_m(Z), the prediction from the fused vector (or from another modality). modality_ND: h_m.
     Both hold the whole global batch, gathered with gradient by the caller.
@@ -57,7 +59,7 @@ def cpc_loss(
     keeps the modality vector and contrasts predictions (MMIM's public code); "symmetric" is the mean of the two.
     rows: the anchors of this rank (all, if None); may be empty. scale: inverse temperature, 1 in MMIM.
     present_N: bool, clips that have the modality: the others are no negatives, and as anchors have loss 0.
-    Returns (B,), float32 at least. Raises ValueError for an unknown direction.
+    float32 at least. Raises ValueError for an unknown direction.
     """
     if direction not in get_args(Direction):
         raise ValueError(f"CPC direction: expected one of {list(get_args(Direction))}, found {direction!r}")
@@ -74,38 +76,8 @@ def cpc_loss(
     return loss_B if present_N is None else torch.where(present_N[rows], loss_B, 0.0)
 
 
-def bilinear_nce(x_ND: Tensor, y_NE: Tensor, weight_DE: Tensor) -> Tensor:
-    """InfoNCE of van den Oord et al. (2018), eq. 3 and 4: score x_i^T W y_j, row i of y is row i of x's positive.
-
-    Returns (N,), float32 at least. log N minus its mean is a lower bound of the mutual information: see `mi_bound`.
-    """
-    with torch.autocast(x_ND.device.type, enabled=False):
-        scores_NN = at_least_float32(x_ND) @ at_least_float32(weight_DE) @ at_least_float32(y_NE).T
-    return _nce(scores_NN, torch.arange(len(x_ND), device=x_ND.device))
-
-
-def mi_bound(loss_N: Tensor) -> Tensor:
-    """log N - mean loss: in expectation at most I(X; Y), in nats, for N independent pairs and any score; at most log N.
-
-    loss_N: (N,), the values of one batch in which every anchor saw all N candidates.
-    """
-    return math.log(len(loss_N)) - loss_N.mean()
-
-
-class BilinearCritic(nn.Module):
-    """`bilinear_nce` with a learned W, zero at first, so that training starts at chance."""
-
-    def __init__(self, x_dim: int, y_dim: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(x_dim, y_dim))
-
-    def forward(self, x_ND: Tensor, y_NE: Tensor) -> Tensor:
-        """(N,) InfoNCE of each anchor x_i against all y_j."""
-        return bilinear_nce(x_ND, y_NE, self.weight)
-
-
-class Predictor(nn.Sequential):
-    """G_m of MMIM: from the fused vector to a modality's space.
+class CPCPredictor(nn.Sequential):
+    """Predicts a modality's vector from the fused one: G_m of MMIM, (B, in_dim) -> (B, out_dim).
 
     One Linear; with layers > 1, Linear, Tanh and then Linear layers, of width out_dim throughout, as the public code
     has them (no Tanh between the later ones). Raises ValueError if layers < 1.
@@ -124,8 +96,10 @@ def _nce(scores_BN: Tensor, positive_B: Tensor) -> Tensor:
 
 
 def unit_rows(rows_ND: Tensor, eps: float = 1e-8) -> Tensor:
-    """Rows of length 1, float32 at least. A row shorter than eps (all of a ReLU's outputs off) has no direction: it
-    becomes 0 and gets no gradient, where dividing by eps would multiply its gradient by 1e8. NaN stays NaN.
+    """Returns rows of length 1, float32 at least.
+
+    A row shorter than eps (all of a ReLU's outputs off) has no direction: it becomes 0 and gets no gradient, where
+    dividing by eps would multiply its gradient by 1e8. NaN stays NaN.
     """
     rows_ND = at_least_float32(rows_ND)
     norm_N1 = torch.linalg.vector_norm(rows_ND, dim=-1, keepdim=True)

@@ -15,15 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from trivium.data.batch import Batch
-from trivium.objectives.task import at_least_float32
+from trivium.precision import at_least_float32
 
 Score = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One block. parts: modality -> (b, Q_m), what it brings; present: modality -> (b,) bool.
+    """Holds one block of a score.
 
+    parts: modality -> (b, Q_m), its part of the score's input. present: modality -> (b,) bool.
     score: parts (..., Q_m) and present (...), whose leading dimensions broadcast, -> (..., C). Deterministic: it is
     evaluated for values and again for gradients. parameters: those that `score` uses.
     """
@@ -40,9 +41,10 @@ class Factor:
 
 @dataclass(frozen=True)
 class FactoredScores:
-    """matched (b, C): F of each clip's own modalities. unimodal: modality -> (b, C), F with every other one absent.
+    """Holds a score F and the blocks that it is a sum of.
 
-    bias: (C,), added once to a sum of factors; None where there is none.
+    matched: (b, C), F of each clip's modalities. unimodal: modality -> (b, C), F with every other modality absent.
+    factors: the blocks. bias: (C,), added once to their sum; None where there is none.
     """
 
     matched: Tensor
@@ -52,38 +54,41 @@ class FactoredScores:
 
 
 class FactoredObjective:
-    """Mixed into a TaskObjective: what method=tcmax asks of it. forward and decode stay the matched score's."""
+    """Adds to a TaskObjective a loss on a score's factors, for method=tcmax; forward and decode are of `matched`.
+
+    wants_unimodal: whether `losses` looks at FactoredScores.unimodal, which is empty otherwise.
+    """
 
     factored: ClassVar[bool] = True
-    wants_unimodal: ClassVar[bool] = (
-        False  # whether `losses` looks at FactoredScores.unimodal, which is empty otherwise
-    )
+    wants_unimodal: ClassVar[bool] = False
 
     def losses(self, scores: FactoredScores, batch: Batch, key: int) -> dict[str, Tensor]:
-        """Named terms, "loss" last. key: seed for draws that concern the global batch, alike on every rank."""
+        """Returns named terms, "loss" last. key: seed of draws for the global batch, alike on every rank."""
         raise TypeError(f"{type(self).__name__} defines no losses")
 
 
 def in_full_precision(factor: Factor) -> Factor:
-    """The same block, its score in float32 at least whatever the autocast, its parameters each once.
+    """Returns the same block, its score in float32 at least whatever the autocast, its parameters each once.
 
     Where parameters are themselves narrower (a model held in bfloat16), the score is computed as they are and widened.
     """
     trained = tuple(dict.fromkeys(p for p in factor.parameters if p.requires_grad))
-    own = functools.reduce(torch.promote_types, (p.dtype for p in factor.parameters)) if factor.parameters else None
+    dtypes = [parameter.dtype for parameter in factor.parameters]
+    parameter_dtype = functools.reduce(torch.promote_types, dtypes) if dtypes else None
 
     def score(parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         device = next(iter(parts.values())).device.type
         with torch.autocast(device, enabled=False):
-            cast = parts if own is None else {name: part.to(own) for name, part in parts.items()}
-            return at_least_float32(factor.score(cast, present))
+            if parameter_dtype is not None:
+                parts = {name: part.to(parameter_dtype) for name, part in parts.items()}
+            return at_least_float32(factor.score(parts, present))
 
     parts = {name: at_least_float32(part) for name, part in factor.parts.items()}
     return replace(factor, parts=parts, score=score, parameters=trained)
 
 
 def merged(factors: Sequence[Factor]) -> Factor:
-    """One block of all their modalities, whose score is their sum (in full precision)."""
+    """Returns one block of all the factors' modalities, whose score is their sum (in full precision)."""
     blocks = [in_full_precision(factor) for factor in factors]
 
     def score(parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
@@ -95,7 +100,7 @@ def merged(factors: Sequence[Factor]) -> Factor:
 
     return Factor(
         parts={m: part for block in blocks for m, part in block.parts.items()},
-        present={m: here for block in blocks for m, here in block.present.items()},
+        present={m: present_b for block in blocks for m, present_b in block.present.items()},
         score=score,
         parameters=tuple(p for block in blocks for p in block.parameters),
     )

@@ -1,4 +1,4 @@
-"""Contrast of mixed views with the joint vectors (docs/methods/m3ixup.md): soft instance targets and modality weights.
+"""M3ixup's contrast of mixed views with the joint vectors (docs/methods/m3ixup.md), with soft instance targets.
 
 Each view is a mixture of clips (rows of Y, as in i-Mix) and of modalities (weights W, whose negatives it meets). With
 one clip and one modality, V = z_u, Y = I and W = one-hot(u), the sum over modalities is GMC's loss (sum of NT-Xent).
@@ -16,10 +16,10 @@ from torch import Tensor
 
 @dataclass
 class MixedContrast:
-    """What views are contrasted with: unit vectors of the global batch, float32 at least.
+    """Holds what views are contrasted with: unit vectors of the global batch, float32 at least.
 
     joint: (N, D). unimodal: (M, N, D). target: (N, N), Y, row-stochastic: which clips view i is made of.
-    allowed: (N,) bool; the others are no candidates, and their own values mean nothing (they have to be finite).
+    allowed: (N,) bool; the others are no candidates, and their own values, which have to be finite, are to be ignored.
     rows: this rank's clips. temperature: above 0.
     """
 
@@ -34,26 +34,26 @@ class MixedContrast:
         return replace(self, joint=self.joint.detach(), unimodal=self.unimodal.detach())
 
     def toward_joint(self, view_VbD: Tensor) -> Tensor:
-        """(V, M, b), l1: a view picks the joint vectors of its clips, among all joint vectors and, for each modality,
-        that modality's vectors of clips that it is not made of.
+        """Returns l1, (V, M, b): a view picks the joint vectors of its clips.
 
+        Candidates are all joint vectors and, for each modality, its vectors of clips that the view is not made of.
         l1_i = logsumexp of [v_i z_M^T, v_i z_u^T without the clips of Y_i] / temperature
              - sum over j of Y_ij v_i z_M,j / temperature.
         """
         with torch.autocast(view_VbD.device.type, enabled=False):
             joint_VbN = view_VbD @ self.joint.T / self.temperature
-            own_VMbN = view_VbD[:, None] @ self.unimodal.transpose(1, 2) / self.temperature
+            unimodal_VMbN = view_VbD[:, None] @ self.unimodal.transpose(1, 2) / self.temperature
         target_bN = self.target[self.rows]
-        joint_no_bN, own_no_bN = self._closed_joint(), (target_bN > 0) | ~self.allowed
-        closed = torch.cat([joint_no_bN, own_no_bN], dim=1)
-        scores = torch.cat([joint_VbN[:, None].expand_as(own_VMbN), own_VMbN], dim=-1)
+        excluded = torch.cat([self._no_candidates(), (target_bN > 0) | ~self.allowed], dim=1)
+        scores = torch.cat([joint_VbN[:, None].expand_as(unimodal_VMbN), unimodal_VMbN], dim=-1)
         positive_Vb = (target_bN.to(joint_VbN.dtype) * joint_VbN).sum(dim=-1)
-        return scores.masked_fill(closed, -math.inf).logsumexp(dim=-1) - positive_Vb[:, None]
+        return scores.masked_fill(excluded, -math.inf).logsumexp(dim=-1) - positive_Vb[:, None]
 
     def toward_view(self, view_VND: Tensor) -> Tensor:
-        """(V, b), l2: a joint vector picks the views that it is part of, among all views and the other joint vectors.
+        """Returns l2, (V, b): a joint vector picks the views that its clip is part of.
 
-        view_VND: of the global batch. With Y'_ij = Y_ji / sum over k of Y_ki,
+        Candidates are all views and the other joint vectors. view_VND: of the global batch.
+        With Y'_ij = Y_ji / sum over k of Y_ki,
         l2_i = logsumexp of [z_M,i V^T, z_M,i z_M^T without i] / temperature
              - sum over j of Y'_ij z_M,i v_j / temperature.
         """
@@ -61,23 +61,26 @@ class MixedContrast:
         with torch.autocast(view_VND.device.type, enabled=False):
             view_VbN = joint_bD @ view_VND.transpose(1, 2) / self.temperature
             joint_bN = joint_bD @ self.joint.T / self.temperature
-        back_bN = (self.target / self.target.sum(dim=0)).T[self.rows].to(view_VbN.dtype)
-        closed = torch.cat([self._closed_joint(), self._own() | ~self.allowed], dim=1)
+        target_bN = (self.target / self.target.sum(dim=0)).T[self.rows].to(view_VbN.dtype)
+        excluded = torch.cat([self._no_candidates(), self._itself() | ~self.allowed], dim=1)
         scores = torch.cat([view_VbN, joint_bN.expand_as(view_VbN)], dim=-1)
-        return scores.masked_fill(closed, -math.inf).logsumexp(dim=-1) - (back_bN * view_VbN).sum(dim=-1)
+        return scores.masked_fill(excluded, -math.inf).logsumexp(dim=-1) - (target_bN * view_VbN).sum(dim=-1)
 
     def loss(self, view_VND: Tensor, weight_VbM: Tensor) -> Tensor:
-        """(V, b), L_mix of each clip: sum over u of W_u (l1_u + l2) / 2. weight_VbM: rows of W, each of sum 1."""
-        ahead_VMb = self.toward_joint(view_VND[:, self.rows])
-        back_Vb = self.toward_view(view_VND)
-        weighted_Vb = (weight_VbM.transpose(1, 2).to(ahead_VMb.dtype) * ahead_VMb).sum(dim=1)
-        return (weighted_Vb + weight_VbM.sum(dim=-1).to(back_Vb.dtype) * back_Vb) / 2
+        """Returns L_mix of each clip, (V, b): sum over u of W_u (l1_u + l2) / 2.
 
-    def _own(self) -> Tensor:
-        """(b, N) bool: the clip itself."""
+        weight_VbM: rows of W, each of sum 1.
+        """
+        to_joint_VMb = self.toward_joint(view_VND[:, self.rows])
+        to_view_Vb = self.toward_view(view_VND)
+        weighted_Vb = (weight_VbM.transpose(1, 2).to(to_joint_VMb.dtype) * to_joint_VMb).sum(dim=1)
+        return (weighted_Vb + weight_VbM.sum(dim=-1).to(to_view_Vb.dtype) * to_view_Vb) / 2
+
+    def _itself(self) -> Tensor:
+        """Returns (b, N) bool: which of the N is the clip itself."""
         place_N = torch.arange(len(self.joint), device=self.joint.device)
         return place_N == place_N[self.rows][:, None]
 
-    def _closed_joint(self) -> Tensor:
-        """(b, N) bool: clips that are no candidates; a clip always is its own, so that no row is empty."""
-        return ~self.allowed & ~self._own()
+    def _no_candidates(self) -> Tensor:
+        """Returns (b, N) bool: clips that are no candidates; a clip always is its own, so that no row is empty."""
+        return ~self.allowed & ~self._itself()

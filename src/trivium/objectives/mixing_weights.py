@@ -1,4 +1,4 @@
-"""How M3ixup's reading mixes modalities, and how it moves the coefficients of a mixture (docs/methods/m3ixup.md).
+"""Mixtures of modalities in M3ixup's reading, and the steps of their coefficients (docs/methods/m3ixup.md).
 
 Legend: b clips, M modalities, D features.
 """
@@ -16,7 +16,7 @@ TINY = 1e-8
 
 
 def toward(first_bD: Tensor, second_bD: Tensor, share_b: Tensor, interpolation: str = "linear") -> Tensor:
-    """Unit vectors (..., D) on the way from `first` (share 0) to `second` (share 1).
+    """Returns unit vectors (..., D) on the way from `first` (share 0) to `second` (share 1).
 
     "linear" is the normalised weighted sum. "slerp" is the great circle between the two directions; where they (nearly)
     coincide, the weighted sum.
@@ -34,36 +34,39 @@ def toward(first_bD: Tensor, second_bD: Tensor, share_b: Tensor, interpolation: 
 
 
 def weighted(vectors_MbD: Tensor, weight_bM: Tensor, interpolation: str = "linear") -> Tensor:
-    """(b, D) unit vectors: the sum over modalities of weight * vector, normalised; "slerp" for two modalities."""
+    """Returns (b, D), the sum over modalities of weight * vector, normalised; "slerp" is for two modalities."""
     if interpolation == "slerp" and len(vectors_MbD) == 2:
         return toward(vectors_MbD[0], vectors_MbD[1], weight_bM[:, 1], interpolation)
     return unit_rows((weight_bM.T[..., None].to(vectors_MbD.dtype) * vectors_MbD).sum(dim=0))
 
 
 def project_to_simplex(values_bM: Tensor) -> Tensor:
-    """(b, M): the nearest point with entries >= 0 and sum 1 (Euclidean; Duchi et al., 2008)."""
+    """Returns (b, M), the nearest point with entries >= 0 and sum 1 (Euclidean; Duchi et al., 2008, figure 1)."""
     ordered_bM = values_bM.sort(dim=-1, descending=True).values
     count_M = torch.arange(1, values_bM.shape[-1] + 1, device=values_bM.device, dtype=values_bM.dtype)
-    # not cumsum, which CUDA refuses in deterministic mode; in float64 as cumsum adds up on a CPU
+    # Not cumsum, which CUDA refuses in deterministic mode; in float64, as cumsum adds up on a CPU.
     summed_bM = torch.stack([*itertools.accumulate(ordered_bM.double().unbind(dim=-1))], dim=-1)
     excess_bM = (summed_bM.to(values_bM.dtype) - 1) / count_M
-    # at least 1, but for NaN, which is to stay one and not to become an index out of bounds
+    # At least 1 by construction, but for NaN: clamped, it stays NaN and is no index out of bounds.
     used_b1 = (ordered_bM > excess_bM).sum(dim=-1, keepdim=True)
     return (values_bM - excess_bM.gather(-1, (used_b1 - 1).clamp(min=0))).clamp(min=0)
 
 
 def descend_share(share: Tensor, gradient: Tensor, rate: float, most: float) -> Tensor:
-    """clip(share - rate * sign(gradient), 0, most)."""
+    """Returns the share a step down its loss: clip(share - rate * sign(gradient), 0, most)."""
     return (share - rate * gradient.sign()).clamp(0, most)
 
 
 def move_weights(weight_bM: Tensor, gradient_bM: Tensor, rate: float) -> Tensor:
-    """Proj(weight + rate * g / |g|), g the gradient less its mean; up for rate > 0, down for rate < 0."""
+    """Returns Proj(weight + rate * g / |g|), g the gradient less its mean: up for rate > 0, down for rate < 0.
+
+    Less its mean, the step stays in the plane of sum 1; Proj is `project_to_simplex`.
+    """
     centred_bM = gradient_bM - gradient_bM.mean(dim=-1, keepdim=True)
     return project_to_simplex(weight_bM + rate * centred_bM / (centred_bM.norm(dim=-1, keepdim=True) + TINY))
 
 
 def move_vectors(vectors_bD: Tensor, gradient_bD: Tensor, rate: float) -> Tensor:
-    """N(v + rate * g / |g|), unit vectors (..., D); the displacement is a constant, v keeps its gradient."""
+    """Returns N(v + rate * g / |g|), unit vectors (..., D); the displacement is a constant, v keeps its gradient."""
     step = gradient_bD / (gradient_bD.norm(dim=-1, keepdim=True) + TINY)
     return unit_rows(vectors_bD + rate * step.detach())

@@ -21,7 +21,7 @@ def nt_xent(
     rows: slice | None = None,
     present_N: Tensor | None = None,
 ) -> Tensor:
-    """Half the sum of a clip's two rows: -log softmax of its other embedding among the 2N - 1 that are not the anchor.
+    """Returns the mean of a clip's two rows: -log softmax of its other embedding among the 2N - 1 others: (b,).
 
     With s = [first; second] on the unit sphere and G = s s^T / temperature, row r is logsumexp of G_rq over q != r,
     less G at r's partner. A clip's value is (row i + row N + i) / 2, and its mean over all N is the loss of Chen et al.
@@ -29,8 +29,8 @@ def nt_xent(
 
     Both tensors hold the global batch, gathered with gradient by the caller; they need not be normalised.
     rows: this rank's anchors (all, if None). present_N: bool, clips that have both embeddings: the others are no
-    candidates, and their own value is 0.
-    Returns (b,), float32 at least whatever the autocast.
+    candidates, and their own value is 0. temperature: above 0.
+    float32 at least whatever the autocast.
     """
     assert first_ND.shape == second_ND.shape, (first_ND.shape, second_ND.shape)
     rows = slice(None) if rows is None else rows
@@ -40,11 +40,13 @@ def nt_xent(
         anchors = torch.cat([first_ND[rows], second_ND[rows]])
         scores = anchors @ candidates.T / temperature  # (2b, 2N)
     count = len(first_ND)
-    own_b = torch.arange(count, device=scores.device)[rows]
-    own, partner = torch.cat([own_b, own_b + count]), torch.cat([own_b + count, own_b])
+    # The anchors' places among the 2N candidates, and those of their partners.
+    place_b = torch.arange(count, device=scores.device)[rows]
+    itself, partner = torch.cat([place_b, place_b + count]), torch.cat([place_b + count, place_b])
     position = torch.arange(2 * count, device=scores.device)
-    forbidden = position == own[:, None]
-    if present_N is not None:  # a partner stays, so that no row is empty; rows of absent clips are replaced below
+    forbidden = position == itself[:, None]
+    if present_N is not None:
+        # A partner stays, so that no row is empty; the values of absent clips are replaced below.
         forbidden = forbidden | (~torch.cat([present_N, present_N]) & (position != partner[:, None]))
     positive = scores.gather(1, partner[:, None]).squeeze(1)
     loss = scores.masked_fill(forbidden, -math.inf).logsumexp(dim=1) - positive
@@ -52,27 +54,13 @@ def nt_xent(
     return loss_b if present_N is None else torch.where(present_N[rows], loss_b, 0.0)
 
 
-def scaled_among(loss_b: Tensor, here_N: Tensor) -> Tensor:
-    """(b,) times N / (how many are True in here_N): where the others are 0, the mean over N is the mean over those."""
-    return loss_b * (len(here_N) / here_N.sum().clamp(min=1).to(loss_b.dtype))
-
-
-def nt_xent_bound(loss_N: Tensor) -> Tensor:
-    """log(2N - 1) - mean loss, in nats: what a batch's values say of I(first; second), from below.
-
-    loss_N: (N,), the values of one batch without absent clips. Never above the ceiling log(2N - 1), so a batch cannot
-    show more than that. In expectation at most I where all candidates are independent and alike. Here they are not
-    quite, which can lift it over I a little:
-    - a clip's two embeddings are both among the others' negatives, and depend on each other: by no more than the mean
-      of log(1 + exp(-row's loss)), next to nothing far below the ceiling, log 2 at it;
-    - where the two embeddings have different distributions, telling them apart can count as well: by no more than
-      log 2. A cosine gains nothing from it on average, for it is higher within a kind than between two.
-    """
-    return math.log(2 * len(loss_N) - 1) - loss_N.mean()
+def scaled_among(loss_b: Tensor, present_N: Tensor) -> Tensor:
+    """Returns the losses times N / (present clips): with 0 for the others, their mean is over the present ones."""
+    return loss_b * (len(present_N) / present_N.sum().clamp(min=1).to(loss_b.dtype))
 
 
 def matching_accuracy(first_ND: Tensor, second_ND: Tensor) -> Tensor:
-    """Share, in [0, 1], of clips whose first embedding is closest (cosine) to their own second one; chance is 1 / N."""
+    """Returns the share of clips whose first embedding is closest (cosine) to their own second one; chance is 1 / N."""
     with torch.no_grad(), torch.autocast(first_ND.device.type, enabled=False):
         closest_N = (unit_rows(first_ND) @ unit_rows(second_ND).T).argmax(dim=1)
     return (closest_N == torch.arange(len(closest_N), device=closest_N.device)).float().mean()

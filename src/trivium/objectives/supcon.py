@@ -21,15 +21,15 @@ def supcon(
     temperature: float = 0.07,
     rows: slice | None = None,
 ) -> Tensor:
-    """Mean over a clip's two anchors of -mean over the anchor's positives of log softmax among all but the anchor.
+    """Returns the mean of a clip's two anchors, (b,): -mean over its positives of log softmax among all but itself.
 
     The 2N anchors are both views of all clips, on the unit sphere; an anchor's positives are its other view and all
     views of its class, itself excluded (Khosla et al., 2020, eq. 2). The mean over all N is their loss / 2N, without
     the factor temperature / base_temperature of their code (1 at its defaults). Chance is log(2N - 1).
 
     Embeddings and classes hold the global batch, embeddings gathered with gradient by the caller; they need not be
-    normalised. classes_N: int64. rows: this rank's clips (all, if None).
-    Returns (b,), float32 at least whatever the autocast.
+    normalised. classes_N: int64. rows: this rank's clips (all, if None). temperature: above 0.
+    float32 at least whatever the autocast.
     """
     assert first_ND.shape == second_ND.shape, (first_ND.shape, second_ND.shape)
     assert classes_N.shape == first_ND.shape[:1], (classes_N.shape, first_ND.shape)
@@ -41,9 +41,10 @@ def supcon(
         scores = anchors @ candidates.T / temperature  # (2b, 2N)
     classes = torch.cat([classes_N, classes_N])
     position = torch.arange(len(classes), device=scores.device)
-    own = torch.cat([position[: len(first_ND)][rows], position[len(first_ND) :][rows]])
-    itself = position == own[:, None]
-    positive = (classes == classes[own][:, None]) & ~itself  # never empty: the other view is there
+    anchor = torch.cat([position[: len(first_ND)][rows], position[len(first_ND) :][rows]])
+    itself = position == anchor[:, None]
+    # Never empty, as a clip's other view is of its class.
+    positive = (classes == classes[anchor][:, None]) & ~itself
     others = scores.masked_fill(itself, -math.inf).logsumexp(dim=1)
     mean_positive = (scores * positive).sum(dim=1) / positive.sum(dim=1)
     return (others - mean_positive).view(2, -1).mean(dim=0)

@@ -1,4 +1,4 @@
-"""What the head is asked for: a score (L1, MSE) or the class of a score (cross-entropy).
+"""Task losses: a score (L1, MSE) or the class of a score (cross-entropy), and how outputs are decoded to a score.
 
 Legend: B clips, K head outputs, C classes.
 """
@@ -13,16 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def at_least_float32(tensor: Tensor) -> Tensor:
-    """float64 is kept; everything narrower (autocast's halves, integers) becomes float32."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+from trivium.precision import at_least_float32
 
 
 class TaskObjective(nn.Module):
-    """Subclasses take `label_range` first (lowest and highest label of the data, or None where there is none) and
-    their YAML's keys as keyword arguments, set `outputs` (K, the head's size) and implement `forward` and `decode`.
+    """Gives one loss a clip of a head's outputs, and decodes outputs to a score.
 
+    Subclasses take `label_range` first (lowest and highest label of the data, or None where there is none) and their
+    YAML's keys as keyword arguments, set `outputs` (K, the head's size) and implement `forward` and `decode`.
     factored: whether training with it needs the score as a function of each modality (trivium.objectives.tcmax).
     """
 
@@ -30,11 +28,11 @@ class TaskObjective(nn.Module):
     outputs: int
 
     def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
-        """(B,) loss of each clip, float32 at least."""
+        """Returns (B,), the loss of each clip, float32 at least."""
         raise TypeError(f"{type(self).__name__} defines no forward")
 
     def decode(self, outputs_BK: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(B,) scores in the labels' unit, float32 at least, and (B, C) class probabilities or None."""
+        """Returns (B,) scores in the labels' unit, float32 at least, and (B, C) class probabilities or None."""
         raise TypeError(f"{type(self).__name__} defines no decode")
 
 
@@ -49,20 +47,21 @@ class _Regression(TaskObjective):
         return at_least_float32(outputs_BK[:, 0]), None
 
     def error(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
+        """Returns (B,) score - target, in the labels' unit, float32 at least."""
         # A (B,) against a (B, 1) would broadcast to (B, B) and train on nonsense.
         assert outputs_BK.shape == (len(targets_B), 1), (outputs_BK.shape, targets_B.shape)
         return at_least_float32(outputs_BK[:, 0]) - at_least_float32(targets_B)
 
 
 class L1(_Regression):
-    """abs(score - target). Self-MM, MMIM, MMSA."""
+    """Takes abs(score - target), as Self-MM, MMIM and MMSA do."""
 
     def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
         return self.error(outputs_BK, targets_B).abs()
 
 
 class MSE(_Regression):
-    """(score - target)^2, no factor of a half."""
+    """Takes (score - target)^2, without a factor of a half."""
 
     def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
         return self.error(outputs_BK, targets_B).square()
@@ -70,8 +69,9 @@ class MSE(_Regression):
 
 @dataclass(frozen=True)
 class _Classes:
-    """How scores become classes. values: the score that stands for each class, ascending.
+    """Holds how scores become classes.
 
+    values: the score that stands for each class, ascending.
     cuts: class k holds cuts[k-1] < t <= cuts[k]; None rounds to the nearest value instead, half to even.
     zero_is_upper: the one cut belongs to the upper class (Has0).
     """
@@ -95,7 +95,7 @@ _USUAL: dict[tuple[float, ...] | None, int] = {(-3.0, 3.0): 7, (-1.0, 1.0): 3}
 
 
 class CrossEntropy(TaskObjective):
-    """Cross-entropy on the class of the score; the score that is decoded is the expected value of the class.
+    """Takes the cross-entropy of the score's class; the decoded score is the expected value of the class.
 
     Classes and their values:
     labels in [-3, 3] (MOSI, MOSEI): 7 = clip, round half to even (-3 ... 3); 5 = clip to [-2, 2], round (-2 ... 2);
@@ -121,7 +121,7 @@ class CrossEntropy(TaskObjective):
         self._table = table
 
     def classes(self, targets_B: Tensor) -> Tensor:
-        """(B,) int64 class of each score."""
+        """Returns (B,) int64, the class of each score."""
         # float32, the stored labels' own precision: 0.1 read as float64 would lie above the cut at 0.1.
         scores, table = targets_B.float(), self._table
         if table.cuts is None:

@@ -17,15 +17,17 @@ from torch import Tensor
 
 from trivium.data.batch import Batch
 from trivium.objectives.factored import Factor, FactoredObjective, FactoredScores, merged
-from trivium.objectives.task import MSE, at_least_float32
+from trivium.objectives.task import MSE
 from trivium.objectives.tcmax import Evaluation, Form, tcmax_terms
+from trivium.precision import at_least_float32
 
 LABEL = "(label)"  # beside the modalities' names, of which it cannot be one
 
 
 class TCMaxRegression(FactoredObjective, MSE):
-    """Trains on L; validates and decodes as MSE does. scale: s > 0, in the labels' unit; the rest as in Evaluation.
+    """Trains on L; validates and decodes as MSE does.
 
+    scale: s > 0, in the labels' unit; the other keys as in trivium.objectives.tcmax.Evaluation.
     The square mixes all modalities with the label, so N^(M+1) tuples are scored whatever the fusion, `chunk` at once.
     Raises ValueError for a scale that is not above 0, and as Evaluation does.
     """
@@ -46,7 +48,7 @@ class TCMaxRegression(FactoredObjective, MSE):
         self.how = Evaluation(chunk, negatives, form)
 
     def losses(self, scores: FactoredScores, batch: Batch, key: int) -> dict[str, Tensor]:
-        """ "tc_estimate", "zero_min" and "loss"."""
+        """Returns "tc_estimate", "zero_min" and "loss", in nats."""
         target_b = at_least_float32(batch.targets["multimodal"])
         matched_b1 = -self.error(scores.matched, target_b).square()[:, None] / (2 * self.scale**2)
         whole = FactoredScores(matched_b1, {}, (self._with_label(scores, target_b),), None)
@@ -54,7 +56,10 @@ class TCMaxRegression(FactoredObjective, MSE):
         return tcmax_terms(whole, only_class_b, batch, key, self.how, readings=False)
 
     def _with_label(self, scores: FactoredScores, target_b: Tensor) -> Factor:
-        """One block of the modalities and the label, whose part is y - bias: the bias gets its gradient that way."""
+        """Returns one block of the modalities and the label.
+
+        The label's part is y - bias, so that the bias, which no block holds, gets its gradient.
+        """
         predicted = merged(scores.factors)
         label_b1 = target_b[:, None] if scores.bias is None else target_b[:, None] - at_least_float32(scores.bias)
 

@@ -1,4 +1,4 @@
-"""A block's scores over tuples of clips as a table that need not be held: its log-sums, exact in value and gradient.
+"""Log-sums of a block's scores over tuples of clips, exact in value and gradient, in the memory of one piece.
 
 T_y = log sum over tuples of exp s(tuple)_y. A first pass without autograd adds the table's pieces up in log space; the
 backward evaluates each piece again and gives it the gradient g_y exp(s - T_y). Both passes hold one piece at a time.
@@ -24,7 +24,7 @@ Piece = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of one clip a modality; axis a of the table runs over ranges[a]."""
+    """Names every combination of one clip a modality; axis a of the table runs over ranges[a]."""
 
     ranges: tuple[range, ...]
 
@@ -33,7 +33,7 @@ class Grid:
         return math.prod(map(len, self.ranges))
 
     def pieces(self, chunk: int) -> Iterator[Piece]:
-        """Filled from the last axis, so that none exceeds `chunk` tuples however many axes there are."""
+        """Cuts the table into pieces of at most `chunk` tuples, filled from the last axis."""
         sizes: list[int] = []
         for axis in reversed(self.ranges):
             sizes.insert(0, max(1, min(len(axis), chunk // math.prod(sizes))))
@@ -44,11 +44,11 @@ class Grid:
         return itertools.product(*cuts)
 
     def pick(self, piece: Piece, axis: int, rows: Tensor) -> Tensor:
-        """(1, ..., the piece's size on this axis, ..., 1, and what a row holds)."""
+        """Returns the piece's rows on this axis, shaped to broadcast against the other axes' rows."""
         chosen = rows[piece[axis]]
-        around = [1] * len(piece)
-        around[axis] = len(chosen)
-        return chosen.reshape(*around, *rows.shape[1:])
+        shape = [1] * len(piece)
+        shape[axis] = len(chosen)
+        return chosen.reshape(*shape, *rows.shape[1:])
 
     def shape(self, piece: Piece) -> tuple[int, ...]:
         return tuple(cut.stop - cut.start for cut in piece)
@@ -56,7 +56,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Samples:
-    """The tuples listed in index_kn (k, n)."""
+    """Names the tuples listed in index_kn (k, n)."""
 
     index_kn: Tensor
 
@@ -75,9 +75,10 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Table:
-    """factor: in full precision, its rows those that `tuples` names. classes: C. chunk: tuples held at once.
+class ScoreTable:
+    """Scores the tuples of one block, a piece at a time.
 
+    factor: in full precision, its rows those that `tuples` names. classes: C. chunk: tuples held at once.
     labels: (N,) int64 classes of all clips, for each clip's own sums (of a Grid only); None for no such sums.
     """
 
@@ -88,10 +89,10 @@ class Table:
     labels: Tensor | None = None
 
     def log_sums(self) -> tuple[Tensor, Tensor]:
-        """T (C,), differentiable; -inf where there are no tuples.
+        """Returns T (C,), differentiable, -inf where there are no tuples; and each clip's sums.
 
-        And (k, N), or (k, 0) without labels, not differentiable: the sums over the tuples that hold clip i's modality
-        at clip i's class; -inf where there are none. A table that fits the chunk is held, others are recomputed.
+        Those are (k, N), or (k, 0) without labels, not differentiable: over the tuples that hold clip i's modality, at
+        clip i's class; -inf where there are none. A table that fits the chunk is held, others are recomputed.
         """
         parts = list(self.factor.parts.values())
         if not 0 < self.tuples.count <= self.chunk:
@@ -106,7 +107,7 @@ class Table:
         return self.tuples.pieces(self.chunk)
 
     def scores(self, piece: Piece, parts: Sequence[Tensor]) -> Tensor:
-        """(size an axis, C)."""
+        """Returns the scores of a piece's tuples, (size of each axis, C)."""
         names, pick = self.factor.modalities, self.tuples.pick
         scores = self.factor.score(
             {m: pick(piece, axis, part) for axis, (m, part) in enumerate(zip(names, parts, strict=True))},
@@ -115,7 +116,7 @@ class Table:
         return scores.expand(*self.tuples.shape(piece), self.classes)  # a score may ignore a modality
 
     def sums(self, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """`log_sums`, a piece at a time."""
+        """Returns what `log_sums` does, a piece at a time and without a graph."""
         total_C, own_kN = parts[0].new_full((self.classes,), -math.inf), self.no_own(parts)
         for piece in self.pieces():
             scores = self.scores(piece, parts)
@@ -127,7 +128,7 @@ class Table:
         return parts[0].new_full((len(parts), 0 if self.labels is None else len(self.labels)), -math.inf)
 
     def add_own(self, own_kN: Tensor, piece: Piece, scores: Tensor) -> None:
-        """Reads only the column of each row's class."""
+        """Adds a piece to each clip's sums in place; of the scores it reads only the column of the clip's class."""
         if self.labels is None:
             return
         for axis, rows in enumerate(piece):
@@ -138,10 +139,13 @@ class Table:
 
 
 class _Recomputed(torch.autograd.Function):
-    """Inputs after the table: its factor's parts and parameters. The memory of one piece, whatever the table's size."""
+    """Computes the log-sums without holding the table: the backward scores each piece again.
+
+    The inputs after the table are its factor's parts and parameters, which get the gradients.
+    """
 
     @staticmethod
-    def forward(ctx: Any, table: Table, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, table: ScoreTable, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         parts = inputs[: len(table.factor.parts)]
         total_C, own_kN = table.sums(parts)
         ctx.table = table
@@ -153,13 +157,14 @@ class _Recomputed(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient_C: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         total_C, *parts = ctx.saved_tensors
-        table: Table = ctx.table
+        table: ScoreTable = ctx.table
         leaves = [part.detach().requires_grad_() for part in parts]
         wanted = [*leaves, *table.factor.parameters]
         sums = [torch.zeros_like(tensor) for tensor in wanted]
         for piece in table.pieces():
             with torch.enable_grad():
                 scores = table.scores(piece, leaves)
+            # d T_y / d s(tuple)_y is the tuple's share of the sum, exp(s - T_y).
             weight = gradient_C * (scores.detach() - total_C).exp()
             for total, part in zip(sums, torch.autograd.grad(scores, wanted, weight, allow_unused=True), strict=True):
                 if part is not None:

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import yaml
 
+from trivium.config.renamed import with_new_names
 from trivium.files import write_json, write_text
 from trivium.locks import LOOK, is_taken, take
 
@@ -63,10 +64,10 @@ class RunDirectory:
         return self.result_file.is_file()
 
     def config(self) -> dict[str, Any]:
-        """Returns the resolved config. Raises ValueError if the directory holds no run."""
+        """Returns the resolved config, keys by their names of today. Raises ValueError if there is no run here."""
         if not self.config_file.is_file():
             raise ValueError(f"{self.path}: no run here (no config.yaml)")
-        return self._read(self.config_file, yaml.safe_load)
+        return with_new_names(self._read(self.config_file, yaml.safe_load))
 
     def result(self) -> dict[str, Any]:
         """Returns result.json. Raises ValueError if the run is not finished."""

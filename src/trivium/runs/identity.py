@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trivium.config.renamed import with_new_names, with_old_names
+
 OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")  # ROW_sSEED_HASH, as trivium.tables.plan names runs
 _NOT_HASHED = ("run", "resume", "paths", "logger")
 _NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress")
@@ -50,10 +52,11 @@ def _decisive(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns the config without the keys that version 0.1.0 did not have, where they mean what that version did.
+    """Returns the config as version 0.1.0 had it: keys by its names, and without those that mean what it did anyway.
 
     Its runs thereby keep their hash, and are still found and resumed.
     """
+    config = with_old_names(config)
     trainer, method = dict(config["trainer"]), dict(config.get("method") or {})
     if _selects_as_in_0_1(config):
         trainer.pop("monitor", None)
@@ -92,7 +95,7 @@ def _as_floats(value: Any) -> Any:
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """Lists where two configs differ in what decides about a run's numbers, as "seed (5 there, 6 now)"."""
-    first, second = dotted(_decisive(a)), dotted(_decisive(b))
+    first, second = (dotted(with_new_names(_decisive(config))) for config in (a, b))
     # As they were written, but for the folder of a table's run.
     there = {**dotted(a), "start_from": first.get("start_from")}
     now = {**dotted(b), "start_from": second.get("start_from")}

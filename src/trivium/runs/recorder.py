@@ -65,10 +65,8 @@ class Recorder(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, Method)
         if self.log_steps:
-            assert pl_module.last_step_loss is not None
-            loss = float(sum_over_ranks(pl_module.last_step_loss.double())) / trainer.world_size
+            loss = float(sum_over_ranks(outputs["unscaled"].double())) / trainer.world_size
             self.steps.append({"epoch": trainer.current_epoch + 1, "batch": batch_idx + 1, "loss": loss})
         batches = batch_idx + 1
         # Not at an epoch's last batch: the checkpoint after validation follows. Not inside an accumulation window:
@@ -105,7 +103,7 @@ class Recorder(Checkpoint):
 
     def _row(self, trainer: L.Trainer, method: Method) -> dict[str, float]:
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        row |= {f"train/{name}": value for name, value in method.epoch_means.items()}
+        row |= {f"train/{name}": value for name, value in method.finish_epoch().items()}
         row |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         for group in trainer.optimizers[0].param_groups:
             row.setdefault(f"lr/{group['role']}", float(group["lr"]))

@@ -104,7 +104,7 @@ def _configs(session: Composer, table: Table, row: Row) -> _Config:
 
     The config is composed once (a tenth of a second) where no other setting follows these two.
     """
-    overrides = _overrides(table, row, 1, None)
+    overrides = session.current(_overrides(table, row, 1, None))
     if problems := problems_of_run(session, overrides):
         raise ValueError(f"table {table.name}, row {row.label!r}: {'; '.join(problems)}")
     config = session.compose(overrides)
@@ -117,7 +117,7 @@ def _configs(session: Composer, table: Table, row: Row) -> _Config:
 
 def _compose_again(table: Table, row: Row, seed: int, start: Path | None) -> dict[str, Any]:
     with composer() as session:
-        return session.compose(_overrides(table, row, seed, start))
+        return session.compose(session.current(_overrides(table, row, seed, start)))
 
 
 @functools.cache

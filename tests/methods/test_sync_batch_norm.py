@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ranks import on_ranks
 from trivium.data.batch import Batch
-from trivium.methods.projection import GlobalBatchNorm, ProjectionHead
+from trivium.methods.projection_head import ProjectionHead
+from trivium.methods.sync_batch_norm import SyncBatchNorm
 
 GROUPS, CLIPS, FEATURES = 6, 7, 5
 
@@ -31,8 +32,8 @@ def close(actual: Any, expected: Any, tolerance: float = 1e-12) -> None:
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-def norm_pair() -> tuple[GlobalBatchNorm, nn.BatchNorm1d]:
-    ours, theirs = GlobalBatchNorm(FEATURES).double(), nn.BatchNorm1d(FEATURES).double()
+def norm_pair() -> tuple[SyncBatchNorm, nn.BatchNorm1d]:
+    ours, theirs = SyncBatchNorm(FEATURES).double(), nn.BatchNorm1d(FEATURES).double()
     for layer in (ours, theirs):
         layer.weight.data, layer.bias.data = normal(FEATURES, seed=1), normal(FEATURES, seed=2)
     return ours, theirs
@@ -70,7 +71,7 @@ def test_a_single_clip_gives_the_bias_and_leaves_the_running_statistics() -> Non
 
 
 def test_half_precision_rows_are_normalised_in_float32() -> None:
-    layer = GlobalBatchNorm(FEATURES)
+    layer = SyncBatchNorm(FEATURES)
     x = (normal(64, FEATURES) + 100).bfloat16()
     out = layer(x, batch([64]))
     assert out.dtype == torch.bfloat16
@@ -139,7 +140,7 @@ def test_two_processes_equal_one_with_uneven_shares_and_a_rank_without_clips() -
 
 def test_statistics_of_the_batch_in_eval_mode_leave_the_running_ones_alone() -> None:
     torch.manual_seed(5)
-    norm = GlobalBatchNorm(3).double()
+    norm = SyncBatchNorm(3).double()
     x = torch.randn(2, 6, 3, dtype=torch.float64) * 3 + 1
     trained = copy.deepcopy(norm)(x, batch([6]))
     evaluated = norm.eval()(x, batch([6]), of_batch=True)

@@ -1,0 +1,59 @@
+"""The options that several methods share: keys of a method's YAML that stand beside the method's own.
+
+A method names those that it takes in `Method.shared_options`; build_method fills an `Options` from them, and it
+reaches the method in `Parts.options`, so that no constructor repeats them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# option -> the keys that come with it
+KEYS = {
+    "modality_dropout": ("modality_dropout",),
+    "stand_in": ("stand_in",),
+    "mixup": ("mixup", "mixup_alpha", "mixup_weight"),
+    "balance": ("balance", "balance_until", "ogm_alpha", "pareto_gamma"),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Holds the shared options of one method; every default leaves training as it is without the option.
+
+    modality_dropout: probability, in [0, 1), with which a training clip loses each modality that it has; one stays.
+    stand_in: what the fusion sees of an absent modality, "zero" or "learned" (trivium.methods.stand_ins).
+    mixup, mixup_alpha, mixup_weight: which layers are mixed, and how much (trivium.methods.mixup.Mixup).
+    balance: "none", "ogm_ge" or "mmpareto" (trivium.methods.balance), through epoch `balance_until`, the first being 0.
+    ogm_alpha: above 0, how much OGM holds a stronger modality back. pareto_gamma: above 0, MMPareto's factor on an
+    encoder's gradient.
+    Raises ValueError for a modality_dropout outside [0, 1); the others are checked where they are used.
+    """
+
+    modality_dropout: float = 0.0
+    stand_in: str = "zero"
+    mixup: str = "none"
+    mixup_alpha: float = 1.0
+    mixup_weight: float = 1.0
+    balance: str = "none"
+    balance_until: int = 50
+    ogm_alpha: float = 0.8
+    pareto_gamma: float = 1.5
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.modality_dropout < 1.0:
+            raise ValueError(
+                f"method.modality_dropout: expected a probability in [0, 1), found {self.modality_dropout}"
+            )
+
+
+def split_options(settings: Mapping[str, Any], shared: Iterable[str]) -> tuple[Options, dict[str, Any]]:
+    """Returns the shared options among a method's settings, and the settings that are left: the method's own.
+
+    shared: the names of options that the method takes (Method.shared_options).
+    """
+    keys = {key for option in shared for key in KEYS[option]}
+    options = Options(**{key: value for key, value in settings.items() if key in keys})
+    return options, {key: value for key, value in settings.items() if key not in keys}
