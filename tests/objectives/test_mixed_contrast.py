@@ -115,7 +115,8 @@ def test_rows_are_a_part_of_the_whole():
     whole, views = contrast(7), unit(2, 7, 6, seed=4)
     weights = torch.full((2, 7, 3), 1 / 3, dtype=torch.float64)
     part = replace(whole, rows=slice(2, 5))
-    assert torch.equal(part.loss(views, weights[:, 2:5]), whole.loss(views, weights)[:, 2:5])
+    # not bit for bit: a matrix product may add up in another order for another number of rows
+    torch.testing.assert_close(part.loss(views, weights[:, 2:5]), whole.loss(views, weights)[:, 2:5], rtol=1e-13, atol=0)
 
 
 def test_gradients_are_those_of_the_formulas():
