@@ -1,4 +1,4 @@
-"""What `make bench-gpu` times runs on a GPU, here on a pretended one (compiling and Self-MM's Trainer left out)."""
+"""Runs what `make bench-gpu` times on a pretended GPU (compiling and Self-MM's Trainer left out)."""
 
 from __future__ import annotations
 

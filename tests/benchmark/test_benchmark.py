@@ -1,4 +1,4 @@
-"""The benchmark's own parts: what it makes, how it counts, and our side end to end, without MMSA."""
+"""Tests the benchmark's parts: what it makes, how it counts, and our side end to end, without MMSA."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_pickle_has_moseis_shape_and_the_stated_lengths(tmp_path):
     for name, (steps_, dim, mean) in STREAMS.items():
         assert train[name].shape == (163, steps_, dim)
         assert train[name].dtype == np.float32
-        own = np.abs(train[name]).sum(axis=2) > 0
-        assert (own[:, :-1] >= own[:, 1:]).all()  # padding at the back alone
-        assert own.sum(axis=1).mean() == pytest.approx(means[name], abs=0.1)
+        filled = np.abs(train[name]).sum(axis=2) > 0
+        assert (filled[:, :-1] >= filled[:, 1:]).all()  # padding at the back alone
+        assert filled.sum(axis=1).mean() == pytest.approx(means[name], abs=0.1)
         assert means[name] == pytest.approx(mean, rel=0.15)  # 163 clips, standard error 6 %
     ids, mask, _ = train["text_bert"].transpose(1, 0, 2)
     assert ((ids == 102).sum(axis=1) == 1).all()
@@ -59,20 +59,20 @@ def test_pickle_is_the_same_for_the_same_seed(tmp_path):
 
 def test_our_loading_reads_every_batch_and_little_memory_to_open(made):
     settings, files, report = made
-    found = loading(settings, files)["ours"][0]
-    assert found["batches"] == -(-round(COUNTS["train"] * 0.002) // 32)
-    assert 0 < found["open_seconds"] < 5
-    opened = found["open_mib"] - found["imported_mib"]
+    result = loading(settings, files)["ours"][0]
+    assert result["batches"] == -(-round(COUNTS["train"] * 0.002) // 32)
+    assert 0 < result["open_seconds"] < 5
+    opened = result["open_mib"] - result["imported_mib"]
     assert 0 <= opened < report["prepared"]["store_mib"] + 20
-    assert found["epoch_mib"] >= found["open_mib"]
+    assert result["epoch_mib"] >= result["open_mib"]
 
 
 def test_our_steps_are_timed_one_by_one(made):
     settings, files, _ = made
-    found = steps(settings, files)
-    assert len(found["ours"]) == 2
-    assert found["mmsa"] == []
-    assert all(step["cpu_seconds"] > 0 and 0 < step["seconds"] < 60 for step in found["ours"])
+    result = steps(settings, files)
+    assert len(result["ours"]) == 2
+    assert result["mmsa"] == []
+    assert all(step["cpu_seconds"] > 0 and 0 < step["seconds"] < 60 for step in result["ours"])
 
 
 def test_task_that_fails_says_why(tmp_path):
@@ -98,14 +98,14 @@ def test_rows_take_each_side_and_each_loader():
     ours = {"open_seconds": 1.0, "open_mib": 2.0, "epoch_seconds": 3.0, "epoch_mib": 4.0}
     mmsa = {key: value * 6 for key, value in ours.items()} | {"epoch_workers_seconds": 30.0}
     times = {"ours": [{"seconds": 2.0, "cpu_seconds": 1.0}], "mmsa": [{"seconds": 4.0, "cpu_seconds": 3.0}]}
-    found = mmsa_rows({"ours": [ours], "mmsa": [mmsa]}, times, batch=16)
-    assert [row.ratios[0] for row in found] == [6, 6, 6, 10, 6, 2, pytest.approx(3)]
-    assert found[5].ours == [8.0]
-    assert [row.target for row in found] == [20, 5, 5, 5, 5, 1.3, None]
+    result = mmsa_rows({"ours": [ours], "mmsa": [mmsa]}, times, batch=16)
+    assert [row.ratios[0] for row in result] == [6, 6, 6, 10, 6, 2, pytest.approx(3)]
+    assert result[5].ours == [8.0]
+    assert [row.target for row in result] == [20, 5, 5, 5, 5, 1.3, None]
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "message"),
     [
         ("fraction=2", "fraction=2: expected a number above 0, at most 1"),
         ("steps=many", "steps=many: expected a whole number, 1 or more"),
@@ -114,9 +114,9 @@ def test_rows_take_each_side_and_each_loader():
         ("fractoin=1", "unknown argument 'fractoin=1'"),
     ],
 )
-def test_wrong_argument_is_refused_before_anything_is_made(argument, told, capsys):
+def test_wrong_argument_is_refused_before_anything_is_made(argument, message, capsys):
     assert bench.main([argument]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_gpu_says_so_where_there_is_none(capsys):
@@ -157,7 +157,7 @@ def test_ours_alone_end_to_end_with_bert_base(tmp_path):
         [*command, f"folder={tmp_path}", f"out={out}"], cwd=root, capture_output=True, text=True, check=True
     )
     assert "Self-MM training step" in done.stdout
-    found = json.loads(out.read_text())
-    assert found["mmsa"] is None
-    assert [row["n"] for row in found["suites"]["mmsa"]["rows"]] == [1] * 7
+    result = json.loads(out.read_text())
+    assert result["mmsa"] is None
+    assert [row["n"] for row in result["suites"]["mmsa"]["rows"]] == [1] * 7
     assert [p.name for p in tmp_path.iterdir()] == ["out.json"]  # the temporary folder is gone

@@ -1,4 +1,4 @@
-"""What the benchmark times beside a plain way: that both sides compute the same, that their processes report."""
+"""Tests what is timed beside a plain way: both sides compute the same, and their processes report."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ SMALL_TABLES = TCMaxSizes((8, 3), (32, 309), (256, 512), 256, fusions=())
 
 @pytest.mark.parametrize(("clips", "classes"), [(512, 7), (64, 309)])
 def test_dense_table_and_ours_are_one_loss_with_the_same_gradients(clips, classes):
-    found = []
+    result = []
     for side in ("ours", "dense"):
         first, second, labels = tcmax_loss._scores(clips, classes)
         loss = tcmax_loss.SIDES[side](first, second, labels)
-        found.append([loss.detach(), *torch.autograd.grad(loss, (first, second))])
-    for mine, theirs in zip(*found, strict=True):
+        result.append([loss.detach(), *torch.autograd.grad(loss, (first, second))])
+    for mine, theirs in zip(*result, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
-    assert abs(float(found[0][0])) > 0.1  # constant scores would give 0 on both sides
-    assert float(found[0][1].abs().max()) > 1e-4
+    assert abs(float(result[0][0])) > 0.1  # constant scores would give 0 on both sides
+    assert float(result[0][1].abs().max()) > 1e-4
 
 
 def test_plain_comm_and_ours_are_one_loss_with_the_same_gradients():
     batch = batches("mosi", comm_step.DIMS, comm_step.CLIPS, 1)[0]
-    found = []
+    result = []
     for plain in (False, True):
         method = comm_step.build(TINY_COMM)
         turn_off_dropout(method)
@@ -48,8 +48,8 @@ def test_plain_comm_and_ours_are_one_loss_with_the_same_gradients():
             loss = method.losses(batch)["loss"]
         loss.backward()
         gradients = {name: p.grad for name, p in method.named_parameters() if not name.startswith("readout")}
-        found.append((loss.detach(), gradients))
-    (ours, mine), (plain, theirs) = found
+        result.append((loss.detach(), gradients))
+    (ours, mine), (plain, theirs) = result
     torch.testing.assert_close(ours, plain, rtol=0, atol=1e-5)
     assert mine.keys() == theirs.keys()
     for name, gradient in theirs.items():
@@ -109,12 +109,12 @@ def test_lengths_are_mosis():
 
 
 def test_comm_rows_come_out():
-    found = {}
+    result = {}
     for lengths in measure.LENGTHS:
         reported = []
         comm_step.compare(reported.append, lengths=lengths, steps=1, warm_up=0, overrides=TINY_COMM)
-        (found[lengths],) = reported
-    rows = comm_rows(found)
+        (result[lengths],) = reported
+    rows = comm_rows(result)
     assert [row.target for row in rows] == [1.5, None, 1.0, None]
     assert all(len(row.ours) == len(row.theirs) == 1 and row.ours[0] > 0 for row in rows)
     assert "mean 50.0 steps, padded to 50.0" in rows[2].name
@@ -122,19 +122,19 @@ def test_comm_rows_come_out():
 
 @pytest.mark.slow
 def test_comm_is_measured_in_processes():
-    found = measure.comm(TINY)
-    assert [len(found[lengths][side]) for lengths in measure.LENGTHS for side in ("ours", "plain")] == [1] * 4
+    result = measure.comm(TINY)
+    assert [len(result[lengths][side]) for lengths in measure.LENGTHS for side in ("ours", "plain")] == [1] * 4
 
 
 @pytest.mark.parametrize("fusion", ["gated", "gmu"])
 def test_three_mixed_modalities_are_measured(fusion):
-    found = []
-    tcmax_loss.mixing(found.append, clips=6, classes=7, size=4, fusion=fusion)
+    result = []
+    tcmax_loss.mixing(result.append, clips=6, classes=7, size=4, fusion=fusion)
     sizes = TCMaxSizes((8, 3), (8, 3), (), mixing=(6, 7), size=4)
     times = {
         name: {side: [{"seconds": 1.0, "cpu_seconds": 1.0}] for side in tcmax_loss.SIDES} for name in ("small", "large")
     }
-    rows = tcmax_rows(times, {"ours": [], "dense": []}, {fusion: found}, sizes)[-2:]
+    rows = tcmax_rows(times, {"ours": [], "dense": []}, {fusion: result}, sizes)[-2:]
     assert [row.name for row in rows] == [
         f"three modalities, {fusion} of 4, B=6, C=7, {what}" for what in ("peak memory", "forward and backward")
     ]
@@ -146,10 +146,10 @@ def test_three_mixed_modalities_are_measured(fusion):
     "mode", ["float32", "bf16-mixed", pytest.param("compiled", marks=pytest.mark.slow)]
 )  # compiling takes minutes
 def test_steps_on_a_device_are_timed_in_each_mode(mode):
-    found = []
+    result = []
     keys = {"steps": 2, "warm_up": 1, "mode": mode, "device": "cpu", "overrides": TINY_COMM}
-    comm_step.alone(found.append, lengths="mosi", **keys)
-    assert [step["seconds"] > 0 for step in found[0]] == [True, True]
+    comm_step.alone(result.append, lengths="mosi", **keys)
+    assert [step["seconds"] > 0 for step in result[0]] == [True, True]
 
 
 def test_command_prints_and_writes_the_chosen_suite(tmp_path, monkeypatch, capsys):
@@ -157,11 +157,11 @@ def test_command_prints_and_writes_the_chosen_suite(tmp_path, monkeypatch, capsy
     out = tmp_path / "out.json"
     assert bench.main(["suite=tcmax", "repeats=1", "steps=2", f"out={out}"]) == 0
     assert "dense table" in capsys.readouterr().out
-    found = json.loads(out.read_text())["suites"]
-    assert list(found) == ["tcmax"]
-    assert found["tcmax"]["against"] == "dense table"
-    rows = {row["measure"]: row for row in found["tcmax"]["rows"]}
-    assert len(rows) == len(found["tcmax"]["rows"]) == 4 + 2 + 1
+    result = json.loads(out.read_text())["suites"]
+    assert list(result) == ["tcmax"]
+    assert result["tcmax"]["against"] == "dense table"
+    rows = {row["measure"]: row for row in result["tcmax"]["rows"]}
+    assert len(rows) == len(result["tcmax"]["rows"]) == 4 + 2 + 1
     for name, n, target in (("B=8, C=3", 2, 20), ("B=32, C=309", 1, 1000)):
         row = rows[f"TCMax forward and backward, {name}"]
         assert (row["n"], row["target"]) == (n, target)

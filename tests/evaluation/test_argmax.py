@@ -1,4 +1,4 @@
-"""The likeliest class of a classifier, beside the accuracies of its expected score."""
+"""Tests the likeliest class of a classifier, beside the accuracies of its expected score."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Noise and zeroed steps: how much, where, and the same for a clip in any batch."""
+"""Tests noise and zeroed steps: how much, where, and the same for a clip in any batch."""
 
 from __future__ import annotations
 

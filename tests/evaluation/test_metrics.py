@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn, scipy and the specification's vector."""
+"""Tests metrics against scikit-learn, scipy and the specification's vector."""
 
 from __future__ import annotations
 
@@ -96,10 +96,10 @@ def test_sims_upper_edges_belong_to_the_lower_bin(dtype: type[np.floating]) -> N
 def test_a_prediction_of_exactly_0_is_non_negative_and_not_positive() -> None:
     """Classes of the 0: p >= 0 in Has0, not p > 0 in Non0, whatever the label; F1 by scikit-learn."""
     p, t = np.zeros(4), np.array([-1.0, -2.0, 0.0, 2.0])
-    found = compute_metrics("mosi", p, t)
-    assert (found["acc2_has0"], found["acc2_non0"]) == (2 / 4, 2 / 3)
-    assert found["f1_has0"] == pytest.approx(f1_score(t >= 0, p >= 0, average="weighted"))
-    assert found["f1_non0"] == pytest.approx(f1_score([False, False, True], [False] * 3, average="weighted"))
+    result = compute_metrics("mosi", p, t)
+    assert (result["acc2_has0"], result["acc2_non0"]) == (2 / 4, 2 / 3)
+    assert result["f1_has0"] == pytest.approx(f1_score(t >= 0, p >= 0, average="weighted"))
+    assert result["f1_non0"] == pytest.approx(f1_score([False, False, True], [False] * 3, average="weighted"))
 
 
 def test_sims_clips_before_everything_and_mosi_does_not() -> None:

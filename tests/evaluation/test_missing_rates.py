@@ -1,4 +1,4 @@
-"""Random missing rates: what enters a mask, what it leaves, and how many modalities it takes."""
+"""Tests random missing rates: what enters a mask, what it leaves, and how many modalities it takes."""
 
 import hashlib
 from itertools import pairwise
@@ -21,9 +21,9 @@ def uniform() -> torch.Tensor:
 
 
 def by_loop(rate: float, row: list[float], present: list[bool]) -> list[bool]:
-    own = [m for m in range(len(row)) if present[m]]
-    kept = {m for m in own if row[m] >= rate} or {max(own, key=lambda m: row[m])}
-    return [m in kept for m in range(len(row))]
+    available = [m for m in range(len(row)) if present[m]]
+    keeps = {m for m in available if row[m] >= rate} or {max(available, key=lambda m: row[m])}
+    return [m in keeps for m in range(len(row))]
 
 
 def test_depends_on_clip_modality_and_draw_alone(uniform: torch.Tensor) -> None:
@@ -80,8 +80,8 @@ def test_share_missing_is_the_rate_but_for_the_modality_that_stays(uniform: torc
     every = torch.ones_like(uniform, dtype=torch.bool)
     for rate in RATES:
         expected = rate - rate**3 / 3
-        found = share_missing(keep_at(rate, uniform, every), every)
-        assert found == pytest.approx(expected, abs=4 * 0.5 / np.sqrt(3 * len(IDS)) + 1e-12)
+        result = share_missing(keep_at(rate, uniform, every), every)
+        assert result == pytest.approx(expected, abs=4 * 0.5 / np.sqrt(3 * len(IDS)) + 1e-12)
 
 
 def test_share_is_of_what_clips_have() -> None:

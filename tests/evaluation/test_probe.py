@@ -1,4 +1,4 @@
-"""Probes' fits, how their strength is chosen, and their metrics, against numpy, scipy and scikit-learn."""
+"""Tests probes' fits, how their strength is chosen, and their metrics, against numpy, scipy and scikit-learn."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def test_objective_at_zero_has_the_gradient_of_the_cross_entropy() -> None:
 @pytest.mark.parametrize("c", [0.3, 3.0, 100.0])
 def test_classifier_reaches_the_minimum_that_scipy_finds(clips: int, size: int, classes: int, c: float) -> None:
     x, y = blobs(clips, size, classes, noise=6.0)
-    found = fit_classifier(x, y, classes, c)
+    result = fit_classifier(x, y, classes, c)
     start = np.random.default_rng(0).normal(scale=1e-2, size=classes * (size + 1))
     options = {"maxiter": 20000, "maxfun": 40000, "ftol": 1e-15, "gtol": 1e-11}
     best = minimize(
         numpy_objective, start, (x.numpy(), y.numpy(), classes, c), method="L-BFGS-B", jac=True, options=options
     )
-    value, _ = numpy_objective(flat(found), x.numpy(), y.numpy(), classes, c)
+    value, _ = numpy_objective(flat(result), x.numpy(), y.numpy(), classes, c)
     assert value == pytest.approx(best.fun, abs=1e-6)
     assert best.fun < np.log(classes)
 
@@ -112,8 +112,8 @@ def test_standardized_fit_takes_features_as_they_are() -> None:
     inside = torch.from_numpy(scaler.transform(x.numpy()))
     stretched = x * torch.tensor([1.0, 1e3, 1e-3, 7.0, 1.0]) + torch.tensor([0.0, 5.0, 1.0, -300.0, 0.0])
     expected = fit_classifier(inside, y, 3, c=5.0).outputs(inside)
-    found = fit_classifier(stretched, y, 3, c=5.0, standardize=True).outputs(stretched)
-    assert_allclose(found, expected, atol=1e-5)
+    result = fit_classifier(stretched, y, 3, c=5.0, standardize=True).outputs(stretched)
+    assert_allclose(result, expected, atol=1e-5)
     constant = torch.cat([x, torch.ones(len(x), 1)], dim=1)
     assert fit_classifier(constant, y, 3, c=5.0, standardize=True).weight.isfinite().all()
 
@@ -154,14 +154,14 @@ def test_class_metrics_equal_scikit_learn(classes: int) -> None:
     logits = rng.normal(size=(200, classes))
     y = rng.choice(classes, size=200, p=np.arange(1, classes + 1) / sum(range(classes + 1)))
     logits[np.arange(200), y] += 0.7
-    found = classification_metrics(torch.from_numpy(logits), torch.from_numpy(y))
+    result = classification_metrics(torch.from_numpy(logits), torch.from_numpy(y))
     p = softmax(logits, axis=1)
     auc = roc_auc_score(y, p[:, 1]) if classes == 2 else roc_auc_score(y, p, multi_class="ovr", average="macro")
-    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(y, p.argmax(1)), abs=1e-9)
-    assert found["accuracy"] == pytest.approx(accuracy_score(y, p.argmax(1)), abs=1e-9)
-    assert found["auc"] == pytest.approx(auc, abs=1e-6)
+    assert result["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(y, p.argmax(1)), abs=1e-9)
+    assert result["accuracy"] == pytest.approx(accuracy_score(y, p.argmax(1)), abs=1e-9)
+    assert result["auc"] == pytest.approx(auc, abs=1e-6)
     top5 = 1.0 if classes <= 5 else top_k_accuracy_score(y, logits, k=5, labels=range(classes))
-    assert found["top5"] == pytest.approx(top5, abs=1e-6)
+    assert result["top5"] == pytest.approx(top5, abs=1e-6)
 
 
 def test_class_metrics_of_a_split_that_lacks_a_class() -> None:
@@ -170,11 +170,11 @@ def test_class_metrics_of_a_split_that_lacks_a_class() -> None:
     p = softmax(logits, axis=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = classification_metrics(torch.from_numpy(logits), torch.from_numpy(y))
+        result = classification_metrics(torch.from_numpy(logits), torch.from_numpy(y))
         alone = classification_metrics(torch.from_numpy(logits), torch.ones(80, dtype=torch.int64))
     recalls = [(p.argmax(1)[y == c] == c).mean() for c in (0, 1, 3)]
-    assert found["balanced_accuracy"] == pytest.approx(np.mean(recalls))
-    assert found["auc"] == pytest.approx(np.mean([roc_auc_score(y == c, p[:, c]) for c in (0, 1, 3)]), abs=1e-6)
+    assert result["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+    assert result["auc"] == pytest.approx(np.mean([roc_auc_score(y == c, p[:, c]) for c in (0, 1, 3)]), abs=1e-6)
     assert np.isnan(alone["auc"])
 
 
@@ -243,8 +243,8 @@ def test_the_map_for_validation_has_not_seen_it_and_the_final_one_has() -> None:
 
 def test_c_is_the_best_that_was_tried_on_validation() -> None:
     rows = parts(noise=5.0)
-    told: list[str] = []
-    chosen = choose_classifier(rows, 3, report=told.append)
+    message: list[str] = []
+    chosen = choose_classifier(rows, 3, report=message.append)
 
     def on_valid(c: float) -> float:
         linear = fit_classifier(rows["train"].features, rows["train"].targets, 3, c)
@@ -253,18 +253,18 @@ def test_c_is_the_best_that_was_tried_on_validation() -> None:
 
     assert on_valid(chosen.strength) == pytest.approx(max(on_valid(10.0**e) for e in range(-6, 7, 2)), abs=0.1)
     assert on_valid(chosen.strength) >= max(on_valid(10.0**e) for e in range(-6, 7, 2))
-    assert told[:2] == ["C = 1e-06", "C = 0.0001"]
+    assert message[:2] == ["C = 1e-06", "C = 0.0001"]
 
 
 def test_without_a_validation_split_forty_percent_of_each_class_are_held_out() -> None:
     from trivium.evaluation.probe_choice import _choosing_parts
 
     rows = {"train": Rows(torch.arange(100.0)[:, None], torch.tensor([0] * 80 + [1] * 20))}
-    kept, held_out, is_valid = _choosing_parts(rows, strata=True)
-    assert torch.bincount(kept.targets).tolist() == [48, 12]
+    fitted, held_out, is_valid = _choosing_parts(rows, strata=True)
+    assert torch.bincount(fitted.targets).tolist() == [48, 12]
     assert torch.bincount(held_out.targets).tolist() == [32, 8]
-    assert sorted([*kept.features[:, 0].tolist(), *held_out.features[:, 0].tolist()]) == list(range(100))
-    assert kept.features[:, 0].tolist() != list(range(48)) + list(range(80, 92))
+    assert sorted([*fitted.features[:, 0].tolist(), *held_out.features[:, 0].tolist()]) == list(range(100))
+    assert fitted.features[:, 0].tolist() != list(range(48)) + list(range(80, 92))
     assert not is_valid
 
 

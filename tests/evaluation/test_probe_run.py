@@ -1,4 +1,4 @@
-"""Probes of finished runs: what they read, what they are asked for, the readout of a probed method, and the script."""
+"""Tests probes of finished runs: what they read, what they are asked for, a probed method's readout, the script."""
 
 from __future__ import annotations
 
@@ -62,21 +62,21 @@ def written(path: Path, *, probe_clips: int = 0, **changes: Any) -> Path:
 def test_ridge_of_the_joint_vector_equals_scikit_learn(run_dir: Path) -> None:
     run = trivium.load_run(run_dir)
     _, data = run.data()
-    found = probe_run(run.method, data, features=["joint"])["joint"]
+    result = probe_run(run.method, data, features=["joint"])["joint"]
     x, y = numpy_vectors(run, data, "joint"), labels(run)
     both = np.concatenate([x["train"], x["valid"]]), np.concatenate([y["train"], y["valid"]])
-    alpha = found["ridge"]["alpha"]
+    alpha = result["ridge"]["alpha"]
     for split, (features, scores) in {"valid": (x["train"], y["train"]), "test": both}.items():
         p = Ridge(alpha=alpha, solver="svd").fit(features, scores.astype(float)).predict(x[split])
-        assert found["ridge"][split]["mae"] == pytest.approx(np.abs(p - y[split]).mean(), abs=1e-6)
+        assert result["ridge"][split]["mae"] == pytest.approx(np.abs(p - y[split]).mean(), abs=1e-6)
 
 
 def test_classes_are_positive_or_not_and_scored_by_the_map_that_has_not_seen_them(run_dir: Path) -> None:
     run = trivium.load_run(run_dir)
     _, data = run.data()
-    found = probe_run(run.method, data)
-    assert list(found) == ["joint", "text", "audio", "vision"]
-    assert {probe["classes"] for probe in found.values()} == {2}
+    result = probe_run(run.method, data)
+    assert list(result) == ["joint", "text", "audio", "vision"]
+    assert {probe["classes"] for probe in result.values()} == {2}
     y = {split: scores > 0 for split, scores in labels(run).items()}
     for name in ("joint", "audio"):
         x = numpy_vectors(run, data, name)
@@ -84,13 +84,13 @@ def test_classes_are_positive_or_not_and_scored_by_the_map_that_has_not_seen_the
         for split, parts in fits.items():
             features = torch.from_numpy(np.concatenate([x[part] for part in parts]))
             truth = torch.from_numpy(np.concatenate([y[part] for part in parts])).long()
-            outputs = fit_classifier(features, truth, 2, found[name]["c"]).outputs(torch.from_numpy(x[split]))
+            outputs = fit_classifier(features, truth, 2, result[name]["c"]).outputs(torch.from_numpy(x[split]))
             expected = balanced_accuracy_score(y[split], outputs.argmax(dim=1).numpy())
-            assert found[name][split]["balanced_accuracy"] == pytest.approx(expected)
+            assert result[name][split]["balanced_accuracy"] == pytest.approx(expected)
     # the label is made of all three modalities
-    test = {name: probe["test"]["balanced_accuracy"] for name, probe in found.items()}
+    test = {name: probe["test"]["balanced_accuracy"] for name, probe in result.items()}
     assert test["joint"] > 0.8 > max(test["text"], test["audio"], test["vision"])
-    assert probe_run(run.method, data, features=["audio"]) == {"audio": found["audio"]}
+    assert probe_run(run.method, data, features=["audio"]) == {"audio": result["audio"]}
 
 
 def test_vectors_are_in_the_order_of_the_split_and_of_the_method(run_dir: Path) -> None:
@@ -98,14 +98,14 @@ def test_vectors_are_in_the_order_of_the_split_and_of_the_method(run_dir: Path) 
     _, data = run.data()
     data.eval_batch_size = 50  # 128 clips: the last batch is short
     run.method.train()
-    found = collect_vectors(run.method, data.loader("test"))
+    result = collect_vectors(run.method, data.loader("test"))
     assert not run.method.training
     data.eval_batch_size = 128
     (batch,) = data.loader("test")
     with torch.no_grad():
         expected = run.method.predict(batch).features
-    assert found["joint"].dtype == torch.float64
-    assert_allclose(found["joint"].numpy(), expected.double().numpy(), atol=1e-5)
+    assert result["joint"].dtype == torch.float64
+    assert_allclose(result["joint"].numpy(), expected.double().numpy(), atol=1e-5)
 
 
 def test_raw_vectors_are_means_over_real_steps_and_zero_where_absent(run_dir: Path, tmp_path: Path) -> None:
@@ -114,16 +114,16 @@ def test_raw_vectors_are_means_over_real_steps_and_zero_where_absent(run_dir: Pa
     silent = Ragged(audio.values[first:], np.maximum(audio.offsets - first, 0))
     run = trivium.load_run(run_dir)
     store, data = run.data(written(tmp_path / "silent.h5", test={"audio": silent}))
-    found = raw_vectors(data.loader("test"))
+    result = raw_vectors(data.loader("test"))
     clips = store.split("test")
     expected = np.stack([clips.streams["text"][n].mean(axis=0) for n in range(len(clips))])
-    assert_allclose(found["text"].numpy(), expected, atol=1e-5)
-    assert not found["audio"][0].any()
+    assert_allclose(result["text"].numpy(), expected, atol=1e-5)
+    assert not result["audio"][0].any()
     seen = run.statistics["audio"]  # audio is standardised, with what training used
     expected = (clips.streams["audio"][1].mean(axis=0) - seen.mean) / seen.std
-    assert_allclose(found["audio"][1].numpy(), expected, atol=1e-5)
-    assert list(found) == ["joint", "text", "audio", "vision"]
-    assert_allclose(found["joint"].numpy(), torch.cat([found[m] for m in data.reads], dim=1).numpy())
+    assert_allclose(result["audio"][1].numpy(), expected, atol=1e-5)
+    assert list(result) == ["joint", "text", "audio", "vision"]
+    assert_allclose(result["joint"].numpy(), torch.cat([result[m] for m in data.reads], dim=1).numpy())
 
 
 def test_vectors_that_are_not_finite_are_named(run_dir: Path) -> None:
@@ -139,23 +139,23 @@ def test_vectors_that_are_not_finite_are_named(run_dir: Path) -> None:
 def test_another_target_is_probed_as_class_numbers(run_dir: Path, tmp_path: Path) -> None:
     run = trivium.load_run(run_dir)
     _, data = run.data(written(tmp_path / "more.h5"))
-    found = probe_run(run.method, data, target="loud", raw=True)
-    assert {probe["classes"] for probe in found.values()} == {3}
-    assert all("ridge" not in probe for probe in found.values())
-    assert found["audio"]["test"]["balanced_accuracy"] > 0.85
-    assert abs(found["text"]["test"]["balanced_accuracy"] - 1 / 3) < 0.15
+    result = probe_run(run.method, data, target="loud", raw=True)
+    assert {probe["classes"] for probe in result.values()} == {3}
+    assert all("ridge" not in probe for probe in result.values())
+    assert result["audio"]["test"]["balanced_accuracy"] > 0.85
+    assert abs(result["text"]["test"]["balanced_accuracy"] - 1 / 3) < 0.15
 
 
 def test_a_probe_split_is_fitted_on_in_place_of_train(run_dir: Path, tmp_path: Path) -> None:
     run = trivium.load_run(run_dir)
     _, data = run.data(written(tmp_path / "probe.h5", probe_clips=200))
-    found = probe_run(run.method, data, features=["joint"], raw=True)["joint"]
+    result = probe_run(run.method, data, features=["joint"], raw=True)["joint"]
     x = {split: raw_vectors(data.loader(split))["joint"] for split in ("probe", "test")}
     y = {split: data.store.split(split).targets["multimodal"] for split in x}
-    p = Ridge(alpha=found["ridge"]["alpha"], solver="svd").fit(x["probe"], y["probe"].astype(float)).predict(x["test"])
-    assert found["fitted_on"] == "probe"
-    assert found["ridge"]["test"]["mae"] == pytest.approx(np.abs(p - y["test"]).mean(), abs=1e-6)
-    assert found["valid"]["balanced_accuracy"] > 0.7
+    p = Ridge(alpha=result["ridge"]["alpha"], solver="svd").fit(x["probe"], y["probe"].astype(float)).predict(x["test"])
+    assert result["fitted_on"] == "probe"
+    assert result["ridge"]["test"]["mae"] == pytest.approx(np.abs(p - y["test"]).mean(), abs=1e-6)
+    assert result["valid"]["balanced_accuracy"] > 0.7
 
 
 @pytest.fixture(scope="module")
@@ -201,21 +201,21 @@ def test_readout_of_classes_is_the_classifier_of_the_objectives_own(tmp_path: Pa
     predicted = predict_split(run.method, loader).probabilities
     assert predicted is not None
     truth = run.method.objective.classes(loader.split.targets["multimodal"])
-    found = probe_run(run.method, data, features=["joint"], classes="objective")["joint"]
+    result = probe_run(run.method, data, features=["joint"], classes="objective")["joint"]
     assert fitted.summary["kind"] == "classifier"
-    assert fitted.summary["classes"] == found["classes"] == 3
-    assert fitted.summary["c"] == found["c"]
+    assert fitted.summary["classes"] == result["classes"] == 3
+    assert fitted.summary["c"] == result["c"]
     share = float((predicted.argmax(dim=1) == truth).double().mean())
-    assert share == pytest.approx(found["test"]["accuracy"])
+    assert share == pytest.approx(result["test"]["accuracy"])
     assert share > 0.4
 
 
 def test_script_writes_the_probes_and_prints_them(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([f"run={run_dir}", "probe=true", "features=vision,audio"]) == 0
     printed = capsys.readouterr().out
-    found = json.loads((run_dir / "probe.json").read_text())
-    assert list(found["probes"]) == ["vision", "audio"]
-    for probe in found["probes"].values():
+    result = json.loads((run_dir / "probe.json").read_text())
+    assert list(result["probes"]) == ["vision", "audio"]
+    for probe in result["probes"].values():
         assert f"{probe['test']['balanced_accuracy']:.4f}" in printed
         assert f"{probe['ridge']['test']['mae']:.4f}" in printed
     assert str(run_dir / "probe.json") in printed
@@ -228,7 +228,7 @@ def test_script_writes_the_probes_and_prints_them(run_dir: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["target=smell"], "target=smell: {store} has audio, loud, multimodal, same, share, text, vision"),
         (["target=share"], "target 'share' holds 0."),
@@ -248,13 +248,13 @@ def test_script_writes_the_probes_and_prints_them(run_dir: Path, capsys: pytest.
     ],
 )
 def test_mistakes_are_told_in_one_line_and_nothing_is_written(
-    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     store = written(tmp_path / "store.h5")
     asked = arguments if arguments[0].startswith("probe") else ["probe=true", *arguments]
     assert main([f"run={run_dir}", f"store={store}", f"out={tmp_path / 'out'}", *asked]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert told.format(store=store) in line
+    assert message.format(store=store) in line
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,4 @@
-"""Agreement of neighbours against scikit-learn and plain sorting, and at its ends."""
+"""Tests agreement of neighbours against scikit-learn and plain sorting, and at its ends."""
 
 import numpy as np
 import pytest
@@ -26,20 +26,20 @@ def neighbours(vectors: torch.Tensor, k: int) -> np.ndarray:
 
 @pytest.mark.parametrize("noise", [0.3, 1.5])
 def test_mutual_neighbours_equal_scikit_learns(noise: float) -> None:
-    own, joint = noisy_pair(MANY, noise)
-    pairs = zip(neighbours(own, 10), neighbours(joint, 10), strict=True)
+    modality, joint = noisy_pair(MANY, noise)
+    pairs = zip(neighbours(modality, 10), neighbours(joint, 10), strict=True)
     expected = np.mean([len({*first} & {*second}) / 10 for first, second in pairs])
-    assert mutual_neighbours(own, joint, 10) == pytest.approx(expected, abs=1e-12)
+    assert mutual_neighbours(modality, joint, 10) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("noise", [0.8, 3.0])
 def test_retrieval_equals_sorting(noise: float) -> None:
-    own, joint = noisy_pair(MANY, noise)
-    order = np.argsort(-cosine_similarity(own.numpy(), joint.numpy()), axis=1)
+    modality, joint = noisy_pair(MANY, noise)
+    order = np.argsort(-cosine_similarity(modality.numpy(), joint.numpy()), axis=1)
     ranks = np.array([1 + [*row].index(n) for n, row in enumerate(order)])
-    found = retrieval(own, joint)
-    assert_allclose([found["top1"], found["mrr"]], [(ranks == 1).mean(), (1 / ranks).mean()], rtol=1e-12)
-    assert 0 < found["top1"] < found["mrr"] < 1
+    result = retrieval(modality, joint)
+    assert_allclose([result["top1"], result["mrr"]], [(ranks == 1).mean(), (1 / ranks).mean()], rtol=1e-12)
+    assert 0 < result["top1"] < result["mrr"] < 1
 
 
 def test_same_vectors_agree_wholly_whatever_their_lengths_and_axes() -> None:
@@ -54,31 +54,31 @@ def test_same_vectors_agree_wholly_whatever_their_lengths_and_axes() -> None:
 
 def test_unrelated_vectors_come_out_at_chance() -> None:
     pairs = [[noisy_pair(400, 0.0, seed=2 * pair + one)[1] for one in (0, 1)] for pair in range(20)]
-    found = [align(*pair) for pair in pairs]
-    assert found[0]["chance_knn"] == 10 / 399
-    assert found[0]["chance_top1"] == 1 / 400
-    assert found[0]["chance_mrr"] == pytest.approx((1 / np.arange(1, 401)).mean())
+    result = [align(*pair) for pair in pairs]
+    assert result[0]["chance_knn"] == 10 / 399
+    assert result[0]["chance_top1"] == 1 / 400
+    assert result[0]["chance_mrr"] == pytest.approx((1 / np.arange(1, 401)).mean())
     for measure, chance in {"mutual_knn": "chance_knn", "mrr": "chance_mrr", "top1": "chance_top1"}.items():
-        values = [one[measure] for one in found]
-        assert np.mean(values) == pytest.approx(found[0][chance], abs=4 * np.std(values) / np.sqrt(20))
+        values = [one[measure] for one in result]
+        assert np.mean(values) == pytest.approx(result[0][chance], abs=4 * np.std(values) / np.sqrt(20))
 
 
 def test_a_collapsed_space_retrieves_nothing() -> None:
     """All joint vectors the same: every one is as near as the clip's own."""
-    own, joint = noisy_pair(50, 0.1)
-    assert retrieval(own, joint[:1].expand(50, -1)) == {"top1": 0.0, "mrr": pytest.approx(1 / 50)}
+    modality, joint = noisy_pair(50, 0.1)
+    assert retrieval(modality, joint[:1].expand(50, -1)) == {"top1": 0.0, "mrr": pytest.approx(1 / 50)}
 
 
 def test_vectors_of_other_sizes_are_compared_by_neighbours_alone() -> None:
-    own, joint = noisy_pair(40, 0.5)
-    found = align(own[:, :9], joint)
-    assert "top1" not in found
-    assert found["mutual_knn"] == mutual_neighbours(own[:, :9], joint, 10)
+    modality, joint = noisy_pair(40, 0.5)
+    result = align(modality[:, :9], joint)
+    assert "top1" not in result
+    assert result["mutual_knn"] == mutual_neighbours(modality[:, :9], joint, 10)
 
 
 def test_few_clips_have_fewer_neighbours_and_one_has_none() -> None:
-    own, joint = noisy_pair(4, 0.5)
-    found = align(own, joint)
-    assert (found["k"], found["mutual_knn"], found["chance_knn"]) == (3, 1.0, 1.0)
+    modality, joint = noisy_pair(4, 0.5)
+    result = align(modality, joint)
+    assert (result["k"], result["mutual_knn"], result["chance_knn"]) == (3, 1.0, 1.0)
     with pytest.raises(ValueError, match="1 clips with every modality; neighbours need two"):
-        align(own[:1], joint[:1])
+        align(modality[:1], joint[:1])

@@ -1,4 +1,4 @@
-"""Shapley values against their definition over permutations, and their axioms."""
+"""Tests Shapley values against their definition over permutations, and their axioms."""
 
 import itertools
 
@@ -42,9 +42,9 @@ def test_values_sum_to_what_all_are_worth_beyond_none(players: int) -> None:
 
 
 def test_additive_game_gives_each_its_own() -> None:
-    own = np.array([0.5, -2.0, 3.0, 0.0])
-    worth = np.array([7 + sum(own[m] for m in range(4) if members >> m & 1) for members in range(16)])
-    assert_allclose(shapley_values(worth), own, atol=1e-12)
+    gains = np.array([0.5, -2.0, 3.0, 0.0])
+    worth = np.array([7 + sum(gains[m] for m in range(4) if members >> m & 1) for members in range(16)])
+    assert_allclose(shapley_values(worth), gains, atol=1e-12)
 
 
 def test_equal_players_get_the_same_and_one_that_adds_nothing_gets_nothing() -> None:

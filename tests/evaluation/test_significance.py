@@ -35,8 +35,10 @@ def test_wilcoxon_with_ties_and_zeros_is_the_enumeration_of_all_signs(sample: li
     d = np.array([x for x in sample if x], dtype=float)
     ranks = stats.rankdata(np.abs(d))
     sums = np.array([ranks @ signs for signs in itertools.product((0, 1), repeat=len(d))])
-    seen = ranks[d > 0].sum()
-    assert wilcoxon(sample) == pytest.approx(min(1, 2 * min((sums <= seen).mean(), (sums >= seen).mean())), abs=1e-14)
+    positive = ranks[d > 0].sum()
+    assert wilcoxon(sample) == pytest.approx(
+        min(1, 2 * min((sums <= positive).mean(), (sums >= positive).mean())), abs=1e-14
+    )
 
 
 def test_wilcoxon_takes_steps_of_one_clip_for_equal_whatever_their_rounding() -> None:
@@ -50,18 +52,18 @@ def test_wilcoxon_takes_steps_of_one_clip_for_equal_whatever_their_rounding() ->
 
 def test_two_seeds_by_hand() -> None:
     """t = 2 / (sqrt(2) / sqrt(2)) = 2 with 1 degree: p = 1 - 2 atan(2) / pi; the interval is from one to the other."""
-    found = paired([1.0, 3.0], [0.0, 0.0])
-    assert found.t_p == pytest.approx(1 - 2 * math.atan(2) / math.pi, abs=1e-14)
-    assert (found.low, found.high, found.wilcoxon_p) == (1.0, 3.0, 0.5)
+    result = paired([1.0, 3.0], [0.0, 0.0])
+    assert result.t_p == pytest.approx(1 - 2 * math.atan(2) / math.pi, abs=1e-14)
+    assert (result.low, result.high, result.wilcoxon_p) == (1.0, 3.0, 0.5)
 
 
 def test_five_seeds_of_one_sign_by_hand() -> None:
     """t = 3 / (sqrt(2.5) / sqrt(5)) = 4.2426 with 4 degrees; of the 32 signs two are as extreme."""
-    found = paired([2, 4, 6, 8, 10], [1, 2, 3, 4, 5])
-    assert (found.mean, found.n) == (3, 5)
-    assert found.std == pytest.approx(math.sqrt(2.5))
-    assert found.t_p == pytest.approx(0.0132, abs=1e-4)  # a table of Student's t
-    assert found.wilcoxon_p == 2 / 32
+    result = paired([2, 4, 6, 8, 10], [1, 2, 3, 4, 5])
+    assert (result.mean, result.n) == (3, 5)
+    assert result.std == pytest.approx(math.sqrt(2.5))
+    assert result.t_p == pytest.approx(0.0132, abs=1e-4)  # a table of Student's t
+    assert result.wilcoxon_p == 2 / 32
 
 
 def test_holm_by_hand() -> None:
@@ -73,9 +75,9 @@ def test_holm_by_hand() -> None:
 
 
 def test_holm_leaves_out_tests_that_were_not_possible() -> None:
-    found = holm([math.nan, 0.01, 0.04])
-    assert math.isnan(found[0])
-    assert found[1:] == [0.02, 0.04]
+    result = holm([math.nan, 0.01, 0.04])
+    assert math.isnan(result[0])
+    assert result[1:] == [0.02, 0.04]
 
 
 def test_holm_rejects_what_its_definition_rejects() -> None:
@@ -112,9 +114,9 @@ def test_bootstrap_interval_is_the_same_each_time_and_moves_with_the_seed() -> N
 
 
 def test_equal_runs_differ_by_nothing_with_certainty() -> None:
-    found = paired([0.3, 0.4], [0.3, 0.4])
-    assert (found.mean, found.std, found.t_p, found.wilcoxon_p) == (0, 0, 1, 1)
-    assert (found.low, found.high) == (0, 0)
+    result = paired([0.3, 0.4], [0.3, 0.4])
+    assert (result.mean, result.std, result.t_p, result.wilcoxon_p) == (0, 0, 1, 1)
+    assert (result.low, result.high) == (0, 0)
 
 
 def test_the_same_difference_each_time_is_not_tested_against_a_spread_of_nothing() -> None:
@@ -127,13 +129,13 @@ def test_the_same_difference_each_time_is_not_tested_against_a_spread_of_nothing
 
 
 def test_one_seed_has_a_mean_and_no_test() -> None:
-    found = paired([0.5], [0.25])
-    assert (found.n, found.mean, found.wilcoxon_p) == (1, 0.25, 1.0)
-    assert all(math.isnan(value) for value in (found.std, found.t_p, found.low, found.high))
+    result = paired([0.5], [0.25])
+    assert (result.n, result.mean, result.wilcoxon_p) == (1, 0.25, 1.0)
+    assert all(math.isnan(value) for value in (result.std, result.t_p, result.low, result.high))
 
 
 @pytest.mark.parametrize(
-    ("values", "baseline", "told"),
+    ("values", "baseline", "message"),
     [
         ([1.0, 2.0], [1.0], "2 values beside 1 of the baseline"),
         ([], [], r"shape \(0,\); expected \(n,\)"),
@@ -141,8 +143,8 @@ def test_one_seed_has_a_mean_and_no_test() -> None:
         ([[1.0]], [[1.0]], r"shape \(1, 1\)"),
     ],
 )
-def test_what_cannot_be_tested_is_refused(values: list[float], baseline: list[float], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_what_cannot_be_tested_is_refused(values: list[float], baseline: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         paired(values, baseline)
 
 
@@ -153,22 +155,22 @@ def test_level_outside_its_range_is_refused() -> None:
 
 def test_seeds_are_paired_with_themselves_and_none_without_its_like_counts() -> None:
     """Seed 9 of one and 7 of the other are left out, and the rest goes by seed, not by place."""
-    found = paired_by_seed({3: 0.4, 1: 0.1, 2: 0.7, 9: 100.0}, {1: 0.2, 2: 0.3, 3: 0.9, 7: -100.0})
-    assert found is not None
-    assert_allclose(found.t_p, stats.ttest_rel([0.1, 0.7, 0.4], [0.2, 0.3, 0.9]).pvalue, rtol=1e-9)
-    assert (found.n, found.mean) == (3, pytest.approx(-0.2 / 3))
+    result = paired_by_seed({3: 0.4, 1: 0.1, 2: 0.7, 9: 100.0}, {1: 0.2, 2: 0.3, 3: 0.9, 7: -100.0})
+    assert result is not None
+    assert_allclose(result.t_p, stats.ttest_rel([0.1, 0.7, 0.4], [0.2, 0.3, 0.9]).pvalue, rtol=1e-9)
+    assert (result.n, result.mean) == (3, pytest.approx(-0.2 / 3))
     assert paired_by_seed({1: 0.1}, {2: 0.1}) is None
     assert paired_by_seed({1: 0.1, 2: math.nan}, {1: 0.1, 2: 0.1}) is None
 
 
 def test_p_values_are_corrected_over_the_tests_that_there_are() -> None:
     one, other = (paired(values, [0.0] * 4) for values in ([1.0, 2.0, 3.0, 4.0], [1.0, -2.0, 3.0, 1.0]))
-    found = corrected({"one": one, "none": None, "other": other})
+    result = corrected({"one": one, "none": None, "other": other})
     expected = [stats.ttest_1samp(values, 0.0).pvalue for values in ([1.0, 2.0, 3.0, 4.0], [1.0, -2.0, 3.0, 1.0])]
     assert_allclose(
-        [found["one"], found["other"]], [2 * expected[0], expected[1]], rtol=1e-9
+        [result["one"], result["other"]], [2 * expected[0], expected[1]], rtol=1e-9
     )  # the larger is as it was
-    assert math.isnan(found["none"])
+    assert math.isnan(result["none"])
 
 
 def test_an_interval_over_seeds_needs_two_numbers() -> None:

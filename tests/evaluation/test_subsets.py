@@ -1,4 +1,4 @@
-"""Predictions from subsets: one pass a subset serves any pattern of missing modalities, for every kind of method."""
+"""Tests predictions from subsets: one pass a subset serves any pattern of missing modalities, for any method."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def subject(run: Run) -> Subject:
 
 
 @pytest.fixture(scope="module")
-def found(subject: Subject) -> SubsetPredictions:
+def result(subject: Subject) -> SubsetPredictions:
     return predict_subsets(subject.method, subject.loader)
 
 
@@ -57,8 +57,8 @@ def changed_store(path: Path, silent: int | None = None, order: slice = slice(No
     rows = range(len(clips))[order]
     streams = {name: Ragged.pack([ragged[n] for n in rows]) for name, ragged in clips.streams.items()}
     if silent is not None:
-        kept = [streams["audio"][n][: 0 if n == silent else None] for n in rows]
-        streams["audio"] = Ragged.pack(kept)
+        rows_left = [streams["audio"][n][: 0 if n == silent else None] for n in rows]
+        streams["audio"] = Ragged.pack(rows_left)
     targets = {name: values[order] for name, values in clips.targets.items()}
     source.splits["test"] = Clips([clips.ids[n] for n in rows], streams, targets, clips.raw_text, None)
     for name in ("train", "valid"):
@@ -75,31 +75,31 @@ def test_subsets_are_all_but_the_empty_one_small_ones_first() -> None:
     assert len({frozenset(subset) for subset in all_subsets("abcde")}) == 31
 
 
-def test_each_subset_equals_a_prediction_from_these_modalities(subject: Subject, found: SubsetPredictions) -> None:
-    assert list(found.by_subset) == all_subsets(NAMES)
-    for subset, predictions in found.by_subset.items():
+def test_each_subset_equals_a_prediction_from_these_modalities(subject: Subject, result: SubsetPredictions) -> None:
+    assert list(result.by_subset) == all_subsets(NAMES)
+    for subset, predictions in result.by_subset.items():
         expected = predict_split(subject.method, subject.loader, subset)
         assert torch.equal(predictions.score, expected.score)
         assert torch.equal(predictions.loss, expected.loss)
-    assert found.whole is found.by_subset[NAMES]
+    assert result.whole is result.by_subset[NAMES]
 
 
-def test_clips_of_different_subsets_in_one_batch_predict_the_same(subject: Subject, found: SubsetPredictions) -> None:
+def test_clips_of_different_subsets_in_one_batch_predict_the_same(subject: Subject, result: SubsetPredictions) -> None:
     """What lets one pass a subset serve every mask."""
     every = natural_presence(subject.loader)
     keep = keep_at(0.5, draw_uniform(subject.ids, NAMES, 1), every)
     assert len(keep.unique(dim=0)) == 7
     expected = predict_split(subject.method, subject.loader, change=lambda batch: batch.without(~keep[batch.index]))
-    assert_allclose(found.at(keep).score, expected.score, atol=1e-5)
-    assert_allclose(found.at(keep).loss, expected.loss, atol=1e-5)
+    assert_allclose(result.at(keep).score, expected.score, atol=1e-5)
+    assert_allclose(result.at(keep).loss, expected.loss, atol=1e-5)
     if expected.probabilities is not None:
-        assert_allclose(found.at(keep).probabilities, expected.probabilities, atol=1e-6)
+        assert_allclose(result.at(keep).probabilities, expected.probabilities, atol=1e-6)
 
 
-def test_rows_have_every_metric_of_every_subset(subject: Subject, found: SubsetPredictions) -> None:
-    rows = score_subsets(subject, found)
+def test_rows_have_every_metric_of_every_subset(subject: Subject, result: SubsetPredictions) -> None:
+    rows = score_subsets(subject, result)
     assert [row["modalities"] for row in rows] == ["+".join(subset) for subset in all_subsets(NAMES)]
-    for row, predictions in zip(rows, found.by_subset.values(), strict=True):
+    for row, predictions in zip(rows, result.by_subset.values(), strict=True):
         assert row["n"] == 128
         assert row["mae"] == pytest.approx(mean_absolute_error(subject.targets, predictions.score))
         assert row["loss"] == pytest.approx(float(predictions.loss.mean()))
@@ -107,8 +107,8 @@ def test_rows_have_every_metric_of_every_subset(subject: Subject, found: SubsetP
     assert maes["text+audio+vision"] == min(maes.values())
 
 
-def test_metric_shares_sum_to_all_beyond_the_train_mean(subject: Subject, found: SubsetPredictions) -> None:
-    rows = score_subsets(subject, found)
+def test_metric_shares_sum_to_all_beyond_the_train_mean(subject: Subject, result: SubsetPredictions) -> None:
+    rows = score_subsets(subject, result)
     shares = metric_shares(subject, rows)
     train = subject.data.store.split("train").targets["multimodal"]
     nothing = {"mae": mean_absolute_error(subject.targets, np.full(128, train.mean(dtype=float))), "corr": 0.0}
@@ -122,13 +122,13 @@ def test_metric_shares_sum_to_all_beyond_the_train_mean(subject: Subject, found:
     assert {share["metric"] for share in shares} == set(rows[0]) - {"split", "modalities", "n", "loss"}
 
 
-def test_clip_shares_are_gains_on_joining_the_train_mean(subject: Subject, found: SubsetPredictions) -> None:
+def test_clip_shares_are_gains_on_joining_the_train_mean(subject: Subject, result: SubsetPredictions) -> None:
     """Three modalities, written out: a third each of joining first and last, a sixth each of joining second."""
-    v = {subset: predictions.score.numpy() for subset, predictions in found.by_subset.items()}
+    v = {subset: predictions.score.numpy() for subset, predictions in result.by_subset.items()}
     t, a, tv, av, ta = v["text",], v["audio",], v["text", "vision"], v["audio", "vision"], v["text", "audio"]
     mean = subject.data.store.split("train").targets["multimodal"].mean(dtype=float)
     text = (t - mean) / 3 + (ta - a) / 6 + (tv - v["vision",]) / 6 + (v[NAMES] - av) / 3
-    rows = clip_shares(subject, found)
+    rows = clip_shares(subject, result)
     assert [row["id"] for row in rows] == subject.ids
     assert list(rows[0]) == ["id", "target", "prediction", *NAMES]
     numbers = np.array([list(row.values())[1:] for row in rows])
@@ -139,9 +139,9 @@ def test_clip_shares_are_gains_on_joining_the_train_mean(subject: Subject, found
 
 
 def test_rates_do_not_depend_on_the_splits_order(
-    run: Run, subject: Subject, found: SubsetPredictions, tmp_path: Path
+    run: Run, subject: Subject, result: SubsetPredictions, tmp_path: Path
 ) -> None:
-    rows = score_rates(subject, found, draws=2)
+    rows = score_rates(subject, result, draws=2)
     assert [(row["rate"], row["draw"]) for row in rows[:4]] == [(0.0, 1), (0.0, 2), (0.1, 1), (0.1, 2)]
     _, data = run.data(changed_store(tmp_path / "reversed.h5", order=slice(None, None, -1)))
     data.eval_batch_size = 50
@@ -160,20 +160,20 @@ def test_a_clip_without_a_modality_is_named_or_left_out_and_never_read_where_it_
 ) -> None:
     _, data = run.data(changed_store(tmp_path / "silent.h5", silent=5))
     every = Subject.open(run.method, data, "test")
-    found = predict_subsets(every.method, every.loader)
+    result = predict_subsets(every.method, every.loader)
     with pytest.raises(ValueError, match=r"clip 'test000\$_\$6' and 0 others lack a modality \('audio' here\)"):
-        score_subsets(every, found)
-    own = predict_split(run.method, every.loader)
-    assert_allclose(found.at(natural_presence(every.loader)).score, own.score, atol=1e-5)
-    assert score_rates(every, found, draws=1)[-1]["n"] == 128
+        score_subsets(every, result)
+    direct = predict_split(run.method, every.loader)
+    assert_allclose(result.at(natural_presence(every.loader)).score, direct.score, atol=1e-5)
+    assert score_rates(every, result, draws=1)[-1]["n"] == 128
     complete = Subject.open(run.method, data, "test", complete=True)
-    rows = score_subsets(complete, found)
+    rows = score_subsets(complete, result)
     assert {row["n"] for row in rows} == {127}
-    kept = np.arange(128) != 5
+    rows_left = np.arange(128) != 5
     audio = predict_split(run.method, every.loader, change=lambda batch: batch.without(only_audio(batch))).score
-    expected = mean_absolute_error(every.targets[kept], audio[kept])
+    expected = mean_absolute_error(every.targets[rows_left], audio[rows_left])
     assert rows[1]["mae"] == pytest.approx(expected, abs=1e-6)
-    assert len(clip_shares(complete, found)) == 127
+    assert len(clip_shares(complete, result)) == 127
 
 
 def only_audio(batch: Batch) -> torch.Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trivium.data.batch import Batch, Stream
+from trivium.data.batch import Batch
 from trivium.data.datamodule import BatchLoader
 from trivium.evaluation.metrics import compute_metrics
 from trivium.evaluation.predictions import Collector, Predictions
@@ -34,7 +34,6 @@ def predict_split(
     Raises ValueError for an unknown modality, and for a clip that has none of the chosen ones, with its id.
     """
     method.eval()
-    dtype = next(p.dtype for p in method.parameters() if p.is_floating_point())
     collector = Collector(len(loader.split), loader.split.device)
     for batch in loader:
         if modalities:
@@ -42,7 +41,7 @@ def predict_split(
         if change is not None:
             batch = change(batch)
         _refuse_all_absent(loader, batch.present, batch.index)
-        batch.streams = {name: _with_dtype(stream, dtype) for name, stream in batch.streams.items()}
+        match_dtype(batch, method)
         prediction = method.predict(batch)
         loss = method.objective(prediction.outputs, batch.targets["multimodal"].to(prediction.outputs.dtype))
         collector.add(batch.index, batch.weight, prediction.score, {"loss": loss}, prediction.probabilities)
@@ -83,8 +82,13 @@ def write_predictions(path: Path, parts: dict[str, tuple[BatchLoader, Prediction
     write_text(path, text.getvalue())
 
 
-def _with_dtype(stream: Stream, dtype: torch.dtype) -> Stream:
-    return replace(stream, values=stream.values.to(dtype)) if stream.values.is_floating_point() else stream
+def match_dtype(batch: Batch, method: Method) -> None:
+    """Converts the batch's features, in place, to the method's precision; token ids stay."""
+    dtype = next(p.dtype for p in method.parameters() if p.is_floating_point())
+    batch.streams = {
+        name: replace(stream, values=stream.values.to(dtype)) if stream.values.is_floating_point() else stream
+        for name, stream in batch.streams.items()
+    }
 
 
 def _refuse_all_absent(loader: BatchLoader, present_BM: Tensor, index: Tensor) -> None:

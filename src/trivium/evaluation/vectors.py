@@ -5,12 +5,11 @@ Legend: N clips of the split, B clips of a batch, E features.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from trivium.data.datamodule import BatchLoader
+from trivium.evaluation.predict import match_dtype
 from trivium.methods.base import Method
 
 
@@ -21,13 +20,9 @@ def collect_vectors(method: Method, loader: BatchLoader) -> dict[str, Tensor]:
     Raises ValueError naming the vector and a clip where a value is not finite.
     """
     method.eval()
-    dtype = next(p.dtype for p in method.parameters() if p.is_floating_point())
     table = _VectorTable(loader)
     for batch in loader:
-        batch.streams = {
-            name: replace(s, values=s.values.to(dtype)) if s.values.is_floating_point() else s
-            for name, s in batch.streams.items()
-        }
+        match_dtype(batch, method)
         table.add(batch.index, method.vectors(batch))
     return table.result()
 
