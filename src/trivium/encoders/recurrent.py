@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from trivium.data.batch import Stream
 from trivium.encoders.base import Encoded, Encoder
+from trivium.encoders.old_names import accept_old_names
 from trivium.encoders.pooling import check_choice, check_least, pool_steps
 
 POOLS = ("last", "mean", "max", "meanmax", "flatten")
@@ -55,8 +56,11 @@ class Recurrent(Encoder):
         self.pool = check_choice("pool", pool, POOLS)
         width = hidden * (2 if bidirectional else 1)
         sizes = [in_dim, *[width] * (layers - 1)]
-        self.ahead = nn.ModuleList(self.cell(size, hidden, batch_first=True) for size in sizes)
-        self.back = nn.ModuleList(self.cell(size, hidden, batch_first=True) for size in sizes if bidirectional)
+        self.forward_cells = nn.ModuleList(self.cell(size, hidden, batch_first=True) for size in sizes)
+        self.backward_cells = nn.ModuleList(
+            self.cell(size, hidden, batch_first=True) for size in sizes if bidirectional
+        )
+        accept_old_names(self, {"ahead.": "forward_cells.", "back.": "backward_cells."})
         self.input_dropout = nn.Dropout(input_dropout)
         self.dropout = nn.Dropout(dropout)
         self.steps = steps if pool == "flatten" else None
@@ -76,7 +80,7 @@ class Recurrent(Encoder):
         states_BTH = self._states(self.input_dropout(stream.values), stream.mask)
         dropped_BTH = self.dropout(states_BTH)
         tokens_BTE = self.project(dropped_BTH).masked_fill(~stream.mask[..., None], 0.0)
-        if self.pool == "last" and self.back:
+        if self.pool == "last" and self.backward_cells:
             return Encoded(tokens_BTE, stream.mask, self.project(self._ends(dropped_BTH, stream.mask)))
         return Encoded(tokens_BTE, stream.mask, pool_steps(self.pool, tokens_BTE, stream.mask))
 
@@ -99,21 +103,21 @@ class Recurrent(Encoder):
 
     def _states(self, inputs_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         """The last layer's states, both directions side by side."""
-        order = reversed_steps(mask_BT) if self.back else None
-        for number, ahead in enumerate(self.ahead):
+        order = reversed_steps(mask_BT) if self.backward_cells else None
+        for number, cell in enumerate(self.forward_cells):
             if number:
                 inputs_BTD = self.dropout(inputs_BTD)
-            states, _ = ahead(inputs_BTD)
+            states, _ = cell(inputs_BTD)
             if order is not None:
-                backward, _ = self.back[number](reorder(inputs_BTD, order))
+                backward, _ = self.backward_cells[number](reorder(inputs_BTD, order))
                 states = torch.cat([states, reorder(backward, order)], dim=-1)
             inputs_BTD = states
         return inputs_BTD
 
     def _ends(self, states_BTH: Tensor, mask_BT: Tensor) -> Tensor:
         """Forward state after the last step, backward state after the first."""
-        ahead, back = states_BTH.chunk(2, dim=-1)
-        return torch.cat([pool_steps("last", ahead, mask_BT), pool_steps("first", back, mask_BT)], dim=-1)
+        forward, backward = states_BTH.chunk(2, dim=-1)
+        return torch.cat([pool_steps("last", forward, mask_BT), pool_steps("first", backward, mask_BT)], dim=-1)
 
 
 def reversed_steps(mask_BT: Tensor) -> Tensor:

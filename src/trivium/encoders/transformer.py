@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from trivium.data.batch import Stream
 from trivium.encoders.base import Encoded, Encoder
-from trivium.encoders.packed_layers import PackedLayer, RealSteps
 from trivium.encoders.pooling import check_choice, check_least, pool_steps
+from trivium.encoders.real_steps import RealSteps
+from trivium.encoders.transformer_layer import TransformerLayer
 
 POOLS = ("mean", "cls", "last")
 POSITIONS = ("sinusoidal", "none")
@@ -59,7 +60,7 @@ class Transformer(Encoder):
         self.embed = nn.Linear(in_dim, dim, bias=input_bias)
         self.cls = nn.Parameter(torch.randn(dim) * dim**-0.5) if pool == "cls" else None
         # each layer with initial weights of its own; nn.TransformerEncoder copies one layer's to all
-        self.layers = nn.ModuleList(PackedLayer(dim, heads, feedforward, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(TransformerLayer(dim, heads, feedforward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim) if final_norm else nn.Identity()
 
     def forward(self, stream: Stream) -> Encoded:
