@@ -1,4 +1,4 @@
-"""What the LSTM and GRU encoders share: layers, directions, pooling.
+"""Recurrent encoders, which the LSTM and the GRU are: layers, directions, pooling.
 
 Sequences are run padded, not packed. Padding lies behind a clip's last step (and the backward direction reads each clip
 reversed within its own length), so no padded step comes before a real one and none can change a result. On a CPU this
@@ -24,7 +24,7 @@ POOLS = ("last", "mean", "max", "meanmax", "flatten")
 
 
 class Recurrent(Encoder):
-    """Stacked recurrent layers -> dropout -> Linear(H, out).
+    """Encodes by stacked recurrent layers -> dropout -> Linear(H, out).
 
     out: size of tokens and pooled vector; 0 leaves the Linear out. dropout: before the Linear and between layers;
     input_dropout: on the features; both 0 to 1. pool: "last" is the last state of each direction (Self-MM's sLSTM);
@@ -85,24 +85,24 @@ class Recurrent(Encoder):
         return Encoded(tokens_BTE, stream.mask, pool_steps(self.pool, tokens_BTE, stream.mask))
 
     def _flattened(self, stream: Stream, steps: int) -> Encoded:
-        found = stream.values.shape[1]
-        if found > steps:
+        longest = stream.values.shape[1]
+        if longest > steps:
             raise ValueError(
-                f"a clip of {found} steps: this encoder flattens the {steps} of the longest clip it was built for; "
+                f"a clip of {longest} steps: this encoder flattens the {steps} of the longest clip it was built for; "
                 "encoder.pool=last, mean or max takes any length"
             )
         values_BTD = stream.values.masked_fill(~stream.mask[..., None], 0.0)  # padding's states count here
         states_BTH = self.dropout(
             self._states(
-                nn.functional.pad(self.input_dropout(values_BTD), (0, 0, 0, steps - found)),
-                nn.functional.pad(stream.mask, (0, steps - found)),
+                nn.functional.pad(self.input_dropout(values_BTD), (0, 0, 0, steps - longest)),
+                nn.functional.pad(stream.mask, (0, steps - longest)),
             )
         )
-        tokens_BTH = states_BTH[:, :found].masked_fill(~stream.mask[..., None], 0.0)
+        tokens_BTH = states_BTH[:, :longest].masked_fill(~stream.mask[..., None], 0.0)
         return Encoded(tokens_BTH, stream.mask, self.project(states_BTH.flatten(1)))
 
     def _states(self, inputs_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        """The last layer's states, both directions side by side."""
+        """Returns the last layer's states, both directions side by side."""
         order = reversed_steps(mask_BT) if self.backward_cells else None
         for number, cell in enumerate(self.forward_cells):
             if number:
@@ -115,13 +115,13 @@ class Recurrent(Encoder):
         return inputs_BTD
 
     def _ends(self, states_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-        """Forward state after the last step, backward state after the first."""
+        """Returns the last state of each direction: forward after the last step, backward after the first."""
         forward, backward = states_BTH.chunk(2, dim=-1)
         return torch.cat([pool_steps("last", forward, mask_BT), pool_steps("first", backward, mask_BT)], dim=-1)
 
 
 def reversed_steps(mask_BT: Tensor) -> Tensor:
-    """(B*T,) int64: where each flat position finds its step when every clip's valid steps are reversed in place."""
+    """Returns (B*T,) int64: from where each flat position takes its step to reverse every clip's valid steps."""
     clips, steps = mask_BT.shape
     step_T = torch.arange(steps, device=mask_BT.device)
     step_BT = torch.where(mask_BT, mask_BT.sum(dim=1, keepdim=True) - 1 - step_T, step_T)
@@ -130,5 +130,5 @@ def reversed_steps(mask_BT: Tensor) -> Tensor:
 
 
 def reorder(values_BTD: Tensor, order: Tensor) -> Tensor:
-    """values_BTD with its flat steps taken in `order`, as `reversed_steps` gives it; doing it twice undoes it."""
+    """Returns values_BTD with its flat steps in the order of `reversed_steps`; doing it twice undoes it."""
     return values_BTD.flatten(0, 1).index_select(0, order).view_as(values_BTD)

@@ -21,7 +21,7 @@ POSITIONS = ("sinusoidal", "none")
 
 
 class Transformer(Encoder):
-    """Linear(D, dim) + positions -> `layers` of attention and feed-forward -> layer norm.
+    """Encodes by Linear(D, dim) + positions -> `layers` of attention and feed-forward -> layer norm.
 
     positions: sinusoidal, or none, which makes it an encoder of sets: the order of steps then changes nothing.
     input_bias: whether the first Linear has one. final_norm: whether the last layer norm is there.
@@ -79,7 +79,7 @@ class Transformer(Encoder):
         return Encoded(out_BTE, stream.mask, pool_steps(self.pool, out_BTE, stream.mask))
 
     def _with_cls(self, lengths: Tensor, steps: int, rows_LE: Tensor, real: RealSteps) -> tuple[RealSteps, Tensor]:
-        """One more step in front of each clip, there whatever the clip lacks."""
+        """Puts the learnt [CLS] step in front of each clip."""
         assert self.cls is not None
         padded_BTE = real.pad(rows_LE)
         cls_B1E = self.cls.to(padded_BTE.dtype).expand(len(padded_BTE), 1, -1)
@@ -88,7 +88,10 @@ class Transformer(Encoder):
 
 
 def sinusoids(like_BTE: Tensor) -> Tensor:
-    """(T, E), of the dtype and device of `like_BTE`: sin and cos of t / 10000^(2i/E) (Vaswani et al., 2017, 3.5)."""
+    """Returns (T, E): sin and cos of t / 10000^(2i/E) in turn (Vaswani et al., 2017, section 3.5).
+
+    Dtype and device are those of `like_BTE`.
+    """
     steps, dim = like_BTE.shape[1:]
     dtype = torch.promote_types(like_BTE.dtype, torch.float32)  # half precision cannot count to 500
     step = torch.arange(steps, device=like_BTE.device, dtype=dtype)[:, None]

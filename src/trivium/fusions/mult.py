@@ -23,7 +23,7 @@ ALWAYS = (DEFAULT, "text", "audio", "vision")  # names that configs give, whethe
 
 
 class MulT(Fusion):
-    """Each modality's tokens -> Linear(E) -> one transformer for every other modality, which attends to that one's
+    """Runs each modality's tokens -> Linear(E) -> one transformer for every other modality, which attends to that one's
     tokens -> these M - 1 results side by side -> a self-attention transformer, read at the last real step.
     The M vectors x side by side, E (M - 1) each -> Linear(x + Linear(relu(Linear(x)))), `dim` wide.
 
@@ -134,22 +134,22 @@ class MulT(Fusion):
 
 
 def _alike(keys: Iterable[Hashable]) -> list[list[int]]:
-    """Places of equal keys together."""
+    """Returns the places of equal keys, together."""
     groups: dict[Hashable, list[int]] = {}
     for place, key in enumerate(keys):
         groups.setdefault(key, []).append(place)
     return list(groups.values())
 
 
-def _by_modality(key: str, dims: Mapping[str, int], given: Mapping[str, float | None]) -> nn.ModuleList:
-    """A dropout for each modality, in the order of `dims`."""
-    for name, p in given.items():
+def _by_modality(key: str, dims: Mapping[str, int], probabilities: Mapping[str, float | None]) -> nn.ModuleList:
+    """Returns a dropout for each modality, in the order of `dims`."""
+    for name, p in probabilities.items():
         if name not in dims and name not in ALWAYS:
             raise ValueError(f"{key}.{name}: no such modality; expected {DEFAULT} or one of {', '.join(dims)}")
         _check_probability(f"{key}.{name}", 0.0 if p is None else p)
-    fallback = given.get(DEFAULT) or 0.0
-    own = [given.get(name) for name in dims]
-    return nn.ModuleList(Dropout(fallback if p is None else p) for p in own)
+    fallback = probabilities.get(DEFAULT) or 0.0
+    rates = [probabilities.get(name) for name in dims]
+    return nn.ModuleList(Dropout(fallback if p is None else p) for p in rates)
 
 
 def _check_probability(key: str, p: float) -> None:

@@ -68,7 +68,8 @@ def quick_gelu(x: Tensor) -> Tensor:
 
 
 class TransformerFusion(Fusion):
-    """[first; tokens of the modalities that are present] -> `layers` of attention -> layer norm, at the first token.
+    """Runs [first; tokens of the modalities that are present] -> `layers` of attention -> layer norm, at the first
+    token.
 
     No position or modality is added to a token, so the fusion is one of sets. A modality whose tokens are not of size
     `dim` has a Linear in front. A clip without any modality gives what the first token makes of itself.
@@ -94,7 +95,7 @@ class TransformerFusion(Fusion):
         return self.views(encoded, present_BM, every_1M)[0]
 
     def views(self, encoded: Mapping[str, Encoded], present_BM: Tensor, masks_KM: Tensor) -> Tensor:
-        """(K, B, E): the joint vector from the modalities of each mask alone, as if the others were absent.
+        """Returns (K, B, E): the joint vector from the modalities of each mask alone, as if the others were absent.
 
         One pass for all masks. With one layer, tokens' keys and values do not depend on what is left out, so they are
         made once, and only the first token asks, once a mask. masks_KM: bool, columns in the order of `dims`.
@@ -116,7 +117,9 @@ class TransformerFusion(Fusion):
         return joint_KBE
 
     def _tokens(self, encoded: Mapping[str, Encoded], present_BM: Tensor, masks_KM: Tensor) -> tuple[Tensor, Tensor]:
-        """All tokens, the first one in front: (B, S, E), and which of them count under each mask: (K, B, S) bool."""
+        """Returns all tokens, the first one in front: (B, S, E), and which of them count under each mask: (K, B, S)
+        bool.
+        """
         tokens = [self.first.expand(len(present_BM), 1, -1)]
         allowed = [torch.ones_like(masks_KM[:, :1, None]).expand(-1, len(present_BM), -1)]
         for m, (name, adapt) in enumerate(zip(self.dims, self.adapt, strict=True)):
