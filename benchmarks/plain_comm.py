@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trivium.data.batch import Batch, Stream
-from trivium.encoders.packed_layers import PackedLayer
 from trivium.encoders.transformer import Transformer
+from trivium.encoders.transformer_layer import TransformerLayer
 from trivium.fusions.transformer import Layer, TransformerFusion
 from trivium.methods.comm import CoMM
 from trivium.methods.projection_head import ProjectionHead
@@ -38,7 +38,7 @@ class PlainCoMM(nn.Module):
         self.embeds = nn.ModuleDict({name: encoder.embed for name, encoder in encoders.items()})
         self.encoders = nn.ModuleDict(
             {
-                name: nn.ModuleList(_encoder_layer(cast(PackedLayer, layer)) for layer in encoder.layers)
+                name: nn.ModuleList(_encoder_layer(cast(TransformerLayer, layer)) for layer in encoder.layers)
                 for name, encoder in encoders.items()
             }
         )
@@ -47,7 +47,7 @@ class PlainCoMM(nn.Module):
         self.layer = cast(Layer, layer)
         self.first, self.norm = fusion.first, fusion.norm
         attention = nn.MultiheadAttention(fusion.dim, self.layer.heads, batch_first=True, dtype=self.first.dtype)
-        attention.out_proj.weight, attention.out_proj.bias = self.layer.out.weight, self.layer.out.bias
+        attention.out_proj.weight, attention.out_proj.bias = self.layer.out_proj.weight, self.layer.out_proj.bias
         del attention.in_proj_weight, attention.in_proj_bias
         self.attention = attention
         self.head = cast(ProjectionHead, method.head)
@@ -85,10 +85,10 @@ class PlainCoMM(nn.Module):
         attention: Any = self.attention  # whose weights are parameters otherwise
         attention.in_proj_weight = torch.cat([layer.query.weight, layer.key.weight, layer.value.weight])
         attention.in_proj_bias = torch.cat([layer.query.bias, layer.key.bias, layer.value.bias])
-        normed = F.layer_norm(x, (dim,), layer.attention_norm.weight, layer.attention_norm.bias)
+        normed = F.layer_norm(x, (dim,), layer.norm1.weight, layer.norm1.bias)
         x = x + attention(normed, normed, normed, key_padding_mask=padding, need_weights=False)[0]
-        wide = layer.widen(F.layer_norm(x, (dim,), layer.wide_norm.weight, layer.wide_norm.bias))
-        out: Tensor = self.norm(x + layer.narrow(wide * torch.sigmoid(1.702 * wide)))[:, 0]
+        wide = layer.linear1(F.layer_norm(x, (dim,), layer.norm2.weight, layer.norm2.bias))
+        out: Tensor = self.norm(x + layer.linear2(wide * torch.sigmoid(1.702 * wide)))[:, 0]
         return out
 
     def _project(self, rows: Tensor) -> Tensor:
@@ -129,14 +129,14 @@ def plain_view(streams: Streams, drop_max: float = 0.8, noise_std: float = 0.1) 
     return view
 
 
-def _encoder_layer(layer: PackedLayer) -> nn.TransformerEncoderLayer:
-    dim, wide = layer.narrow.out_features, layer.narrow.in_features
+def _encoder_layer(layer: TransformerLayer) -> nn.TransformerEncoderLayer:
+    dim, wide = layer.linear2.out_features, layer.linear2.in_features
     theirs = nn.TransformerEncoderLayer(
-        dim, layer.heads, wide, layer.dropout.p, batch_first=True, norm_first=True, dtype=layer.out.weight.dtype
+        dim, layer.heads, wide, layer.dropout.p, batch_first=True, norm_first=True, dtype=layer.out_proj.weight.dtype
     )
-    theirs.self_attn.in_proj_weight = layer.queries_keys_values.weight
-    theirs.self_attn.in_proj_bias = layer.queries_keys_values.bias
-    theirs.self_attn.out_proj.weight, theirs.self_attn.out_proj.bias = layer.out.weight, layer.out.bias
-    theirs.linear1, theirs.linear2 = layer.widen, layer.narrow
-    theirs.norm1, theirs.norm2 = layer.attention_norm, layer.feedforward_norm
+    theirs.self_attn.in_proj_weight = layer.in_proj.weight
+    theirs.self_attn.in_proj_bias = layer.in_proj.bias
+    theirs.self_attn.out_proj.weight, theirs.self_attn.out_proj.bias = layer.out_proj.weight, layer.out_proj.bias
+    theirs.linear1, theirs.linear2 = layer.linear1, layer.linear2
+    theirs.norm1, theirs.norm2 = layer.norm1, layer.norm2
     return theirs

@@ -56,14 +56,18 @@ def encoders(dim=4):
 
 def reference_rnn(encoder, cls, layers):
     """torch's own stacked recurrent net with the encoder's weights."""
-    hidden = encoder.ahead[0].hidden_size
+    hidden = encoder.forward_cells[0].hidden_size
     net = cls(
-        encoder.ahead[0].input_size, hidden, layers, batch_first=True, bidirectional=len(encoder.back) > 0
+        encoder.forward_cells[0].input_size,
+        hidden,
+        layers,
+        batch_first=True,
+        bidirectional=len(encoder.backward_cells) > 0,
     ).double()
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             kind, _, end = name.rpartition("_l")
-            part = encoder.back if end.endswith("_reverse") else encoder.ahead
+            part = encoder.backward_cells if end.endswith("_reverse") else encoder.forward_cells
             parameter.copy_(getattr(part[int(end[0])], f"{kind}_l0"))
     return net
 
@@ -91,7 +95,7 @@ def test_recurrent_equals_torch_on_packed_sequences_values_and_gradients(ours, c
     (encoder.project(last) * weight).sum().backward()
     for name, parameter in net.named_parameters():
         kind, _, end = name.rpartition("_l")
-        part = encoder.back if end.endswith("_reverse") else encoder.ahead
+        part = encoder.backward_cells if end.endswith("_reverse") else encoder.forward_cells
         mine = getattr(part[int(end[0])], f"{kind}_l0").grad
         torch.testing.assert_close(mine, parameter.grad, rtol=0, atol=1e-12)
 

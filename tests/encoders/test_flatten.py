@@ -69,10 +69,10 @@ def test_the_pooled_vector_is_one_linear_map_of_all_states_padding_included(bidi
     for row, length in enumerate(LENGTHS):
         clip = np.zeros((S, 4))
         clip[:length] = stream.values[row, :length].numpy()
-        states = gru_states(encoder.ahead[0], clip)
+        states = gru_states(encoder.forward_cells[0], clip)
         if bidirectional:  # backwards within the clip; what lies behind its end comes last in both directions
             turned = np.concatenate([clip[:length][::-1], clip[length:]])
-            back = gru_states(encoder.back[0], turned)
+            back = gru_states(encoder.backward_cells[0], turned)
             states = np.concatenate([states, np.concatenate([back[:length][::-1], back[length:]])], axis=1)
         np.testing.assert_allclose(out.pooled[row].detach().numpy(), weight @ states.ravel() + bias, atol=1e-12)
         np.testing.assert_allclose(out.tokens[row, :length].detach().numpy(), states[:length], atol=1e-12)

@@ -11,8 +11,9 @@ from torch import nn
 
 from trivium.data.batch import Stream
 from trivium.encoders.dropout import Dropout
-from trivium.encoders.packed_layers import PackedLayer, RealSteps
+from trivium.encoders.real_steps import RealSteps
 from trivium.encoders.transformer import Transformer, sinusoids
+from trivium.encoders.transformer_layer import TransformerLayer
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "encoder"
 LENGTHS = {"ragged": [3, 7, 1, 5], "full": [6, 6, 6], "one": [1, 1]}
@@ -28,15 +29,15 @@ def stream_of(lengths, dim=4, steps=0, seed=0, dtype=torch.float64):
 
 def torch_layer(layer):
     """nn.TransformerEncoderLayer that shares the layer's parameters."""
-    dim, wide = layer.narrow.out_features, layer.narrow.in_features
+    dim, wide = layer.linear2.out_features, layer.linear2.in_features
     theirs = nn.TransformerEncoderLayer(
-        dim, layer.heads, wide, layer.dropout.p, batch_first=True, norm_first=True, dtype=layer.out.weight.dtype
+        dim, layer.heads, wide, layer.dropout.p, batch_first=True, norm_first=True, dtype=layer.out_proj.weight.dtype
     )
-    theirs.self_attn.in_proj_weight = layer.queries_keys_values.weight
-    theirs.self_attn.in_proj_bias = layer.queries_keys_values.bias
-    theirs.self_attn.out_proj.weight, theirs.self_attn.out_proj.bias = layer.out.weight, layer.out.bias
-    theirs.linear1, theirs.linear2 = layer.widen, layer.narrow
-    theirs.norm1, theirs.norm2 = layer.attention_norm, layer.feedforward_norm
+    theirs.self_attn.in_proj_weight = layer.in_proj.weight
+    theirs.self_attn.in_proj_bias = layer.in_proj.bias
+    theirs.self_attn.out_proj.weight, theirs.self_attn.out_proj.bias = layer.out_proj.weight, layer.out_proj.bias
+    theirs.linear1, theirs.linear2 = layer.linear1, layer.linear2
+    theirs.norm1, theirs.norm2 = layer.norm1, layer.norm2
     return theirs
 
 
@@ -109,29 +110,29 @@ def test_without_positions_the_order_of_steps_changes_no_pooled_vector():
 
 def test_initial_weights_are_torchs_from_the_same_random_numbers():
     torch.manual_seed(5)
-    mine = PackedLayer(8, 2, 16, 0.1)
+    mine = TransformerLayer(8, 2, 16, 0.1)
     torch.manual_seed(5)
     theirs = nn.TransformerEncoderLayer(8, 2, 16, 0.1)
     for a, b in (
-        (mine.queries_keys_values.weight, theirs.self_attn.in_proj_weight),
-        (mine.queries_keys_values.bias, theirs.self_attn.in_proj_bias),
-        (mine.out.weight, theirs.self_attn.out_proj.weight),
-        (mine.out.bias, theirs.self_attn.out_proj.bias),
-        (mine.widen.weight, theirs.linear1.weight),
-        (mine.widen.bias, theirs.linear1.bias),
-        (mine.narrow.weight, theirs.linear2.weight),
-        (mine.narrow.bias, theirs.linear2.bias),
+        (mine.in_proj.weight, theirs.self_attn.in_proj_weight),
+        (mine.in_proj.bias, theirs.self_attn.in_proj_bias),
+        (mine.out_proj.weight, theirs.self_attn.out_proj.weight),
+        (mine.out_proj.bias, theirs.self_attn.out_proj.bias),
+        (mine.linear1.weight, theirs.linear1.weight),
+        (mine.linear1.bias, theirs.linear1.bias),
+        (mine.linear2.weight, theirs.linear2.weight),
+        (mine.linear2.bias, theirs.linear2.bias),
     ):
         assert torch.equal(a, b)
 
 
 def test_padding_is_no_work():
-    """The wide layer sees real steps only, whatever the batch is padded to."""
-    encoder = Transformer(4, dim=8, heads=2, layers=1)
-    seen = []
-    encoder.layers[0].widen.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape))
+    """The feed-forward part sees real steps only, whatever the batch is padded to."""
+    encoder = Transformer(4, dim=8, heads=2, feedforward=32, layers=1)
+    shapes = []
+    encoder.layers[0].dropout.register_forward_hook(lambda _, inputs, __: shapes.append(inputs[0].shape))
     encoder(stream_of([3, 7, 1, 5], steps=40, dtype=torch.float32))
-    assert seen == [(16, 8)]
+    assert shapes == [(16, 8), (16, 32), (16, 8)]
 
 
 def test_packing_and_padding_undo_each_other_and_gradients_come_back_to_their_steps():

@@ -6,6 +6,7 @@ import inspect
 import string
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from trivium.fusions.gmu import GMU
 from trivium.fusions.lowrank import LowRank
 from trivium.fusions.sum import Sum
 from trivium.fusions.tensor import TensorFusion
+from trivium.methods.base import Method
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "fusion"
 
@@ -25,10 +27,14 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "fusion"
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("junk", [3.0, float("nan"), float("inf")])
 def test_content_of_an_absent_modality_changes_no_bit_and_no_gradient(kind, junk):
+    """Method.encode is where an absent modality is masked; what encoders made of it never reaches a fusion."""
     results = []
     for fill in (None, junk):
         fusion = made(kind)
-        joint = fusion(*inputs(present=some_absent(), junk=fill))
+        outputs, present = inputs(present=some_absent(), junk=fill)
+        encoders = {name: lambda stream: stream for name in outputs}  # the streams are what encoders return
+        batch = SimpleNamespace(streams=outputs, present=present)
+        joint = fusion(Method.encode(SimpleNamespace(encoders=encoders), batch), present)
         joint.square().sum().backward()
         results.append([joint.detach(), *(parameter.grad for parameter in fusion.parameters())])
     assert all(torch.equal(zero, other) for zero, other in zip(*results, strict=True))

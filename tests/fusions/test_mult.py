@@ -16,8 +16,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from trivium.encoders.base import Encoded
-from trivium.fusions.attend import attend
-from trivium.fusions.crossmodal import sinusoids
+from trivium.fusions.crossmodal import attention_with_dropout, sinusoids
 from trivium.fusions.mult import MulT
 from trivium.methods.build import turn_off_dropout
 
@@ -84,18 +83,21 @@ def transformer(stack, g, rows_TE, source_SE=None):
         if source_SE is None or source is not None:
             attention = nn.MultiheadAttention(width, stack.heads).double()
             del attention.in_proj_weight, attention.in_proj_bias, attention.out_proj.weight, attention.out_proj.bias
-            attention.in_proj_weight, attention.in_proj_bias = stack.into_weight[n, g], flat(stack, "into_bias", n, g)
-            attention.out_proj.weight = stack.out_weight[n, g]
-            attention.out_proj.bias = flat(stack, "out_bias", n, g)
-            gain, shift = flat(stack, "attention_gain", n, g), flat(stack, "attention_shift", n, g)
+            attention.in_proj_weight, attention.in_proj_bias = (
+                stack.in_proj_weight[n, g],
+                flat(stack, "in_proj_bias", n, g),
+            )
+            attention.out_proj.weight = stack.out_proj_weight[n, g]
+            attention.out_proj.bias = flat(stack, "out_proj_bias", n, g)
+            gain, shift = flat(stack, "norm1_gain", n, g), flat(stack, "norm1_shift", n, g)
             asking = F.layer_norm(rows, (width,), gain, shift)
             seen = asking if source is None else F.layer_norm(source, (width,), gain, shift)
             future = torch.ones(len(asking), len(seen)).triu(1 + abs(len(asking) - len(seen))).bool()
             rows = rows + attention(asking[:, None], seen[:, None], seen[:, None], attn_mask=future)[0][:, 0]
-        normed = F.layer_norm(rows, (width,), flat(stack, "wide_gain", n, g), flat(stack, "wide_shift", n, g))
-        wide = F.linear(normed, stack.widen_weight[n, g], flat(stack, "widen_bias", n, g)).relu()
-        rows = rows + F.linear(wide, stack.narrow_weight[n, g], flat(stack, "narrow_bias", n, g))
-    return F.layer_norm(rows, (width,), flat(stack, "last_gain", g), flat(stack, "last_shift", g))
+        normed = F.layer_norm(rows, (width,), flat(stack, "norm2_gain", n, g), flat(stack, "norm2_shift", n, g))
+        wide = F.linear(normed, stack.linear1_weight[n, g], flat(stack, "linear1_bias", n, g)).relu()
+        rows = rows + F.linear(wide, stack.linear2_weight[n, g], flat(stack, "linear2_bias", n, g))
+    return F.layer_norm(rows, (width,), flat(stack, "norm_gain", g), flat(stack, "norm_shift", g))
 
 
 def plain(fusion, encoded, present):
@@ -117,7 +119,7 @@ def plain(fusion, encoded, present):
             own = torch.cat(results, dim=1) if results else rows[m]
             slots.append(transformer(fusion.memory, m, own)[-1])
         x = torch.cat(slots)
-        joint.append(fusion.out(x + fusion.narrow(fusion.widen(x).relu())))
+        joint.append(fusion.out(x + fusion.linear2(fusion.linear1(x).relu())))
     return torch.stack(joint)
 
 
@@ -182,7 +184,7 @@ def test_parameters_are_as_many_as_gmcs_and_one_dimensional_exactly_where_no_wei
 def test_each_matrix_starts_as_its_own_xavier_uniform_and_biases_at_zero():
     torch.manual_seed(0)
     stack = MulT(DIMS, width=120, layers=2).across
-    for name, fans in (("into", 4), ("out", 2), ("widen", 5), ("narrow", 5)):
+    for name, fans in (("in_proj", 4), ("out_proj", 2), ("linear1", 5), ("linear2", 5)):
         weight = getattr(stack, f"{name}_weight").detach().flatten(2)
         bound = math.sqrt(6 / (fans * 120))
         assert float(weight.abs().max()) <= bound
@@ -194,8 +196,8 @@ def test_each_matrix_starts_as_its_own_xavier_uniform_and_biases_at_zero():
 def slots_of(dims, **keys):
     """A fusion in training whose joint vector is the self-attention transformers' results, side by side."""
     fusion = made(dims, **keys)
-    nn.init.zeros_(fusion.narrow.weight)
-    nn.init.zeros_(fusion.narrow.bias)
+    nn.init.zeros_(fusion.linear2.weight)
+    nn.init.zeros_(fusion.linear2.bias)
     fusion.out = nn.Identity()
     return fusion
 
@@ -257,23 +259,24 @@ class Fixed(nn.Module):
         return weights * (torch.rand(weights.shape, generator=generator, dtype=weights.dtype) > 0.4) / 0.6
 
 
-def test_attention_and_its_dropout_have_the_gradient_that_finite_differences_have():
+def test_attention_drops_its_weights_by_the_drawn_mask():
     torch.manual_seed(0)
-    query, key, value = (torch.randn(2, 2, 3, n, dtype=torch.float64, requires_grad=True) for n in (4, 5, 5))
-    mask = torch.zeros(2, 5, 4).masked_fill(torch.rand(2, 5, 4) > 0.6, -torch.inf)
-    mask[:, 0] = 0.0
-    assert torch.autograd.gradcheck(lambda *leaves: attend(*leaves, mask, Fixed()), (query, key, value))
-    weight = Fixed()(torch.softmax(torch.einsum("rhds,rhdt->rhst", key, query) + mask[:, None], dim=2))
-    expected = torch.einsum("rhds,rhst->rhdt", value, weight)
-    torch.testing.assert_close(attend(query, key, value, mask, Fixed()), expected, rtol=0, atol=1e-12)
+    query, key, value = (torch.randn(2, n, 6, dtype=torch.float64) for n in (4, 5, 5))
+    mask = torch.rand(2, 1, 4, 5) < 0.6
+    mask[..., 0] = True
+    scores = torch.einsum("rthd,rshd->rhts", *(x.unflatten(2, (2, 3)) for x in (query, key))) / math.sqrt(3)
+    weight = Fixed()(scores.masked_fill(~mask, -torch.inf).softmax(dim=-1).mT).mT
+    expected = torch.einsum("rhts,rshd->rthd", weight, value.unflatten(2, (2, 3))).flatten(2)
+    found = attention_with_dropout(query, key, value, heads=2, mask=mask, dropout=Fixed())
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_positions_are_sines_then_cosines_counted_from_one():
     found = sinusoids(6, 3, torch.zeros(1, dtype=torch.float64)).numpy()
     for k, t in itertools.product(range(3), range(3)):
         angle = (t + 1) * 10000 ** (-k / 2)
-        assert found[k, t] == pytest.approx(math.sin(angle), abs=1e-12)
-        assert found[3 + k, t] == pytest.approx(math.cos(angle), abs=1e-12)
+        assert found[t, k] == pytest.approx(math.sin(angle), abs=1e-12)
+        assert found[t, 3 + k] == pytest.approx(math.cos(angle), abs=1e-12)
 
 
 def test_float32_bfloat16_autocast_and_bfloat16_stay_near_float64():

@@ -51,11 +51,11 @@ def plain(fusion, encoded, present, mask):
             del attention.in_proj_weight, attention.in_proj_bias
             attention.in_proj_weight = torch.cat([layer.query.weight, layer.key.weight, layer.value.weight])
             attention.in_proj_bias = torch.cat([layer.query.bias, layer.key.bias, layer.value.bias])
-            attention.out_proj = layer.out
-            seen = F.layer_norm(rows, (dim,), layer.attention_norm.weight, layer.attention_norm.bias)
+            attention.out_proj = layer.out_proj
+            seen = F.layer_norm(rows, (dim,), layer.norm1.weight, layer.norm1.bias)
             rows = rows + attention(seen[None], seen[None], seen[None])[0][0]
-            wide = layer.widen(F.layer_norm(rows, (dim,), layer.wide_norm.weight, layer.wide_norm.bias))
-            rows = rows + layer.narrow(wide / (1 + torch.exp(-1.702 * wide)))
+            wide = layer.linear1(F.layer_norm(rows, (dim,), layer.norm2.weight, layer.norm2.bias))
+            rows = rows + layer.linear2(wide / (1 + torch.exp(-1.702 * wide)))
         joint.append(fusion.norm(rows)[0])
     return torch.stack(joint)
 
@@ -106,9 +106,9 @@ def test_sizes_and_initial_spread_are_comms():
             (layer.query, 512**-0.5),
             (layer.key, 512**-0.5),
             (layer.value, 512**-0.5),
-            (layer.out, 512**-0.5 * 4**-0.5),
-            (layer.narrow, 512**-0.5 * 4**-0.5),
-            (layer.widen, 1024**-0.5),
+            (layer.out_proj, 512**-0.5 * 4**-0.5),
+            (layer.linear2, 512**-0.5 * 4**-0.5),
+            (layer.linear1, 1024**-0.5),
         ):
             assert float(linear.weight.detach().std()) == pytest.approx(std, rel=0.02)
     assert float(wide.first.detach().std()) == pytest.approx(1.0, rel=0.1)

@@ -231,13 +231,13 @@ def test_noise_reaches_the_encoders_weights_and_is_a_function_of_the_step() -> N
         assert bool((value != 0).all()) == touched, name
         assert torch.equal(value, again[name])
         assert torch.equal(value, other[name]) != touched
-    a, b = first["encoders.text.ahead.0.weight_hh_l0"], first["encoders.audio.ahead.0.weight_hh_l0"]
+    a, b = first["encoders.text.forward_cells.0.weight_hh_l0"], first["encoders.audio.forward_cells.0.weight_hh_l0"]
     assert abs(np.corrcoef(a.flatten(), b.flatten())[0, 1]) < 0.5
 
 
 def test_noise_of_accumulated_batches_is_sized_by_their_mean_coefficient() -> None:
     """The draws are one step's, so noises differ by the deviation of the gradient before it was scaled."""
-    name, sizes, noises = "encoders.audio.ahead.0.weight_hh_l0", [], []
+    name, sizes, noises = "encoders.audio.forward_cells.0.weight_hh_l0", [], []
     for batches in ([batch()], [batch(), batch(seed=1, absent=True)]):
         method = make(balance="ogm_ge")
         factor = np.mean([coefficients(make(balance="ogm_ge"), one)["audio"] for one in batches])

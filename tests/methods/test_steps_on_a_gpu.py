@@ -73,7 +73,7 @@ STEPS = (
     "method.interpolation=slerp method.modality_dropout=0.3",
     "method=m3ixup fusion=concat method.unimodal_mix=input method.soft_targets=false method.explore_labels=perturbed",
 )
-# How long mixed clips are is known on the GPU alone, and these layers are laid out by it (packed_layers.RealSteps).
+# How long mixed clips are is known on the GPU alone, and these layers are laid out by it (real_steps.RealSteps).
 WAITS = ("method=supervised encoder=transformer method.mixup=input",)
 
 
@@ -222,7 +222,7 @@ def test_the_exceptions_wait_where_it_is_said(case: str, kind: str, folder: Path
     there = steps(*made(case, folder), kind)
     assert there.waits
     if kind == "pretended":
-        assert all("encoders/packed_layers.py" in wait for wait in there.waits)
+        assert all("encoders/real_steps.py" in wait for wait in there.waits)
 
 
 @pytest.mark.parametrize("group", ["method", "encoder", "fusion", "objective", "optimizer"])

@@ -1,4 +1,4 @@
-"""What an encoder is: one modality's sequence in, tokens and one pooled vector out.
+"""The contract of encoders: one modality's sequence in, tokens and one pooled vector out.
 
 Legend: B clips, T steps, D input features, E embedding.
 """
@@ -15,7 +15,10 @@ from trivium.data.batch import Stream
 
 @dataclass
 class Encoded:
-    """tokens: (B, T, E). mask: (B, T) bool, True on real steps. pooled: (B, P), one vector a clip."""
+    """Holds what an encoder returns.
+
+    tokens: (B, T, E). mask: (B, T) bool, True on real steps. pooled: (B, P), one vector a clip.
+    """
 
     tokens: Tensor
     mask: Tensor
@@ -23,11 +26,15 @@ class Encoded:
 
 
 class Encoder(nn.Module):
-    """Subclasses take `in_dim` first (features a step; for token readers the smallest vocabulary that holds the
-    store's ids) and their YAML's keys as keyword arguments, set `dim` (P) and implement `forward`.
+    """Encodes one modality. Subclasses set `dim` (P) and implement `forward`.
 
-    reads: "values" for numeric features, "tokens" for token ids. lr: the learning rate that it trains at unless
-    optimizer.groups names one for its modality; None means the optimiser's own. token_dim: E, where it is not P.
+    Their constructor takes `in_dim` first (features a step; for token readers the smallest vocabulary that holds the
+    store's ids) and their YAML's keys as keyword arguments.
+
+    reads: "values" for numeric features, "tokens" for token ids.
+    lr: the learning rate that it trains at unless optimizer.groups names one for its modality; None means the
+        optimiser's own.
+    token_dim: E, where it is not P.
     takes_steps: whether it is built with `steps`, the length of the store's longest clip.
     """
 
@@ -41,5 +48,5 @@ class Encoder(nn.Module):
         raise TypeError(f"{type(self).__name__} defines no forward")
 
     def assets(self) -> dict[str, Any]:
-        """Plain JSON needed, beside the weights, to build this encoder again on a machine without its source."""
+        """Returns plain JSON that, beside the weights, builds this encoder again on a machine without its source."""
         return {}

@@ -10,6 +10,6 @@ from trivium.encoders.recurrent import Recurrent
 
 
 class GRU(Recurrent):
-    """`GRU(in_dim, hidden=..., out=...)`; keys as in `Recurrent`."""
+    """Encodes by a GRU: `GRU(in_dim, hidden=..., out=...)`, keys as in `Recurrent`."""
 
     cell: ClassVar[type[nn.LSTM] | type[nn.GRU]] = nn.GRU

@@ -18,7 +18,7 @@ _POOLER = "pooler."
 def load_model(
     name: str, *, random_init: bool, pooler: bool, dropout_scale: float, assets: dict[str, Any] | None
 ) -> tuple[Any, dict[str, Any]]:
-    """An encoder model in the default dtype, and its config as plain JSON, as it was before `dropout_scale`.
+    """Returns an encoder model in the default dtype, and its config as plain JSON, as it was before `dropout_scale`.
 
     name: a folder that save_pretrained wrote (for random_init, config.json is enough), or a hub name.
     assets: {"config": such a JSON}; the architecture is then built from it with random weights, `name` is not read.
@@ -31,7 +31,8 @@ def load_model(
     if config.is_encoder_decoder:
         raise ValueError(f"model: {name} is an encoder-decoder ({config.model_type}); choose an encoder, such as BERT")
     plain = json.loads(json.dumps(config.to_dict()))
-    plain.pop("_name_or_path", None)  # a path of the machine that trained
+    # a path of the machine that trained
+    plain.pop("_name_or_path", None)
     _scale_dropout(config, dropout_scale)
     if assets or random_init:
         model = transformers.AutoModel.from_config(config, trust_remote_code=False)
@@ -64,7 +65,7 @@ def _config(transformers: Any, name: str) -> Any:
 
 
 def _pretrained(transformers: Any, name: str, config: Any, pooler: bool) -> Any:
-    before = transformers.logging.get_verbosity()
+    verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # it lists unused weights of other heads; what lacks is checked below
     transformers.logging.disable_progress_bar()  # of reading a local file; the hub's own download bar stays
     try:
@@ -74,7 +75,7 @@ def _pretrained(transformers: Any, name: str, config: Any, pooler: bool) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise _not_found(name, "its weights", error) from error
     finally:
-        transformers.logging.set_verbosity(before)
+        transformers.logging.set_verbosity(verbosity)
     missing = sorted(report["missing_keys"])
     if any(_POOLER not in key for key in missing):
         raise ValueError(
@@ -100,7 +101,7 @@ def _looks_like_path(name: str) -> bool:
 
 
 def _scale_dropout(config: Any, scale: float) -> None:
-    """Every probability of the config that has "dropout" in its name, times `scale`."""
+    """Multiplies every probability of the config that has "dropout" in its name by `scale`."""
     for key, value in config.to_dict().items():
         if "dropout" in key and isinstance(value, float | int) and not isinstance(value, bool):
             if not 0 <= value * scale < 1:

@@ -12,7 +12,9 @@ POOLS = ("mean", "max", "meanmax", "last")
 
 
 class Identity(Encoder):
-    """tokens (B, T, D): the inputs. pooled: mean, max, both, or the last of the valid steps; Linear to `out` if not 0.
+    """Pools the features: mean, max, both, or the last of the valid steps; then a Linear to `out` if that is not 0.
+
+    The tokens (B, T, D) are the inputs.
 
     Raises ValueError for an unknown pool and for a negative `out`.
     """

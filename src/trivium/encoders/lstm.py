@@ -10,6 +10,9 @@ from trivium.encoders.recurrent import Recurrent
 
 
 class LSTM(Recurrent):
-    """`LSTM(in_dim, hidden=..., out=...)`; keys as in `Recurrent` (Yu et al., 2021, section 3; thuiar/Self-MM)."""
+    """Encodes by an LSTM: `LSTM(in_dim, hidden=..., out=...)`, keys as in `Recurrent`.
+
+    Source: Yu et al. (2021, section 3; thuiar/Self-MM).
+    """
 
     cell: ClassVar[type[nn.LSTM] | type[nn.GRU]] = nn.LSTM

@@ -15,8 +15,9 @@ from torch import Tensor
 
 @dataclass
 class Packing:
-    """source, place: (L,) int64, flat positions of the valid steps in (B, T) and in (R, C).
+    """Says which step of which clip stands where in the rows.
 
+    source, place: (L,) int64, flat positions of the valid steps in (B, T) and in (R, C).
     step: (R, C) int64, each place's step within its clip. clip: (R, C) int64, whose step it is, -1 where free.
     """
 
@@ -27,7 +28,10 @@ class Packing:
 
     @classmethod
     def plan(cls, lengths: Tensor, steps: int, row_length: int, device: torch.device | str = "cpu") -> Packing:
-        """lengths: (B,) int64 on the CPU, so that nothing waits for a GPU. steps: T. row_length: C aimed at."""
+        """Plans the rows of a batch.
+
+        lengths: (B,) int64 on the CPU, so that nothing waits for a GPU. steps: T. row_length: C aimed at.
+        """
         rows = assign_rows(lengths.tolist(), row_length)
         width = int(max(lengths[row].sum() for row in rows))
         order = torch.tensor([clip for row in rows for clip in row])
@@ -45,25 +49,28 @@ class Packing:
         return cls(*(part.to(device, non_blocking=True) for part in parts))
 
     def pack(self, values_BT: Tensor, fill: int) -> Tensor:
-        """(R, C): the valid steps in their places, `fill` where a place is free."""
+        """Returns (R, C): the valid steps in their places, `fill` where a place is free."""
         rows = torch.full_like(self.clip, fill, dtype=values_BT.dtype)
         taken = values_BT.flatten().index_select(0, self.source)
         return rows.flatten().index_copy(0, self.place, taken).view_as(self.clip)
 
     def unpack(self, rows_RCE: Tensor, clips: int, steps: int) -> Tensor:
-        """(B, T, E): the valid steps where they came from, zero in the padding."""
+        """Returns (B, T, E): the valid steps where they came from, zero in the padding."""
         taken = rows_RCE.flatten(0, 1).index_select(0, self.place)
         padded = rows_RCE.new_zeros(clips * steps, rows_RCE.shape[-1]).index_copy(0, self.source, taken)
         return padded.view(clips, steps, -1)
 
     def bias(self, dtype: torch.dtype) -> Tensor:
-        """(R, 1, C, C): 0 between steps of one clip, else -inf. Free places see each other: no line is all -inf."""
+        """Returns (R, 1, C, C), to be added to attention scores: 0 between steps of one clip, else -inf.
+
+        Free places see each other, so that no row of scores is all -inf, whose softmax is not a number.
+        """
         same = self.clip[:, None, :, None] == self.clip[:, None, None, :]
         return torch.zeros(same.shape, dtype=dtype, device=same.device).masked_fill_(~same, -torch.inf)
 
 
 def assign_rows(lengths: Sequence[int], row_length: int) -> list[list[int]]:
-    """Clip numbers by row: the longest clip first, each into the row that is least full (Graham, 1969).
+    """Returns clip numbers by row: the longest clip first, each into the row that is least full (Graham, 1969).
 
     As many rows as `row_length` asks for, but no row is empty.
     """

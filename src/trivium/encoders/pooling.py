@@ -1,4 +1,4 @@
-"""One vector a clip from its valid steps. Legend: B clips, T steps, E embedding."""
+"""Pooling: one vector a clip from its valid steps. Legend: B clips, T steps, E embedding."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from torch import Tensor
 
 
 def pool_steps(how: str, tokens_BTE: Tensor, mask_BT: Tensor) -> Tensor:
-    """(B, E), or (B, 2E) for "meanmax". how: first, last, mean, max or meanmax, over the steps where the mask is True.
+    """Returns (B, E), or (B, 2E) for "meanmax".
 
+    how: first, last, mean, max or meanmax, over the steps where the mask is True.
     Valid steps come first and there is at least one (trivium.data.batch.Stream). What stands in the others, NaN too,
     reaches neither the result nor a gradient.
     """
@@ -29,14 +30,14 @@ def pool_steps(how: str, tokens_BTE: Tensor, mask_BT: Tensor) -> Tensor:
 
 
 def check_choice(key: str, value: str, choices: Sequence[str]) -> str:
-    """`value`. Raises ValueError, naming the key, if it is none of `choices`."""
+    """Returns `value`. Raises ValueError, naming the key, if it is none of `choices`."""
     if value not in choices:
         raise ValueError(f"{key}: expected one of {', '.join(choices)}, found {value!r}")
     return value
 
 
 def check_least(key: str, value: int, least: int) -> int:
-    """`value`. Raises ValueError, naming the key, if it is below `least`."""
+    """Returns `value`. Raises ValueError, naming the key, if it is below `least`."""
     if value < least:
         raise ValueError(f"{key}: expected at least {least}, found {value}")
     return value

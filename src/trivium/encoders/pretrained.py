@@ -26,7 +26,7 @@ ROW_LENGTH = 128  # fastest of 64 to 512 with a BERT-base on one CPU core at 16 
 
 
 class Pretrained(Encoder):
-    """`Pretrained(in_dim, model=...)`: the last hidden states are the tokens, pooled at [CLS] as in Self-MM.
+    """Encodes token ids by a Hugging Face model. Its last hidden states are the tokens, pooled at [CLS] as in Self-MM.
 
     in_dim: the store's largest token id + 1. model: a folder or a hub name. finetune: false freezes it, dropout off.
     pool: cls, mean of the valid tokens, or the model's own pooler. out: size of tokens and pooled vector after a
@@ -84,14 +84,14 @@ class Pretrained(Encoder):
         return Encoded(tokens_BTE, stream.mask, self.project(pooled_BE))
 
     def train(self, mode: bool = True) -> Self:
-        """A frozen model stays in evaluation mode."""
+        """Sets the mode; a frozen model stays in evaluation mode."""
         super().train(mode)
         if not self.finetune:
             self.model.eval()
         return self
 
     def assets(self) -> dict[str, Any]:
-        """The model's config: all that its architecture needs."""
+        """Returns the model's config: all that its architecture needs."""
         return {"config": self._config}
 
     def _run_padded(self, stream: Stream) -> tuple[Tensor, Tensor]:
@@ -103,7 +103,7 @@ class Pretrained(Encoder):
         return hidden_BTE, self._pooled(hidden_BTE, stream.mask)
 
     def _run_packed(self, stream: Stream) -> tuple[Tensor, Tensor]:
-        """Several clips a row, kept apart by the attention mask: linear layers meet next to no padding."""
+        """Runs several clips a row, kept apart by the attention mask: linear layers meet next to no padding."""
         clips, steps = stream.values.shape
         config = self.model.config
         packing = Packing.plan(stream.lengths, steps, ROW_LENGTH, stream.values.device)
@@ -131,7 +131,7 @@ class Pretrained(Encoder):
             )
 
     def _keep_pooler(self, wanted: bool, name: str) -> None:
-        """A pooler that no output uses is dropped: DDP waits for the gradient of every parameter."""
+        """Drops a pooler that no output uses, because DDP waits for the gradient of every parameter."""
         if wanted and getattr(self.model, "pooler", None) is None:
             raise ValueError(f"pool: {name} ({self.model.config.model_type}) has no pooler; choose cls or mean")
         if not wanted and getattr(self.model, "pooler", None) is not None:
@@ -147,7 +147,7 @@ def _first_position(config: Any) -> int:
 
 
 def _longest(config: Any) -> int:
-    """Tokens that the model has positions for; 0 where its config states none."""
+    """Returns the number of tokens that the model has positions for; 0 where its config states none."""
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
     return max(0, positions - _first_position(config))
 

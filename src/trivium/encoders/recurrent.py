@@ -1,4 +1,4 @@
-"""What the LSTM and GRU encoders share: layers, directions, pooling.
+"""Recurrent encoders, which the LSTM and the GRU are: layers, directions, pooling.
 
 Sequences are run padded, not packed. Padding lies behind a clip's last step (and the backward direction reads each clip
 reversed within its own length), so no padded step comes before a real one and none can change a result. On a CPU this
@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from trivium.data.batch import Stream
 from trivium.encoders.base import Encoded, Encoder
+from trivium.encoders.old_names import accept_old_names
 from trivium.encoders.pooling import check_choice, check_least, pool_steps
 
 POOLS = ("last", "mean", "max", "meanmax", "flatten")
 
 
 class Recurrent(Encoder):
-    """Stacked recurrent layers -> dropout -> Linear(H, out).
+    """Encodes by stacked recurrent layers -> dropout -> Linear(H, out).
 
     out: size of tokens and pooled vector; 0 leaves the Linear out. dropout: before the Linear and between layers;
     input_dropout: on the features; both 0 to 1. pool: "last" is the last state of each direction (Self-MM's sLSTM);
@@ -55,8 +56,11 @@ class Recurrent(Encoder):
         self.pool = check_choice("pool", pool, POOLS)
         width = hidden * (2 if bidirectional else 1)
         sizes = [in_dim, *[width] * (layers - 1)]
-        self.ahead = nn.ModuleList(self.cell(size, hidden, batch_first=True) for size in sizes)
-        self.back = nn.ModuleList(self.cell(size, hidden, batch_first=True) for size in sizes if bidirectional)
+        self.forward_cells = nn.ModuleList(self.cell(size, hidden, batch_first=True) for size in sizes)
+        self.backward_cells = nn.ModuleList(
+            self.cell(size, hidden, batch_first=True) for size in sizes if bidirectional
+        )
+        accept_old_names(self, {"ahead.": "forward_cells.", "back.": "backward_cells."})
         self.input_dropout = nn.Dropout(input_dropout)
         self.dropout = nn.Dropout(dropout)
         self.steps = steps if pool == "flatten" else None
@@ -76,48 +80,48 @@ class Recurrent(Encoder):
         states_BTH = self._states(self.input_dropout(stream.values), stream.mask)
         dropped_BTH = self.dropout(states_BTH)
         tokens_BTE = self.project(dropped_BTH).masked_fill(~stream.mask[..., None], 0.0)
-        if self.pool == "last" and self.back:
+        if self.pool == "last" and self.backward_cells:
             return Encoded(tokens_BTE, stream.mask, self.project(self._ends(dropped_BTH, stream.mask)))
         return Encoded(tokens_BTE, stream.mask, pool_steps(self.pool, tokens_BTE, stream.mask))
 
     def _flattened(self, stream: Stream, steps: int) -> Encoded:
-        found = stream.values.shape[1]
-        if found > steps:
+        longest = stream.values.shape[1]
+        if longest > steps:
             raise ValueError(
-                f"a clip of {found} steps: this encoder flattens the {steps} of the longest clip it was built for; "
+                f"a clip of {longest} steps: this encoder flattens the {steps} of the longest clip it was built for; "
                 "encoder.pool=last, mean or max takes any length"
             )
         values_BTD = stream.values.masked_fill(~stream.mask[..., None], 0.0)  # padding's states count here
         states_BTH = self.dropout(
             self._states(
-                nn.functional.pad(self.input_dropout(values_BTD), (0, 0, 0, steps - found)),
-                nn.functional.pad(stream.mask, (0, steps - found)),
+                nn.functional.pad(self.input_dropout(values_BTD), (0, 0, 0, steps - longest)),
+                nn.functional.pad(stream.mask, (0, steps - longest)),
             )
         )
-        tokens_BTH = states_BTH[:, :found].masked_fill(~stream.mask[..., None], 0.0)
+        tokens_BTH = states_BTH[:, :longest].masked_fill(~stream.mask[..., None], 0.0)
         return Encoded(tokens_BTH, stream.mask, self.project(states_BTH.flatten(1)))
 
     def _states(self, inputs_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        """The last layer's states, both directions side by side."""
-        order = reversed_steps(mask_BT) if self.back else None
-        for number, ahead in enumerate(self.ahead):
+        """Returns the last layer's states, both directions side by side."""
+        order = reversed_steps(mask_BT) if self.backward_cells else None
+        for number, cell in enumerate(self.forward_cells):
             if number:
                 inputs_BTD = self.dropout(inputs_BTD)
-            states, _ = ahead(inputs_BTD)
+            states, _ = cell(inputs_BTD)
             if order is not None:
-                backward, _ = self.back[number](reorder(inputs_BTD, order))
+                backward, _ = self.backward_cells[number](reorder(inputs_BTD, order))
                 states = torch.cat([states, reorder(backward, order)], dim=-1)
             inputs_BTD = states
         return inputs_BTD
 
     def _ends(self, states_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-        """Forward state after the last step, backward state after the first."""
-        ahead, back = states_BTH.chunk(2, dim=-1)
-        return torch.cat([pool_steps("last", ahead, mask_BT), pool_steps("first", back, mask_BT)], dim=-1)
+        """Returns the last state of each direction: forward after the last step, backward after the first."""
+        forward, backward = states_BTH.chunk(2, dim=-1)
+        return torch.cat([pool_steps("last", forward, mask_BT), pool_steps("first", backward, mask_BT)], dim=-1)
 
 
 def reversed_steps(mask_BT: Tensor) -> Tensor:
-    """(B*T,) int64: where each flat position finds its step when every clip's valid steps are reversed in place."""
+    """Returns (B*T,) int64: from where each flat position takes its step to reverse every clip's valid steps."""
     clips, steps = mask_BT.shape
     step_T = torch.arange(steps, device=mask_BT.device)
     step_BT = torch.where(mask_BT, mask_BT.sum(dim=1, keepdim=True) - 1 - step_T, step_T)
@@ -126,5 +130,5 @@ def reversed_steps(mask_BT: Tensor) -> Tensor:
 
 
 def reorder(values_BTD: Tensor, order: Tensor) -> Tensor:
-    """values_BTD with its flat steps taken in `order`, as `reversed_steps` gives it; doing it twice undoes it."""
+    """Returns values_BTD with its flat steps in the order of `reversed_steps`; doing it twice undoes it."""
     return values_BTD.flatten(0, 1).index_select(0, order).view_as(values_BTD)

@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from trivium.data.batch import Stream
 from trivium.encoders.base import Encoded, Encoder
-from trivium.encoders.packed_layers import PackedLayer, RealSteps
 from trivium.encoders.pooling import check_choice, check_least, pool_steps
+from trivium.encoders.real_steps import RealSteps
+from trivium.encoders.transformer_layer import TransformerLayer
 
 POOLS = ("mean", "cls", "last")
 POSITIONS = ("sinusoidal", "none")
 
 
 class Transformer(Encoder):
-    """Linear(D, dim) + positions -> `layers` of attention and feed-forward -> layer norm.
+    """Encodes by Linear(D, dim) + positions -> `layers` of attention and feed-forward -> layer norm.
 
     positions: sinusoidal, or none, which makes it an encoder of sets: the order of steps then changes nothing.
     input_bias: whether the first Linear has one. final_norm: whether the last layer norm is there.
@@ -59,7 +60,7 @@ class Transformer(Encoder):
         self.embed = nn.Linear(in_dim, dim, bias=input_bias)
         self.cls = nn.Parameter(torch.randn(dim) * dim**-0.5) if pool == "cls" else None
         # each layer with initial weights of its own; nn.TransformerEncoder copies one layer's to all
-        self.layers = nn.ModuleList(PackedLayer(dim, heads, feedforward, dropout) for _ in range(layers))
+        self.layers = nn.ModuleList(TransformerLayer(dim, heads, feedforward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim) if final_norm else nn.Identity()
 
     def forward(self, stream: Stream) -> Encoded:
@@ -78,7 +79,7 @@ class Transformer(Encoder):
         return Encoded(out_BTE, stream.mask, pool_steps(self.pool, out_BTE, stream.mask))
 
     def _with_cls(self, lengths: Tensor, steps: int, rows_LE: Tensor, real: RealSteps) -> tuple[RealSteps, Tensor]:
-        """One more step in front of each clip, there whatever the clip lacks."""
+        """Puts the learnt [CLS] step in front of each clip."""
         assert self.cls is not None
         padded_BTE = real.pad(rows_LE)
         cls_B1E = self.cls.to(padded_BTE.dtype).expand(len(padded_BTE), 1, -1)
@@ -87,7 +88,10 @@ class Transformer(Encoder):
 
 
 def sinusoids(like_BTE: Tensor) -> Tensor:
-    """(T, E), of the dtype and device of `like_BTE`: sin and cos of t / 10000^(2i/E) (Vaswani et al., 2017, 3.5)."""
+    """Returns (T, E): sin and cos of t / 10000^(2i/E) in turn (Vaswani et al., 2017, section 3.5).
+
+    Dtype and device are those of `like_BTE`.
+    """
     steps, dim = like_BTE.shape[1:]
     dtype = torch.promote_types(like_BTE.dtype, torch.float32)  # half precision cannot count to 500
     step = torch.arange(steps, device=like_BTE.device, dtype=dtype)[:, None]

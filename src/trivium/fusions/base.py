@@ -1,4 +1,4 @@
-"""What a fusion is: the encoded modalities that are present in, one joint vector out.
+"""The contract of fusions: the encoded modalities that are present in, one joint vector out.
 
 Legend: B clips, M modalities, E joint embedding, P_m the pooled size of modality m, Q_m what a fusion makes of it.
 """
@@ -15,11 +15,14 @@ from trivium.encoders.base import Encoded
 
 
 class Fusion(nn.Module):
-    """Subclasses take `dims` first (modality -> P_m, in the data module's order) and their YAML's keys as keyword
-    arguments, set `dims` and `dim` (E) and implement `forward`, or `combine`, or both.
+    """Fuses modalities. Subclasses set `dims` and `dim` (E) and implement `forward`, or `combine`, or both.
+
+    Their constructor takes `dims` first (modality -> P_m, in the data module's order) and their YAML's keys as keyword
+    arguments.
 
     `encoded` reaches a fusion with the pooled vectors and tokens of absent modalities already zeroed and their masks
-    cleared; `present_BM` says which are absent, columns in the order of `dims`.
+    cleared (Method.encode), so a fusion masks nothing again. `present_BM` says which are absent, columns in the order
+    of `dims`, for formulas that ask.
 
     For objectives that pair modalities of different clips (TCMax) the joint vector is the sum of `combine` over the
     blocks of what `separate` gives:
@@ -42,32 +45,32 @@ class Fusion(nn.Module):
 
     @property
     def additive(self) -> bool:
-        """Whether a linear head's scores are a sum of one score a modality (TCMax's closed form asks)."""
+        """Says whether a linear head's scores are a sum of one score a modality (TCMax's closed form asks)."""
         return all(len(block) == 1 for block in self.blocks)
 
     @property
     def random_combine(self) -> bool:
-        """Whether `combine` has dropout, so that asking twice gives two answers."""
+        """Says whether `combine` has dropout, so that asking twice gives two answers."""
         return type(self).combine is Fusion.combine and any(
             isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 for part in self.modules()
         )
 
     def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
-        """(B, E). The sum over blocks, unless a subclass has a shorter way."""
+        """Returns (B, E): the sum over blocks, unless a subclass has a shorter way."""
         if type(self).combine is Fusion.combine:
             raise TypeError(f"{type(self).__name__} defines neither forward nor combine")
         return self.join(self.separate(encoded, present_BM), dict(zip(self.dims, present_BM.unbind(1), strict=True)))
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        """modality -> (B, Q_m): all of the fusion that sees one modality only. Dropout belongs here."""
+        """Returns modality -> (B, Q_m): all of the fusion that sees one modality only. Dropout belongs here."""
         if self.reads == "tokens":
             return {name: _as_row(encoded[name], present_BM[:, m]) for m, name in enumerate(self.dims)}
-        return {
-            name: torch.where(present_BM[:, m, None], encoded[name].pooled, 0.0) for m, name in enumerate(self.dims)
-        }
+        return {name: encoded[name].pooled for name in self.dims}
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        """(..., E), what `block` adds to the joint vector; parts (..., Q_m), present (...) bool, of its modalities.
+        """Returns (..., E), what `block` adds to the joint vector.
+
+        parts (..., Q_m) and present (...) bool are those of the block's modalities.
 
         Leading dimensions broadcast against one another: (b, 1, Q) and (1, c, Q) make (b, c, E). Where a modality is
         not present its part's content counts for nothing. Without randomness: it is evaluated twice, once for values
@@ -77,16 +80,17 @@ class Fusion(nn.Module):
         encoded = {}
         for name, part in parts.items():
             rows = part.expand(*shape, part.shape[-1]).reshape(-1, part.shape[-1])
-            here = present[name].expand(shape).reshape(-1)
+            present_B = present[name].expand(shape).reshape(-1)
             if self.reads == "tokens":
-                encoded[name] = _from_row(rows, here, self.dims[name])
+                encoded[name] = _from_row(rows, present_B, self.dims[name])
             else:
-                encoded[name] = Encoded(rows[:, None], here[:, None], rows)
+                rows = torch.where(present_B[:, None], rows, 0.0)
+                encoded[name] = Encoded(rows[:, None], present_B[:, None], rows)
         present_BM = torch.stack([present[name].expand(shape).reshape(-1) for name in self.dims], dim=1)
         return self(encoded, present_BM).unflatten(0, shape)  # type: ignore[no-any-return]
 
     def join(self, parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        """(..., E), the joint vector of parts: `combine` summed over the blocks."""
+        """Returns (..., E), the joint vector of parts: `combine` summed over the blocks."""
         joint, *others = [
             self.combine(block, {name: parts[name] for name in block}, {name: present[name] for name in block})
             for block in self.blocks
@@ -96,21 +100,21 @@ class Fusion(nn.Module):
         return joint
 
     def make_head(self, outputs: int) -> nn.Module | None:
-        """A linear head of the fusion's own, (..., E) -> (..., K), with `weight` (K, E) and `bias` (K,) or None.
+        """Returns a linear head that belongs to the fusion, or None for a plain nn.Linear.
 
-        None for a plain nn.Linear. Methods whose head is not linear do not ask.
+        It maps (..., E) to (..., K) and has `weight` (K, E) and `bias` (K,) or None. Methods whose head is not linear do not ask.
         """
         return None
 
 
-def _as_row(one: Encoded, present_B: Tensor) -> Tensor:
-    """(B, T (E + 1)): the tokens, and whether each is real, zeros where it is not."""
-    real_BT1 = (one.mask & present_B[:, None])[..., None]
-    return torch.cat([torch.where(real_BT1, one.tokens, 0.0), real_BT1.to(one.tokens.dtype)], dim=-1).flatten(1)
+def _as_row(encoded: Encoded, present_B: Tensor) -> Tensor:
+    """Returns (B, T (E + 1)): the tokens, and whether each is real, zeros where it is not."""
+    real_BT1 = (encoded.mask & present_B[:, None])[..., None]
+    return torch.cat([torch.where(real_BT1, encoded.tokens, 0.0), real_BT1.to(encoded.tokens.dtype)], dim=-1).flatten(1)
 
 
 def _from_row(rows_BQ: Tensor, present_B: Tensor, size: int) -> Encoded:
-    """What `_as_row` was made of; `pooled` holds nothing."""
+    """Undoes `_as_row`; the pooled vectors are empty."""
     tokens_BTX = rows_BQ.view(len(rows_BQ), -1, size + 1)
     real_BT = (tokens_BTX[..., -1] > 0.5) & present_B[:, None]
     return Encoded(tokens_BTX[..., :-1], real_BT, rows_BQ[:, :0])

@@ -14,16 +14,16 @@ from trivium.fusions.parts import (
     activation_of,
     bias_of,
     check_sizes,
-    in_place,
     or_absent,
-    present_vectors,
+    pad_to_concatenation,
+    pooled_vectors,
     split,
     weight_of,
 )
 
 
 class Concat(Fusion):
-    """[x_1; ...; x_M] -> (dropout -> Linear -> activation) for each of `hidden` and for `out`.
+    """Concatenates: [x_1; ...; x_M] -> (dropout -> Linear -> activation) for each of `hidden` and for `out`.
 
     out: 0 leaves the concatenation as it is, but for dropout: with a linear head, TCMax's concat head. An absent
     modality is a zero vector. Additive where at most one Linear follows and no activation.
@@ -60,21 +60,24 @@ class Concat(Fusion):
         return any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in list(self.layers)[1:])
 
     def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
-        joint_BE: Tensor = self.layers(torch.cat(present_vectors(self.dims, encoded, present_BM), dim=1))
+        joint_BE: Tensor = self.layers(torch.cat(list(pooled_vectors(self.dims, encoded).values()), dim=1))
         return joint_BE
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        """Each modality's share of the first Linear, without its bias."""
-        vectors = [self.layers[0](vector) for vector in present_vectors(self.dims, encoded, present_BM)]
-        if not self.bare:
-            weights = split(weight_of(self.layers[1]), list(self.dims.values()))
-            vectors = [nn.functional.linear(x, weight) for x, weight in zip(vectors, weights, strict=True)]
-        return dict(zip(self.dims, vectors, strict=True))
+        """Returns each modality's share of the first Linear, without its bias."""
+        vectors = pooled_vectors(self.dims, encoded, self.layers[0])
+        if self.bare:
+            return vectors
+        weights = split(weight_of(self.layers[1]), list(self.dims.values()))
+        return {
+            name: nn.functional.linear(vector, weight)
+            for (name, vector), weight in zip(vectors.items(), weights, strict=True)
+        }
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         first, *others = [or_absent(parts[name], present[name]) for name in block]
         if self.bare:
-            return in_place(first, self.dims, block[0])
+            return pad_to_concatenation(first, self.dims, block[0])
         if self._additive:
             return first + bias_of(self.layers[1]) / len(self.dims)
         for other in others:

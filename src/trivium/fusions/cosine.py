@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import check_sizes, in_place, or_absent, present_vectors
+from trivium.fusions.parts import check_sizes, or_absent, pad_to_concatenation, pooled_vectors
 
 
 class Cosine(Fusion):
-    """[x_1/|x_1|; ...; x_M/|x_M|], whose own head gives sum over m of cos(x_m, e_m,k) / temperature; additive.
+    """Concatenates unit vectors [x_1/|x_1|; ...; x_M/|x_M|]. Additive.
+
+    Its head gives sum over m of cos(x_m, e_m,k) / temperature.
 
     An absent modality is a zero vector, whose cosine is 0. temperature: above 0, of the head. dropout: on each x_m.
     Under a head of another kind (a method with hidden layers, say) only the unit vectors are left of it.
@@ -37,19 +39,22 @@ class Cosine(Fusion):
         return tuple((name,) for name in self.dims)
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        vectors = present_vectors(self.dims, encoded, present_BM)
-        return {name: F.normalize(self.dropout(x), dim=1) for name, x in zip(self.dims, vectors, strict=True)}
+        vectors = pooled_vectors(self.dims, encoded, self.dropout)
+        return {name: F.normalize(vector, dim=1) for name, vector in vectors.items()}
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         (name,) = block
-        return in_place(or_absent(parts[name], present[name]), self.dims, name)
+        return pad_to_concatenation(or_absent(parts[name], present[name]), self.dims, name)
 
     def make_head(self, outputs: int) -> nn.Module:
         return CosineHead(self.dims, outputs, self.temperature)
 
 
 class CosineHead(nn.Module):
-    """(..., E) unit vectors of each modality -> (..., K). Class vectors e_m,k are learnt and start at length 1."""
+    """Scores (..., E), unit vectors of each modality, as (..., K).
+
+    Class vectors e_m,k are learnt and start at length 1.
+    """
 
     bias = None
 
@@ -62,7 +67,7 @@ class CosineHead(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """(K, E): the classes' unit vectors over the temperature."""
+        """Returns (K, E): the classes' unit vectors over the temperature."""
         return torch.cat([F.normalize(vectors, dim=1) for vectors in self.classes], dim=1) / self.temperature
 
     def forward(self, units: Tensor) -> Tensor:

@@ -11,11 +11,19 @@ from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import check_sizes, concatenate, one_of, or_absent, present_vectors, several, split
+from trivium.fusions.parts import (
+    check_sizes,
+    concatenate,
+    modality_or_default,
+    or_absent,
+    pooled_vectors,
+    several,
+    split,
+)
 
 
 class FiLM(Fusion):
-    """[gamma_m * x_m + beta_m] over the modalities m other than c = `condition`, (gamma, beta) = W x_c + b.
+    """Modulates: [gamma_m * x_m + beta_m] over the modalities m other than c = `condition`, (gamma, beta) = W x_c + b.
 
     E is the sum of their P_m: for two modalities TCMax's film head without its last Linear. For more, side by side, so
     that sizes may differ; a linear head adds them. All share the condition, so this is one block. An absent modality
@@ -28,15 +36,14 @@ class FiLM(Fusion):
         check_sizes(dims)
         names = several(dims, "film")
         self.dims = dict(dims)
-        self.condition = one_of(names, "condition", condition, names[0])
+        self.condition = modality_or_default(names, "condition", condition, names[0])
         self.others = [name for name in names if name != self.condition]
         self.dim = sum(dims[name] for name in self.others)
         self.dropout = nn.Dropout(dropout)
         self.modulate = nn.Linear(dims[self.condition], 2 * self.dim)
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        vectors = present_vectors(self.dims, encoded, present_BM)
-        parts = {name: self.dropout(vector) for name, vector in zip(self.dims, vectors, strict=True)}
+        parts = pooled_vectors(self.dims, encoded, self.dropout)
         return {**parts, self.condition: self.modulate(parts[self.condition])}
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:

@@ -12,11 +12,20 @@ from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import bias_of, check_sizes, concatenate, one_of, or_absent, present_vectors, several
+from trivium.fusions.parts import (
+    bias_of,
+    check_sizes,
+    concatenate,
+    each_through,
+    modality_or_default,
+    or_absent,
+    pooled_vectors,
+    several,
+)
 
 
 class Gated(Fusion):
-    """(W_v x_v + b_v) * product over the other modalities m of sigmoid(W_m x_m + b_m), v being `value`.
+    """Gates: (W_v x_v + b_v) * product over the other modalities m of sigmoid(W_m x_m + b_m), v being `value`.
 
     For two modalities TCMax's gated head without its last Linear; the product over more is ours. An absent modality is
     a zero vector: its gate is sigmoid(b_m), its value b_v. value: a modality; "" is the last. dropout: on each x_m.
@@ -28,16 +37,13 @@ class Gated(Fusion):
         check_sizes(dims, out=out)
         names = several(dims, "gated")
         self.dims, self.dim = dict(dims), out
-        self.value = one_of(names, "value", value, names[-1])
+        self.value = modality_or_default(names, "value", value, names[-1])
         self.dropout = nn.Dropout(dropout)
         self.project = nn.ModuleList(nn.Linear(size, out) for size in dims.values())
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        vectors = present_vectors(self.dims, encoded, present_BM)
-        return {
-            name: self._gate(name, project(self.dropout(vector)))
-            for name, project, vector in zip(self.dims, self.project, vectors, strict=True)
-        }
+        logits = each_through(self.project, pooled_vectors(self.dims, encoded, self.dropout))
+        return {name: self._gate(name, logits[name]) for name in self.dims}
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         joint, *others = [
@@ -53,7 +59,7 @@ class Gated(Fusion):
 
 
 class BiGated(Fusion):
-    """[sigmoid(W_mn x_m + b_mn) * (V_mn x_n + c_mn)] over all ordered pairs m, n; E = M (M - 1) out.
+    """Gates both ways: [sigmoid(W_mn x_m + b_mn) * (V_mn x_n + c_mn)] over all ordered pairs m, n; E = M (M - 1) out.
 
     A linear head on it is one head a pair, their scores added: TCMax's bigated for two modalities, where each direction
     has parameters and an output head of its own; all pairs of more are ours. Pairs overlap, so this is one block.
@@ -71,11 +77,7 @@ class BiGated(Fusion):
         self.project = nn.ModuleList(nn.Linear(size, 2 * (len(dims) - 1) * out) for size in dims.values())
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        vectors = present_vectors(self.dims, encoded, present_BM)
-        return {
-            name: project(self.dropout(vector))
-            for name, project, vector in zip(self.dims, self.project, vectors, strict=True)
-        }
+        return each_through(self.project, pooled_vectors(self.dims, encoded, self.dropout))
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         gates: dict[tuple[str, str], Tensor] = {}

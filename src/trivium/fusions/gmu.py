@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import bias_of, check_sizes, or_absent, present_vectors, split
+from trivium.fusions.parts import bias_of, check_sizes, or_absent, pooled_vectors, split
 
 
 class GMU(Fusion):
-    """sum over m of z_m * tanh(W_m x_m + b_m), z = softmax over the present modalities of U_m [x_1; ...; x_M] + c_m.
+    """Weighs the modalities: sum over m of z_m * tanh(W_m x_m + b_m).
+
+    z is the softmax over the present modalities of U_m [x_1; ...; x_M] + c_m.
 
     For two modalities that is the paper's unit: z_1 = sigmoid(difference of the two logits), z_2 = 1 - z_1. For more
     the paper has independent sigmoids; the softmax keeps the joint vector within [-1, 1] whatever is absent. An
@@ -32,7 +34,7 @@ class GMU(Fusion):
         self.gate = nn.Linear(sum(dims.values()), len(dims) * out)
 
     def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
-        vectors = [self.dropout(vector) for vector in present_vectors(self.dims, encoded, present_BM)]
+        vectors = list(pooled_vectors(self.dims, encoded, self.dropout).values())
         values_BME = torch.stack(
             [project(vector).tanh() for project, vector in zip(self.project, vectors, strict=True)], dim=1
         )
@@ -43,21 +45,21 @@ class GMU(Fusion):
         return joint_BE
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        """[tanh(W_m x_m + b_m); what x_m adds to all M gates' logits], Q = (1 + M) E."""
-        vectors = [self.dropout(vector) for vector in present_vectors(self.dims, encoded, present_BM)]
+        """Returns [tanh(W_m x_m + b_m); what x_m adds to all M gates' logits] of each modality, Q = (1 + M) E."""
+        vectors = pooled_vectors(self.dims, encoded, self.dropout)
         weights = split(self.gate.weight, list(self.dims.values()))
         return {
             name: torch.cat([project(vector).tanh(), nn.functional.linear(vector, weight)], dim=1)
-            for name, vector, project, weight in zip(self.dims, vectors, self.project, weights, strict=True)
+            for (name, vector), project, weight in zip(vectors.items(), self.project, weights, strict=True)
         }
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         logits: Tensor = self.gate.bias
         for name in self.dims:
             logits = logits + or_absent(parts[name][..., self.dim :], present[name])
-        here = torch.stack(torch.broadcast_tensors(*(present[name] for name in self.dims)), dim=-1)  # type: ignore[no-untyped-call]
+        present_M = torch.stack(torch.broadcast_tensors(*(present[name] for name in self.dims)), dim=-1)  # type: ignore[no-untyped-call]
         logits = logits.reshape(*logits.shape[:-1], len(self.dims), self.dim)
-        logits = logits.masked_fill(~here[..., None], torch.finfo(logits.dtype).min)
+        logits = logits.masked_fill(~present_M[..., None], torch.finfo(logits.dtype).min)
         joint: Tensor = logits.new_zeros(())
         for name, project, gate in zip(self.dims, self.project, logits.softmax(dim=-2).unbind(-2), strict=True):
             joint = joint + gate * or_absent(parts[name][..., : self.dim], present[name], bias_of(project).tanh())

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import bias_of, check_sizes, or_absent, present_vectors
+from trivium.fusions.parts import bias_of, check_sizes, each_through, or_absent, pooled_vectors
 
 
 class LowRank(Fusion):
-    """sum over r of prod over m of W_m,r [x_m; 1]: a tensor fusion whose weight tensor has rank R, never built.
+    """Multiplies: sum over r of prod over m of W_m,r [x_m; 1].
+
+    That is a tensor fusion whose weight tensor has rank R and is never built.
 
     A Linear's bias is the column that the appended 1 meets; of an absent modality only that remains. The paper's plain
     sum over ranks: its public code also learns a weight a rank, which the factors can express, and a bias, which a
@@ -27,22 +29,14 @@ class LowRank(Fusion):
         self.factors = nn.ModuleList(nn.Linear(size, rank * out) for size in dims.values())
 
     def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
-        first, *others = [
-            factor(self.dropout(vector)).unflatten(1, (self.rank, self.dim))
-            for factor, vector in zip(self.factors, present_vectors(self.dims, encoded, present_BM), strict=True)
-        ]
-        product_BRE: Tensor = first
-        for other_BRE in others:
-            product_BRE = product_BRE * other_BRE
-        return product_BRE.sum(dim=1)
+        first, *others = self.separate(encoded, present_BM).values()
+        for other in others:
+            first = first * other
+        return first.view(-1, self.rank, self.dim).sum(dim=1)
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        """All R factors of a modality, Q = R E."""
-        vectors = present_vectors(self.dims, encoded, present_BM)
-        return {
-            name: factor(self.dropout(vector))
-            for name, factor, vector in zip(self.dims, self.factors, vectors, strict=True)
-        }
+        """Returns all R factors W_m,r [x_m; 1] of each modality, Q = R E."""
+        return each_through(self.factors, pooled_vectors(self.dims, encoded, self.dropout))
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         first, *others = [

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.encoders.dropout import Dropout
+from trivium.encoders.old_names import accept_old_names
 from trivium.fusions.base import Fusion
-from trivium.fusions.crossmodal import Transformers
+from trivium.fusions.crossmodal import TransformerStack
 from trivium.fusions.parts import check_sizes, weight_of
 
 DEFAULT = "default"
@@ -22,7 +23,7 @@ ALWAYS = (DEFAULT, "text", "audio", "vision")  # names that configs give, whethe
 
 
 class MulT(Fusion):
-    """Each modality's tokens -> Linear(E) -> one transformer for every other modality, which attends to that one's
+    """Runs each modality's tokens -> Linear(E) -> one transformer for every other modality, which attends to that one's
     tokens -> these M - 1 results side by side -> a self-attention transformer, read at the last real step.
     The M vectors x side by side, E (M - 1) each -> Linear(x + Linear(relu(Linear(x)))), `dim` wide.
 
@@ -73,80 +74,82 @@ class MulT(Fusion):
         places = range(len(dims))
         self.pairs = [(target, source) for target in places for source in places if source != target]
         transformers = functools.partial(
-            Transformers, layers=layers, heads=heads, dropout=dropout, embed_dropout=embed_dropout
+            TransformerStack, layers=layers, heads=heads, dropout=dropout, embed_dropout=embed_dropout
         )
         self.across = transformers(len(self.pairs), width) if self.pairs else None
         memory_width = max(len(dims) - 1, 1) * width
         self.memory = transformers(len(dims), memory_width)
         joint = len(dims) * memory_width
-        self.widen, self.narrow, self.out = nn.Linear(joint, joint), nn.Linear(joint, joint), nn.Linear(joint, dim)
+        self.linear1, self.linear2 = nn.Linear(joint, joint), nn.Linear(joint, joint)
+        self.out = nn.Linear(joint, dim)
+        accept_old_names(self, {"widen.": "linear1.", "narrow.": "linear2."})
 
     def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
-        rows, lengths = self._tokens(encoded, present_BM)
+        tokens, lengths = self._tokens(encoded, present_BM)
         if self.across is not None:
-            rows = self._cross(self.across, rows, lengths)
-        slots_BX = self._last_steps(rows, lengths)
-        joint_BE: Tensor = self.out(slots_BX + self.narrow(self.widen(slots_BX).relu()))
+            tokens = self._cross(self.across, tokens, lengths)
+        last_BX = self._last_steps(tokens, lengths)
+        joint_BE: Tensor = self.out(last_BX + self.linear2(self.linear1(last_BX).relu()))
         return joint_BE
 
     def _tokens(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Of each modality, its projected tokens (E, B, T), zero where nothing is, and its numbers of steps (B,)."""
-        rows, lengths = [], []
+        """Returns each modality's projected tokens (B, T, E), zero in padding, and its numbers of real steps (B,)."""
+        tokens, lengths = [], []
         for m, (name, drop, project) in enumerate(zip(self.dims, self.input_dropouts, self.project, strict=True)):
             real_BT = encoded[name].mask & present_BM[:, m, None]
             tokens_BTD = drop(encoded[name].tokens.masked_fill(~real_BT[..., None], 0.0))
-            weight = weight_of(project)
             # of the weights' type, so that what layers add up is as precise as they are, under autocast too
-            rows.append((weight @ tokens_BTD.flatten(0, 1).T).to(weight.dtype).view(len(weight), *real_BT.shape))
+            tokens.append(project(tokens_BTD).to(weight_of(project).dtype))
             lengths.append(real_BT.sum(dim=1))
-        return rows, lengths
+        return tokens, lengths
 
-    def _cross(self, across: Transformers, rows: list[Tensor], lengths: list[Tensor]) -> list[Tensor]:
-        """Of each modality its M - 1 results, one upon another: (E (M - 1), B, T)."""
+    def _cross(self, across: TransformerStack, tokens: list[Tensor], lengths: list[Tensor]) -> list[Tensor]:
+        """Returns of each modality its M - 1 results side by side, (B, T, E (M - 1))."""
         rates = [drop.p if self.training else 0.0 for drop in self.source_dropouts]
-        steps = [one.shape[-1] for one in rows]
-        found: dict[int, Tensor] = {}
+        steps = [each.shape[1] for each in tokens]
+        results: dict[int, Tensor] = {}
         for which in _alike((steps[target], steps[source], rates[source]) for target, source in self.pairs):
             targets, sources = zip(*(self.pairs[n] for n in which), strict=True)
-            results_GEBT = across.cross(
-                torch.stack([rows[m] for m in targets]),
-                torch.stack([rows[m] for m in sources]),
+            results_GBTE = across.cross(
+                torch.stack([tokens[m] for m in targets]),
+                torch.stack([tokens[m] for m in sources]),
                 torch.stack([lengths[m] for m in targets]),
                 torch.stack([lengths[m] for m in sources]),
                 self.source_dropouts[sources[0]],
                 which,
             )
-            found.update(zip(which, results_GEBT.unbind(), strict=True))
+            results.update(zip(which, results_GBTE.unbind(), strict=True))
         others = len(self.dims) - 1
-        return [torch.cat([found[m * others + n] for n in range(others)]) for m in range(len(self.dims))]
+        return [torch.cat([results[m * others + n] for n in range(others)], dim=2) for m in range(len(self.dims))]
 
-    def _last_steps(self, rows: list[Tensor], lengths: list[Tensor]) -> Tensor:
-        """(B, M E (M - 1)): what the self-attention transformers make of each modality, zeros where it is absent."""
-        found: dict[int, Tensor] = {}
-        for which in _alike(one.shape[-1] for one in rows):
+    def _last_steps(self, tokens: list[Tensor], lengths: list[Tensor]) -> Tensor:
+        """Returns (B, M E (M - 1)): what the self-attention transformers make of each modality, zeros where absent."""
+        results: dict[int, Tensor] = {}
+        for which in _alike(each.shape[1] for each in tokens):
             length_GB = torch.stack([lengths[m] for m in which])
-            last_GEB = self.memory.at_last(torch.stack([rows[m] for m in which]), length_GB, self.memory_dropout, which)
-            found.update(zip(which, torch.where(length_GB[:, None] > 0, last_GEB, 0.0).unbind(), strict=True))
-        return torch.cat([found[m] for m in range(len(rows))]).T
+            tokens_GBTE = torch.stack([tokens[m] for m in which])
+            last_GBE = self.memory.last_steps(tokens_GBTE, length_GB, self.memory_dropout, which)
+            results.update(zip(which, torch.where(length_GB[..., None] > 0, last_GBE, 0.0).unbind(), strict=True))
+        return torch.cat([results[m] for m in range(len(tokens))], dim=1)
 
 
 def _alike(keys: Iterable[Hashable]) -> list[list[int]]:
-    """Places of equal keys together."""
+    """Returns the places of equal keys, together."""
     groups: dict[Hashable, list[int]] = {}
     for place, key in enumerate(keys):
         groups.setdefault(key, []).append(place)
     return list(groups.values())
 
 
-def _by_modality(key: str, dims: Mapping[str, int], given: Mapping[str, float | None]) -> nn.ModuleList:
-    """A dropout for each modality, in the order of `dims`."""
-    for name, p in given.items():
+def _by_modality(key: str, dims: Mapping[str, int], probabilities: Mapping[str, float | None]) -> nn.ModuleList:
+    """Returns a dropout for each modality, in the order of `dims`."""
+    for name, p in probabilities.items():
         if name not in dims and name not in ALWAYS:
             raise ValueError(f"{key}.{name}: no such modality; expected {DEFAULT} or one of {', '.join(dims)}")
         _check_probability(f"{key}.{name}", 0.0 if p is None else p)
-    fallback = given.get(DEFAULT) or 0.0
-    own = [given.get(name) for name in dims]
-    return nn.ModuleList(Dropout(fallback if p is None else p) for p in own)
+    fallback = probabilities.get(DEFAULT) or 0.0
+    rates = [probabilities.get(name) for name in dims]
+    return nn.ModuleList(Dropout(fallback if p is None else p) for p in rates)
 
 
 def _check_probability(key: str, p: float) -> None:

@@ -1,8 +1,8 @@
-"""What several fusions share. Legend: B clips, M modalities, P_m pooled size of modality m, Q_m size of its part."""
+"""Helpers of several fusions. Legend: B clips, M modalities, P_m pooled size of modality m, Q_m size of its part."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -12,51 +12,58 @@ from trivium.encoders.base import Encoded
 ACTIVATIONS: dict[str, type[nn.Module]] = {"none": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
 
-def present_vectors(dims: Mapping[str, int], encoded: Mapping[str, Encoded], present_BM: Tensor) -> list[Tensor]:
-    """M pooled vectors (B, P_m) in the order of dims, exactly zero where absent, whatever stood there."""
-    vectors = [encoded[name].pooled for name in dims]
-    return [torch.where(present_BM[:, m, None], vector, 0.0) for m, vector in enumerate(vectors)]
+def pooled_vectors(
+    dims: Mapping[str, int], encoded: Mapping[str, Encoded], dropout: nn.Module | None = None
+) -> dict[str, Tensor]:
+    """Returns modality -> pooled vector (B, P_m) in the order of `dims`, after `dropout`. Absent ones come as zeros."""
+    return {name: encoded[name].pooled if dropout is None else dropout(encoded[name].pooled) for name in dims}
+
+
+def each_through(layers: Iterable[nn.Module], vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns modality -> its vector after its layer; `layers` are in the order of the vectors."""
+    return {name: layer(vector) for layer, (name, vector) in zip(layers, vectors.items(), strict=True)}
 
 
 def or_absent(part: Tensor, present: Tensor, absent: Tensor | float = 0.0) -> Tensor:
-    """part (..., Q) where present (...), else `absent`, a number or (Q,): what the fusion makes of a missing clip."""
+    """Returns part (..., Q) where present (...), else `absent`: a number or (Q,), what a missing modality amounts to.
+
+    `combine` needs it, because TCMax takes modalities away from a clip after `separate`.
+    """
     return torch.where(present[..., None], part, absent)
 
 
-def in_place(part: Tensor, dims: Mapping[str, int], name: str) -> Tensor:
-    """(..., P_name) -> (..., sum of P_m), with zeros where the other modalities' vectors stand in a concatenation."""
-    before = 0
-    for other, size in dims.items():
-        if other == name:
-            break
-        before += size
+def pad_to_concatenation(part: Tensor, dims: Mapping[str, int], name: str) -> Tensor:
+    """Returns (..., sum of P_m): the concatenation of all modalities' vectors in which only that of `name` is not 0."""
+    names = list(dims)
+    before = sum(dims[other] for other in names[: names.index(name)])
     return nn.functional.pad(part, (before, sum(dims.values()) - before - dims[name]))
 
 
 def concatenate(tensors: list[Tensor]) -> Tensor:
-    """Along the last dimension, the leading ones broadcast against one another."""
+    """Concatenates along the last dimension; the leading ones broadcast against one another."""
     shape = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))  # type: ignore[no-untyped-call]
     return torch.cat([tensor.expand(*shape, tensor.shape[-1]) for tensor in tensors], dim=-1)
 
 
 def split(tensor: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
-    """Pieces of the last dimension."""
+    """Splits the last dimension."""
     return torch.split(tensor, sizes, dim=-1)
 
 
 def bias_of(layer: nn.Module) -> Tensor:
-    """What a Linear makes of a zero vector."""
+    """Returns a Linear's bias: what it makes of the zero vector that stands for an absent modality."""
     assert isinstance(layer, nn.Linear)
     return layer.bias
 
 
 def weight_of(layer: nn.Module) -> Tensor:
+    """Returns a Linear's weight."""
     assert isinstance(layer, nn.Linear)
     return layer.weight
 
 
 def activation_of(name: str) -> nn.Module:
-    """Raises ValueError for a name that is none of ACTIVATIONS."""
+    """Returns a new activation. Raises ValueError for a name that is none of ACTIVATIONS."""
     if name not in ACTIVATIONS:
         raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, found {name!r}")
     return ACTIVATIONS[name]()
@@ -72,14 +79,14 @@ def check_sizes(dims: Mapping[str, int], **sizes: int) -> None:
 
 
 def several(dims: Mapping[str, int], fusion: str) -> list[str]:
-    """The modalities' names. Raises ValueError for fewer than two, which `fusion` cannot mix."""
+    """Returns the modalities' names. Raises ValueError for fewer than two, which `fusion` cannot mix."""
     if len(dims) < 2:
         raise ValueError(f"fusion={fusion} mixes modalities and found {list(dims)} alone; take fusion=concat")
     return list(dims)
 
 
-def one_of(names: list[str], key: str, given: str, default: str) -> str:
-    """`given`, or `default` where it is empty. Raises ValueError, naming the key, for no modality of the data."""
-    if given and given not in names:
-        raise ValueError(f"{key}: expected one of the modalities {', '.join(names)}, found {given!r}")
-    return given or default
+def modality_or_default(names: list[str], key: str, choice: str, default: str) -> str:
+    """Returns `choice`, or `default` where it is empty. Raises ValueError, naming the key, for an unknown modality."""
+    if choice and choice not in names:
+        raise ValueError(f"{key}: expected one of the modalities {', '.join(names)}, found {choice!r}")
+    return choice or default

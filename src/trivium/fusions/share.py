@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import check_sizes, or_absent, present_vectors
+from trivium.fusions.parts import check_sizes, or_absent, pooled_vectors
 
 
 class Share(Fusion):
-    """x_1 + ... + x_M, additive and without parameters; an absent modality adds nothing. dropout: on each x_m.
+    """Adds x_1 + ... + x_M, additive and without parameters; an absent modality adds nothing. dropout: on each x_m.
 
     Raises ValueError unless all pooled vectors have one size, which is E.
     """
@@ -21,9 +21,9 @@ class Share(Fusion):
         super().__init__()
         check_sizes(dims)
         if len(set(dims.values())) != 1:
-            found = ", ".join(f"{name} {size}" for name, size in dims.items())
+            sizes = ", ".join(f"{name} {size}" for name, size in dims.items())
             raise ValueError(
-                f"fusion=share adds pooled vectors, which must have one size; found {found}. Give the encoders "
+                f"fusion=share adds pooled vectors, which must have one size; found {sizes}. Give the encoders "
                 "equal sizes, or take fusion=concat fusion.out=0 or fusion=sum"
             )
         self.dims, self.dim = dict(dims), next(iter(dims.values()))
@@ -34,8 +34,7 @@ class Share(Fusion):
         return tuple((name,) for name in self.dims)
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        vectors = present_vectors(self.dims, encoded, present_BM)
-        return {name: self.dropout(vector) for name, vector in zip(self.dims, vectors, strict=True)}
+        return pooled_vectors(self.dims, encoded, self.dropout)
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         (name,) = block

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import activation_of, check_sizes, or_absent, present_vectors
+from trivium.fusions.parts import activation_of, check_sizes, each_through, or_absent, pooled_vectors
 
 
 class Sum(Fusion):
-    """activation(sum of W_m dropout(x_m) + b_m over the present modalities); an absent one adds no bias either.
+    """Adds up: activation(sum of W_m dropout(x_m) + b_m over the present modalities).
+
+    An absent modality adds no bias either.
 
     Additive where the activation is "none": with a linear head, TCMax's sum head, which is its concat head started from
     other weights. Raises ValueError for sizes below 1 and an unknown activation.
@@ -36,20 +38,13 @@ class Sum(Fusion):
         return tuple((name,) for name in self.dims) if self._additive else (tuple(self.dims),)
 
     def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
-        vectors = present_vectors(self.dims, encoded, present_BM)
-        terms_MBE = torch.stack(
-            [project(self.dropout(vector)) for project, vector in zip(self.project, vectors, strict=True)]
-        )
+        terms_MBE = torch.stack(list(self.separate(encoded, present_BM).values()))
         joint_BE: Tensor = self.activation(torch.where(present_BM.T[..., None], terms_MBE, 0.0).sum(dim=0))
         return joint_BE
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        """W_m dropout(x_m) + b_m."""
-        vectors = present_vectors(self.dims, encoded, present_BM)
-        return {
-            name: project(self.dropout(vector))
-            for name, project, vector in zip(self.dims, self.project, vectors, strict=True)
-        }
+        """Returns W_m dropout(x_m) + b_m of each modality."""
+        return each_through(self.project, pooled_vectors(self.dims, encoded, self.dropout))
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         total, *others = [or_absent(parts[name], present[name]) for name in block]

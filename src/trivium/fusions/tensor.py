@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import activation_of, check_sizes, or_absent, present_vectors
+from trivium.fusions.parts import activation_of, check_sizes, each_through, or_absent, pooled_vectors
 
 LARGEST = 2**28  # weights of the last Linear: 1 GiB of float32
 
 
 class TensorFusion(Fusion):
-    """Outer product of [ReLU(W_m x_m + b_m); 1] over the modalities -> dropout -> Linear -> activation.
+    """Takes the outer product of [ReLU(W_m x_m + b_m); 1] over the modalities -> dropout -> Linear -> activation.
 
     project: J, the size of each projected modality; the product has (J + 1)^M entries. Of an absent modality only the 1
     enters, so that what remains is the fusion of the others.
@@ -49,22 +48,10 @@ class TensorFusion(Fusion):
     def random_combine(self) -> bool:
         return self.dropout.p > 0
 
-    def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
-        vectors = present_vectors(self.dims, encoded, present_BM)
-        product_BX = vectors[0].new_ones(len(present_BM), 1)
-        for m, (project, vector) in enumerate(zip(self.project, vectors, strict=True)):
-            projected_BJ = torch.where(present_BM[:, m, None], project(vector).relu(), 0.0)
-            factor_BJ = nn.functional.pad(projected_BJ, (0, 1), value=1.0)
-            product_BX = (product_BX[:, :, None] * factor_BJ[:, None, :]).flatten(1)
-        joint_BE: Tensor = self.activation(self.out(self.dropout(product_BX)))
-        return joint_BE
-
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        """ReLU(W_m x_m + b_m), Q = J."""
-        vectors = present_vectors(self.dims, encoded, present_BM)
-        return {
-            name: project(vector).relu() for name, project, vector in zip(self.dims, self.project, vectors, strict=True)
-        }
+        """Returns ReLU(W_m x_m + b_m) of each modality, Q = J."""
+        projected = each_through(self.project, pooled_vectors(self.dims, encoded))
+        return {name: vector.relu() for name, vector in projected.items()}
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         product, *others = [

@@ -6,57 +6,70 @@ R sets of tokens.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
+from trivium.encoders.old_names import accept_old_names
+from trivium.encoders.transformer_layer import Affine, LayerWeights, multi_head_attention, transformer_layer
 from trivium.fusions.base import Fusion
 from trivium.fusions.parts import check_sizes
 
 
 class Layer(nn.Module):
-    """x + attention(norm(x)), then x + Linear(g(Linear(norm(x)))) of width 4E, with g(x) = x * sigmoid(1.702 x).
+    """Holds a layer of CoMM's fusion, 4E wide, and runs it.
 
-    Initial weights are normal, of standard deviation E^-1/2 into the attention, (2E)^-1/2 into the wide layer and
-    E^-1/2 (2 depth)^-1/2 out of both; biases are zero in the attention and torch's in the two others.
+    Initial weights are CLIP's: normal, of standard deviation E^-1/2 for query, key and value, (2E)^-1/2 for linear1 and
+    E^-1/2 (2 depth)^-1/2 for out_proj and linear2, so that `depth` layers do not add up to more (Radford et al., 2019,
+    section 2.3). Biases are zero in the attention and torch's in the two others.
     """
 
     def __init__(self, dim: int, heads: int, depth: int) -> None:
         super().__init__()
         self.heads = heads
         self.query, self.key, self.value = (nn.Linear(dim, dim) for _ in range(3))
-        self.out = nn.Linear(dim, dim)
-        self.widen, self.narrow = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
-        self.attention_norm, self.wide_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        into, after = dim**-0.5, dim**-0.5 * (2 * depth) ** -0.5
+        self.out_proj = nn.Linear(dim, dim)
+        self.linear1, self.linear2 = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         for linear in (self.query, self.key, self.value):
-            nn.init.normal_(linear.weight, std=into)
-        for linear in (self.out, self.narrow):
-            nn.init.normal_(linear.weight, std=after)
-        nn.init.normal_(self.widen.weight, std=(2 * dim) ** -0.5)
-        for linear in (self.query, self.key, self.value, self.out):
+            nn.init.normal_(linear.weight, std=dim**-0.5)
+        for linear in (self.out_proj, self.linear2):
+            nn.init.normal_(linear.weight, std=dim**-0.5 * (2 * depth) ** -0.5)
+        nn.init.normal_(self.linear1.weight, std=(2 * dim) ** -0.5)
+        for linear in (self.query, self.key, self.value, self.out_proj):
             nn.init.zeros_(linear.bias)
+        old = {"out.": "out_proj.", "widen.": "linear1.", "narrow.": "linear2."}
+        accept_old_names(self, {**old, "attention_norm.": "norm1.", "wide_norm.": "norm2."})
 
-    def forward(self, asking_RQE: Tensor, tokens_RSE: Tensor, allowed_RQS: Tensor) -> Tensor:
-        """(R, Q, E): the asking tokens after they attended to those of `tokens_RSE` that each of them may see."""
-        seen_RSE = self.attention_norm(tokens_RSE)
-        queries_RQE = self.query(seen_RSE if asking_RQE is tokens_RSE else self.attention_norm(asking_RQE))
-        query, key, value = (
-            rows.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for rows in (queries_RQE, self.key(seen_RSE), self.value(seen_RSE))
+    def forward(self, x_RQE: Tensor, source_RSE: Tensor | None, allowed_RQS: Tensor) -> Tensor:
+        """Returns (R, Q, E): the tokens `x` after they attended to those of the source that each of them may see.
+
+        source_RSE: None where the tokens attend to themselves.
+        """
+        attend = functools.partial(multi_head_attention, heads=self.heads, mask=allowed_RQS[:, None])
+        return transformer_layer(
+            x_RQE, self._weights(), attend, source=source_RSE, dropout=nn.Identity(), activation=quick_gelu
         )
-        found_RHQD = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed_RQS[:, None])
-        asking_RQE = asking_RQE + self.out(found_RHQD.transpose(1, 2).flatten(2))
-        wide = self.widen(self.wide_norm(asking_RQE))
-        after_RQE: Tensor = asking_RQE + self.narrow(wide * torch.sigmoid(1.702 * wide))
-        return after_RQE
+
+    def _weights(self) -> LayerWeights:
+        # Query, key and value are parameters of their own, as in version 0.1.0, whose optimiser states are theirs.
+        parts = (self.query, self.key, self.value)
+        in_proj = Affine(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
+        others = (self.out_proj, self.linear1, self.linear2, self.norm1, self.norm2)
+        return LayerWeights(in_proj, *(Affine(part.weight, part.bias) for part in others))
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """Returns x * sigmoid(1.702 x), CLIP's approximation of GELU (Hendrycks and Gimpel, 2016)."""
+    return x * torch.sigmoid(1.702 * x)
 
 
 class TransformerFusion(Fusion):
-    """[first; tokens of the modalities that are present] -> `layers` of attention -> layer norm, at the first token.
+    """Runs [first; tokens of the modalities that are present] -> `layers` of attention -> layer norm, at the first
+    token.
 
     No position or modality is added to a token, so the fusion is one of sets. A modality whose tokens are not of size
     `dim` has a Linear in front. A clip without any modality gives what the first token makes of itself.
@@ -82,7 +95,7 @@ class TransformerFusion(Fusion):
         return self.views(encoded, present_BM, every_1M)[0]
 
     def views(self, encoded: Mapping[str, Encoded], present_BM: Tensor, masks_KM: Tensor) -> Tensor:
-        """(K, B, E): the joint vector from the modalities of each mask alone, as if the others were absent.
+        """Returns (K, B, E): the joint vector from the modalities of each mask alone, as if the others were absent.
 
         One pass for all masks. With one layer, tokens' keys and values do not depend on what is left out, so they are
         made once, and only the first token asks, once a mask. masks_KM: bool, columns in the order of `dims`.
@@ -98,13 +111,15 @@ class TransformerFusion(Fusion):
             rows_RSE = tokens_BSE.repeat(masks, 1, 1)
             allowed_R1S = allowed_KBS.flatten(0, 1)[:, None]
             for layer in before:
-                rows_RSE = layer(rows_RSE, rows_RSE, allowed_R1S.expand(-1, rows_RSE.shape[1], -1))
+                rows_RSE = layer(rows_RSE, None, allowed_R1S)
             out_KBE = last(rows_RSE[:, :1], rows_RSE, allowed_R1S).view(masks, clips, -1)
         joint_KBE: Tensor = self.norm(out_KBE)
         return joint_KBE
 
     def _tokens(self, encoded: Mapping[str, Encoded], present_BM: Tensor, masks_KM: Tensor) -> tuple[Tensor, Tensor]:
-        """All tokens, the first one in front: (B, S, E), and which of them count under each mask: (K, B, S) bool."""
+        """Returns all tokens, the first one in front: (B, S, E), and which of them count under each mask: (K, B, S)
+        bool.
+        """
         tokens = [self.first.expand(len(present_BM), 1, -1)]
         allowed = [torch.ones_like(masks_KM[:, :1, None]).expand(-1, len(present_BM), -1)]
         for m, (name, adapt) in enumerate(zip(self.dims, self.adapt, strict=True)):

@@ -9,6 +9,7 @@ import safetensors
 from safetensors.torch import load_file
 from torch import Tensor
 
+from trivium.encoders.old_names import with_current_names
 from trivium.methods.base import Method
 from trivium.runs.directory import RunDirectory
 
@@ -21,7 +22,7 @@ def start_from(method: Method, path: Path) -> None:
     """
     run = RunDirectory(path)
     try:
-        saved = load_file(run.weights)
+        saved = with_current_names(method, load_file(run.weights))
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"start_from: {run.weights}: cannot be read as a run's weights ({error})") from error
     weights = method.state_dict()
