@@ -61,7 +61,7 @@ _KEYS = ("table", "data", "seeds", "dry", "commands", "jobs", "outputs", "publis
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit code: 1 if a run failed; 2, and a line on stderr, for a mistake in the call; 130 after Ctrl-C."""
+    """Returns the exit code: 1 if a run failed; 2, and a line on stderr, for a wrong call; 130 after Ctrl-C."""
     listed = "".join(f"  {file.stem:<17} {title(file)}\n" for file in sorted(TABLES.glob("*.yaml")))
     try:
         return script(argv, HELP + listed, lambda: _reproduce(_call(argv)))
