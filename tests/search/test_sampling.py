@@ -144,6 +144,7 @@ def test_the_median_pruner_waits_for_startup_trials_and_warmup_epochs() -> None:
 
 def test_hyperband_gives_up_bad_trials_early_and_lets_the_best_run_to_the_end() -> None:
     study = optuna.create_study(
+        study_name="mine",  # decides in which bracket a trial is
         sampler=make_sampler("tpe", SPACE, 1),
         pruner=make_pruner("hyperband", startup=0, warmup=0, max_epochs=9),
     )
