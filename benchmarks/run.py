@@ -20,7 +20,7 @@ from benchmarks.ratio_table import show
 from benchmarks.suites import ON_GPU, SUITES, Suite, SuiteResult
 from benchmarks.task_process import run
 from trivium.config.arguments import Types, parse_key_values, path, script, truth, whole_number
-from trivium.files import write_json
+from trivium.core.files import write_json
 from trivium.runs.provenance import git_commit
 
 HELP = """\

@@ -2,7 +2,7 @@
 
 import sys
 
-from trivium.reports.evaluate_command import main
+from trivium.cli.evaluate import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

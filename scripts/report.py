@@ -2,7 +2,7 @@
 
 import sys
 
-from trivium.reports.report import main
+from trivium.cli.report import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

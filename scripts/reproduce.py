@@ -2,7 +2,7 @@
 
 import sys
 
-from trivium.tables.reproduce import main
+from trivium.cli.reproduce import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from trivium.cli.evaluate import main as evaluate
+from trivium.cli.prepare import main as prepare
+from trivium.cli.report import main as report
+from trivium.cli.reproduce import main as reproduce
 from trivium.config.check import problems_of
-from trivium.data.prepare_command import main as prepare
-from trivium.reports.evaluate_command import main as evaluate
-from trivium.reports.report import main as report
-from trivium.tables.reproduce import main as reproduce
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

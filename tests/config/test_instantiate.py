@@ -7,7 +7,7 @@ import pytest
 
 from trivium.config.instantiate import build, target
 
-SUGGEST = "trivium.choices.suggest"
+SUGGEST = "trivium.core.choices.suggest"
 
 
 def test_builds_with_positional_and_run_time_arguments() -> None:

@@ -11,10 +11,10 @@ import torch
 from saved_objects import Runs, class_at_hand, save_object
 
 from driver import here
+from trivium.cli.prepare import main
 from trivium.data import formats
 from trivium.data.clips import Source
 from trivium.data.formats.gmc_files import read_gmc
-from trivium.data.prepare_command import main
 from trivium.data.store import open_store
 
 COUNTS = {"train": 6, "valid": 3, "test": 4}

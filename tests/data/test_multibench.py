@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from driver import here
+from trivium.cli.prepare import main
 from trivium.data import formats
 from trivium.data.clips import Ragged, Source
 from trivium.data.formats.multibench import read_multibench
-from trivium.data.prepare_command import main
 from trivium.data.store import open_store
 
 COUNTS = {"train": 7, "valid": 3, "test": 4}

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import yaml
 
+from trivium.cli.prepare import main
 from trivium.data import manifest
 from trivium.data import prepare_command as module
-from trivium.data.prepare_command import main
 from trivium.data.store import open_store, sha256_of, verify_store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -351,7 +351,7 @@ def test_full_disk_leaves_nothing(size: int, source: Path, tmp_path: Path, capsy
 
 KILLED = """
 import os, signal, sys
-from trivium.data.prepare_command import main
+from trivium.cli.prepare import main
 os.fsync = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # all is written, nothing has its name yet
 main(sys.argv[1:])
 """

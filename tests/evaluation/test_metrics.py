@@ -13,8 +13,8 @@ import torch
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
 
+from trivium.core.metric_names import DIRECTION, LABELS, METRICS, is_share, metric_text
 from trivium.evaluation.metrics import compute_metrics, refuse_other_scale
-from trivium.metric_names import DIRECTION, LABELS, METRICS, is_share, metric_text
 
 P = [-3.4, -0.5, 0, 0.5, 1.5, 2.5, -0.2, 0.3]
 T = [-3, -1, 0, 0.6, 2, 2.2, 0.4, 0]

@@ -15,6 +15,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 import trivium
 from driver import here
+from trivium.cli.evaluate import main
 from trivium.data.clips import Clips, Ragged, Source
 from trivium.data.datamodule import DataModule
 from trivium.data.store import write_store
@@ -25,7 +26,6 @@ from trivium.evaluation.predict import predict_split, score_split
 from trivium.evaluation.probe import fit_readout, probe_run
 from trivium.evaluation.vectors import collect_vectors, raw_vectors
 from trivium.methods.base import Method
-from trivium.reports.evaluate_command import main
 
 SMALL = ("trainer.max_epochs=1", "trainer.progress=off")
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from benchmarks.plain_comm import PlainCoMM, two_views
 from driver import here, rows
 from ranks import on_ranks
+from trivium.core.seeding import derive
 from trivium.data.batch import Batch, Stream
 from trivium.encoders.lstm import LSTM
 from trivium.encoders.transformer import Transformer
@@ -23,7 +24,6 @@ from trivium.methods.base import Parts
 from trivium.methods.comm import CoMM
 from trivium.methods.contrasts import AugmentedViews, contrasts
 from trivium.objectives.task import L1, CrossEntropy
-from trivium.seeding import derive
 
 DIMS = {"vision": 5, "text": 7, "audio": 3}
 TWO, THREE = ["vision", "text"], ["vision", "text", "audio"]

@@ -12,7 +12,7 @@ from scipy.optimize import approx_fprime
 from torch import Tensor
 
 from ranks import on_ranks
-from trivium.distributed import gather_rows
+from trivium.core.distributed import gather_rows
 from trivium.objectives.nt_xent import matching_accuracy, nt_xent
 
 Array = npt.NDArray[np.float64]

@@ -14,7 +14,7 @@ import pytest
 
 from browser import CHROMIUM, Browser
 from page_cases import EVIL, predicted, run_at, scored, search_at, store_at, table_at, targets
-from trivium.reports.report import write_report
+from trivium.report.write_report import write_report
 
 pytestmark = [
     pytest.mark.page,

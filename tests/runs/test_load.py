@@ -13,10 +13,10 @@ import pytest
 
 import trivium
 from driver import ROOT, here
+from trivium.cli.evaluate import main
 from trivium.data.clips import Clips, Ragged, Source
 from trivium.data.store import open_store, write_store
 from trivium.data.synthetic import make_fixture
-from trivium.reports.evaluate_command import main
 
 
 @pytest.fixture(scope="module")

@@ -138,7 +138,7 @@ def _train_and_look(folder: Path, *settings: str) -> None:
     here(folder, *QUICK, *settings)
     allowed = {"tensorboard"} if settings else set()
     assert not {name.partition(".")[0] for name in sys.modules} & {"wandb", "tensorboard"} - allowed
-    assert not sys.modules.keys() & {"trivium.loggers.figures", "trivium.reports.figure_style"}
+    assert not sys.modules.keys() & {"trivium.loggers.figures", "trivium.report.figure_style"}
 
 
 def test_neither_is_imported_unasked(tmp_path: Path) -> None:

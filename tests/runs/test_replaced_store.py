@@ -12,9 +12,9 @@ import pytest
 
 import trivium
 from driver import here, run_ranks
+from trivium.cli.evaluate import main
 from trivium.data.store import open_store, write_store
 from trivium.data.synthetic import make_fixture
-from trivium.reports.evaluate_command import main
 from trivium.runs import train as module
 
 QUICK = ["encoder=identity", "trainer.max_epochs=2", "trainer.progress=off", "trainer.threads=1"]

@@ -13,7 +13,7 @@ import pytest
 from fake_slurm import FakeSlurm
 from searching import alone, search, status, study_of, sweep_of, trials
 
-from trivium.files import write_text
+from trivium.core.files import write_text
 from trivium.search import devices
 from trivium.search.jobs import command, in_words
 

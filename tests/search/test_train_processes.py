@@ -84,7 +84,7 @@ def _endless(folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
     script = [
         sys.executable,
         "-c",
-        "import sys; from trivium.tables.reproduce import main; sys.exit(main(sys.argv[1:]))",
+        "import sys; from trivium.cli.reproduce import main; sys.exit(main(sys.argv[1:]))",
     ]
     with log.open("w") as out:
         process = subprocess.Popen(

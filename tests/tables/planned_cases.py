@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from trivium.config.compose import compose_config
-from trivium.files import write_json
+from trivium.core.files import write_json
 from trivium.tables.plan import Planned
 
 SCORES = {"mae": 1.0, "corr": 0.5, "acc7": 0.4, "acc5": 0.4, "acc2_has0": 0.7, "acc2_non0": 0.7, "f1_has0": 0.7}

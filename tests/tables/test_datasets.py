@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from trivium.cli.reproduce import main
 from trivium.tables.datasets import parts_of
 from trivium.tables.definition import Table, read_table
 from trivium.tables.plan import plan
-from trivium.tables.reproduce import main
 
 TABLE: dict[str, Any] = {
     "title": "T",

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from planned_cases import finish, write_table
 
+from trivium.cli.reproduce import main
 from trivium.tables.datasets import parts_of
 from trivium.tables.definition import Table, read_table
 from trivium.tables.earlier_sections import earlier_sections
 from trivium.tables.finished import FinishedRuns
 from trivium.tables.plan import plan
-from trivium.tables.reproduce import main
 
 ROWS = [{"label": "A"}, {"label": "B", "overrides": ["method=tcmax"]}]
 

@@ -9,7 +9,7 @@ from matplotlib.container import BarContainer
 from numpy.testing import assert_allclose
 from table_cases import ERRORS, LABELS, VALUES, compared, measured
 
-from trivium.reports.figure_style import COLOURS
+from trivium.report.figure_style import COLOURS
 from trivium.tables.bars import draw_bars, write_bars
 from trivium.tables.figure import draw_heat_map, write_figure
 

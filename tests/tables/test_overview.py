@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from planned_cases import begin, finish, write_table
 
+from trivium.cli.reproduce import main
 from trivium.tables.definition import Measure, Row, Table
 from trivium.tables.estimate import Estimate
 from trivium.tables.overview import overview
 from trivium.tables.plan import plan
-from trivium.tables.reproduce import main
 
 ROWS = (Row("Supervised", ()), Row("TCMax", ("method=tcmax",)))
 MEASURES = (Measure("x", metric="mae"), Measure("y", metric="mae", subset="text"))

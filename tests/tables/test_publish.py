@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from planned_cases import finish, write_table
 
+from trivium.cli.reproduce import main
 from trivium.tables.datasets import parts_of
 from trivium.tables.definition import read_table
 from trivium.tables.plan import plan
 from trivium.tables.publish import without_paths
-from trivium.tables.reproduce import main
 
 ROWS = [{"label": "A"}, {"label": "B", "overrides": ["method=tcmax"]}, {"label": "C", "overrides": ["method=gmc"]}]
 

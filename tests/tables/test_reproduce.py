@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from driver import command, run
+from trivium.cli.reproduce import main
 from trivium.config.compose import TABLES, compose_config
 from trivium.tables.definition import read_table
 from trivium.tables.plan import plan
-from trivium.tables.reproduce import main
 
 SMALL = ["data.batch_size=48", "trainer.max_epochs=1", "trainer.accelerator=cpu", "trainer.threads=1"]
 CLIPS = "{train: 96, probe: 96, valid: 48, test: 96}"

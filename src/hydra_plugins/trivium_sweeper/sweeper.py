@@ -58,9 +58,9 @@ class TriviumSweeper(Sweeper):
             raise SystemExit(1)
 
     def _grid(self, arguments: list[str]) -> bool:
+        from trivium.core.wording import counted
         from trivium.search.jobs import FailedJob, print_failures, print_jobs
         from trivium.search.reporter import Reporter
-        from trivium.wording import counted
 
         folder = self._new_folder()
         jobs = self._combinations(arguments, folder)

@@ -8,4 +8,5 @@ monitor      which validation metric selects a run's epoch (trainer.monitor)
 store_path   which prepared store a config names
 instantiate  a node's `_target_` -> an object of this package
 arguments    key=value of the other scripts; help, nearest: what users read
+renamed      keys that had other names in version 0.1.0
 """

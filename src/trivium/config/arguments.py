@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trivium.choices import suggest
+from trivium.core.choices import suggest
 
 Types = Mapping[str, Callable[[str], Any]]
 

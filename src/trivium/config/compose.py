@@ -24,7 +24,7 @@ from trivium.config.renamed import has_old_names, new_names_of
 _METHOD = re.compile(r"\+{0,2}(method|experiment|sweep)=")  # overrides that choose the method
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 ROOT = "train"
-TABLES = CONFIGS / "table"  # read by scripts/reproduce.py (trivium.reports); no group of a run's choices
+TABLES = CONFIGS / "table"  # read by scripts/reproduce.py (trivium.report); no group of a run's choices
 
 
 @dataclass(frozen=True)

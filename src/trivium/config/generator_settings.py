@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
-from trivium.choices import check_choice
+from trivium.core.choices import check_choice
 
 # Of the generators: with another version, the same settings are another file.
 VERSION = 2

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from trivium.choices import suggest
+from trivium.core.choices import suggest
 
 ALLOWED = "trivium."
 

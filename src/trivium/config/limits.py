@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trivium.choices import suggest
 from trivium.config.generator_settings import settings_of
 from trivium.config.instantiate import ALLOWED
 from trivium.config.monitor import monitor_of
 from trivium.config.store_path import find_store
+from trivium.core.choices import suggest
 
 # The smallest value of each number that has one.
 LEAST: dict[str, float] = {

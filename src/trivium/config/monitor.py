@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trivium.choices import suggest
-from trivium.metric_names import LOSSES, monitorable
+from trivium.core.choices import suggest
+from trivium.core.metric_names import LOSSES, monitorable
 
 
 @dataclass(frozen=True)

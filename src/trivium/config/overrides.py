@@ -12,8 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, ValueType
 from hydra.errors import HydraException
 
-from trivium.choices import suggest
 from trivium.config.compose import Composer, shorten
+from trivium.core.choices import suggest
 
 # Compositions of swept choices take a tenth of a second each, and the check ends within two seconds.
 MOST_COMBINATIONS = 8

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from trivium.choices import suggest
 from trivium.config.compose import ConfigFile
 from trivium.config.schema import Leaf, Map, Root, Schema, describe, fits, of_type, of_yaml, options_in
+from trivium.core.choices import suggest
 
 # Every run needs a choice of each of these. An experiment and a sweep are optional and own no key.
 NEEDED = (

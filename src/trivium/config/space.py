@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trivium.choices import suggest
+from trivium.core.choices import suggest
 
 _WORDS = {"low": float, "high": float, "log": bool, "int": bool, "points": int}
 # The most whole numbers that a grid takes from an interval that does not say how many.

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trivium.choices import suggest
 from trivium.config.generator_settings import fingerprint, settings_of
+from trivium.core.choices import suggest
 
 
 def find_store(config: Mapping[str, Any]) -> Path:

@@ -13,12 +13,12 @@ from typing import Any, Literal
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from trivium.choices import suggest
 from trivium.config.compose import Composer
 from trivium.config.overrides import ParsedOverride, read_overrides
 from trivium.config.reference import Reference, compare
 from trivium.config.schema import Map, of_type
 from trivium.config.space import Dimension, as_text, read_space
+from trivium.core.choices import suggest
 
 SWEEPER = "hydra_plugins.trivium_sweeper.sweeper.TriviumSweeper"
 SET_BY_THE_SEARCH = ("run.dir", "run.study", "run.trial", "resume", "hydra.sweep.dir", "hydra.sweep.subdir")

@@ -1,7 +1,7 @@
 """Turns raw files into stores, and stores into batches. Importing this package imports neither torch nor Lightning.
 
 prepare          raw files -> store: formats/ has one reader a layout, manifest the published feature sets; repair makes
-                 -inf, +inf and NaN 0; source_check, prepare_report, prepare_command
+                 -inf, +inf and NaN 0; source_check, prepare_report
 store            the HDF5 file, opened; store_writing lays it out; hdf5_errors, locate
 clips            one split in memory, which readers make and stores hold
 text             token ids and word vectors, at prepare time

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from trivium.core.keyed_random import normal, uniform
+from trivium.core.seeding import derive
 from trivium.data.batch import Stream
-from trivium.keyed_random import normal, uniform
-from trivium.seeding import derive
 
 DEFAULT = "default"
 PREFIX = "multi_"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trivium.distributed import gather_rows
+from trivium.core.distributed import gather_rows
 
 
 @dataclass

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trivium.core.distributed import gather_rows, most_over_ranks
 from trivium.data.batch import Batch, Stream
-from trivium.distributed import gather_rows, most_over_ranks
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trivium.seeding import generator
+from trivium.core.seeding import generator
 
 
 @dataclass

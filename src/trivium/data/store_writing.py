@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 
 import trivium
+from trivium.core.files import atomic_file
 from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source, in_chunks
 from trivium.data.source_check import check_labels, check_source
-from trivium.files import atomic_file
 
 FORMAT = "trivium-store"
 SCHEMA_VERSION = 1

@@ -13,11 +13,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from trivium.core.keyed_random import normal, uniform
+from trivium.core.seeding import derive
 from trivium.data.batch import Batch, Stream
 from trivium.data.datamodule import BatchLoader
 from trivium.data.store import Statistics
-from trivium.keyed_random import normal, uniform
-from trivium.seeding import derive
 
 # kind -> levels: standard deviations of the noise in units of each feature's own; shares of a clip's steps
 LEVELS: dict[str, tuple[float, ...]] = {"noise": (0.0, 0.5, 1.0, 2.0), "dropped": (0.0, 0.25, 0.5, 0.75)}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trivium.metric_names import CLASSES, METRICS, RANGES
+from trivium.core.metric_names import CLASSES, METRICS, RANGES
 
 Scores = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trivium.seeding import derive
+from trivium.core.seeding import derive
 
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 _BITS = 53  # of a float64's significand: the numbers are exact and below 1

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from trivium.core.files import write_text
 from trivium.data.batch import Batch
 from trivium.data.datamodule import BatchLoader
 from trivium.evaluation.metrics import compute_metrics
 from trivium.evaluation.predictions import Collector, Predictions
-from trivium.files import write_text
 from trivium.methods.base import Method
 from trivium.objectives.task import CrossEntropy
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trivium.distributed import sum_over_ranks
+from trivium.core.distributed import sum_over_ranks
 
 
 @dataclass

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from trivium.metric_names import CLASSES
-from trivium.reports.album import Album, Picture
-from trivium.reports.prediction_figures import draw_confusion, draw_scatter
-from trivium.reports.run_figures import draw_curves, draw_shifts, draw_terms
+from trivium.core.metric_names import CLASSES
+from trivium.report.album import Album, Picture
+from trivium.report.prediction_figures import draw_confusion, draw_scatter
+from trivium.report.run_figures import draw_curves, draw_shifts, draw_terms
 from trivium.results.records import labelled, read_record
 
 _DPI = 200  # 680 pixels of a column's width

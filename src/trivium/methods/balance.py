@@ -13,15 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from trivium.distributed import sum_over_ranks, world
+from trivium.core.distributed import sum_over_ranks, world
+from trivium.core.keyed_random import normal
+from trivium.core.precision import at_least_float32
+from trivium.core.seeding import derive
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.keyed_random import normal
 from trivium.methods.base import Parts
 from trivium.methods.heads import Head, unimodal_share
 from trivium.objectives.task import CrossEntropy
-from trivium.precision import at_least_float32
-from trivium.seeding import derive
 
 BALANCES = ("none", "ogm_ge", "mmpareto")
 # The least coefficient of OGM: the noise is sized by the gradient that the coefficient leaves, so some has to be left.

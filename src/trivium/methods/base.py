@@ -14,18 +14,18 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from trivium.core.keyed_random import uniform
+from trivium.core.metric_names import METRICS
+from trivium.core.seeding import derive
 from trivium.data.batch import Batch
 from trivium.data.datamodule import DataModule
 from trivium.encoders.base import Encoded, Encoder
 from trivium.fusions.base import Fusion
-from trivium.keyed_random import uniform
 from trivium.methods.meter import Meter, NonFiniteLossError
 from trivium.methods.options import Options
 from trivium.methods.stand_ins import make_stand_ins
-from trivium.metric_names import METRICS
 from trivium.objectives.task import CrossEntropy, TaskObjective
 from trivium.schedulers import Schedule
-from trivium.seeding import derive
 
 # Steps between looks for a non-finite loss on a GPU, where each look makes the host wait for the device.
 CHECK_EVERY = 50

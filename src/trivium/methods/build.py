@@ -11,11 +11,11 @@ from torch import nn
 
 from trivium.config.instantiate import build, target
 from trivium.config.monitor import monitor_of
+from trivium.core.seeding import keyed
 from trivium.data.store import StoreSchema
 from trivium.encoders.base import Encoder
 from trivium.methods.base import Method, Parts
 from trivium.methods.options import split_options
-from trivium.seeding import keyed
 
 _DROPOUT_NUMBERS = (
     "dropout",

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.choices import suggest
+from trivium.core.choices import suggest
+from trivium.core.seeding import derive
 from trivium.data.augment import Augment
 from trivium.data.batch import Batch, Stream
 from trivium.encoders.base import Encoded
@@ -24,7 +25,6 @@ from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.contrasts import TERMS, AugmentedViews, contrasts, term_names
 from trivium.methods.projection_head import ProjectionHead
 from trivium.methods.readout import Readout
-from trivium.seeding import derive
 
 
 class CoMM(Method):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trivium.choices import suggest
+from trivium.core.choices import suggest
 from trivium.data.batch import Batch
 from trivium.encoders.base import Encoded
 from trivium.methods.base import Method, Parts, Prediction

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.distributed import rank, sum_over_ranks, world
+from trivium.core.distributed import rank, sum_over_ranks, world
 
 
 class NonFiniteLossError(ValueError):

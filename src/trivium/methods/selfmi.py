@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trivium.core.seeding import keyed
 from trivium.data.batch import Batch
 from trivium.data.datamodule import DataModule
 from trivium.encoders.base import Encoded
@@ -27,7 +28,6 @@ from trivium.methods.label_bank import LabelBank
 from trivium.methods.mixup import Mixup
 from trivium.methods.mutual_information import FusionCPC, PairMI
 from trivium.objectives.cpc import Direction
-from trivium.seeding import keyed
 
 CHOICES = {
     "features": ("encoder", "projected"),

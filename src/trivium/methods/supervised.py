@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from trivium.core.precision import at_least_float32
+from trivium.core.seeding import keyed
 from trivium.data.batch import Batch
 from trivium.encoders.base import Encoded
 from trivium.methods.balance import (
@@ -28,8 +30,6 @@ from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.heads import Head
 from trivium.methods.mixup import Mixup
 from trivium.objectives.task import CrossEntropy
-from trivium.precision import at_least_float32
-from trivium.seeding import keyed
 
 
 class Supervised(Method):

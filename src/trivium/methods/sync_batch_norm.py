@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from trivium.core.distributed import gather_rows
+from trivium.core.precision import at_least_float32
 from trivium.data.batch import Batch
-from trivium.distributed import gather_rows
-from trivium.precision import at_least_float32
 
 
 class SyncBatchNorm(nn.Module):

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trivium.core.distributed import most_over_ranks
 from trivium.data.batch import Batch
-from trivium.distributed import most_over_ranks
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
 from trivium.methods.base import Method, Parts, Prediction

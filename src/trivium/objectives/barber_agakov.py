@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from trivium.precision import at_least_float32
+from trivium.core.precision import at_least_float32
 
 
 def conditional_log_likelihood(mu_BD: Tensor, logvar_BD: Tensor, y_BD: Tensor, *, normalised: bool = True) -> Tensor:

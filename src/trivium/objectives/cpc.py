@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from trivium.precision import at_least_float32
+from trivium.core.precision import at_least_float32
 
 Direction = Literal["paper", "code", "symmetric"]
 

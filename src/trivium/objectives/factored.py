@@ -14,8 +14,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from trivium.core.precision import at_least_float32
 from trivium.data.batch import Batch
-from trivium.precision import at_least_float32
 
 Score = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from trivium.core.distributed import gather_rows
 from trivium.data.batch import Batch
-from trivium.distributed import gather_rows
 from trivium.objectives.factored import Factor, in_full_precision
 from trivium.objectives.tuple_tables import Grid, Samples, ScoreTable
 

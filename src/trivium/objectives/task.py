@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trivium.precision import at_least_float32
+from trivium.core.precision import at_least_float32
 
 
 class TaskObjective(nn.Module):

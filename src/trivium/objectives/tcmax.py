@@ -30,13 +30,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from trivium.core.distributed import sum_over_ranks
+from trivium.core.precision import at_least_float32
+from trivium.core.seeding import generator
 from trivium.data.batch import Batch
-from trivium.distributed import sum_over_ranks
 from trivium.objectives.factored import Factor, FactoredObjective, FactoredScores, in_full_precision, merged
 from trivium.objectives.log_sums import LogSums, log_sum_over_ranks, log_sums, sampled_log_sums
 from trivium.objectives.task import CrossEntropy
-from trivium.precision import at_least_float32
-from trivium.seeding import generator
 
 Form = Literal["bound", "zero_min"]
 

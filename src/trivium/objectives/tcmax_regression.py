@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from trivium.core.precision import at_least_float32
 from trivium.data.batch import Batch
 from trivium.objectives.factored import Factor, FactoredObjective, FactoredScores, merged
 from trivium.objectives.task import MSE
 from trivium.objectives.tcmax import Evaluation, Form, tcmax_terms
-from trivium.precision import at_least_float32
 
 LABEL = "(label)"  # beside the modalities' names, of which it cannot be one
 

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from trivium.core.wording import brief
 from trivium.runs.directory import RunDirectory
 from trivium.runs.identity import OF_A_TABLE, config_hash, dotted
-from trivium.wording import brief
 
 Values = npt.NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from trivium.metric_names import DIRECTION, LABELS, is_share, metric_text
+from trivium.core.metric_names import DIRECTION, LABELS, is_share, metric_text
 from trivium.results.spread import Spread
 
 

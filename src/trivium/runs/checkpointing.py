@@ -13,7 +13,7 @@ from lightning.fabric.plugins.io import CheckpointIO
 from safetensors.torch import load_file, save
 from torch import nn
 
-from trivium.files import atomic_file
+from trivium.core.files import atomic_file
 
 
 class AtomicCheckpointIO(CheckpointIO):

@@ -11,8 +11,8 @@ from typing import IO, Any
 import yaml
 
 from trivium.config.renamed import with_new_names
-from trivium.files import write_json, write_text
-from trivium.locks import LOOK, is_taken, take
+from trivium.core.files import write_json, write_text
+from trivium.core.locks import LOOK, is_taken, take
 
 # Seconds that workers may need to end after their parent was killed.
 _WORKERS_END = 10.0

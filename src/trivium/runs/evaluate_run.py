@@ -21,8 +21,8 @@ def evaluate(
 
     Raises ValueError for a run that is not finished, an unknown modality or split, or a store that does not fit.
     """
+    from trivium.core.files import write_json
     from trivium.evaluation.predict import predict_split, score_split, write_predictions
-    from trivium.files import write_json
     from trivium.runs.load import load_run
     from trivium.runs.terminal import print_scores
 
@@ -71,8 +71,8 @@ def probe(
     """
     from rich.console import Console
 
+    from trivium.core.files import write_json
     from trivium.evaluation.probe import probe_run
-    from trivium.files import write_json
     from trivium.runs.load import load_run
     from trivium.runs.terminal import print_probes
 

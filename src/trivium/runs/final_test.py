@@ -10,12 +10,12 @@ from typing import Any
 
 import lightning as L
 
+from trivium.core.files import write_json
 from trivium.data.datamodule import BatchLoader, DataModule
 from trivium.data.store import Store
 from trivium.evaluation.predict import predict_split, score_split, write_predictions
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.probe import FittedReadout, fit_readout
-from trivium.files import write_json
 from trivium.methods.base import Method
 from trivium.runs.checkpointing import load_weights, save_weights
 from trivium.runs.directory import RunDirectory

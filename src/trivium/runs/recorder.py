@@ -11,8 +11,8 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
 from trivium.config.monitor import Monitor
-from trivium.distributed import sum_over_ranks
-from trivium.files import csv_text, write_text
+from trivium.core.distributed import sum_over_ranks
+from trivium.core.files import csv_text, write_text
 from trivium.methods.base import Method
 from trivium.runs.checkpointing import save_weights
 from trivium.runs.directory import RunDirectory

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from trivium.files import write_json, write_text
+from trivium.core.files import write_json, write_text
 from trivium.runs.directory import RunDirectory
 from trivium.runs.identity import config_hash, differences
 from trivium.runs.provenance import git_commit, hardware, versions

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trivium.metric_names import LABELS, METRICS
+from trivium.core.metric_names import LABELS, METRICS
 from trivium.runs.directory import RunDirectory
 
 _SPLITS = {"val": "validation", "valid": "validation"}

@@ -13,9 +13,9 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from trivium.config.monitor import monitor_of
+from trivium.core.distributed import gather_objects
 from trivium.data.datamodule import DataModule
 from trivium.data.store import Store
-from trivium.distributed import gather_objects
 from trivium.methods.base import Method
 from trivium.runs.assemble import assemble
 from trivium.runs.checkpointing import load_checkpoint

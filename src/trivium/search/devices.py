@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from trivium.locks import take
+from trivium.core.locks import take
 
 # Open until the process ends, which frees the device however it ends.
 _locks: list[IO[bytes]] = []

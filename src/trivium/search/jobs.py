@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trivium.core.wording import counted, duration, shortened
 from trivium.search.outcome import Outcome
 from trivium.search.scheduler import Job
-from trivium.wording import counted, duration, shortened
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from trivium.core.wording import duration, shortened
 from trivium.search.outcome import Outcome, epochs_done
-from trivium.wording import duration, shortened
 
 if TYPE_CHECKING:
     from trivium.search.scheduler import Job

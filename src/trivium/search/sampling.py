@@ -17,7 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from trivium.config.space import Dimension, as_text
-from trivium.seeding import derive
+from trivium.core.seeding import derive
 
 _Space = dict[str, BaseDistribution]
 

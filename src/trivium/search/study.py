@@ -16,8 +16,8 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from trivium.config.space import Dimension, describe_space
-from trivium.files import atomic_file
-from trivium.locks import LOOK, alone, is_taken, take
+from trivium.core.files import atomic_file
+from trivium.core.locks import LOOK, alone, is_taken, take
 from trivium.runs.directory import RunDirectory
 from trivium.search.outcome import Outcome, outcome_of, status_of
 from trivium.search.sampling import as_override, draw, grid_size, make_pruner, make_sampler

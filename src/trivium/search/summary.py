@@ -9,12 +9,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from trivium.files import csv_text, write_json, write_text
+from trivium.core.files import csv_text, write_json, write_text
+from trivium.core.wording import counted
 from trivium.search.jobs import FailedJob
 from trivium.search.reporter import Best
 from trivium.search.sampling import as_override, grid_size
 from trivium.search.study import OpenStudy, name_of
-from trivium.wording import counted
 
 Command = Callable[[Sequence[str]], str]  # a trial's parameters as arguments -> the command of a run with them
 

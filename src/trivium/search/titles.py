@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trivium.wording import brief
+from trivium.core.wording import brief
 
 
 def titles(jobs: Sequence[Sequence[str]]) -> list[str]:

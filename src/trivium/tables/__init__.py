@@ -1,6 +1,5 @@
 """Makes a paper's table (configs/table), from its file to the written table: scripts/reproduce.py, module by module.
 
-reproduce    the command, and the order of all this
 definition   the YAML: rows, measures (published, datasets, yaml_keys)
 finished     runs that are there already; earlier_sections: those of data sets that this call leaves alone
 plan         one run a row and seed; overview and estimate show what is left of it (dry=true)

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from trivium.reports.figure_style import COLOURS, legend_above, open_figure, save_figure
+from trivium.report.figure_style import COLOURS, legend_above, open_figure, save_figure
 from trivium.tables.collect import Measured
 
 BOUNDS: dict[str, Any] = {"chance": (0, (2, 1.5)), "Bayes-optimal": "solid"}  # line styles

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from trivium.core.metric_names import metric_text
 from trivium.evaluation.significance import LEVEL
-from trivium.metric_names import metric_text
 from trivium.results.score_text import p_text
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Table

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from trivium.choices import suggest
 from trivium.config.compose import CONFIGS, compose_config
-from trivium.metric_names import METRICS
+from trivium.core.choices import suggest
+from trivium.core.metric_names import METRICS
 from trivium.tables.definition import Measure, Row, Table
 
 _ALWAYS = ("loss", "acc_argmax")  # of the objective, whatever the data set's protocol

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from trivium.choices import suggest
-from trivium.metric_names import DIRECTION, LABELS, is_share
+from trivium.core.choices import suggest
+from trivium.core.metric_names import DIRECTION, LABELS, is_share
 from trivium.results.records import slug
 from trivium.tables.published import Published, read_published
 from trivium.tables.yaml_keys import distinct, items, keys, texts

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trivium.core.wording import counted, duration
 from trivium.runs.directory import RunDirectory
 from trivium.search.outcome import trained_seconds
 from trivium.tables.finished import Took
 from trivium.tables.plan import Planned
-from trivium.wording import counted, duration
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def _works(run: Planned, lacking: Sequence[str]) -> list[Callable[[], object]]:
     works: list[Callable[[], object]] = [partial(probe, path, target=t, features=table.probes[t]) for t in targets]
     if table.asks_subsets and "subsets" in lacking:
         # It draws figures, and matplotlib takes a second to import.
-        from trivium.reports.robustness_report import write_protocols
+        from trivium.report.robustness_report import write_protocols
 
         works.append(partial(write_protocols, path, ["subsets"]))
     return works

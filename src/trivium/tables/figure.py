@@ -15,7 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from trivium.evaluation.significance import LEVEL
-from trivium.reports.figure_style import open_figure, save_figure
+from trivium.report.figure_style import open_figure, save_figure
 from trivium.tables.bars import write_bars
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from trivium.files import write_text
+from trivium.core.files import write_text
 from trivium.tables.blocks import published_difference
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Row

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from trivium.core.wording import duration
 from trivium.tables.estimate import Estimate
 from trivium.tables.evaluations import missing
 from trivium.tables.plan import Planned
-from trivium.wording import duration
 
 _MARKS = {
     "done": "#",

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from trivium.evaluation.significance import LEVEL
-from trivium.reports.figure_style import COLUMN_INCHES, PAGE_INCHES, legend_above, open_figure, save_figure
+from trivium.report.figure_style import COLUMN_INCHES, PAGE_INCHES, legend_above, open_figure, save_figure
 from trivium.tables.blocks import INTERVAL, OTHER_FEATURES, TRAIN_MEAN
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure

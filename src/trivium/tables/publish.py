@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from trivium.files import atomic_file, write_text
-from trivium.reports.album import Album
-from trivium.reports.run_figures import draw_curves
+from trivium.core.files import atomic_file, write_text
+from trivium.report.album import Album
+from trivium.report.run_figures import draw_curves
 from trivium.results.records import read_record
 from trivium.tables.collect import Measured
 from trivium.tables.files import table_texts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from trivium.choices import suggest
+from trivium.core.choices import suggest
 
 
 def keys(at: str, values: Any, needed: Sequence[str], others: Sequence[str]) -> dict[str, Any]:

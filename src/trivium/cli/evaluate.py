@@ -1,0 +1,159 @@
+"""Reads the command line of scripts/evaluate.py and starts the evaluation that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trivium.config.arguments import Types, names, parse_key_values, path, script, truth, whole_number
+
+HELP = """\
+Evaluate a finished run: metrics and per-clip predictions, without training anything.
+
+  python scripts/evaluate.py run=DIR [key=value ...]
+
+Examples
+  python scripts/evaluate.py run=outputs/runs/NAME                            its own store, all modalities
+  python scripts/evaluate.py run=outputs/runs/NAME modalities=text,audio      as if vision were missing
+  python scripts/evaluate.py run=outputs/runs/NAME store=other.h5 out=other   another store of the same features
+  python scripts/evaluate.py run=outputs/runs/NAME probe=true                 linear probes of its vectors
+  python scripts/evaluate.py run=outputs/runs/NAME probe=true features=raw    the same of the features themselves
+  python scripts/evaluate.py run=outputs/runs/NAME protocol=all               when modalities are missing or noisy
+  python scripts/evaluate.py run=outputs/runs/NAME alignment=true             modalities' vectors beside the joint ones
+
+Keys
+  run=DIR             a finished run's directory
+  store=FILE          another store; otherwise the run's own
+  modalities=A,B      predict from these alone; otherwise from all
+  splits=valid,test   what to evaluate
+  out=DIR             where metrics.json and predictions.csv go; otherwise RUN/evaluation[_A_B][_STORE]
+  device=cpu|cuda     where to compute
+
+Linear probes: how much a linear map can read from the frozen vectors (docs/protocol.md). Written to DIR/probe.json,
+DIR being out= or the run's directory; the name says what was asked for, as in probe_raw.json.
+  probe=true          fit them, in place of the evaluation above; from all modalities, on all splits
+  features=A,B        which vectors: joint, or a modality's own; otherwise all. raw: means over time of the features
+  target=NAME         what to read: multimodal (the default) or a modality's score, as classes and by ridge
+                      regression; any other target that the store has, as class numbers 0, 1, 2, ...
+  classes=RULE        how a score becomes classes: sign (label > 0, the default), objective (those that the run was
+                      trained on), or 2, 3, 5, 7 (those of objective=cross_entropy)
+  standardize=true    of features brought to mean 0 and variance 1; otherwise as they are
+
+Missing modalities: one set of weights when modalities are missing or disturbed (docs/protocol.md). Written to out= or
+the run's directory; a name says what differs from the default, as in subsets_valid.csv.
+  protocol=subsets    from every subset: subsets.csv and .png, .pdf; each modality's Shapley value in every metric,
+                      shapley.csv and .png, .pdf, and in each clip's prediction, shapley_clips.csv
+  protocol=rates      each clip loses each modality at random, at rates 0 to .7: rates.csv and .png, .pdf
+  protocol=noise      Gaussian noise, and steps set to zero: noise.csv and .png, .pdf
+  protocol=all        the three of them; or some with commas between
+  alignment=true      alignment.json: whether a modality's vectors have the joint vectors' neighbours (complete clips)
+  split=test          what to evaluate
+  draws=5             of the random masks of rates and of the random numbers of noise; 1 is the fastest
+  complete=true       score only clips that have every modality
+"""
+_TYPES: Types = {
+    **dict.fromkeys(("run", "store", "out"), path),
+    **dict.fromkeys(("modalities", "splits", "features", "protocol"), names),
+    **dict.fromkeys(("probe", "standardize", "alignment", "complete"), truth),
+    "draws": whole_number,
+}
+_PROBE_KEYS = ("features", "target", "classes", "standardize")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code: 0, or 2 with one line on stderr."""
+    return script(argv, HELP, lambda: _evaluate(parse_key_values(argv, HELP, _TYPES)))
+
+
+def _evaluate(values: Mapping[str, Any]) -> int:
+    if "run" not in values:
+        raise ValueError("run= is missing: a finished run's directory")
+    probes, aligns = values.get("probe", False), values.get("alignment", False)
+    if probes + aligns + ("protocol" in values) > 1:
+        raise ValueError("probe=true, alignment=true and protocol= are calls of their own; give one of them")
+    if probes:
+        _probe_from(values)
+    elif aligns:
+        _align_from(values)
+    elif "protocol" in values:
+        _protocols_from(values)
+    else:
+        _evaluate_from(values)
+    return 0
+
+
+def _evaluate_from(values: Mapping[str, Any]) -> None:
+    from trivium.runs.evaluate_run import evaluate
+
+    _refuse_of_probes(values)
+    _refuse(values, ["split"], "belongs to protocol= and alignment=true; here it is splits=")
+    _refuse(values, ["draws", "complete"], "belongs to protocol=; add it")
+    evaluate(
+        values["run"],
+        **{key: values[key] for key in ("modalities", "splits") if key in values},
+        **_shared(values),
+    )
+
+
+def _protocols_from(values: Mapping[str, Any]) -> None:
+    from trivium.report.robustness_report import PROTOCOLS, write_protocols
+
+    _refuse_of_probes(values)
+    _refuse(values, ["modalities", "splits"], "does not go with protocol=, which takes split= and all modalities")
+    wish = values["protocol"]
+    protocols = PROTOCOLS if wish == ["all"] else wish
+    if set(protocols) - set(PROTOCOLS):
+        raise ValueError(f"protocol={','.join(wish)}: expected {', '.join(PROTOCOLS)} or all")
+    if set(protocols) == {"subsets"}:
+        _refuse(values, ["draws"], "belongs to rates and noise; subsets has nothing random")
+    write_protocols(
+        values["run"],
+        protocols,
+        split=values.get("split", "test"),
+        draws=values.get("draws", 5),
+        complete=values.get("complete", False),
+        **_shared(values),
+    )
+
+
+def _align_from(values: Mapping[str, Any]) -> None:
+    from trivium.report.robustness_report import write_alignment
+
+    _refuse_of_probes(values)
+    _refuse(values, ["modalities", "splits", "draws"], "does not go with alignment=true; leave it out")
+    _refuse(values, ["complete"], "does not go with alignment=true, which takes complete clips alone")
+    write_alignment(values["run"], split=values.get("split", "test"), **_shared(values))
+
+
+def _shared(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what every call takes."""
+    return {key: values[key] for key in ("store", "out", "device") if key in values}
+
+
+def _probe_from(values: Mapping[str, Any]) -> None:
+    from trivium.runs.evaluate_run import probe
+
+    _refuse(values, ["modalities", "splits"], "does not go with probe=true, which reads all of them; leave it out")
+    _refuse(values, ["split", "draws", "complete"], "does not go with probe=true; leave it out")
+    features = values.get("features", [])
+    if "raw" in features and len(features) > 1:
+        raise ValueError(f"features={','.join(features)}: raw stands alone; ask for the vectors in another call")
+    probe(
+        values["run"],
+        features=[name for name in features if name != "raw"],
+        raw=features == ["raw"],
+        target=values.get("target", "multimodal"),
+        classes=values.get("classes", ""),
+        standardize=values.get("standardize", False),
+        **_shared(values),
+    )
+
+
+def _refuse_of_probes(values: Mapping[str, Any]) -> None:
+    _refuse(values, _PROBE_KEYS, "belongs to probes; add probe=true")
+
+
+def _refuse(values: Mapping[str, Any], keys: Sequence[str], why: str) -> None:
+    for key in keys:
+        if key in values:
+            raise ValueError(f"{key}= {why}")

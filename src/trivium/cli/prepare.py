@@ -1,0 +1,148 @@
+"""Parses the command line of scripts/prepare.py, and runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml  # comes with omegaconf
+
+import trivium
+from trivium.config.arguments import Types, one_of, parse_key_values, path, script, truth
+from trivium.core.choices import suggest
+from trivium.data import formats
+from trivium.data.prepare import prepare
+from trivium.data.store import verify_store
+
+CONFIGS = Path(trivium.__file__).parents[2] / "configs"
+
+HELP = """\
+Prepare a data set once: read its raw file, check it, and write the store that training opens.
+
+  python scripts/prepare.py data=DATA source=FILE [key=value ...]
+  python scripts/prepare.py verify=FILE
+
+Examples
+  python scripts/prepare.py data=mosi source=unaligned_50.pkl              MMSA's file, recognised by its checksum
+  python scripts/prepare.py data=mosi source=mine.pkl name=mine            a file of your own in MMSA's layout
+  python scripts/prepare.py data=mosi source=mine.pkl tokenizer=bert-base-uncased
+                                                                           token ids from raw_text, for encoder=bert
+  python scripts/prepare.py data=mosi source=labels.csd,words.csd,covarep.csd folds=folds.json
+                                                                           the CMU SDK's files, one step a word
+  python scripts/prepare.py data=mosi source=csd/ folds=folds.json embeddings=glove.6B.300d.txt
+  python scripts/prepare.py data=mosi source=mosi_data.pkl                 MultiBench's file, told by its keys
+  python scripts/prepare.py data=mosi source=gmc/                          GMC's three .dt files
+  python scripts/prepare.py verify=data/mosi/mine.h5                       read a store again, compare its checksum
+
+Keys
+  data=NAME           mosi, mosei, sims, simsv2, urfunny, mustard, or custom for scores of any range
+  source=FILE[,FILE]  a pickle of MMSA's or MultiBench's; .csd files or folders of them (ROLE:FILE where a name does
+                      not tell the role); one of GMC's .dt files or their folder
+  name=NAME           name of the feature set; otherwise the published one, or made from the file's name
+  out=FILE            where to write; otherwise PATHS.DATA/DATA/NAME.h5
+  force=true          replace a store that is there
+  format=mmsa|csd|multibench|gmc  where the file does not tell
+  tokenizer=NAME      make token ids from raw_text: a Hugging Face name or a folder
+  label_range=LOW,HIGH  otherwise from configs/data/DATA.yaml
+  config_dir=DIR      where data/DATA.yaml of a data set of your own is, as train.py's --config-dir
+  paths.data=DIR      root of all stores; otherwise $TRIVIUM_DATA, or data
+  folds=FILE          .csd: JSON of split -> video ids; otherwise the installed SDK's folds
+  align=words|intervals  .csd: one step a word (mean of its steps), or each sequence's own steps
+       true|false     MultiBench: every modality from the text's first step (true), or from its own
+  embeddings=FILE     .csd: word vectors in GloVe's text format, as the text features
+  word_lag=0|1        .csd: whether words stand one interval after their own; otherwise found out
+  verify=FILE         check a store, nothing else
+"""
+_TYPES: Types = {
+    **dict.fromkeys(("out", "config_dir", "paths.data", "folds", "embeddings", "verify"), path),
+    "force": truth,
+    "format": one_of(*formats.READERS),
+    "word_lag": one_of("0", "1"),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code: 0, or 2 with one line on stderr."""
+    return script(argv, HELP, lambda: _act(parse_key_values(argv, HELP, _TYPES)))
+
+
+def _act(values: dict[str, Any]) -> int:
+    if "verify" in values:
+        _verify(values)
+    else:
+        _prepare(values)
+    return 0
+
+
+def label_range_of(data: str, config_dir: Path | None = None) -> tuple[float, float] | None:
+    """Reads the range from data/DATA.yaml in configs or in `config_dir`; None if it leaves that open.
+
+    Raises ValueError for an unknown data set.
+    """
+    folders = [CONFIGS / "data", *([] if config_dir is None else [config_dir / "data"])]
+    choices = {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.yaml"))}
+    if not choices:
+        raise ValueError(f"{CONFIGS / 'data'}: no configs of data sets here; give the range as label_range=LOW,HIGH")
+    if data not in choices:
+        near, where = suggest(data, choices), "configs/data" if config_dir is None else " and ".join(map(str, folders))
+        raise ValueError(f"data={data}: no such data set{near}; {where} has {', '.join(sorted(choices))}")
+    file = choices[data]
+    config = yaml.safe_load(file.read_text())
+    if "label_range" not in config:
+        raise ValueError(f"{file}: key 'label_range' is missing; expected [LOW, HIGH], or [] for any")
+    return _low_high(config["label_range"], f"{file}: label_range") if config["label_range"] else None
+
+
+def _prepare(values: dict[str, Any]) -> None:
+    for key in ("data", "source"):
+        if key not in values:
+            raise ValueError(f"{key}= is missing; python scripts/prepare.py --help shows examples")
+    typed = values.get("label_range")
+    low_high = _low_high(typed.split(","), f"label_range={typed}") if typed else None
+    # With a range that was typed, the configs are still read: a data set's name may be misspelled.
+    if typed is None or (CONFIGS / "data").is_dir():
+        configured = label_range_of(values["data"], values.get("config_dir"))
+        low_high = low_high or configured
+    prepare(
+        data=values["data"],
+        source=_paths(values["source"]),
+        name=values.get("name"),
+        out=values.get("out"),
+        data_root=values.get("paths.data") or path(os.environ.get("TRIVIUM_DATA") or "data"),
+        label_range=low_high,
+        folds=values.get("folds"),
+        align=values.get("align"),
+        embeddings=values.get("embeddings"),
+        word_lag=int(values["word_lag"]) if "word_lag" in values else None,
+        tokenizer=values.get("tokenizer"),
+        format=values.get("format"),
+        force=values.get("force", False),
+    )
+
+
+def _verify(values: dict[str, Any]) -> None:
+    if len(values) > 1:
+        raise ValueError(f"verify= stands alone; leave out {', '.join(sorted(set(values) - {'verify'}))}")
+    summary = verify_store(values["verify"])
+    counts = ", ".join(f"{split} {count}" for split, count in summary["counts"].items())
+    dims = ", ".join(f"{modality} {dim}" for modality, dim in summary["dims"].items()) or "no numeric features"
+    print(f"{values['verify']}: ok, {summary['feature_set']}; clips: {counts}; features a step: {dims}")
+    print(f"checksum {summary['checksum']}")
+
+
+def _low_high(ends: Any, where: str) -> tuple[float, float]:
+    try:
+        low, high = (float(end) for end in ends)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: expected two numbers, LOW and HIGH ({error})") from error
+    if not low < high:
+        raise ValueError(f"{where}: expected LOW below HIGH")
+    return low, high
+
+
+def _paths(value: str) -> list[Path]:
+    """Splits at commas; a file whose name has commas is taken whole."""
+    whole = path(value)
+    return [whole] if whole.exists() else [path(part) for part in value.split(",") if part]

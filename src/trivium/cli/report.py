@@ -1,0 +1,74 @@
+"""Reads the command line of scripts/report.py and writes runs, tables and searches as one HTML file."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from trivium.config.arguments import Types, one_of, parse_key_values, path, script, truth
+
+HELP = """\
+Show runs, a table or a search on a page: one HTML file that needs no network and can be sent as it is.
+
+  python scripts/report.py FOLDER... [key=value ...]
+
+Examples
+  python scripts/report.py outputs/runs/NAME                      one run
+  python scripts/report.py outputs/runs/A outputs/runs/B          two runs and where their settings differ
+  python scripts/report.py outputs/tables/selfmi                  a table, its figure and all its runs
+  python scripts/report.py outputs/studies/NAME                   a search: its best trial, figures, every trial
+  python scripts/report.py outputs/sweeps/TIME out=sweep.html     every finished run of a sweep
+  python scripts/report.py outputs/runs/NAME figures=paper        the figures also as paper/NAME.pdf and .png
+
+FOLDER
+  a finished run (has config.yaml and result.json); a table of scripts/reproduce.py (has table.csv); a search (has
+  trials.csv); or a folder of runs. Runs in it that are not finished are left out, and the page says so.
+
+Keys
+  out=FILE           where the page goes; otherwise report.html in the first FOLDER
+  figures=DIR        also write every figure there, for a column of a paper: PDF and PNG
+  map=pca|tsne|none  how joint vectors are placed on a map; otherwise pca. The first seed of each setting is loaded for
+                     it, and its store must still be there; none is the fastest
+  transcripts=false  leave out what is said in the clips, for pages that go where the data may not
+
+On the page: which row is best, by how much, and whether that is more than chance; every run, sortable and filterable;
+learning curves, loss terms, predicted against true, confusion of classes, Self-MI's generated labels, maps, a search's
+trials, and what scripts/evaluate.py protocol=... has left; settings with their differences; every clip's prediction,
+beside another run's; the commands, commit, versions and machine. docs/report.md says how to read it.
+"""
+_TYPES: Types = {"out": path, "figures": path, "map": one_of("pca", "tsne", "none"), "transcripts": truth}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit code: 0, or 2 with one line on stderr."""
+    return script(argv, HELP, lambda: _report(argv))
+
+
+def _report(argv: Sequence[str]) -> int:
+    # a folder's name may have a "=", which is none of ours
+    settings = [word for word in argv if "=" in word and not Path(word).is_dir()]
+    folders = [Path(word) for word in argv if word not in settings]
+    values = parse_key_values(settings, HELP, _TYPES)
+    if not folders:
+        raise ValueError("no folder is given; expected a run's, a table's or a search's")
+    file = values.get("out", folders[0] / "report.html")
+    if "out" in values and not file.parent.is_dir():
+        raise ValueError(f"out={file}: there is no folder {file.parent}; make it, or choose another")
+    if file.is_dir():
+        raise ValueError(f"out={file}: a folder; name a file in it, such as out={file / 'report.html'}")
+    if file.parent.is_dir() and not os.access(file.parent, os.W_OK):  # told before figures are drawn for a minute
+        raise ValueError(f"{file.parent}: cannot be written into; say where the page is to go with out=FILE")
+    from trivium.report.write_report import write_report  # draws figures, and matplotlib takes a second to import
+
+    write_report(
+        folders,
+        file,
+        figures=values.get("figures"),
+        maps=values.get("map", "pca"),
+        transcripts=values.get("transcripts", True),
+        command=shlex.join(["python", "scripts/report.py", *argv]),
+    )
+    print(f"written to {file}")
+    return 0

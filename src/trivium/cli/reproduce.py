@@ -1,0 +1,161 @@
+"""Runs what a table lacks, then writes the table and its figure: scripts/reproduce.py."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from trivium.config.arguments import Types, parse_key_values, path, script, truth, whole_number
+from trivium.config.compose import TABLES
+from trivium.config.help import title
+from trivium.core.locks import alone
+from trivium.search.jobs import FailedJob, print_failures
+from trivium.tables.datasets import parts_of
+from trivium.tables.definition import Table, find_table, read_table
+from trivium.tables.earlier_sections import earlier_sections, in_order
+from trivium.tables.estimate import Estimate
+from trivium.tables.finished import FinishedRuns
+from trivium.tables.overview import overview
+from trivium.tables.plan import Planned, plan
+from trivium.tables.work import Failure, complete
+
+HELP = """\
+Reproduce a table: run what is missing of it, then write the table and its figure.
+
+  python scripts/reproduce.py table=NAME [key=value ...] [SETTING.KEY=value ...]
+
+Examples
+  python scripts/reproduce.py table=interactions                  what is there already is not run again
+  python scripts/reproduce.py table=interactions seeds=5 jobs=2   two more seeds, two runs at once
+  python scripts/reproduce.py table=interactions dry=true         what is done, what is left; starts nothing
+  python scripts/reproduce.py table=selfmi publish=docs/selfmi    also as files that may be committed
+  python scripts/reproduce.py table=selfmi data=mosi              of its data sets this one alone
+  python scripts/reproduce.py table=methods data=mosi/NAME        on the feature set NAME, where several are prepared
+  python scripts/reproduce.py table=m3ixup_mosi data.store=FILE   every row on that store
+
+Keys
+  table=NAME     one of the tables below, or a YAML file of the same form
+  data=A,B/NAME  some of the data sets that the table names; otherwise all of them
+  seeds=N        seeds 1 to N of each row; otherwise as the table says
+  dry=true       show what is done of each row and seed, and how long the rest may take
+  commands=true  with dry=true, also the command of each run
+  jobs=N         runs at once, one thread each; otherwise 1
+  outputs=DIR    where everything goes; otherwise outputs
+  publish=DIR    also write README.md, table.csv, values.csv, table.tex, figures and learning curves there, without
+                 paths of this machine
+  SETTING.KEY=VALUE  a key with a dot is a setting of every run, over the table's own: data.store=FILE
+
+Written to OUTPUTS/tables/NAME: table.md; table.tex (to \\input, with booktabs); table.csv (mean, std, n, interval;
+what is known of chance; differences from the table's baseline and their p; published numbers; parameters and time);
+values.csv (each run); figure.png, figure.pdf; runs/ has the runs, each with its probes and subsets, and logs/ what they
+said. A finished run of the same config, seed and store anywhere under OUTPUTS is taken as it is; an interrupted one is
+resumed; one that another process has is waited for. Sections of other data sets that were written before stay. A data
+set that is not prepared is a line that says what to do. The exit code is 1 if a run failed: the others stand, and
+table.md names it. docs/tables.md has the form of a table's YAML.
+
+Tables
+"""
+_TYPES: Types = {
+    "seeds": whole_number,
+    "jobs": whole_number,
+    "dry": truth,
+    "commands": truth,
+    "outputs": path,
+    "publish": path,
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit code: 1 if a run failed, 2 for a mistake in the call, 130 after Ctrl-C."""
+    listed = "".join(f"  {file.stem:<17} {title(file)}\n" for file in sorted(TABLES.glob("*.yaml")))
+    try:
+        return script(argv, HELP + listed, lambda: _reproduce(_call(argv)))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Holds the command line. data: its data=. publish: None where nothing is published."""
+
+    table: Table
+    data: str
+    seeds: int
+    jobs: int
+    dry: bool
+    commands: bool
+    outputs: Path
+    publish: Path | None
+
+    @property
+    def folder(self) -> Path:
+        return self.outputs / "tables" / self.table.name
+
+
+def _call(argv: Sequence[str]) -> _Call:
+    settings = [word for word in argv if "." in word.partition("=")[0]]
+    values = parse_key_values([word for word in argv if word not in settings], HELP, _TYPES)
+    if "table" not in values:
+        raise ValueError("table= is missing: the name of a table, or a YAML file")
+    dry, commands, publish = values.get("dry", False), values.get("commands", False), values.get("publish")
+    if commands and not dry:
+        raise ValueError("commands=true goes with dry=true, which lists the runs")
+    if dry and publish:
+        raise ValueError("publish= does not go with dry=true, which writes nothing")
+    if publish and publish.exists() and not publish.is_dir():
+        raise ValueError(f"publish={publish}: expected a folder, found a file")
+    table = read_table(find_table(values["table"], TABLES))
+    return _Call(
+        replace(table, settings=tuple(settings), wish=values["table"]),
+        values.get("data", ""),
+        values.get("seeds", table.seeds),
+        values.get("jobs", 1),
+        dry,
+        commands,
+        values.get("outputs", Path("outputs")),
+        publish,
+    )
+
+
+def _reproduce(call: _Call) -> int:
+    finished = FinishedRuns(call.outputs)
+    for note in finished.notes:
+        print("note:", note, file=sys.stderr)
+    parts = parts_of(call.table, call.data)
+    planned = [plan(part, call.seeds, call.folder / "runs", finished) for part in parts]
+    runs, estimate = [run for part in planned for run in part], Estimate(finished.took)
+    if call.dry:
+        print(overview(planned, call.jobs, estimate, commands=call.commands))
+        return 0
+    failures = complete(runs, jobs=call.jobs, logs=call.folder / "logs", estimate=estimate)
+    # The second of two calls on one table sees the sections of the first.
+    with alone(call.folder / ".lock"):
+        _write(call, planned, failures, finished)
+    failed = [FailedJob(failure.run.name, failure.run.command, failure.reason, failure.log) for failure in failures]
+    print_failures(failed, len(runs), "run")
+    print(f"written to {call.folder}{f' and {call.publish}' if call.publish else ''}")
+    return 1 if failures else 0
+
+
+def _write(call: _Call, planned: Sequence[list[Planned]], failures: Sequence[Failure], finished: FinishedRuns) -> None:
+    """Writes the table. Sections of other data sets that are there stay."""
+    # matplotlib takes a second to import
+    from trivium.tables.collect import collect
+    from trivium.tables.figure import write_figures
+    from trivium.tables.files import write_tables
+    from trivium.tables.parts import Part
+    from trivium.tables.publish import publish
+
+    sections, notes = earlier_sections(call.table, [runs[0].table.data for runs in planned], call.folder, finished)
+    parts = [Part(collect(runs[0].table, runs), runs) for runs in in_order(call.table, [*planned, *sections])]
+    pictures = write_figures(call.folder, [part.measured for part in parts if not part.empty])
+    write_tables(call.folder, parts, failures, pictures)
+    if call.publish is not None:
+        publish(call.publish, call.folder, parts, failures, pictures)
+    # Last, as a reader such as `head` may close the pipe.
+    print((call.folder / "table.md").read_text())
+    for note in notes:
+        print("note:", note, file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Holds what every other package stands on; imports nothing of them."""

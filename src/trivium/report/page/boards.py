@@ -1,0 +1,96 @@
+"""Gathers the boards of a page: what its first screen compares, of each table's data sets or of the runs themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from trivium.core.metric_names import LABELS
+from trivium.results.comparison import compare
+from trivium.results.folders import Sources
+from trivium.results.frame import record_lines, table_score
+from trivium.results.records import Record
+from trivium.results.table_folder import TableFolder
+
+
+@dataclass(frozen=True)
+class Board:
+    """Holds what is compared on one data set.
+
+    frame: a line for each run and measure (label, metric, seed, value). rows, measures: in the order to show.
+    baseline: the row that others are compared with, "" without one. published: (row, measure) -> a paper's number in
+    the measure's unit, and whether our features are the same. train_mean: measure -> that of predicting the train mean.
+    """
+
+    name: str
+    frame: pd.DataFrame = field(repr=False)
+    rows: Sequence[str]
+    measures: Sequence[str]
+    baseline: str = ""
+    published: Mapping[tuple[str, str], tuple[float, bool]] = field(default_factory=dict)
+    train_mean: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def compared(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """(row, measure) -> what `compare` says of it."""
+        lines = compare(self.frame, self.baseline, within=(), rows=self.rows, metrics=self.measures)
+        by_cell: dict[tuple[str, str], dict[str, Any]] = lines.set_index(["label", "metric"]).to_dict("index")
+        return by_cell
+
+    @cached_property
+    def seeds(self) -> dict[tuple[str, str], list[tuple[int, float]]]:
+        """(row, measure) -> pairs of seed and value, by seed; absent without a run."""
+        groups = self.frame.sort_values("seed").groupby(["label", "metric"])[["seed", "value"]]
+        return {key: list(its.itertuples(index=False, name=None)) for key, its in groups}
+
+
+def boards_of(sources: Sources) -> list[Board]:
+    """Returns the boards of tables, then of the runs that are in none of them, one a data set.
+
+    A search's trials have none: they were chosen by validation, and are not to be chosen by the test split.
+    """
+    boards = []
+    for table in sources.tables:
+        prefix = f"{table.path.name}, " if len(sources.tables) > 1 else ""
+        boards += [of_table(table, data, prefix) for data in dict.fromkeys(row.get("data", "") for row in table.values)]
+    without = sources.of_studies | (sources.of_tables if boards else frozenset())
+    others = [record for record in sources.records if record.path.resolve() not in without]
+    prefix = "other runs, " if boards else ""
+    for data in dict.fromkeys(record.data for record in others):
+        boards.append(of_records([record for record in others if record.data == data], prefix))
+    return [board for board in boards if board.measures]
+
+
+def of_table(table: TableFolder, data: str, prefix: str = "") -> Board:
+    """Returns the board of values.csv, with what table.csv says of baseline, published numbers and the train mean."""
+    frame = pd.DataFrame([table_score(line) for line in table.values if line.get("data", "") == data])
+    summary = [line for line in table.rows if line.get("data", "") == data]
+    train_mean = {line["measure"]: float(line["train_mean"]) for line in summary if line.get("train_mean")}
+    published = {
+        (line["row"], line["measure"]): (float(line["published"]), line.get("same_features") == "True")
+        for line in summary
+        if line.get("published")
+    }
+    rows, measures = (list(dict.fromkeys(line[key] for line in summary)) for key in ("row", "measure"))
+    name = prefix + data if data else f"table {table.path.name}"
+    return Board(name, frame, rows, measures, table.baseline if table.baseline in rows else "", published, train_mean)
+
+
+def of_records(records: Sequence[Record], prefix: str = "") -> Board:
+    """Returns the board of runs on one data set, by the metrics of their test split."""
+    data = records[0].data
+    frame = pd.DataFrame([line for record in records for line in record_lines(record) if line["split"] == "test"])
+    frame = frame[frame["metric"].isin(LABELS)].dropna(subset=["value"])
+    frame = frame.assign(label=frame["label"].str.removesuffix(f", {data}"))
+    # a setting that was trained twice with one seed counts once
+    frame = frame.drop_duplicates(["label", "metric", "seed"], keep="last")
+    measures = [label for metric, label in LABELS.items() if metric in set(frame["metric"])]
+    rows = list(dict.fromkeys(record.label.removesuffix(f", {data}") for record in records))
+    train_means = {record.result.get("train_mean_mae", {}).get("test") for record in records}
+    # the same for all runs on one store, and left out if it is not
+    known = {LABELS["mae"]: float(train_means.pop())} if len(train_means) == 1 and None not in train_means else {}
+    return Board(prefix + data, frame.replace({"metric": LABELS}), rows, measures, train_mean=known)

@@ -1,0 +1,144 @@
+"""Draws the figures of a page: of all runs, of each group of seeds, of each run, of each search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from trivium.core.metric_names import CLASSES, LABELS
+from trivium.report.album import Album, Picture
+from trivium.report.embedding import map_run
+from trivium.report.prediction_figures import draw_confusion, draw_scatter
+from trivium.report.robustness_figures import heat_map, shares
+from trivium.report.run_figures import draw_curves, draw_shifts, draw_terms
+from trivium.report.search_figures import draw_history, draw_importances, draw_parallel
+from trivium.results.folders import Sources
+from trivium.results.records import Record, by_group
+from trivium.results.search_trials import SearchFolder
+
+EACH_RUN = 40  # runs up to which each has figures of its own; beyond, the first seed of each group has
+_WRITTEN = {"rates": "Metrics when modalities are missing at random", "noise": "Metrics when features are disturbed"}
+
+
+@dataclass
+class Pictures:
+    """Holds the figures. overall: of all runs. of_study: by folder. of_group: by label. of_run: by directory.
+
+    notes: what is missing, and why.
+    """
+
+    overall: list[Picture] = field(default_factory=list)
+    of_study: dict[Path, list[Picture]] = field(default_factory=dict)
+    of_group: dict[str, list[Picture]] = field(default_factory=dict)
+    of_run: dict[Path, list[Picture]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def draw_pictures(sources: Sources, album: Album, maps: str, step: Callable[[str], None]) -> Pictures:
+    """Draws all figures of a page.
+
+    maps: what places joint vectors on a map (trivium.report.embedding.MAPS), or "none". step: told what is next.
+
+    Maps are of the first seed of each group, because a run has to be loaded for them.
+    """
+    pictures = Pictures()
+    groups = by_group(sources.records)
+    step("figures of all runs")
+    for table in sources.tables:
+        names = {"_".join(["figure", *data.split("/")]): f" on {data}" for data in table.data_sets}
+        for figure in table.figures:
+            caption = f"Table {table.path.name}{names.get(figure.stem, '')}, as {figure.name} beside table.md."
+            pictures.overall.append(album.read(figure, caption))
+    for study in sources.studies:
+        pictures.of_study[study.path] = _of_study(pictures, album, study)
+    pictures.overall += _curves(sources, album)
+    detailed = _detailed(sources.records, pictures)
+    for label, runs in groups.items():
+        if runs[0] in detailed:
+            shifts = draw_shifts(album, runs, f"labels_{label}")
+            pictures.overall += [shifts] if shifts else []
+            terms = draw_terms(album, runs, f"terms_{label}")
+            pictures.of_group[label] = [terms] if terms else []
+    for record in sources.records:
+        step(record.path.name)
+        if record in detailed:
+            pictures.of_run[record.path] = _of_run(album, record)
+            if maps != "none" and record is groups[record.label][0]:
+                _add_map(pictures, album, record, maps)
+    return pictures
+
+
+def _curves(sources: Sources, album: Album) -> list[Picture]:
+    """Draws learning curves of tables, of single runs and of searches, each by itself, a figure a data set."""
+    kinds: dict[tuple[str, str], list[Record]] = {}
+    for record in sources.records:
+        path = record.path.resolve()
+        kind = "table" if path in sources.of_tables else "trials" if path in sources.of_studies else "runs"
+        kinds.setdefault((kind, record.data), []).append(record)
+    several = len({kind for kind, _ in kinds}) > 1
+    return [
+        draw_curves(album, by_group(records), f"curves_{data}" + f"_{kind}" * several)
+        for (kind, data), records in kinds.items()
+    ]
+
+
+def _of_study(pictures: Pictures, album: Album, study: SearchFolder) -> list[Picture]:
+    name = study.path.name
+    importance = draw_importances(album, study, f"{name}_importance")
+    if importance is None:
+        pictures.notes.append(f"search {name}: too few trials to say how important each parameter is")
+    drawn = [draw_history(album, study, f"{name}_history"), draw_parallel(album, study, f"{name}_trials"), importance]
+    return [picture for picture in drawn if picture is not None]
+
+
+def _detailed(records: Sequence[Record], pictures: Pictures) -> list[Record]:
+    if len(records) <= EACH_RUN:
+        return list(records)
+    firsts = [runs[0] for runs in by_group(records).values()]
+    best = sorted(firsts, key=lambda record: record.result["val"]["loss"])[:EACH_RUN]
+    chosen = "every setting" if len(best) == len(firsts) else f"the {len(best)} settings of the lowest validation loss"
+    pictures.notes.append(f"{len(records)} runs: only the first seed of {chosen} has figures of its own")
+    return best
+
+
+def _of_run(album: Album, record: Record) -> list[Picture]:
+    stem, of = f"{record.label}_s{record.seed}", f"{record.label}, seed {record.seed}"
+    split = "test" if "test" in record.predictions else next(iter(record.predictions))
+    predicted = record.predictions[split]
+    drawn = [draw_scatter(album, predicted, f"{stem}_scatter", f"Predicted against true score: {of}, {split} split.")]
+    if record.protocol in CLASSES:
+        drawn.append(draw_confusion(album, predicted, record.protocol, f"{stem}_confusion", f"{of}, {split} split"))
+    drawn += _robustness(album, record, stem)
+    return drawn
+
+
+def _robustness(album: Album, record: Record, stem: str) -> list[Picture]:
+    """Draws what scripts/evaluate.py protocol=... has left in the run's directory."""
+    drawn, of = [], f"{record.label}, seed {record.seed}"
+    subsets, shapley = record.path / "subsets.csv", record.path / "shapley.csv"
+    if subsets.is_file():
+        rows = pd.read_csv(subsets).to_dict("records")
+        metrics = [key for key in rows[0] if key in LABELS]
+        modalities = list(dict.fromkeys(name for row in rows for name in str(row["modalities"]).split("+")))
+        caption = f"Predicted from each subset of modalities: {of}; in each metric the best is the darkest."
+        with heat_map(rows, modalities, metrics) as figure:
+            drawn.append(album.keep(figure, f"{stem}_subsets", caption))
+    if shapley.is_file():
+        rows = pd.read_csv(shapley).to_dict("records")
+        metrics = list(dict.fromkeys(str(row["metric"]) for row in rows))
+        modalities = list(dict.fromkeys(str(row["modality"]) for row in rows))
+        caption = f"What each modality adds to every metric (Shapley values): {of}."
+        with shares(rows, modalities, metrics) as figure:
+            drawn.append(album.keep(figure, f"{stem}_shapley", caption))
+    written = {name: record.path / f"{name}.png" for name in _WRITTEN}
+    return drawn + [album.read(file, f"{_WRITTEN[name]}: {of}.") for name, file in written.items() if file.is_file()]
+
+
+def _add_map(pictures: Pictures, album: Album, record: Record, maps: str) -> None:
+    try:
+        pictures.of_run[record.path].append(map_run(album, record, maps, f"{record.label}_s{record.seed}_{maps}"))
+    except ValueError as error:  # the store has gone, say: the page does without, and says so
+        pictures.notes.append(f"no map of {record.path.name}: {error}")

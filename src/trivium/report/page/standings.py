@@ -1,0 +1,116 @@
+"""Says which row of a board is best, by how much, and whether that is more than chance.
+
+Shares are in [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trivium.core.metric_names import LABELS
+from trivium.evaluation.significance import LEVEL
+from trivium.report.page.boards import Board
+from trivium.results.score_text import Kind, kind_of, number_text, spread_text
+from trivium.results.spread import Spread
+
+Line = Mapping[str, Any]  # what trivium.compare says of a row and measure, and "row"
+
+
+def first_measure(measures: Sequence[str]) -> str:
+    """Returns the measure to show first: the first metric, of subsets of modalities that with the most of them."""
+    fitting = [key for key in LABELS.values() if measures[0] == key or measures[0].startswith(f"{key} ")]
+    metric = max(fitting, key=len, default=measures[0])
+    alike = [name for name in measures if name.startswith(f"{metric} ")]
+    return metric if metric in measures else max(alike, key=len, default=measures[0])
+
+
+def standings(board: Board, measure: str) -> list[Line]:
+    """Returns the rows, the best first; in the board's order where it is not known what is better.
+
+    Rows without a value come last.
+    """
+    lines = [{"row": row, **board.compared[row, measure]} for row in board.rows]
+    known, lower = [line for line in lines if not math.isnan(line["mean"])], kind_of(measure).lower
+    if lower is not None:
+        known.sort(key=lambda line: line["mean"] if lower else -line["mean"])
+    return [*known, *(line for line in lines if math.isnan(line["mean"]))]
+
+
+def verdict(board: Board, measure: str, lines: Sequence[Line]) -> list[str]:
+    """Returns sentences: the best row, its distance from the baseline, and the rows that it is not told apart from.
+
+    lines: the board's standings in the measure.
+    """
+    kind, known = kind_of(measure), [line for line in lines if not math.isnan(line["mean"])]
+    if kind.lower is None or not known:
+        return [] if known else ["No row has a value yet."]
+    best, others = known[0], known[1:]
+    score = spread_text(Spread(best["mean"], best["std"], best["n"]), kind)
+    sentences = [f"{best['row']} has the {'lowest' if kind.lower else 'highest'} {measure}: {score}."]
+    if not math.isnan(best["difference"]):
+        sentences.append(_against_baseline(best, board.baseline, kind))
+    elif best["row"] == board.baseline and others:
+        sentences.append("It is the baseline.")
+    if others and all(line["n"] < 2 for line in known):
+        return [*sentences, "One seed each: nothing says whether a difference is more than chance."]
+    near = [line["row"] for line in others if not line["p_best"] < LEVEL]
+    if near:
+        listed = "; ".join(near[:4]) + (f" and {len(near) - 4} more" if len(near) > 4 else "")
+        sentences.append(f"Not told apart from it by these seeds: {listed}.")
+    elif others:
+        sentences.append("Every other row is further away than seeds explain.")
+    return sentences
+
+
+def _against_baseline(best: Line, baseline: str, kind: Kind) -> str:
+    p = best["p_holm"]
+    way = "below" if best["difference"] < 0 else "above"
+    distance = f"That is {number_text(abs(best['difference']), kind)} {way} {baseline}, the baseline"
+    if math.isnan(p):
+        return f"{distance}; too few seeds for a test."
+    return f"{distance} (p = {p:.3f}), {'more than seeds explain' if p < LEVEL else 'which seeds may explain'}."
+
+
+def board_data(board: Board) -> dict[str, Any]:
+    """Returns what page.js draws of a board; null for what is not known."""
+    return {
+        "name": board.name,
+        "baseline": board.baseline,
+        "first": first_measure(board.measures),
+        "measures": [_measure_data(board, measure) for measure in board.measures],
+    }
+
+
+def _measure_data(board: Board, measure: str) -> dict[str, Any]:
+    lines, kind = standings(board, measure), kind_of(measure)
+    return {
+        "name": measure,
+        "share": kind.share,
+        "lower": kind.lower,
+        "verdict": verdict(board, measure, lines),
+        "train_mean": board.train_mean.get(measure),
+        "rows": [_row_data(board, measure, line) for line in lines],
+    }
+
+
+def _row_data(board: Board, measure: str, line: Line) -> dict[str, Any]:
+    numbers = {"mean": "mean", "std": "std", "n": "n", "low": "mean_low", "high": "mean_high"}
+    return {
+        "row": line["row"],
+        "values": [[seed, _known(value)] for seed, value in board.seeds.get((line["row"], measure), [])],
+        **{name: _known(line[column]) for name, column in numbers.items()},
+        "best": _difference(line, ("best_difference", "best_low", "best_high", "p_best")),
+        "baseline": _difference(line, ("difference", "low", "high", "p_holm")),
+        "published": board.published.get((line["row"], measure)),
+    }
+
+
+def _difference(line: Line, columns: Sequence[str]) -> list[float | None] | None:
+    """Returns mean, low, high and p, or None if there is no difference."""
+    return None if math.isnan(line[columns[0]]) else [_known(line[column]) for column in columns]
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)

@@ -1,0 +1,185 @@
+"""Makes the page's tables as plain rows: means over seeds, runs, settings, how the runs were made."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trivium.core.metric_names import LABELS, metric_text
+from trivium.evaluation.significance import LEVEL
+from trivium.report.page.boards import Board
+from trivium.results.records import Record, by_group, differing, is_compared
+from trivium.results.score_text import Kind, kind_of
+
+MARK = "*"  # of a difference from the baseline whose p is below LEVEL
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Holds a cell. sort: a number to sort by, or "" for words. href: where a click leads. mark: a class of CSS."""
+
+    text: str
+    sort: str = ""
+    href: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """Holds one table. name: unique on the page. columns: the data set of each column after the first, for settings."""
+
+    name: str
+    heads: list[str]
+    rows: list[list[Cell]]
+    columns: list[str] = field(default_factory=list)
+
+
+def number(value: float | None, digits: int = 4) -> Cell:
+    """Returns a number that sorts as one."""
+    if value is None or math.isnan(value):
+        return Cell("-", mark="none")
+    return Cell(str(value) if isinstance(value, int) else f"{value:.{digits}f}", repr(float(value)))
+
+
+def score(value: float | None, kind: Kind) -> Cell:
+    """Returns a score as tables print it, shares in %."""
+    if value is None or math.isnan(value):
+        return Cell("-", mark="none")
+    return Cell(metric_text(value, kind.share), repr(float(value)))
+
+
+def metrics_of(records: Sequence[Record]) -> list[str]:
+    """Returns the test metrics that any run has, in the order in which tables print them."""
+    known = {metric for record in records for metric in record.result.get("test", {})}
+    return [metric for metric in LABELS if metric in known]
+
+
+def run_table(records: Sequence[Record]) -> PageTable:
+    """Returns one row a run: what it is, its test metrics and cost; its data where there are several."""
+    metrics, several = metrics_of(records), len({record.data for record in records}) > 1
+    heads = ["run", "method", *["data"] * several, "seed", *(LABELS[metric] for metric in metrics)]
+    heads += ["val. loss", "best epoch", "seconds", "parameters"]
+    rows = []
+    for place, record in enumerate(records):
+        result = record.result
+        scores = [score(result.get("test", {}).get(metric), kind_of(LABELS[metric])) for metric in metrics]
+        name = record.label.removesuffix(f", {record.data}")
+        words = [Cell(f"{name}, seed {record.seed}", href=f"#run-{place}"), Cell(str(result["method"]))]
+        words += [*[Cell(record.data)] * several, number(record.seed)]
+        cost = [number(result.get("seconds"), 1), number(result.get("parameters"))]
+        rows.append([*words, *scores, number(result["val"].get("loss")), number(result["best_epoch"]), *cost])
+    return PageTable("runs", heads, rows)
+
+
+def mean_table(board: Board, name: str) -> PageTable:
+    """Returns rows by measures: mean and standard deviation over seeds, with the best of each measure marked.
+
+    A star stands where the difference from the baseline is more than chance.
+    """
+    rows = []
+    for row in board.rows:
+        n = max(board.compared[row, measure]["n"] for measure in board.measures)
+        cells = [_mean(board.compared[row, measure], kind_of(measure)) for measure in board.measures]
+        rows.append([Cell(row, mark="baseline" if row == board.baseline else ""), number(n), *cells])
+    return PageTable(name, ["row", "n", *board.measures], rows)
+
+
+def _mean(line: Mapping[str, Any], kind: Kind) -> Cell:
+    if math.isnan(line["mean"]):
+        return Cell("-", mark="none")
+    around = "" if math.isnan(line["std"]) else f" ± {score(line['std'], kind).text}"
+    text = score(line["mean"], kind).text + around + (MARK if line["p_holm"] < LEVEL else "")
+    return Cell(text, repr(line["mean"]), mark="best" if line["best"] else "")
+
+
+def csv_table(name: str, rows: Sequence[dict[str, str]]) -> PageTable:
+    """Returns a CSV file's rows; numbers to four digits, and sorted as numbers."""
+    heads = list(rows[0]) if rows else []
+    return PageTable(name, heads, [[_from_csv(row[head]) for head in heads] for row in rows])
+
+
+def _from_csv(word: str) -> Cell:
+    try:
+        value = float(word)
+    except (TypeError, ValueError):
+        return Cell(word or "")
+    if math.isnan(value):
+        return Cell("-", mark="none")
+    return Cell(word if value.is_integer() else f"{value:.4g}", repr(value))
+
+
+def settings_table(records: Sequence[Record]) -> PageTable:
+    """Returns one row a setting, one column a group of seeds; marked where a cell is not what most groups have."""
+    groups = {label: runs[0] for label, runs in by_group(records).items()}
+    shown = {label: shown_settings(record, records) for label, record in groups.items()}
+    keys = _together([key for settings in shown.values() for key in settings if is_compared(key)])
+    rows = [
+        _setting(key, [settings.get(key, "-") for settings in shown.values()])
+        for key in keys
+        if not _names_the_same(key, shown)
+    ]
+    return PageTable("settings", ["setting", *groups], rows, [record.data for record in groups.values()])
+
+
+def _together(keys: Sequence[str]) -> list[str]:
+    """Returns each key once, those of one group side by side though only some of the runs have them."""
+    tops = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    return sorted(dict.fromkeys(keys), key=lambda key: tops.index(key.partition(".")[0]))
+
+
+def _setting(key: str, words: Sequence[str]) -> list[Cell]:
+    usual = Counter(words).most_common(1)[0][0]
+    return [Cell(key), *(Cell(word, mark="" if word == usual else "differs") for word in words)]
+
+
+def _names_the_same(key: str, groups: Mapping[str, Mapping[str, str]]) -> bool:
+    """Returns whether a class says no more than the name beside it, as method._target_ beside method.name."""
+    if not key.endswith("._target_"):
+        return False
+    pairs = {(its.get(key), its.get(f"{key.removesuffix('_target_')}name")) for its in groups.values()}
+    return None not in {name for _, name in pairs} and len(pairs) == len({name for _, name in pairs})
+
+
+def shown_settings(record: Record, records: Sequence[Record]) -> dict[str, str]:
+    """Returns settings as the page has them: a class by its name, and the run that another began from by its row."""
+    began = {str(other.path.resolve()): other.label for other in records}
+    start = record.settings.get("start_from", "")
+    shown = {k: v.rpartition(".")[2] if k.endswith("_target_") else v for k, v in record.settings.items()}
+    return {**shown, "start_from": began.get(start, Path(start).name)} if start else shown
+
+
+def settings_data(records: Sequence[Record]) -> dict[str, Any]:
+    """Returns what page.js shows of one run: settings that all share once, and each run's others."""
+    settings = [record.settings for record in records]
+    differ = set(differing(settings))
+    common = {key: value for key, value in settings[0].items() if key not in differ} if settings else {}
+    keys = list(dict.fromkeys(key for run in settings for key in run))
+    runs = [{key: value for key, value in run.items() if key in differ} for run in settings]
+    return {"keys": keys, "common": common, "runs": runs}
+
+
+@dataclass(frozen=True)
+class Made:
+    """Holds how runs came about. runs: their names; the rest is alike for all of them."""
+
+    commit: str
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    runs: list[str]
+
+
+def made(records: Sequence[Record]) -> list[Made]:
+    """Returns one entry for each different commit, set of versions and machine."""
+    entries: dict[str, Made] = {}
+    for record in records:
+        commit = record.record.get("git_commit") or "unknown (no git)"
+        versions, hardware = record.record.get("versions", {}), record.record.get("hardware", {})
+        key = json.dumps([commit, versions, hardware], sort_keys=True)
+        entry = entries.setdefault(key, Made(commit, versions, hardware, []))
+        entry.runs.append(f"{record.label}, seed {record.seed}")
+    return list(entries.values())

@@ -1,0 +1,147 @@
+"""Draws a run's clips: predicted against true, confusion of classes, a map of the joint vectors.
+
+Legend: N clips, E features of a joint vector, C classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+
+from trivium.core.metric_names import CLASSES, LABELS
+from trivium.evaluation.metrics import compute_metrics, score_classes
+from trivium.report.album import Album, Picture
+from trivium.report.figure_style import COLOURS, open_figure
+from trivium.results.records import Predicted, Values
+
+_AS_PIXELS = 1000  # points from which a vector file would become large and slow
+_DOTS = 1000  # of a map
+_SHADES = colormaps["Blues"]
+# brighter is higher, in grey too; a map of two hues would lose the sign there
+_SCORES = colormaps["cividis"].resampled(32)
+_BINS = 16  # of a marginal, at most
+
+
+def draw_scatter(album: Album, clips: Predicted, name: str, caption: str) -> Picture:
+    """Draws predicted over true score, with both marginals and the line on which they are equal."""
+    layout: dict[str, Any] = {"width_ratios": (5, 1), "height_ratios": (1, 5)}
+    with open_figure(3.2, nrows=2, ncols=2, sharex="col", sharey="row", **layout) as (figure, grid):
+        scatter(grid[1, 0], clips)
+        bins = marginal_bins(*_range(clips))
+        bars: dict[str, Any] = {"color": COLOURS[0], "alpha": 0.7}
+        grid[0, 0].hist(clips.target, bins=bins, **bars)
+        grid[1, 1].hist(clips.prediction, bins=bins, orientation="horizontal", **bars)
+        grid[0, 0].set_title(scores_text(clips), fontsize=7, loc="left")
+        for axes in (grid[0, 0], grid[1, 1]):
+            axes.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
+            axes.spines[:].set_visible(False)
+        grid[0, 1].set_axis_off()
+        return album.keep(figure, name, caption)
+
+
+def scatter(axes: Axes, clips: Predicted) -> None:
+    """Draws each clip as a dot, beside the line on which both scores are equal."""
+    low, high = _range(clips)
+    axes.plot([low, high], [low, high], color="black", linewidth=0.7, linestyle=(0, (3, 2)))
+    look: dict[str, Any] = {"s": 7, "color": COLOURS[0], "alpha": 0.45, "linewidths": 0}
+    axes.scatter(clips.target, clips.prediction, rasterized=len(clips.ids) > _AS_PIXELS, **look)
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    axes.set_xlabel("true score")
+    axes.set_ylabel("predicted score")
+
+
+def scores_text(clips: Predicted) -> str:
+    scores = compute_metrics("regression", clips.prediction, clips.target)
+    return f"MAE {scores['mae']:.3f}, Corr {scores['corr']:.3f}, n = {len(clips.ids)}"
+
+
+def marginal_bins(low: float, high: float) -> Values:
+    """Returns edges halfway between multiples of 0.1, 0.2, 0.5, 1, ... of which _BINS at most cover low to high.
+
+    Scores are means of a few ratings, so they lie on such multiples: edges on them would make a comb.
+    """
+    steps = [digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 5)]
+    step = next((step for step in steps if (high - low) / step <= _BINS - 1), high - low)
+    first, last = round(low / step), round(high / step)
+    edges: Values = (np.arange(first, last + 2, dtype=np.float64) - 0.5) * step
+    return edges
+
+
+def _range(clips: Predicted) -> tuple[float, float]:
+    """Returns a range a little wider than both scores: one scale for both axes."""
+    both = np.concatenate([clips.target, clips.prediction])
+    margin = 0.04 * (float(np.ptp(both)) or 1.0)
+    return float(both.min()) - margin, float(both.max()) + margin
+
+
+def confusion(protocol: str, clips: Predicted) -> npt.NDArray[np.int64]:
+    """Returns (C, C) clips by true (row) and predicted class, cut as the protocol's accuracy cuts scores."""
+    size = len(CLASSES[protocol][1])
+    pairs = score_classes(protocol, clips.target) * size + score_classes(protocol, clips.prediction)
+    return np.bincount(pairs, minlength=size * size).reshape(size, size)
+
+
+def draw_confusion(album: Album, clips: Predicted, protocol: str, name: str, caption: str) -> Picture:
+    """Draws numbers of clips; darker is a larger share of the true class."""
+    metric, names = CLASSES[protocol]
+    counts_CC = confusion(protocol, clips)
+    with open_figure(2.9) as (figure, grid):
+        axes = grid[0, 0]
+        shares_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
+        axes.imshow(_SHADES(0.9 * shares_CC))
+        for (row, column), count in np.ndenumerate(counts_CC):
+            colour = "white" if shares_CC[row, column] > 0.55 else "black"
+            axes.text(column, row, str(count) if count else "·", ha="center", va="center", fontsize=7, color=colour)
+        slanted: dict[str, Any] = {"rotation": 35, "ha": "right"} if len(names[0]) > 2 else {}
+        axes.set_xticks(range(len(names)), names, fontsize=7, **slanted)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
+        accuracy = compute_metrics(protocol, clips.prediction, clips.target)[metric]
+        axes.set_title(f"{LABELS[metric]} {accuracy:.3f}, n = {len(clips.ids)}", fontsize=8)
+        return album.keep(figure, name, f"{caption}; darker is a larger share of the true class.")
+
+
+def principal_map(vectors_NE: Values) -> tuple[Values, Values]:
+    """Returns (N, 2) coordinates along the two directions of largest variance, and their (2,) shares of it.
+
+    Each direction's sign is such that its largest loading is positive. A direction that is not there is 0.
+    """
+    centred_NE = vectors_NE - vectors_NE.mean(axis=0)
+    _, sizes, directions = np.linalg.svd(centred_NE, full_matrices=False)
+    directions = (
+        directions[:2] * np.sign(directions[:2][range(len(directions[:2])), np.abs(directions[:2]).argmax(1)])[:, None]
+    )
+    places_N2, shares_2 = np.zeros((len(vectors_NE), 2)), np.zeros(2)
+    places_N2[:, : len(directions)] = centred_NE @ directions.T
+    total = float((sizes**2).sum())
+    shares_2[: len(directions)] = sizes[:2] ** 2 / (total or 1.0)
+    return places_N2, shares_2
+
+
+def draw_map(
+    album: Album, places_N2: Values, target_N: Values, labels: tuple[str, str], name: str, caption: str
+) -> Picture:
+    """Draws dots coloured by true score; a random _DOTS of more clips, as more would hide each other."""
+    if len(target_N) > _DOTS:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(target_N))[:_DOTS])
+        caption = f"{caption} {_DOTS} of {len(target_N)} clips, drawn by lot."
+        places_N2, target_N = places_N2[chosen], target_N[chosen]
+    with open_figure(2.7) as (figure, grid):
+        axes = grid[0, 0]
+        dots = axes.scatter(*places_N2.T, c=target_N, s=9, edgecolors="#444444", linewidths=0.2, cmap=_SCORES)
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.set_xticks([])
+        axes.set_yticks([])
+        bar = figure.colorbar(dots, ax=axes, fraction=0.05, pad=0.02)
+        bar.set_label("true score")
+        bar.outline.set_visible(False)
+        return album.keep(figure, name, caption)

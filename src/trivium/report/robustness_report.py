@@ -1,0 +1,220 @@
+"""Writes a run's robustness as files, tables and figures: scripts/evaluate.py protocol=... and alignment=true."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import track as rich_track
+from rich.table import Table
+
+from trivium.core.files import csv_text, write_json, write_text
+from trivium.core.metric_names import LABELS
+from trivium.evaluation.missing_modalities import (
+    ScoreRow,
+    Subject,
+    clip_shares,
+    measure_alignment,
+    metric_shares,
+    score_noise,
+    score_rates,
+    score_subsets,
+)
+from trivium.evaluation.subsets import SubsetPredictions, predict_subsets
+from trivium.results.spread import Spread
+from trivium.runs.load import Run, load_run
+
+PROTOCOLS = ("subsets", "rates", "noise")
+_TEXT = ("kind", "modality", "modalities")  # columns of words
+
+
+@dataclass
+class _Report:
+    """Names the files of one call. suffix: what their names end with."""
+
+    run: Run
+    subject: Subject
+    folder: Path
+    suffix: str
+    title: str
+
+    def file(self, name: str, ending: str = "") -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / (name + self.suffix + ending)
+
+    def write_rows(self, name: str, rows: Sequence[ScoreRow]) -> None:
+        write_text(self.file(name, ".csv"), csv_text(list(rows[0]), rows))
+
+
+def write_protocols(
+    run_dir: Path,
+    protocols: Sequence[str],
+    *,
+    split: str = "test",
+    draws: int = 5,
+    complete: bool = False,
+    store: Path | None = None,
+    out: Path | None = None,
+    device: str = "cpu",
+) -> None:
+    """Runs the protocols on a finished run and writes each, when done, to `out` (otherwise the run's directory).
+
+    complete: score only clips that have every modality. Files are those that scripts/evaluate.py's help lists; a name
+    ends with what differs from the default, as in subsets_valid.csv.
+    Raises ValueError for a run that is not finished, a store that does not fit, an unknown split, and as
+    trivium.evaluation.missing_modalities does.
+    """
+    report = _open(run_dir, split, complete, store, out, device)
+    subject = report.subject
+    if "subsets" in protocols:
+        subject.refuse_incomplete()  # before minutes of predictions
+    if {"subsets", "rates"} & set(protocols):
+        predictions = predict_subsets(subject.method, subject.loader, _track)
+        if "subsets" in protocols:
+            _report_subsets(report, predictions)
+        if "rates" in protocols:
+            _report_rates(report, predictions, draws)
+    if "noise" in protocols:
+        _report_noise(report, draws)
+    if subject.method.probed and split == "valid":
+        print("the readout has been fitted on the validation split too: take split=test")
+    print(f"written to {report.folder}")
+
+
+def write_alignment(
+    run_dir: Path,
+    *,
+    split: str = "test",
+    store: Path | None = None,
+    out: Path | None = None,
+    device: str = "cpu",
+) -> dict[str, dict[str, float]]:
+    """Writes alignment.json, prints it and returns modality -> measure -> value. Arguments: `write_protocols`."""
+    report = _open(run_dir, split, False, store, out, device)
+    alignment = measure_alignment(report.subject)
+    head = {"run": str(report.run.path), "feature_set": report.run.schema.feature_set, "split": split}
+    file = report.file("alignment", ".json")
+    write_json(file, {**head, "modalities": alignment})
+    columns = {"n": "n", "top-1": "top1", "chance": "chance_top1", "MRR": "mrr", "chance MRR": "chance_mrr"}
+    columns |= {"mutual kNN": "mutual_knn", "chance kNN": "chance_knn"}
+    rows = [[name, *(_number(values.get(key)) for key in columns.values())] for name, values in alignment.items()]
+    _print(f"{report.title}: each modality's vectors beside the joint ones", ["modality", *columns], rows)
+    k = next(iter(alignment.values()))["k"]
+    print(f"k is {k}; retrieval is left out where a vector's size is not the joint one's")
+    print(f"written to {file}")
+    return alignment
+
+
+def _open(run_dir: Path, split: str, complete: bool, store: Path | None, out: Path | None, device: str) -> _Report:
+    run = load_run(run_dir, device)
+    opened, data = run.data(store)
+    subject = Subject.open(run.method, data, split, complete=complete)
+    parts = ["" if split == "test" else split, "complete" * complete, opened.path.stem if store else ""]
+    suffix = "".join(f"_{part}" for part in parts if part)
+    title = f"{run.result['method']} on {opened.schema.feature_set}, {split}, n = {int(subject.rows.sum())}"
+    return _Report(run, subject, out or run.path, suffix, title)
+
+
+def _report_subsets(report: _Report, predictions: SubsetPredictions) -> None:
+    from trivium.report.robustness_figures import write_heat_map, write_shares  # matplotlib takes a second to import
+
+    subject = report.subject
+    rows = score_subsets(subject, predictions)
+    shares, names, metrics = metric_shares(subject, rows), subject.modalities, _metrics(rows)
+    report.write_rows("subsets", rows)
+    report.write_rows("shapley", shares)
+    report.write_rows("shapley_clips", clip_shares(subject, predictions))
+    write_heat_map(report.file("subsets"), rows, names, metrics)
+    write_shares(report.file("shapley"), shares, names, metrics)
+    labels = [*(row["modalities"] for row in rows[:-1]), "all", "train mean"]
+    cells = [
+        [label, *(_number(row[metric]) for metric in metrics)]
+        for label, row in zip(labels, [*rows, subject.score_train_mean()], strict=True)
+    ]
+    _print(f"{report.title}: predicted from subsets", ["modalities", *(LABELS[m] for m in metrics)], cells)
+    value = {(row["metric"], row["modality"]): row["value"] for row in shares}
+    cells = [[name, *(_number(value[metric, name]) for metric in metrics)] for name in names]
+    _print("Shapley values: all modalities minus the train mean", ["modality", *(LABELS[m] for m in metrics)], cells)
+
+
+def _report_rates(report: _Report, predictions: SubsetPredictions, draws: int) -> None:
+    from trivium.report.robustness_figures import write_rates
+
+    rows = score_rates(report.subject, predictions, draws)
+    report.write_rows("rates", rows)
+    write_rates(report.file("rates"), rows, _metrics(rows), report.subject.score_train_mean())
+    _print_spreads(f"{report.title}: modalities missing at random, {_over(draws)}", rows, ["rate"])
+    print("every metric and draw: rates.csv")
+
+
+def _report_noise(report: _Report, draws: int) -> None:
+    from trivium.report.robustness_figures import write_noise
+
+    rows = score_noise(report.subject, draws, _track)
+    report.write_rows("noise", rows)
+    write_noise(report.file("noise"), rows, _metrics(rows))
+    undisturbed = [{**row, "kind": "none", "modality": "-"} for row in rows[:draws]]
+    disturbed = [
+        {**row, "modality": "all" if "+" in row["modalities"] else row["modalities"]} for row in rows if row["level"]
+    ]
+    title = f"{report.title}: features disturbed, {_over(draws)}"
+    _print_spreads(title, [*undisturbed, *disturbed], ["kind", "modality", "level"])
+    reads = report.subject.data.reads
+    left_out = [name for name, what in reads.items() if what == "tokens"]
+    if left_out:
+        print(f"{', '.join(left_out)}: read as token ids, which take no noise; left as it is")
+    print("level: of noise in a feature's standard deviations on train, of dropped the share of steps set to zero")
+
+
+def _over(draws: int) -> str:
+    return f"mean ± standard deviation of {draws} draws" if draws > 1 else "one draw"
+
+
+def _metrics(rows: Sequence[ScoreRow]) -> list[str]:
+    return [key for key in rows[0] if key in LABELS]
+
+
+def _print_spreads(title: str, rows: Sequence[ScoreRow], keys: Sequence[str]) -> None:
+    """Prints a line for each setting of `keys`, over its draws, with the metrics that curves show."""
+    from trivium.report.robustness_figures import shown
+
+    metrics, lines = shown(_metrics(rows)), []
+    for setting in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        same = [row for row in rows if tuple(row[key] for key in keys) == setting]
+        spreads = [Spread.of([row[metric] for row in same]) for metric in metrics]
+        lines.append([*(f"{value}" for value in setting), *map(_spread, spreads)])
+    _print(title, [*keys, *(LABELS[metric] for metric in metrics)], lines)
+
+
+def _print(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table so narrow that eight metrics fit 80 columns; digits are folded rather than cut off."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in columns:
+        words = column in _TEXT
+        table.add_column(column, justify="left" if words else "right", no_wrap=words, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(f"\n{title}", soft_wrap=True, highlight=False)
+    console.print(table)
+
+
+def _number(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def _spread(spread: Spread) -> str:
+    return _number(spread.mean) + ("" if math.isnan(spread.std) else f"±{spread.std:.3f}")
+
+
+def _track(items: Sequence[Any], what: str) -> Iterable[Any]:
+    """Yields the items under a bar on stderr, on a terminal only."""
+    console = Console(stderr=True)
+    return rich_track(items, what, console=console, transient=True, disable=not console.is_terminal)

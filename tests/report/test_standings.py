@@ -1,0 +1,86 @@
+"""What the page says of a board: the order of its rows, its sentences, and the data that its script draws."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from comparison_cases import Values, drawn, frame_of, made
+from trivium.report.page.boards import Board
+from trivium.report.page.standings import board_data, first_measure, standings, verdict
+
+
+def board(baseline: str = "", values: Values | None = None, **more: Any) -> Board:
+    values = made() if values is None else values
+    rows = list(dict.fromkeys(row for rows in values.values() for row in rows))
+    return Board("made", frame_of(values), rows, list(values), baseline, **more)
+
+
+def test_rows_are_ordered_by_what_is_better() -> None:
+    assert [line["row"] for line in standings(board(), "MAE")] == ["A", "B", "C", "D"]
+    means = {row: np.mean(list(seeds.values())) for row, seeds in made()["Corr"].items()}
+    assert [line["row"] for line in standings(board(), "Corr")] == sorted(means, key=lambda row: -means[row])
+
+
+def test_one_question_has_one_answer_where_the_baseline_is_the_best() -> None:
+    rows = board_data(board("A"))["measures"][0]["rows"]
+    assert [row["row"] for row in rows] == ["A", "B", "C", "D"]
+    assert [row["best"] for row in rows] == [row["baseline"] for row in rows]
+    assert said(board("A")).endswith("Not told apart from it by these seeds: B.")
+
+
+def test_rows_without_a_value_are_last_and_test_nothing() -> None:
+    rows = {"none": {}, "nan": {1: math.nan, 2: 0.1}, "good": {1: 0.5, 2: 0.6}, "bad": {1: 0.7, 2: 0.9}}
+    data = board_data(board("good", {"MAE": rows}))["measures"][0]["rows"]
+    assert [row["row"] for row in data] == ["good", "bad", "none", "nan"]
+    assert [row["mean"] for row in data[2:]] == [None, None]  # NaN is no JSON
+    assert all(row["best"] is None and row["baseline"] is None for row in data[2:])
+    assert [row["values"] for row in data[2:]] == [[], [[1, None], [2, 0.1]]]
+
+
+@pytest.mark.parametrize(
+    ("measures", "first"),
+    [
+        (["MAE", "Corr"], "MAE"),
+        (["MAE", "MAE text"], "MAE"),
+        (["MAE T", "MAE A", "MAE TA", "Acc-2 Non0 TAV"], "MAE TA"),
+        (["redundant", "synergy"], "redundant"),
+    ],
+)
+def test_the_first_measure_is_of_all_modalities(measures: list[str], first: str) -> None:
+    assert first_measure(measures) == first
+
+
+def said(board: Board, measure: str = "MAE") -> str:
+    return " ".join(verdict(board, measure, standings(board, measure)))
+
+
+def test_words_say_who_is_best_by_how_much_and_who_is_not_told_apart() -> None:
+    told = said(board("C"))
+    line = board("C").compared["A", "MAE"]
+    difference, p = line["difference"], line["p_holm"]
+    assert told.startswith(f"A has the lowest MAE: {line['mean']:.3f} ± {line['std']:.3f} (n = 5).")
+    assert f"That is {-difference:.3f} below C, the baseline (p = {p:.3f}), more than seeds explain." in told
+    assert told.endswith("Not told apart from it by these seeds: B.")
+    assert "It is the baseline." in said(board("A"))
+
+
+def test_words_claim_nothing_that_was_not_tested() -> None:
+    single = board("B", {"MAE": {"A": {1: 0.4}, "B": {1: 0.9}}})
+    assert "too few seeds for a test" in said(single)
+    assert "One seed each" in said(single)
+    assert said(board("B", {"synergy": {"A": {1: 0.4}, "B": {1: 0.9}}}), "synergy") == ""
+    assert said(board("", {"MAE": {"A": {}, "B": {}}})) == "No row has a value yet."
+    assert said(board("", {"MAE": drawn({"A": 1.0, "B": 3.0})})).endswith(
+        "Every other row is further away than seeds explain."
+    )
+
+
+def test_shares_are_said_in_percent_and_published_numbers_go_along() -> None:
+    rows = {"A": {1: 0.801, 2: 0.803}, "B": {1: 0.7, 2: 0.71}}
+    shown = board("", {"F1": rows}, published={("A", "F1"): (0.85, False)})
+    assert said(shown, "F1").startswith("A has the highest F1: 80.2 ± 0.1 % (n = 2).")
+    assert [row["published"] for row in board_data(shown)["measures"][0]["rows"]] == [(0.85, False), None]
