@@ -102,7 +102,8 @@ class Fusion(nn.Module):
     def make_head(self, outputs: int) -> nn.Module | None:
         """Returns a linear head that belongs to the fusion, or None for a plain nn.Linear.
 
-        It maps (..., E) to (..., K) and has `weight` (K, E) and `bias` (K,) or None. Methods whose head is not linear do not ask.
+        It maps (..., E) to (..., K) and has `weight` (K, E) and `bias` (K,) or None. Methods whose head is not linear
+        do not ask.
         """
         return None
 
