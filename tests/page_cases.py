@@ -15,7 +15,7 @@ import yaml
 from trivium.data.clips import Clips, Ragged, Source
 from trivium.data.store import open_store, write_store
 from trivium.evaluation.metrics import compute_metrics
-from trivium.runs.identity import config_hash
+from trivium.runs.config_hash import config_hash
 
 EVIL = "</script><script>document.title='taken'</script> <img src=x onerror=\"document.title='taken'\"> & \u2028 'x'"
 SAID = ("what a lovely film", "rather dull", EVIL, "the plot is thin", "great cast & crew", "")

@@ -187,7 +187,7 @@ def test_any_of_the_three_files_finds_the_others_and_a_missing_one_is_named(tmp_
     save(tmp_path, make_content())
     path = tmp_path / f"mosi_{split}_a.dt"
     assert formats.detect([path]) == formats.detect([tmp_path]) == "gmc"
-    source = formats.read("gmc", [path], formats.Options("mosi"))
+    source = formats.read("gmc", [path], formats.ReadOptions("mosi"))
     assert source.splits["train"].ids == read_gmc(tmp_path, data="mosi").splits["train"].ids
     other = tmp_path / f"mosi_{'test' if split == 'train' else 'train'}_a.dt"
     other.unlink()
@@ -214,9 +214,9 @@ def test_files_of_other_names_and_options_of_other_formats_are_refused(tmp_path:
         ValueError,
         match=r"training\.dt: align= is for \.csd files and MultiBench's pickles; source= is one of GMC's three",
     ):
-        formats.read("gmc", [path], formats.Options("mosi", align="true"))
+        formats.read("gmc", [path], formats.ReadOptions("mosi", align="true"))
     with pytest.raises(ValueError, match="takes one of GMC's three files, or their folder; found 2"):
-        formats.read("gmc", [path, path], formats.Options("mosi"))
+        formats.read("gmc", [path, path], formats.ReadOptions("mosi"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty: a folder without \.csd or \.dt files"):
         formats.detect([tmp_path / "empty"])

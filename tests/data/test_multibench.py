@@ -304,7 +304,7 @@ def test_pickles_are_told_apart_by_the_key_of_their_labels(tmp_path: Path, proto
     content = make_file()
     path = dump(tmp_path / "a.pkl", content, protocol)
     assert formats.detect([path]) == "multibench"
-    found = formats.read("multibench", [path], formats.Options("mosi"))
+    found = formats.read("multibench", [path], formats.ReadOptions("mosi"))
     assert len(found.splits["test"]) == COUNTS["test"]
     mmsa = as_mmsa(content, labels=["positive"])
     assert formats.detect([dump(path, mmsa, protocol)]) == "mmsa"
@@ -317,7 +317,7 @@ def test_pickle_of_neither_kind_is_left_to_the_first_reader_to_name(tmp_path: Pa
         (tmp_path / "a.pkl").write_bytes(content)
         assert formats.detect([tmp_path / "a.pkl"]) == "mmsa"
         with pytest.raises(ValueError, match=r"a\.pkl: "):
-            formats.read("mmsa", [tmp_path / "a.pkl"], formats.Options("mosi"))
+            formats.read("mmsa", [tmp_path / "a.pkl"], formats.ReadOptions("mosi"))
 
 
 @pytest.mark.parametrize(
@@ -331,15 +331,15 @@ def test_pickle_of_neither_kind_is_left_to_the_first_reader_to_name(tmp_path: Pa
 def test_options_of_other_formats_are_refused(tmp_path: Path, option: dict[str, Any], message: str) -> None:
     path = dump(tmp_path / "file.pkl", make_file())
     with pytest.raises(ValueError, match=message):
-        formats.read("multibench", [path], formats.Options("mosi", **option))
+        formats.read("multibench", [path], formats.ReadOptions("mosi", **option))
     with pytest.raises(ValueError, match="takes one MultiBench pickle; found 2 sources"):
-        formats.read("multibench", [path, path], formats.Options("mosi"))
+        formats.read("multibench", [path, path], formats.ReadOptions("mosi"))
 
 
 def test_align_on_an_mmsa_file_says_where_it_belongs(tmp_path: Path) -> None:
     path = dump(tmp_path / "file.pkl", as_mmsa(make_file()))
     with pytest.raises(ValueError, match=r"align= is for \.csd files and MultiBench's pickles"):
-        formats.read("mmsa", [path], formats.Options("mosi", align="true"))
+        formats.read("mmsa", [path], formats.ReadOptions("mosi", align="true"))
 
 
 @pytest.mark.parametrize("align", ["true", "false"])

@@ -18,7 +18,7 @@ import pytest
 
 from page_cases import EVIL, SAID, predicted, run_at, scored, search_at, store_at, table_at, targets
 from trivium.cli.report import main
-from trivium.report.page.build import breakable, build_page, script_json
+from trivium.report.page.build_page import breakable, build_page, script_json
 from trivium.report.page.pictures import Pictures
 from trivium.report.write_report import write_report
 from trivium.results.folders import gather

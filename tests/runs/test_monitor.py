@@ -14,7 +14,7 @@ from driver import command, here, rows, run, run_ranks
 from trivium.config.check import problems_of
 from trivium.config.compose import compose_config
 from trivium.config.monitor import Monitor, read_monitor
-from trivium.runs.identity import config_hash, differences
+from trivium.runs.config_hash import config_hash, differences
 from trivium.runs.recorder import Recorder
 
 QUICK = ["trainer.progress=off", "trainer.accelerator=cpu", "trainer.threads=1", "encoder.hidden=8", "encoder.out=8"]

@@ -19,8 +19,8 @@ from sklearn.metrics import f1_score
 from driver import command, here, in_folder
 from trivium.config.compose import compose_config
 from trivium.data.store import Store, open_store
+from trivium.runs.config_hash import config_hash
 from trivium.runs.directory import RunDirectory
-from trivium.runs.identity import config_hash
 from trivium.runs.load import load_run
 from trivium.runs.resume import open_run
 from trivium.runs.train import train

@@ -19,7 +19,7 @@ import trivium
 from driver import command, here
 from trivium.config.compose import compose_config
 from trivium.config.renamed import with_old_names
-from trivium.runs.identity import config_hash, differences
+from trivium.runs.config_hash import config_hash, differences
 
 OLD = Path(__file__).parent / "version_0_1_0"
 FINISHED = ("supervised", "selfmi", "selfmi_ba", "gmc", "tcmax", "comm")

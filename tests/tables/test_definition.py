@@ -10,7 +10,7 @@ from trivium.config.check import compose_with_reference, problems_of
 from trivium.config.compose import TABLES, composer
 from trivium.config.limits import out_of_range
 from trivium.config.reference import mismatches
-from trivium.runs.identity import OF_A_TABLE
+from trivium.runs.config_hash import OF_A_TABLE
 from trivium.tables.datasets import parts_of
 from trivium.tables.definition import Measure, Row, find_table, read_table
 from trivium.tables.plan import merged

@@ -17,7 +17,7 @@ from trivium.config.compose import compose_config
 from trivium.config.store_path import find_store
 from trivium.data.store import open_store
 from trivium.data.synthetic import ensure_fixture
-from trivium.runs.identity import config_hash
+from trivium.runs.config_hash import config_hash
 from trivium.runs.resume import open_run
 from trivium.tables.definition import Measure, Row, Table
 from trivium.tables.finished import FinishedRuns

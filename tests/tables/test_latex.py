@@ -15,8 +15,8 @@ from trivium.tables.blocks import Block
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Row, Table
 from trivium.tables.latex import cell, escape, fitting, latex
-from trivium.tables.parts import Part
 from trivium.tables.published import Published
+from trivium.tables.table_part import Part
 
 NASTY = r"50 % of $x_1 & #2 {a} ~ ^ \relax [b] <c> | ± †"
 

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from trivium.config.compose import compose_config
-from trivium.runs.identity import config_hash
+from trivium.runs.config_hash import config_hash
 from trivium.tables.definition import Measure, Row, Table
 from trivium.tables.plan import Planned, merged, plan
 

@@ -14,10 +14,10 @@ from table_cases import ERRORS, compared
 
 from trivium.tables.collect import Measured
 from trivium.tables.definition import read_table
-from trivium.tables.files import write_tables
 from trivium.tables.markdown import markdown
-from trivium.tables.parts import Part
 from trivium.tables.published import Published, read_published
+from trivium.tables.table_part import Part
+from trivium.tables.write_files import write_tables
 
 OURS = ("mosi/theirs", "text+audio")
 

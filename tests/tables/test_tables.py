@@ -28,11 +28,11 @@ from trivium.results.score_text import p_text
 from trivium.results.spread import Spread
 from trivium.tables.collect import Bounds, Measured, collect
 from trivium.tables.definition import Measure, Row
-from trivium.tables.files import COLUMNS, DIFFERENCES, table_texts, write_tables
 from trivium.tables.legend import legend
 from trivium.tables.markdown import markdown
-from trivium.tables.parts import Part
 from trivium.tables.plan import plan
+from trivium.tables.table_part import Part
+from trivium.tables.write_files import COLUMNS, DIFFERENCES, table_texts, write_tables
 
 
 def test_spread_is_numpys_mean_and_sample_deviation() -> None:

@@ -145,9 +145,9 @@ def _write(call: _Call, planned: Sequence[list[Planned]], failures: Sequence[Fai
     # matplotlib takes a second to import
     from trivium.tables.collect import collect
     from trivium.tables.figure import write_figures
-    from trivium.tables.files import write_tables
-    from trivium.tables.parts import Part
     from trivium.tables.publish import publish
+    from trivium.tables.table_part import Part
+    from trivium.tables.write_files import write_tables
 
     sections, notes = earlier_sections(call.table, [runs[0].table.data for runs in planned], call.folder, finished)
     parts = [Part(collect(runs[0].table, runs), runs) for runs in in_order(call.table, [*planned, *sections])]

@@ -1,6 +1,6 @@
 """Keys of methods that have had another name: the old one is accepted on a command line and in a stored config.
 
-Hashes of runs are made with the old names, so that runs from before keep theirs (trivium.runs.identity).
+Hashes of runs are made with the old names, so that runs from before keep theirs (trivium.runs.config_hash).
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def prepare(
     default = data_root / data / f"{name}.h5"
     target = default if out is None else out
     _check_target(target, force)
-    content = formats.read(format, source, formats.Options(data, folds, align, embeddings, word_lag))
+    content = formats.read(format, source, formats.ReadOptions(data, folds, align, embeddings, word_lag))
     if known is not None:
         manifest.check(content, known)
         content.tokenizer = known.tokenizer if content.splits["train"].tokens is not None else None

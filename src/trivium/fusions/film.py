@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import (
+from trivium.fusions.pooled_vectors import (
     check_sizes,
     concatenate,
     modality_or_default,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import bias_of, check_sizes, or_absent, pooled_vectors, split
+from trivium.fusions.pooled_vectors import bias_of, check_sizes, or_absent, pooled_vectors, split
 
 
 class GMU(Fusion):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import bias_of, check_sizes, each_through, or_absent, pooled_vectors
+from trivium.fusions.pooled_vectors import bias_of, check_sizes, each_through, or_absent, pooled_vectors
 
 
 class LowRank(Fusion):

@@ -16,7 +16,7 @@ from trivium.encoders.dropout import Dropout
 from trivium.encoders.old_names import accept_old_names
 from trivium.fusions.base import Fusion
 from trivium.fusions.crossmodal import TransformerStack
-from trivium.fusions.parts import check_sizes, weight_of
+from trivium.fusions.pooled_vectors import check_sizes, weight_of
 
 DEFAULT = "default"
 ALWAYS = (DEFAULT, "text", "audio", "vision")  # names that configs give, whether the data have them or not

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import check_sizes, or_absent, pooled_vectors
+from trivium.fusions.pooled_vectors import check_sizes, or_absent, pooled_vectors
 
 
 class Share(Fusion):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import activation_of, check_sizes, each_through, or_absent, pooled_vectors
+from trivium.fusions.pooled_vectors import activation_of, check_sizes, each_through, or_absent, pooled_vectors
 
 LARGEST = 2**28  # weights of the last Linear: 1 GiB of float32
 

@@ -16,7 +16,7 @@ from trivium.encoders.base import Encoded
 from trivium.encoders.old_names import accept_old_names
 from trivium.encoders.transformer_layer import Affine, LayerWeights, multi_head_attention, transformer_layer
 from trivium.fusions.base import Fusion
-from trivium.fusions.parts import check_sizes
+from trivium.fusions.pooled_vectors import check_sizes
 
 
 class Layer(nn.Module):

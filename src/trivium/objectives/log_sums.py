@@ -15,7 +15,7 @@ from torch import Tensor
 from trivium.core.distributed import gather_rows
 from trivium.data.batch import Batch
 from trivium.objectives.factored import Factor, in_full_precision
-from trivium.objectives.tuple_tables import Grid, Samples, ScoreTable
+from trivium.objectives.tuple_tables import Samples, ScoreTable, TupleGrid
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def log_sums(factor: Factor, batch: Batch, labels_b: Tensor | None, *, classes: 
     factor = _of_all_ranks(in_full_precision(factor), batch)
     first = batch.rows.start
     mine = range(first, first + batch.shares[batch.rank])
-    grid = Grid((mine, *(range(batch.global_size) for _ in factor.modalities[1:])))
+    grid = TupleGrid((mine, *(range(batch.global_size) for _ in factor.modalities[1:])))
     labels_N = None if labels_b is None else batch.gather(labels_b)
     total_C, own_kN = ScoreTable(factor, grid, classes, chunk, labels_N).log_sums()
     own = {}

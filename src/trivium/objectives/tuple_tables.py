@@ -23,7 +23,7 @@ Piece = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
-class Grid:
+class TupleGrid:
     """Names every combination of one clip a modality; axis a of the table runs over ranges[a]."""
 
     ranges: tuple[range, ...]
@@ -79,11 +79,11 @@ class ScoreTable:
     """Scores the tuples of one block, a piece at a time.
 
     factor: in full precision, its rows those that `tuples` names. classes: C. chunk: tuples held at once.
-    labels: (N,) int64 classes of all clips, for each clip's own sums (of a Grid only); None for no such sums.
+    labels: (N,) int64 classes of all clips, for each clip's own sums (of a TupleGrid only); None for no such sums.
     """
 
     factor: Factor
-    tuples: Grid | Samples
+    tuples: TupleGrid | Samples
     classes: int
     chunk: int
     labels: Tensor | None = None

@@ -25,7 +25,7 @@ def write_report(
 
     from trivium.core.files import write_text
     from trivium.report.album import Album
-    from trivium.report.page.build import build_page
+    from trivium.report.page.build_page import build_page
     from trivium.report.page.pictures import draw_pictures
     from trivium.results.folders import gather
 

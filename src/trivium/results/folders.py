@@ -11,8 +11,8 @@ from trivium.results.records import Record, labelled, read_record
 from trivium.results.search_trials import FILE as TRIALS
 from trivium.results.search_trials import SearchFolder, read_search_folder
 from trivium.results.table_folder import TableFolder, read_table_folder
+from trivium.runs.config_hash import OF_A_TABLE
 from trivium.runs.directory import RunDirectory
-from trivium.runs.identity import OF_A_TABLE
 
 _SEARCH = "study.yaml"  # written when a search begins (trivium.search.study)
 _EXPECTED = (

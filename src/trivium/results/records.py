@@ -18,8 +18,8 @@ import numpy.typing as npt
 import yaml
 
 from trivium.core.wording import brief
+from trivium.runs.config_hash import OF_A_TABLE, config_hash, dotted
 from trivium.runs.directory import RunDirectory
-from trivium.runs.identity import OF_A_TABLE, config_hash, dotted
 
 Values = npt.NDArray[np.float64]
 

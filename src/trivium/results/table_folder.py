@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from trivium.results.records import read_rows, slug
-from trivium.runs.identity import OF_A_TABLE
+from trivium.runs.config_hash import OF_A_TABLE
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Trains one run, from a config to its record: train.py has it from top to bottom.
 
-resume       which directory a command works in. directory: its paths and files; identity: what a config is known by;
+resume       which directory a command works in. directory: its paths and files; config_hash: what a config is known by;
              provenance: what the run was made with
 assemble     config -> store, batches, method; start_from: with another run's weights
 launch       several devices: which rank this process is, or torchrun

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from trivium.core.files import write_json, write_text
+from trivium.runs.config_hash import config_hash, differences
 from trivium.runs.directory import RunDirectory
-from trivium.runs.identity import config_hash, differences
 from trivium.runs.provenance import git_commit, hardware, versions
 
 

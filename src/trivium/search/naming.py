@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from trivium.runs.identity import dotted, hashed_part
+from trivium.runs.config_hash import dotted, hashed_part
 
 
 def shared_settings(config: Mapping[str, Any], searched: Iterable[str]) -> dict[str, Any]:

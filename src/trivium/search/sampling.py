@@ -52,7 +52,7 @@ class Keyed(BaseSampler):
         self._of = {key: sampler for key, sampler in self._of.items() if key[0] != trial.number}
 
 
-class Grid(BaseSampler):
+class GridSampler(BaseSampler):
     """Gives trial n the n-th point of the grid, the last key changing fastest."""
 
     def __init__(self, space: Mapping[str, Dimension]) -> None:
@@ -86,7 +86,7 @@ def grid_point(space: Mapping[str, Dimension], number: int) -> dict[str, Any]:
 def make_sampler(name: str, space: Mapping[str, Dimension], seed: int) -> BaseSampler:
     """Returns a sampler. name: tpe, random, cmaes or grid."""
     if name == "grid":
-        return Grid(space)
+        return GridSampler(space)
     made: dict[str, Callable[[int], BaseSampler]] = {
         "tpe": lambda key: TPESampler(seed=key),
         "random": lambda key: RandomSampler(seed=key),

@@ -10,8 +10,8 @@ from typing import Any
 
 from trivium.config.store_path import find_store
 from trivium.data.store import open_store
+from trivium.runs.config_hash import identity_of
 from trivium.runs.directory import RunDirectory
-from trivium.runs.identity import identity_of
 
 _PLACES = ("runs", "sweeps", "tables")  # folders of paths.outputs
 # Two settings are read from config.yaml by expressions, as parsing YAML would take longer than all else in this file.

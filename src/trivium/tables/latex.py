@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from trivium.tables.blocks import Block, Line, Notes, sections_of
 from trivium.tables.legend import legend
-from trivium.tables.parts import Part, is_complete, seeds_of
+from trivium.tables.table_part import Part, is_complete, seeds_of
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

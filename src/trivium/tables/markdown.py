@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from trivium.tables.blocks import Block, Line, Notes, sections_of
 from trivium.tables.legend import legend
-from trivium.tables.parts import Part, commands_of, is_complete, seeds_of
 from trivium.tables.plan import Planned
+from trivium.tables.table_part import Part, commands_of, is_complete, seeds_of
 from trivium.tables.work import Failure
 
 Pictures = Mapping[str, Sequence[tuple[str, str]]]  # data set, "" in a table without -> file and what it shows

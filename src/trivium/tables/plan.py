@@ -14,8 +14,8 @@ from typing import Any
 from trivium.config.check import problems_of_run
 from trivium.config.compose import CONFIGS, Composer, composer
 from trivium.config.store_path import find_store
+from trivium.runs.config_hash import config_hash, identity_of
 from trivium.runs.directory import RunDirectory
-from trivium.runs.identity import config_hash, identity_of
 from trivium.tables.definition import Row, Table
 from trivium.tables.finished import FinishedRuns
 

@@ -12,10 +12,10 @@ from trivium.report.album import Album
 from trivium.report.run_figures import draw_curves
 from trivium.results.records import read_record
 from trivium.tables.collect import Measured
-from trivium.tables.files import table_texts
 from trivium.tables.markdown import Pictures
-from trivium.tables.parts import Part
+from trivium.tables.table_part import Part
 from trivium.tables.work import Failure
+from trivium.tables.write_files import table_texts
 
 # An absolute path: not a URL's, a fraction's or the second half of a relative one.
 _PATH = re.compile(r"(?<![\w./:~}])/(?:[\w.+@%-]+/)+([\w.+@%-]*)")

@@ -15,7 +15,7 @@ _TAKES = "source= takes a pickle of MMSA's or MultiBench's, .csd files, or GMC's
 
 
 @dataclass(frozen=True)
-class Options:
+class ReadOptions:
     """Holds what a user may state about .csd files, see `read_csd`; the other layouts state it themselves.
 
     align: for .csd files words or intervals, for MultiBench's pickles true or false; None takes the first.
@@ -28,7 +28,7 @@ class Options:
     word_lag: int | None = None
 
 
-def read(format: str, files: list[Path], options: Options) -> Source:
+def read(format: str, files: list[Path], options: ReadOptions) -> Source:
     """Reads the files as that format.
 
     Raises ValueError, naming the file, for an unknown format or a file that cannot be read so.
@@ -98,14 +98,14 @@ def _has_key(content: mmap.mmap, key: bytes) -> bool:
     return re.search(key + rb"(?<![a-z_]" + key + rb")", content) is not None
 
 
-def _read_mmsa(files: list[Path], options: Options) -> Source:
+def _read_mmsa(files: list[Path], options: ReadOptions) -> Source:
     from trivium.data.formats.mmsa import read_mmsa
 
     _refuse_others(files, options, "one MMSA pickle", known=())
     return read_mmsa(files[0])
 
 
-def _read_multibench(files: list[Path], options: Options) -> Source:
+def _read_multibench(files: list[Path], options: ReadOptions) -> Source:
     from trivium.data.formats.multibench import read_multibench
 
     _refuse_others(files, options, "one MultiBench pickle", known=("align",))
@@ -114,14 +114,14 @@ def _read_multibench(files: list[Path], options: Options) -> Source:
     return read_multibench(files[0], align=options.align != "false", data=options.data)
 
 
-def _read_gmc(files: list[Path], options: Options) -> Source:
+def _read_gmc(files: list[Path], options: ReadOptions) -> Source:
     from trivium.data.formats.gmc_files import read_gmc
 
     _refuse_others(files, options, "one of GMC's three files, or their folder", known=())
     return read_gmc(files[0], data=options.data)
 
 
-def _refuse_others(files: list[Path], options: Options, expected: str, known: tuple[str, ...]) -> None:
+def _refuse_others(files: list[Path], options: ReadOptions, expected: str, known: tuple[str, ...]) -> None:
     """Raises ValueError for a second file, and for an option that the layout has no use for."""
     if len(files) > 1:
         raise ValueError(f"{files[1]}: source= takes {expected}; found {len(files)} sources")
@@ -133,7 +133,7 @@ def _refuse_others(files: list[Path], options: Options, expected: str, known: tu
             )
 
 
-def _read_csd(files: list[Path], options: Options) -> Source:
+def _read_csd(files: list[Path], options: ReadOptions) -> Source:
     from trivium.data.formats.csd import read_csd
 
     return read_csd(
@@ -146,7 +146,7 @@ def _read_csd(files: list[Path], options: Options) -> Source:
     )
 
 
-READERS: dict[str, Callable[[list[Path], Options], Source]] = {
+READERS: dict[str, Callable[[list[Path], ReadOptions], Source]] = {
     "mmsa": _read_mmsa,
     "csd": _read_csd,
     "multibench": _read_multibench,

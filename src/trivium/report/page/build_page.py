@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from trivium.core.wording import brief, counted
 from trivium.report.album import Picture
 from trivium.report.page.boards import Board, boards_of
-from trivium.report.page.clips import clip_data
+from trivium.report.page.clip_data import clip_data
 from trivium.report.page.pictures import Pictures
 from trivium.report.page.standings import board_data
 from trivium.report.page.tables import (

@@ -16,7 +16,7 @@ from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Row
 from trivium.tables.latex import latex
 from trivium.tables.markdown import Pictures, markdown
-from trivium.tables.parts import Part
+from trivium.tables.table_part import Part
 from trivium.tables.work import Failure
 
 COLUMNS = ("row", "measure", "mean", "std", "n", "mean_low", "mean_high", "p_best")
