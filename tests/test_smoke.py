@@ -157,7 +157,7 @@ SPOILED: dict[str, tuple[str, Callable[[Commands], Any], str]] = {
     ),
     "the grid says all is well": ("grid", lambda c: c.codes.update(grid=0), "exit code 1, found 0"),
     "the failure ended the grid": ("grid", lambda c: shutil.rmtree(c.sweep / "2"), "jobs 0 and 2 finished"),
-    "told without its command": ("grid", lambda c: c.said.update(grid=FAILED[:50]), "job 1 told at the end"),
+    "told without its command": ("grid", lambda c: c.said.update(grid=FAILED[:50]), "job 1 reported at the end"),
     "a page that fetches": (
         "page",
         lambda c: write(c.out / "page.html", '<script src="https://cdn.example/plot.js">'),

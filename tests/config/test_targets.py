@@ -8,6 +8,7 @@ import pytest
 
 from trivium.config.compose import Composer, composer
 from trivium.config.instantiate import target
+from trivium.methods.options import KEYS
 
 with composer() as _session:
     CHOICES = [(group, choice) for group in _session.groups() for choice in _session.choices(group)]
@@ -38,6 +39,8 @@ def test_signature_accepts_the_keys(group: str, choice: str, session: Composer) 
     for node in found:
         parameters = inspect.signature(target(node)).parameters.values()
         named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+        # Options that several methods share are no keywords of any: build_method takes them out (methods/options.py).
+        named |= {key for option in getattr(target(node), "shared_options", ()) for key in KEYS[option]}
         needed = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty} - FROM_THE_RUN
         keys = node.keys() - {"_target_"}
         assert keys <= named, (node["_target_"], "takes no", keys - named)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import yaml
 
+from trivium.cli import prepare as module
 from trivium.cli.prepare import main
 from trivium.data import manifest
-from trivium.data import prepare_command as module
 from trivium.data.store import open_store, sha256_of, verify_store
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -40,7 +40,7 @@ def test_stopped_while_it_is_sent_a_run_is_finished_and_sent_by_the_next_command
 ) -> None:
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("trivium.loggers.tensorboard.read_final", _stopped)
+        patch.setattr("trivium.loggers.tensorboard.read_summary", _stopped)
         with pytest.raises(KeyboardInterrupt):
             here(tmp_path, *QUICK, "logger=tensorboard", f"run.dir={folder}")
     assert json.loads((folder / "run.json").read_text())["status"] == "finished"

@@ -12,10 +12,10 @@ from threading import Thread
 
 import pytest
 from rich.console import Console
-from trivium.runs.opening import open_run
 
 from trivium.config.compose import compose_config
 from trivium.runs.directory import RunDirectory
+from trivium.runs.resume import open_run
 from trivium.search import scheduler
 from trivium.search.outcome import Outcome, outcome_of
 from trivium.search.reporter import Reporter
