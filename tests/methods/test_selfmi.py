@@ -8,6 +8,7 @@ import lightning as L
 import pytest
 import torch
 
+from driver import here, rows
 from trivium.config.compose import compose_config
 from trivium.data.store import write_store
 from trivium.data.synthetic import make_fixture
@@ -188,3 +189,16 @@ def test_annotated_labels_that_the_store_lacks_are_named(tmp_path: Path) -> None
     write_store(tmp_path / "s.h5", source, data="fixture", feature_set="fixture/x", label_range=(-3.0, 3.0))
     with pytest.raises(ValueError, match=r"no unimodal labels of \['audio'\]"):
         _fit(tmp_path, f"data.store={tmp_path / 's.h5'}", "method.unimodal_targets=annotated")
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+def test_unimodal_losses_are_exactly_zero_until_labels_are_generated(tmp_path: Path, precision: str) -> None:
+    """In half precision too: a bank that is rounded would hold other labels than the human ones."""
+    settings = [*BASE, f"trainer.precision={precision}", "trainer.max_epochs=3", "trainer.limit_batches=0"]
+    here(tmp_path, *settings, f"run.dir={tmp_path / 'run'}")
+    unimodal = [
+        [float(row[f"train/{s}"]) for s in ("text", "audio", "vision")]
+        for row in rows(tmp_path / "run" / "metrics.csv")
+    ]
+    assert unimodal[:2] == [[0.0] * 3] * 2
+    assert min(unimodal[2]) > 0
