@@ -411,7 +411,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_drawn(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
-    monkeypatch.setattr("trivium.cli.report.write_report", lambda *_, **__: pytest.fail("it began"))
+    monkeypatch.setattr("trivium.report.write_report.write_report", lambda *_, **__: pytest.fail("it began"))
     assert main([str(folder / "a1")]) == 2
     assert f"{folder / 'a1'}: cannot be written into; say where" in capsys.readouterr().err
 

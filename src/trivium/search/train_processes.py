@@ -50,9 +50,10 @@ class TrainProcesses:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()
+            # Before the mask is lifted, which may raise KeyboardInterrupt: `stop` has to know of it.
+            self._processes[job.name] = (job, process)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        self._processes[job.name] = (job, process)
 
     def wait(self, seconds: float) -> dict[str, str | None]:
         wait([process.sentinel for _, process in self._processes.values()], seconds)
