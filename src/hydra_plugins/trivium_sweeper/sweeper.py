@@ -146,11 +146,18 @@ class TriviumSweeper(Sweeper):
 
     def _run(self, jobs: Sequence[Job], metric: str, reporter: Reporter) -> dict[str, Outcome]:
         """Runs jobs by the chosen launcher. metric: of the validation split, told of each finished run."""
-        from trivium.search.outcome import outcome_of
+        from trivium.search.outcome import Outcome, outcome_of
         from trivium.search.scheduler import run_jobs
 
         workers = LauncherWorkers(self._launcher(), self._kind)
-        return run_jobs(jobs, workers, reporter, lambda job, error: outcome_of(job.run, metric, error))
+
+        def judge(job: Job, error: str | None) -> Outcome:
+            # Of the ranks of an outer torchrun or srun, the first alone has the run's directory and its result.
+            if error is None and int(os.environ.get("RANK", "0")) > 0:
+                return Outcome("complete", "")
+            return outcome_of(job.run, metric, error)
+
+        return run_jobs(jobs, workers, reporter, judge)
 
     def _jobs(self, search: OpenStudy, trials: list[TrialToRun], shared: Sequence[str]) -> list[Job]:
         """Returns trials as jobs."""
