@@ -12,7 +12,7 @@ import yaml
 
 from trivium.config.renamed import with_new_names
 from trivium.core.files import write_json, write_text
-from trivium.core.locks import LOOK, is_taken, take
+from trivium.core.locks import SHORT_WAIT, is_taken, take
 
 # Seconds that workers may need to end after their parent was killed.
 _WORKERS_END = 10.0
@@ -104,7 +104,7 @@ class RunDirectory:
 
         Of a run of several processes it is waited for: when the parent was killed, its workers need a moment to end.
         """
-        lock = take(self._lock_file, _WORKERS_END if self._has_workers() else LOOK)
+        lock = take(self._lock_file, _WORKERS_END if self._has_workers() else SHORT_WAIT)
         self.lock = lock or self.lock
         return lock is not None
 
