@@ -1,12 +1,14 @@
 """Makes a checked config of a command line, and objects of the config.
 
-check        train.py's gate: every mistake at once, before torch is imported. reference, schema: which keys and types
-             there may be; limits: values that no run could use; generator_settings: of data made on first use
-overrides    the command line's words, one by one; sweep, space: what -m searches
-compose      config files and overrides -> one plain dict, as Hydra composes it
-monitor      which validation metric selects a run's epoch (trainer.monitor)
-store_path   which prepared store a config names
-instantiate  a node's `_target_` -> an object of this package
-arguments    key=value of the other scripts; help, nearest: what users read
-renamed      keys that had other names in version 0.1.0
+check        reports every mistake in train.py's command line at once, before torch is imported. It asks reference and
+             schema which keys and types there may be, limits which values no run could use, and generator_settings
+             for the settings of generated data
+overrides    parses the command line's overrides one by one; sweep and space parse what -m searches
+compose      makes one plain dict of config files and overrides, as Hydra composes it
+monitor      reads which validation metric selects a run's epoch (trainer.monitor)
+store_path   finds the prepared store that a config names
+instantiate  builds an object of this package from a node's `_target_`
+arguments    parses key=value for the other scripts
+help         writes the text of train.py --help
+renamed      accepts keys that had other names in version 0.1.0
 """

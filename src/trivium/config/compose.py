@@ -21,15 +21,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trivium.config.renamed import has_old_names, new_names_of
 
-_METHOD = re.compile(r"\+{0,2}(method|experiment|sweep)=")  # overrides that choose the method
+# Matches overrides that choose the method.
+_METHOD = re.compile(r"\+{0,2}(method|experiment|sweep)=")
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 ROOT = "train"
-TABLES = CONFIGS / "table"  # read by scripts/reproduce.py (trivium.report); no group of a run's choices
+# Holds the definitions of tables, which trivium.tables reads. It is no group of a run's choices.
+TABLES = CONFIGS / "table"
 
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """Holds one file that a composition used. path: "encoder/lstm". package: where its keys go; "" is the root."""
+    """Holds one file of a composition. path: "encoder/lstm". package: the node that gets its keys; "" is the root."""
 
     path: str
     package: str
@@ -67,7 +69,7 @@ class Composer:
     loader: ConfigLoader
     folders: list[Path]
     _files: dict[tuple[str, str], ConfigFile] = field(default_factory=dict)
-    # The last composition alone: composing takes a while.
+    # The last composition alone is kept: the check asks several times for one, and composing is slow.
     _loaded: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
@@ -78,13 +80,13 @@ class Composer:
             raise ValueError(shorten(error)) from error
 
     def hydra(self, overrides: Sequence[str]) -> dict[str, Any]:
-        """Returns what a sweep is made of in Hydra's own node: sweeper, launcher (as written), and runtime's choices.
+        """Returns the parts of Hydra's own node that describe a sweep: sweeper, launcher, and runtime's choices.
 
-        Raises ValueError as `compose`.
+        The launcher is returned as written, without its interpolations. Raises ValueError as `compose` does.
         """
         try:
             node = self._load(overrides).hydra
-            # not the launcher's, whose interpolations name a job that has not begun
+            # The launcher's interpolations name a job that has not begun, so they cannot be resolved.
             sweeper = OmegaConf.to_container(node.sweeper, resolve=True)
             launcher = OmegaConf.to_container(node.launcher)
             choices = OmegaConf.to_container(node.runtime.choices)
@@ -99,22 +101,25 @@ class Composer:
         return self._loaded[key]
 
     def files(self, overrides: Sequence[str]) -> list[ConfigFile]:
-        """Returns the files that it is composed of, in the order of merging, without the root's and Hydra's."""
+        """Returns the files of a composition in the order of merging, without the root's and Hydra's own."""
         defaults = self.loader.compute_defaults_list(ROOT, self._with_folders(overrides), RunMode.RUN).defaults
-        used = [(d.config_path or "", d.package or "") for d in defaults]
+        paths = [(entry.config_path or "", entry.package or "") for entry in defaults]
         return [
-            self._file(*at) for at in used if at[0] != ROOT and at[0] and not at[0].startswith(("hydra/", "_dummy"))
+            self._file(path, package)
+            for path, package in paths
+            if path not in ("", ROOT) and not path.startswith(("hydra/", "_dummy"))
         ]
 
     def current(self, overrides: Sequence[str]) -> list[str]:
-        """Returns the overrides with keys by their names of today; each change of a name is told once a process."""
+        """Returns the overrides with keys by their current names, and tells each change of a name once a process."""
         if not has_old_names(overrides):
             return list(overrides)
-        # What a key of the method means depends on the method; of a sweep over methods the first one decides.
+        # A key that was renamed belongs to one method. In a sweep over methods the first one decides.
         chosen = [re.sub(r"=([\w/]+),.*", r"=\1", line) for line in overrides if _METHOD.match(line)]
         try:
             target = str(self.compose(chosen)["method"]["_target_"])
-        except (ValueError, KeyError):  # no such choice, of which the check tells
+        except (ValueError, KeyError):
+            # There is no such choice, which the check reports.
             return list(overrides)
         lines, notes = new_names_of(overrides, target)
         for note in notes:
@@ -137,8 +142,8 @@ class Composer:
         return dict(sorted(names.items(), key=lambda item: ("/" in item[0], item[0])))
 
     def _with_folders(self, overrides: Sequence[str]) -> list[str]:
-        more = [f"hydra.searchpath=['file://{folder.resolve()}']" for folder in self.folders[1:]]
-        return [*overrides, *more]
+        search_path = [f"hydra.searchpath=['file://{folder.resolve()}']" for folder in self.folders[1:]]
+        return [*overrides, *search_path]
 
     def _file(self, path: str, package: str) -> ConfigFile:
         if (path, package) not in self._files:
@@ -153,7 +158,7 @@ class Composer:
 
 @contextmanager
 def composer(configs: Path = CONFIGS, extra: Path | None = None) -> Iterator[Composer]:
-    """Gives a composer. configs: the folder of train.yaml. extra: another one of choices, as Hydra's --config-dir."""
+    """Yields a composer. configs: the folder of train.yaml. extra: a second folder of choices, as of --config-dir."""
     with initialize_config_dir(config_dir=str(configs.resolve()), version_base="1.3"):
         folders = [configs] if extra is None else [configs, extra]
         yield Composer(GlobalHydra.instance().config_loader(), folders)
@@ -190,21 +195,22 @@ _NOISE = (
 
 
 def shorten(error: BaseException) -> str:
-    """Returns Hydra's message and its cause's on one line, without pointers into its own objects and pages."""
+    """Returns Hydra's message and that of its cause on one line, without pointers into Hydra's objects and pages."""
     texts = [str(error)] + ([str(error.__cause__)] if error.__cause__ is not None else [])
     lines = [line.strip() for text in texts for line in text.splitlines()]
     message = "; ".join(dict.fromkeys(line.rstrip(".;") for line in lines if line and not line.startswith(_NOISE)))
     message = message.replace(":; ", ": ")
-    twice = re.match(r"Multiple values for (\S+)\.", message)
-    if twice:
-        return f"{twice[1]}: there already; leave out the +"
-    new = re.search(r"To append to your config use \+(([^=\s]+)=[^;]*)", message)
-    if new and not new[2].startswith("hydra."):
-        return f"{new[2]}: a new name; add it with a +: +{new[1]}"
-    clash = re.match(r"Error merging override (hydra\.sweeper\.params\b.*); Cannot merge", message)
-    if clash:
+    duplicate = re.match(r"Multiple values for (\S+)\.", message)
+    if duplicate:
+        return f"{duplicate[1]}: there already; leave out the +"
+    new_key = re.search(r"To append to your config use \+(([^=\s]+)=[^;]*)", message)
+    if new_key and not new_key[2].startswith("hydra."):
+        return f"{new_key[2]}: a new name; add it with a +: +{new_key[1]}"
+    conflict = re.match(r"Error merging override (hydra\.sweeper\.params\b.*); Cannot merge", message)
+    if conflict:
         return (
-            f"{clash[1]}: the space of sweep= has the key in another form; give KEY=A,B or 'KEY=interval(A,B)' instead"
+            f"{conflict[1]}: the space of sweep= has the key in another form; give KEY=A,B or 'KEY=interval(A,B)' "
+            "instead"
         )
     key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), "")
     return message if not key or key in message else f"{key}: {message}"

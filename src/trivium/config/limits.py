@@ -1,4 +1,4 @@
-"""Finds values of the right type that no run could use. Their types have been checked before; imports no torch."""
+"""Finds values that no run could use. Their types have been checked before. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trivium.config.store_path import find_store
 from trivium.core.choices import suggest
 
 # The smallest value of each number that has one.
-LEAST: dict[str, float] = {
+MINIMUM: dict[str, float] = {
     "seed": 0,
     "run.checkpoint_every": 0,
     "data.batch_size": 1,
@@ -34,11 +34,12 @@ LEAST: dict[str, float] = {
 
 def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
     """Yields a line for each value that is too small, contradicts another or names what does not exist."""
-    for key, least in LEAST.items():
+    for key, minimum in MINIMUM.items():
         group, _, name = key.partition(".")
         value = config[group][name] if name else config[group]
-        if not value >= least:  # also catches NaN
-            yield f"{key}: expected at least {least:g}, found {value}"
+        # Written with `not`, so that NaN is refused too.
+        if not value >= minimum:
+            yield f"{key}: expected at least {minimum:g}, found {value}"
     yield from _foreign_targets(config, "")
     try:
         monitor_of(config)
@@ -47,18 +48,18 @@ def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _of_data(config["data"])
     resume, start = str(config["resume"]), str(config["start_from"])
     if resume not in ("auto", "off") and not Path(resume).is_dir():
-        near = suggest(resume, ["auto", "off"])
-        yield f"resume: no run directory {resume!r}{near}; expected auto, off or a run's directory"
+        hint = suggest(resume, ["auto", "off"])
+        yield f"resume: no run directory {resume!r}{hint}; expected auto, off or a run's directory"
     if start and not (Path(start) / "result.json").is_file():
-        yield f"start_from: no result.json in {start!r}; expected a finished run's directory, or nothing"
+        yield f"start_from: no result.json in {start!r}; expected a finished run's directory, or empty"
 
 
-def _foreign_targets(node: Mapping[str, Any], at: str) -> Iterator[str]:
+def _foreign_targets(node: Mapping[str, Any], prefix: str) -> Iterator[str]:
     for name, value in node.items():
         if isinstance(value, dict):
-            yield from _foreign_targets(value, f"{at}{name}.")
+            yield from _foreign_targets(value, f"{prefix}{name}.")
         elif name == "_target_" and not str(value).startswith(ALLOWED):
-            yield f"{at}_target_: {value!r} is refused; only names below {ALLOWED!r} may be built from a config"
+            yield f"{prefix}_target_: {value!r} is refused; only names below {ALLOWED!r} may be built from a config"
 
 
 def _of_data(data: Mapping[str, Any]) -> Iterator[str]:
