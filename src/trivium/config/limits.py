@@ -51,7 +51,7 @@ def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
         hint = suggest(resume, ["auto", "off"])
         yield f"resume: no run directory {resume!r}{hint}; expected auto, off or a run's directory"
     if start and not (Path(start) / "result.json").is_file():
-        yield f"start_from: no result.json in {start!r}; expected a finished run's directory, or empty"
+        yield f"start_from: no result.json in {start!r}; expected a finished run's directory, or start_from= for none"
 
 
 def _foreign_targets(node: Mapping[str, Any], prefix: str) -> Iterator[str]:

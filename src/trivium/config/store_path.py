@@ -21,7 +21,12 @@ def find_store(config: Mapping[str, Any]) -> Path:
     data, root = config["data"], Path(config["paths"]["data"])
     name, features = str(data["name"]), str(data["features"])
     if data["store"]:
-        return _existing(Path(data["store"]))
+        file = Path(data["store"])
+        if not file.is_file():
+            raise ValueError(
+                f"data.store: no file {file}; prepare it with scripts/prepare.py, or leave data.store empty"
+            )
+        return file
     if is_fixture(name):
         return root / "fixture" / f"{name}.h5"
     settings = settings_of(data)
@@ -48,9 +53,3 @@ def find_store(config: Mapping[str, Any]) -> Path:
 def is_fixture(name: str) -> bool:
     """Tells whether a data set's name is one of the embedded, synthetic ones."""
     return name == "fixture" or name.startswith("fixture_")
-
-
-def _existing(file: Path) -> Path:
-    if not file.is_file():
-        raise ValueError(f"data.store: no file {file}; prepare it with scripts/prepare.py, or leave data.store empty")
-    return file

@@ -99,7 +99,7 @@ class Clips:
 
 @dataclass
 class Source:
-    """Holds what a reader returns: the splits, and where they came from.
+    """Holds the splits that a reader has read, and their origin.
 
     splits: with keys from STORE_SPLITS, of which a file may lack some. format: "mmsa", "csd", "synthetic".
     files: the files in the order of reading; the first one's checksum identifies the feature set.

@@ -105,7 +105,8 @@ def _best_score(tables: dict[str, Array], members: tuple[int, ...]) -> dict[str,
     parts = [(_spread(len(table)), knowable.restrict(table, members)) for table in tables.values()]
     weight = HIGHEST / len(parts)
     mse = weight**2 * sum(knowable.residual(table, values_K) for values_K, table in parts)
-    variance = weight**2 * sum(float(np.var(values_K)) for values_K, _ in parts)  # every factor is uniform
+    # The variance over levels is the factor's, as every factor is uniform.
+    variance = weight**2 * sum(float(np.var(values_K)) for values_K, _ in parts)
     return {"mse": mse, "corr": math.sqrt(max(0.0, 1.0 - mse / variance))}
 
 

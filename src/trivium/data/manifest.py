@@ -1,4 +1,4 @@
-"""Recognises the published feature sets by their source file's checksum, and checks what a reader made of them."""
+"""Recognises the published feature sets by their source file's checksum, and checks the clips read from them."""
 
 from __future__ import annotations
 

@@ -119,7 +119,8 @@ class _TorchUnpickler(RestrictedUnpickler):
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _tensor
         if module == "torch" and name in _STORAGES:
-            return name  # text: nothing to call
+            # The name as text, which cannot be called.
+            return name
         return super().find_class(module, name)
 
     def persistent_load(self, pid: Any) -> Array:

@@ -33,7 +33,10 @@ def clip_ids(where: str, key: str, value: Any) -> list[str]:
     flat = [_number_text(item) if isinstance(item, int | float) else item for item in rows.ravel().tolist()]
     width = rows.shape[1]
     texts = fields.strings(where, key, flat)
-    return [_joined(texts[start : start + width]) for start in range(0, len(texts), width)]
+    if width == 1:
+        return texts
+    parts = (texts[start : start + width] for start in range(0, len(texts), width))
+    return [f"{video}[{','.join(ends)}]" for video, *ends in parts]
 
 
 def number_repeated_ids(source: Source) -> None:
@@ -58,7 +61,3 @@ def number_repeated_ids(source: Source) -> None:
 
 def _number_text(number: float) -> str:
     return str(int(number)) if math.isfinite(number) and number == math.floor(number) else repr(number)
-
-
-def _joined(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{parts[0]}[{','.join(parts[1:])}]"
