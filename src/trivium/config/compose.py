@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trivium.config.config_folder import CONFIGS, TABLES
 from trivium.config.renamed import has_old_names, new_names_of
+from trivium.config.trust import more_config_folders
 
 # Matches overrides that choose the method.
 _METHOD = re.compile(r"\+{0,2}(method|experiment|sweep)=")
@@ -62,7 +63,7 @@ class ConfigFile:
 
 @dataclass
 class Composer:
-    """Composes any number of command lines over one set of config folders: the main one and at most one more."""
+    """Composes any number of command lines over one set of config folders: the main one, and more_config_folders."""
 
     loader: ConfigLoader
     folders: list[Path]
@@ -95,12 +96,12 @@ class Composer:
     def _load(self, overrides: Sequence[str]) -> DictConfig:
         key = tuple(overrides)
         if key not in self._loaded:
-            self._loaded = {key: self.loader.load_configuration(ROOT, self._with_folders(overrides), RunMode.RUN)}
+            self._loaded = {key: self.loader.load_configuration(ROOT, list(overrides), RunMode.RUN)}
         return self._loaded[key]
 
     def files(self, overrides: Sequence[str]) -> list[ConfigFile]:
         """Returns the files of a composition in the order of merging, without the root's and Hydra's own."""
-        defaults = self.loader.compute_defaults_list(ROOT, self._with_folders(overrides), RunMode.RUN).defaults
+        defaults = self.loader.compute_defaults_list(ROOT, list(overrides), RunMode.RUN).defaults
         paths = [(entry.config_path or "", entry.package or "") for entry in defaults]
         return [
             self._file(path, package)
@@ -139,10 +140,6 @@ class Composer:
         }
         return dict(sorted(names.items(), key=lambda item: ("/" in item[0], item[0])))
 
-    def _with_folders(self, overrides: Sequence[str]) -> list[str]:
-        search_path = [f"hydra.searchpath=['file://{folder.resolve()}']" for folder in self.folders[1:]]
-        return [*overrides, *search_path]
-
     def _file(self, path: str, package: str) -> ConfigFile:
         if (path, package) not in self._files:
             file = next((f for folder in self.folders if (f := folder / f"{path}.yaml").is_file()), None)
@@ -155,11 +152,10 @@ class Composer:
 
 
 @contextmanager
-def composer(configs: Path = CONFIGS, extra: Path | None = None) -> Iterator[Composer]:
-    """Yields a composer. configs: the folder of train.yaml. extra: a second folder of choices, as of --config-dir."""
+def composer(configs: Path = CONFIGS) -> Iterator[Composer]:
+    """Yields a composer. configs: the folder of train.yaml."""
     with initialize_config_dir(config_dir=str(configs.resolve()), version_base="1.3"):
-        folders = [configs] if extra is None else [configs, extra]
-        yield Composer(GlobalHydra.instance().config_loader(), folders)
+        yield Composer(GlobalHydra.instance().config_loader(), [configs, *more_config_folders()])
 
 
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from trivium.config.renamed import with_new_names, with_old_names
 
 # Matches ROW_sSEED_HASH, the names that trivium.tables.plan gives to runs.
 OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")
-_NOT_HASHED = ("run", "resume", "paths", "logger")
+_NOT_HASHED = ("run", "resume", "paths", "logger", "trust")
 _NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress")
 _PLATEAU = "trivium.schedulers.plateau"
 _GMC = ("trivium.methods.gmc.GMC", "trivium.methods.m3ixup.M3ixup")
