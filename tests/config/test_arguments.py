@@ -22,7 +22,7 @@ from trivium.config.arguments import (
     whole_number,
 )
 from trivium.config.check import multirun_first
-from trivium.config.config_folder import user_config_folder, take_config_dir
+from trivium.config.config_folder import take_config_dir, user_config_folder
 
 HELP = """\
 Does a thing.

@@ -58,21 +58,21 @@ class Monitor:
 
 
 def read_monitor(text: str, protocol: str, key: str = "trainer.monitor") -> Monitor:
-    """Returns the monitor that a setting names; "auto" is val/loss, the task's own loss where a method adds others.
+    """Returns the monitor of a setting; "auto" is val/loss, the task's own loss where a method adds others.
 
-    protocol: data.metrics. key: the setting's key, for the message. Raises ValueError naming the nearest metric.
+    protocol: data.metrics. key: of the setting, for the message. Raises ValueError naming the nearest metric.
     """
     if text == "auto":
         return Monitor()
-    directions = monitorable(protocol)
-    if text not in directions:
+    known = monitorable(protocol)
+    if text not in known:
         raise ValueError(
-            f"{key}: {text!r} is no metric of the validation split{suggest(text, directions)}; expected auto or one of "
-            f"{', '.join(directions)} (the test split is looked at once, when all is chosen)"
+            f"{key}: {text!r} is no metric of the validation split{suggest(text, known)}; expected auto or one of "
+            f"{', '.join(known)} (the test split is looked at once, when all is chosen)"
         )
-    return Monitor(text, directions[text] == "min")
+    return Monitor(text, known[text] == "min")
 
 
 def monitor_of(config: Mapping[str, Any]) -> Monitor:
-    """Returns the monitor of a run's config. Configs of version 0.1.0 have no such key and mean the validation loss."""
+    """Returns the monitor of a run's config; that of version 0.1.0, which had no choice, was the validation loss."""
     return read_monitor(config["trainer"].get("monitor", "auto"), config["data"]["metrics"])
