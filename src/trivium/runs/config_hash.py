@@ -58,6 +58,8 @@ def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
     Keys have the names of that version, and newer keys are left out where they mean what that version did.
     """
     config = with_old_names(config)
+    if not config.get("metrics"):
+        config = {key: value for key, value in config.items() if key != "metrics"}
     trainer, method = dict(config["trainer"]), dict(config.get("method") or {})
     if _selects_as_in_0_1(config):
         trainer.pop("monitor", None)

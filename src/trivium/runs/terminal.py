@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trivium.core.metric_names import LABELS, METRICS
+from trivium.core.metric_names import LABELS, LOSSES, METRICS
 from trivium.runs.directory import RunDirectory
 
 _SPLITS = {"val": "validation", "valid": "validation"}
@@ -50,9 +50,11 @@ def print_scores(title: str, protocol: str, scores: Mapping[str, Mapping[str, fl
     for split in scores:
         table.add_column(_SPLITS.get(split, split), justify="right")
     # Objectives with classes have acc_argmax too.
-    names = [*METRICS[protocol], "acc_argmax"]
+    protocol_names = [*METRICS[protocol], "acc_argmax"]
+    added = [name for values in scores.values() for name in values if name not in protocol_names and name not in LOSSES]
+    names = (*protocol_names, *dict.fromkeys(added))
     for name in [name for name in names if any(name in values for values in scores.values())]:
-        table.add_row(LABELS[name], *(_cell(values.get(name)) for values in scores.values()))
+        table.add_row(LABELS.get(name, name), *(_cell(values.get(name)) for values in scores.values()))
     _print(title, table)
 
 
