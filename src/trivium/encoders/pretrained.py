@@ -23,7 +23,7 @@ POOLS = ("cls", "mean", "pooler")
 PACKABLE = ("bert", "roberta", "xlm-roberta", "camembert")
 # Model families whose positions start behind the padding id, as RoBERTa's do.
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "data2vec-text")
-# Of widths from 64 to 512 this one was the fastest, with a BERT-base on one CPU core at 16 clips of 18 tokens in the mean.
+# The fastest width of 64 to 512, measured with a BERT-base on one CPU core at 16 clips of 18 tokens in the mean.
 ROW_LENGTH = 128
 
 
