@@ -117,7 +117,7 @@ class M3ixup(GMC):
         unused = 0.0 if self.members is None else 0.0 * self.members.sum()
         if self._step_trains != "exploring":
             return {**plain, **mixed, "loss": self.weigh({**plain, **mixed}) + unused}
-        # The gradient of this step is that of "explore" alone. The terms of the adapting step have no gradient; they are
+        # The gradient of this step is that of "explore" alone. The terms of the adapting step have no gradient, and are
         # there so that the batch is recorded whole. GMC's terms enter with weight 0, for DDP.
         adapting = self._adapting_terms
         loss = adapting["loss"] + self.weigh(mixed) + 0.0 * self.weigh(plain) + unused

@@ -100,7 +100,8 @@ class ScoreTable:
         """
         parts = list(self.factor.parts.values())
         if not 0 < self.tuples.count <= self.chunk:
-            total_C, clip_sums_kN = _Recomputed.apply(self, *parts, *self.factor.parameters)  # type: ignore[no-untyped-call]
+            inputs = (*parts, *self.factor.parameters)
+            total_C, clip_sums_kN = _Recomputed.apply(self, *inputs)  # type: ignore[no-untyped-call]
             return total_C, clip_sums_kN
         (piece,) = self.tuples.pieces(self.chunk)
         scores, clip_sums_kN = self.scores(piece, parts), self.empty_clip_sums(parts)
