@@ -45,8 +45,8 @@ def probe_run(
     report: shows a line of progress.
 
     A result is {"size", "fitted_on", "rule", "classes", "c", "valid", "test"}, with classification_metrics under
-    "valid" and "test". For scores it also has "ridge": {"alpha", "valid", "test"}, with the protocol's metrics. The numbers of
-    "valid" are those of a map that was fitted without it.
+    "valid" and "test". For scores it also has "ridge": {"alpha", "valid", "test"}, with the protocol's
+    metrics. The numbers of "valid" are those of a map that was fitted without it.
     Raises ValueError for an unknown target, vector or rule, and for fewer than two classes.
     """
     rule = class_rule(method, data.store, target, classes)
