@@ -91,7 +91,7 @@ class Subject:
         return {**compute_metrics(self.method.metrics, guess_n, self.targets, **classes), "corr": 0.0}
 
     def refuse_incomplete(self) -> None:
-        """Raises ValueError, naming the first, if a clip to score lacks a modality that it would be predicted from."""
+        """Raises ValueError, naming the first, if a clip to score lacks a modality to predict it from."""
         lacks_NM = ~natural_presence(self.loader) & self.rows[:, None]
         if not bool(lacks_NM.any()):
             return
