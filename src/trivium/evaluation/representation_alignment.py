@@ -1,4 +1,4 @@
-"""Measures how well a modality's vectors agree with the joint vectors: whether they have the same neighbours, by cosine.
+"""Measures how far a modality's vectors agree with the joint ones: whether they have the same neighbours, by cosine.
 
 It takes the place of GMC's Delaunay component analysis (Poklukar et al., 2022); docs/protocol.md says why.
 Legend: N clips, E and F sizes of two vectors, R rows of a block.
