@@ -47,6 +47,7 @@ ENCODERS = {
     "transformer": ["encoder=transformer", "encoder.feedforward=32"],
     "identity": ["encoder=identity", "encoder.out=8"],
     "flatten": ["encoder=published/gmc"],
+    "misa": ["encoder=published/misa"],
 }
 with composer() as _session:
     METHODS = {name: [f"method={name}"] for name in _session.choices("method") if "/" not in name}
@@ -55,6 +56,7 @@ METHODS |= {f"{name}-learned": [f"method={name}", "method.stand_in=learned"] for
 METHODS |= {
     "comm-faithful": ["method=comm", "method.faithful=true"],
     "gmc-encoded": ["method=gmc", "method.joint=encoded"],
+    "misa-learned": ["method=misa", "method.absent_private=learned", "method.text_lengths=true"],
 }
 FUSIONS |= {
     "transformer-deep": ["fusion=transformer", "fusion.layers=2"],

@@ -66,6 +66,9 @@ STEPS = (
     "method=supcon objective=cross_entropy encoder.feedforward=16 encoder.layers=1 data.modalities=[text,audio]",
     f"method=gmc fusion=mult {MULT} data.modalities=[text,audio]",
     "method=gmc fusion=concat method.weights.task=0 method.modality_dropout=0.3",
+    "method=misa encoder.hidden=4 method.dim=8 fusion.feedforward=16 method.modality_dropout=0.3",
+    "method=misa encoder=gru method.dim=8 method.similarity=adversarial method.absent_private=learned "
+    "method.text_lengths=true method.faithful=true",
     "method=m3ixup fusion=concat",
     "method=m3ixup fusion=concat method.unimodal_mix=series method.adapt_members=modalities method.weights.task_mix=1 "
     "objective=cross_entropy",

@@ -132,6 +132,14 @@ class Method(L.LightningModule, ABC):
         """
         return False
 
+    @classmethod
+    def fusion_sizes(cls, settings: Mapping[str, Any], sizes: Mapping[str, int]) -> Mapping[str, int]:
+        """Returns name -> size of the vectors that the method gives to the fusion, `sizes` if they are the encoders'.
+
+        settings: the method's config. sizes: modality -> size of the encoder's pooled vector, or of a token.
+        """
+        return sizes
+
     def gradient_scale(self) -> float:
         """Returns the factor on the loss before it is differentiated. The recorded loss is without it."""
         return 1.0
