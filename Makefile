@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ROOT_DO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: install demo test slow smoke page-test check bench bench-gpu clean help
+.PHONY: install demo test slow smoke page-test check docs tutorial bench bench-gpu clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -43,6 +43,13 @@ check: install ## formatting, lint, types
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
+docs: install ## the site of docs/, with search and a reference, into site/: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+	@echo "open site/index.html"
+
+tutorial: install ## run docs/tutorial.ipynb again and keep its outputs
+	$(PY) docs/site/run_notebook.py docs/tutorial.ipynb
+
 bench: install ## speed and memory, against MMSA in an environment of its own, dense tables and a plain CoMM
 	$(PY) scripts/benchmark.py
 
@@ -50,5 +57,5 @@ bench-gpu: install ## the same training steps on a GPU; says so and stops where 
 	$(PY) scripts/benchmark.py gpu=true
 
 clean: ## remove environments, caches and build leftovers; runs and data stay
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
