@@ -4,8 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+import yaml
 
+import trivium
 from driver import ROOT
 from site_build import build_site, docs_module
 
@@ -90,3 +94,15 @@ def test_entries_of_a_docstring_become_a_list() -> None:
         "Returns x.\n\n- **first**: what. \n- **second, third** (b,): more\nof it.\n\nRaises ValueError if not."
         "\n\nLegend: B clips."
     )
+
+
+def test_the_readmes_figure_is_drawn_from_the_committed_values(tmp_path: Path) -> None:
+    docs_module("readme_figure").draw(tmp_path / "methods")
+    drawn, committed = plt.imread(tmp_path / "methods.png"), plt.imread(DOCS / "figures" / "methods.png")
+    assert np.abs(drawn - committed).mean() < 0.01
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == trivium.__version__
+    assert f"version = {{{trivium.__version__}}}" in (ROOT / "README.md").read_text()
