@@ -34,7 +34,7 @@ slow: install ## the slow tests (minutes)
 smoke: install ## a table of every method, a search that is killed, a grid with a failure, a page: on the fixture, checked
 	$(PY) scripts/smoke.py
 
-page-test: install ## the report page in headless Chromium; installs Debian's package where there is none
+page-test: install ## the report page and the site in headless Chromium; installs Debian's package where there is none
 	command -v chromium >/dev/null || { $(ROOT_DO) apt-get update -q && $(ROOT_DO) apt-get install -q -y --no-install-recommends chromium; }
 	$(PY) -m pytest -m page tests/page
 

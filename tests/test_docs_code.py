@@ -1,4 +1,4 @@
-"""Python of the pages runs as it stands: the tutorial's notebook, the blocks of own_loop.md and that on a finished run."""
+"""Python of the pages runs as it stands: the tutorial, the blocks of own_loop.md, and that on a finished run."""
 
 import re
 import shutil
