@@ -43,8 +43,9 @@ check: install ## formatting, lint, types
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
+# Not --quiet, which lets --strict pass over warnings.
 docs: install ## the site of docs/, with search and a reference, into site/: open site/index.html
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 	@echo "open site/index.html"
 
 tutorial: install ## run docs/tutorial.ipynb again and keep its outputs

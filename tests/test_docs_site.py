@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("site")
-    assert build_site(folder) == ""
+    assert "WARNING" not in build_site(folder)
     return folder
 
 
@@ -106,3 +106,9 @@ def test_the_citation_is_of_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == trivium.__version__
     assert f"version = {{{trivium.__version__}}}" in (ROOT / "README.md").read_text()
+
+
+def test_make_docs_stops_at_a_warning() -> None:
+    (command,) = [line for line in (ROOT / "Makefile").read_text().splitlines() if "mkdocs build" in line]
+    assert "--strict" in command
+    assert "--quiet" not in command  # with it a missing page is no error
