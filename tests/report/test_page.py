@@ -296,12 +296,13 @@ def test_runs_that_begin_from_runs_of_other_seeds_are_one_setting(folder: Path, 
         config = run / "config.yaml"
         config.write_text(config.read_text() + f"start_from: {first}\n")
     page = undrawn(tmp_path)
-    assert [row[:2] for row in cells(page, "means-0")] == [["first", "2"], ["tuned", "2"]]
+    assert [row[:2] for row in cells(page, "means-0")] == [["comm", "2"], ["supervised", "2"]]
     start = next(row for row in cells(page, "settings") if row[0] == "start_from")
-    assert start == ["start_from", "-", "first"]
+    assert start == ["start_from", "-", "comm"]
     (tmp_path / "first_s1_abcdef" / "config.yaml").write_text("a: [")
-    labels = {record.label for record in gather([tmp_path]).records}  # the one of them goes by its name then
-    assert labels == {"first", "tuned, start_from=first_s1_abcdef", "tuned, start_from=first_s2_abcdef"}
+    # What the tuned runs began from can then be told by the directories' names alone.
+    labels = {record.label for record in gather([tmp_path]).records}
+    assert labels == {"comm", "supervised, start_from=first_s1_abcdef", "supervised, start_from=first_s2_abcdef"}
     shutil.rmtree(tmp_path / "first_s1_abcdef")
     shutil.rmtree(tmp_path / "first_s2_abcdef")
     assert len({record.group for record in gather([tmp_path]).records}) == 1
@@ -360,9 +361,30 @@ def test_settings_of_different_classes_go_by_the_classes(folder: Path, tmp_path:
     wide = {"_target_": "trivium.fusions.concat.Concat", "out": 256}
     run_at(tmp_path / "three" / "d", folder / "data" / "made.h5", fusion=wide)
     labels = [record.label for record in gather([tmp_path / "three"]).records]
-    assert labels[0] == "supervised, method.fusion=Concat method.fusion.out=128 ..."
-    assert labels[3] == "supervised, method.fusion=Concat method.fusion.out=256 ..."
+    assert labels[0] == "supervised, method.fusion=Concat method.fusion.out=128"
+    assert labels[3] == "supervised, method.fusion=Concat method.fusion.out=256"
 
+
+def test_rows_of_a_mixed_folder_are_named_by_what_differs_and_not_by_directories(tmp_path: Path) -> None:
+    """Directories with names like a table's runs; the settings that all share, or that tell nothing more, are left out."""
+    store = store_at(tmp_path / "made.h5")
+    for name, settings in (
+        ("x_s1_abcdef", {"rate": 0.1, "depth": 1}),
+        ("y_s1_abcdef", {"rate": 0.2, "depth": 1}),
+        ("z_s1_abcdef", {"rate": 0.2, "depth": 3}),
+        ("w_s1_abcdef", {"method": "selfmi", "rate": 0.2, "depth": 3}),
+    ):
+        run_at(tmp_path / "mixed" / name, store, alike=7, **settings)
+    other = shutil.copytree(tmp_path / "mixed" / "x_s1_abcdef", tmp_path / "mixed" / "v_s1_abcdef")
+    (other / "result.json").write_text((other / "result.json").read_text().replace('"made/v1"', '"zoo/v7"'))
+    (other / "config.yaml").write_text((other / "config.yaml").read_text() + "note: zoo\n")
+    page = undrawn(tmp_path / "mixed")
+    named = [f"supervised, method.rate={rate} method.depth={depth}" for rate, depth in ((0.1, 1), (0.2, 1), (0.2, 3))]
+    made = data_of(page)["boards"][[board["name"] for board in data_of(page)["boards"]].index("made/v1")]
+    assert {row["row"] for row in made["measures"][0]["rows"]} == {*named, "selfmi"}
+    assert {row[0] for row in cells(page, "runs")} == {f"{name}, seed 1" for name in (*named, "selfmi", "supervised")}
+    labels = {record.label for record in gather([tmp_path / "mixed"]).records}
+    assert labels == {f"{name}, made/v1" for name in (*named, "selfmi")} | {"supervised, zoo/v7"}
 
 def test_names_break_after_their_parts_and_numbers_do_not() -> None:
     assert breakable("optimizer.lr=0.00026") == "optimizer.<wbr>lr=<wbr>0.00026"
