@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from page_cases import EVIL, SAID, predicted, run_at, scored, search_at, store_at, table_at, targets
+from page_cases import EVIL, SAID, TESTED, VALUES, predicted, run_at, scored, search_at, store_at, table_at, targets
 from trivium.cli.report import main
 from trivium.report.page.build_page import breakable, build_page, script_json
 from trivium.report.page.pictures import Pictures
@@ -212,9 +212,9 @@ def test_table_has_its_rows_its_runs_and_what_is_left_out(folder: Path, tmp_path
         ["Ours", "MAE", "0.5", "0.01", "2"],
         ["Base", "MAE", "0.625", "0.01", "2"],
     ]
-    assert [row[2] for row in cells(page, "means-0")] == ["0.500 ± 0.014*", "0.625 ± 0.007"]
+    assert [row[2] for row in cells(page, "means-0")] == ["0.500 ± 0.014", "0.625 ± 0.007"]
     assert [row[0] for row in cells(page, "runs")] == [f"{r}, seed {s}" for r in ("Ours", "Base") for s in (1, 2)]
-    assert "base_s3_3bc12f: not finished (interrupted)" in page
+    assert "base_s9_9bc12f: not finished (interrupted)" in page
     assert "<h1>Ours beside Base</h1>" in page
     board = data_of(page)["boards"][0]
     assert board["baseline"] == "Base"
@@ -316,6 +316,19 @@ def test_search_has_its_trials_and_needs_no_run(tmp_path: Path) -> None:
     assert "<h1>Search search</h1>" in page
     assert "Best: trial 5, val/loss <strong>0.5</strong>" in page
     assert "python train.py optimizer.lr=1.024" in page
+
+
+def test_fewer_than_three_seeds_have_no_p_and_no_interval(folder: Path, tmp_path: Path) -> None:
+    store = folder / "data" / "made.h5"
+    for name, few, maes in (("two", True, VALUES), ("three", False, TESTED)):
+        page = undrawn(table_at(tmp_path / name, store, maes=maes))
+        measure = data_of(page)["boards"][0]["measures"][0]
+        ours = measure["rows"][0]
+        assert measure["few"] is few
+        assert [ours["low"] is None, ours["baseline"][1] is None, ours["baseline"][3] is None] == [few] * 3
+        assert cells(page, "means-0")[0][2].endswith("*") is not few
+        assert ("Not tested, as fewer than 3 seeds" in " ".join(measure["verdict"])) is few
+        assert ("(p = " in " ".join(measure["verdict"])) is not few
 
 
 def test_runs_of_a_search_go_by_their_trials(folder: Path, tmp_path: Path) -> None:

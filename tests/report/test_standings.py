@@ -70,8 +70,9 @@ def test_words_say_who_is_best_by_how_much_and_who_is_not_told_apart() -> None:
 
 def test_words_claim_nothing_that_was_not_tested() -> None:
     single = board("B", {"MAE": {"A": {1: 0.4}, "B": {1: 0.9}}})
-    assert "too few seeds for a test" in said(single)
-    assert "One seed each" in said(single)
+    assert said(single).endswith("Not tested, as fewer than 3 seeds say too little about chance.")
+    alike = board("B", {"MAE": {"A": {1: 0.25, 2: 0.5, 3: 0.75}, "B": {1: 0.5, 2: 0.75, 3: 1.0}}})
+    assert "the baseline, by the same in every seed, which no test can judge." in said(alike)
     assert said(board("B", {"synergy": {"A": {1: 0.4}, "B": {1: 0.9}}}), "synergy") == ""
     assert said(board("", {"MAE": {"A": {}, "B": {}}})) == "No row has a value yet."
     assert said(board("", {"MAE": drawn({"A": 1.0, "B": 3.0})})).endswith(

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from trivium.core.wording import brief, counted
 from trivium.report.album import Picture
-from trivium.report.page.boards import Board, boards_of
+from trivium.report.page.boards import FEWEST, Board, boards_of
 from trivium.report.page.clip_data import clip_data
 from trivium.report.page.pictures import Pictures
 from trivium.report.page.standings import board_data
@@ -60,6 +60,7 @@ def build_page(sources: Sources, pictures: Pictures, *, command: str, transcript
         title=_title(sources),
         summary=_summary(sources),
         boards=[_board(board, place, sources, len(boards)) for place, board in enumerate(boards)],
+        fewest=FEWEST,
         sources=sources,
         groups=_groups(sources.records, pictures),
         run_table=run_table(sources.records) if sources.records else None,

@@ -65,6 +65,7 @@ function showStanding() {
   one("#key-published").hidden = !measure.rows.some((row) => row.published);
   const family = { best: "over the rows; the best is chosen by the same numbers, which flatters it", baseline: "over the row's measures" };
   one("#holm").textContent = `p: paired t test, corrected (Holm) ${family[measure.rows[0].row === board.baseline ? "baseline" : reference]}.`;
+  one("#few").hidden = !measure.few;
 }
 
 function chooseBoard() {

@@ -9,9 +9,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from trivium.core.metric_names import LABELS
 from trivium.evaluation.significance import LEVEL
-from trivium.report.page.boards import Board
+from trivium.report.page.boards import FEWEST, Board
 from trivium.results.score_text import Kind, kind_of, number_text, spread_text
 from trivium.results.spread import Spread
 
@@ -53,15 +55,25 @@ def verdict(board: Board, measure: str, lines: Sequence[Line]) -> list[str]:
         sentences.append(_against_baseline(best, board.baseline, kind))
     elif best["row"] == board.baseline and others:
         sentences.append("It is the baseline.")
-    if others and all(line["n"] < 2 for line in known):
-        return [*sentences, "One seed each: nothing says whether a difference is more than chance."]
-    near = [line["row"] for line in others if not line["p_best"] < LEVEL]
+    tested = [line for line in others if _enough(line["best_n"])]
+    near = [line["row"] for line in tested if not line["p_best"] < LEVEL]
     if near:
-        listed = "; ".join(near[:4]) + (f" and {len(near) - 4} more" if len(near) > 4 else "")
-        sentences.append(f"Not told apart from it by these seeds: {listed}.")
-    elif others:
-        sentences.append("Every other row is further away than seeds explain.")
+        sentences.append(f"Not told apart from it by these seeds: {_listed(near)}.")
+    elif tested:
+        sentences.append(f"Every other row{' that was tested' * (tested != others)} is further away than seeds explain.")
+    if few := [line["row"] for line in others if line not in tested]:
+        which = f": {_listed(few)}" if tested else ""
+        sentences.append(f"Not tested, as fewer than {FEWEST} seeds say too little about chance{which}.")
     return sentences
+
+
+def _enough(seeds: Any) -> bool:
+    """Returns whether compare's number of common seeds, NA without a difference, is enough for a test."""
+    return bool(pd.notna(seeds) and seeds >= FEWEST)
+
+
+def _listed(rows: Sequence[str]) -> str:
+    return "; ".join(rows[:4]) + (f" and {len(rows) - 4} more" if len(rows) > 4 else "")
 
 
 def _against_baseline(best: Line, baseline: str, kind: Kind) -> str:
@@ -69,7 +81,8 @@ def _against_baseline(best: Line, baseline: str, kind: Kind) -> str:
     way = "below" if best["difference"] < 0 else "above"
     distance = f"That is {number_text(abs(best['difference']), kind)} {way} {baseline}, the baseline"
     if math.isnan(p):
-        return f"{distance}; too few seeds for a test."
+        alike = ", by the same in every seed, which no test can judge" if _enough(best["difference_n"]) else ""
+        return f"{distance}{alike}."
     return f"{distance} (p = {p:.3f}), {'more than seeds explain' if p < LEVEL else 'which seeds may explain'}."
 
 
@@ -91,6 +104,7 @@ def _measure_data(board: Board, measure: str) -> dict[str, Any]:
         "lower": kind.lower,
         "verdict": verdict(board, measure, lines),
         "train_mean": board.train_mean.get(measure),
+        "few": any(0 < line["n"] < FEWEST for line in lines),
         "rows": [_row_data(board, measure, line) for line in lines],
     }
 
