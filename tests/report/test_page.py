@@ -7,6 +7,7 @@ import hashlib
 import html
 import json
 import os
+import pty
 import re
 import shutil
 from html.parser import HTMLParser
@@ -440,6 +441,27 @@ def test_what_is_wrong_is_named(
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_terminal_shows_what_is_drawn_and_how_much_is_left(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal, end = pty.openpty()
+    with os.fdopen(end, "w") as stderr:
+        monkeypatch.setattr("sys.stderr", stderr)
+        write_report([folder / "a1", folder / "b1"], tmp_path / "page.html", maps="none")
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    for words in ("figures of all runs", "supervised, method.alpha=0.1, seed 1", "3 of 4; time left: "):
+        assert words in shown
+
+
+def test_nothing_is_shown_where_there_is_no_terminal(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_report([folder / "a1"], tmp_path / "page.html", maps="none")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_drawn(

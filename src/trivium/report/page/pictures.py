@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from trivium.report.search_figures import draw_history, draw_importances, draw_p
 from trivium.results.folders import Sources
 from trivium.results.records import Record, by_group
 from trivium.results.search_trials import SearchFolder
+
+Step = Callable[[str], AbstractContextManager[None]]
 
 EACH_RUN = 40  # runs up to which each has figures of its own; beyond, the first seed of each group has
 _WRITTEN = {"rates": "Metrics when modalities are missing at random", "noise": "Metrics when features are disturbed"}
@@ -37,37 +40,37 @@ class Pictures:
     notes: list[str] = field(default_factory=list)
 
 
-def draw_pictures(sources: Sources, album: Album, maps: str, step: Callable[[str], None]) -> Pictures:
+def draw_pictures(sources: Sources, album: Album, maps: str, step: Step) -> Pictures:
     """Draws all figures of a page.
 
-    maps: what places joint vectors on a map (trivium.report.embedding.MAPS), or "none". step: told what is next.
+    maps: what places joint vectors on a map (trivium.report.embedding.MAPS), or "none". step: shows what is drawn.
 
     Maps are of the first seed of each group, because a run has to be loaded for them.
     """
     pictures = Pictures()
     groups = by_group(sources.records)
-    step("figures of all runs")
-    for table in sources.tables:
-        names = {"_".join(["figure", *data.split("/")]): f" on {data}" for data in table.data_sets}
-        for figure in table.figures:
-            caption = f"Table {table.path.name}{names.get(figure.stem, '')}, as {figure.name} beside table.md."
-            pictures.overall.append(album.read(figure, caption))
-    for study in sources.studies:
-        pictures.of_study[study.path] = _of_study(pictures, album, study)
-    pictures.overall += _curves(sources, album)
     detailed = _detailed(sources.records, pictures)
-    for label, runs in groups.items():
-        if runs[0] in detailed:
-            shifts = draw_shifts(album, runs, f"labels_{label}")
-            pictures.overall += [shifts] if shifts else []
-            terms = draw_terms(album, runs, f"terms_{label}")
-            pictures.of_group[label] = [terms] if terms else []
+    with step("figures of all runs"):
+        for table in sources.tables:
+            names = {"_".join(["figure", *data.split("/")]): f" on {data}" for data in table.data_sets}
+            for figure in table.figures:
+                caption = f"Table {table.path.name}{names.get(figure.stem, '')}, as {figure.name} beside table.md."
+                pictures.overall.append(album.read(figure, caption))
+        for study in sources.studies:
+            pictures.of_study[study.path] = _of_study(pictures, album, study)
+        pictures.overall += _curves(sources, album)
+        for label, runs in groups.items():
+            if runs[0] in detailed:
+                shifts = draw_shifts(album, runs, f"labels_{label}")
+                pictures.overall += [shifts] if shifts else []
+                terms = draw_terms(album, runs, f"terms_{label}")
+                pictures.of_group[label] = [terms] if terms else []
     for record in sources.records:
-        step(record.path.name)
-        if record in detailed:
-            pictures.of_run[record.path] = _of_run(album, record)
-            if maps != "none" and record is groups[record.label][0]:
-                _add_map(pictures, album, record, maps)
+        with step(f"{record.label}, seed {record.seed}"):
+            if record in detailed:
+                pictures.of_run[record.path] = _of_run(album, record)
+                if maps != "none" and record is groups[record.label][0]:
+                    _add_map(pictures, album, record, maps)
     return pictures
 
 
