@@ -314,6 +314,17 @@ def test_the_parameter_that_decides_is_the_most_important(tmp_path: Path) -> Non
     assert found["decides"] > 2 * found["idle"]
 
 
+@pytest.mark.parametrize(("trials", "few"), [(19, True), (20, False)])
+def test_importance_of_few_trials_carries_its_caveat(tmp_path: Path, trials: int, few: bool) -> None:
+    values = np.random.default_rng(4).random((trials, 2)).round(4)
+    lines = [f"{k},complete,{x},{y}" for k, (x, y) in enumerate(values)]
+    (tmp_path / "trials.csv").write_text("\n".join(["number,state,value,lr", *lines]) + "\n")
+    picture = draw_importances(Album(), read_search_folder(tmp_path), "importance")
+    assert picture is not None
+    assert f"over {trials} trials." in picture.caption
+    assert ("Fewer than 20 trials say little" in picture.caption) is few
+
+
 def test_importance_needs_a_few_trials(tmp_path: Path) -> None:
     (tmp_path / "trials.csv").write_text("number,state,value,lr\n0,complete,1.0,0.1\n1,complete,0.5,0.2\n")
     assert importances(read_search_folder(tmp_path)) == {}

@@ -20,7 +20,7 @@ from trivium.results.records import Record, Values
 
 Groups = Mapping[str, Sequence[Record]]
 
-ROW, LEGEND = 1.3, 0.15  # inches of a line of panels, and of a line of the legend
+ROW, LEGEND = 1.35, 0.17  # inches of a line of panels, and of a line of the legend
 HALF = 24  # letters of a legend or a title that half a column's width holds
 # told apart in grey too; none is dotted, which says that seeds had stopped
 DASHES: tuple[Any, ...] = (
@@ -89,7 +89,7 @@ def finish(figure: Figure, grid: Any, used: int) -> None:
         axes.yaxis.set_major_locator(MaxNLocator(4))
         if k + grid.shape[1] >= used:  # nothing below it
             axes.tick_params(labelbottom=True)
-    figure.supxlabel("epoch", fontsize=8)
+    figure.supxlabel("epoch")
 
 
 def legend(figure: Figure, grid: Any, columns: int) -> None:

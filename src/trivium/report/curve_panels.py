@@ -16,8 +16,8 @@ from trivium.results.records import Record
 
 PANELS = 30  # groups that one figure has room for
 METRICS = ("mae", "corr", "acc7", "acc5", "acc2")  # of validation, those that curves show first
-_WIDE, _LETTERS = 3, 16  # panels beside each other, and what a line of their titles holds
-_LINE, _SECOND = 0.94, 0.11  # inches of a line of panels, and of a second line of their titles
+_WIDE, _LETTERS = 3, 14  # panels beside each other, and what a line of their titles holds
+_LINE, _SECOND = 1.02, 0.13  # inches of a line of panels, and of a second line of their titles
 
 
 def draw_panels(album: Album, groups: Groups, name: str) -> Picture:
@@ -33,11 +33,10 @@ def draw_panels(album: Album, groups: Groups, name: str) -> Picture:
     with open_figure(0.3 + lines * (_LINE + _SECOND * tall), **layout) as (figure, grid):
         for axes, title, runs in zip(grid.flat, titles, shown.values(), strict=False):
             _draw_panel(axes, runs, [other for other in shown.values() if other is not runs], column)
-            axes.set_title(title, fontsize=7, pad=2)
-            axes.tick_params(labelsize=6.5)
+            axes.set_title(title, pad=2)
         finish(figure, grid, len(shown))
         grid[0, 0].set_ylim(*_limits(list(shown.values()), column))
-        figure.supylabel(column_title(column), fontsize=8)
+        figure.supylabel(column_title(column))
         return album.keep(figure, name, _caption(groups, having, shown, column))
 
 

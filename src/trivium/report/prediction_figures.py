@@ -35,7 +35,7 @@ def draw_scatter(album: Album, clips: Predicted, name: str, caption: str) -> Pic
         bars: dict[str, Any] = {"color": COLOURS[0], "alpha": 0.7}
         grid[0, 0].hist(clips.target, bins=bins, **bars)
         grid[1, 1].hist(clips.prediction, bins=bins, orientation="horizontal", **bars)
-        grid[0, 0].set_title(scores_text(clips), fontsize=7, loc="left")
+        grid[0, 0].set_title(scores_text(clips), loc="left")
         for axes in (grid[0, 0], grid[1, 1]):
             axes.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
             axes.spines[:].set_visible(False)
@@ -96,16 +96,16 @@ def draw_confusion(album: Album, clips: Predicted, protocol: str, name: str, cap
         axes.imshow(_SHADES(0.9 * shares_CC))
         for (row, column), count in np.ndenumerate(counts_CC):
             colour = "white" if shares_CC[row, column] > 0.55 else "black"
-            axes.text(column, row, str(count) if count else "·", ha="center", va="center", fontsize=7, color=colour)
+            axes.text(column, row, str(count) if count else "·", ha="center", va="center", color=colour)
         slanted: dict[str, Any] = {"rotation": 35, "ha": "right"} if len(names[0]) > 2 else {}
-        axes.set_xticks(range(len(names)), names, fontsize=7, **slanted)
-        axes.set_yticks(range(len(names)), names, fontsize=7)
+        axes.set_xticks(range(len(names)), names, **slanted)
+        axes.set_yticks(range(len(names)), names)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         accuracy = compute_metrics(protocol, clips.prediction, clips.target)[metric]
-        axes.set_title(f"{LABELS[metric]} {accuracy:.3f}, n = {len(clips.ids)}", fontsize=8)
+        axes.set_title(f"{LABELS[metric]} {accuracy:.3f}, n = {len(clips.ids)}")
         return album.keep(figure, name, f"{caption}; darker is a larger share of the true class.")
 
 

@@ -54,14 +54,14 @@ def draw_heat_map(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str],
     for (r, c), value in np.ndenumerate(values):
         colour = "white" if _luminance(shades[r, c]) < 0.18 else "black"  # where both are as far away (WCAG)
         text = "-" if math.isnan(value) else f"{value:.3f}".replace("0.", ".", 1)
-        axes.text(c, r, text, ha="center", va="center", fontsize=6, color=colour)
+        axes.text(c, r, text, ha="center", va="center", color=colour)
     places = [-0.5 - _DOTS * (len(modalities) - m - 0.25) for m in range(len(modalities))]
     for r, row in enumerate(rows):
         subset = row["modalities"].split("+")
         colours = ["black" if name in subset else "#d9d9d9" for name in modalities]
         axes.scatter(places, [r] * len(places), s=14, c=colours, linewidths=0)
     names = [*modalities, *(LABELS[metric] for metric in metrics)]
-    axes.set_xticks([*places, *range(len(metrics))], names, rotation=50, ha="left", rotation_mode="anchor", fontsize=7)
+    axes.set_xticks([*places, *range(len(metrics))], names, rotation=50, ha="left", rotation_mode="anchor")
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, pad=2)
     axes.set_xlim(places[0] - _DOTS / 2, len(metrics) - 0.5)
     axes.set_yticks([])

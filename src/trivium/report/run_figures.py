@@ -33,7 +33,7 @@ def _overlaid(album: Album, groups: Groups, name: str) -> Picture:
                 values = [run.epochs[column] for run in its if column in run.epochs]
                 if values:
                     draw_band(axes, values, label=label, style=style)
-            axes.set_title(column_title(column), fontsize=8)
+            axes.set_title(column_title(column))
             if len(runs) == 1:
                 axes.axvline(runs[0].result["best_epoch"], color="#999999", linewidth=0.8, zorder=0)
         finish(figure, grid, len(columns))
@@ -80,13 +80,11 @@ def draw_terms(album: Album, runs: Sequence[Record], name: str) -> Picture | Non
     columns = term_columns(runs)
     if len(columns) < 2:
         return None
-    wide = 2 if len(columns) in (2, 4) else 3
-    lines = math.ceil(len(columns) / wide)
-    with open_figure(0.25 + 1.0 * lines, nrows=lines, ncols=wide, sharex=True) as (figure, grid):
+    lines = math.ceil(len(columns) / 2)
+    with open_figure(0.3 + 1.1 * lines, nrows=lines, ncols=2, sharex=True) as (figure, grid):
         for axes, column in zip(grid.flat, columns, strict=False):
             draw_band(axes, [run.epochs[column] for run in runs if column in run.epochs], label=column, style=0)
-            axes.set_title(column.removeprefix("train/"), fontsize=7, pad=3)
-            axes.tick_params(labelsize=6.5)
+            axes.set_title(column.removeprefix("train/"), pad=3)
         finish(figure, grid, len(columns))
         return album.keep(figure, name, f"Loss terms of {runs[0].label} in training, unweighted{_over(runs)}.")
 
@@ -106,23 +104,17 @@ def draw_shifts(album: Album, runs: Sequence[Record], name: str) -> Picture | No
     modalities = shifted(runs)
     if not modalities:
         return None
-    wide = 2 if len(modalities) % 2 else 3
-    lines = math.ceil((1 + len(modalities)) / wide)
-    with open_figure(0.35 + (ROW if wide == 2 else 1.1) * lines, nrows=lines, ncols=wide, sharex=True) as (
-        figure,
-        grid,
-    ):
+    lines = math.ceil((1 + len(modalities)) / 2)
+    with open_figure(0.35 + ROW * lines, nrows=lines, ncols=2, sharex=True) as (figure, grid):
         first, *others = grid.flat
         for style, modality in enumerate(modalities):
             column = f"train/shift_{modality}"
             draw_band(first, [run.epochs[column] for run in runs], label=modality, style=style)
             others[style].sharey(others[0])  # how far each strays is to be compared
             draw_fan(others[style], runs, column, style=style)
-            others[style].set_title(modality, fontsize=7, pad=3)
-        first.set_title("mean distance", fontsize=7, pad=3)
+            others[style].set_title(modality, pad=3)
+        first.set_title("mean distance", pad=3)
         finish(figure, grid, 1 + len(modalities))
-        for axes in grid.flat:
-            axes.tick_params(labelsize=6.5)
         legend(figure, grid, 3)
         ranges = "a line at the median, shaded from the first to the ninth decile"
         caption = f"Generated labels of {runs[0].label}: generated minus human score over the train clips; {ranges}"

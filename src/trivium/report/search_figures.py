@@ -24,8 +24,10 @@ _LOG_FROM = 30.0  # largest over smallest, from which an axis is logarithmic
 # without its brightest, which is too light for a line
 _COLOURS = ListedColormap(colormaps["cividis"](np.linspace(0, 0.88, 256)))
 _LEVELS = 5  # different values up to which an axis has each as a mark, evenly spaced
-_LETTERS = 11  # of a word on an axis, so that _LEVELS of them fit
+_LETTERS = 36  # of all words on an axis together
 _FEWEST = 4  # trials that an importance can be of
+# Below as many trials the order of the bars changes from one search to the next of the same space.
+_RELIABLE = 20
 
 
 def draw_parallel(album: Album, study: SearchFolder, name: str) -> Picture | None:
@@ -45,13 +47,13 @@ def draw_parallel(album: Album, study: SearchFolder, name: str) -> Picture | Non
             axes.plot(across, rows, color=colours(scale(values_T[t])), linewidth=0.9, alpha=0.8)
         label = f"best: trial {trials[0].number}"
         axes.plot([c.places[0] for c in columns], rows, color="#D55E00", linewidth=1.8, label=label)
-        beside = 0.017 * max(len(label) for column in columns for label, _ in column.marks) + 0.03
+        beside = 0.023 * max(len(label) for column in columns for label, _ in column.marks) + 0.03
         for k, column in enumerate(columns):
             _axis(axes, k, names[k], column, beside)
         axes.set_axis_off()
         axes.set_xlim(-beside, 1 + beside)
         axes.set_ylim(len(names) - 0.7, -0.65)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=7, borderpad=0)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderpad=0)
         bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, location="bottom", aspect=40, pad=0.02)
         bar.set_label(study.objective or "objective")
         bar.outline.set_visible(False)
@@ -78,7 +80,7 @@ def draw_history(album: Album, study: SearchFolder, name: str) -> Picture | None
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         axes.set_xlabel("trial")
         axes.set_ylabel(study.objective or "objective")
-        figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=7)
+        figure.legend(loc="outside upper center", ncols=3, frameon=False)
         return album.keep(figure, name, "The objective of every trial, in the order in which they began.")
 
 
@@ -103,7 +105,8 @@ class Scale:
             even = np.linspace(0, 1, len(kinds)).tolist() if len(kinds) > 1 else [0.5]
             levels = dict(zip(kinds, even, strict=True))
             self.places = [levels[key] for key in keys]
-            self.marks = [(_short(kind), place) for kind, place in levels.items()]
+            letters = min(14, _LETTERS // len(levels))
+            self.marks = [(_short(kind, letters), place) for kind, place in levels.items()]
             return
         low, high = min(numbers), max(numbers)
         across = math.log if low > 0 and high / low >= _LOG_FROM else float
@@ -112,21 +115,21 @@ class Scale:
         self.marks = [(_short(low), 0.0), (_short(high), 1.0)]
 
 
-def _short(value: float | str) -> str:
-    """Returns three digits of a number, and of a word what fits on an axis."""
+def _short(value: float | str, letters: int = 0) -> str:
+    """Returns three digits of a number, and the first letters of a word."""
     if isinstance(value, float):
         return f"{value:.3g}"
-    return value if len(value) <= _LETTERS else f"{value[: _LETTERS - 1]}…"
+    return value if len(value) <= letters else f"{value[: letters - 1]}…"
 
 
 def _axis(axes: Axes, row: int, name: str, column: Scale, beside: float) -> None:
     """Draws a line with its marks, those of the ends beside it, and its name above, as names are long."""
     axes.hlines(row, 0, 1, color="#888888", linewidth=0.6, zorder=0)
     box: dict[str, Any] = {"facecolor": "white", "alpha": 0.75, "pad": 0.6, "edgecolor": "none"}
-    axes.text(-beside, row - 0.45, name, ha="left", va="center", fontsize=6.5, bbox=box, zorder=5)
+    axes.text(-beside, row - 0.45, name, ha="left", va="center", bbox=box, zorder=5)
     for label, place in column.marks:
         side, shift = {0.0: ("right", -0.02), 1.0: ("left", 0.02)}.get(place, ("center", 0.0))
-        axes.text(place + shift, row, label, ha=side, va="center", fontsize=6, color="#444444", bbox=box, zorder=5)
+        axes.text(place + shift, row, label, ha=side, va="center", color="#444444", bbox=box, zorder=5)
 
 
 def importances(study: SearchFolder) -> dict[str, float]:
@@ -177,11 +180,11 @@ def draw_importances(album: Album, study: SearchFolder, name: str) -> Picture | 
         axes = grid[0, 0]
         shares: Values = np.array(list(shares_of.values()))
         axes.barh(range(len(shares_of)), shares, 0.7, color=COLOURS[0])
-        axes.set_yticks(range(len(shares_of)), list(shares_of), fontsize=7)
+        axes.set_yticks(range(len(shares_of)), list(shares_of))
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
         axes.set_xlim(0, max(1e-9, float(shares.max())) * 1.05)
         axes.set_xlabel("importance (PED-ANOVA)")
-        return album.keep(
-            figure, name, f"How much each parameter decides the objective, over {len(study.complete)} trials."
-        )
+        count = len(study.complete)
+        few = f" Fewer than {_RELIABLE} trials say little: take it as a hint, not as a ranking." * (count < _RELIABLE)
+        return album.keep(figure, name, f"How much each parameter decides the objective, over {count} trials.{few}")
