@@ -51,7 +51,13 @@ def open_figure(height: float = 2.5, width: float = COLUMN_INCHES, **subplots: A
 
 
 def legend_above(
-    figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, columns: int, fontsize: float = POINTS, **layout: Any
+    figure: Figure,
+    handles: Sequence[Any],
+    labels: Sequence[str],
+    *,
+    columns: int,
+    fontsize: float = POINTS,
+    **layout: Any,
 ) -> None:
     """Draws a legend without a frame above all panels."""
     style: dict[str, Any] = {"frameon": False, "columnspacing": 1.0, "fontsize": fontsize, **layout}
@@ -70,5 +76,5 @@ def figure_svg(figure: Figure) -> bytes:
     """Returns the figure as SVG whose text is text, the same bytes for the same figure. Call it inside open_figure."""
     with io.BytesIO() as file:
         # dpi: of what is drawn as pixels
-        figure.savefig(file, format="svg", metadata={"Date": None}, dpi=200)
+        figure.savefig(file, format="svg", metadata={"Date": None}, dpi=200, transparent=True)
         return file.getvalue()

@@ -104,8 +104,24 @@ function setUpBar() {
     for (const [id, link] of links) {
       if (id === first) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
-      if (id === first) link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.offsetLeft - 40; // in sight
     }
   }, { rootMargin: "-15% 0px -75% 0px" });
   for (const section of all("main > section")) observer.observe(section);
+  const bar = one(".bar");
+  new ResizeObserver(() => document.documentElement.style.setProperty("--bar", `${bar.offsetHeight + 8}px`)).observe(bar);
+}
+
+// What scrolls fades at an edge beyond which there is more
+
+function setUpScroll() {
+  for (const box of all(".scroll")) {
+    const mark = () => {
+      box.classList.toggle("cut-right", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+      box.classList.toggle("cut-below", box.scrollTop + box.clientHeight < box.scrollHeight - 1);
+    };
+    const sizes = new ResizeObserver(mark);
+    sizes.observe(box);
+    sizes.observe(box.firstElementChild);
+    box.addEventListener("scroll", mark, { passive: true });
+  }
 }

@@ -26,7 +26,7 @@ function publishedText(row, measure) {
 }
 
 function standingRow(row, measure, scale, from, reference, named) {
-  const line = make("tr"), head = make("th", row.row);
+  const line = make("tr"), head = makeBreakable("th", row.row);
   head.scope = "row";
   if (named) head.append(" ", make("span", named, "tag"));
   const score = make("td"), text = make("span", scoreText(row, measure), "score"), both = make("div", undefined, "beside-track");

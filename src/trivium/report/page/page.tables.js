@@ -42,7 +42,7 @@ function filterTable(table) {
     const fits = wanted.every((word) => text.includes(word));
     const chosen = choices.every((choice) => row.cells[choice.dataset.choice].textContent === choice.value);
     row.hidden = !(fits && chosen);
-    if (table.classList.contains("only-differing") && row.classList.contains("same")) continue;
+    if (row.matches(".only-differing .same, .folded .lacking")) continue;
     total += 1;
     shown += row.hidden ? 0 : 1;
   }
@@ -68,5 +68,4 @@ function setUpTables() {
     choice.parentElement.hidden = values.size < 2;
     choice.addEventListener("change", () => filterTable(runs));
   }
-  one("#choices").hidden = all("[data-choice]").every((choice) => choice.parentElement.hidden);
 }

@@ -60,7 +60,9 @@ def verdict(board: Board, measure: str, lines: Sequence[Line]) -> list[str]:
     if near:
         sentences.append(f"Not told apart from it by these seeds: {_listed(near)}.")
     elif tested:
-        sentences.append(f"Every other row{' that was tested' * (tested != others)} is further away than seeds explain.")
+        sentences.append(
+            f"Every other row{' that was tested' * (tested != others)} is further away than seeds explain."
+        )
     if few := [line["row"] for line in others if line not in tested]:
         which = f": {_listed(few)}" if tested else ""
         sentences.append(f"Not tested, as fewer than {FEWEST} seeds say too little about chance{which}.")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class PageTable:
-    """Holds one table. name: unique on the page. columns: the data set of each column after the first, for settings."""
+    """Holds one table. name: unique on the page. small: a second line of each head, if there are any."""
 
     name: str
     heads: list[str]
     rows: list[list[Cell]]
-    columns: list[str] = field(default_factory=list)
+    small: Sequence[str] = ()
 
 
 def number(value: float | None, digits: int = 4) -> Cell:
@@ -114,27 +113,24 @@ def _from_csv(word: str) -> Cell:
 
 
 def settings_table(records: Sequence[Record]) -> PageTable:
-    """Returns one row a setting, one column a group of seeds; marked where a cell is not what most groups have."""
+    """Returns one row a setting, one column a group of seeds; page.js marks the differences."""
     groups = {label: runs[0] for label, runs in by_group(records).items()}
     shown = {label: shown_settings(record, records) for label, record in groups.items()}
     keys = _together([key for settings in shown.values() for key in settings if is_compared(key)])
     rows = [
-        _setting(key, [settings.get(key, "-") for settings in shown.values()])
+        [Cell(key), *(Cell(settings.get(key, "-"), mark="none" * (key not in settings)) for settings in shown.values())]
         for key in keys
         if not _names_the_same(key, shown)
     ]
-    return PageTable("settings", ["setting", *groups], rows, [record.data for record in groups.values()])
+    several = len({record.data for record in groups.values()}) > 1
+    heads = [label.removesuffix(f", {record.data}") for label, record in groups.items()]
+    return PageTable("settings", ["setting", *heads], rows, ["", *(r.data * several for r in groups.values())])
 
 
 def _together(keys: Sequence[str]) -> list[str]:
     """Returns each key once, those of one group side by side though only some of the runs have them."""
     tops = list(dict.fromkeys(key.partition(".")[0] for key in keys))
     return sorted(dict.fromkeys(keys), key=lambda key: tops.index(key.partition(".")[0]))
-
-
-def _setting(key: str, words: Sequence[str]) -> list[Cell]:
-    usual = Counter(words).most_common(1)[0][0]
-    return [Cell(key), *(Cell(word, mark="" if word == usual else "differs") for word in words)]
 
 
 def _names_the_same(key: str, groups: Mapping[str, Mapping[str, str]]) -> bool:
