@@ -356,7 +356,7 @@ def test_all_tabs_can_be_reached(chromium: Browser, page: Path, width: int) -> N
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_text_of_figures_is_legible(chromium: Browser, page: Path, width: int) -> None:
-    """11 pixels at least: each figure stands in the page once more, as wide as its image, so that its style is known."""
+    """11 pixels at least: each figure is put into the page once more, so that the style of its text is known."""
     chromium.open(page, width=width, fragment="#run-0")
     chromium.run("document.querySelectorAll('details').forEach(d => { d.open = true })")
     chromium.run("document.querySelectorAll('img').forEach(image => { image.loading = 'eager' })")
@@ -364,9 +364,10 @@ def test_text_of_figures_is_legible(chromium: Browser, page: Path, width: int) -
     sizes = chromium.run("""[...document.images].filter(i => i.src.includes('svg')).map(image => {
         const frame = document.createElement('div'), root = frame.attachShadow({mode: 'open'});
         document.body.append(frame);
-        root.innerHTML = new TextDecoder().decode(Uint8Array.from(atob(image.src.split(',')[1]), c => c.charCodeAt(0)));
+        root.innerHTML = atob(image.src.split(',')[1]);
         const svg = root.querySelector('svg'), scale = image.clientWidth / svg.viewBox.baseVal.width;
-        const sizes = [...svg.querySelectorAll('text')].map(text => scale * parseFloat(getComputedStyle(text).fontSize));
+        const size = text => scale * parseFloat(getComputedStyle(text).fontSize);
+        const sizes = [...svg.querySelectorAll('text')].map(size);
         frame.remove();
         return Math.min(...sizes);
     })""")

@@ -378,7 +378,7 @@ def test_settings_of_different_classes_go_by_the_classes(folder: Path, tmp_path:
 
 
 def test_rows_of_a_mixed_folder_are_named_by_what_differs_and_not_by_directories(tmp_path: Path) -> None:
-    """Directories with names like a table's runs; the settings that all share, or that tell nothing more, are left out."""
+    """Directories with names like a table's runs; settings that all share, or that tell nothing more, are left out."""
     store = store_at(tmp_path / "made.h5")
     for name, settings in (
         ("x_s1_abcdef", {"rate": 0.1, "depth": 1}),
