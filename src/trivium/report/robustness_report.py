@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -29,6 +29,9 @@ from trivium.evaluation.subsets import SubsetPredictions, predict_subsets
 from trivium.results.spread import Spread
 from trivium.runs.load import Run, load_run
 
+if TYPE_CHECKING:
+    from trivium.report.album import Album
+
 PROTOCOLS = ("subsets", "rates", "noise")
 _TEXT = ("kind", "modality", "modalities")  # columns of words
 
@@ -43,12 +46,14 @@ class _Report:
     suffix: str
     title: str
 
-    def file(self, name: str, ending: str = "") -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self.folder / (name + self.suffix + ending)
+    def write(self, name: str, rows: Sequence[ScoreRow], draw: Callable[[Album, str], object] | None = None) -> None:
+        """Writes rows as a CSV file, and their figure beside it."""
+        from trivium.report.album import Album  # matplotlib takes a second to import
 
-    def write_rows(self, name: str, rows: Sequence[ScoreRow]) -> None:
-        write_text(self.file(name, ".csv"), csv_text(list(rows[0]), rows))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / f"{name}{self.suffix}.csv", csv_text(list(rows[0]), rows))
+        if draw is not None:
+            draw(Album(self.folder), name + self.suffix)
 
 
 def write_protocols(
@@ -98,7 +103,8 @@ def write_alignment(
     report = _open(run_dir, split, False, store, out, device)
     alignment = measure_alignment(report.subject)
     head = {"run": str(report.run.path), "feature_set": report.run.schema.feature_set, "split": split}
-    file = report.file("alignment", ".json")
+    report.folder.mkdir(parents=True, exist_ok=True)
+    file = report.folder / f"alignment{report.suffix}.json"
     write_json(file, {**head, "modalities": alignment})
     columns = {"n": "n", "top-1": "top1", "chance": "chance_top1", "MRR": "mrr", "chance MRR": "chance_mrr"}
     columns |= {"mutual kNN": "mutual_knn", "chance kNN": "chance_knn"}
@@ -121,16 +127,14 @@ def _open(run_dir: Path, split: str, complete: bool, store: Path | None, out: Pa
 
 
 def _report_subsets(report: _Report, predictions: SubsetPredictions) -> None:
-    from trivium.report.robustness_figures import write_heat_map, write_shares  # matplotlib takes a second to import
+    from trivium.report.robustness_figures import draw_shapley, draw_subsets
 
     subject = report.subject
     rows = score_subsets(subject, predictions)
     shares, names, metrics = metric_shares(subject, rows), subject.modalities, _metrics(rows)
-    report.write_rows("subsets", rows)
-    report.write_rows("shapley", shares)
-    report.write_rows("shapley_clips", clip_shares(subject, predictions))
-    write_heat_map(report.file("subsets"), rows, names, metrics)
-    write_shares(report.file("shapley"), shares, names, metrics)
+    report.write("subsets", rows, lambda album, name: draw_subsets(album, rows, name, report.title))
+    report.write("shapley", shares, lambda album, name: draw_shapley(album, shares, name, report.title))
+    report.write("shapley_clips", clip_shares(subject, predictions))
     labels = [*(row["modalities"] for row in rows[:-1]), "all", "train mean"]
     cells = [
         [label, *(_number(row[metric]) for metric in metrics)]
@@ -143,21 +147,20 @@ def _report_subsets(report: _Report, predictions: SubsetPredictions) -> None:
 
 
 def _report_rates(report: _Report, predictions: SubsetPredictions, draws: int) -> None:
-    from trivium.report.robustness_figures import write_rates
+    from trivium.report.robustness_figures import draw_rates
 
     rows = score_rates(report.subject, predictions, draws)
-    report.write_rows("rates", rows)
-    write_rates(report.file("rates"), rows, _metrics(rows), report.subject.score_train_mean())
+    train_mean = report.subject.score_train_mean()
+    report.write("rates", rows, lambda album, name: draw_rates(album, rows, name, train_mean))
     _print_spreads(f"{report.title}: modalities missing at random, {_over(draws)}", rows, ["rate"])
     print("every metric and draw: rates.csv")
 
 
 def _report_noise(report: _Report, draws: int) -> None:
-    from trivium.report.robustness_figures import write_noise
+    from trivium.report.robustness_figures import draw_noise
 
     rows = score_noise(report.subject, draws, _track)
-    report.write_rows("noise", rows)
-    write_noise(report.file("noise"), rows, _metrics(rows))
+    report.write("noise", rows, lambda album, name: draw_noise(album, rows, name))
     undisturbed = [{**row, "kind": "none", "modality": "-"} for row in rows[:draws]]
     disturbed = [
         {**row, "modality": "all" if "+" in row["modalities"] else row["modalities"]} for row in rows if row["level"]

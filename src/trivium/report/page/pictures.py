@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from trivium.core.metric_names import CLASSES, LABELS
+from trivium.core.metric_names import CLASSES
 from trivium.report.album import Album, Picture
 from trivium.report.embedding import map_run
 from trivium.report.prediction_figures import draw_confusion, draw_scatter
-from trivium.report.robustness_figures import heat_map, shares
+from trivium.report.robustness_figures import draw_shapley, draw_subsets
 from trivium.report.run_figures import draw_curves, draw_shifts, draw_terms
 from trivium.report.search_figures import draw_history, draw_importances, draw_parallel
 from trivium.results.folders import Sources
@@ -120,22 +120,11 @@ def _of_run(album: Album, record: Record) -> list[Picture]:
 
 def _robustness(album: Album, record: Record, stem: str) -> list[Picture]:
     """Draws what scripts/evaluate.py protocol=... has left in the run's directory."""
-    drawn, of = [], f"{record.label}, seed {record.seed}"
-    subsets, shapley = record.path / "subsets.csv", record.path / "shapley.csv"
-    if subsets.is_file():
-        rows = pd.read_csv(subsets).to_dict("records")
-        metrics = [key for key in rows[0] if key in LABELS]
-        modalities = list(dict.fromkeys(name for row in rows for name in str(row["modalities"]).split("+")))
-        caption = f"Predicted from each subset of modalities: {of}; in each metric the best is the darkest."
-        with heat_map(rows, modalities, metrics) as figure:
-            drawn.append(album.keep(figure, f"{stem}_subsets", caption))
-    if shapley.is_file():
-        rows = pd.read_csv(shapley).to_dict("records")
-        metrics = list(dict.fromkeys(str(row["metric"]) for row in rows))
-        modalities = list(dict.fromkeys(str(row["modality"]) for row in rows))
-        caption = f"What each modality adds to every metric (Shapley values): {of}."
-        with shares(rows, modalities, metrics) as figure:
-            drawn.append(album.keep(figure, f"{stem}_shapley", caption))
+    of, drawn = f"{record.label}, seed {record.seed}", []
+    for name, draw in (("subsets", draw_subsets), ("shapley", draw_shapley)):
+        file = record.path / f"{name}.csv"
+        if file.is_file():
+            drawn.append(draw(album, pd.read_csv(file).to_dict("records"), f"{stem}_{name}", of))
     written = {name: record.path / f"{name}.png" for name in _WRITTEN}
     return drawn + [album.read(file, f"{_WRITTEN[name]}: {of}.") for name, file in written.items() if file.is_file()]
 
