@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -40,14 +41,8 @@ def seed_band(runs: Sequence[Values]) -> tuple[Values, Values, int]:
 
     The third is the number of epochs that all runs reached: beyond it the mean is one of fewer runs.
     """
-    table_nE = np.full((len(runs), max(map(len, runs))), np.nan)
-    for row, values in zip(table_nE, runs, strict=True):
-        row[: len(values)] = values
-    known_E = np.isfinite(table_nE).sum(axis=0)
-    mean_E = np.nansum(table_nE, axis=0) / np.maximum(known_E, 1)
-    squares_E = np.nansum((table_nE - mean_E) ** 2, axis=0)
-    std_E: Values = np.sqrt(squares_E / np.maximum(known_E - 1, 1))
-    return np.where(known_E > 0, mean_E, np.nan), std_E, min(map(len, runs))
+    table_En = pd.DataFrame([pd.Series(values) for values in runs]).T
+    return table_En.mean(axis=1).to_numpy(), table_En.std(axis=1).fillna(0.0).to_numpy(), min(map(len, runs))
 
 
 def draw_band(axes: Axes, runs: Sequence[Values], *, label: str, style: int) -> None:

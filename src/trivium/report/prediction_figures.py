@@ -109,23 +109,6 @@ def draw_confusion(album: Album, clips: Predicted, protocol: str, name: str, cap
         return album.keep(figure, name, f"{caption}; darker is a larger share of the true class.")
 
 
-def principal_map(vectors_NE: Values) -> tuple[Values, Values]:
-    """Returns (N, 2) coordinates along the two directions of largest variance, and their (2,) shares of it.
-
-    Each direction's sign is such that its largest loading is positive. A direction that is not there is 0.
-    """
-    centred_NE = vectors_NE - vectors_NE.mean(axis=0)
-    _, sizes, directions = np.linalg.svd(centred_NE, full_matrices=False)
-    directions = (
-        directions[:2] * np.sign(directions[:2][range(len(directions[:2])), np.abs(directions[:2]).argmax(1)])[:, None]
-    )
-    places_N2, shares_2 = np.zeros((len(vectors_NE), 2)), np.zeros(2)
-    places_N2[:, : len(directions)] = centred_NE @ directions.T
-    total = float((sizes**2).sum())
-    shares_2[: len(directions)] = sizes[:2] ** 2 / (total or 1.0)
-    return places_N2, shares_2
-
-
 def draw_map(
     album: Album, places_N2: Values, target_N: Values, labels: tuple[str, str], name: str, caption: str
 ) -> Picture:

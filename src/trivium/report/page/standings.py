@@ -18,6 +18,12 @@ from trivium.results.score_text import Kind, kind_of, number_text, spread_text
 from trivium.results.spread import Spread
 
 Line = Mapping[str, Any]  # what trivium.compare says of a row and measure, and "row"
+# compare's columns that page.js reads
+_DRAWN = (
+    *("mean", "std", "mean_low", "mean_high"),
+    *("best_difference", "best_low", "best_high", "p_best"),
+    *("difference", "low", "high", "p_holm"),
+)
 
 
 def first_measure(measures: Sequence[str]) -> str:
@@ -112,21 +118,13 @@ def _measure_data(board: Board, measure: str) -> dict[str, Any]:
 
 
 def _row_data(board: Board, measure: str, line: Line) -> dict[str, Any]:
-    numbers = {"mean": "mean", "std": "std", "n": "n", "low": "mean_low", "high": "mean_high"}
     return {
         "row": line["row"],
         "values": [[seed, _known(value)] for seed, value in board.seeds.get((line["row"], measure), [])],
-        **{name: _known(line[column]) for name, column in numbers.items()},
-        "best": _difference(line, ("best_difference", "best_low", "best_high", "p_best")),
-        "baseline": _difference(line, ("difference", "low", "high", "p_holm")),
         "published": board.published.get((line["row"], measure)),
+        **{column: _known(line[column]) for column in _DRAWN},
     }
 
 
-def _difference(line: Line, columns: Sequence[str]) -> list[float | None] | None:
-    """Returns mean, low, high and p, or None if there is no difference."""
-    return None if math.isnan(line[columns[0]]) else [_known(line[column]) for column in columns]
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 6)
+def _known(value: Any) -> float | None:
+    return None if pd.isna(value) else round(float(value), 6)
