@@ -159,7 +159,7 @@ def test_each_clip_is_there_once_with_every_runs_prediction(page: str) -> None:
 
 def test_commands_and_provenance_are_there(page: str) -> None:
     words = html.unescape(page)
-    assert words.count("python train.py method=supervised seed=2 'data.note=a b'") == 2  # with the run, and with all
+    assert words.count("trivium train method=supervised seed=2 'data.note=a b'") == 2  # with the run, and with all
     assert "the command" in words
     assert hashlib.sha1(b"supervised").hexdigest() in words
     assert "torch 2.13.0" in words

@@ -16,7 +16,7 @@ from trivium.core.metric_names import CLASSES, LABELS
 from trivium.evaluation.metrics import compute_metrics, score_classes
 from trivium.report.album import Album, Picture
 from trivium.report.figure_style import COLOURS, open_figure
-from trivium.results.records import Predicted, Values
+from trivium.results.records import Predicted, Record, Values
 
 _AS_PIXELS = 1000  # points from which a vector file would become large and slow
 _DOTS = 1000  # of a map
@@ -24,6 +24,19 @@ _SHADES = colormaps["Blues"]
 # brighter is higher, in grey too; a map of two hues would lose the sign there
 _SCORES = colormaps["cividis"].resampled(32)
 _BINS = 16  # of a marginal, at most
+
+
+def draw_predictions(album: Album, record: Record, prefix: str = "") -> list[Picture]:
+    """Draws predictions and confusion of the test split, or of the validation split where a store has no other.
+
+    prefix: of the figures' names. Confusion is for protocols with classes.
+    """
+    split = "test" if "test" in record.predictions else next(iter(record.predictions))
+    clips, of = record.predictions[split], f"{record.label}, seed {record.seed}, {split} split"
+    drawn = [draw_scatter(album, clips, f"{prefix}predictions", f"Predicted against true score: {of}.")]
+    if record.protocol in CLASSES:
+        drawn.append(draw_confusion(album, clips, record.protocol, f"{prefix}confusion", of))
+    return drawn
 
 
 def draw_scatter(album: Album, clips: Predicted, name: str, caption: str) -> Picture:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from trivium.core.metric_names import CLASSES
 from trivium.report.album import Album, Picture
 from trivium.report.embedding import map_run
-from trivium.report.prediction_figures import draw_confusion, draw_scatter
+from trivium.report.prediction_figures import draw_predictions
 from trivium.report.robustness_figures import draw_shapley, draw_subsets
 from trivium.report.run_figures import draw_curves, draw_shifts, draw_terms
 from trivium.report.search_figures import draw_history, draw_importances, draw_parallel
@@ -108,19 +107,9 @@ def _detailed(records: Sequence[Record], pictures: Pictures) -> list[Record]:
 
 
 def _of_run(album: Album, record: Record) -> list[Picture]:
+    """Draws a run's predictions, and what scripts/evaluate.py protocol=... has left in its directory."""
     stem, of = f"{record.label}_s{record.seed}", f"{record.label}, seed {record.seed}"
-    split = "test" if "test" in record.predictions else next(iter(record.predictions))
-    predicted = record.predictions[split]
-    drawn = [draw_scatter(album, predicted, f"{stem}_scatter", f"Predicted against true score: {of}, {split} split.")]
-    if record.protocol in CLASSES:
-        drawn.append(draw_confusion(album, predicted, record.protocol, f"{stem}_confusion", f"{of}, {split} split"))
-    drawn += _robustness(album, record, stem)
-    return drawn
-
-
-def _robustness(album: Album, record: Record, stem: str) -> list[Picture]:
-    """Draws what scripts/evaluate.py protocol=... has left in the run's directory."""
-    of, drawn = f"{record.label}, seed {record.seed}", []
+    drawn = draw_predictions(album, record, f"{stem}_")
     for name, draw in (("subsets", draw_subsets), ("shapley", draw_shapley)):
         file = record.path / f"{name}.csv"
         if file.is_file():

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from trivium.core.metric_names import LABELS
+from trivium.core.wording import listed
 from trivium.evaluation.significance import LEVEL
 from trivium.report.page.boards import FEWEST, Board
 from trivium.results.score_text import Kind, kind_of, number_text, spread_text
@@ -28,10 +29,10 @@ _DRAWN = (
 
 def first_measure(measures: Sequence[str]) -> str:
     """Returns the measure to show first: the first metric, of subsets of modalities that with the most of them."""
-    fitting = [key for key in LABELS.values() if measures[0] == key or measures[0].startswith(f"{key} ")]
-    metric = max(fitting, key=len, default=measures[0])
-    alike = [name for name in measures if name.startswith(f"{metric} ")]
-    return metric if metric in measures else max(alike, key=len, default=measures[0])
+    metrics = [label for label in LABELS.values() if f"{measures[0]} ".startswith(f"{label} ")]
+    metric = max(metrics, key=len, default=measures[0])
+    of_subsets = [name for name in measures if name.startswith(f"{metric} ")]
+    return metric if metric in measures else max(of_subsets, key=len, default=measures[0])
 
 
 def standings(board: Board, measure: str) -> list[Line]:
@@ -64,13 +65,12 @@ def verdict(board: Board, measure: str, lines: Sequence[Line]) -> list[str]:
     tested = [line for line in others if _enough(line["best_n"])]
     near = [line["row"] for line in tested if not line["p_best"] < LEVEL]
     if near:
-        sentences.append(f"Not told apart from it by these seeds: {_listed(near)}.")
+        sentences.append(f"Not told apart from it by these seeds: {listed(near, '; ')}.")
     elif tested:
-        sentences.append(
-            f"Every other row{' that was tested' * (tested != others)} is further away than seeds explain."
-        )
+        which = " that was tested" if len(tested) < len(others) else ""
+        sentences.append(f"Every other row{which} is further away than seeds explain.")
     if few := [line["row"] for line in others if line not in tested]:
-        which = f": {_listed(few)}" if tested else ""
+        which = f": {listed(few, '; ')}" if tested else ""
         sentences.append(f"Not tested, as fewer than {FEWEST} seeds say too little about chance{which}.")
     return sentences
 
@@ -80,17 +80,13 @@ def _enough(seeds: Any) -> bool:
     return bool(pd.notna(seeds) and seeds >= FEWEST)
 
 
-def _listed(rows: Sequence[str]) -> str:
-    return "; ".join(rows[:4]) + (f" and {len(rows) - 4} more" if len(rows) > 4 else "")
-
-
 def _against_baseline(best: Line, baseline: str, kind: Kind) -> str:
     p = best["p_holm"]
     way = "below" if best["difference"] < 0 else "above"
     distance = f"That is {number_text(abs(best['difference']), kind)} {way} {baseline}, the baseline"
     if math.isnan(p):
-        alike = ", by the same in every seed, which no test can judge" if _enough(best["difference_n"]) else ""
-        return f"{distance}{alike}."
+        untested = ", by the same in every seed, which no test can judge" if _enough(best["difference_n"]) else ""
+        return f"{distance}{untested}."
     return f"{distance} (p = {p:.3f}), {'more than seeds explain' if p < LEVEL else 'which seeds may explain'}."
 
 

@@ -14,6 +14,7 @@ from trivium.evaluation.significance import LEVEL
 from trivium.report.page.boards import Board
 from trivium.results.records import Record, by_group, differing, is_compared
 from trivium.results.score_text import Kind, kind_of
+from trivium.results.search_trials import SearchFolder
 
 MARK = "*"  # of a difference from the baseline whose p is below LEVEL
 
@@ -52,15 +53,10 @@ def score(value: float | None, kind: Kind) -> Cell:
     return Cell(metric_text(value, kind.share), repr(float(value)))
 
 
-def metrics_of(records: Sequence[Record]) -> list[str]:
-    """Returns the test metrics that any run has, in the order in which tables print them."""
-    known = {metric for record in records for metric in record.result.get("test", {})}
-    return [metric for metric in LABELS if metric in known]
-
-
 def run_table(records: Sequence[Record]) -> PageTable:
-    """Returns one row a run: what it is, its test metrics and cost; its data where there are several."""
-    metrics, several = metrics_of(records), len({record.data for record in records}) > 1
+    """Returns one row a run: its method, seed, test metrics and cost; its data where there are several."""
+    metrics = [metric for metric in LABELS if any(metric in record.result.get("test", {}) for record in records)]
+    several = len({record.data for record in records}) > 1
     heads = ["run", "method", *["data"] * several, "seed", *(LABELS[metric] for metric in metrics)]
     heads += ["val. loss", "best epoch", "seconds", "parameters"]
     rows = []
@@ -68,10 +64,10 @@ def run_table(records: Sequence[Record]) -> PageTable:
         result = record.result
         scores = [score(result.get("test", {}).get(metric), kind_of(LABELS[metric])) for metric in metrics]
         name = record.label.removesuffix(f", {record.data}")
-        words = [Cell(f"{name}, seed {record.seed}", href=f"#run-{place}"), Cell(str(result["method"]))]
-        words += [*[Cell(record.data)] * several, number(record.seed)]
+        identity = [Cell(f"{name}, seed {record.seed}", href=f"#run-{place}"), Cell(str(result["method"]))]
+        identity += [*[Cell(record.data)] * several, number(record.seed)]
         cost = [number(result.get("seconds"), 1), number(result.get("parameters"))]
-        rows.append([*words, *scores, number(result["val"].get("loss")), number(result["best_epoch"]), *cost])
+        rows.append([*identity, *scores, number(result["val"].get("loss")), number(result["best_epoch"]), *cost])
     return PageTable("runs", heads, rows)
 
 
@@ -100,6 +96,21 @@ def csv_table(name: str, rows: Sequence[dict[str, str]]) -> PageTable:
     """Returns a CSV file's rows; numbers to four digits, and sorted as numbers."""
     heads = list(rows[0]) if rows else []
     return PageTable(name, heads, [[_from_csv(row[head]) for head in heads] for row in rows])
+
+
+def trial_table(study: SearchFolder, name: str) -> PageTable:
+    """Returns one row a trial: its state, its value and its parameters."""
+    rows = [
+        {
+            "trial": str(trial.number),
+            "state": trial.state,
+            study.objective or "value": repr(trial.value),
+            **{key: trial.parameters.get(key, "") for key in study.parameters},
+            "seconds": repr(trial.seconds),
+        }
+        for trial in study.trials
+    ]
+    return csv_table(name, rows)
 
 
 def _from_csv(word: str) -> Cell:
@@ -159,23 +170,12 @@ def settings_data(records: Sequence[Record]) -> dict[str, Any]:
     return {"keys": keys, "common": common, "runs": runs}
 
 
-@dataclass(frozen=True)
-class Made:
-    """Holds how runs came about. runs: their names; the rest is alike for all of them."""
-
-    commit: str
-    versions: dict[str, str]
-    hardware: dict[str, Any]
-    runs: list[str]
-
-
-def made(records: Sequence[Record]) -> list[Made]:
-    """Returns one entry for each different commit, set of versions and machine."""
-    entries: dict[str, Made] = {}
+def made(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Returns commit, versions and machine of the runs, and their names; one entry for each different combination."""
+    entries: dict[str, dict[str, Any]] = {}
     for record in records:
-        commit = record.record.get("git_commit") or "unknown (no git)"
-        versions, hardware = record.record.get("versions", {}), record.record.get("hardware", {})
-        key = json.dumps([commit, versions, hardware], sort_keys=True)
-        entry = entries.setdefault(key, Made(commit, versions, hardware, []))
-        entry.runs.append(f"{record.label}, seed {record.seed}")
+        origin = {"commit": record.record.get("git_commit") or "unknown (no git)"}
+        origin |= {key: record.record.get(key, {}) for key in ("versions", "hardware")}
+        entry = entries.setdefault(json.dumps(origin, sort_keys=True), {**origin, "runs": []})
+        entry["runs"].append(f"{record.label}, seed {record.seed}")
     return list(entries.values())
