@@ -417,7 +417,7 @@ def test_names_break_after_their_parts_and_numbers_do_not() -> None:
         (["a1", "out=nowhere/page.html"], "there is no folder nowhere"),
         (["a1", "out=empty"], "out=empty: a folder; name a file in it, such as out=empty/report.html"),
         (["begun"], "begun: a search of which no trial has ended yet"),
-        (["out=page.html"], "no folder is given"),
+        (["out=page.html"], "no folder; expected that of a run, a table or a search"),
     ],
 )
 def test_what_is_wrong_is_named(

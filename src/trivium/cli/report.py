@@ -47,20 +47,22 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _report(argv: Sequence[str]) -> int:
-    # a folder's name may have a "=", which is none of ours
+    # The name of a folder may have a "=" too.
     settings = [word for word in argv if "=" in word and not Path(word).is_dir()]
     folders = [Path(word) for word in argv if word not in settings]
     values = parse_key_values(settings, HELP, _TYPES)
     if not folders:
-        raise ValueError("no folder is given; expected a run's, a table's or a search's")
+        raise ValueError("no folder; expected that of a run, a table or a search")
     file = values.get("out", folders[0] / "report.html")
     if "out" in values and not file.parent.is_dir():
         raise ValueError(f"out={file}: there is no folder {file.parent}; make it, or choose another")
     if file.is_dir():
         raise ValueError(f"out={file}: a folder; name a file in it, such as out={file / 'report.html'}")
-    if file.parent.is_dir() and not os.access(file.parent, os.W_OK):  # told before figures are drawn for a minute
+    # An error after minutes of drawing would come too late.
+    if file.parent.is_dir() and not os.access(file.parent, os.W_OK):
         raise ValueError(f"{file.parent}: cannot be written into; say where the page is to go with out=FILE")
-    from trivium.report.write_report import write_report  # draws figures, and matplotlib takes a second to import
+    # matplotlib takes a second to import
+    from trivium.report.write_report import write_report
 
     write_report(
         folders,

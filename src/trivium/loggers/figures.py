@@ -18,7 +18,8 @@ from trivium.report.prediction_figures import draw_predictions
 from trivium.report.run_figures import draw_curves, draw_shifts, draw_terms
 from trivium.results.records import labelled, read_record
 
-_DPI = 200  # 680 pixels of a column's width
+# A column is 680 pixels wide.
+_DPI = 200
 
 
 class PngAlbum(Album):

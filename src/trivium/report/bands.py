@@ -21,9 +21,11 @@ from trivium.results.records import Record, Values
 
 Groups = Mapping[str, Sequence[Record]]
 
-ROW, LEGEND = 1.35, 0.17  # inches of a line of panels, and of a line of the legend
-HALF = 24  # letters of a legend or a title that half a column's width holds
-# told apart in grey too; none is dotted, which says that seeds had stopped
+# inches of a line of panels, and of a line of the legend
+ROW, LEGEND = 1.35, 0.17
+# letters of a legend or a title that half a column's width holds
+HALF = 24
+# They differ in grey too. None is dotted, as dots say that some seeds had stopped.
 DASHES: tuple[Any, ...] = (
     "solid",
     (0, (5, 1.5)),
@@ -39,7 +41,7 @@ _SPLITS = {"val": "validation", "train": "train"}
 def seed_band(runs: Sequence[Values]) -> tuple[Values, Values, int]:
     """Returns the (E,) mean and standard deviation (n - 1; 0 of one run) at each epoch, over the runs that reached it.
 
-    The third is the number of epochs that all runs reached: beyond it the mean is one of fewer runs.
+    The third is the number of epochs that all runs reached; beyond it, the mean is that of fewer runs.
     """
     table_En = pd.DataFrame([pd.Series(values) for values in runs]).T
     return table_En.mean(axis=1).to_numpy(), table_En.std(axis=1).fillna(0.0).to_numpy(), min(map(len, runs))
@@ -66,10 +68,10 @@ def column_title(column: str) -> str:
 def wrapped(label: str, letters: int) -> str:
     """Returns the label on two lines at most, broken after blanks and marks, and cut where it is still too long."""
     lines = [""]
-    for piece in re.findall(r"[^\s_./=,-]+[\s_./=,-]*|[\s_./=,-]+", label):
-        if lines[-1] and len(lines[-1] + piece.rstrip()) > letters:
+    for part in re.findall(r"[^\s_./=,-]+[\s_./=,-]*|[\s_./=,-]+", label):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > letters:
             lines.append("")
-        lines[-1] += piece
+        lines[-1] += part
     if len(lines) > 2:
         lines = [lines[0], lines[1] + "".join(lines[2:])]
     return "\n".join(line.strip() if len(line.strip()) <= letters else f"{line[: letters - 1]}…" for line in lines)
@@ -82,7 +84,8 @@ def finish(figure: Figure, grid: Any, used: int) -> None:
     for k, axes in enumerate(grid.flat[:used]):
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        if k + grid.shape[1] >= used:  # nothing below it
+        is_lowest = k + grid.shape[1] >= used
+        if is_lowest:
             axes.tick_params(labelbottom=True)
     figure.supxlabel("epoch")
 

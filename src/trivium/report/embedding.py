@@ -8,15 +8,14 @@ from trivium.report.album import Album, Picture
 from trivium.report.prediction_figures import draw_map
 from trivium.results.records import Record, Values
 
-MAPS = ("pca", "tsne")
-
 
 def map_run(album: Album, record: Record, kind: str, name: str) -> Picture:
     """Draws the joint vectors of the test split (the validation split where there is no other), coloured by label.
 
-    kind: one of MAPS. Raises ValueError if the store is not there any more or does not fit.
+    kind: pca or tsne. Raises ValueError if the store is not there any more or does not fit.
     """
-    from trivium.evaluation.vectors import collect_vectors  # torch takes seconds to import
+    # torch takes seconds to import
+    from trivium.evaluation.vectors import collect_vectors
     from trivium.runs.load import load_run
 
     run = load_run(record.path)

@@ -18,12 +18,15 @@ from trivium.report.album import Album, Picture
 from trivium.report.figure_style import COLOURS, open_figure
 from trivium.results.records import Predicted, Record, Values
 
-_AS_PIXELS = 1000  # points from which a vector file would become large and slow
-_DOTS = 1000  # of a map
+# dots of a scatter plot beyond which a vector file would become large and slow
+_AS_PIXELS = 1000
+# dots of a map
+_DOTS = 1000
 _SHADES = colormaps["Blues"]
 # brighter is higher, in grey too; a map of two hues would lose the sign there
 _SCORES = colormaps["cividis"].resampled(32)
-_BINS = 16  # of a marginal, at most
+# bars of a marginal, at most
+_BINS = 16
 
 
 def draw_predictions(album: Album, record: Record, prefix: str = "") -> list[Picture]:
@@ -128,7 +131,7 @@ def draw_map(
     """Draws dots coloured by true score; a random _DOTS of more clips, as more would hide each other."""
     if len(target_N) > _DOTS:
         chosen = np.sort(np.random.default_rng(0).permutation(len(target_N))[:_DOTS])
-        caption = f"{caption} {_DOTS} of {len(target_N)} clips, drawn by lot."
+        caption = f"{caption} {_DOTS} of {len(target_N)} clips, drawn at random."
         places_N2, target_N = places_N2[chosen], target_N[chosen]
     with open_figure(2.7) as (figure, grid):
         axes = grid[0, 0]

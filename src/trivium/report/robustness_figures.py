@@ -16,12 +16,14 @@ from trivium.core.metric_names import DIRECTION, LABELS
 from trivium.report.album import Album, Picture
 from trivium.report.figure_style import COLOURS, legend_above, open_figure
 
-Scored = Mapping[str, Any]  # a line of what trivium.evaluation.missing_modalities scores
+# a line of what trivium.evaluation.missing_modalities scores
+Scored = Mapping[str, Any]
 
 _CURVES = ("mae", "corr", "acc2_non0", "acc2", "acc7", "acc5")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _SHADES = colormaps["Blues"]
-_DOTS = 0.62  # columns of the heat map from one modality's dots to the next
+# columns of the heat map from one modality's dots to the next
+_DOTS = 0.62
 _KINDS = {"noise": "noise (feature std)", "dropped": "steps set to zero (share)"}
 
 
@@ -31,7 +33,7 @@ def shown(metrics: Iterable[str]) -> list[str]:
 
 
 def draw_subsets(album: Album, rows: Sequence[Scored], name: str, of: str) -> Picture:
-    """Draws subsets by metrics: dots say which modalities are there; in each metric the best subset is darkest.
+    """Draws subsets by metrics: dots say which modalities are present; in each metric the best subset is darkest.
 
     rows: of trivium.evaluation.missing_modalities.score_subsets. of: the run, for the caption.
     """
@@ -49,7 +51,8 @@ def heat_map(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], metr
     shades = _SHADES(0.05 + 0.85 * np.nan_to_num(_goodness(values, metrics)))
     axes.imshow(shades, aspect="auto")
     for (r, c), value in np.ndenumerate(values):
-        colour = "white" if _luminance(shades[r, c]) < 0.18 else "black"  # where both are as far away (WCAG)
+        # At a luminance of 0.18, white and black text contrast equally (WCAG).
+        colour = "white" if _luminance(shades[r, c]) < 0.18 else "black"
         text = "-" if math.isnan(value) else f"{value:.3f}".replace("0.", ".", 1)
         axes.text(c, r, text, ha="center", va="center", color=colour)
     places = [-0.5 - _DOTS * (len(modalities) - m - 0.25) for m in range(len(modalities))]
@@ -140,8 +143,8 @@ def draw_noise(album: Album, rows: Sequence[Scored], name: str) -> Picture:
         for panels, metric in zip(grid, chosen, strict=True):
             for axes, kind in zip(panels, _KINDS, strict=True):
                 for group, (label, style) in looks.items():
-                    its = [row for row in rows if (row["kind"], row["modalities"]) == (kind, group)]
-                    curve(axes, its, "level", metric, label=label, style=style)
+                    lines = [row for row in rows if (row["kind"], row["modalities"]) == (kind, group)]
+                    curve(axes, lines, "level", metric, label=label, style=style)
             panels[0].set_ylabel(LABELS[metric])
         for axes, (kind, label) in zip(grid[-1], _KINDS.items(), strict=True):
             axes.set_xlabel(label)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from trivium.report.album import Album
 
 PROTOCOLS = ("subsets", "rates", "noise")
-_TEXT = ("kind", "modality", "modalities")  # columns of words
+_TEXT_COLUMNS = ("kind", "modality", "modalities")
 
 
 @dataclass
@@ -77,7 +77,8 @@ def write_protocols(
     report = _open(run_dir, split, complete, store, out, device)
     subject = report.subject
     if "subsets" in protocols:
-        subject.refuse_incomplete()  # before minutes of predictions
+        # It is refused before minutes of predictions.
+        subject.refuse_incomplete()
     if {"subsets", "rates"} & set(protocols):
         predictions = predict_subsets(subject.method, subject.loader, _track)
         if "subsets" in protocols:
@@ -198,8 +199,8 @@ def _print(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) ->
     """Prints a table so narrow that eight metrics fit 80 columns; digits are folded rather than cut off."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in columns:
-        words = column in _TEXT
-        table.add_column(column, justify="left" if words else "right", no_wrap=words, overflow="fold")
+        is_text = column in _TEXT_COLUMNS
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=is_text, overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = Console()

@@ -14,7 +14,8 @@ from trivium.report.curve_panels import METRICS, draw_panels
 from trivium.report.figure_style import COLOURS, open_figure
 from trivium.results.records import Record
 
-OVERLAID = 5  # groups that one panel can tell apart; of more each has a panel
+# groups whose lines are distinct in one panel; of more, each has a panel
+OVERLAID = 5
 
 
 def draw_curves(album: Album, groups: Groups, name: str) -> Picture:
@@ -24,13 +25,13 @@ def draw_curves(album: Album, groups: Groups, name: str) -> Picture:
 
 
 def _overlaid(album: Album, groups: Groups, name: str) -> Picture:
-    columns, runs = curve_columns(groups), [run for its in groups.values() for run in its]
+    columns, runs = curve_columns(groups), [run for group in groups.values() for run in group]
     beside = 2 if max(map(len, groups)) <= HALF else 1
     lines, entries = math.ceil(len(columns) / 2), math.ceil(len(groups) / beside) if len(groups) > 1 else 0
     with open_figure(0.3 + ROW * lines + LEGEND * entries, nrows=lines, ncols=2, sharex=True) as (figure, grid):
         for axes, column in zip(grid.flat, columns, strict=False):
-            for style, (label, its) in enumerate(groups.items()):
-                values = [run.epochs[column] for run in its if column in run.epochs]
+            for style, (label, group) in enumerate(groups.items()):
+                values = [run.epochs[column] for run in group if column in run.epochs]
                 if values:
                     draw_band(axes, values, label=label, style=style)
             axes.set_title(column_title(column))
@@ -45,7 +46,7 @@ def _overlaid(album: Album, groups: Groups, name: str) -> Picture:
 def _caption(groups: Groups, runs: Sequence[Record]) -> str:
     of = f" of {next(iter(groups))}" if len(groups) == 1 else ""
     band = ": mean over seeds, band of one standard deviation" if len(runs) > len(groups) else ""
-    selected = "; the grey line is at the epoch that was kept" if len(runs) == 1 else ""
+    selected = "; the grey line is at the selected epoch" if len(runs) == 1 else ""
     several = len({run.result["method"] for run in runs}) > 1
     scales = " Losses of different methods are not on one scale." if several else ""
     return f"Learning curves{of} on {runs[0].data}{band}{selected}.{scales}"
@@ -54,9 +55,9 @@ def _caption(groups: Groups, runs: Sequence[Record]) -> str:
 def curve_columns(groups: Groups) -> list[str]:
     """Returns columns of metrics.csv: both losses, and two metrics of the validation split where runs have them.
 
-    MAE is none of the two where it is the validation loss itself.
+    MAE is not one of them where it is the validation loss itself.
     """
-    runs = [run for its in groups.values() for run in its]
+    runs = [run for group in groups.values() for run in group]
     known = {column for run in runs for column in run.epochs}
     metrics = [f"val/{metric}" for metric in METRICS if f"val/{metric}" in known]
     if len(metrics) > 2 and all(_same(run, "val/mae", "val/loss") for run in runs):
@@ -110,7 +111,8 @@ def draw_shifts(album: Album, runs: Sequence[Record], name: str) -> Picture | No
         for style, modality in enumerate(modalities):
             column = f"train/shift_{modality}"
             draw_band(first, [run.epochs[column] for run in runs], label=modality, style=style)
-            others[style].sharey(others[0])  # how far each strays is to be compared
+            # One scale for all, as their distances are to be compared.
+            others[style].sharey(others[0])
             draw_fan(others[style], runs, column, style=style)
             others[style].set_title(modality, pad=3)
         first.set_title("mean distance", pad=3)

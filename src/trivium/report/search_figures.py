@@ -20,12 +20,16 @@ from trivium.report.figure_style import COLOURS, open_figure
 from trivium.results.records import Values
 from trivium.results.search_trials import SearchFolder, as_numbers
 
-_LOG_FROM = 30.0  # largest over smallest, from which an axis is logarithmic
-# without its brightest, which is too light for a line
+# ratio of largest to smallest from which an axis is logarithmic
+_LOG_FROM = 30.0
+# without the brightest colours, which are too light for a line
 _COLOURS = ListedColormap(colormaps["cividis"](np.linspace(0, 0.88, 256)))
-_LEVELS = 5  # different values up to which an axis has each as a mark, evenly spaced
-_LETTERS = 36  # of all words on an axis together
-_FEWEST = 4  # trials that an importance can be of
+# different values up to which an axis has each as a mark, evenly spaced
+_LEVELS = 5
+# letters of all words on an axis together
+_LETTERS = 36
+# trials from which there is an importance
+_FEWEST = 4
 # Below as many trials the order of the bars changes from one search to the next of the same space.
 _RELIABLE = 20
 
@@ -74,7 +78,8 @@ def draw_history(album: Album, study: SearchFolder, name: str) -> Picture | None
         axes = grid[0, 0]
         axes.plot(numbers, values, "o", color=COLOURS[0], markersize=3, linestyle="none", label="trial")
         axes.step(numbers, best, where="post", color=COLOURS[4], linewidth=1.2, label="best so far")
-        if others:  # at the foot of the axes, whatever the values are
+        if others:
+            # at the foot of the axes, whatever the values are
             foot: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
             axes.plot(others, [0.0] * len(others), "x", color="#666666", markersize=4, label="without a value", **foot)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
@@ -97,10 +102,10 @@ class Scale:
     Words and a few numbers are evenly spaced; more numbers lie to scale, logarithmic over decades.
     """
 
-    def __init__(self, words: list[str]) -> None:
-        numbers = as_numbers(words)
+    def __init__(self, texts: list[str]) -> None:
+        numbers = as_numbers(texts)
         if numbers is None or len({*numbers}) <= _LEVELS:
-            keys: list[Any] = words if numbers is None else numbers
+            keys: list[Any] = texts if numbers is None else numbers
             kinds = sorted({*keys})
             even = np.linspace(0, 1, len(kinds)).tolist() if len(kinds) > 1 else [0.5]
             levels = dict(zip(kinds, even, strict=True))
@@ -137,17 +142,18 @@ def importances(study: SearchFolder) -> dict[str, float]:
 
     Empty with fewer trials than can say. Parameters that were never varied, or not tried in every trial, are left out.
     """
-    import optuna  # takes a second
+    # Optuna takes a second to import.
+    import optuna
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     trials = study.complete
-    words = {n: [trial.parameters.get(n, "") for trial in trials] for n in study.parameters}
-    words = {n: its for n, its in words.items() if len({*its}) > 1 and "" not in its}
-    if len(trials) < _FEWEST or len({trial.value for trial in trials}) < 2 or not words:
+    texts = {n: [trial.parameters.get(n, "") for trial in trials] for n in study.parameters}
+    texts = {n: values for n, values in texts.items() if len({*values}) > 1 and "" not in values}
+    if len(trials) < _FEWEST or len({trial.value for trial in trials}) < 2 or not texts:
         return {}
-    columns: dict[str, tuple[Any, list[Any]]] = {n: _distribution(optuna, its) for n, its in words.items()}
+    columns: dict[str, tuple[Any, list[Any]]] = {n: _distribution(optuna, values) for n, values in texts.items()}
     verbosity = optuna.logging.get_verbosity()
-    # it would announce a study that nobody asked for
+    # Optuna announces each new study, and this one is of no interest.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rebuilt = optuna.create_study(direction="minimize" if study.lower_is_better else "maximize")
     optuna.logging.set_verbosity(verbosity)
@@ -162,10 +168,10 @@ def importances(study: SearchFolder) -> dict[str, float]:
     return dict(get_param_importances(rebuilt, evaluator=PedAnovaImportanceEvaluator()))
 
 
-def _distribution(optuna: Any, words: list[str]) -> tuple[Any, list[Any]]:
-    numbers = as_numbers(words)
+def _distribution(optuna: Any, texts: list[str]) -> tuple[Any, list[Any]]:
+    numbers = as_numbers(texts)
     if numbers is None:
-        return optuna.distributions.CategoricalDistribution(sorted({*words})), words
+        return optuna.distributions.CategoricalDistribution(sorted({*texts})), texts
     low, high = min(numbers), max(numbers)
     log = low > 0 and high / low >= _LOG_FROM
     return optuna.distributions.FloatDistribution(low, high, log=log), numbers

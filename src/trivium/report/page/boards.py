@@ -57,7 +57,7 @@ class Board:
     def seeds(self) -> dict[tuple[str, str], list[tuple[int, float]]]:
         """Maps (row, measure) to pairs of seed and value, by seed; a row without a run is left out."""
         groups = self.frame.sort_values("seed").groupby(["label", "metric"])[["seed", "value"]]
-        return {key: list(its.itertuples(index=False, name=None)) for key, its in groups}
+        return {key: list(group.itertuples(index=False, name=None)) for key, group in groups}
 
 
 def boards_of(sources: Sources) -> list[Board]:
@@ -98,11 +98,11 @@ def of_records(records: Sequence[Record], prefix: str = "") -> Board:
     frame = pd.DataFrame([line for record in records for line in record_lines(record) if line["split"] == "test"])
     frame = frame[frame["metric"].isin(LABELS)].dropna(subset=["value"])
     frame = frame.assign(label=frame["label"].str.removesuffix(f", {data}"))
-    # a setting that was trained twice with one seed counts once
+    # A setting that was trained twice with the same seed counts once.
     frame = frame.drop_duplicates(["label", "metric", "seed"], keep="last")
     measures = [label for metric, label in LABELS.items() if metric in set(frame["metric"])]
     rows = list(dict.fromkeys(record.label.removesuffix(f", {data}") for record in records))
     train_means = {record.result.get("train_mean_mae", {}).get("test") for record in records}
-    # the same for all runs on one store, and left out if it is not
+    # It is the same for all runs on one store, and left out where stores differ.
     known = {LABELS["mae"]: float(train_means.pop())} if len(train_means) == 1 and None not in train_means else {}
     return Board(prefix + data, frame.replace({"metric": LABELS}), rows, measures, train_mean=known)

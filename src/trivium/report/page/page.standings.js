@@ -45,35 +45,35 @@ function standingRow(row, measure, scale, from, reference, named) {
 }
 
 function showStanding() {
-  const board = data.boards[Number(one("#board").value)];
-  const measure = board.measures.find((its) => its.name === one("#measure").value) ?? board.measures[0];
-  const reference = one("#reference").value;
+  const board = data.boards[Number(query("#board").value)];
+  const measure = board.measures.find(({ name }) => name === query("#measure").value) ?? board.measures[0];
+  const reference = query("#reference").value;
   const against = reference === "baseline" ? measure.rows.find((row) => row.row === board.baseline) : measure.rows[0];
   const from = measure.lower === null && reference === "best" ? null : (against?.mean ?? null);
   const values = measure.rows.flatMap((row) => [...row.values.map(([, value]) => value), row.mean_low, row.mean_high, row.published?.[0]]);
   const scale = scaleOf(values.filter((value) => value !== null && value !== undefined));
   const named = (row) => (row.row === board.baseline ? "baseline" : "");
-  one("#standing tbody").replaceChildren(
+  query("#standing tbody").replaceChildren(
     ...measure.rows.map((row) => standingRow(row, measure, scale, from, reference, named(row))),
   );
   const digits = (step) => Math.max(0, measure.share ? step - 2 : step);
-  axis(one("#standing .axis"), scale, innerWidth < 700 ? 3 : 6, (value, step) => numberText(value, measure, digits(step)));
+  axis(query("#standing .axis"), scale, innerWidth < 700 ? 3 : 6, (value, step) => numberText(value, measure, digits(step)));
   const unit = measure.share ? ", %" : "", way = { true: ", lower is better", false: ", higher is better" };
-  one("#unit").textContent = `${measure.name}${unit}${way[measure.lower] ?? ""}`;
+  query("#unit").textContent = `${measure.name}${unit}${way[measure.lower] ?? ""}`;
   const [first, ...others] = measure.verdict;
   if (measure.train_mean !== null) others.push(`Predicting the train mean: ${numberText(measure.train_mean, measure)}.`);
-  one("#verdict").replaceChildren(make("strong", first ?? ""), ` ${others.join(" ")}`);
-  one("#key-published").hidden = !measure.rows.some((row) => row.published);
+  query("#verdict").replaceChildren(make("strong", first ?? ""), ` ${others.join(" ")}`);
+  query("#key-published").hidden = !measure.rows.some((row) => row.published);
   const family = { best: "over the rows; the best is chosen by the same numbers, which flatters it", baseline: "over the row's measures" };
-  one("#holm").textContent = `p: paired t test, corrected (Holm) ${family[measure.rows[0].row === board.baseline ? "baseline" : reference]}.`;
-  one("#few").hidden = !measure.few;
+  query("#holm").textContent = `p: paired t test, corrected (Holm) ${family[measure.rows[0].row === board.baseline ? "baseline" : reference]}.`;
+  query("#few").hidden = !measure.few;
 }
 
 function chooseBoard() {
-  const board = data.boards[Number(one("#board").value)], measure = one("#measure"), reference = one("#reference");
-  const before = measure.value;
+  const board = data.boards[Number(query("#board").value)], measure = query("#measure"), reference = query("#reference");
+  const previous = measure.value;
   measure.replaceChildren(...board.measures.map(({ name }) => new Option(name, name)));
-  measure.value = board.measures.some(({ name }) => name === before) ? before : board.first;
+  measure.value = board.measures.some(({ name }) => name === previous) ? previous : board.first;
   const choices = [new Option("the best", "best")];
   if (board.baseline) choices.unshift(new Option(`${board.baseline} (baseline)`, "baseline"));
   reference.replaceChildren(...choices);
@@ -81,13 +81,13 @@ function chooseBoard() {
 }
 
 function setUpStandings() {
-  if (!one("#compare")) return;
+  if (!query("#compare")) return;
   const boards = data.boards.map((board, place) => [board, place]).filter(([board]) => board.measures[0].rows.length > 1);
-  one("#board").replaceChildren(...boards.map(([board, place]) => new Option(board.name, place)));
-  one("#board").parentElement.hidden = boards.length < 2;
-  one("#board").addEventListener("change", chooseBoard);
-  one("#measure").addEventListener("change", showStanding);
-  one("#reference").addEventListener("change", showStanding);
-  one("#compare").hidden = false;
+  query("#board").replaceChildren(...boards.map(([board, place]) => new Option(board.name, place)));
+  query("#board").parentElement.hidden = boards.length < 2;
+  query("#board").addEventListener("change", chooseBoard);
+  query("#measure").addEventListener("change", showStanding);
+  query("#reference").addEventListener("change", showStanding);
+  query("#compare").hidden = false;
   chooseBoard();
 }

@@ -21,7 +21,8 @@ from trivium.results.search_trials import SearchFolder
 
 Step = Callable[[str], AbstractContextManager[None]]
 
-EACH_RUN = 40  # runs up to which each has figures of its own; beyond, the first seed of each group has
+# Beyond as many runs, only the first seed of each group has figures.
+EACH_RUN = 40
 _WRITTEN = {"rates": "Metrics when modalities are missing at random", "noise": "Metrics when features are disturbed"}
 
 
@@ -42,9 +43,8 @@ class Pictures:
 def draw_pictures(sources: Sources, album: Album, maps: str, step: Step) -> Pictures:
     """Draws all figures of a page.
 
-    maps: what places joint vectors on a map (trivium.report.embedding.MAPS), or "none". step: shows what is drawn.
-
-    Maps are of the first seed of each group, because a run has to be loaded for them.
+    maps: pca, tsne or none. Maps are of the first seed of each group, because a run has to be loaded for them.
+    step: shows on a terminal what is drawn.
     """
     pictures = Pictures()
     groups = by_group(sources.records)
@@ -102,7 +102,7 @@ def _detailed(records: Sequence[Record], pictures: Pictures) -> list[Record]:
     firsts = [runs[0] for runs in by_group(records).values()]
     best = sorted(firsts, key=lambda record: record.result["val"]["loss"])[:EACH_RUN]
     chosen = "every setting" if len(best) == len(firsts) else f"the {len(best)} settings of the lowest validation loss"
-    pictures.notes.append(f"{len(records)} runs: only the first seed of {chosen} has figures of its own")
+    pictures.notes.append(f"{len(records)} runs: only the first seed of {chosen} has figures")
     return best
 
 
@@ -121,5 +121,6 @@ def _of_run(album: Album, record: Record) -> list[Picture]:
 def _add_map(pictures: Pictures, album: Album, record: Record, maps: str) -> None:
     try:
         pictures.of_run[record.path].append(map_run(album, record, maps, f"{record.label}_s{record.seed}_{maps}"))
-    except ValueError as error:  # the store has gone, say: the page does without, and says so
+    except ValueError as error:
+        # The store may have gone; the page then has a note in place of the map.
         pictures.notes.append(f"no map of {record.path.name}: {error}")

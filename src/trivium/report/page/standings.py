@@ -18,8 +18,9 @@ from trivium.report.page.boards import FEWEST, Board
 from trivium.results.score_text import Kind, kind_of, number_text, spread_text
 from trivium.results.spread import Spread
 
-Line = Mapping[str, Any]  # what trivium.compare says of a row and measure, and "row"
-# compare's columns that page.js reads
+# the columns of trivium.compare for a row and measure, and "row"
+Line = Mapping[str, Any]
+# columns of trivium.compare that page.js reads
 _DRAWN = (
     *("mean", "std", "mean_low", "mean_high"),
     *("best_difference", "best_low", "best_high", "p_best"),

@@ -16,7 +16,8 @@ from trivium.results.records import Record, by_group, differing, is_compared
 from trivium.results.score_text import Kind, kind_of
 from trivium.results.search_trials import SearchFolder
 
-MARK = "*"  # of a difference from the baseline whose p is below LEVEL
+# of a difference from the baseline whose p is below LEVEL
+MARK = "*"
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _names_the_same(key: str, groups: Mapping[str, Mapping[str, str]]) -> bool:
     """Returns whether a class says no more than the name beside it, as method._target_ beside method.name."""
     if not key.endswith("._target_"):
         return False
-    pairs = {(its.get(key), its.get(f"{key.removesuffix('_target_')}name")) for its in groups.values()}
+    pairs = {(settings.get(key), settings.get(f"{key.removesuffix('_target_')}name")) for settings in groups.values()}
     return None not in {name for _, name in pairs} and len(pairs) == len({name for _, name in pairs})
 
 
