@@ -390,6 +390,9 @@ def test_an_edge_that_cuts_a_table_fades_until_its_end_and_the_keyboard_gets_the
     chromium.run("new Promise(done => setTimeout(done, 600))")
     assert chromium.run(f"{table}.scrollLeft + {table}.clientWidth - {table}.scrollWidth") >= -1
     assert chromium.run(f"getComputedStyle({table}).maskImage") == "none"
+    assert not chromium.run("document.querySelector('#clips').parentElement.className.includes('cut')")  # it fits
+    chromium.open(page)
+    assert not chromium.run("document.querySelector('#standing').parentElement.className.includes('cut')")
     assert chromium.errors == []
 
 

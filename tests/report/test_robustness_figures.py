@@ -63,11 +63,13 @@ def noise() -> list[dict[str, object]]:
 def test_heat_map_has_every_number_and_shades_the_best_darkest() -> None:
     rows = subsets()
     rows[0]["corr"] = math.nan
+    rows[1]["mae"] = 1.0668
     figure, axes = plt.subplots()
     heat_map(axes, rows, NAMES, METRICS)
     texts = [text.get_text() for text in axes.texts]
     assert texts[0] == f"{rows[0]['mae']:.3f}".replace("0.", ".", 1)
     assert texts[1] == "-"
+    assert texts[4] == "1.07"
     assert len(texts) == 7 * 4
     brightness = axes.images[0].get_array()[..., :3].sum(axis=-1)
     for k, metric in enumerate(METRICS):

@@ -53,7 +53,8 @@ def heat_map(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], metr
     for (r, c), value in np.ndenumerate(values):
         # At a luminance of 0.18, white and black text contrast equally (WCAG).
         colour = "white" if _luminance(shades[r, c]) < 0.18 else "black"
-        text = "-" if math.isnan(value) else f"{value:.3f}".replace("0.", ".", 1)
+        digits = 3 if abs(value) < 1 else 2
+        text = "-" if math.isnan(value) else f"{value:.{digits}f}".replace("0.", ".", 1)
         axes.text(c, r, text, ha="center", va="center", color=colour)
     places = [-0.5 - _DOTS * (len(modalities) - m - 0.25) for m in range(len(modalities))]
     for r, row in enumerate(rows):

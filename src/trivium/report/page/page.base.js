@@ -115,13 +115,13 @@ function setUpBar() {
 
 function setUpScroll() {
   for (const box of queryAll(".scroll")) {
-    const mark = () => {
+    const update = () => {
       box.classList.toggle("cut-right", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
-      box.classList.toggle("cut-below", box.scrollTop + box.clientHeight < box.scrollHeight - 1);
+      box.classList.toggle("cut-below", box.matches(".tall") && box.scrollTop + box.clientHeight < box.scrollHeight - 1);
     };
-    const sizes = new ResizeObserver(mark);
+    const sizes = new ResizeObserver(update);
     sizes.observe(box);
     sizes.observe(box.firstElementChild);
-    box.addEventListener("scroll", mark, { passive: true });
+    box.addEventListener("scroll", update, { passive: true });
   }
 }
