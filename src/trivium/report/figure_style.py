@@ -12,6 +12,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -19,6 +20,8 @@ from trivium.core.files import atomic_file
 
 # Okabe and Ito's palette (2008) without yellow, too light on white, and with grey for black, so that lines show on it.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7", "#666666")
+# The colours of cells. Beyond DARK, white text contrasts more than black (WCAG).
+SHADES, DARK = colormaps["Blues"], 0.71
 COLUMN_INCHES, PAGE_INCHES = 3.4, 7.0  # of a paper's column, and of its two
 # All text has one size: on the page's narrowest screen, 360 pixels for COLUMN_INCHES, it is 11.8 pixels high.
 POINTS = 8

@@ -15,14 +15,13 @@ from matplotlib.axes import Axes
 from trivium.core.metric_names import CLASSES, LABELS
 from trivium.evaluation.metrics import compute_metrics, score_classes
 from trivium.report.album import Album, Picture
-from trivium.report.figure_style import COLOURS, open_figure
+from trivium.report.figure_style import COLOURS, DARK, SHADES, open_figure
 from trivium.results.records import Predicted, Record, Values
 
 # dots of a scatter plot beyond which a vector file would become large and slow
 _AS_PIXELS = 1000
 # dots of a map
 _DOTS = 1000
-_SHADES = colormaps["Blues"]
 # brighter is higher, in grey too; a map of two hues would lose the sign there
 _SCORES = colormaps["cividis"].resampled(32)
 # bars of a marginal, at most
@@ -109,9 +108,9 @@ def draw_confusion(album: Album, clips: Predicted, protocol: str, name: str, cap
     with open_figure(2.9) as (figure, grid):
         axes = grid[0, 0]
         shares_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
-        axes.imshow(_SHADES(0.9 * shares_CC))
+        axes.imshow(SHADES(0.9 * shares_CC))
         for (row, column), count in np.ndenumerate(counts_CC):
-            colour = "white" if shares_CC[row, column] > 0.55 else "black"
+            colour = "white" if 0.9 * shares_CC[row, column] > DARK else "black"
             axes.text(column, row, str(count) if count else "·", ha="center", va="center", color=colour)
         slanted: dict[str, Any] = {"rotation": 35, "ha": "right"} if len(names[0]) > 2 else {}
         axes.set_xticks(range(len(names)), names, **slanted)

@@ -9,19 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 
 from trivium.core.metric_names import DIRECTION, LABELS
 from trivium.report.album import Album, Picture
-from trivium.report.figure_style import COLOURS, legend_above, open_figure
+from trivium.report.figure_style import COLOURS, DARK, SHADES, legend_above, open_figure
 
 # a line of what trivium.evaluation.missing_modalities scores
 Scored = Mapping[str, Any]
 
 _CURVES = ("mae", "corr", "acc2_non0", "acc2", "acc7", "acc5")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_SHADES = colormaps["Blues"]
 # columns of the heat map from one modality's dots to the next
 _DOTS = 0.62
 _KINDS = {"noise": "noise (feature std)", "dropped": "steps set to zero (share)"}
@@ -48,11 +46,10 @@ def draw_subsets(album: Album, rows: Sequence[Scored], name: str, of: str) -> Pi
 def heat_map(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> None:
     """Draws a line a subset, from the top."""
     values = np.array([[row[metric] for metric in metrics] for row in rows])
-    shades = _SHADES(0.05 + 0.85 * np.nan_to_num(_goodness(values, metrics)))
-    axes.imshow(shades, aspect="auto")
+    shades = 0.05 + 0.85 * np.nan_to_num(_goodness(values, metrics))
+    axes.imshow(SHADES(shades), aspect="auto")
     for (r, c), value in np.ndenumerate(values):
-        # At a luminance of 0.18, white and black text contrast equally (WCAG).
-        colour = "white" if _luminance(shades[r, c]) < 0.18 else "black"
+        colour = "white" if shades[r, c] > DARK else "black"
         digits = 3 if abs(value) < 1 else 2
         text = "-" if math.isnan(value) else f"{value:.{digits}f}".replace("0.", ".", 1)
         axes.text(c, r, text, ha="center", va="center", color=colour)
@@ -75,12 +72,6 @@ def _goodness(values: npt.NDArray[np.float64], metrics: Sequence[str]) -> npt.ND
     low, high = np.nanmin(signed, axis=0), np.nanmax(signed, axis=0)
     scaled: npt.NDArray[np.float64] = (signed - low) / np.where(high > low, high - low, 1.0)
     return scaled
-
-
-def _luminance(rgba: npt.NDArray[np.float64]) -> float:
-    """Returns the relative luminance of an sRGB colour, 0 (black) to 1 (white)."""
-    linear = np.where(rgba[:3] <= 0.04045, rgba[:3] / 12.92, ((rgba[:3] + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def draw_shapley(album: Album, rows: Sequence[Scored], name: str, of: str) -> Picture:

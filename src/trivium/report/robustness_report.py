@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track as rich_track
 from rich.table import Table
 
 from trivium.core.files import csv_text, write_json, write_text
@@ -28,6 +28,7 @@ from trivium.evaluation.missing_modalities import (
 from trivium.evaluation.subsets import SubsetPredictions, predict_subsets
 from trivium.results.spread import Spread
 from trivium.runs.load import Run, load_run
+from trivium.search.reporter import Reporter
 
 if TYPE_CHECKING:
     from trivium.report.album import Album
@@ -187,12 +188,10 @@ def _print_spreads(title: str, rows: Sequence[ScoreRow], keys: Sequence[str]) ->
     """Prints a line for each setting of `keys`, over its draws, with the metrics that curves show."""
     from trivium.report.robustness_figures import shown
 
-    metrics, lines = shown(_metrics(rows)), []
-    for setting in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
-        same = [row for row in rows if tuple(row[key] for key in keys) == setting]
-        spreads = [Spread.of([row[metric] for row in same]) for metric in metrics]
-        lines.append([*(f"{value}" for value in setting), *map(_spread, spreads)])
-    _print(title, [*keys, *(LABELS[metric] for metric in metrics)], lines)
+    metrics = shown(rows[0])
+    settings = pd.DataFrame(rows).groupby(list(keys), sort=False)[metrics]
+    lines = settings.agg(lambda values: _spread(Spread.of(values.tolist()))).reset_index().astype(str)
+    _print(title, [*keys, *(LABELS[metric] for metric in metrics)], lines.to_numpy().tolist())
 
 
 def _print(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -218,7 +217,9 @@ def _spread(spread: Spread) -> str:
     return _number(spread.mean) + ("" if math.isnan(spread.std) else f"±{spread.std:.3f}")
 
 
-def _track(items: Sequence[Any], what: str) -> Iterable[Any]:
-    """Yields the items under a bar on stderr, on a terminal only."""
-    console = Console(stderr=True)
-    return rich_track(items, what, console=console, transient=True, disable=not console.is_terminal)
+def _track(items: Sequence[Any], what: str) -> Iterator[Any]:
+    """Yields the items; on a terminal, stderr shows how many are left."""
+    with Reporter(len(items), console=Console(stderr=True)) as progress:
+        for item in items:
+            with progress.step(what):
+                yield item
