@@ -18,7 +18,7 @@ from trivium.report.prediction_figures import draw_predictions
 from trivium.report.run_figures import draw_curves, draw_shifts, draw_terms
 from trivium.results.records import labelled, read_record
 
-# A column is 680 pixels wide.
+# A figure of a column's width then has 680 pixels.
 _DPI = 200
 
 
@@ -32,22 +32,24 @@ class PngAlbum(Album):
 
 
 def draw_figures(path: Path) -> list[Picture]:
-    """Draws a finished run as PNGs: curves, terms (of several), labels (if generated), predictions, confusion.
+    """Draws a finished run as PNGs: curves, loss terms, generated labels, predictions and the confusion of classes.
 
-    Confusion is for protocols with classes.
+    Figures for which the run has no data are left out: a single loss term, labels that nobody generated, a protocol
+    without classes. Predictions and confusion are of the test split, or of the validation split where a store has no
+    test split.
     """
     (record,) = labelled([read_record(path)])
     album = PngAlbum()
-    drawn = [
+    pictures = [
         draw_curves(album, {record.label: [record]}, "curves"),
         draw_terms(album, [record], "terms"),
         draw_shifts(album, [record], "labels"),
     ]
-    return [picture for picture in drawn if picture is not None] + draw_predictions(album, record)
+    return [picture for picture in pictures if picture is not None] + draw_predictions(album, record)
 
 
 def pixels(picture: Picture) -> npt.NDArray[np.uint8]:
     """Reads a PNG as (height, width, 3)."""
-    shares: npt.NDArray[np.float32] = imread(io.BytesIO(picture.content))[..., :3]
-    values: npt.NDArray[np.uint8] = np.rint(255 * shares).astype(np.uint8)
+    fractions: npt.NDArray[np.float32] = imread(io.BytesIO(picture.content))[..., :3]
+    values: npt.NDArray[np.uint8] = np.rint(255 * fractions).astype(np.uint8)
     return values
