@@ -61,9 +61,10 @@ class TriviumSweeper(Sweeper):
         from trivium.core.wording import counted
         from trivium.search.jobs import FailedJob, print_failures, print_jobs
         from trivium.search.reporter import Reporter
+        from trivium.search.sweep_table import print_sweep_table
 
         folder = self._new_folder()
-        jobs = self._combinations(arguments, folder)
+        jobs, varied = self._combinations(arguments, folder)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         self._go_on = f"the same command with hydra.sweep.dir={folder} resume=auto goes on with this grid"
         print(f"grid of {counted(len(jobs), 'job')} in {folder}", flush=True)
@@ -81,27 +82,30 @@ class TriviumSweeper(Sweeper):
             if outcomes[job.name].state in ("fail", "running") and not job.run.finished
         ]
         print_jobs(folder, jobs, outcomes)
+        if len(jobs) > 1 and _is_first_rank():
+            print_sweep_table(folder, [(job.run, words) for job, words in zip(jobs, varied, strict=True)])
         print_failures(failed, len(jobs), "job")
         return bool(failed)
 
-    def _combinations(self, arguments: list[str], folder: Path) -> list[Job]:
-        """Returns the jobs of a grid."""
+    def _combinations(self, arguments: list[str], folder: Path) -> tuple[list[Job], list[dict[str, str]]]:
+        """Returns the jobs of a grid, and what is varied in each."""
         from trivium.config.space import as_text
         from trivium.runs.directory import RunDirectory
         from trivium.search.jobs import command
         from trivium.search.scheduler import Job
-        from trivium.search.titles import titles
+        from trivium.search.titles import title_of, varied
 
         added = [*self._threads(arguments), *self._group(folder.name)]
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         (grid,) = BasicSweeper.split_arguments(parser.parse_overrides([*arguments, *added]), None)
         for_this_start = [*self._silence(arguments), f"hydra.sweep.dir={as_text(str(folder.absolute()))}"]
-        jobs = []
-        for number, (words, settings) in enumerate(zip(titles(grid), grid, strict=True)):
+        jobs, words_of_jobs = [], varied(grid)
+        for number, (differing, settings) in enumerate(zip(words_of_jobs, grid, strict=True)):
+            words = title_of(differing)
             settings += self._title(words)
             run, line = RunDirectory(folder / str(number)), command(settings, self._options())
             jobs.append(Job(f"job {number}", run, (*settings, *for_this_start), line, words))
-        return jobs
+        return jobs, words_of_jobs
 
     def _search(self, arguments: list[str]) -> bool:
         from trivium.config.sweep import read_search
@@ -153,7 +157,7 @@ class TriviumSweeper(Sweeper):
 
         def judge(job: Job, error: str | None) -> Outcome:
             # Of the ranks of an outer torchrun or srun, the first alone has the run's directory and its result.
-            if error is None and int(os.environ.get("RANK", "0")) > 0:
+            if error is None and not _is_first_rank():
                 return Outcome("complete", "")
             return outcome_of(job.run, metric, error)
 
@@ -164,11 +168,11 @@ class TriviumSweeper(Sweeper):
         from trivium.config.space import as_text
         from trivium.search.jobs import command
         from trivium.search.scheduler import Job
-        from trivium.search.titles import title_of
+        from trivium.search.titles import settings_of, title_of
 
         folder, jobs = search.folder, []
         for trial in trials:
-            words, drawn = title_of(trial.overrides), _keys(trial.overrides)
+            words, drawn = title_of(settings_of(trial.overrides)), _keys(trial.overrides)
             settings = (*(word for word in shared if word.partition("=")[0] not in drawn), *trial.overrides)
             for_this_start = (
                 *self._title(words),
@@ -280,6 +284,10 @@ class TriviumSweeper(Sweeper):
             hydra_context=self.context, task_function=Task(self.task, os.getcwd()), config=self.config
         )
         return launcher
+
+
+def _is_first_rank() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _keys(overrides: Sequence[str]) -> set[str]:

@@ -1,7 +1,7 @@
 """Trains one run, from a config to its record: train.py has it from top to bottom.
 
-resume       which directory a command works in. directory: its paths and files; config_hash: what a config is known by;
-             provenance: what the run was made with
+resume       which directory a command works in. directory: its paths and files; status: how far it is;
+             config_hash: what a config is known by; provenance: what the run was made with
 assemble     config -> store, batches, method; start_from: with another run's weights
 launch       several devices: which rank this process is, or torchrun
 trainer      Lightning's Trainer with recorder (metrics, weights), checkpointing, loggers; pruned: how a search ends it

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from trivium.core.wording import duration, shortened
-from trivium.search.outcome import Outcome, epochs_done
+from trivium.runs.status import epochs_done
+from trivium.search.outcome import Outcome
 
 if TYPE_CHECKING:
     from trivium.search.scheduler import Job

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from trivium.runs.directory import RunDirectory
-from trivium.search.outcome import Outcome, failure_of, has_ended, trained_seconds
+from trivium.runs.status import failure_of, has_ended, trained_seconds
+from trivium.search.outcome import Outcome
 from trivium.search.reporter import Reporter
 
 LOOK_EVERY = 1.0  # seconds between looks at runs that train elsewhere

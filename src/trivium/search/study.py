@@ -19,7 +19,8 @@ from trivium.config.space import Dimension, describe_space
 from trivium.core.files import atomic_file
 from trivium.core.locks import LOOK, alone, is_taken, take
 from trivium.runs.directory import RunDirectory
-from trivium.search.outcome import Outcome, outcome_of, status_of
+from trivium.runs.status import status_of
+from trivium.search.outcome import Outcome, outcome_of
 from trivium.search.sampling import as_override, draw, grid_size, make_pruner, make_sampler
 from trivium.search.storage import open_storage
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trivium.core.wording import counted, duration
 from trivium.runs.directory import RunDirectory
-from trivium.search.outcome import trained_seconds
+from trivium.runs.status import trained_seconds
 from trivium.tables.finished import Took
 from trivium.tables.plan import Planned
 
