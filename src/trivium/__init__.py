@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trivium.results.frame import results
     from trivium.runs.load import load_run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["__version__", "compare", "load_run", "open_store", "results"]
 
 _HOME = {"compare": "results.comparison", "load_run": "runs.load", "open_store": "data.store"}

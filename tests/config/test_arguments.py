@@ -21,7 +21,7 @@ from trivium.config.arguments import (
     truth,
     whole_number,
 )
-from trivium.config.check import multirun_first
+from trivium.config.check import options_first
 
 HELP = """\
 Does a thing.
@@ -94,9 +94,10 @@ def test_a_value_that_its_type_refuses_is_told_with_its_key(word: str, kind: Cal
         parse_key_values([word], HELP, {"x": kind})
 
 
-def test_multirun_may_stand_anywhere() -> None:
-    given = ["method=selfmi", "-m", "--config-dir", "x", "seed=1,2"]
-    assert multirun_first(given) == ["-m", "method=selfmi", "--config-dir", "x", "seed=1,2"]
+def test_options_may_stand_anywhere() -> None:
+    given = ["method=selfmi", "-m", "seed=1,2", "--config-dir", "x", "fusion=sum"]
+    assert options_first(given) == ["-m", "--config-dir", "x", "method=selfmi", "seed=1,2", "fusion=sum"]
+    assert options_first(["seed=1", "--config-dir=x"]) == ["--config-dir=x", "seed=1"]
 
 
 def test_overrides_on_both_sides_of_multirun_make_every_run(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from trivium.config.check import check_command_line
-from trivium.config.compose import CONFIGS
+from trivium.config.config_folder import CONFIGS
 from trivium.config.help import help_text, title
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from trivium.config.check import problems_of
-from trivium.config.compose import CONFIGS, composer
+from trivium.config.compose import composer
+from trivium.config.config_folder import CONFIGS
 from trivium.config.space import Dimension, read_space
 from trivium.config.sweep import read_search
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import sys
 import time
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,8 +13,9 @@ from fake_slurm import FakeSlurm
 from searching import alone, search, status, study_of, sweep_of, trials
 
 from trivium.core.files import write_text
+from trivium.core.wording import command
 from trivium.search import devices
-from trivium.search.jobs import command, in_words
+from trivium.search.jobs import in_words
 
 FAILING = "loss not finite at epoch 1, step 2"
 
@@ -24,8 +24,8 @@ def command_told(printed: str, job: str) -> list[str]:
     """The words of the command that is told at the end for a job that failed."""
     lines = printed[printed.rindex(" failed\n") :].splitlines()
     (at,) = [n for n, line in enumerate(lines) if line.startswith(f"{job}: ")]
-    python, script, *overrides = shlex.split(lines[at + 1])
-    assert (python, Path(script).name) == ("python", "train.py")
+    program, verb, *overrides = shlex.split(lines[at + 1])
+    assert (program, verb) == ("trivium", "train")
     return overrides
 
 
@@ -179,10 +179,11 @@ def _lives(process: int) -> bool:
     return state != "Z"
 
 
-def test_commands_can_be_pasted_into_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py"])
-    line = command(["data=mosi", "method.pairs=[[text,audio]]", "paths.data='/a b'"], ["--config-dir", "my folder"])
+def test_commands_can_be_pasted_into_a_shell() -> None:
+    line = command(
+        "train", "--config-dir", "my folder", "data=mosi", "method.pairs=[[text,audio]]", "paths.data='/a b'"
+    )
     assert shlex.split(line)[4:] == ["data=mosi", "method.pairs=[[text,audio]]", "paths.data='/a b'"]
-    assert line.startswith("python train.py --config-dir 'my folder' data=mosi 'method.pairs=[[text,audio]]' ")
+    assert line.startswith("trivium train --config-dir 'my folder' data=mosi 'method.pairs=[[text,audio]]' ")
     assert in_words(ValueError("one\n  two")) == "one | two"
     assert in_words(KeyError()) == "KeyError: no message"

@@ -91,8 +91,8 @@ def test_the_best_command_gives_the_best_trial_bit_for_bit(whole: Path, tmp_path
     assert best["command"] in printed
     assert "[4/4] trial 3: val/loss " in printed
     assert "validation" not in printed  # the table of a run's scores, which has the test's beside them
-    python, _, *arguments = shlex.split(best["command"])
-    assert python == "python"
+    program, verb, *arguments = shlex.split(best["command"])
+    assert (program, verb) == ("trivium", "train")
     assert {"fusion=sum", "encoder@encoders.text=gru", "optimizer.groups.text.lr=null"} < {*arguments}
     assert {"optimizer.betas=[0.9,0.999]", "trainer.precision='64-true'"} < {*arguments}
     assert not [

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from trivium.config.check import compose_with_reference, problems_of
-from trivium.config.compose import TABLES, composer
+from trivium.config.compose import composer
+from trivium.config.config_folder import TABLES
 from trivium.config.limits import out_of_range
 from trivium.config.reference import mismatches
 from trivium.runs.config_hash import OF_A_TABLE

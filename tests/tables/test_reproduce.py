@@ -13,7 +13,8 @@ import yaml
 
 from driver import command, run
 from trivium.cli.reproduce import main
-from trivium.config.compose import TABLES, compose_config
+from trivium.config.compose import compose_config
+from trivium.config.config_folder import TABLES
 from trivium.tables.definition import read_table
 from trivium.tables.plan import plan
 

@@ -33,7 +33,7 @@ PARALLEL_HERE = ("joblib", "submitit_local")  # launchers whose runs share this 
 
 
 class TriviumSweeper(Sweeper):
-    """Runs the jobs of `python train.py -m`. settings: the keys of configs/hydra/sweeper/trivium.yaml."""
+    """Runs the jobs of `trivium train -m`. settings: the keys of configs/hydra/sweeper/trivium.yaml."""
 
     def __init__(self, params: dict[str, Any], **settings: Any) -> None:
         self.params, self.settings = params, settings
@@ -90,8 +90,8 @@ class TriviumSweeper(Sweeper):
     def _combinations(self, arguments: list[str], folder: Path) -> tuple[list[Job], list[dict[str, str]]]:
         """Returns the jobs of a grid, and what is varied in each."""
         from trivium.config.space import as_text
+        from trivium.core.wording import command
         from trivium.runs.directory import RunDirectory
-        from trivium.search.jobs import command
         from trivium.search.scheduler import Job
         from trivium.search.titles import title_of, varied
 
@@ -103,14 +103,15 @@ class TriviumSweeper(Sweeper):
         for number, (differing, settings) in enumerate(zip(words_of_jobs, grid, strict=True)):
             words = title_of(differing)
             settings += self._title(words)
-            run, line = RunDirectory(folder / str(number)), command(settings, self._options())
+            run, line = RunDirectory(folder / str(number)), command("train", *self._options(), *settings)
             jobs.append(Job(f"job {number}", run, (*settings, *for_this_start), line, words))
         return jobs, words_of_jobs
 
     def _search(self, arguments: list[str]) -> bool:
         from trivium.config.sweep import read_search
+        from trivium.core.wording import command
         from trivium.search.idle import idle_parameters
-        from trivium.search.jobs import command, print_failures
+        from trivium.search.jobs import print_failures
         from trivium.search.reporter import Reporter
         from trivium.search.summary import best_so_far, done, failures, print_plan, print_summary, write_summary
 
@@ -122,7 +123,7 @@ class TriviumSweeper(Sweeper):
         self._sweep_into(search.folder)
 
         def of_trial(parameters: Sequence[str]) -> str:
-            return command([*fixed, *parameters], self._options())
+            return command("train", *self._options(), *fixed, *parameters)
 
         shared = [*fixed, *self._group(search.folder.name), *self._silence(arguments)]
         reporter = Reporter(
@@ -166,7 +167,7 @@ class TriviumSweeper(Sweeper):
     def _jobs(self, search: OpenStudy, trials: list[TrialToRun], shared: Sequence[str]) -> list[Job]:
         """Returns trials as jobs."""
         from trivium.config.space import as_text
-        from trivium.search.jobs import command
+        from trivium.core.wording import command
         from trivium.search.scheduler import Job
         from trivium.search.titles import settings_of, title_of
 
@@ -183,7 +184,7 @@ class TriviumSweeper(Sweeper):
                 f"hydra.sweep.dir={as_text(str(folder.absolute()))}",
                 f"hydra.sweep.subdir='{trial.number}'",
             )
-            line = command(settings, self._options())
+            line = command("train", *self._options(), *settings)
             jobs.append(Job(trial.name, trial.run, (*settings, *for_this_start), line, words))
         return jobs
 

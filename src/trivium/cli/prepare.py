@@ -9,14 +9,12 @@ from typing import Any
 
 import yaml  # comes with omegaconf
 
-import trivium
 from trivium.config.arguments import Types, one_of, parse_key_values, path, script, truth
+from trivium.config.config_folder import CONFIGS
 from trivium.core.choices import suggest
 from trivium.data import formats
 from trivium.data.prepare import prepare
 from trivium.data.store import verify_store
-
-CONFIGS = Path(trivium.__file__).parents[2] / "configs"
 
 HELP = """\
 Prepare a data set once: read its raw file, check it, and write the store that training opens.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from trivium.config.arguments import Types, one_of, parse_key_values, path, script, truth
+from trivium.core.wording import command
 
 HELP = """\
 Show runs, a table or a search on a page: one HTML file that needs no network and can be sent as it is.
@@ -68,7 +68,7 @@ def _report(argv: Sequence[str]) -> int:
         figures=values.get("figures"),
         maps=values.get("map", "pca"),
         transcripts=values.get("transcripts", True),
-        command=shlex.join(["python", "scripts/report.py", *argv]),
+        command=command("report", *argv),
     )
     print(f"written to {file}")
     return 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trivium.config.arguments import Types, parse_key_values, path, script, truth, whole_number
-from trivium.config.compose import TABLES
+from trivium.config.config_folder import TABLES
 from trivium.config.help import title
 from trivium.core.locks import alone
 from trivium.search.jobs import FailedJob, print_failures

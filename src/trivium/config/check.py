@@ -18,7 +18,8 @@ from typing import Any
 from hydra._internal.utils import get_args_parser
 
 from trivium.config.arguments import print_help
-from trivium.config.compose import CONFIGS, Composer, composer
+from trivium.config.compose import Composer, composer
+from trivium.config.config_folder import CONFIGS
 from trivium.config.limits import missing_files, out_of_range
 from trivium.config.overrides import ParsedOverride, combinations, read_overrides, swept_values
 from trivium.config.reference import Reference, mismatches
@@ -130,10 +131,22 @@ def _with(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     return changed
 
 
-def multirun_first(argv: Sequence[str]) -> list[str]:
-    """Returns the same arguments with -m in front, as argparse takes no overrides on both sides of an option."""
-    flags = [word for word in argv if word in ("-m", "--multirun")]
-    return [*flags, *(word for word in argv if word not in flags)]
+def options_first(argv: Sequence[str]) -> list[str]:
+    """Returns the same arguments with -m and --config-dir DIR in front.
+
+    argparse, which Hydra uses, takes no overrides on both sides of an option.
+    """
+    options, others, rest = list[str](), list[str](), list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word in ("-m", "--multirun") or word.startswith("--config-dir="):
+            options.append(word)
+        elif word in ("-cd", "--config-dir"):
+            options += [word, *rest[:1]]
+            del rest[:1]
+        else:
+            others.append(word)
+    return [*options, *others]
 
 
 @contextmanager

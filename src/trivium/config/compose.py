@@ -1,4 +1,4 @@
-"""Composes config files and a command line to one plain dict. The only place but train.py that calls Hydra."""
+"""Composes config files and a command line to one plain dict. The only place but `trivium train` that calls Hydra."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from trivium.config.config_folder import CONFIGS, TABLES
 from trivium.config.renamed import has_old_names, new_names_of
 
 _METHOD = re.compile(r"\+{0,2}(method|experiment|sweep)=")  # overrides that choose the method
-CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 ROOT = "train"
-TABLES = CONFIGS / "table"  # read by scripts/reproduce.py (trivium.report); no group of a run's choices
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ def composer(configs: Path = CONFIGS, extra: Path | None = None) -> Iterator[Com
 
 
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:
-    """Returns the plain, resolved config of `python train.py OVERRIDES`. Raises ValueError if it does not compose."""
+    """Returns the plain, resolved config of `trivium train OVERRIDES`. Raises ValueError if it does not compose."""
     with composer() as session:
         return session.compose(session.current(overrides))
 

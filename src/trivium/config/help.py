@@ -8,7 +8,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from trivium.config.compose import CONFIGS, ROOT, Composer, composer
+from trivium.config.compose import ROOT, Composer, composer
+from trivium.config.config_folder import CONFIGS
 
 _USAGE = """\
 usage: python train.py [GROUP=CHOICE | KEY=VALUE]...

@@ -1,4 +1,6 @@
-"""Writes times, counts and numbers for a reader."""
+"""Writes times, counts, numbers and commands for a reader."""
+
+import shlex
 
 
 def duration(seconds: float) -> str:
@@ -24,3 +26,8 @@ def brief(word: str) -> str:
         return f"{float(word):.4g}" if "." in word else word
     except ValueError:
         return word
+
+
+def command(verb: str, *words: object) -> str:
+    """Returns a command of ours as it is typed in a shell: trivium train method=selfmi 'run.dir=a b'."""
+    return shlex.join(["trivium", verb, *map(str, words)])

@@ -6,7 +6,6 @@ import contextlib
 import csv
 import math
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from trivium.core.wording import brief
+from trivium.core.wording import brief, command
 from trivium.runs.config_hash import OF_A_TABLE, config_hash, dotted
 from trivium.runs.directory import RunDirectory
 
@@ -80,13 +79,13 @@ class Record:
 
     @property
     def command(self) -> str:
-        """The command that trains it again from the repository's root. Raises ValueError naming the damaged file."""
+        """The command that trains it again. Raises ValueError naming the damaged file."""
         file = self.path / "overrides.yaml"
         try:
             overrides = yaml.safe_load(file.read_text(encoding="utf-8")) or []
         except (OSError, yaml.YAMLError) as error:
             raise ValueError(f"{file}: {_DAMAGED} ({error}); {_MEND}") from error
-        return shlex.join(["python", "train.py", *map(str, overrides)])
+        return command("train", *overrides)
 
     @cached_property
     def epochs(self) -> dict[str, Values]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -25,11 +24,6 @@ class FailedJob:
     command: str
     error: str
     log: Path | None = None
-
-
-def command(overrides: Sequence[str], options: Sequence[str] = ()) -> str:
-    """Returns the command of one run, for a shell. options: such as --config-dir DIR."""
-    return " ".join(["python", shlex.quote(sys.argv[0]), *map(shlex.quote, [*options, *overrides])])
 
 
 def in_words(error: BaseException) -> str:

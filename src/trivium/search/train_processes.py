@@ -1,4 +1,4 @@
-"""Runs jobs in processes of train.py on this machine, forked from a server that has imported torch once."""
+"""Runs jobs in processes of `trivium train` on this machine, forked from a server that has imported torch once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from threading import Thread
 
 from trivium.search.scheduler import Job
 
-TRAIN = Path(__file__).resolve().parents[3] / "train.py"
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -38,7 +37,7 @@ class TrainProcesses:
         return self._logs / f"{job.run.path.name}.log"
 
     def start(self, job: Job) -> None:
-        """Runs `python train.py ARGUMENTS`. Raises ValueError if the config of a run to be resumed is damaged."""
+        """Runs `trivium train ARGUMENTS`. Raises ValueError if the config of a run to be resumed is damaged."""
         log = self.log(job)
         log.write_text(f"{job.command}\n")
         if job.run.config_file.is_file():
@@ -91,7 +90,7 @@ class TrainProcesses:
 
 @functools.cache
 def _context() -> ForkServerContext:
-    """Returns the context whose server has train.py's imports."""
+    """Returns the context whose server has the imports of `trivium train`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["trivium.runs.train", "trivium.config.check"])
     # torch counts its threads when it is imported, so the server has to know first; its children inherit them.
@@ -100,7 +99,7 @@ def _context() -> ForkServerContext:
 
 
 def _train(arguments: list[str], log: Path) -> None:
-    """Runs train.py in this process, which is the server's child, with its output in `log`."""
+    """Runs `trivium train` in this process, which is the server's child, with its output in `log`."""
     from trivium.runs.launch import die_with_parent
 
     # The system tells of the server's death. A pipe tells of the scheduler's: each child holds the server's own pipe
@@ -113,8 +112,8 @@ def _train(arguments: list[str], log: Path) -> None:
     sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
     # From here on, what Ctrl-C brings goes to the log.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    sys.argv = [str(TRAIN), *arguments]
-    runpy.run_path(str(TRAIN), run_name="__main__")
+    sys.argv = ["trivium", "train", *arguments]
+    runpy.run_module("trivium", run_name="__main__")
 
 
 def _die_with_scheduler() -> None:

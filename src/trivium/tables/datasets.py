@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from trivium.config.compose import CONFIGS, compose_config
+from trivium.config.compose import compose_config
+from trivium.config.config_folder import CONFIGS
 from trivium.core.choices import suggest
 from trivium.core.metric_names import METRICS
 from trivium.tables.definition import Measure, Row, Table

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trivium.config.check import problems_of_run
-from trivium.config.compose import CONFIGS, Composer, composer
+from trivium.config.compose import Composer, composer
+from trivium.config.config_folder import CONFIGS
 from trivium.config.store_path import find_store
+from trivium.core.wording import command
 from trivium.runs.config_hash import config_hash, identity_of
 from trivium.runs.directory import RunDirectory
 from trivium.tables.definition import Row, Table
@@ -69,7 +70,7 @@ class Planned:
 
     @property
     def command(self) -> str:
-        return shlex.join(["python", "train.py", *self.arguments])
+        return command("train", *self.arguments)
 
     def result(self) -> dict[str, Any]:
         """Returns result.json. Raises ValueError naming the file if it is damaged or not there."""

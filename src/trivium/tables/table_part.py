@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trivium.core.wording import command
 from trivium.tables.collect import Measured
 from trivium.tables.plan import Planned
 
@@ -57,5 +57,5 @@ def commands_of(parts: Sequence[Part]) -> list[str]:
         tables = [part.measured.table for part in parts if part.seeds == seeds]
         data = ",".join(table.data for table in tables if table.data)
         words = [f"table={tables[0].wish or tables[0].name}", *([f"data={data}"] if data else []), f"seeds={seeds}"]
-        commands.append(shlex.join(["python", "scripts/reproduce.py", *words, *tables[0].settings]))
+        commands.append(command("reproduce", *words, *tables[0].settings))
     return commands

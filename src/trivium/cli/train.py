@@ -1,0 +1,54 @@
+"""Trains one run, or with -m one for each combination of values: `trivium train --help` lists the choices."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# whole tracebacks
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+# torch's idle threads sleep: spinning stalls a shared machine
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from trivium.config.check import check_command_line, errors_for_users, options_first
+from trivium.config.compose import plain
+from trivium.config.config_folder import CONFIGS
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
+def job(config: DictConfig) -> None:
+    """Trains the run of one composed config; Hydra calls it, once for each job of a sweep."""
+    # torch is imported only after the check
+    from trivium.runs.train import train
+
+    composed = HydraConfig.get()
+    if composed.mode != RunMode.MULTIRUN:
+        train(plain(config), list(composed.overrides.task))
+        return
+    from trivium.search.devices import begin_worker
+    from trivium.search.jobs import as_restarted, print_traceback
+
+    if composed.runtime.choices.get("hydra/launcher") == "joblib":
+        begin_worker()
+    folder = Path(composed.runtime.output_dir)
+    try:
+        train(as_restarted(plain(config), folder), list(composed.overrides.task), default_dir=folder)
+    except Exception as error:
+        print_traceback(error)
+        raise
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit code 0. Raises SystemExit with code 2 for a mistake in the command line or in a file."""
+    # hydra.main reads its arguments from here
+    sys.argv = ["trivium train", *check_command_line(options_first(argv))]
+    with errors_for_users():
+        job()
+    return 0
