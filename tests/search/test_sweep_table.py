@@ -49,7 +49,7 @@ def test_the_terminal_shows_what_was_varied_and_what_to_type_next(
     assert f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}" in line
     assert " 2 │  5, 7 │" in line
     assert "Acc-7, %" in printed
-    assert f"python scripts/reproduce.py runs={tmp_path / 'grid'}" in printed
+    assert f"trivium reproduce runs={tmp_path / 'grid'}" in printed
 
 
 @pytest.mark.parametrize("width", [60, 80, 250])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from trivium.core.files import write_text
 from trivium.core.metric_names import LABELS, is_share, metric_text
-from trivium.core.wording import brief
+from trivium.core.wording import brief, command
 from trivium.results.comparison import compare
 from trivium.results.frame import as_frame, record_lines
 from trivium.results.records import read_record
@@ -41,9 +40,8 @@ def print_sweep_table(folder: Path, runs: Sequence[tuple[RunDirectory, Mapping[s
     print(f"\ntest split{', mean ± standard deviation over seeds' if several else ''}; {FILE} has all digits")
     for table in _fitting(summary, console):
         console.print(table)
-    where = shlex.quote(str(folder))
-    print(f"a page of these runs:  python scripts/report.py {where}")
-    print(f"a table for a paper:   python scripts/reproduce.py runs={where}", flush=True)
+    print(f"a page of these runs:  {command('report', folder)}")
+    print(f"a table for a paper:   {command('reproduce', f'runs={folder}')}", flush=True)
 
 
 def summarise(runs: Sequence[tuple[RunDirectory, Mapping[str, str]]]) -> pd.DataFrame:

@@ -80,7 +80,7 @@ class Table:
     baseline: the label of the row that the others are compared with, seed by seed; "": none. settings: overrides of the
     command line, over those of the rows. datasets: those that the rows are repeated for, as NAME or
     NAME/FEATURES; data: the one of this part (trivium.tables.datasets), "" where there are none. wish: the value of
-    table=, or "" for the name.
+    table=, or "" for the name. words: of a table without a file (trivium.tables.runs_table), its command line.
     """
 
     name: str
@@ -95,6 +95,7 @@ class Table:
     datasets: tuple[str, ...] = ()
     data: str = ""
     wish: str = ""
+    words: tuple[str, ...] = ()
 
     @property
     def probes(self) -> dict[str, tuple[str, ...]]:

@@ -52,6 +52,8 @@ def is_complete(parts: Sequence[Part]) -> bool:
 
 def commands_of(parts: Sequence[Part]) -> list[str]:
     """Returns the commands that make the parts again, one for those with the same number of seeds."""
+    if parts[0].measured.table.words:
+        return [command("reproduce", *parts[0].measured.table.words)]
     commands = []
     for seeds in dict.fromkeys(part.seeds for part in parts):
         tables = [part.measured.table for part in parts if part.seeds == seeds]
