@@ -185,12 +185,11 @@ def _write(folder: Path, planned: Sequence[list[Planned]], failures: Sequence[Fa
     from trivium.tables.collect import collect
     from trivium.tables.figure import write_figures
     from trivium.tables.publish import publish
-    from trivium.tables.table_part import Part
     from trivium.tables.write_files import write_tables
 
-    parts = [Part(collect(runs[0].table, runs), runs) for runs in planned]
+    parts = [collect(runs[0].table, runs) for runs in planned]
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = write_figures(folder, [part.measured for part in parts if not part.empty])
+    pictures = write_figures(folder, [part for part in parts if not part.empty])
     write_tables(folder, parts, failures, pictures)
     if published is not None:
         publish(published, folder, parts, failures, pictures)

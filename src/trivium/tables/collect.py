@@ -37,13 +37,35 @@ class Measured:
     """Holds what was measured on one data set.
 
     frame: a line for each run and measure, in the columns of trivium.results; label is the row's, metric the measure's
-    name. bounds: measure -> bounds, where they are known. without: measures left out because the data lack a modality.
+    name. runs: those planned, finished or not. bounds: measure -> bounds, where they are known. without: measures left
+    out because the data lack a modality.
     """
 
     table: Table
     frame: pd.DataFrame
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    runs: Sequence[Planned] = ()
+
+    @property
+    def lacking(self) -> str:
+        """Says how to get the data that are not there; "" if nothing waits for any."""
+        return next((run.lacking for run in self.runs if run.status == "no data"), "")
+
+    @property
+    def empty(self) -> bool:
+        """Tells whether there is no value at all."""
+        return not len(self.frame)
+
+    @property
+    def heading(self) -> str:
+        """Names the data set and the feature sets that its runs were on."""
+        used, name = list(dict.fromkeys(self.frame["feature_set"])), self.table.data
+        return f"{name} ({', '.join(used)})" if used and used != [name] else name
+
+    @property
+    def seeds(self) -> int:
+        return len({run.seed for run in self.runs})
 
     @cached_property
     def compared(self) -> dict[tuple[str, str], dict[str, Any]]:
@@ -96,6 +118,17 @@ class Measured:
         return Bounds(statistics.fmean(b.chance for b in known), statistics.fmean(b.bayes for b in known))
 
 
+def seeds_of(parts: Sequence[Measured]) -> int:
+    """Returns the largest number of seeds of any part."""
+    return max(part.seeds for part in parts)
+
+
+def is_complete(parts: Sequence[Measured]) -> bool:
+    """Returns whether every cell has all seeds, in the parts that have any."""
+    shown = [part for part in parts if not (part.empty and part.lacking)]
+    return {line["n"] for part in shown for line in part.compared.values()} == {seeds_of(parts)}
+
+
 def _joined(rules: pd.Series) -> str:
     """Returns the different rules; more than one where runs of version 0.1.0 stand beside later ones."""
     return ", ".join(dict.fromkeys(rules.dropna()))
@@ -118,7 +151,7 @@ def collect(table: Table, runs: Sequence[Planned]) -> Measured:
         facts = run_facts(Record(run.directory.path, config, result, run.directory.record(), run.row.label))
         lines += [{**facts, "metric": m.name, "value": _value(m, run, result)} for m in table.measures]
     bounds = _bounds(table, [run for run, _ in ready])
-    return Measured(table, as_frame(lines), bounds, tuple(measure.name for measure in lost))
+    return Measured(table, as_frame(lines), bounds, tuple(measure.name for measure in lost), runs)
 
 
 def _value(measure: Measure, run: Planned, result: Mapping[str, Any]) -> float:

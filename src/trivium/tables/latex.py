@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 
 from trivium.tables.blocks import Block, Line, Notes, sections_of
+from trivium.tables.collect import Measured, is_complete, seeds_of
 from trivium.tables.legend import legend
-from trivium.tables.table_part import Part, is_complete, seeds_of
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -29,25 +29,25 @@ _LINE, _SIGN, _GAP = 345.0, 4.3, 8.0  # pt: article's text, a digit of \\footnot
 _MARKUP = re.compile(r"\[\^\d+\]|\*\*")
 
 
-def latex(parts: Sequence[Part]) -> str:
+def latex(parts: Sequence[Measured]) -> str:
     """Returns a table environment for each block that a line holds; the sources of published numbers are last.
 
     To be used with \\input after \\usepackage{booktabs}. parts: one a data set; at least one.
     """
-    seeds, notes, first = seeds_of(parts), Notes(), parts[0].measured.table
+    seeds, notes, first = seeds_of(parts), Notes(), parts[0].table
     lines = ["% \\usepackage{booktabs}; \\input this file. Written by scripts/reproduce.py."]
     tables: list[tuple[str, Block]] = []
     for part in parts:
         if part.lacking and part.empty:
-            lines.append(f"% {part.measured.table.data or first.name}: not prepared: {' '.join(part.lacking.split())}")
+            lines.append(f"% {part.table.data or first.name}: not prepared: {' '.join(part.lacking.split())}")
             continue
-        for title, blocks in sections_of(part.measured, seeds, notes):
+        for title, blocks in sections_of(part, seeds, notes):
             for block in blocks:
                 of = "" if block.heads[0] == "row" else block.heads[0]
-                words = [first.title, part.heading if part.measured.table.data else "", title, of]
+                words = [first.title, part.heading if part.table.data else "", title, of]
                 name = ". ".join(word for word in words if word)
                 tables += [(f"{name}{', continued' * (k > 0)}.", its) for k, its in enumerate(fitting(block))]
-    sentences = " ".join(["", *legend([part.measured for part in parts], seeds, is_complete(parts))])
+    sentences = " ".join(["", *legend(parts, seeds, is_complete(parts))])
     for number, (caption, block) in enumerate(tables, 1):
         lines += ["", "\\begin{table}", "\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}"]
         lines += [

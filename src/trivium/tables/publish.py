@@ -13,7 +13,6 @@ from trivium.report.run_figures import draw_curves
 from trivium.results.records import read_record
 from trivium.tables.collect import Measured
 from trivium.tables.markdown import Pictures
-from trivium.tables.table_part import Part
 from trivium.tables.work import Failure
 from trivium.tables.write_files import table_texts
 
@@ -21,7 +20,7 @@ from trivium.tables.write_files import table_texts
 _PATH = re.compile(r"(?<![\w./:~}])/(?:[\w.+@%-]+/)+([\w.+@%-]*)")
 
 
-def publish(folder: Path, table: Path, parts: Sequence[Part], failures: Sequence[Failure], drawn: Pictures) -> None:
+def publish(folder: Path, table: Path, parts: Sequence[Measured], failures: Sequence[Failure], drawn: Pictures) -> None:
     """Writes README.md (table.md with figures and learning curves), table.csv, values.csv, table.tex and the figures.
 
     table: the folder that has the figures `drawn`.
@@ -30,10 +29,10 @@ def publish(folder: Path, table: Path, parts: Sequence[Part], failures: Sequence
     pictures = {}
     for part in parts:
         if not part.empty:
-            figures = drawn[part.measured.table.data]
+            figures = drawn[part.table.data]
             for stem in [Path(file).stem for file, _ in figures]:
                 _copy([table / f"{stem}.png", table / f"{stem}.pdf"], folder)
-            pictures[part.measured.table.data] = [*figures, _curves(folder, part.measured)]
+            pictures[part.table.data] = [*figures, _curves(folder, part)]
     for name, text in table_texts(None, parts, failures, pictures).items():
         write_text(folder / {"table.md": "README.md"}.get(name, name), without_paths(text))
 
