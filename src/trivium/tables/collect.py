@@ -95,7 +95,12 @@ class Measured:
     def other_features(self, row: str, published: Published) -> bool:
         """Returns whether any of the row's runs was on other features than the published numbers."""
         used = self.frame.loc[self.frame["label"] == row, ["feature_set", "modalities"]].drop_duplicates()
-        return not all(published.is_of(features, names.split("+")) for features, names in used.itertuples(index=False))
+        # result.json names them as DATA/FEATURES.
+        return not all(
+            published.features in (features, features.partition("/")[2])
+            and (not published.modalities or set(published.modalities) == set(names.split("+")))
+            for features, names in used.itertuples(index=False)
+        )
 
     @cached_property
     def costs(self) -> pd.DataFrame:

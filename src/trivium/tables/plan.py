@@ -145,6 +145,11 @@ def _planned(
     origin = start.identity if start else finished.origin(config["start_from"]) if finished else ""
     hashed, identity = config_hash(config), identity_of(config, origin)
     usual = RunDirectory(folder / f"{row.slug}_s{seed}_{hashed[:6]}")
+    lacking = ""
+    try:
+        find_store(config)
+    except ValueError as error:
+        lacking = str(error)
     return Planned(
         row,
         seed,
@@ -156,7 +161,7 @@ def _planned(
         str(config["data"]["name"]),
         int(config["trainer"]["max_epochs"]),
         start.directory if start else None,
-        _lacking(config),
+        lacking,
     )
 
 
@@ -174,14 +179,6 @@ def _directory(
         return usual
     renamed = hashlib.sha256(f"{hashed} {other}".encode()).hexdigest()
     return RunDirectory(usual.path.with_name(f"{usual.path.name[:-6]}{renamed[:6]}"))
-
-
-def _lacking(config: Mapping[str, Any]) -> str:
-    try:
-        find_store(config)
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def assign(key: str, path: Path) -> str:

@@ -31,16 +31,12 @@ def publish(folder: Path, table: Path, parts: Sequence[Measured], failures: Sequ
         if not part.empty:
             figures = drawn[part.table.data]
             for stem in [Path(file).stem for file, _ in figures]:
-                _copy([table / f"{stem}.png", table / f"{stem}.pdf"], folder)
+                for file in (f"{stem}.png", f"{stem}.pdf"):
+                    with atomic_file(folder / file) as copy:
+                        copy.write((table / file).read_bytes())
             pictures[part.table.data] = [*figures, _curves(folder, part)]
     for name, text in table_texts(None, parts, failures, pictures).items():
         write_text(folder / {"table.md": "README.md"}.get(name, name), without_paths(text))
-
-
-def _copy(files: Sequence[Path], folder: Path) -> None:
-    for file in files:
-        with atomic_file(folder / file.name) as copy:
-            copy.write(file.read_bytes())
 
 
 def _curves(folder: Path, measured: Measured) -> tuple[str, str]:
