@@ -66,7 +66,8 @@ def _launch(launcher: Launcher, kind: str, jobs: Sequence[Job]) -> dict[str, str
     from trivium.search.jobs import in_words
 
     names = [job.name for job in jobs]
-    first = int(jobs[0].run.path.name)  # a sweep's runs lie in folders of their numbers
+    # A sweep's runs lie in folders of their numbers.
+    first = int(jobs[0].run.path.name)
     before = cluster.submitted(launcher, kind)
     try:
         returns = launcher.launch([job.arguments for job in jobs], initial_job_idx=first)
@@ -75,7 +76,8 @@ def _launch(launcher: Launcher, kind: str, jobs: Sequence[Job]) -> dict[str, str
         if kind != "basic" and not any(job.run.path.exists() for job in jobs):
             raise ValueError(f"hydra/launcher={kind} could not start a job: {in_words(error)}") from error
         gave_up = dict.fromkeys(names, f"the launcher gave up: {in_words(error)}")
-        ends = cluster.collect(launcher, kind, before)  # by the launcher's numbers, which count on from the first
+        # By the launcher's numbers, which count on from the first.
+        ends = cluster.collect(launcher, kind, before)
         known = {name: _error(ends[first + n]) for n, name in enumerate(names) if first + n in ends}
         return {**gave_up, **known}
     return {name: _error(end) for name, end in zip(names, returns, strict=True)}

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # splits a command line into a grid's jobs
+# It splits a command line into a grid's jobs.
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from trivium.search.scheduler import Job
     from trivium.search.study import OpenStudy, TrialToRun
 
-PARALLEL_HERE = ("joblib", "submitit_local")  # launchers whose runs share this machine
+# Launchers whose runs share this machine.
+PARALLEL_HERE = ("joblib", "submitit_local")
 
 
 class TriviumSweeper(Sweeper):
@@ -49,7 +51,8 @@ class TriviumSweeper(Sweeper):
         searching = bool(self.config.hydra.runtime.choices.get("sweep") or self.params)
         try:
             failed = self._search(arguments) if searching else self._grid(arguments)
-        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes an exit with 1 of Ctrl-C
+        except (KeyboardInterrupt, SystemExit) as stop:
+            # Lightning makes an exit with 1 of Ctrl-C.
             print(f"\nstopped; {self._go_on}", file=sys.stderr, flush=True)
             code = stop.code if isinstance(stop, SystemExit) else 1
             raise SystemExit(130 if code == 1 else code) from stop
@@ -70,7 +73,8 @@ class TriviumSweeper(Sweeper):
         try:
             with Reporter(len(jobs), bars=self._kind != "basic") as reporter:
                 outcomes = self._run(jobs, "loss", reporter)
-        except ValueError:  # nothing was started
+        except ValueError:
+            # Nothing was started.
             (folder / "multirun.yaml").unlink()
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -117,7 +121,8 @@ class TriviumSweeper(Sweeper):
         from trivium.search.summary import best_so_far, done, failures, print_plan, print_summary, write_summary
 
         plan = read_search(self.params, arguments)
-        if plan.problems:  # the check has named them already, unless it was left out
+        # The check has named them already, unless it was left out.
+        if plan.problems:
             raise ValueError("; ".join(plan.problems))
         fixed = [*self._plain(plan.fixed, plan.space), *self._threads(arguments)]
         search = self._open(plan.space, fixed)

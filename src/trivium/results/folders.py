@@ -15,12 +15,14 @@ from trivium.runs.config_hash import OF_A_TABLE
 from trivium.runs.directory import RunDirectory
 
 _NUMBER = re.compile(r"(\d+)")
-_SEARCH = "study.yaml"  # written when a search begins (trivium.search.study)
+# Written when a search begins (trivium.search.study).
+_SEARCH = "study.yaml"
 _EXPECTED = (
     "expected a finished run (outputs/runs/NAME), a table (outputs/tables/NAME), a search, "
     "or a folder of runs (a sweep's)"
 )
-Read = tuple[dict[Path, Record], list[str]]  # finished runs by their resolved path, and lines about the others
+# Finished runs by their resolved path, and lines about the others.
+Read = tuple[dict[Path, Record], list[str]]
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def _read(runs: Iterable[Path], whole: bool) -> Read:
             if whole:
                 record.check()
             finished[path.resolve()] = record
-        except ValueError as error:  # one damaged run costs itself, not all others
+        except ValueError as error:
+            # One damaged run costs itself, not all others.
             others.append(str(error))
     return finished, others
 
@@ -134,6 +137,7 @@ def _read(runs: Iterable[Path], whole: bool) -> Read:
 def _status(path: Path) -> str:
     try:
         status = str(RunDirectory(path).record().get("status", "unknown"))
-    except (OSError, ValueError):  # killed before it was written, or damaged
+    except (OSError, ValueError):
+        # The run was killed before it was written, or it is damaged.
         status = "unknown"
     return f"not finished ({status})"

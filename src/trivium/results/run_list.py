@@ -48,7 +48,8 @@ def _line(run: RunDirectory, folder: Path) -> dict[str, Any]:
             created = datetime.fromisoformat(str(run.record()["created"]))
             line["when"] = created.astimezone().replace(tzinfo=None)
         return line | (_of_result(run) if run.finished else _of_config(run)) | {"status": status_text(run)}
-    except (ValueError, KeyError, TypeError, OSError) as error:  # one damaged run costs itself, not the list
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        # One damaged run costs itself, not the list.
         reason = str(error) if isinstance(error, ValueError | OSError) else f"{run.path}: no {error} in its files"
         return line | {"status": f"damaged: {reason}"}
 

@@ -34,7 +34,8 @@ class _Running:
     """Holds a job at work. before: seconds of training in earlier starts."""
 
     job: Job
-    since: float  # on the clock
+    # Time on the reporter's clock.
+    since: float
     before: float
     bar: TaskID
 

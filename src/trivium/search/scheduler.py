@@ -19,8 +19,10 @@ from trivium.runs.status import failure_of, has_ended, trained_seconds
 from trivium.search.outcome import Outcome
 from trivium.search.reporter import Reporter
 
-LOOK_EVERY = 1.0  # seconds between looks at runs that train elsewhere
-LOCKED = "is in use by another process"  # train.py's words for a run that another process took first
+# Seconds between looks at runs that train elsewhere.
+LOOK_EVERY = 1.0
+# train.py's words for a run that another process took first.
+LOCKED = "is in use by another process"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Workers(Protocol):
         """Ends all jobs."""
 
 
-Judge = Callable[[Job, str | None], Outcome]  # a job that has ended and its error -> its outcome
+# A job that has ended and its error -> its outcome.
+Judge = Callable[[Job, str | None], Outcome]
 
 
 def run_jobs(
@@ -181,7 +184,8 @@ def _watched(jobs: Sequence[Job], reporter: Reporter, judge: Judge) -> Iterator[
     def look() -> None:
         while not over.wait(LOOK_EVERY):
             for job in list(waiting):
-                with contextlib.suppress(FileNotFoundError):  # a run that is refused removes its files
+                # A run that is refused removes its files.
+                with contextlib.suppress(FileNotFoundError):
                     if has_ended(job.run):
                         reporter.ends(job.name, judge(job, failure_of(job.run)))
                         waiting.remove(job)

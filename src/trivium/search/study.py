@@ -23,7 +23,8 @@ from trivium.search.outcome import Outcome, outcome_of
 from trivium.search.sampling import as_override, draw, grid_size, make_pruner, make_sampler
 from trivium.search.storage import open_storage
 
-DEFINITION = "trivium"  # the study's attribute with what all of its trials share
+# The study's attribute with what all of its trials share.
+DEFINITION = "trivium"
 FILE = "study.yaml"
 PARAMS = "hydra.sweeper.params"
 
@@ -66,7 +67,8 @@ class OpenStudy:
     settings: StudySettings
     space: dict[str, Dimension]
     study: optuna.Study
-    on_end: Callable[[str, Outcome], None] = lambda name, outcome: None  # of a trial that `next` finds at its end
+    # Told of a trial that `next` finds at its end.
+    on_end: Callable[[str, Outcome], None] = lambda name, outcome: None
     _locks: dict[int, IO[bytes]] = field(default_factory=dict)
 
     @property
@@ -150,7 +152,8 @@ class OpenStudy:
         if trial.user_attrs.get("host") != socket.gethostname():
             trial.set_user_attr("host", socket.gethostname())
         for dimension in self.space.values():
-            draw(trial, dimension)  # a value that was drawn already stays
+            # A value that was drawn already stays.
+            draw(trial, dimension)
         run = self.run(trial.number)
         if run.finished or status_of(run).startswith("pruned"):
             self.on_end(name_of(trial.number), self._settle(trial.number, None))

@@ -69,7 +69,7 @@ class Measured:
 
     @cached_property
     def compared(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """(row, measure) -> what `compare` says of it; a row without a run has n = 0."""
+        """Returns (row, measure) -> what `compare` says of it; a row without a run has n = 0."""
         rows, measures = [row.label for row in self.table.rows], self.table.measures
         lower = {measure.name: measure.lower_is_better for measure in measures}
         lines = compare(self.frame, self.table.baseline, within=(), rows=rows, metrics=list(lower), lower=lower)
@@ -78,13 +78,13 @@ class Measured:
 
     @cached_property
     def values(self) -> dict[tuple[str, str], list[float]]:
-        """(row, measure) -> its values by seed; absent without a run."""
+        """Returns (row, measure) -> its values by seed; absent without a run."""
         groups = self.frame.sort_values("seed", kind="stable").groupby(["label", "metric"], sort=False)["value"]
-        return {key: its.tolist() for key, its in groups}
+        return {key: values.tolist() for key, values in groups}
 
     @cached_property
     def train_mean(self) -> float:
-        """Test MAE of predicting the train mean for every clip; NaN if not known, or not the same for all runs."""
+        """Returns the test MAE of predicting the train mean; NaN if not known, or not the same for all runs."""
         known = self.frame["train_mean_mae"].unique()
         return float(known[0]) if len(known) == 1 else math.nan
 
@@ -104,7 +104,7 @@ class Measured:
 
     @cached_property
     def costs(self) -> pd.DataFrame:
-        """A line for each row with finished runs: parameters, trained_parameters, seconds (median), selected_by."""
+        """Returns parameters, trained_parameters, seconds (median) and selected_by of each row with finished runs."""
         runs = self.frame.drop_duplicates(["label", "seed"]).groupby("label", sort=False)
         columns = {"parameters": "max", "trained_parameters": "max", "seconds": "median", "selected_by": _joined}
         labels = [row.label for row in self.table.rows if row.label in runs.groups]

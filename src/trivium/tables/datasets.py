@@ -12,7 +12,8 @@ from trivium.core.choices import suggest
 from trivium.core.metric_names import METRICS
 from trivium.tables.definition import Table
 
-_ALWAYS = ("loss", "acc_argmax")  # of the objective, whatever the data set's protocol
+# Every objective has these, whatever the data set's protocol.
+_ALWAYS = ("loss", "acc_argmax")
 
 
 def parts_of(table: Table, wish: str = "") -> list[Table]:

@@ -69,7 +69,8 @@ class Measure:
 
     @property
     def lower_is_better(self) -> bool:
-        return not self.probe and DIRECTION.get(self.metric, "min") == "min"  # "loss" is no metric of a protocol
+        # "loss" is no metric of a protocol.
+        return not self.probe and DIRECTION.get(self.metric, "min") == "min"
 
 
 @dataclass(frozen=True)

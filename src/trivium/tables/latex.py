@@ -22,10 +22,12 @@ _SPECIAL = {
     "†": r"$\dagger$",
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",
-    "[": "{[}",  # behind a line's \\\\ it would begin a length
+    # Behind a line's \\\\ it would begin a length.
+    "[": "{[}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
-_LINE, _SIGN, _GAP = 345.0, 4.3, 8.0  # pt: article's text, a digit of \\footnotesize, between two columns
+# In pt: the width of article's text, of a digit of \\footnotesize, and between two columns.
+_LINE, _SIGN, _GAP = 345.0, 4.3, 8.0
 _MARKUP = re.compile(r"\[\^\d+\]|\*\*")
 
 
@@ -46,7 +48,7 @@ def latex(parts: Sequence[Measured]) -> str:
                 of = "" if block.heads[0] == "row" else block.heads[0]
                 words = [first.title, part.heading if part.table.data else "", title, of]
                 name = ". ".join(word for word in words if word)
-                tables += [(f"{name}{', continued' * (k > 0)}.", its) for k, its in enumerate(fitting(block))]
+                tables += [(f"{name}{', continued' * (k > 0)}.", columns) for k, columns in enumerate(fitting(block))]
     sentences = " ".join(["", *legend(parts, seeds, is_complete(parts))])
     for number, (caption, block) in enumerate(tables, 1):
         lines += ["", "\\begin{table}", "\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}"]
@@ -67,11 +69,13 @@ def fitting(block: Block) -> list[Block]:
     first, *widths = (
         max(len(_MARKUP.sub("", row[c])) for row in every) * _SIGN + _GAP for c in range(len(block.heads))
     )
-    for most in range(len(widths), 0, -1):  # columns in a part
+    # `most` columns are in a part.
+    for most in range(len(widths), 0, -1):
         parts = [widths[at : at + most] for at in range(0, len(widths), most)]
         if most == 1 or all(first + sum(part) <= _LINE for part in parts):
             break
-    most = math.ceil(len(widths) / len(parts))  # the same number of parts, and their columns alike in number
+    # The same number of parts, and their columns alike in number.
+    most = math.ceil(len(widths) / len(parts))
     return [_columns(block, at, at + most) for at in range(1, len(block.heads), most)]
 
 

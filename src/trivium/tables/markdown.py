@@ -13,7 +13,8 @@ from trivium.tables.legend import legend
 from trivium.tables.plan import Planned
 from trivium.tables.work import Failure
 
-Pictures = Mapping[str, Sequence[tuple[str, str]]]  # data set, "" in a table without -> file and what it shows
+# Data set ("" in a table without any) -> figure's file and what it shows.
+Pictures = Mapping[str, Sequence[tuple[str, str]]]
 
 
 def markdown(parts: Sequence[Measured], failures: Sequence[Failure], pictures: Pictures | None = None) -> str:
@@ -68,7 +69,7 @@ def _missing(runs: Sequence[Planned], failures: Sequence[Failure]) -> list[str]:
         if run.status not in ("done", "no data") and run not in failed:
             name = f"{run.row.label} ({run.table.data})" if run.table.data else run.row.label
             waiting.setdefault(name, []).append(str(run.seed))
-    lines += [f"- not run: {name}, seed{'s' * (len(its) > 1)} {', '.join(its)}" for name, its in waiting.items()]
+    lines += [f"- not run: {name}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}" for name, seeds in waiting.items()]
     return ["", *lines] if lines else []
 
 

@@ -32,8 +32,8 @@ def overview(parts: Sequence[Sequence[Planned]], jobs: int, estimate: Estimate, 
     every = [state for part in states for state in part]
     estimate.learn(runs)
     lines = []
-    for part, its in zip(parts, states, strict=True):
-        lines += [*_section(part, its, estimate), ""]
+    for part, its_states in zip(parts, states, strict=True):
+        lines += [*_section(part, its_states, estimate), ""]
     counts = Counter(every)
     known = [f"{mark} {counts[state]} {state}" for state, mark in _MARKS.items() if counts[state]]
     lines.append(f"{len(runs)} runs: {'   '.join(known)}")

@@ -89,7 +89,8 @@ def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None =
     with composer() as session:
         configs = {row.label: _configs(session, table, row) for row in table.rows}
     for seed in range(1, seeds + 1):
-        begun: dict[str, Planned] = {}  # of this seed
+        # The rows' runs of this seed.
+        begun: dict[str, Planned] = {}
         for row in table.rows:
             start = begun[row.start] if row.start else None
             begun[row.label] = _planned(configs[row.label], table, row, seed, start, folder, finished)

@@ -44,14 +44,15 @@ def _curves(folder: Path, measured: Measured) -> tuple[str, str]:
     name = "_".join(["curves", *filter(None, measured.table.data.split("/"))])
     runs = measured.frame.drop_duplicates(["label", "seed"])
     groups = {
-        label: [replace(read_record(Path(path)), label=label) for path in its["path"]]
-        for label, its in runs.groupby("label", sort=False)
+        label: [replace(read_record(Path(path)), label=label) for path in of_label["path"]]
+        for label, of_label in runs.groupby("label", sort=False)
     }
     return f"{name}.png", draw_curves(Album(folder), groups, name).caption
 
 
 def without_paths(text: str) -> str:
     """Returns the text with .../NAME for every absolute path, which tells a user's name and helps nobody."""
-    for root in (Path.cwd(), Path.home()):  # whose names may have blanks
+    # Their names may have blanks, which the expression does not know.
+    for root in (Path.cwd(), Path.home()):
         text = text.replace(f"{root}/", ".../") if len(root.parts) > 1 else text
     return _PATH.sub(r".../\1", text)

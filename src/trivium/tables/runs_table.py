@@ -38,8 +38,8 @@ def runs_table(folder: Path, data: str = "", baseline: str = "") -> tuple[list[l
             raise ValueError(
                 f"data={name}: no finished run is on it{suggest(name, known)}; there are {', '.join(known)}"
             )
-    given = {"runs": str(folder), "data": data, "baseline": baseline}
-    words = tuple(f"{key}={word}" for key, word in given.items() if word)
+    words_of = {"runs": str(folder), "data": data, "baseline": baseline}
+    words = tuple(f"{key}={word}" for key, word in words_of.items() if word)
     parts = []
     for name in chosen:
         runs, doubles = _each_once([record for record in records if record.data == name])

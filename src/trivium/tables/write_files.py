@@ -91,7 +91,7 @@ def _summary(measured: Measured) -> pd.DataFrame:
 
 def _published(measured: Measured, row: Row, measure: Measure) -> dict[str, Any]:
     """Returns a published number in the units of the other columns: shares in [0, 1]."""
-    published = next((its for its in row.published if measure.name in its.values), None)
+    published = next((numbers for numbers in row.published if measure.name in numbers.values), None)
     if published is None:
         return {}
     unit = 100 if measure.is_share else 1
