@@ -12,23 +12,22 @@ from rich.console import Console
 
 from page_cases import run_at, scored, store_at
 from trivium.runs.directory import RunDirectory
+from trivium.search.scheduler import Job
 from trivium.search.sweep_table import _fitting, print_sweep_table, summarise
-
-Runs = list[tuple[RunDirectory, dict[str, str]]]
 
 
 @pytest.fixture
-def grid(tmp_path: Path) -> Runs:
+def grid(tmp_path: Path) -> list[Job]:
     """optimizer.lr=0.1,0.20000001 seed=3,1 and a third rate whose runs are not finished; two runs are in no order."""
-    store, runs = store_at(tmp_path / "made.h5"), Runs()
+    store, runs = store_at(tmp_path / "made.h5"), list[Job]()
     for lr in ("0.1", "0.20000001", "0.3"):
         for seed in (3, 1):
             path = run_at(tmp_path / "grid" / str(len(runs)), store, seed, epochs=seed + 4, finished=lr != "0.3")
-            runs.append((RunDirectory(path), {"optimizer.lr": lr, "seed": str(seed)}))
+            runs.append(Job(f"job {len(runs)}", RunDirectory(path), (), varied={"optimizer.lr": lr, "seed": str(seed)}))
     return runs
 
 
-def test_a_row_is_a_combination_and_its_numbers_are_those_of_its_seeds(grid: Runs, tmp_path: Path) -> None:
+def test_a_row_is_a_combination_and_its_numbers_are_those_of_its_seeds(grid: list[Job], tmp_path: Path) -> None:
     print_sweep_table(tmp_path / "grid", grid)
     written = pd.read_csv(tmp_path / "grid" / "summary.csv", dtype={"optimizer.lr": str})
     assert written["optimizer.lr"].tolist() == ["0.1", "0.20000001"]
@@ -40,7 +39,7 @@ def test_a_row_is_a_combination_and_its_numbers_are_those_of_its_seeds(grid: Run
 
 
 def test_the_terminal_shows_what_was_varied_and_what_to_type_next(
-    grid: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    grid: list[Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_sweep_table(tmp_path / "grid", grid)
     printed = capsys.readouterr().out
@@ -53,7 +52,7 @@ def test_the_terminal_shows_what_was_varied_and_what_to_type_next(
 
 
 @pytest.mark.parametrize("width", [60, 80, 250])
-def test_a_narrow_terminal_gets_the_metrics_below_each_other_and_no_cut_cell(grid: Runs, width: int) -> None:
+def test_a_narrow_terminal_gets_the_metrics_below_each_other_and_no_cut_cell(grid: list[Job], width: int) -> None:
     console = Console(width=width, file=io.StringIO())
     for table in _fitting(summarise(grid), console):
         console.print(table)
@@ -64,18 +63,18 @@ def test_a_narrow_terminal_gets_the_metrics_below_each_other_and_no_cut_cell(gri
     assert printed.count("Acc-2 Non0, %") == 1
 
 
-def test_one_seed_has_no_deviation(grid: Runs, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_seed_has_no_deviation(grid: list[Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_sweep_table(tmp_path / "grid", grid[::2])
     assert "±" not in capsys.readouterr().out
     assert not [name for name in pd.read_csv(tmp_path / "grid" / "summary.csv") if name.endswith("_std")]
 
 
-def test_a_damaged_run_is_named_and_the_others_count(grid: Runs, capsys: pytest.CaptureFixture[str]) -> None:
-    grid[0][0].result_file.write_text("{")
+def test_a_damaged_run_is_named_and_the_others_count(grid: list[Job], capsys: pytest.CaptureFixture[str]) -> None:
+    grid[0].run.result_file.write_text("{")
     assert summarise(grid)["n"].tolist() == [1, 2]
-    assert f"{grid[0][0].result_file}: cannot be read" in capsys.readouterr().err
+    assert f"{grid[0].run.result_file}: cannot be read" in capsys.readouterr().err
 
 
-def test_without_a_finished_run_nothing_is_written(grid: Runs, tmp_path: Path) -> None:
+def test_without_a_finished_run_nothing_is_written(grid: list[Job], tmp_path: Path) -> None:
     print_sweep_table(tmp_path / "grid", grid[4:])
     assert not (tmp_path / "grid" / "summary.csv").exists()

@@ -66,7 +66,7 @@ class TriviumSweeper(Sweeper):
         from trivium.search.sweep_table import print_sweep_table
 
         folder = self._new_folder()
-        jobs, varied = self._combinations(arguments, folder)
+        jobs = self._combinations(arguments, folder)
         OmegaConf.save(self.config, folder / "multirun.yaml")
         self._go_on = f"the same command with hydra.sweep.dir={folder} resume=auto goes on with this grid"
         print(f"grid of {counted(len(jobs), 'job')} in {folder}", flush=True)
@@ -86,12 +86,12 @@ class TriviumSweeper(Sweeper):
         ]
         print_jobs(folder, jobs, outcomes)
         if len(jobs) > 1 and _is_first_rank():
-            print_sweep_table(folder, [(job.run, words) for job, words in zip(jobs, varied, strict=True)])
+            print_sweep_table(folder, jobs)
         print_failures(failed, len(jobs), "job")
         return bool(failed)
 
-    def _combinations(self, arguments: list[str], folder: Path) -> tuple[list[Job], list[dict[str, str]]]:
-        """Returns the jobs of a grid, and what is varied in each."""
+    def _combinations(self, arguments: list[str], folder: Path) -> list[Job]:
+        """Returns the jobs of a grid."""
         from trivium.config.config_folder import config_dir_option
         from trivium.config.space import as_text
         from trivium.core.wording import command
@@ -103,13 +103,12 @@ class TriviumSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         (grid,) = BasicSweeper.split_arguments(parser.parse_overrides([*arguments, *added]), None)
         for_this_start = [*self._silence(arguments), f"hydra.sweep.dir={as_text(str(folder.absolute()))}"]
-        jobs, words_of_jobs = [], varied(grid)
-        for number, (differing, settings) in enumerate(zip(words_of_jobs, grid, strict=True)):
-            words = title_of(differing)
-            settings += self._title(words)
+        jobs = []
+        for number, (differing, settings) in enumerate(zip(varied(grid), grid, strict=True)):
+            settings += self._title(title_of(differing))
             run, line = RunDirectory(folder / str(number)), command("train", *config_dir_option(), *settings)
-            jobs.append(Job(f"job {number}", run, (*settings, *for_this_start), line, words))
-        return jobs, words_of_jobs
+            jobs.append(Job(f"job {number}", run, (*settings, *for_this_start), line, differing))
+        return jobs
 
     def _search(self, arguments: list[str]) -> bool:
         from trivium.config.config_folder import config_dir_option
@@ -160,7 +159,10 @@ class TriviumSweeper(Sweeper):
         from trivium.search.outcome import Outcome, outcome_of
         from trivium.search.scheduler import run_jobs
 
-        workers = LauncherWorkers(self._launcher(), self._kind)
+        launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=Task(self.task, os.getcwd()), config=self.config
+        )
+        workers = LauncherWorkers(launcher, self._kind)
 
         def judge(job: Job, error: str | None) -> Outcome:
             # Of the ranks of an outer torchrun or srun, the first alone has the run's directory and its result.
@@ -180,10 +182,10 @@ class TriviumSweeper(Sweeper):
 
         folder, jobs = search.folder, []
         for trial in trials:
-            words, drawn = title_of(settings_of(trial.overrides)), _keys(trial.overrides)
-            settings = (*(word for word in shared if word.partition("=")[0] not in drawn), *trial.overrides)
+            drawn, keys = settings_of(trial.overrides), _keys(trial.overrides)
+            settings = (*(word for word in shared if word.partition("=")[0] not in keys), *trial.overrides)
             for_this_start = (
-                *self._title(words),
+                *self._title(title_of(drawn)),
                 "resume=auto",
                 f"run.study={as_text(str(folder))}",
                 f"run.trial={trial.number}",
@@ -192,7 +194,7 @@ class TriviumSweeper(Sweeper):
                 f"hydra.sweep.subdir='{trial.number}'",
             )
             line = command("train", *config_dir_option(), *settings)
-            jobs.append(Job(trial.name, trial.run, (*settings, *for_this_start), line, words))
+            jobs.append(Job(trial.name, trial.run, (*settings, *for_this_start), line, drawn))
         return jobs
 
     def _open(self, space: dict[str, Any], fixed: list[str]) -> OpenStudy:
@@ -226,15 +228,13 @@ class TriviumSweeper(Sweeper):
         from trivium.config.compose import Composer
         from trivium.config.sweep import groups_of_sweep
 
-        groups = groups_of_sweep(Composer(self.context.config_loader, self._folders()), overrides)
+        sources = self.config.hydra.runtime.config_sources
+        folders = [Path(source.path) for source in sources if source.schema == "file"]
+        groups = groups_of_sweep(Composer(self.context.config_loader, folders), overrides)
         choices = self.config.hydra.runtime.choices
         others = [override for override in overrides if override.partition("=")[0].lstrip("+~") != "sweep"]
         chosen = [f"{group}={choices[group]}" for group in groups if group not in {*_keys(others), *searched}]
         return [*chosen, *others]
-
-    def _folders(self) -> list[Path]:
-        sources = self.config.hydra.runtime.config_sources
-        return [Path(source.path) for source in sources if source.schema == "file"]
 
     def _threads(self, arguments: Sequence[str]) -> list[str]:
         """Gives runs side by side one thread each, unless trainer.threads is set."""
@@ -281,12 +281,6 @@ class TriviumSweeper(Sweeper):
         """Sets the folder of launchers' own files: the same one, wherever a job is started."""
         with read_write(self.config), open_dict(self.config):
             self.config.hydra.sweep.dir = str(folder.absolute())
-
-    def _launcher(self) -> Launcher:
-        launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.context, task_function=Task(self.task, os.getcwd()), config=self.config
-        )
-        return launcher
 
 
 def _is_first_rank() -> bool:

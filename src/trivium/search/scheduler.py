@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -30,7 +30,7 @@ class Job:
     """Holds one run to make.
 
     name: unique among the jobs, for a reader: "trial 3". run: the directory that it fills. arguments: train.py's.
-    command: a shell's line that repeats it. settings: the part that no other job has, for a reader.
+    command: a shell's line that repeats it. varied: key -> word of the settings that not all jobs share.
     start: the directory of the run that it begins from. epochs: the most that it trains for, 0 where not known.
     """
 
@@ -38,7 +38,7 @@ class Job:
     run: RunDirectory
     arguments: tuple[str, ...]
     command: str = ""
-    settings: str = ""
+    varied: Mapping[str, str] = field(default_factory=dict)
     start: Path | None = None
     epochs: int = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +18,7 @@ from trivium.core.wording import brief, command
 from trivium.results.comparison import compare
 from trivium.results.frame import as_frame, record_lines
 from trivium.results.records import read_record
-from trivium.runs.directory import RunDirectory
+from trivium.search.scheduler import Job
 from trivium.search.titles import short_names
 
 FILE = "summary.csv"
@@ -26,12 +26,9 @@ FILE = "summary.csv"
 _WIDTH_OF_A_FILE = 250
 
 
-def print_sweep_table(folder: Path, runs: Sequence[tuple[RunDirectory, Mapping[str, str]]]) -> None:
-    """Writes summary.csv into a grid's folder and prints it, with what to type next; nothing if no run is finished.
-
-    runs: each run's directory, and what was varied in it, as `trivium.search.titles.varied` returns it.
-    """
-    summary = summarise(runs)
+def print_sweep_table(folder: Path, jobs: Sequence[Job]) -> None:
+    """Writes summary.csv into a grid's folder and prints it, with what to type next; nothing if no run is finished."""
+    summary = summarise(jobs)
     if summary.empty:
         return
     write_text(folder / FILE, summary.to_csv(index=False, lineterminator="\n"))
@@ -44,7 +41,7 @@ def print_sweep_table(folder: Path, runs: Sequence[tuple[RunDirectory, Mapping[s
     print(f"a table for a paper:   {command('reproduce', f'runs={folder}')}", flush=True)
 
 
-def summarise(runs: Sequence[tuple[RunDirectory, Mapping[str, str]]]) -> pd.DataFrame:
+def summarise(jobs: Sequence[Job]) -> pd.DataFrame:
     """Returns a line for each combination of what was varied, the seed excepted, that has a finished run.
 
     Its columns are the varied keys; n, the seeds, and the epoch that was tested of each; METRIC and METRIC_std of the
@@ -52,13 +49,13 @@ def summarise(runs: Sequence[tuple[RunDirectory, Mapping[str, str]]]) -> pd.Data
     """
     settings: list[dict[str, str]] = []
     lines = []
-    for run, words in runs:
-        combination = {key: word for key, word in words.items() if key != "seed"}
+    for job in jobs:
+        combination = {key: word for key, word in job.varied.items() if key != "seed"}
         if combination not in settings:
             settings.append(combination)
-        if run.finished:
+        if job.run.finished:
             try:
-                record = read_record(run.path)
+                record = read_record(job.run.path)
             except ValueError as error:
                 print(f"left out of {FILE}: {error}", file=sys.stderr)
                 continue
