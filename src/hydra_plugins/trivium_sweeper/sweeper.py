@@ -209,7 +209,7 @@ class TriviumSweeper(Sweeper):
         values["hosts"] = tuple(values["hosts"])
         objective = monitor_of(config)
         if values["objective"] != "auto":
-            objective = read_monitor(values["objective"], config["data"]["metrics"], "hydra.sweeper.objective")
+            objective = read_monitor(values["objective"], config, "hydra.sweeper.objective")
         values["objective"] = objective.key
         epochs = config["trainer"]["max_epochs"]
         settings = StudySettings(**values, lower_is_better=objective.lower_is_better, max_epochs=epochs)

@@ -54,14 +54,15 @@ class Monitor:
             )
 
 
-def read_monitor(text: str, protocol: str, key: str = "trainer.monitor") -> Monitor:
+def read_monitor(text: str, config: Mapping[str, Any], key: str = "trainer.monitor") -> Monitor:
     """Returns the monitor of a setting; "auto" is val/loss, the task's own loss where a method adds others.
 
-    protocol: data.metrics. key: of the setting, for the message. Raises ValueError naming the nearest metric.
+    config: the run's, for data.metrics and metrics. key: of the setting, for the message. Raises ValueError naming the
+    nearest metric.
     """
     if text == "auto":
         return Monitor()
-    known = monitorable(protocol)
+    known = monitorable(config["data"]["metrics"]) | more_monitorable(config)
     if text not in known:
         raise ValueError(
             f"{key}: {text!r} is no metric of the validation split{suggest(text, known)}; expected auto or one of "
@@ -72,4 +73,10 @@ def read_monitor(text: str, protocol: str, key: str = "trainer.monitor") -> Moni
 
 def monitor_of(config: Mapping[str, Any]) -> Monitor:
     """Returns the monitor of a run's config; that of version 0.1.0, which had no choice, was the validation loss."""
-    return read_monitor(config["trainer"].get("monitor", "auto"), config["data"]["metrics"])
+    return read_monitor(config["trainer"].get("monitor", "auto"), config)
+
+
+def more_monitorable(config: Mapping[str, Any]) -> dict[str, str]:
+    """Returns "val/NAME" -> "min" or "max" of the metrics that the config adds to those of data.metrics."""
+    added = config.get("metrics") or {}
+    return {f"val/{name}": "min" if node["better"] == "lower" else "max" for name, node in added.items()}

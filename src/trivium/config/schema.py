@@ -64,6 +64,15 @@ class Trainer:
 
 
 @dataclass
+class Metric:
+    """Holds the keys that each added metric has; its YAML may have more."""
+
+    _target_: str
+    label: str
+    better: Literal["higher", "lower"]
+
+
+@dataclass
 class Root:
     """Holds the keys of no group, and the two groups whose choices share one schema; the check adds the others."""
 
@@ -71,6 +80,7 @@ class Root:
     resume: str
     start_from: str
     trust: list[str]
+    metrics: dict[str, Metric]
     paths: Paths
     run: RunKeys
     data: Data

@@ -57,6 +57,8 @@ def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
     Its runs thereby keep their hash, and are still found and resumed.
     """
     config = with_old_names(config)
+    if not config.get("metrics"):
+        config = {key: value for key, value in config.items() if key != "metrics"}
     trainer, method = dict(config["trainer"]), dict(config.get("method") or {})
     if _selects_as_in_0_1(config):
         trainer.pop("monitor", None)

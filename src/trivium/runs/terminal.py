@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trivium.core.metric_names import LABELS, METRICS
+from trivium.core.metric_names import LABELS, LOSSES, METRICS
 from trivium.runs.directory import RunDirectory
 
 _SPLITS = {"val": "validation", "valid": "validation"}
@@ -49,8 +49,9 @@ def print_scores(title: str, protocol: str, scores: Mapping[str, Mapping[str, fl
         table.add_column(_SPLITS.get(split, split), justify="right")
     # acc_argmax is there for objectives with classes
     known = [*METRICS[protocol], "acc_argmax"]
-    for name in [name for name in known if any(name in values for values in scores.values())]:
-        table.add_row(LABELS[name], *(_cell(values.get(name)) for values in scores.values()))
+    added = [name for values in scores.values() for name in values if name not in known and name not in LOSSES]
+    for name in [name for name in (*known, *dict.fromkeys(added)) if any(name in values for values in scores.values())]:
+        table.add_row(LABELS.get(name, name), *(_cell(values.get(name)) for values in scores.values()))
     _print(title, table)
 
 
