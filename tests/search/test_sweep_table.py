@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,18 @@ def test_a_narrow_terminal_gets_the_metrics_below_each_other_and_no_cut_cell(gri
     assert "…" not in printed
     assert printed.count("│ 0.1 ") == {60: 4, 80: 2, 250: 1}[width]
     assert printed.count("Acc-2 Non0, %") == 1
+
+
+def test_a_metric_of_one_s_own_is_behind_the_others(
+    grid: list[Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for job in grid[:2]:
+        result = job.run.result()
+        job.run.result_file.write_text(json.dumps(result | {"test": {"mine": 0.25, **result["test"]}}))
+    print_sweep_table(tmp_path / "grid", grid)
+    assert list(pd.read_csv(tmp_path / "grid" / "summary.csv"))[-2:] == ["mine", "mine_std"]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ 0.1 ")]
+    assert line.endswith("0.250 ± 0.000 │")
 
 
 def test_one_seed_has_no_deviation(grid: list[Job], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from trivium.core.files import write_text
-from trivium.core.metric_names import LABELS, is_share, metric_text
+from trivium.core.metric_names import LABELS, LOSSES, is_share, metric_text
 from trivium.core.wording import brief, command
 from trivium.results.comparison import compare
 from trivium.results.frame import as_frame, record_lines
@@ -61,14 +61,17 @@ def summarise(jobs: Sequence[Job]) -> pd.DataFrame:
                 continue
             lines += [{**line, "label": settings.index(combination)} for line in record_lines(record)]
     frame = as_frame(lines)
-    frame = frame[(frame["split"] == "test") & frame["metric"].isin(LABELS)]
+    frame = frame[(frame["split"] == "test") & ~frame["metric"].isin(LOSSES)]
     # One seed that was asked for twice counts once.
     frame = frame.drop_duplicates(["label", "metric", "seed"], keep="last").sort_values(["label", "seed"])
     if frame.empty:
         return pd.DataFrame()
     compared = compare(frame, within=()).set_index(["metric", "label"])
     scores = {}
-    for metric in (metric for metric in LABELS if metric in compared.index):
+    # Metrics of one's own come behind those of the protocol.
+    for metric in dict.fromkeys([*LABELS, *frame["metric"]]):
+        if metric not in compared.index:
+            continue
         scores[metric] = compared.loc[metric, "mean"]
         scores[f"{metric}_std"] = compared.loc[metric, "std"]
     by_setting = frame.drop_duplicates(["label", "seed"]).groupby("label")
@@ -87,7 +90,8 @@ def _joined(numbers: pd.Series) -> str:
 
 def _fitting(summary: pd.DataFrame, console: Console) -> list[Table]:
     """Returns the summary as few tables as the console's width allows, each with some of the metrics."""
-    metrics = [metric for metric in LABELS if metric in summary]
+    columns = [str(name) for name in summary.columns[summary.columns.get_loc("epochs") + 1 :]]
+    metrics = [name for name in columns if not (name.endswith("_std") and name.removesuffix("_std") in columns)]
     # A measurement is never more than the width that it may have.
     unbounded = console.options.update(width=10_000)
     for most in range(len(metrics), 0, -1):
@@ -100,7 +104,7 @@ def _fitting(summary: pd.DataFrame, console: Console) -> list[Table]:
 def _table(summary: pd.DataFrame, metrics: Sequence[str]) -> Table:
     keys = [str(name) for name in summary.columns[: summary.columns.get_loc("n")]]
     table = Table(*short_names(keys).values())
-    heads = [f"{LABELS[metric]}{', %' * is_share(metric)}" for metric in metrics]
+    heads = [f"{LABELS.get(metric, metric)}{', %' * is_share(metric)}" for metric in metrics]
     for head in ("n", "epoch", *heads):
         table.add_column(head, justify="right")
     for line in summary.to_dict("records"):
