@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from page_cases import run_at, scored, search_at, store_at
 from trivium.cli.reproduce import main
@@ -79,6 +80,20 @@ def test_data_sets_are_sections_and_a_later_run_of_one_seed_counts(
     assert page.index("## made/v1") < page.index("## other/v1")
     assert main([f"runs={folder}", "data=other/v1"]) == 0
     assert "made/v1" not in (folder / "table" / "table.md").read_text()
+
+
+def test_a_metric_of_one_s_own_is_a_column_whose_direction_the_config_says(folder: Path) -> None:
+    for run in folder.glob("s*/config.yaml"):
+        node = {"_target_": "mine.x", "label": "Own", "better": "lower"}
+        run.write_text(yaml.safe_dump(yaml.safe_load(run.read_text()) | {"metrics": {"own": node}}))
+        result = json.loads((run.parent / "result.json").read_text())
+        result["test"]["own"] = 0.5 if result["method"] == "supervised" else 0.75
+        (run.parent / "result.json").write_text(json.dumps(result))
+    assert main([f"runs={folder}"]) == 0
+    page = (folder / "table" / "table.md").read_text()
+    (supervised,) = [line for line in page.splitlines() if line.startswith("| supervised |") and "±" in line]
+    assert " Own ↓ |" in page
+    assert supervised.endswith("| **0.500 ± 0.000** |")
 
 
 @pytest.mark.parametrize(

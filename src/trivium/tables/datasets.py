@@ -52,7 +52,9 @@ def part_of(table: Table, data: str) -> Table:
     where = [f"data={name}", *([f"data.features={features}"] if features else [])]
     settings: dict[str, Any] = compose_config([f"data={name}"])["data"]
     protocol = (*METRICS[settings["metrics"]], *_ALWAYS)
-    measures = tuple(measure for measure in table.measures if measure.probe or measure.metric in protocol)
+    measures = tuple(
+        measure for measure in table.measures if measure.probe or measure.better or measure.metric in protocol
+    )
     if not measures:
         raise ValueError(f"measures: none is one of {name}'s, {', '.join(METRICS[settings['metrics']])}")
     names = [measure.name for measure in measures]

@@ -71,11 +71,12 @@ def _part(
     protocols = {record.protocol for record in runs.values()}
     scores = [record.result["test"] for record in runs.values()]
     metrics = [metric for protocol in protocols for metric in METRICS[protocol]]
-    measures = tuple(
-        Measure(LABELS[metric], metric=metric)
-        for metric in dict.fromkeys(metrics)
-        if all(metric in values for values in scores)
-    )
+    # Metrics of one's own are named by each run's config (configs/metric).
+    added = {name: node for record in runs.values() for name, node in (record.config.get("metrics") or {}).items()}
+    named = {metric: Measure(LABELS[metric], metric=metric) for metric in metrics} | {
+        name: Measure(node["label"], metric=name, better=node["better"]) for name, node in added.items()
+    }
+    measures = tuple(m for name, m in named.items() if all(name in values for values in scores))
     table = Table(
         folder.resolve().name,
         f"Runs of {folder}",
