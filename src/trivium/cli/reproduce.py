@@ -1,4 +1,4 @@
-"""Runs what a table lacks, then writes the table and its figure: scripts/reproduce.py."""
+"""Parses the command line of `trivium reproduce`, runs the missing runs of a table, and writes it with its figure."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class _Call:
-    """Holds the command line. data: its data=. publish: None where nothing is published."""
+    """Holds the command line. data: the text of data=. publish: None where nothing is published."""
 
     table: Table
     data: str
@@ -162,7 +162,7 @@ def _reproduce(call: _Call) -> int:
         print(overview(planned, call.jobs, estimate, commands=call.commands))
         return 0
     failures = complete(runs, jobs=call.jobs, logs=call.folder / "logs", estimate=estimate)
-    # The second of two calls on one table sees the sections of the first.
+    # The lock lets the second of two commands on one table see the sections that the first has written.
     with alone(call.folder / ".lock"):
         data = [runs[0].table.data for runs in planned]
         sections, notes = earlier_sections(call.table, data, call.folder, finished)
@@ -181,7 +181,7 @@ def _print_places(folder: Path, published: Path | None) -> None:
 
 def _write(folder: Path, planned: Sequence[list[Planned]], failures: Sequence[Failure], published: Path | None) -> None:
     """Writes the table of these runs, a part a data set, and prints it."""
-    # matplotlib takes a second to import
+    # matplotlib takes a second to import, which dry=true does without.
     from trivium.tables.collect import collect
     from trivium.tables.figure import write_figures
     from trivium.tables.publish import publish
@@ -193,5 +193,5 @@ def _write(folder: Path, planned: Sequence[list[Planned]], failures: Sequence[Fa
     write_tables(folder, parts, failures, pictures)
     if published is not None:
         publish(published, folder, parts, failures, pictures)
-    # Last, as a reader such as `head` may close the pipe.
+    # The table is printed last, as a reader such as `head` may close the pipe.
     print((folder / "table.md").read_text())

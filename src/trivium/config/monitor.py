@@ -1,4 +1,4 @@
-"""Holds what a run is selected by (trainer.monitor): a validation metric, and which direction of it is better."""
+"""Reads trainer.monitor: the validation metric that a run is selected by, and which direction of it is better."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ from trivium.core.metric_names import LOSSES, monitorable
 
 @dataclass(frozen=True)
 class Monitor:
-    """Selects the epoch, stops a run early, and steps scheduler=plateau. key: a validation metric, such as val/mae."""
+    """Names the validation metric that selects the epoch, stops a run early and steps scheduler=plateau.
+
+    key: the metric, such as val/mae.
+    """
 
     key: str = "val/loss"
     lower_is_better: bool = True
 
     @property
     def name(self) -> str:
-        """Names the metric without its split, as result.json does."""
+        """Returns the metric's name without its split, as in result.json."""
         return self.key.removeprefix("val/")
 
     @property
     def mode(self) -> str:
-        """Lightning's and torch's word for the direction."""
+        """Returns the direction as Lightning and torch write it, "min" or "max"."""
         return "min" if self.lower_is_better else "max"
 
     @property
     def words(self) -> str:
-        """States the rule of selection: "lowest val/loss"."""
+        """Returns the rule of selection as text, such as "lowest val/loss"."""
         return f"{'lowest' if self.lower_is_better else 'highest'} {self.key}"
 
     @property
@@ -45,12 +48,12 @@ class Monitor:
         """Tells whether `value` is better than `than`; NaN never is."""
         return value < than if self.lower_is_better else value > than
 
-    def refuse_unless_in(self, known: Collection[str], of: str) -> None:
-        """Raises ValueError unless the metric is one of `known`, those that `of` validates with."""
-        if self.key not in known:
+    def refuse_unless_in(self, metrics: Collection[str], method: str) -> None:
+        """Raises ValueError unless the monitor is one of the metrics that the method validates with."""
+        if self.key not in metrics:
             raise ValueError(
-                f"trainer.monitor: {self.key!r} is no validation metric of {of}{suggest(self.key, known)}; it has "
-                f"{', '.join(known)}"
+                f"trainer.monitor: {self.key!r} is no validation metric of {method}{suggest(self.key, metrics)}; it "
+                f"has {', '.join(metrics)}"
             )
 
 
