@@ -1,7 +1,7 @@
 """Trains one run, from a config to its record: train.py has it from top to bottom.
 
-resume       finds the directory that a command works in. directory reads and writes its files, config_hash identifies
-             a run by its config, and provenance finds out what the run was made with
+resume       finds the directory that a command works in. directory reads and writes its files, status reads how far
+             it is, config_hash identifies a run by its config, and provenance finds out what the run was made with
 assemble     makes store, batches and method of a config; start_from begins with another run's weights
 launch       joins the ranks of a launcher, or starts torchrun on several devices
 trainer      makes Lightning's Trainer, with recorder (metrics, weights), checkpointing and loggers; pruned is how a

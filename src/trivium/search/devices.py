@@ -16,7 +16,8 @@ _locks: list[IO[bytes]] = []
 
 def begin_worker() -> None:
     """Prepares a process of joblib's: it ends with the sweep, and takes a GPU of its own where there are enough."""
-    from trivium.runs.launch import die_with_parent  # with torch
+    # It imports torch.
+    from trivium.runs.launch import die_with_parent
 
     die_with_parent()
     take_device()
