@@ -2,7 +2,7 @@
 
 import sys
 
-from trivium.cli.prepare import main
+from trivium.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(["prepare", *sys.argv[1:]]))

@@ -20,18 +20,24 @@ from omegaconf import DictConfig
 from trivium.config.check import check_command_line, errors_for_users, options_first
 from trivium.config.compose import plain
 from trivium.config.config_folder import CONFIGS
+from trivium.config.run_settings import config_folder_of, with_settings_of_run
+from trivium.core.interruption import Interrupted
+from trivium.runs.announce import say_settings
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def job(config: DictConfig) -> None:
     """Trains the run of one composed config; Hydra calls it, once for each job of a sweep."""
-    # torch is imported only after the check
-    from trivium.runs.train import train
-
     composed = HydraConfig.get()
     if composed.mode != RunMode.MULTIRUN:
-        train(plain(config), list(composed.overrides.task))
+        settings = plain(config)
+        say_settings(settings)
+        # torch takes seconds to import
+        from trivium.runs.train import train
+
+        train(settings, list(composed.overrides.task))
         return
+    from trivium.runs.train import train
     from trivium.search.devices import begin_worker
     from trivium.search.jobs import as_restarted, print_traceback
 
@@ -47,8 +53,15 @@ def job(config: DictConfig) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code 0. Raises SystemExit with code 2 for a mistake in the command line or in a file."""
-    # hydra.main reads its arguments from here
-    sys.argv = ["trivium train", *check_command_line(options_first(argv))]
     with errors_for_users():
-        job()
+        words = with_settings_of_run(options_first(argv))
+    # hydra.main reads its arguments from here
+    sys.argv = ["trivium train", *check_command_line(words)]
+    with errors_for_users():
+        try:
+            job()
+        except Interrupted as stop:
+            folder = config_folder_of(argv)
+            words = ["--config-dir", folder] if folder and "--config-dir" not in stop.words else []
+            raise Interrupted("train", *words, *stop.words[1:]) if stop.words else stop from stop
     return 0

@@ -95,9 +95,14 @@ def _as_floats(value: Any) -> Any:
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """Lists where two configs differ in what decides about a run's numbers, as "seed (5 there, 6 now)"."""
+    return [f"{key} ({there!r} there, {now!r} now)" for key, there, now in differing(a, b)]
+
+
+def differing(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Returns key, value in `a` and value in `b` of all that decides about a run's numbers and differs."""
     first, second = (dotted(with_new_names(_decisive(config))) for config in (a, b))
     # As they were written, but for the folder of a table's run.
     there = {**dotted(a), "start_from": first.get("start_from")}
     now = {**dotted(b), "start_from": second.get("start_from")}
     keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]
-    return [f"{key} ({there.get(key)!r} there, {now.get(key)!r} now)" for key in keys]
+    return [(key, there.get(key), now.get(key)) for key in keys]

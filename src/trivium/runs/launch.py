@@ -97,14 +97,15 @@ def wants_workers(config: dict[str, Any], ranks: Ranks) -> bool:
     return ranks.size == 1 and config["trainer"]["devices"] > 1
 
 
-def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
+def launch_workers(run: RunDirectory, config: dict[str, Any], *, loud: bool = False) -> None:
     """Starts torchrun on this machine, one process a device, and returns when all have finished.
 
+    loud: whether the first of them says how large the model is.
     Raises ChildProcessError if one failed; their output has been shown.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", str(config["trainer"]["devices"]), "-m", "trivium.runs.train"]
-    environment = {**os.environ, "TRIVIUM_RUN_DIR": str(run.path)}
+    environment = {**os.environ, "TRIVIUM_RUN_DIR": str(run.path), "TRIVIUM_LOUD": str(int(loud))}
     share = max(1, (os.cpu_count() or 1) // config["trainer"]["devices"])
     environment.setdefault("OMP_NUM_THREADS", str(share))
     # It holds the run's lock too: should this process be killed, nobody resumes before the workers have ended.

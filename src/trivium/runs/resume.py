@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from datetime import UTC, datetime
@@ -12,24 +13,32 @@ from typing import Any
 import yaml
 
 from trivium.core.files import write_json, write_text
-from trivium.runs.config_hash import config_hash, differences
+from trivium.core.wording import brief
+from trivium.runs.announce import Say, resumed_at, silent
+from trivium.runs.config_hash import config_hash, differences, differing
 from trivium.runs.directory import RunDirectory
+from trivium.runs.extend import complete_extension, extend, is_extension, refuse_unless_exact
 from trivium.runs.provenance import git_commit, hardware, versions
 
+# Unfinished runs that are compared with a config of which there is none, the newest; and keys that are named.
+MOST_COMPARED, MOST_NAMED = 20, 3
 
-def open_run(config: dict[str, Any], overrides: list[str], default: Path | None = None) -> RunDirectory:
+
+def open_run(
+    config: dict[str, Any], overrides: list[str], default: Path | None = None, tell: Say = silent
+) -> RunDirectory:
     """Returns the directory that this command works in, locked: a new one, or that of the run to resume.
 
-    default: where a new run goes when run.dir is empty (a sweep's folder). Raises ValueError if the directory holds
-    another config's run, or a run that is not to be resumed, or is in use.
+    default: where a new run goes when run.dir is empty (a sweep's folder). tell: gets what is done about resume.
+    Raises ValueError if the directory holds another config's run, or a run that is not to be resumed, or is in use.
     """
     resume, run_dir = str(config["resume"]), str(config["run"]["dir"])
     if resume not in ("auto", "off"):
         run = RunDirectory(Path(resume))
         if not run.config_file.is_file():
             raise ValueError(f"resume={resume}: no run there (no config.yaml); expected a run's directory, auto or off")
-        return _resume(run, config)
-    if resume == "auto" and not run_dir and (unfinished := _newest_unfinished(config)):
+        return _resume(run, config, tell, overrides)
+    if resume == "auto" and not run_dir and (unfinished := _newest_unfinished(config, tell)):
         return unfinished
     path = Path(run_dir) if run_dir else default
     if path is None:
@@ -40,26 +49,43 @@ def open_run(config: dict[str, Any], overrides: list[str], default: Path | None 
     # a sweep's folder may have been used before, as run.dir may
     if resume == "off":
         raise ValueError(f"run.dir={path} holds a run already; resume it with resume=auto, or choose another run.dir")
-    return _resume(run, config)
+    return _resume(run, config, tell)
 
 
-def _resume(run: RunDirectory, config: dict[str, Any]) -> RunDirectory:
-    """Locks a run of the same config. Raises ValueError naming what differs in another config."""
-    stored = run.config()
-    if config_hash(stored) != config_hash(config):
-        differing = ", ".join(differences(stored, config)) or "its structure"
-        raise ValueError(
-            f"{run.path} holds a run of another config; it differs in {differing}. Repeat that run's overrides "
-            f"({run.path / 'overrides.yaml'}) or choose another run.dir"
-        )
-    return _with_this_config(_lock(run), config)
+def _resume(run: RunDirectory, config: dict[str, Any], tell: Say, longer: list[str] | None = None) -> RunDirectory:
+    """Locks a run of the same config; with `longer`, the overrides of this command, the run may get more epochs.
+
+    Raises ValueError naming what differs in another config.
+    """
+    stored = _config_of(run)
+    if config_hash(stored) == config_hash(config):
+        return _with_this_config(_lock(run), config, tell)
+    if longer is not None and is_extension(stored, config):
+        refuse_unless_exact(run, config)
+        behind = extend(_lock(run), config, longer)
+        tell("extend", f"{run.path}, of {behind} epochs, to {config['trainer']['max_epochs']}")
+        return run
+    differing = ", ".join(differences(stored, config)) or "its structure"
+    raise ValueError(
+        f"{run.path} holds a run of another config; it differs in {differing}. Repeat that run's overrides "
+        f"({run.path / 'overrides.yaml'}) or choose another run.dir"
+    )
 
 
-def _with_this_config(run: RunDirectory, config: dict[str, Any]) -> RunDirectory:
+def _with_this_config(run: RunDirectory, config: dict[str, Any], tell: Say) -> RunDirectory:
     """Writes this command's config over an unfinished run's: it may name other devices, logger or data folder."""
+    complete_extension(run)
     if not run.finished:
         run.freeze(config)
+        tell("resume", f"{run.path}, {resumed_at(run.checkpoint, config['trainer']['max_epochs'])}")
     return run
+
+
+def _config_of(run: RunDirectory) -> dict[str, Any]:
+    """Returns a run's config; that of the longer run if an extension of it was cut off."""
+    if run.extension_file.is_file() and not run.finished:
+        return dict(json.loads(run.extension_file.read_text(encoding="utf-8"))["config"])
+    return run.config()
 
 
 def _lock(run: RunDirectory) -> RunDirectory:
@@ -68,17 +94,39 @@ def _lock(run: RunDirectory) -> RunDirectory:
     return run
 
 
-def _newest_unfinished(config: dict[str, Any]) -> RunDirectory | None:
+def _newest_unfinished(config: dict[str, Any], tell: Say) -> RunDirectory | None:
     outputs, this_hash = Path(config["paths"]["outputs"]), config_hash(config)
-    unfinished = []
+    unfinished, others = [], []
     for file in (*outputs.glob("runs/*/run.json"), *outputs.glob("sweeps/*/*/run.json")):
         run = RunDirectory(file.parent)
         with contextlib.suppress(FileNotFoundError):  # a refused run has just taken its files back
+            if run.finished:
+                continue
             record = run.record()
-            if record["config_hash"] == this_hash and not run.finished:
-                unfinished.append((record["created"], run))
-    newest_first = (run for _, run in sorted(unfinished, key=lambda item: item[0], reverse=True))
-    return next((_with_this_config(run, config) for run in newest_first if run.try_lock()), None)
+            cut_off = run.extension_file.is_file() and config_hash(_config_of(run)) == this_hash
+            same = cut_off or record["config_hash"] == this_hash
+            (unfinished if same else others).append((record["created"], run))
+    for _, run in sorted(unfinished, key=lambda item: item[0], reverse=True):
+        if run.try_lock():
+            return _with_this_config(run, config, tell)
+    tell("resume", "no unfinished run of this config" + _nearest(others, config))
+    return None
+
+
+def _nearest(others: list[tuple[str, RunDirectory]], config: dict[str, Any]) -> str:
+    """Names the unfinished run whose config differs in the fewest keys, and three of them; "" if there is none."""
+    nearest: tuple[RunDirectory, list[tuple[str, Any, Any]]] | None = None
+    for _, run in sorted(others, key=lambda item: item[0], reverse=True)[:MOST_COMPARED]:
+        with contextlib.suppress(ValueError):  # a damaged one
+            keys = differing(run.config(), config)
+            if nearest is None or len(keys) < len(nearest[1]):
+                nearest = run, keys
+    if nearest is None:
+        return ""
+    run, keys = nearest
+    named = ", ".join(f"{key} ({brief(str(there))} -> {brief(str(now))})" for key, there, now in keys[:MOST_NAMED])
+    more = f" and {len(keys) - MOST_NAMED} more" if len(keys) > MOST_NAMED else ""
+    return f"; the nearest is {run.path}, which differs in {named}{more}"
 
 
 def _new_path(config: dict[str, Any]) -> Path:

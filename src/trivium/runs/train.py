@@ -14,14 +14,16 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from trivium.config.monitor import monitor_of
 from trivium.core.distributed import gather_objects
+from trivium.core.interruption import Interrupted
 from trivium.data.datamodule import DataModule
 from trivium.data.store import Store
 from trivium.methods.base import Method
+from trivium.runs.announce import Say, say, say_model, silent
 from trivium.runs.assemble import assemble
 from trivium.runs.checkpointing import load_checkpoint
 from trivium.runs.directory import RunDirectory
 from trivium.runs.final_test import run_final_test
-from trivium.runs.launch import die_with_parent, join_ranks, launch_workers, wants_workers
+from trivium.runs.launch import Ranks, die_with_parent, join_ranks, launch_workers, wants_workers
 from trivium.runs.loggers import deliver, deliver_again, end_all, loggers_of, tell_unsent
 from trivium.runs.pruned import Pruned
 from trivium.runs.recorder import Recorder
@@ -40,16 +42,20 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
     finished and wandb or TensorBoard has not got all of it.
     """
     ranks = join_ranks(config)
-    run = ranks.first(lambda: open_run(config, overrides, default_dir))
+    # Sweeps tell of their runs themselves.
+    tell = say if ranks.is_first and default_dir is None and config["trainer"]["progress"] != "off" else silent
+    run = ranks.first(lambda: open_run(config, overrides, default_dir, tell))
     try:
         if run.finished:
             print(f"{run.path} is finished; this is its result")
             if ranks.is_first:
                 deliver_again(config, run)
-        elif wants_workers(config, ranks):
-            launch_workers(run, config)
         else:
-            fit_and_test(config, run)
+            tell("run", str(run.path))
+            if wants_workers(config, ranks):
+                launch_workers(run, config, loud=tell is say)
+            else:
+                fit_and_test(config, run, tell)
         pruned = not run.finished  # of the runs that end without an error, a pruned one alone has no result
         if pruned or not ranks.is_first:
             return {}
@@ -58,15 +64,26 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
             print_result(run, result)
         tell_unsent(config, run)
         return result
-    except BaseException:
+    except BaseException as error:
         if ranks.is_first:
             run.discard_unstarted()
+        if isinstance(error, KeyboardInterrupt):
+            raise _interrupted(run, ranks) from error
         raise
     finally:
         run.release()
 
 
-def fit_and_test(config: dict[str, Any], run: RunDirectory) -> None:
+def _interrupted(run: RunDirectory, ranks: Ranks) -> Interrupted:
+    """Records that Ctrl-C came, and returns what tells of it: how the run goes on, if it has begun."""
+    if not run.config_file.is_file():
+        return Interrupted()
+    if ranks.is_first and not run.finished:
+        run.update_record(status="interrupted")
+    return Interrupted("train", f"resume={run.path}")
+
+
+def fit_and_test(config: dict[str, Any], run: RunDirectory, tell: Say = silent) -> None:
     """Trains in this process (one of the ranks, where there are several), then tests and records on the first rank."""
     with _threads(config["trainer"]["threads"]):
         store, data, method = assemble(config)
@@ -77,6 +94,7 @@ def fit_and_test(config: dict[str, Any], run: RunDirectory) -> None:
             # Lightning would do it after reading a checkpoint, whose values would pass through float32
             method.double()
         trainer, recorder = make_trainer(config, run)
+        say_model(method, trainer, tell)
         with _ended_with_status(run, trainer):
             _refuse_another_store(run, store, trainer.is_global_zero)
             _fit(config, run, trainer, recorder, data, method)
@@ -110,11 +128,13 @@ def _ended_with_status(run: RunDirectory, trainer: L.Trainer) -> Iterator[None]:
         return
     except BaseException as error:
         if trainer.is_global_zero:
-            stopped = isinstance(error, SIGTERMException | KeyboardInterrupt | SystemExit)  # Lightning exits on Ctrl-C
+            stopped = isinstance(error, SIGTERMException | KeyboardInterrupt | SystemExit)
             run.update_record(status="interrupted" if stopped else f"failed: {type(error).__name__}: {error}")
             end_all(loggers, failed=True)
         if isinstance(error, SIGTERMException):  # Lightning would exit with 0
             raise SystemExit(143) from error
+        if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):  # Lightning's exit
+            raise KeyboardInterrupt from error
         raise
     if trainer.is_global_zero:
         deliver(run, loggers)
@@ -161,8 +181,8 @@ def worker_main(run_dir: str) -> None:
     die_with_parent()
     run = RunDirectory(Path(run_dir))
     config = run.config()
-    join_ranks(config)
-    fit_and_test(config, run)
+    ranks = join_ranks(config)
+    fit_and_test(config, run, say if ranks.is_first and os.environ.get("TRIVIUM_LOUD") == "1" else silent)
 
 
 if __name__ == "__main__":
