@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trivium.config.callbacks import wrong_callbacks
 from trivium.config.generator_settings import settings_of
 from trivium.config.instantiate import ALLOWED
 from trivium.config.monitor import monitor_of
@@ -40,6 +41,7 @@ def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
         if not value >= least:  # also catches NaN
             yield f"{key}: expected at least {least:g}, found {value}"
     yield from _foreign_targets(config, "")
+    yield from wrong_callbacks(config)
     try:
         monitor_of(config)
     except ValueError as error:
@@ -57,6 +59,9 @@ def _foreign_targets(node: Mapping[str, Any], at: str) -> Iterator[str]:
     for name, value in node.items():
         if isinstance(value, dict):
             yield from _foreign_targets(value, f"{at}{name}.")
+        elif isinstance(value, list):
+            for node in (node for node in value if isinstance(node, dict)):
+                yield from _foreign_targets(node, f"{at}{name}.")
         elif name == "_target_" and not str(value).startswith(ALLOWED):
             yield f"{at}_target_: {value!r} is refused; only names below {ALLOWED!r} may be built from a config"
 

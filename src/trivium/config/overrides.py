@@ -17,6 +17,8 @@ from trivium.core.choices import suggest
 
 # Compositions of swept choices take a tenth of a second each, and the check ends within two seconds.
 MOST_COMBINATIONS = 8
+# The groups of which several choices may be taken at once: logger=[wandb,tensorboard].
+SEVERAL = ("logger",)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,13 @@ def _choice_problems(parsed: ParsedOverride, override: Override, session: Compos
         return
     if parsed.prefix == "~":
         return
-    for value in parsed.values:
+    values = parsed.values
+    if override.value_type == ValueType.ELEMENT and isinstance(override.value(), list):
+        if group not in SEVERAL:
+            yield f"{parsed.line}: {group} takes one choice; several at once are for {', '.join(SEVERAL)} alone"
+            return
+        values = tuple(str(value) for value in override.value())
+    for value in values:
         name = value.strip("'\" ")
         if name == "null":  # Hydra takes no null here
             yield f"{parsed.key}=null: to have none, write ~{parsed.key}"

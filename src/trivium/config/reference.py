@@ -154,8 +154,20 @@ def _declare(root: Map, file: ConfigFile) -> None:
     declared, known = of_yaml(values, options), at.fields.get(last)
     if not isinstance(known, Map):
         at.fields[last] = declared
+    elif package == "logger":
+        _merge(known, declared)
     elif "_target_" in values:
         known.fields.update(declared.fields)
+
+
+def _merge(known: Map, declared: Map) -> None:
+    """Adds the keys of one more of several choices of a group."""
+    for name, schema in declared.fields.items():
+        there = known.fields.get(name)
+        if isinstance(there, Map) and isinstance(schema, Map):
+            _merge(there, schema)
+        else:
+            known.fields[name] = schema
 
 
 def _declare_own_maps(root: Map, file: ConfigFile) -> None:

@@ -74,7 +74,8 @@ def _say_data(config: Mapping[str, Any]) -> None:
     counts = ", ".join(f"{count} {split}" for split, count in schema.counts.items())
     names = config["data"]["modalities"] or schema.modalities
     sizes = ", ".join(f"{name} {schema.dims.get(name, 'tokens')}" for name in names)
-    say("data", f"{schema.feature_set}: {counts} clips; {sizes}")
+    say("data", f"{schema.feature_set}: {counts} clips")
+    say("", sizes)
 
 
 def say_model(method: Method, trainer: L.Trainer, tell: Say = say) -> None:

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trivium.config.callbacks import that_decide
 from trivium.config.renamed import with_new_names, with_old_names
 
 OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")  # ROW_sSEED_HASH, as trivium.tables.plan names runs
 _NOT_HASHED = ("run", "resume", "paths", "logger")
-_NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress")
+_NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress", "callbacks", "profiler")
 _PLATEAU = "trivium.schedulers.plateau"
 _GMC = ("trivium.methods.gmc.GMC", "trivium.methods.m3ixup.M3ixup")
 
@@ -48,6 +49,8 @@ def _decisive(config: dict[str, Any]) -> dict[str, Any]:
     if OF_A_TABLE.fullmatch(start.name):
         decisive["start_from"] = start.name
     decisive["trainer"] = {key: value for key, value in config["trainer"].items() if key not in _NOT_HASHED_TRAINER}
+    if callbacks := that_decide(config["trainer"].get("callbacks", [])):
+        decisive["trainer"]["callbacks"] = callbacks
     return decisive
 
 
