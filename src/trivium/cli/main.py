@@ -6,9 +6,6 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-import trivium
-from trivium.config.arguments import print_help
-from trivium.core.choices import suggest
 from trivium.core.interruption import one_line_on_ctrl_c
 
 VERBS = {
@@ -52,14 +49,18 @@ def help_text() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the verb's exit code; 2 for a verb that there is not. argv: without the program; None: sys.argv's.
 
-    Ctrl-C ends it with one line and code 130 (SystemExit). Verbs are imported only inside, so that it does so from the
-    first moment on.
+    Ctrl-C ends it with one line and code 130 (SystemExit). All else is imported only then, so
+    that it does so from the first moment on.
     """
     with one_line_on_ctrl_c():
         return _run_verb(list(sys.argv[1:] if argv is None else argv))
 
 
 def _run_verb(words: list[str]) -> int:
+    import trivium
+    from trivium.config.arguments import print_help
+    from trivium.core.choices import suggest
+
     if not words or words[0] in ("-h", "--help", "help"):
         print_help(help_text())
         return 0 if words else 2

@@ -7,8 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from trivium.core.wording import command
+from types import FrameType
 
 # 128 + SIGINT, as a shell has it
 CODE = 130
@@ -28,6 +27,9 @@ class Interrupted(KeyboardInterrupt):
 @contextmanager
 def one_line_on_ctrl_c() -> Iterator[None]:
     """Turns a KeyboardInterrupt into one line on stderr, told by the first rank alone, and SystemExit with code 130."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Python would notice a KeyboardInterrupt itself that passes through exec(), and die of the signal at its end.
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -37,8 +39,14 @@ def one_line_on_ctrl_c() -> Iterator[None]:
         raise SystemExit(CODE) from None
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted
+
+
 def tell(words: tuple[str, ...]) -> None:
     """Prints "interrupted", and with which command to go on, if there are words of one."""
+    from trivium.core.wording import command
+
     sys.stdout.flush()
     if os.environ.get("RANK", "0") == "0":
         # A terminal has shown ^C on the line where the cursor is.

@@ -6,7 +6,6 @@ an outer torchrun or SLURM its ranks are used.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -18,9 +17,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from trivium.core.processes import die_with_parent
 from trivium.runs.directory import RunDirectory
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -104,16 +102,22 @@ def launch_workers(run: RunDirectory, config: dict[str, Any], *, loud: bool = Fa
     Raises ChildProcessError if one failed; their output has been shown.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(config["trainer"]["devices"]), "-m", "trivium.runs.train"]
+    command += ["--nproc-per-node", str(config["trainer"]["devices"]), "-m", "trivium.runs.worker"]
     environment = {**os.environ, "TRIVIUM_RUN_DIR": str(run.path), "TRIVIUM_LOUD": str(int(loud))}
     share = max(1, (os.cpu_count() or 1) // config["trainer"]["devices"])
     environment.setdefault("OMP_NUM_THREADS", str(share))
     # It holds the run's lock too: should this process be killed, nobody resumes before the workers have ended.
     lock = () if run.lock is None else (run.lock.fileno(),)
-    process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent, pass_fds=lock)
+    # In a session of its own, so that a terminal's Ctrl-C comes to this process alone: all would show tracebacks.
+    process = subprocess.Popen(
+        command, env=environment, preexec_fn=die_with_parent, pass_fds=lock, start_new_session=True
+    )
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         code = process.wait()
+    except KeyboardInterrupt:
+        process.kill()  # and with it the workers
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
         if process.poll() is None:
@@ -123,13 +127,3 @@ def launch_workers(run: RunDirectory, config: dict[str, Any], *, loud: bool = Fa
         status = run.record()["status"]  # in the words of the first rank, unless that was not the one that failed
         reason = status if status.startswith("failed") else "failed"
         raise ChildProcessError(f"{run.path}: a worker process {reason} (exit status {code}; its traceback is above)")
-
-
-def die_with_parent() -> None:
-    """Lets this process be killed when its parent dies (on Linux).
-
-    A killed parent would otherwise leave workers that go on writing into a directory that somebody resumes. Nothing is
-    lost: every file is whole or not there.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -23,7 +23,7 @@ from trivium.runs.assemble import assemble
 from trivium.runs.checkpointing import load_checkpoint
 from trivium.runs.directory import RunDirectory
 from trivium.runs.final_test import run_final_test
-from trivium.runs.launch import Ranks, die_with_parent, join_ranks, launch_workers, wants_workers
+from trivium.runs.launch import Ranks, join_ranks, launch_workers, wants_workers
 from trivium.runs.loggers import deliver, deliver_again, end_all, loggers_of, tell_unsent
 from trivium.runs.pruned import Pruned
 from trivium.runs.recorder import Recorder
@@ -176,17 +176,9 @@ def _fit(
     trainer.fit(method, datamodule=data, ckpt_path=resume_from, weights_only=True)
 
 
-def worker_main(run_dir: str) -> None:
-    """Trains as one rank of a run whose directory holds the frozen config; started by trivium.runs.launch."""
-    die_with_parent()
+def train_as_worker(run_dir: str) -> None:
+    """Trains as one rank of a run whose directory holds the frozen config; started by trivium.runs.worker."""
     run = RunDirectory(Path(run_dir))
     config = run.config()
     ranks = join_ranks(config)
     fit_and_test(config, run, say if ranks.is_first and os.environ.get("TRIVIUM_LOUD") == "1" else silent)
-
-
-if __name__ == "__main__":
-    from torch.distributed.elastic.multiprocessing.errors import record
-
-    # torchrun loses a dead rank's traceback without `record`
-    record(worker_main)(os.environ["TRIVIUM_RUN_DIR"])
