@@ -1,4 +1,4 @@
-"""Evaluates a finished run: `python scripts/evaluate.py --help`."""
+"""Evaluates a finished run: the same as `trivium evaluate`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Prepares a data set: `python scripts/prepare.py --help`."""
+"""Prepares a data set: the same as `trivium prepare`."""
 
 import sys
 

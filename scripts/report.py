@@ -1,4 +1,4 @@
-"""Shows runs, a table or a search on a page: `python scripts/report.py --help`."""
+"""Shows runs, a table or a search on a page: the same as `trivium report`."""
 
 import sys
 

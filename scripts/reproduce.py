@@ -1,4 +1,4 @@
-"""Reproduces a table: `python scripts/reproduce.py --help`."""
+"""Reproduces a table: the same as `trivium reproduce`."""
 
 import sys
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from trivium.core.interruption import one_line_on_ctrl_c
+from trivium.core.interruption import Interrupted, one_line_on_ctrl_c
 
 VERBS = {
     "train": "train one run; with -m a grid or a search of many",
@@ -24,8 +24,9 @@ Trivium trains and compares methods of multimodal learning: text, audio and visi
 Verbs
 {verbs}
 
-  trivium VERB --help     its keys, with examples
-  trivium --version       the version
+  trivium VERB --help           its keys, with examples
+  trivium VERB --config-dir DIR  with configs of your own too (docs/extending.md)
+  trivium --version             the version
 
 A first day
   trivium train                                       the small data set that comes with Trivium: seconds, no download
@@ -59,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_verb(words: list[str]) -> int:
     import trivium
     from trivium.config.arguments import print_help
+    from trivium.config.config_folder import config_dir_option, take_config_dir
     from trivium.core.choices import suggest
 
     if not words or words[0] in ("-h", "--help", "help"):
@@ -69,7 +71,15 @@ def _run_verb(words: list[str]) -> int:
         print(f"trivium {trivium.__version__}")
         return 0
     if verb in VERBS:
-        code = import_module(f"trivium.cli.{verb}").main(rest)
+        try:
+            rest = take_config_dir(rest)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        try:
+            code = import_module(f"trivium.cli.{verb}").main(rest)
+        except Interrupted as stop:
+            raise Interrupted(*stop.words[:1], *config_dir_option(), *stop.words[1:]) if stop.words else stop from None
         assert isinstance(code, int)
         return code
     if "=" in verb or verb.startswith("-"):

@@ -17,17 +17,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from trivium.config.check import check_command_line, errors_for_users, options_first
+from trivium.config.check import check_command_line, errors_for_users, multirun_first
 from trivium.config.compose import plain
-from trivium.config.config_folder import CONFIGS
-from trivium.config.run_settings import config_folder_of, with_settings_of_run
-from trivium.core.interruption import Interrupted
+from trivium.config.config_folder import CONFIGS, config_dir_option
+from trivium.config.run_settings import with_settings_of_run
+from trivium.config.trust import trust
+from trivium.core.wording import command
 from trivium.runs.announce import say_settings
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def job(config: DictConfig) -> None:
     """Trains the run of one composed config; Hydra calls it, once for each job of a sweep."""
+    trust(config.trust)
     composed = HydraConfig.get()
     if composed.mode != RunMode.MULTIRUN:
         settings = plain(config)
@@ -54,14 +56,8 @@ def job(config: DictConfig) -> None:
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code 0. Raises SystemExit with code 2 for a mistake in the command line or in a file."""
     with errors_for_users():
-        words = with_settings_of_run(options_first(argv))
-    # hydra.main reads its arguments from here
-    sys.argv = ["trivium train", *check_command_line(words)]
-    with errors_for_users():
-        try:
-            job()
-        except Interrupted as stop:
-            folder = config_folder_of(argv)
-            words = ["--config-dir", folder] if folder and "--config-dir" not in stop.words else []
-            raise Interrupted("train", *words, *stop.words[1:]) if stop.words else stop from stop
+        # hydra.main reads its arguments from here
+        words = check_command_line(multirun_first(with_settings_of_run(argv)))
+        sys.argv = [command("train", *config_dir_option()), *words]
+        job()
     return 0

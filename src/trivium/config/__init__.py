@@ -8,7 +8,7 @@ compose      config files and overrides -> one plain dict, as Hydra composes it;
 monitor      which validation metric selects a run's epoch (trainer.monitor)
 store_path   which prepared store a config names
 run_settings the settings of the run that resume=DIR names; callbacks: what trainer.callbacks may hold
-instantiate  a node's `_target_` -> an object of this package
+instantiate  a node's `_target_` -> an object of this package, or of a module that the user trusts (trust)
 arguments    key=value of the other scripts; help, nearest: what users read
 renamed      keys that had other names in version 0.1.0
 """

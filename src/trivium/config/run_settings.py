@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
@@ -14,19 +13,13 @@ from hydra.errors import HydraException
 def with_settings_of_run(argv: Sequence[str]) -> list[str]:
     """Returns the command line with the settings of the run that resume=DIR names, unless it gives them itself.
 
-    Raises ValueError naming the run's overrides.yaml if that is damaged.
+    Which modules are trusted is asked of the user alone (trivium.config.trust), never of a run's files. Raises ValueError naming the run's overrides.yaml if that is damaged.
     """
-    args = get_args_parser().parse_args(list(argv))
-    folder = _run_of(args.overrides)
-    if folder is None or args.multirun:
+    folder = None if {"-m", "--multirun"} & set(argv) else _run_of(argv)
+    if folder is None:
         return list(argv)
-    typed = {_key(word) for word in args.overrides}
+    typed = {_key(word) for word in argv}
     return [*argv, *(word for word in _overrides_of(folder) if _key(word) not in typed)]
-
-
-def config_folder_of(argv: Sequence[str]) -> str:
-    """Returns the folder of --config-dir, "" without it."""
-    return get_args_parser().parse_args(list(argv)).config_dir or ""
 
 
 def _run_of(overrides: Sequence[str]) -> Path | None:
@@ -50,7 +43,7 @@ def _overrides_of(folder: Path) -> list[str]:
         raise ValueError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValueError(f"{file}: expected a list of overrides, found {words!r:.40}")
-    return [word for word in words if _key(word) != "resume"]
+    return [word for word in words if _key(word) not in ("resume", "trust")]
 
 
 def _key(word: str) -> str:

@@ -40,7 +40,8 @@ class Wandb(WandbLogger):
             save_dir=run.path,
             config=config,
             # a run that was made longer goes on in the same wandb run
-            id=record.get("first_config_hash", record["config_hash"])[:8] + record["created"][11:26].replace(":", "").replace(".", ""),
+            id=record.get("first_config_hash", record["config_hash"])[:8]
+            + record["created"][11:26].replace(":", "").replace(".", ""),
             resume="allow",
             mode=mode or None,
         )

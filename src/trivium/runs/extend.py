@@ -44,9 +44,12 @@ def refuse_unless_exact(run: RunDirectory, config: dict[str, Any]) -> None:
     """Raises ValueError, saying why, if a run of this config would not have begun as the shorter run did."""
     epochs, name = config["trainer"]["max_epochs"], str(config["scheduler"]["_target_"])
     anew = f"train a new run of {epochs} epochs"
-    if name not in [f"trivium.schedulers.{schedule}" for schedule in _ANY_LENGTH]:
+    own, _, schedule = name.rpartition(".")
+    if own != "trivium.schedulers":
+        raise ValueError(f"{run.path} cannot be extended: {name} may go by trainer.max_epochs; {anew}")
+    if schedule not in _ANY_LENGTH:
         raise ValueError(
-            f"{run.path} cannot be extended: scheduler={name.rpartition('.')[2]} shares its learning rates out over "
+            f"{run.path} cannot be extended: scheduler={schedule} shares its learning rates out over "
             f"trainer.max_epochs, so a run of {epochs} epochs has other rates from its first step on; {anew}"
         )
     if config["run"]["study"]:
