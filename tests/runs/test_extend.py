@@ -107,10 +107,10 @@ def test_cut_off_it_is_the_shorter_run_or_the_longer_one(
     def die(*_: Any) -> None:
         raise MemoryError
 
-    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+    with monkeypatch.context() as patched:
         patched.setattr(extend, moment, die)
-        opened = RunDirectory(path)
-        extend.extend(opened, config, ["trainer.max_epochs=3"])
+        with pytest.raises(MemoryError):
+            extend.extend(RunDirectory(path), config, ["trainer.max_epochs=3"])
     if not longer:
         assert record(path) == whole
         extended(path)  # as it was

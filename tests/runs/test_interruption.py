@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import driver
 import pytest
-from driver import in_folder, record
 
+import driver
+from driver import in_folder, record
 from trivium.core.interruption import Interrupted, one_line_on_ctrl_c
 
 SMALL = ["encoder.hidden=8", "encoder.out=8", "fusion.out=16", "data.batch_size=96", "trainer.max_epochs=2"]

@@ -50,14 +50,15 @@ def help_text() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the verb's exit code; 2 for a verb that there is not. argv: without the program; None: sys.argv's.
 
-    Ctrl-C ends it with one line and code 130 (SystemExit). All else is imported only then, so
-    that it does so from the first moment on.
+    Ctrl-C ends it with one line and code 130 (SystemExit). All else is imported only then, so that it does so from the
+    first moment on.
     """
     with one_line_on_ctrl_c():
         return _run_verb(list(sys.argv[1:] if argv is None else argv))
 
 
 def _run_verb(words: list[str]) -> int:
+    """Returns the exit code. Raises Interrupted on Ctrl-C, with --config-dir in the command that goes on."""
     import trivium
     from trivium.config.arguments import print_help
     from trivium.config.config_folder import config_dir_option, take_config_dir

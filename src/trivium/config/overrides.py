@@ -125,11 +125,12 @@ def _choice_problems(parsed: ParsedOverride, override: Override, session: Compos
     if parsed.prefix == "~":
         return
     values = parsed.values
-    if override.value_type == ValueType.ELEMENT and isinstance(override.value(), list):
+    several = override.value()
+    if override.value_type == ValueType.ELEMENT and isinstance(several, list):
         if group not in SEVERAL:
             yield f"{parsed.line}: {group} takes one choice; several at once are for {', '.join(SEVERAL)} alone"
             return
-        values = tuple(str(value) for value in override.value())
+        values = tuple(str(value) for value in several)
     for value in values:
         name = value.strip("'\" ")
         if name == "null":  # Hydra takes no null here

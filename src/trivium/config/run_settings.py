@@ -13,7 +13,8 @@ from hydra.errors import HydraException
 def with_settings_of_run(argv: Sequence[str]) -> list[str]:
     """Returns the command line with the settings of the run that resume=DIR names, unless it gives them itself.
 
-    Which modules are trusted is asked of the user alone (trivium.config.trust), never of a run's files. Raises ValueError naming the run's overrides.yaml if that is damaged.
+    Which modules are trusted is asked of the user alone (trivium.config.trust), never of a run's files. Raises
+    ValueError naming the run's overrides.yaml if that is damaged.
     """
     folder = None if {"-m", "--multirun"} & set(argv) else _run_of(argv)
     if folder is None:

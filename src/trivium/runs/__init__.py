@@ -5,8 +5,8 @@ resume       which directory a command works in. directory: its paths and files;
 assemble     config -> store, batches, method; start_from: with another run's weights
 extend       makes a run longer; announce: says what a run is
 launch       several devices: which rank this process is, or torchrun, which starts worker
-trainer      Lightning's Trainer with recorder (metrics, weights), checkpointing, loggers, callbacks, progress_bar; pruned:
-             how a search ends it
+trainer      Lightning's Trainer with recorder (metrics, weights), checkpointing, loggers, callbacks and progress_bar;
+             pruned: how a search ends it
 final_test   opens the test split, last; terminal: the tables that are printed
 load         a finished run as a model; evaluate_run: its scores and probes, written down
 """

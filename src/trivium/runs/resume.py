@@ -96,7 +96,8 @@ def _lock(run: RunDirectory) -> RunDirectory:
 
 def _newest_unfinished(config: dict[str, Any], tell: Say) -> RunDirectory | None:
     outputs, this_hash = Path(config["paths"]["outputs"]), config_hash(config)
-    unfinished, others = [], []
+    unfinished: list[tuple[str, RunDirectory]] = []
+    others: list[tuple[str, RunDirectory]] = []
     for file in (*outputs.glob("runs/*/run.json"), *outputs.glob("sweeps/*/*/run.json")):
         run = RunDirectory(file.parent)
         with contextlib.suppress(FileNotFoundError):  # a refused run has just taken its files back

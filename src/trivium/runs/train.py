@@ -68,19 +68,21 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
         if ranks.is_first:
             run.discard_unstarted()
         if isinstance(error, KeyboardInterrupt):
-            raise _interrupted(run, ranks) from error
+            raise _interrupted(config, run, ranks) from error
         raise
     finally:
         run.release()
 
 
-def _interrupted(run: RunDirectory, ranks: Ranks) -> Interrupted:
+def _interrupted(config: dict[str, Any], run: RunDirectory, ranks: Ranks) -> Interrupted:
     """Records that Ctrl-C came, and returns what tells of it: how the run goes on, if it has begun."""
     if not run.config_file.is_file():
         return Interrupted()
     if ranks.is_first and not run.finished:
         run.update_record(status="interrupted")
-    return Interrupted("train", f"resume={run.path}")
+    # a run's files never say what is trusted
+    trusted = [f"trust=[{','.join(config['trust'])}]"] if config.get("trust") else []
+    return Interrupted("train", f"resume={run.path}", *trusted)
 
 
 def fit_and_test(config: dict[str, Any], run: RunDirectory, tell: Say = silent) -> None:
