@@ -1,4 +1,4 @@
-"""What a run says of itself: before torch is imported, when its model is built, and about resume; and when it is silent."""
+"""What a run says: before torch is imported, when its model is built, and about resume; and when it says nothing."""
 
 import re
 import subprocess
