@@ -1,6 +1,6 @@
-"""Trivium: multimodal representation learning, four methods under one protocol.
+"""Provides multimodal representation learning: four methods under one protocol.
 
-Importing this package imports neither torch nor Hydra nor pandas; its functions bring them in when called.
+Importing this package imports neither torch nor Hydra nor pandas; its functions import them when they are called.
 """
 
 from importlib import import_module
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 __version__ = "0.2.0.dev0"
 __all__ = ["__version__", "compare", "load_run", "open_store", "results"]
 
-_HOME = {"compare": "results.comparison", "load_run": "runs.load", "open_store": "data.store"}
+_MODULES = {"compare": "results.comparison", "load_run": "runs.load", "open_store": "data.store"}
 
 
 def __getattr__(name: str) -> Any:
     # Lazy on purpose: train.py must refuse a wrong config before torch is imported.
     if name == "results":
-        return import_module("trivium.results")  # a package that can be called
-    if name in _HOME:
-        return getattr(import_module(f"trivium.{_HOME[name]}"), name)
+        # The package itself can be called.
+        return import_module("trivium.results")
+    if name in _MODULES:
+        return getattr(import_module(f"trivium.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'trivium' has no attribute {name!r}")

@@ -48,7 +48,7 @@ def help_text() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the verb's exit code; 2 for a verb that there is not. argv: without the program; None: sys.argv's.
+    """Returns the verb's exit code, or 2 for an unknown verb. argv: words behind the program; None takes sys.argv's.
 
     Ctrl-C ends it with one line and code 130 (SystemExit). All else is imported only then, so that it does so from the
     first moment on.

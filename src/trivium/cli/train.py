@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# whole tracebacks
+# Hydra would shorten the tracebacks of errors.
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-# torch's idle threads sleep: spinning stalls a shared machine
+# torch's idle threads then sleep. Spinning ones would slow down everything else on a shared machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import hydra
@@ -34,7 +34,7 @@ def job(config: DictConfig) -> None:
     if composed.mode != RunMode.MULTIRUN:
         settings = plain(config)
         say_settings(settings)
-        # torch takes seconds to import
+        # torch takes seconds to import.
         from trivium.runs.train import train
 
         train(settings, list(composed.overrides.task))
@@ -56,7 +56,7 @@ def job(config: DictConfig) -> None:
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code 0. Raises SystemExit with code 2 for a mistake in the command line or in a file."""
     with errors_for_users():
-        # hydra.main reads its arguments from here
+        # hydra.main reads its arguments from sys.argv.
         words = check_command_line(multirun_first(with_settings_of_run(argv)))
         sys.argv = [command("train", *config_dir_option()), *words]
         job()

@@ -27,11 +27,11 @@ def predict_split(
     modalities: Sequence[str] | None = None,
     change: Callable[[Batch], Batch] | None = None,
 ) -> Predictions:
-    """Predicts every clip once, on the method's device.
+    """Predicts every clip of a split once, in evaluation mode and on the method's device.
 
-    modalities: those to predict from; None or empty means all. change: applied to each batch first; clips keep their
-    places (Batch.index).
-    Raises ValueError for an unknown modality, and for a clip that has none of the chosen ones, with its id.
+    modalities: those to predict from; None or empty means all.
+    change: applied to each batch first. It must leave the clips in their places (Batch.index).
+    Raises ValueError for an unknown modality, and, with its id, for a clip that has none of those to predict from.
     """
     method.eval()
     collector = Collector(len(loader.split), loader.split.device)
@@ -49,27 +49,32 @@ def predict_split(
 
 
 def score_split(method: Method, loader: BatchLoader, predictions: Predictions) -> dict[str, float]:
-    """Computes the protocol's metrics, once over the whole split, and the mean objective as "loss"."""
+    """Computes the protocol's metrics over the whole split, and as "loss" the mean of the objective."""
     metrics = metrics_of(method, predictions, loader.split.targets["multimodal"])
     return {**metrics, "loss": float(predictions.loss.mean())}
 
 
 def metrics_of(method: Method, predictions: Predictions, targets_N: Tensor) -> dict[str, float]:
-    """Computes the protocol's metrics of the decoded scores, and `acc_argmax` where the objective has classes."""
+    """Computes the protocol's metrics of the decoded scores, and those that the config adds.
+
+    If the objective has classes, `acc_argmax` is among them.
+    Raises ValueError, naming it, for an added metric that returns no number.
+    """
     targets_N, classes_N = targets_N.cpu(), None
     if isinstance(method.objective, CrossEntropy):
         classes_N = method.objective.classes(targets_N)
-    return compute_metrics(
-        method.metrics,
-        predictions.score.numpy(),
-        targets_N.numpy(),
-        probabilities=predictions.probabilities,
-        classes=classes_N,
+    score_N, target_N = predictions.score.numpy(), targets_N.numpy()
+    values = compute_metrics(
+        method.metrics, score_N, target_N, probabilities=predictions.probabilities, classes=classes_N
     )
+    return values | method.compute_added(score_N, target_N)
 
 
 def write_predictions(path: Path, parts: dict[str, tuple[BatchLoader, Predictions]]) -> None:
-    """Writes one row a clip: split, id, target, prediction, and class probabilities where there are any."""
+    """Writes a CSV file with a row for each clip: split, id, target, prediction, and class probabilities if any.
+
+    parts: split -> its loader and predictions.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     classes = max((p.probabilities.shape[1] for _, p in parts.values() if p.probabilities is not None), default=0)
@@ -92,6 +97,7 @@ def match_dtype(batch: Batch, method: Method) -> None:
 
 
 def _refuse_all_absent(loader: BatchLoader, present_BM: Tensor, index: Tensor) -> None:
+    """Raises ValueError, with the id of the first, if a clip of the batch has no modality."""
     empty_B = ~present_BM.any(dim=1)
     if bool(empty_B.any()):
         clip = loader.split.ids[int(index[empty_B][0])]

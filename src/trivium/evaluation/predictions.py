@@ -15,8 +15,8 @@ from trivium.core.distributed import sum_over_ranks
 class Predictions:
     """Holds the predictions of N clips in the split's order, float64 on the CPU.
 
-    score (N,): predicted score. losses: name -> (N,), "loss" (the objective) first. probabilities (N, C), or None in
-    regression.
+    score: (N,), in the labels' unit. losses: name -> (N,), with "loss", the objective, first.
+    probabilities: (N, C), of the classes; None in a regression.
     """
 
     score: Tensor
@@ -25,12 +25,12 @@ class Predictions:
 
     @property
     def loss(self) -> Tensor:
-        """The objective of each clip, (N,)."""
+        """Returns the objective of each clip, (N,)."""
         return self.losses["loss"]
 
 
 class Collector:
-    """Puts predictions in the place of their clip, and adds up the parts of ranks at the end."""
+    """Puts each prediction in the place of its clip, and adds up the parts of all ranks at the end."""
 
     def __init__(self, clips: int, device: torch.device) -> None:
         self._count = torch.zeros(clips, 1, dtype=torch.float64, device=device)
@@ -47,9 +47,10 @@ class Collector:
         losses: Mapping[str, Tensor],
         probabilities: Tensor | None,
     ) -> None:
-        """Adds a batch. index: (B,), places in the split. weight: (B,), 0 for a clip that only keeps a rank in step.
+        """Adds the predictions of a batch.
 
-        losses: name -> (B,).
+        index: (B,) int64, places in the split. weight: (B,), 1, or 0 for a clip that only keeps a rank in step.
+        score: (B,). losses: name -> (B,). probabilities: (B, C) or None.
         """
         if not self._names:
             self._names = list(losses)
@@ -64,9 +65,10 @@ class Collector:
             self._probabilities.index_add_(0, index, probabilities.double() * weight[:, None].double())
 
     def result(self, *, over_ranks: bool) -> Predictions:
-        """Returns all predictions. over_ranks: every rank has a part and calls this; else this process has them all.
+        """Returns all predictions.
 
-        Raises RuntimeError unless every clip was seen exactly once.
+        over_ranks: True if every rank has a part and calls this; False if this process has them all.
+        Raises RuntimeError unless every clip was predicted exactly once.
         """
         total = sum_over_ranks if over_ranks else torch.clone
         count = total(self._count).cpu()

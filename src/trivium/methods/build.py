@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -11,12 +11,14 @@ from torch import nn
 
 from trivium.config.instantiate import build, target
 from trivium.config.monitor import monitor_of
+from trivium.core.metric_names import LABELS, LOSSES
 from trivium.core.seeding import keyed
 from trivium.data.store import StoreSchema
 from trivium.encoders.base import Encoder
 from trivium.methods.base import Method, Parts
 from trivium.methods.options import split_options
 
+# Attributes in which models of transformers hold dropout probabilities that they pass to functions.
 _DROPOUT_NUMBERS = (
     "dropout",
     "attention_dropout",
@@ -27,12 +29,12 @@ _DROPOUT_NUMBERS = (
 
 
 def encoder_node(config: Mapping[str, Any], modality: str) -> dict[str, Any]:
-    """Returns the config of a modality's encoder: the one under `encoders` if there is one, else the common one."""
+    """Returns the config of a modality's encoder: its own from `encoders`, or else the common one from `encoder`."""
     return dict((config["encoders"] or {}).get(modality) or config["encoder"])
 
 
 def token_readers(config: Mapping[str, Any], modalities: Sequence[str]) -> set[str]:
-    """Returns those of `modalities` whose encoder reads token ids."""
+    """Returns the modalities whose encoder reads token ids."""
     return {m for m in modalities if getattr(target(encoder_node(config, m)), "reads", "values") == "tokens"}
 
 
@@ -42,10 +44,13 @@ def build_method(
     reads: Mapping[str, str],
     assets: Mapping[str, dict[str, Any]] | None = None,
 ) -> Method:
-    """Makes encoders, fusion, objective and method, each with initial weights from a key of its own.
+    """Makes encoders, fusion, objective and method, and returns the method.
 
-    reads: modality -> "values" | "tokens". assets: what encoders said they need to be built without their source
-    (Encoder.assets). Raises ValueError where a part refuses its settings.
+    Each part draws its initial weights from a key of its own, so that adding a part changes the weights of no other.
+
+    config: the run's, as plain dicts. schema: the store's. reads: modality -> "values" or "tokens".
+    assets: modality -> what Encoder.assets returned, for encoders that are built without their source.
+    Raises ValueError if a part refuses its settings.
     """
     seed = int(config["seed"])
     encoders: dict[str, Encoder] = {}
@@ -67,6 +72,7 @@ def build_method(
     with keyed(seed, "method"):
         method: Method = build(settings, parts)
     method.metrics = config["data"]["metrics"]
+    method.added_metrics = _added_metrics(config)
     method.make_optimizer = functools.partial(build, config["optimizer"])
     takes_mode = "mode" in signature(target(config["scheduler"])).parameters
     mode = {"mode": monitor_of(config).mode} if takes_mode else {}
@@ -76,10 +82,21 @@ def build_method(
     return method
 
 
+def _added_metrics(config: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
+    """Returns name -> function of the metrics that the config adds. Raises ValueError for a name that is taken."""
+    added: dict[str, Callable[..., Any]] = {}
+    for name, node in (config.get("metrics") or {}).items():
+        if name in LABELS or name in LOSSES:
+            raise ValueError(f"metrics.{name}: the name is that of a metric of data.metrics; choose another")
+        settings = {key: value for key, value in node.items() if key not in ("_target_", "label", "better")}
+        added[name] = functools.partial(target(node), **settings)
+    return added
+
+
 def _fusion_dims(
     config: Mapping[str, Any], encoders: Mapping[str, Encoder], schema: StoreSchema, reads: Mapping[str, str]
 ) -> dict[str, int]:
-    """Returns modality -> size of what the fusion reads of it: the pooled vector, a token, or a step's features."""
+    """Returns modality -> the size of what the fusion reads: the pooled vector, a token, or the features of a step."""
     if getattr(target(config["fusion"]), "reads", "pooled") != "tokens":
         return {name: encoder.dim for name, encoder in encoders.items()}
     method: Any = target(config["method"])
@@ -91,7 +108,7 @@ def _fusion_dims(
 
 
 def turn_off_dropout(module: nn.Module) -> None:
-    """Sets every dropout below `module` to probability 0: the layers, and the numbers that functional ones read."""
+    """Sets every dropout of `module` to probability 0, in layers and in attributes that are passed to functions."""
     for part in module.modules():
         if isinstance(part, nn.modules.dropout._DropoutNd):
             part.p = 0.0

@@ -19,10 +19,10 @@ from trivium.methods.build import build_method, token_readers
 def open_data(
     config: dict[str, Any], store_file: Path | None = None, statistics: Mapping[str, Statistics] | None = None
 ) -> tuple[Store, DataModule]:
-    """Opens the store that the config names (or `store_file`), and returns it with its batches.
+    """Opens the store that the config names (or `store_file`), and returns it with its data module.
 
     The fixture and generated data are made on first use.
-    statistics: what to standardise with, in place of the store's own (a trained model's, say).
+    statistics: those to standardise with in place of the store's own, such as a trained model's.
     """
     node = config["data"]
     path = store_file or find_store(config)
@@ -48,16 +48,16 @@ def open_data(
 
 
 def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
-    """Returns everything that a training needs. Raises ValueError for a store without validation clips."""
+    """Returns the store, the data module and the method to train. Raises ValueError for a store without validation."""
     store, data = open_data(config)
     data.refuse_without_valid()
     return store, data, build_method(config, store.schema, data.reads)
 
 
 def _refuse_other_range(label_range: list[float], store: Store) -> None:
-    stored = store.schema.label_range
-    if label_range and stored is not None and tuple(label_range) != stored:
+    stored_range = store.schema.label_range
+    if label_range and stored_range is not None and tuple(label_range) != stored_range:
         raise ValueError(
-            f"data.label_range: {label_range}, but {store.path} was prepared with {list(stored)}; leave it out, or "
-            "prepare the store again with label_range=LOW,HIGH"
+            f"data.label_range: {label_range}, but {store.path} was prepared with {list(stored_range)}; leave it out, "
+            "or prepare the store again with label_range=LOW,HIGH"
         )

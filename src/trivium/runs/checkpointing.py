@@ -33,7 +33,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Returns a checkpoint's content on the CPU, memory-mapped. Raises ValueError naming a file that cannot be read."""
+    """Returns a checkpoint's content on the CPU, memory-mapped. Raises ValueError naming a file that is damaged."""
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
@@ -43,8 +43,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def save_weights(module: nn.Module, path: Path, **notes: Any) -> None:
     """Writes the module's weights as safetensors, atomically; `notes` go into the file's metadata."""
-    # All notes as JSON under one key: safetensors writes several keys in no fixed order, and equal weights should be
-    # equal files.
+    # All notes are JSON under one key, because safetensors writes several keys in no fixed order, and equal weights
+    # should be equal files.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
     with atomic_file(path) as file:
         file.write(save(tensors, metadata={"trivium": json.dumps(notes)}))

@@ -1,7 +1,7 @@
 """Starts a run on several devices: torchrun starts one worker a device on the config that lies in the run directory.
 
-Lightning's own launcher would repeat the command line, sweep and all, and ranks could train different configs. Under
-an outer torchrun or SLURM its ranks are used.
+Lightning's own launcher would repeat the command line of a whole sweep, and ranks could train different configs. Where
+an outer torchrun or SLURM has started ranks already, these are used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trivium.runs.directory import RunDirectory
 
 @dataclass
 class Ranks:
-    """Holds this process's rank among those that torchrun or SLURM started on this command; size 1 without them."""
+    """Holds this process's rank among the processes that torchrun or SLURM started; size is their number, 1 without."""
 
     rank: int = 0
     size: int = 1
@@ -33,10 +33,11 @@ class Ranks:
         return self.rank == 0
 
     def first(self, make: Callable[[], RunDirectory]) -> RunDirectory:
-        """Makes the run directory on the first rank, and tells the others its path. An error is raised on all ranks."""
+        """Makes the run directory on the first rank, and sends its path to the others. All ranks raise its error."""
         if self.size == 1:
             return make()
-        message: list[Any] = [None]  # the path, or the error
+        # One entry, the path or the error.
+        message: list[Any] = [None]
         run: RunDirectory | None = None
         if self.is_first:
             try:
@@ -53,9 +54,9 @@ class Ranks:
 def join_ranks(config: dict[str, Any]) -> Ranks:
     """Joins the processes of an outer torchrun or SLURM step, if this is one of them.
 
-    Raises ValueError if the config asks for other processes than these, or for nodes that only such a launcher reaches.
+    Raises ValueError if the config asks for another number of processes, or for nodes that only a launcher reaches.
     """
-    # Of the step, not SLURM_NTASKS of the job: a batch script that calls python without srun is one process.
+    # SLURM_NTASKS counts the tasks of the job, but a batch script that calls python without srun is one process.
     if "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
@@ -91,7 +92,7 @@ def join_ranks(config: dict[str, Any]) -> Ranks:
 
 
 def wants_workers(config: dict[str, Any], ranks: Ranks) -> bool:
-    """Tells whether the config asks for several devices and nobody has started a process for each of them."""
+    """Tells whether the config asks for several devices and no launcher has started a process for each of them."""
     return ranks.size == 1 and config["trainer"]["devices"] > 1
 
 
@@ -106,24 +107,28 @@ def launch_workers(run: RunDirectory, config: dict[str, Any], *, loud: bool = Fa
     environment = {**os.environ, "TRIVIUM_RUN_DIR": str(run.path), "TRIVIUM_LOUD": str(int(loud))}
     share = max(1, (os.cpu_count() or 1) // config["trainer"]["devices"])
     environment.setdefault("OMP_NUM_THREADS", str(share))
-    # It holds the run's lock too: should this process be killed, nobody resumes before the workers have ended.
+    # torchrun inherits the run's lock, so that the run cannot be resumed before the workers have ended, even if this
+    # process is killed.
     lock = () if run.lock is None else (run.lock.fileno(),)
-    # In a session of its own, so that a terminal's Ctrl-C comes to this process alone: all would show tracebacks.
+    # torchrun gets a session of its own, so that a terminal's Ctrl-C comes to this process alone. All of them would
+    # show tracebacks.
     process = subprocess.Popen(
         command, env=environment, preexec_fn=die_with_parent, pass_fds=lock, start_new_session=True
     )
-    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    previous_handler = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         code = process.wait()
     except KeyboardInterrupt:
-        process.kill()  # and with it the workers
+        # The workers end with it.
+        process.kill()
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
         if process.poll() is None:
             process.terminate()
             process.wait()
     if code:
-        status = run.record()["status"]  # in the words of the first rank, unless that was not the one that failed
+        # The first rank writes why it failed; if another one did, the status does not say so.
+        status = run.record()["status"]
         reason = status if status.startswith("failed") else "failed"
         raise ChildProcessError(f"{run.path}: a worker process {reason} (exit status {code}; its traceback is above)")

@@ -21,10 +21,10 @@ from trivium.runs.directory import RunDirectory
 
 
 class RunLogger(Protocol):
-    """Extends a Lightning logger by these three calls, which do nothing on ranks other than the first."""
+    """Adds three calls to a Lightning logger; on ranks other than the first they do nothing."""
 
     def start(self) -> None:
-        """Opens what the training's metrics go to. Raises ValueError saying what to do if that fails."""
+        """Opens the file or connection that metrics go to. Raises ValueError, saying what to do, if that fails."""
 
     def send(self, run: RunDirectory) -> None:
         """Sends a finished run's metrics, settings, facts and figures."""
@@ -34,11 +34,14 @@ class RunLogger(Protocol):
 
 
 class NotSentError(OSError):
-    """Says that a run is finished and its logger has not got all of it."""
+    """Says that a run is finished, but its logger has not received all of it."""
 
 
 def make_loggers(config: dict[str, Any], run: RunDirectory) -> list[Logger]:
-    """Returns the chosen loggers, imported only now; none for logger=csv. Raises ValueError for a missing package."""
+    """Returns the config's loggers, which are imported only now, or none for logger=csv.
+
+    Raises ValueError for a missing package.
+    """
     node = config["logger"]
     loggers = []
     for name, place in _places(config).items():
@@ -51,7 +54,7 @@ def make_loggers(config: dict[str, Any], run: RunDirectory) -> list[Logger]:
 def _places(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Returns what the run is sent to: name -> node with the logger's _target_."""
     node = config["logger"]
-    # a logger of one's own may have its _target_ among its keys, as wandb had in version 0.1.0
+    # A user's own logger may have its _target_ among its keys, as wandb had in version 0.1.0.
     own = {str(node.get("name")): {"_target_": node["_target_"]}} if "_target_" in node else {}
     return {**own, **node.get("send_to", {})}
 
@@ -79,10 +82,10 @@ def deliver(run: RunDirectory, loggers: Sequence[RunLogger]) -> None:
         run.update_record(unsent="; ".join(filter(None, problems)))
 
 
-def _error_of(do: Callable[[], None]) -> str:
-    """Calls `do` and returns its error's type and message, "" if it raises none."""
+def _error_of(action: Callable[[], None]) -> str:
+    """Calls `action` and returns the type and message of its error, or "" if it raises none."""
     try:
-        do()
+        action()
     except Exception as error:
         if os.environ.get("TRIVIUM_TRACEBACK") == "1":
             traceback.print_exc()
@@ -91,7 +94,7 @@ def _error_of(do: Callable[[], None]) -> str:
 
 
 def deliver_again(config: dict[str, Any], run: RunDirectory) -> None:
-    """Sends a run that finished earlier to this command's loggers if they did not get it then."""
+    """Sends a run that finished earlier to this command's loggers, if its logger did not receive all of it then."""
     if run.record().get("unsent"):
         loggers = cast("list[RunLogger]", make_loggers(config, run))
         for logger in loggers:
@@ -106,7 +109,7 @@ def _named(places: Collection[str]) -> str:
 
 
 def tell_unsent(config: dict[str, Any], run: RunDirectory) -> None:
-    """Raises NotSentError if this command's logger has not got all of the finished run."""
+    """Raises NotSentError if this command has a logger and the finished run was not sent completely."""
     places, reason = _places(config), run.record().get("unsent")
     if reason and places:
         raise NotSentError(

@@ -1,4 +1,4 @@
-"""Finds the directory that a command works in: a new one, an unfinished run's to resume, or a finished run's."""
+"""Finds the directory that a command works in: a new one, that of an unfinished run to resume, or a finished run's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trivium.runs.directory import RunDirectory
 from trivium.runs.extend import complete_extension, extend, is_extension, refuse_unless_exact
 from trivium.runs.provenance import git_commit, hardware, versions
 
-# Unfinished runs that are compared with a config of which there is none, the newest; and keys that are named.
+# Where no unfinished run has the config: how many of the newest are compared with it, and how many keys are named.
 MOST_COMPARED, MOST_NAMED = 20, 3
 
 
@@ -29,8 +29,9 @@ def open_run(
 ) -> RunDirectory:
     """Returns the directory that this command works in, locked: a new one, or that of the run to resume.
 
-    default: where a new run goes when run.dir is empty (a sweep's folder). tell: gets what is done about resume.
-    Raises ValueError if the directory holds another config's run, or a run that is not to be resumed, or is in use.
+    default: the directory of a new run if run.dir is empty (a folder of a sweep). tell: gets what is done about resume.
+    Raises ValueError if the directory holds a run of another config, or one that is not to be resumed, or if another
+    process uses it.
     """
     resume, run_dir = str(config["resume"]), str(config["run"]["dir"])
     if resume not in ("auto", "off"):
@@ -46,16 +47,16 @@ def open_run(
     run = RunDirectory(path)
     if not run.config_file.is_file():
         return _create(_lock(run), config, overrides)
-    # a sweep's folder may have been used before, as run.dir may
+    # The folder may hold a run already: a sweep can be repeated in its folder, and run.dir can be given twice.
     if resume == "off":
         raise ValueError(f"run.dir={path} holds a run already; resume it with resume=auto, or choose another run.dir")
     return _resume(run, config, tell)
 
 
 def _resume(run: RunDirectory, config: dict[str, Any], tell: Say, longer: list[str] | None = None) -> RunDirectory:
-    """Locks a run of the same config; with `longer`, the overrides of this command, the run may get more epochs.
+    """Locks the run and returns it. With `longer`, the overrides of this command, the run may get more epochs.
 
-    Raises ValueError naming what differs in another config.
+    Raises ValueError, naming what differs, if it has another config.
     """
     stored = _config_of(run)
     if config_hash(stored) == config_hash(config):
@@ -65,15 +66,15 @@ def _resume(run: RunDirectory, config: dict[str, Any], tell: Say, longer: list[s
         behind = extend(_lock(run), config, longer)
         tell("extend", f"{run.path}, of {behind} epochs, to {config['trainer']['max_epochs']}")
         return run
-    differing = ", ".join(differences(stored, config)) or "its structure"
+    different_keys = ", ".join(differences(stored, config)) or "its structure"
     raise ValueError(
-        f"{run.path} holds a run of another config; it differs in {differing}. Repeat that run's overrides "
+        f"{run.path} holds a run of another config; it differs in {different_keys}. Repeat that run's overrides "
         f"({run.path / 'overrides.yaml'}) or choose another run.dir"
     )
 
 
 def _with_this_config(run: RunDirectory, config: dict[str, Any], tell: Say) -> RunDirectory:
-    """Writes this command's config over an unfinished run's: it may name other devices, logger or data folder."""
+    """Writes this command's config over an unfinished run's, as it may name other devices, logger or data folder."""
     complete_extension(run)
     if not run.finished:
         run.freeze(config)
@@ -100,7 +101,8 @@ def _newest_unfinished(config: dict[str, Any], tell: Say) -> RunDirectory | None
     others: list[tuple[str, RunDirectory]] = []
     for file in (*outputs.glob("runs/*/run.json"), *outputs.glob("sweeps/*/*/run.json")):
         run = RunDirectory(file.parent)
-        with contextlib.suppress(FileNotFoundError):  # a refused run has just taken its files back
+        # A refused run may just have removed its files.
+        with contextlib.suppress(FileNotFoundError):
             if run.finished:
                 continue
             record = run.record()
@@ -118,7 +120,8 @@ def _nearest(others: list[tuple[str, RunDirectory]], config: dict[str, Any]) -> 
     """Names the unfinished run whose config differs in the fewest keys, and three of them; "" if there is none."""
     nearest: tuple[RunDirectory, list[tuple[str, Any, Any]]] | None = None
     for _, run in sorted(others, key=lambda item: item[0], reverse=True)[:MOST_COMPARED]:
-        with contextlib.suppress(ValueError):  # a damaged one
+        # A damaged run is passed over.
+        with contextlib.suppress(ValueError):
             keys = differing(run.config(), config)
             if nearest is None or len(keys) < len(nearest[1]):
                 nearest = run, keys
@@ -131,9 +134,9 @@ def _nearest(others: list[tuple[str, RunDirectory]], config: dict[str, Any]) -> 
 
 
 def _new_path(config: dict[str, Any]) -> Path:
-    """Makes a new run's folder, at once, so that of two runs that begin in one second each has its own."""
-    now = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{config['method']['name']}_{config['data']['name']}_s{config['seed']}_{now}_{config_hash(config)[:6]}"
+    """Returns a new run's folder, and makes it at once, so that two runs that begin in one second have one each."""
+    time = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = f"{config['method']['name']}_{config['data']['name']}_s{config['seed']}_{time}_{config_hash(config)[:6]}"
     path = Path(config["paths"]["outputs"]) / "runs" / name
     try:
         path.mkdir(parents=True)
@@ -145,7 +148,8 @@ def _new_path(config: dict[str, Any]) -> Path:
 def _create(run: RunDirectory, config: dict[str, Any], overrides: list[str]) -> RunDirectory:
     try:
         _begin(run, config, overrides)
-    except BaseException:  # a full disk, say
+    except BaseException:
+        # The disk may be full, for instance.
         run.discard_unstarted()
         raise
     return run
@@ -166,5 +170,5 @@ def _begin(run: RunDirectory, config: dict[str, Any], overrides: list[str]) -> N
         "status": "created",
     }
     write_json(run.record_file, record)
-    # The config last: a directory with a config.yaml is a run, one without is an empty folder to start in.
+    # The config is written last: a directory with a config.yaml is a run, and one without counts as empty.
     run.freeze(config)
