@@ -29,7 +29,8 @@ def _run_of(overrides: Sequence[str]) -> Path | None:
         if _key(word) == "resume":
             try:
                 value = OverridesParser.create().parse_overrides([word])[0].value()
-            except HydraException:  # of which the check tells
+            except HydraException:
+                # The check reports it.
                 return None
             folder = Path(str(value))
             return folder if (folder / "overrides.yaml").is_file() else None

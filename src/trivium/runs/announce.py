@@ -25,20 +25,10 @@ _COLUMNS = 80
 
 def say(label: str, text: str) -> None:
     """Prints a label and what belongs to it."""
-    indent = " " * 8
-    first = f"{label:<8}"
-    # paths are typed back, so none is broken
-    print(
-        textwrap.fill(
-            text,
-            _COLUMNS,
-            initial_indent=first,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        ),
-        flush=True,
-    )
+    # Paths are for copying, so none is broken.
+    wrapper = textwrap.TextWrapper(_COLUMNS, break_long_words=False, break_on_hyphens=False)
+    wrapper.initial_indent, wrapper.subsequent_indent = f"{label:<8}", " " * 8
+    print(wrapper.fill(text), flush=True)
 
 
 def silent(label: str, text: str) -> None:

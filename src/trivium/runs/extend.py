@@ -112,7 +112,7 @@ def complete_extension(run: RunDirectory) -> None:
 
 
 def _recorded(run: RunDirectory) -> dict[str, Any]:
-    # torch takes seconds to import
+    # torch takes seconds to import.
     from trivium.runs.checkpointing import load_checkpoint
 
     return dict(load_checkpoint(run.checkpoint)["callbacks"]["Recorder"])
@@ -121,7 +121,8 @@ def _recorded(run: RunDirectory) -> dict[str, Any]:
 def _keep_copy(run: RunDirectory, copy: Path) -> None:
     """Copies a finished run without its checkpoint; whole or not at all."""
     part = run.path / f".{copy.name}.part"
-    for folder in (part, copy):  # of an attempt that was cut off, with the same content
+    # They may be there with the same content, of an attempt that was cut off.
+    for folder in (part, copy):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(run.path, part, ignore=_NOT_COPIED, copy_function=_link)
     os.rename(part, copy)

@@ -59,7 +59,7 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
         logging.getLogger(name).setLevel(logging.WARNING)
     node = config["trainer"]
     show = node["progress"]
-    # where the lines of epochs go: they stay above the bar
+    # The bar is drawn where the lines of epochs go, which stay above it.
     bar = show == "bar" or (show == "auto" and sys.stdout.isatty())
     monitor = monitor_of(config)
     recorder = Recorder(

@@ -9,13 +9,13 @@ from trivium.core.processes import die_with_parent
 
 def main() -> None:
     """Trains on the config that lies frozen in the run's directory, TRIVIUM_RUN_DIR."""
-    # before torch is imported, which takes seconds
+    # This comes before torch is imported, which takes seconds.
     die_with_parent()
     from torch.distributed.elastic.multiprocessing.errors import record
 
     from trivium.runs.train import train_as_worker
 
-    # torchrun loses a dead rank's traceback without `record`
+    # Without `record` torchrun loses a dead rank's traceback.
     record(train_as_worker)(os.environ["TRIVIUM_RUN_DIR"])
 
 
