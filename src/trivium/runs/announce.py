@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trivium.config.store_path import find_store
+from trivium.core.wording import counted
 
 if TYPE_CHECKING:
     import lightning as L
@@ -43,10 +44,10 @@ def say_settings(config: Mapping[str, Any]) -> None:
     """
     if config["trainer"]["progress"] == "off" or not _is_first_rank():
         return
-    epochs = config["trainer"]["max_epochs"]
+    epochs = counted(config["trainer"]["max_epochs"], "epoch")
     patience = ", fewer if it gets no better" if config["trainer"]["patience"] else ""
     name, data = config["method"].get("name"), config["data"]["name"]
-    say("train", f"{name} on {data}, seed {config['seed']}, {epochs} epochs{patience}")
+    say("train", f"{name} on {data}, seed {config['seed']}, {epochs}{patience}")
     if config["start_from"]:
         say("from", str(config["start_from"]))
     _say_data(config)

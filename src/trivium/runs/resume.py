@@ -67,10 +67,12 @@ def _resume(run: RunDirectory, config: dict[str, Any], tell: Say, longer: list[s
         tell("extend", f"{run.path}, of {behind} epochs, to {config['trainer']['max_epochs']}")
         return run
     different_keys = ", ".join(differences(stored, config)) or "its structure"
-    raise ValueError(
-        f"{run.path} holds a run of another config; it differs in {different_keys}. Repeat that run's overrides "
-        f"({run.path / 'overrides.yaml'}) or choose another run.dir"
+    advice = (
+        f"Repeat that run's overrides ({run.path / 'overrides.yaml'}) or choose another run.dir"
+        if longer is None
+        else f"resume={run.path} alone goes on with its own settings, and more epochs (trainer.max_epochs) may be added"
     )
+    raise ValueError(f"{run.path} holds a run of another config; it differs in {different_keys}. {advice}")
 
 
 def _with_this_config(run: RunDirectory, config: dict[str, Any], tell: Say) -> RunDirectory:
