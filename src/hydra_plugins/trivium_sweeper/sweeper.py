@@ -21,6 +21,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from trivium.core.interruption import Interrupted, tell
+
 from ._launching import LauncherWorkers, Task
 
 if TYPE_CHECKING:
@@ -41,21 +43,25 @@ class TriviumSweeper(Sweeper):
         self.config: DictConfig
         self.context: HydraContext
         self.task: TaskFunction
-        self._resume_hint = "the same command goes on"
+        # These words are added to the command, so that it goes on.
+        self._go_on: tuple[str, ...] = ()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> None:
-        """Runs all jobs. Exits with code 1 if one of them failed, after the others have run."""
+        """Runs all jobs. Exits with code 1 if one of them failed, after the others have run.
+
+        Raises Interrupted on Ctrl-C.
+        """
         searching = bool(self.config.hydra.runtime.choices.get("sweep") or self.params)
         try:
             failed = self._search(arguments) if searching else self._grid(arguments)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            # Lightning makes an exit with code 1 of Ctrl-C.
-            print(f"\nstopped; {self._resume_hint}", file=sys.stderr, flush=True)
-            code = stop.code if isinstance(stop, SystemExit) else 1
-            raise SystemExit(130 if code == 1 else code) from stop
+        except KeyboardInterrupt as stop:
+            raise Interrupted(*self._same_command()) from stop
+        except SystemExit:
+            tell(self._same_command())
+            raise
         if failed:
             raise SystemExit(1)
 
@@ -68,7 +74,7 @@ class TriviumSweeper(Sweeper):
         folder = self._new_folder()
         jobs = self._combinations(arguments, folder)
         OmegaConf.save(self.config, folder / "multirun.yaml")
-        self._resume_hint = f"the same command with hydra.sweep.dir={folder} resume=auto goes on with this grid"
+        self._go_on = (f"hydra.sweep.dir={folder}", "resume=auto")
         print(f"grid of {counted(len(jobs), 'job')} in {folder}", flush=True)
         try:
             with Reporter(len(jobs), bars=self._kind != "basic") as reporter:
@@ -89,6 +95,11 @@ class TriviumSweeper(Sweeper):
             print_sweep_table(folder, jobs)
         print_failures(failed, len(jobs), "job")
         return bool(failed)
+
+    def _same_command(self) -> tuple[str, ...]:
+        """Returns the words of the command that goes on with this sweep."""
+        added = {word.partition("=")[0] for word in self._go_on}
+        return ("train", *(word for word in sys.argv[1:] if word.partition("=")[0] not in added), *self._go_on)
 
     def _combinations(self, arguments: list[str], folder: Path) -> list[Job]:
         """Returns the jobs of a grid."""

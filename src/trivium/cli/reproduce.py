@@ -10,6 +10,7 @@ from pathlib import Path
 from trivium.config.arguments import Types, parse_key_values, path, script, truth, whole_number
 from trivium.config.config_folder import TABLES
 from trivium.config.help import title
+from trivium.core.interruption import Interrupted
 from trivium.core.locks import alone
 from trivium.search.jobs import FailedJob, print_failures
 from trivium.tables.datasets import parts_of
@@ -73,14 +74,13 @@ _TYPES: Types = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit code: 1 if a run failed, 2 for a mistake in the call, 130 after Ctrl-C."""
+    """Returns the exit code: 1 if a run failed, 2 for a mistake in the call. Raises Interrupted on Ctrl-C."""
     listed = "".join(f"  {file.stem:<17} {title(file)}\n" for file in sorted(TABLES.glob("*.yaml")))
     try:
         of_runs = any(word.startswith("runs=") for word in argv)
         return script(argv, HELP + listed, lambda: _tabulate(argv) if of_runs else _reproduce(_call(argv)))
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        raise Interrupted("reproduce", *argv) from stop
 
 
 @dataclass(frozen=True)
