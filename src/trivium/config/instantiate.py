@@ -21,7 +21,11 @@ def build(node: Mapping[str, Any], /, *args: Any, **extra: Any) -> Any:
     Raises ValueError for a target that `target` refuses, a key that it does not take, one that it needs and lacks, and
     one given in both node and `extra`. Exceptions of the target itself pass.
     """
-    function = target(node)
+    return build_as(target(node), node, *args, **extra)
+
+
+def build_as(function: Callable[..., Any], node: Mapping[str, Any], /, *args: Any, **extra: Any) -> Any:
+    """Does what `build` does, calling `function` in place of the node's target: the target itself, or a subclass."""
     keys = {name: value for name, value in node.items() if name != "_target_"}
     if twice := keys.keys() & extra.keys():
         raise ValueError(

@@ -6,7 +6,8 @@ store            the HDF5 file, opened; store_writing lays it out; hdf5_errors, 
 clips            one split in memory, which readers make and stores hold
 text             token ids and word vectors, at prepare time
 unpickle         pickles of others, nothing of them run; torch_file: those of torch.save
-datamodule       store -> batch: sampler chooses clips, resident holds a split on the device
+datamodule       store -> batch: sampler chooses clips, resident holds a split on the device; training_data is what a
+                 Trainer takes
 augment          random views of a clip's sequences; mixing: mixup over the global batch
 synthetic        the fixture and data made by interactions, competition; generator_settings, rendering, knowable
 """

@@ -1,14 +1,12 @@
-"""Makes batches of a store, for Lightning and without it."""
+"""Makes batches of a store. trivium.data.training_data serves them to Lightning's Trainer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
 
 from trivium.data.batch import Batch
 from trivium.data.clips import Clips, Ragged, offsets_of
@@ -60,8 +58,8 @@ class BatchLoader:
         self._epoch, self._position = int(state["epoch"]), int(state["position"])
 
 
-class DataModule(L.LightningDataModule):
-    """Serves train and validation batches of a store; the test split only once no fit is running.
+class DataModule:
+    """Serves the batches of a store's splits.
 
     reads: modality -> "values" | "tokens", in the order that batches keep. batch_size: one forward's global batch.
     standardize: modality (or "default") -> "none" | "zscore" (train mean and standard deviation a feature, from the
@@ -93,13 +91,7 @@ class DataModule(L.LightningDataModule):
         """Returns the batches of any split, in the split's order unless training.
 
         Raises ValueError, naming it, for a clip that has none of the modalities: a method would learn from nothing.
-        Raises RuntimeError for the test split while a fit is running.
         """
-        if split == "test" and self._fitting:
-            raise RuntimeError(
-                "the test split is not opened while a fit is running: training and selection must not see it; use "
-                "'valid', or ask after trainer.fit has returned"
-            )
         clips = self.store.split(split)
         self._refuse_empty_clips(split, clips)
         standardize = {name: self._standardization(name) for name, what in self.reads.items() if what == "values"}
@@ -124,31 +116,6 @@ class DataModule(L.LightningDataModule):
         """Returns the number of batches of a training epoch."""
         batches = -(-self.store.schema.counts["train"] // self.batch_size)
         return min(batches, self.limit_batches) if self.limit_batches else batches
-
-    def train_dataloader(self) -> BatchLoader:
-        return self._rank_loader("train", training=True)
-
-    def val_dataloader(self) -> BatchLoader:
-        return self._rank_loader("valid", training=False)
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return batch  # gathered on the device; its lengths belong on the CPU
-
-    @property
-    def _fitting(self) -> bool:
-        # Validation inside fit has TrainerFn.FITTING too; afterwards the function stays and the status changes
-        state = None if self.trainer is None else self.trainer.state
-        return state is not None and state.fn == TrainerFn.FITTING and state.status == TrainerStatus.RUNNING
-
-    def _rank_loader(self, split: str, training: bool) -> BatchLoader:
-        assert self.trainer is not None
-        return self.loader(
-            split,
-            device=self.trainer.strategy.root_device,
-            rank=self.trainer.global_rank,
-            world=self.trainer.world_size,
-            training=training,
-        )
 
     def _refuse_empty_clips(self, split: str, clips: Clips) -> None:
         read = [clips.read(name, what) for name, what in self.reads.items()]

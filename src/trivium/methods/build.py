@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from trivium.config.instantiate import build, target
+from trivium.config.instantiate import build, build_as, target
 from trivium.config.monitor import monitor_of
 from trivium.core.seeding import keyed
 from trivium.data.store import StoreSchema
@@ -41,11 +41,14 @@ def build_method(
     schema: StoreSchema,
     reads: Mapping[str, str],
     assets: Mapping[str, dict[str, Any]] | None = None,
+    *,
+    trains: bool = False,
 ) -> Method:
     """Makes encoders, fusion, objective and method, each with initial weights from a key of its own.
 
     reads: modality -> "values" | "tokens". assets: what encoders said they need to be built without their source
-    (Encoder.assets). Raises ValueError where a part refuses its settings.
+    (Encoder.assets). trains: whether a Trainer takes it, which wants a LightningModule.
+    Raises ValueError where a part refuses its settings.
     """
     seed = int(config["seed"])
     encoders: dict[str, Encoder] = {}
@@ -64,8 +67,13 @@ def build_method(
     kind: Any = target(config["method"])
     options, settings = split_options(config["method"], getattr(kind, "shared_options", ()))
     parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed, options)
+    if trains:
+        # Here, as importing Lightning takes longer than loading a run.
+        from trivium.methods.trainable import trainable
+
+        kind = trainable(kind)
     with keyed(seed, "method"):
-        method: Method = build(settings, parts)
+        method: Method = build_as(kind, settings, parts)
     method.metrics = config["data"]["metrics"]
     method.make_optimizer = functools.partial(build, config["optimizer"])
     takes_mode = "mode" in signature(target(config["scheduler"])).parameters

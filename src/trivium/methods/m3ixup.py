@@ -227,7 +227,7 @@ class M3ixup(GMC):
         with self._training_on("adapting"):
             optimizer_closure()
             if self.trainer.gradient_clip_val is not None:
-                self.clip_gradients(
+                self.clip_gradients(  # type: ignore[operator]  # Lightning's
                     optimizer.optimizer, self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
                 )
             optimizer.optimizer.step()  # torch's own, as Lightning's would count it as a step of training

@@ -118,7 +118,7 @@ class SelfMI(Method):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        data: DataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: DataModule = self.trainer.datamodule
         clips = data.store.split("train")
         targets = clips.targets
         missing = [s for s in self.heads if s not in targets] if self.annotated else []

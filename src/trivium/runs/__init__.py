@@ -4,7 +4,8 @@ resume       which directory a command works in. directory: its paths and files;
              provenance: what the run was made with
 assemble     config -> store, batches, method; start_from: with another run's weights
 launch       several devices: which rank this process is, or torchrun
-trainer      Lightning's Trainer with recorder (metrics, weights), checkpointing, loggers; pruned: how a search ends it
+trainer      Lightning's Trainer with recorder (metrics; weights: their file), checkpointing, loggers; pruned: how a
+             search ends it
 final_test   opens the test split, last; terminal: the tables that are printed
 load         a finished run as a model; evaluate_run: its scores and probes, written down
 """

@@ -18,12 +18,17 @@ from trivium.methods.build import build_method, token_readers
 
 
 def open_data(
-    config: dict[str, Any], store_file: Path | None = None, statistics: Mapping[str, Statistics] | None = None
+    config: dict[str, Any],
+    store_file: Path | None = None,
+    statistics: Mapping[str, Statistics] | None = None,
+    *,
+    kind: type[DataModule] = DataModule,
 ) -> tuple[Store, DataModule]:
     """Opens the store that the config names (or `store_file`), and returns it with its batches.
 
     The fixture and generated data are made on first use.
-    statistics: what to standardise with, in place of the store's own (a trained model's, say).
+    statistics: what to standardise with, in place of the store's own (a trained model's, say). kind: the class of the
+    data module.
     """
     node = config["data"]
     path = store_file or find_store(config)
@@ -36,7 +41,7 @@ def open_data(
         store = replace(store, statistics=dict(statistics))
     modalities = list(node["modalities"])
     reads = choose_reads(store, modalities, token_readers(config, modalities or store.schema.modalities))
-    data = DataModule(
+    data = kind(
         store,
         reads=reads,
         batch_size=node["batch_size"],
@@ -50,9 +55,12 @@ def open_data(
 
 def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
     """Returns everything that a training needs. Raises ValueError for a store without validation clips."""
-    store, data = open_data(config)
+    # Here, as it imports Lightning, and this module also opens the data of runs that are loaded.
+    from trivium.data.training_data import TrainingData
+
+    store, data = open_data(config, kind=TrainingData)
     data.refuse_without_valid()
-    return store, data, build_method(config, store.schema, data.reads)
+    return store, data, build_method(config, store.schema, data.reads, trains=True)
 
 
 def _make_on_first_use(path: Path, data: Mapping[str, Any]) -> None:

@@ -18,8 +18,8 @@ from trivium.evaluation.predictions import Predictions
 from trivium.methods.base import Method
 from trivium.methods.build import build_method
 from trivium.runs.assemble import open_data
-from trivium.runs.checkpointing import load_weights
 from trivium.runs.directory import RunDirectory
+from trivium.runs.weights import load_weights
 
 # The type of the weights that a precision leaves, where it is not float32.
 _WEIGHTS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}

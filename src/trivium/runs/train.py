@@ -153,6 +153,8 @@ def _fit(
         if recorded["stopped"] or len(recorded["history"]) >= config["trainer"]["max_epochs"]:
             recorder.load_state_dict(recorded)  # it was killed between its last epoch and its result
             return
+    assert isinstance(method, L.LightningModule)
+    assert isinstance(data, L.LightningDataModule)
     trainer.fit(method, datamodule=data, ckpt_path=resume_from, weights_only=True)
 
 
