@@ -2,7 +2,7 @@
 
 import sys
 
-from trivium.cli.train import main
+from trivium.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Evaluates a finished run: `python scripts/evaluate.py --help`."""
+"""Evaluates a finished run: the same as `trivium evaluate`."""
 
 import sys
 
-from trivium.cli.evaluate import main
+from trivium.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Prepares a data set: `python scripts/prepare.py --help`."""
+"""Prepares a data set: the same as `trivium prepare`."""
 
 import sys
 
-from trivium.cli.prepare import main
+from trivium.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(["prepare", *sys.argv[1:]]))

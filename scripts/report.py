@@ -1,8 +1,8 @@
-"""Shows runs, a table or a search on a page: `python scripts/report.py --help`."""
+"""Shows runs, a table or a search on a page: the same as `trivium report`."""
 
 import sys
 
-from trivium.cli.report import main
+from trivium.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(["report", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Reproduces a table: `python scripts/reproduce.py --help`."""
+"""Reproduces a table: the same as `trivium reproduce`."""
 
 import sys
 
-from trivium.cli.reproduce import main
+from trivium.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(["reproduce", *sys.argv[1:]]))

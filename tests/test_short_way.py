@@ -1,6 +1,6 @@
-"""docs/extending.md, literally: its files in a copy of the repository, its commands, and what must come of them.
+"""docs/extending.md, literally: its files in an empty folder, its commands there, and what must come of them.
 
-Nothing else is added to the copy, so a part that needed a further file would fail here.
+Nothing else is in the folder, so a part that needed a further file, or an edit of the package, would fail here.
 """
 
 import json
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import trivium
 from driver import ROOT, rows
 
 PAGE = (ROOT / "docs/extending.md").read_text()
@@ -25,46 +26,65 @@ FILES = dict(re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```\w+\n(.*?)```", PAGE, f
 BASH = re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
 SHORT = ["trainer.max_epochs=1", "trainer.limit_batches=2", "trainer.accelerator=cpu", "trainer.threads=1"]
 ADDED = {
-    "every encoder": "train.py encoder=conv",
-    "pairs by forward": "train.py method=tcmax fusion=product",
-    "pairs by combine": "train.py method=tcmax fusion=product_by_parts",
-    "names": "train.py data=gestures method=selfmi method.pairs=[[audio,wrist]] +encoder@encoders.wrist=gru"
-    " +data.standardize.wrist=none +optimizer.groups.wrist.lr=1e-2",
-    "all": "train.py method=multitask data=gestures encoder=conv fusion=product objective=huber",
-    "misspelt": "train.py method=multitask method.weihgt=0.2",
-    "evaluate": "scripts/evaluate.py run=runs/all modalities=wrist",
-    "help": "train.py --help",
+    "every encoder": "train encoder=conv --config-dir conf",
+    "pairs by forward": "train method=tcmax fusion=product --config-dir conf",
+    "pairs by combine": "train method=tcmax fusion=product_by_parts --config-dir conf",
+    "names": "train data=gestures method=selfmi method.pairs=[[audio,wrist]] +encoder@encoders.wrist=gru"
+    " +data.standardize.wrist=none +optimizer.groups.wrist.lr=1e-2 --config-dir conf",
+    "all": "train method=multitask data=gestures encoder=conv fusion=product objective=huber --config-dir conf",
+    "two ranks": "train method=multitask trainer=ddp trainer.devices=2 --config-dir conf",
+    "sweep": "train -m method=multitask seed=1,2 --config-dir conf hydra.sweep.dir=sweep trainer.max_epochs=1 "
+    "trainer.accelerator=cpu trainer.limit_batches=2 hydra/launcher=joblib hydra.launcher.n_jobs=2",
+    "misspelt": "train method=multitask method.weihgt=0.2 --config-dir conf",
+    "evaluate": "evaluate run=runs/all modalities=wrist --config-dir conf",
+    "evaluate by trust": "evaluate run=runs/all modalities=wrist trust=[mine]",
+    "evaluate untrusted": "evaluate run=runs/all modalities=wrist",
+    "by trust": "train encoder=conv trust=[mine] --config-dir bare",
+    "untrusted": "train encoder=conv --config-dir bare",
+    "help": "train --help --config-dir conf",
 }
 
 # All commands in one process, which imports torch once: [exit code, what was printed] of each.
 RUNNER = """
-import contextlib, io, json, runpy, sys
+import contextlib, io, json, os, runpy, sys
+from trivium.cli.main import main
 out = {}
-for name, (script, *arguments) in json.load(sys.stdin).items():
-    sys.argv, printed, code = [script, *arguments], io.StringIO(), 0
+for name, (program, *arguments) in json.load(sys.stdin).items():
+    printed, code = io.StringIO(), 0
+    for variable in ("TRIVIUM_CONFIG_DIR", "TRIVIUM_TRUST"):
+        os.environ.pop(variable, None)
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:
-            runpy.run_path(script, run_name="__main__")
+            if program == "trivium":
+                code = main(arguments)
+            else:
+                sys.argv = arguments
+                runpy.run_path(arguments[0], run_name="__main__")
         except SystemExit as end:
             code = end.code or 0
     out[name] = [code, printed.getvalue()]
-print(json.dumps(out))
+# not to stdout, where ranks write too
+json.dump(out, open("said.json", "w"))
 """
 
 
 def page_commands() -> list[str]:
-    """`python ...` lines of the page; those on two processes are tests/runs' business."""
-    lines = [line for block in BASH for line in block.splitlines() if line.startswith("python ")]
-    return [line.removeprefix("python ") for line in lines if "debug=exact" not in line]
+    """The page's commands; those that compare two processes are tests/runs' business."""
+    lines = [line for block in BASH for line in block.splitlines() if line.startswith(("python ", "trivium "))]
+    return [line for line in lines if "debug=exact" not in line]
 
 
 def commands() -> dict[str, list[str]]:
     """name -> arguments; a training's are shortened, and its run lies in runs/NAME."""
-    named = {line: line for line in page_commands()} | ADDED
+    named = {line: line for line in page_commands()} | {name: f"trivium {line}" for name, line in ADDED.items()}
     return {
-        name: shlex.split(line) + ([*SHORT, f"run.dir=runs/{folder(name)}"] if line.startswith("train.py") else [])
+        name: shlex.split(line) + ([*SHORT, f"run.dir=runs/{folder(name)}"] if is_training(line) else [])
         for name, line in named.items()
     }
+
+
+def is_training(line: str) -> bool:
+    return line.startswith("trivium train ") and " -m " not in line
 
 
 def folder(name: str) -> str:
@@ -74,7 +94,7 @@ def folder(name: str) -> str:
 def product_by_parts() -> str:
     """The page's fusion with `separate` and `combine` in the place of its `forward`."""
     (instead,) = re.findall(r"In place of `forward`:\n\n```python\n(.*?)```", PAGE, flags=re.DOTALL)
-    whole = FILES["src/trivium/fusions/product.py"]
+    whole = FILES["mine/product.py"]
     indented = "\n".join("    " + line if line else line for line in instead.splitlines())
     return whole[: whole.index("    def forward")] + indented + "\n"
 
@@ -94,28 +114,24 @@ def mine(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository's code and configs with the page's files, and its commands' exit codes and output."""
-    place = tmp_path_factory.mktemp("copy")
-    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in ("src", "configs", "scripts"):
-        shutil.copytree(ROOT / name, place / name, ignore=unwanted)
-    shutil.copy(ROOT / "train.py", place)
+    """A folder with the page's files, and its commands' exit codes and output."""
+    place = tmp_path_factory.mktemp("own")
     by_parts = {
-        "src/trivium/fusions/product_by_parts.py": product_by_parts(),
-        "configs/fusion/product_by_parts.yaml": FILES["configs/fusion/product.yaml"].replace(
-            "fusions.product.", "fusions.product_by_parts."
+        "mine/product_by_parts.py": product_by_parts(),
+        "conf/fusion/product_by_parts.yaml": FILES["conf/fusion/product.yaml"].replace(
+            "mine.product.", "mine.product_by_parts."
         ),
     }
     for name, text in (FILES | by_parts).items():
-        assert not (place / name).exists()
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(text)
+    shutil.copytree(place / "conf", place / "bare", ignore=shutil.ignore_patterns("trivium.yaml"))
     mine(place / "mine.pkl")
     done = subprocess.run(
         [sys.executable, "-c", RUNNER], input=json.dumps(commands()), capture_output=True, text=True, timeout=400,
-        cwd=place, env={**os.environ, "PYTHONPATH": str(place / "src")},
+        cwd=place, env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (place / "said.json").write_text(done.stdout)
     return place
 
 
@@ -139,9 +155,9 @@ def epoch_of(copy: Path, name: str) -> dict[str, float]:
 
 def test_the_page_has_a_module_and_a_yaml_of_each_part() -> None:
     parts = {"encoder": "conv", "fusion": "product", "objective": "huber", "method": "multitask"}
-    expected = {f"src/trivium/{kind}s/{name}.py" for kind, name in parts.items()}
-    expected |= {f"configs/{kind}/{name}.yaml" for kind, name in parts.items()}
-    assert set(FILES) == expected | {"configs/data/gestures.yaml", "gestures.py"}
+    expected = {f"mine/{name}.py" for name in parts.values()} | {"mine/momentum.py", "conf/optimizer/nesterov.yaml"}
+    expected |= {f"conf/{kind}/{name}.yaml" for kind, name in parts.items()}
+    assert set(FILES) == expected | {"conf/data/gestures.yaml", "gestures.py", "conf/trivium.yaml"}
     assert len(page_commands()) >= 9
 
 
@@ -149,15 +165,15 @@ def test_the_page_has_a_module_and_a_yaml_of_each_part() -> None:
 def test_a_command_of_the_page_runs(line: str, copy: Path) -> None:
     code, printed = said(copy, line)
     assert code == 0, printed
-    if line.startswith("train.py"):
+    if is_training(line):
         result_of(copy, line)
 
 
 def test_a_data_set_with_one_yaml_and_one_script(copy: Path) -> None:
-    result = result_of(copy, "train.py data=gestures")
+    result = result_of(copy, "trivium train data=gestures --config-dir conf")
     assert result["feature_set"] == "gestures/v1"
     assert result["modalities"] == ["audio", "wrist"]
-    assert result_of(copy, "train.py data=custom")["feature_set"] == "custom/mine"
+    assert result_of(copy, "trivium train data=custom")["feature_set"] == "custom/mine"
 
 
 def test_a_modality_of_another_name_has_settings_of_its_own(copy: Path) -> None:
@@ -181,7 +197,7 @@ def test_a_fusion_with_one_file_and_one_yaml_whichever_way_it_is_written(copy: P
 
 
 def test_an_objective_with_one_file_and_one_yaml(copy: Path) -> None:
-    name = "train.py objective=huber objective.delta=0.5"
+    name = "trivium train objective=huber objective.delta=0.5 --config-dir conf"
     lines = [line for line in rows(copy / "runs" / folder(name) / "predictions.csv") if line["split"] == "test"]
     error = np.array([abs(float(line["target"]) - float(line["prediction"])) for line in lines])
     huber = np.where(error < 0.5, error**2 / 2, 0.5 * (error - 0.25))
@@ -189,7 +205,7 @@ def test_an_objective_with_one_file_and_one_yaml(copy: Path) -> None:
 
 
 def test_a_method_with_one_module_and_one_yaml(copy: Path) -> None:
-    name = "train.py method=multitask method.weight=0.5"
+    name = "trivium train method=multitask method.weight=0.5 --config-dir conf"
     assert result_of(copy, name)["method"] == "multitask"
     epoch = epoch_of(copy, name)
     own = sum(epoch[f"train/{modality}"] for modality in ("text", "audio", "vision"))
@@ -206,3 +222,35 @@ def test_they_work_together_are_checked_and_load_again(copy: Path) -> None:
     _, text = said(copy, "help")
     for name in ("multitask", "conv", "product", "huber", "gestures"):
         assert any(shown.split()[:1] == [name] for shown in text.splitlines())
+
+
+def test_a_part_of_one_s_own_runs_on_two_ranks_and_in_the_processes_of_a_sweep(copy: Path) -> None:
+    assert result_of(copy, "two ranks")["method"] == "multitask"
+    code, printed = said(copy, "sweep")
+    assert code == 0, printed
+    results = [json.loads((copy / "sweep" / job / "result.json").read_text()) for job in ("0", "1")]
+    assert [result["method"] for result in results] == ["multitask", "multitask"]
+
+
+def test_only_what_the_user_allows_is_built(copy: Path) -> None:
+    result_of(copy, "by trust")
+    code, printed = said(copy, "untrusted")
+    assert code == 2
+    assert "encoder._target_: 'mine.conv.Conv' is refused: the module 'mine' is not part of Trivium" in printed
+    assert "trust=[mine]" in printed
+
+
+def test_a_run_s_own_files_allow_nothing(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's config has trust: [mine], and is evaluated where nobody says so."""
+    config = copy / "runs" / "by_trust" / "config.yaml"
+    assert "- mine" in config.read_text()
+    code, printed = said(copy, "evaluate untrusted")
+    assert code == 2
+    assert "'mine.multitask.Multitask' is refused" in printed or "'mine.conv.Conv' is refused" in printed
+    assert "trust=[mine]" in printed
+    code, printed = said(copy, "evaluate by trust")
+    assert code == 0, printed
+    with pytest.raises(ValueError, match=r"by_trust: _target_: 'mine.conv.Conv' is refused: .* trust=\[mine\]"):
+        trivium.load_run(copy / "runs" / "by_trust")
+    monkeypatch.syspath_prepend(copy)
+    assert np.isfinite(trivium.load_run(copy / "runs" / "by_trust", trust=["mine"]).evaluate("test")["mae"])

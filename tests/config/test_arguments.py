@@ -21,7 +21,8 @@ from trivium.config.arguments import (
     truth,
     whole_number,
 )
-from trivium.config.check import options_first
+from trivium.config.check import multirun_first
+from trivium.config.config_folder import own_folder, take_config_dir
 
 HELP = """\
 Does a thing.
@@ -94,10 +95,15 @@ def test_a_value_that_its_type_refuses_is_told_with_its_key(word: str, kind: Cal
         parse_key_values([word], HELP, {"x": kind})
 
 
-def test_options_may_stand_anywhere() -> None:
-    given = ["method=selfmi", "-m", "seed=1,2", "--config-dir", "x", "fusion=sum"]
-    assert options_first(given) == ["-m", "--config-dir", "x", "method=selfmi", "seed=1,2", "fusion=sum"]
-    assert options_first(["seed=1", "--config-dir=x"]) == ["--config-dir=x", "seed=1"]
+def test_options_may_stand_anywhere(tmp_path: Path) -> None:
+    given = ["method=selfmi", "-m", "seed=1,2", "--config-dir", str(tmp_path), "fusion=sum"]
+    assert multirun_first(take_config_dir(given)) == ["-m", "method=selfmi", "seed=1,2", "fusion=sum"]
+    assert own_folder() == tmp_path
+    assert take_config_dir(["seed=1", f"--config-dir={tmp_path}"]) == ["seed=1"]
+    with pytest.raises(ValueError, match="--config-dir: a folder is missing behind it"):
+        take_config_dir(["seed=1", "--config-dir"])
+    with pytest.raises(ValueError, match=r"--config-dir: there is no folder .*/nowhere"):
+        take_config_dir(["--config-dir", "nowhere"])
 
 
 def test_overrides_on_both_sides_of_multirun_make_every_run(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_what_is_right_passes(line: str) -> None:
         ("-m method=supervised,selfmi method.cpc_weight=0.1", "method.cpc_weight: no such key"),
         ("-m method=selfmi,selfmm optimizer.lr=0.1,abc", "optimizer.lr: expected a number, found 'abc'"),
         ("--config-name other", "--config-name"),
-        ("--config-dir nowhere", "--config-dir: no directory nowhere"),
+        ("--config-dir nowhere", "--config-dir: there is no folder /"),
     ],
 )
 def test_each_mistake_is_named(line: str, told: str) -> None:

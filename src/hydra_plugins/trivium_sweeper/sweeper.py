@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # splits a command line into a grid's jobs
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -86,6 +85,7 @@ class TriviumSweeper(Sweeper):
 
     def _combinations(self, arguments: list[str], folder: Path) -> list[Job]:
         """Returns the jobs of a grid."""
+        from trivium.config.config_folder import config_dir_option
         from trivium.config.space import as_text
         from trivium.core.wording import command
         from trivium.runs.directory import RunDirectory
@@ -99,11 +99,12 @@ class TriviumSweeper(Sweeper):
         jobs = []
         for number, (words, settings) in enumerate(zip(titles(grid), grid, strict=True)):
             settings += self._title(words)
-            run, line = RunDirectory(folder / str(number)), command("train", *self._options(), *settings)
+            run, line = RunDirectory(folder / str(number)), command("train", *config_dir_option(), *settings)
             jobs.append(Job(f"job {number}", run, (*settings, *for_this_start), line, words))
         return jobs
 
     def _search(self, arguments: list[str]) -> bool:
+        from trivium.config.config_folder import config_dir_option
         from trivium.config.sweep import read_search
         from trivium.core.wording import command
         from trivium.search.idle import idle_parameters
@@ -119,7 +120,7 @@ class TriviumSweeper(Sweeper):
         self._sweep_into(search.folder)
 
         def of_trial(parameters: Sequence[str]) -> str:
-            return command("train", *self._options(), *fixed, *parameters)
+            return command("train", *config_dir_option(), *fixed, *parameters)
 
         shared = [*fixed, *self._group(search.folder.name), *self._silence(arguments)]
         reporter = Reporter(
@@ -162,6 +163,7 @@ class TriviumSweeper(Sweeper):
 
     def _jobs(self, search: OpenStudy, trials: list[TrialToRun], shared: Sequence[str]) -> list[Job]:
         """Returns trials as jobs."""
+        from trivium.config.config_folder import config_dir_option
         from trivium.config.space import as_text
         from trivium.core.wording import command
         from trivium.search.scheduler import Job
@@ -180,7 +182,7 @@ class TriviumSweeper(Sweeper):
                 f"hydra.sweep.dir={as_text(str(folder.absolute()))}",
                 f"hydra.sweep.subdir='{trial.number}'",
             )
-            line = command("train", *self._options(), *settings)
+            line = command("train", *config_dir_option(), *settings)
             jobs.append(Job(trial.name, trial.run, (*settings, *for_this_start), line, words))
         return jobs
 
@@ -224,11 +226,6 @@ class TriviumSweeper(Sweeper):
     def _folders(self) -> list[Path]:
         sources = self.config.hydra.runtime.config_sources
         return [Path(source.path) for source in sources if source.schema == "file"]
-
-    def _options(self) -> list[str]:
-        """Returns the command-line options that a job's command needs too."""
-        folder = get_args_parser().parse_args(sys.argv[1:]).config_dir
-        return ["--config-dir", folder] if folder else []
 
     def _threads(self, arguments: Sequence[str]) -> list[str]:
         """Gives runs side by side one thread each, unless trainer.threads is set."""

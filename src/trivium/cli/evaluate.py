@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trivium.config.arguments import Types, names, parse_key_values, path, script, truth, whole_number
+from trivium.config.arguments import Types, modules, names, parse_key_values, path, script, truth, whole_number
+from trivium.config.trust import trust
 
 HELP = """\
 Evaluate a finished run: metrics and per-clip predictions, without training anything.
@@ -28,6 +29,7 @@ Keys
   splits=valid,test   what to evaluate
   out=DIR             where metrics.json and predictions.csv go; otherwise RUN/evaluation[_A_B][_STORE]
   device=cpu|cuda     where to compute
+  trust=A,B           modules of your own that the run's config names (docs/extending.md); their code is run
 
 Linear probes: how much a linear map can read from the frozen vectors (docs/protocol.md). Written to DIR/probe.json,
 DIR being out= or the run's directory; the name says what was asked for, as in probe_raw.json.
@@ -54,6 +56,7 @@ the run's directory; a name says what differs from the default, as in subsets_va
 _TYPES: Types = {
     **dict.fromkeys(("run", "store", "out"), path),
     **dict.fromkeys(("modalities", "splits", "features", "protocol"), names),
+    "trust": modules,
     **dict.fromkeys(("probe", "standardize", "alignment", "complete"), truth),
     "draws": whole_number,
 }
@@ -68,6 +71,7 @@ def main(argv: Sequence[str]) -> int:
 def _evaluate(values: Mapping[str, Any]) -> int:
     if "run" not in values:
         raise ValueError("run= is missing: a finished run's directory")
+    trust(values.get("trust", []))
     probes, aligns = values.get("probe", False), values.get("alignment", False)
     if probes + aligns + ("protocol" in values) > 1:
         raise ValueError("probe=true, alignment=true and protocol= are calls of their own; give one of them")

@@ -8,6 +8,7 @@ from importlib import import_module
 
 import trivium
 from trivium.config.arguments import print_help
+from trivium.config.config_folder import take_config_dir
 from trivium.core.choices import suggest
 
 VERBS = {
@@ -26,8 +27,9 @@ Trivium trains and compares methods of multimodal learning: text, audio and visi
 Verbs
 {verbs}
 
-  trivium VERB --help     its keys, with examples
-  trivium --version       the version
+  trivium VERB --help           its keys, with examples
+  trivium VERB --config-dir DIR  with configs of your own too (docs/extending.md)
+  trivium --version             the version
 
 A first day
   trivium train                                       the small data set that comes with Trivium: seconds, no download
@@ -59,6 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"trivium {trivium.__version__}")
         return 0
     if verb in VERBS:
+        try:
+            rest = take_config_dir(rest)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
         code = import_module(f"trivium.cli.{verb}").main(rest)
         assert isinstance(code, int)
         return code

@@ -17,14 +17,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from trivium.config.check import check_command_line, errors_for_users, options_first
+from trivium.config.check import check_command_line, errors_for_users, multirun_first
 from trivium.config.compose import plain
-from trivium.config.config_folder import CONFIGS
+from trivium.config.config_folder import CONFIGS, config_dir_option
+from trivium.config.trust import trust
+from trivium.core.wording import command
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def job(config: DictConfig) -> None:
     """Trains the run of one composed config; Hydra calls it, once for each job of a sweep."""
+    trust(config.trust)
     # torch is imported only after the check
     from trivium.runs.train import train
 
@@ -47,8 +50,8 @@ def job(config: DictConfig) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code 0. Raises SystemExit with code 2 for a mistake in the command line or in a file."""
-    # hydra.main reads its arguments from here
-    sys.argv = ["trivium train", *check_command_line(options_first(argv))]
     with errors_for_users():
+        # hydra.main reads its arguments from here
+        sys.argv = [command("train", *config_dir_option()), *check_command_line(multirun_first(argv))]
         job()
     return 0

@@ -85,6 +85,11 @@ def names(text: str) -> list[str]:
     return text.split(",")
 
 
+def modules(text: str) -> list[str]:
+    """Returns the names between commas, with or without the brackets that a config has around them."""
+    return names(text.removeprefix("[").removesuffix("]"))
+
+
 def truth(text: str) -> bool:
     """Returns true or false. Raises ValueError for any other word."""
     return one_of("true", "false")(text) == "true"

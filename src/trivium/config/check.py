@@ -19,7 +19,7 @@ from hydra._internal.utils import get_args_parser
 
 from trivium.config.arguments import print_help
 from trivium.config.compose import Composer, composer
-from trivium.config.config_folder import CONFIGS
+from trivium.config.config_folder import CONFIGS, take_config_dir
 from trivium.config.limits import missing_files, out_of_range
 from trivium.config.overrides import ParsedOverride, combinations, read_overrides, swept_values
 from trivium.config.reference import Reference, mismatches
@@ -44,26 +44,25 @@ def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> list[str
         raise SystemExit(2)
     if not has_old_names(argv):
         return list(argv)
-    extra = get_args_parser().parse_args(list(argv)).config_dir
-    with composer(configs, Path(extra) if extra else None) as session:
+    with composer(configs) as session:
         return session.current(argv)
 
 
 def problems_of(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
     """Returns a line for each mistake in a command line; none if a run can start."""
-    args = get_args_parser().parse_args(list(argv))
+    try:
+        args = get_args_parser().parse_args(take_config_dir(list(argv)))
+    except ValueError as error:
+        return [str(error)]
     if args.hydra_help or args.shell_completion:
         return []
     if args.config_name or args.config_path or args.experimental_rerun:
         return [
             "--config-name, --config-path and --experimental-rerun are not for this script; add files by --config-dir"
         ]
-    extra = Path(args.config_dir) if args.config_dir else None
-    if extra is not None and not extra.is_dir():
-        return [f"--config-dir: no directory {extra}"]
     multirun = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
     showing = bool(args.cfg or args.info)  # prints a config and starts nothing, so no data need be there
-    with composer(configs, extra) as session:
+    with composer(configs) as session:
         overrides, problems = read_overrides(session.current(args.overrides), session, multirun)
         wrong = wrong_hydra_keys(overrides, session)
         overrides = [override for override in overrides if override.key not in wrong]
@@ -131,22 +130,10 @@ def _with(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     return changed
 
 
-def options_first(argv: Sequence[str]) -> list[str]:
-    """Returns the same arguments with -m and --config-dir DIR in front.
-
-    argparse, which Hydra uses, takes no overrides on both sides of an option.
-    """
-    options, others, rest = list[str](), list[str](), list(argv)
-    while rest:
-        word = rest.pop(0)
-        if word in ("-m", "--multirun") or word.startswith("--config-dir="):
-            options.append(word)
-        elif word in ("-cd", "--config-dir"):
-            options += [word, *rest[:1]]
-            del rest[:1]
-        else:
-            others.append(word)
-    return [*options, *others]
+def multirun_first(argv: Sequence[str]) -> list[str]:
+    """Returns the same arguments with -m in front, as argparse takes no overrides on both sides of an option."""
+    flags = [word for word in argv if word in ("-m", "--multirun")]
+    return [*flags, *(word for word in argv if word not in flags)]
 
 
 @contextmanager

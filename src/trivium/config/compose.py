@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trivium.config.config_folder import CONFIGS, TABLES
 from trivium.config.renamed import has_old_names, new_names_of
+from trivium.config.trust import more_config_folders
 
 _METHOD = re.compile(r"\+{0,2}(method|experiment|sweep)=")  # overrides that choose the method
 ROOT = "train"
@@ -61,7 +62,7 @@ class ConfigFile:
 
 @dataclass
 class Composer:
-    """Composes any number of command lines over one set of config folders: the main one and at most one more."""
+    """Composes any number of command lines over one set of config folders: the main one, and more_config_folders."""
 
     loader: ConfigLoader
     folders: list[Path]
@@ -94,12 +95,12 @@ class Composer:
     def _load(self, overrides: Sequence[str]) -> DictConfig:
         key = tuple(overrides)
         if key not in self._loaded:
-            self._loaded = {key: self.loader.load_configuration(ROOT, self._with_folders(overrides), RunMode.RUN)}
+            self._loaded = {key: self.loader.load_configuration(ROOT, list(overrides), RunMode.RUN)}
         return self._loaded[key]
 
     def files(self, overrides: Sequence[str]) -> list[ConfigFile]:
         """Returns the files that it is composed of, in the order of merging, without the root's and Hydra's."""
-        defaults = self.loader.compute_defaults_list(ROOT, self._with_folders(overrides), RunMode.RUN).defaults
+        defaults = self.loader.compute_defaults_list(ROOT, list(overrides), RunMode.RUN).defaults
         used = [(d.config_path or "", d.package or "") for d in defaults]
         return [
             self._file(*at) for at in used if at[0] != ROOT and at[0] and not at[0].startswith(("hydra/", "_dummy"))
@@ -135,10 +136,6 @@ class Composer:
         }
         return dict(sorted(names.items(), key=lambda item: ("/" in item[0], item[0])))
 
-    def _with_folders(self, overrides: Sequence[str]) -> list[str]:
-        more = [f"hydra.searchpath=['file://{folder.resolve()}']" for folder in self.folders[1:]]
-        return [*overrides, *more]
-
     def _file(self, path: str, package: str) -> ConfigFile:
         if (path, package) not in self._files:
             file = next((f for folder in self.folders if (f := folder / f"{path}.yaml").is_file()), None)
@@ -151,11 +148,10 @@ class Composer:
 
 
 @contextmanager
-def composer(configs: Path = CONFIGS, extra: Path | None = None) -> Iterator[Composer]:
-    """Gives a composer. configs: the folder of train.yaml. extra: another one of choices, as Hydra's --config-dir."""
+def composer(configs: Path = CONFIGS) -> Iterator[Composer]:
+    """Gives a composer. configs: the folder of train.yaml."""
     with initialize_config_dir(config_dir=str(configs.resolve()), version_base="1.3"):
-        folders = [configs] if extra is None else [configs, extra]
-        yield Composer(GlobalHydra.instance().config_loader(), folders)
+        yield Composer(GlobalHydra.instance().config_loader(), [configs, *more_config_folders()])
 
 
 def compose_config(overrides: Sequence[str]) -> dict[str, Any]:

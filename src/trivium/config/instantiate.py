@@ -1,4 +1,4 @@
-"""Builds an object from a config node: for a `_target_` inside this package and keys that it takes, and nothing else.
+"""Builds an object from a config node: for a `_target_` of a trusted module and keys that it takes, and nothing else.
 
 Hydra's own instantiate would call anything that a config names.
 """
@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from trivium.config.trust import is_trusted, refusal
 from trivium.core.choices import suggest
-
-ALLOWED = "trivium."
 
 
 def build(node: Mapping[str, Any], /, *args: Any, **extra: Any) -> Any:
@@ -38,16 +37,17 @@ def build_as(function: Callable[..., Any], node: Mapping[str, Any], /, *args: An
 def target(node: Mapping[str, Any]) -> Callable[..., Any]:
     """Returns the class or function that `_target_` names, without calling it.
 
-    Raises ValueError unless it is a public class or function that a module of this package itself defines.
+    Raises ValueError unless it is a public class or function that a module of this package, or of another one that the
+    user trusts, itself defines.
     """
     name = node.get("_target_")
     if not isinstance(name, str):
         raise ValueError(f"_target_: expected the dotted name of a class or function, found {name!r}")
     parts = name.split(".")
-    if not name.startswith(ALLOWED) or any(not part.isidentifier() or part.startswith("_") for part in parts):
-        raise ValueError(
-            f"_target_: {name!r} is refused; only public names below {ALLOWED!r} may be built from a config"
-        )
+    if len(parts) < 2 or any(not part.isidentifier() or part.startswith("_") for part in parts):
+        raise ValueError(f"_target_: {name!r} is refused; expected the public name of a class or function: MODULE.NAME")
+    if not is_trusted(name):
+        raise ValueError(refusal(name))
     module, last = ".".join(parts[:-1]), parts[-1]
     try:
         thing = getattr(import_module(module), last, None)
@@ -59,9 +59,9 @@ def target(node: Mapping[str, Any]) -> Callable[..., Any]:
     if thing is None:
         known = [public for public in vars(import_module(module)) if not public.startswith("_")]
         raise ValueError(f"_target_: {module} has no {last!r}{suggest(last, known)}")
-    # A module also holds what it imports (os.system, Path): only what the package defines counts.
-    if not callable(thing) or not str(getattr(thing, "__module__", "")).startswith(ALLOWED):
-        raise ValueError(f"_target_: {name!r} is refused; it is no class or function of this package")
+    # A module also holds what it imports (os.system, Path): only what is defined in a trusted one counts.
+    if not callable(thing) or not is_trusted(f"{getattr(thing, '__module__', '')}.{last}"):
+        raise ValueError(f"_target_: {name!r} is refused; it is no class or function that {parts[0]} itself defines")
     return thing  # type: ignore[no-any-return]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trivium.config.generator_settings import settings_of
-from trivium.config.instantiate import ALLOWED
 from trivium.config.monitor import monitor_of
 from trivium.config.store_path import find_store
+from trivium.config.trust import check_modules, is_trusted, refusal
 from trivium.core.choices import suggest
 
 # The smallest value of each number that has one.
@@ -36,10 +36,18 @@ def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
     """Yields a line for each value that is too small, contradicts another or names what does not exist."""
     for key, least in LEAST.items():
         group, _, name = key.partition(".")
-        value = config[group][name] if name else config[group]
+        node = config[group] if name else config
+        if (name or key) not in node:
+            # an optimiser of the user's own may have other keys
+            continue
+        value = node[name or key]
         if not value >= least:  # also catches NaN
             yield f"{key}: expected at least {least:g}, found {value}"
-    yield from _foreign_targets(config, "")
+    try:
+        check_modules(config["trust"])
+        yield from _foreign_targets(config, "", config["trust"])
+    except ValueError as error:
+        yield str(error)
     try:
         monitor_of(config)
     except ValueError as error:
@@ -53,12 +61,12 @@ def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"start_from: no result.json in {start!r}; expected a finished run's directory, or nothing"
 
 
-def _foreign_targets(node: Mapping[str, Any], at: str) -> Iterator[str]:
+def _foreign_targets(node: Mapping[str, Any], at: str, trusted: Sequence[str]) -> Iterator[str]:
     for name, value in node.items():
         if isinstance(value, dict):
-            yield from _foreign_targets(value, f"{at}{name}.")
-        elif name == "_target_" and not str(value).startswith(ALLOWED):
-            yield f"{at}_target_: {value!r} is refused; only names below {ALLOWED!r} may be built from a config"
+            yield from _foreign_targets(value, f"{at}{name}.", trusted)
+        elif name == "_target_" and not is_trusted(str(value), trusted):
+            yield f"{at}{refusal(str(value))}"
 
 
 def _of_data(data: Mapping[str, Any]) -> Iterator[str]:

@@ -70,6 +70,7 @@ class Root:
     seed: int
     resume: str
     start_from: str
+    trust: list[str]
     paths: Paths
     run: RunKeys
     data: Data

@@ -12,7 +12,7 @@ from typing import Any
 from trivium.config.renamed import with_new_names, with_old_names
 
 OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")  # ROW_sSEED_HASH, as trivium.tables.plan names runs
-_NOT_HASHED = ("run", "resume", "paths", "logger")
+_NOT_HASHED = ("run", "resume", "paths", "logger", "trust")
 _NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress")
 _PLATEAU = "trivium.schedulers.plateau"
 _GMC = ("trivium.methods.gmc.GMC", "trivium.methods.m3ixup.M3ixup")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from trivium.config.trust import trust as trust_modules
 from trivium.data.datamodule import DataModule
 from trivium.data.store import Statistics, Store, StoreSchema
 from trivium.evaluation.predict import predict_split, score_split
@@ -98,11 +99,14 @@ def describe_model(store: Store, data: DataModule, method: Method) -> dict[str, 
     }
 
 
-def load_run(path: str | os.PathLike[str], device: str = "cpu") -> Run:
+def load_run(path: str | os.PathLike[str], device: str = "cpu", trust: Sequence[str] = ()) -> Run:
     """Opens a finished run's directory and returns the run with its model.
 
-    Raises ValueError, naming the file, if it is no finished run, and for a device that is not there.
+    trust: modules of the user's or of somebody else's whose classes the run's config names, and whose code is thereby
+    run; they are trusted from then on. Raises ValueError, naming the file, if it is no finished run, for a class of a
+    module that is not trusted, and for a device that is not there.
     """
+    trust_modules(trust)
     run = RunDirectory(Path(path))
     config, result = run.config(), run.result()
     model = run.model()
@@ -110,7 +114,10 @@ def load_run(path: str | os.PathLike[str], device: str = "cpu") -> Run:
     statistics = {
         name: Statistics(np.array(each["mean"]), np.array(each["std"])) for name, each in model["statistics"].items()
     }
-    method = build_method(config, schema, model["reads"], model["assets"])
+    try:
+        method = build_method(config, schema, model["reads"], model["assets"])
+    except ValueError as error:
+        raise ValueError(f"{run.path}: {error}") from error
     method.to(_WEIGHTS.get(config["trainer"]["precision"], torch.float32))
     load_weights(method, run.weights)
     return Run(run.path, config, result, method.to(_device(device)).eval(), schema, Path(model["store"]), statistics)

@@ -105,8 +105,9 @@ class Recorder(Checkpoint):
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         row |= {f"train/{name}": value for name, value in method.finish_epoch().items()}
         row |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        for group in trainer.optimizers[0].param_groups:
-            row.setdefault(f"lr/{group['role']}", float(group["lr"]))
+        for number, group in enumerate(trainer.optimizers[0].param_groups):
+            # an optimiser of the user's own gives its groups no role
+            row.setdefault(f"lr/{group.get('role', number)}", float(group["lr"]))
         row["seconds"] = round(self.seconds + time.monotonic() - self._since, 3)
         return row
 
