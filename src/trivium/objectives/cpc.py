@@ -32,6 +32,11 @@ def info_nce(
     allowed_N: bool, which candidates may serve as negatives (all, if None).
     Chance is log N; with scale s no value is below
     log(1 + (N - 1) e^(-2s)), and orthogonal negatives give log(1 + (N - 1) e^(-s)).
+
+    >>> import torch
+    >>> from trivium.objectives import info_nce
+    >>> info_nce(torch.eye(3)[:2], torch.eye(3), torch.tensor([0, 1]), scale=2.0)
+    tensor([0.2395, 0.2395])
     """
     with torch.autocast(anchor_BD.device.type, enabled=False):
         scores_BN = scale * unit_rows(anchor_BD) @ unit_rows(candidates_ND).T
@@ -60,6 +65,14 @@ def cpc_loss(
     rows: the anchors of this rank (all, if None); may be empty. scale: inverse temperature, 1 in MMIM.
     present_N: bool, clips that have the modality: the others are no negatives, and as anchors have loss 0.
     float32 at least. Raises ValueError for an unknown direction.
+
+    >>> import torch
+    >>> from trivium.objectives import CPCPredictor, cpc_loss
+    >>> joint, audio = torch.eye(4), torch.eye(4)
+    >>> cpc_loss(joint, audio, "symmetric").mean()
+    tensor(0.7437)
+    >>> cpc_loss(CPCPredictor(4, 6)(joint), torch.rand(4, 6)).shape
+    torch.Size([4])
     """
     if direction not in get_args(Direction):
         raise ValueError(f"CPC direction: expected one of {list(get_args(Direction))}, found {direction!r}")

@@ -31,6 +31,12 @@ def nt_xent(
     rows: this rank's anchors (all, if None). present_N: bool, clips that have both embeddings: the others are no
     candidates, and their own value is 0. temperature: above 0.
     float32 at least whatever the autocast.
+
+    >>> import torch
+    >>> from trivium.objectives import nt_xent
+    >>> text, audio = torch.eye(4), torch.eye(4)
+    >>> nt_xent(text, audio, temperature=0.5).mean()
+    tensor(0.5944)
     """
     assert first_ND.shape == second_ND.shape, (first_ND.shape, second_ND.shape)
     rows = slice(None) if rows is None else rows
@@ -60,7 +66,13 @@ def scaled_among(loss_b: Tensor, present_N: Tensor) -> Tensor:
 
 
 def matching_accuracy(first_ND: Tensor, second_ND: Tensor) -> Tensor:
-    """Returns the share of clips whose first embedding is closest (cosine) to their own second one; chance is 1 / N."""
+    """Returns the share of clips whose first embedding is closest (cosine) to their own second one; chance is 1 / N.
+
+    >>> import torch
+    >>> from trivium.objectives import matching_accuracy
+    >>> matching_accuracy(torch.eye(4), torch.eye(4)[[0, 1, 3, 2]])
+    tensor(0.5000)
+    """
     with torch.no_grad(), torch.autocast(first_ND.device.type, enabled=False):
         closest_N = (unit_rows(first_ND) @ unit_rows(second_ND).T).argmax(dim=1)
     return (closest_N == torch.arange(len(closest_N), device=closest_N.device)).float().mean()

@@ -30,6 +30,12 @@ def supcon(
     Embeddings and classes hold the global batch, embeddings gathered with gradient by the caller; they need not be
     normalised. classes_N: int64. rows: this rank's clips (all, if None). temperature: above 0.
     float32 at least whatever the autocast.
+
+    >>> import torch
+    >>> from trivium.objectives import supcon
+    >>> first, second = torch.eye(4), torch.eye(4)
+    >>> supcon(first, second, torch.tensor([0, 0, 1, 1]), temperature=0.5).mean()
+    tensor(1.9278)
     """
     assert first_ND.shape == second_ND.shape, (first_ND.shape, second_ND.shape)
     assert classes_N.shape == first_ND.shape[:1], (classes_N.shape, first_ND.shape)
