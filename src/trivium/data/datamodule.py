@@ -12,7 +12,7 @@ from trivium.data.batch import Batch
 from trivium.data.clips import Clips, Ragged, offsets_of
 from trivium.data.resident import ResidentSplit
 from trivium.data.sampler import GlobalBatchSampler
-from trivium.data.store import Store
+from trivium.data.store import Statistics, Store
 
 CPU = torch.device("cpu")
 
@@ -94,11 +94,9 @@ class DataModule:
         """
         clips = self.store.split(split)
         self._refuse_empty_clips(split, clips)
-        standardize = {name: self._standardization(name) for name, what in self.reads.items() if what == "values"}
-        for name in [name for name, kind in standardize.items() if kind == "source"]:
-            clips = _mean_over_time(clips, name, self.store.schema.source_format)
-        statistics = {name: self.store.statistics[name] for name, kind in standardize.items() if kind == "zscore"}
-        resident = ResidentSplit.load(clips, self.reads, device, statistics)
+        resident = standardized(
+            clips, self.reads, device, self.standardize, self.store.statistics, self.store.schema.source_format
+        )
         size = self.batch_size if training else self.eval_batch_size
         sampler = GlobalBatchSampler(len(resident), size, self.seed, shuffle=training, rank=rank, world=world)
         return BatchLoader(resident, sampler, self.limit_batches if training else 0)
@@ -127,8 +125,22 @@ class DataModule:
                 "without it"
             )
 
-    def _standardization(self, modality: str) -> str:
-        return self.standardize.get(modality, self.standardize.get("default", "none"))
+
+def standardized(
+    clips: Clips,
+    reads: Mapping[str, str],
+    device: torch.device,
+    standardize: Mapping[str, str],
+    statistics: Mapping[str, Statistics],
+    source_format: str,
+) -> ResidentSplit:
+    """Returns the clips on the device, standardised as DataModule's `standardize` says, with those statistics."""
+    default = standardize.get("default", "none")
+    kinds = {name: standardize.get(name, default) for name, what in reads.items() if what == "values"}
+    for name in [name for name, kind in kinds.items() if kind == "source"]:
+        clips = _mean_over_time(clips, name, source_format)
+    used = {name: statistics[name] for name, kind in kinds.items() if kind == "zscore"}
+    return ResidentSplit.load(clips, dict(reads), device, used)
 
 
 def choose_reads(store: Store, modalities: Sequence[str], token_readers: set[str]) -> dict[str, str]:
