@@ -1,7 +1,7 @@
 """Runs the commands of a first day with Trivium on the embedded fixture, and checks what each did (`make smoke`).
 
-Everything lies in outputs/smoke, which each start makes anew. The first miss ends it with exit code 1, what was found
-instead, and the end of the command's output.
+Everything lies in outputs/smoke, which each start makes anew. The first check that fails ends it with exit code 1, and
+prints what was found instead and the end of the command's output.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-OUT = Path("outputs/smoke")  # from ROOT
+# Relative to ROOT.
+OUT = Path("outputs/smoke")
 SMALL = f"trainer.accelerator=cpu trainer.threads=1 paths.data={OUT}/data paths.outputs={OUT}"
 TABLE = f"python scripts/reproduce.py table=smoke jobs=2 outputs={OUT} paths.data={OUT}/data"
-# 10 steps an epoch; with a checkpoint every 4 the killed trial goes on from inside one
+# An epoch has 10 steps. With a checkpoint every 4 batches the killed trial resumes from inside one.
 SEARCH = f"python train.py -m sweep=supervised hydra.sweeper.n_trials=6 hydra.sweeper.pruner=none \
 trainer.max_epochs=4 run.checkpoint_every=4 {SMALL}"
 GRID = f"python train.py -m optimizer.lr=0.001,1e30,0.01 trainer.max_epochs=1 {SMALL}"
@@ -40,22 +41,25 @@ class MissedError(Exception):
 
 
 @dataclass(frozen=True)
-class Done:
-    """Holds a command that has ended. code: -9 after SIGKILL. log: its output."""
+class CommandResult:
+    """Holds the result of a command that has ended. code: its exit code, -9 after SIGKILL. log: its output's file."""
 
     code: int
     seconds: float
     log: Path
 
     def check(self, holds: bool, expected: str, actual: object) -> None:
-        """Raises MissedError unless it holds."""
+        """Raises MissedError, with the end of the log, unless the check holds."""
         if not holds:
             end = "\n".join(self.log.read_text().splitlines()[-30:])
             raise MissedError(f"expected {expected}, found {str(actual)[:600]}\n--- the end of {self.log}\n{end}")
 
 
 def main() -> int:
-    """Returns the exit code: 0, 1 after a miss, 130 after Ctrl-C. No process is left behind."""
+    """Runs all commands and returns the exit code: 0, 1 after a failed check, 130 after Ctrl-C.
+
+    No process is left behind.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     os.chdir(ROOT)
@@ -66,8 +70,8 @@ def main() -> int:
     try:
         table, study, sweep = make_table(), search(), grid()
         page = make_page(table, study, sweep)
-    except MissedError as missed:
-        print(f"  MISSED: {missed}", file=sys.stderr)
+    except MissedError as miss:
+        print(f"  MISSED: {miss}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -77,83 +81,97 @@ def main() -> int:
 
 
 def make_table() -> Path:
-    """Checks that every row of a table has a number for every measure, of every seed; returns the table's folder."""
-    done = run("table", TABLE)
-    done.check(done.code == 0, "exit code 0", done.code)
-    wanted, folder = yaml.safe_load(Path("configs/table/smoke.yaml").read_text()), OUT / "tables" / "smoke"
+    """Checks that a table has a number for every row and measure, over all seeds; returns the table's folder."""
+    result = run("table", TABLE)
+    result.check(result.code == 0, "exit code 0", result.code)
+    definition, folder = yaml.safe_load(Path("configs/table/smoke.yaml").read_text()), OUT / "tables" / "smoke"
     cells = {(cell["row"], cell["measure"]): cell for cell in read_csv(folder / "table.csv")}
-    for row, measure in ((row["label"], measure["name"]) for row in wanted["rows"] for measure in wanted["measures"]):
+    for row, measure in (
+        (row["label"], measure["name"]) for row in definition["rows"] for measure in definition["measures"]
+    ):
         cell = cells.get((row, measure), {"n": "0", "mean": "nan"})
-        whole = cell["n"] == str(wanted["seeds"]) and math.isfinite(float(cell["mean"]))
-        done.check(whole, f"{measure} of {row} over {wanted['seeds']} seeds", cell)
-    verdict(done, f"{len(wanted['rows'])} rows, {len(wanted['measures'])} measures, no hole")
+        is_complete = cell["n"] == str(definition["seeds"]) and math.isfinite(float(cell["mean"]))
+        result.check(is_complete, f"{measure} of {row} over {definition['seeds']} seeds", cell)
+    print_verdict(result, f"{len(definition['rows'])} rows, {len(definition['measures'])} measures, no hole")
     return folder
 
 
 def search() -> Path:
-    """Checks that a search killed inside a trial and started again goes on with that trial; returns the study."""
-    done = run("search-killed", SEARCH, kill_when=inside_a_trial)
-    done.check(done.code == -signal.SIGKILL, "a search still in a trial after its first, to kill", f"code {done.code}")
+    """Checks that a search that was killed inside a trial resumes that trial; returns the study's folder."""
+    result = run("search-killed", SEARCH, kill_when=inside_a_trial)
+    result.check(
+        result.code == -signal.SIGKILL, "a search still in a trial after its first, to kill", f"code {result.code}"
+    )
     (study,) = (OUT / "studies").iterdir()
-    before = stamps(study.glob("*/result.json"))
-    stopped = [path for path in runs_of(study) if path / "result.json" not in before]
-    done.check(len(before) >= 1 and len(stopped) == 1, "one interrupted trial after finished ones", runs_of(study))
-    verdict(done, f"{len(before)} finished, killed with SIGKILL in trial {stopped[0].name}")
-    done = run("search", SEARCH)
-    done.check(done.code == 0, "exit code 0", done.code)
+    finished_before = stamps(study.glob("*/result.json"))
+    interrupted = [path for path in runs_of(study) if path / "result.json" not in finished_before]
+    result.check(
+        len(finished_before) >= 1 and len(interrupted) == 1, "one interrupted trial after finished ones", runs_of(study)
+    )
+    print_verdict(result, f"{len(finished_before)} finished, killed with SIGKILL in trial {interrupted[0].name}")
+    result = run("search", SEARCH)
+    result.check(result.code == 0, "exit code 0", result.code)
     states = [trial["state"] for trial in read_csv(study / "trials.csv")]
-    done.check(states == ["complete"] * 6 and len(runs_of(study)) == 6, "6 complete trials", states)
-    done.check(stamps(before) == before, "the finished trials' results as they were", stamps(before))
-    steps = read_json(stopped[0] / "run.json")["resumed_at"]
-    done.check(len(steps) == 1 and steps[0] > 0, f"trial {stopped[0].name} resumed once, not begun anew", steps)
-    verdict(done, f"6 complete, {len(before)} of them untouched, trial {stopped[0].name} resumed at step {steps[0]}")
-    repeat_best(study, done)
+    result.check(states == ["complete"] * 6 and len(runs_of(study)) == 6, "6 complete trials", states)
+    result.check(
+        stamps(finished_before) == finished_before, "the finished trials' results as they were", stamps(finished_before)
+    )
+    steps = read_json(interrupted[0] / "run.json")["resumed_at"]
+    result.check(len(steps) == 1 and steps[0] > 0, f"trial {interrupted[0].name} resumed once, not begun anew", steps)
+    print_verdict(
+        result,
+        f"6 complete, {len(finished_before)} of them untouched, trial {interrupted[0].name} resumed at step {steps[0]}",
+    )
+    repeat_best(study, result)
     return study
 
 
-def repeat_best(study: Path, searched: Done) -> None:
-    """Checks that the command that the search prints gives the best trial's value, bit for bit."""
+def repeat_best(study: Path, search_result: CommandResult) -> None:
+    """Checks that the command that a search prints for its best trial repeats the trial's value, bit for bit."""
     best = read_json(study / "best.json")
-    searched.check(best["command"] in searched.log.read_text(), "the best trial's command", "none printed")
-    done = run("best", f"{best['command']} run.dir={OUT}/best")
-    done.check(done.code == 0, "exit code 0", done.code)
+    search_result.check(best["command"] in search_result.log.read_text(), "the best trial's command", "none printed")
+    result = run("best", f"{best['command']} run.dir={OUT}/best")
+    result.check(result.code == 0, "exit code 0", result.code)
     value = read_json(OUT / "best" / "result.json")["val"]["loss"]
-    done.check(value == best["value"], f"the val/loss of trial {best['number']}, {best['value']!r}", repr(value))
-    verdict(done, f"val/loss {value!r}, as in trial {best['number']}")
+    result.check(value == best["value"], f"the val/loss of trial {best['number']}, {best['value']!r}", repr(value))
+    print_verdict(result, f"val/loss {value!r}, as in trial {best['number']}")
 
 
 def grid() -> Path:
     """Checks that a failing job is reported at the end and ends no other; returns the sweep's folder."""
-    done = run("grid", GRID)
-    done.check(done.code == 1, "exit code 1", done.code)
+    result = run("grid", GRID)
+    result.check(result.code == 1, "exit code 1", result.code)
     (sweep,) = (OUT / "sweeps").iterdir()
     finished = [path.name for path in runs_of(sweep) if (path / "result.json").is_file()]
-    done.check(finished == ["0", "2"], "jobs 0 and 2 finished", finished)
+    result.check(finished == ["0", "2"], "jobs 0 and 2 finished", finished)
     end = r"1 of 3 jobs failed\n(job 1: loss not finite.*)\n *python .*optimizer\.lr=1e\+30"
-    reported = re.search(end, done.log.read_text())
-    done.check(reported is not None, "job 1 reported at the end with its error and command", "nothing of the kind")
-    verdict(done, f"exit code 1, jobs 0 and 2 finished; reported: {reported[1][:50] if reported else ''}...")
+    reported = re.search(end, result.log.read_text())
+    result.check(reported is not None, "job 1 reported at the end with its error and command", "nothing of the kind")
+    print_verdict(result, f"exit code 1, jobs 0 and 2 finished; reported: {reported[1][:50] if reported else ''}...")
     return sweep
 
 
 def make_page(table: Path, study: Path, sweep: Path) -> Path:
-    """Checks that the page fetches nothing and names every finished run, and the failed one as left out; returns it."""
+    """Checks that the page fetches nothing, and names every finished run and the failed one; returns its path."""
     page = OUT / "page.html"
-    done = run("page", f"python scripts/report.py {table} {study} {sweep} out={page}")
-    done.check(done.code == 0, "exit code 0", done.code)
+    result = run("page", f"python scripts/report.py {table} {study} {sweep} out={page}")
+    result.check(result.code == 0, "exit code 0", result.code)
     fetched = re.findall(r"""\s(?:src|href)=["']?(?!["']|data:|#)[^\s>]+""", page.read_text())
-    done.check(not fetched, "a page that fetches nothing", fetched)
+    result.check(not fetched, "a page that fetches nothing", fetched)
     runs = [run.parent for folder in (table / "runs", study, sweep) for run in folder.glob("*/result.json")]
     text = html.unescape(page.read_text())
     named = [row["row"] for row in read_csv(table / "table.csv")] + [str(run) for run in runs]
     named += [read_json(study / "best.json")["command"], f"{sweep / '1'}: not finished (failed"]
-    done.check(all(name in text for name in named), "on the page", [name for name in named if name not in text])
-    verdict(done, f"one file of {len(text) / 1e6:.1f} MB, {len(runs)} runs, the failed one named as left out")
+    result.check(all(name in text for name in named), "on the page", [name for name in named if name not in text])
+    print_verdict(result, f"one file of {len(text) / 1e6:.1f} MB, {len(runs)} runs, the failed one named as left out")
     return page
 
 
-def run(name: str, command: str, kill_when: Callable[[], bool] = lambda: False) -> Done:
-    """Prints a command and runs it to its end or until kill_when() kills it; all that it started ends when we do."""
+def run(name: str, command: str, kill_when: Callable[[], bool] = lambda: False) -> CommandResult:
+    """Prints a command and runs it to its end, or kills it once kill_when() is true.
+
+    If this process is stopped meanwhile, it kills the command and all that the command started.
+    """
     print(f"$ {command}", flush=True)
     log, start, words = OUT / "logs" / f"{name}.log", time.monotonic(), [sys.executable, *shlex.split(command)[1:]]
     with log.open("w") as out:
@@ -167,18 +185,20 @@ def run(name: str, command: str, kill_when: Callable[[], bool] = lambda: False) 
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
-    return Done(process.returncode, time.monotonic() - start, log)
+    return CommandResult(process.returncode, time.monotonic() - start, log)
 
 
 def inside_a_trial() -> bool:
-    """Tells whether a trial has finished and the one after it has a checkpoint and an epoch behind it."""
+    """Tells whether a trial has finished, and a later one has a checkpoint and has ended an epoch."""
     runs = [run for study in (OUT / "studies").glob("*") for run in runs_of(study)]
-    begun = [run for run in runs[1:] if not (run / "result.json").exists() and (run / "metrics.csv").exists()]
-    return any(len(read_csv(run / "metrics.csv")) > 0 and (run / "checkpoints" / "last.ckpt").exists() for run in begun)
+    unfinished = [run for run in runs[1:] if not (run / "result.json").exists() and (run / "metrics.csv").exists()]
+    return any(
+        len(read_csv(run / "metrics.csv")) > 0 and (run / "checkpoints" / "last.ckpt").exists() for run in unfinished
+    )
 
 
-def verdict(done: Done, text: str) -> None:
-    print(f"  ok, {done.seconds:.0f} s: {text}", flush=True)
+def print_verdict(result: CommandResult, text: str) -> None:
+    print(f"  ok, {result.seconds:.0f} s: {text}", flush=True)
 
 
 def stamps(files: Iterable[Path]) -> dict[Path, tuple[int, bytes]]:
@@ -186,7 +206,7 @@ def stamps(files: Iterable[Path]) -> dict[Path, tuple[int, bytes]]:
 
 
 def runs_of(folder: Path) -> list[Path]:
-    """Returns the runs of a study or a sweep, by number."""
+    """Returns the runs' folders of a study or a sweep, in the order of their numbers."""
     return sorted((path for path in folder.glob("*") if path.name.isdigit()), key=lambda path: int(path.name))
 
 

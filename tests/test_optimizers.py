@@ -59,7 +59,7 @@ def test_an_encoder_s_own_rate_holds_unless_a_group_names_one() -> None:
 
 
 def test_an_unknown_exemption_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"exempt_bias_and_norm: 'some'; expected all, text or none"):
+    with pytest.raises(ValueError, match=r"exempt_bias_and_norm: expected one of all, text, none, found 'some'"):
         parameter_groups(Model(), 0.1, 0.0, "some", None)  # type: ignore[arg-type]
 
 

@@ -156,6 +156,7 @@ def epoch_of(copy: Path, name: str) -> dict[str, float]:
 def test_the_page_has_a_module_and_a_yaml_of_each_part() -> None:
     parts = {"encoder": "conv", "fusion": "product", "objective": "huber", "method": "multitask"}
     expected = {f"mine/{name}.py" for name in parts.values()} | {"mine/momentum.py", "conf/optimizer/nesterov.yaml"}
+    expected |= {"mine/metrics.py", "conf/metric/sign_errors.yaml"}
     expected |= {f"conf/{kind}/{name}.yaml" for kind, name in parts.items()}
     assert set(FILES) == expected | {"conf/data/gestures.yaml", "gestures.py", "conf/trivium.yaml"}
     assert len(page_commands()) >= 9
@@ -202,6 +203,14 @@ def test_an_objective_with_one_file_and_one_yaml(copy: Path) -> None:
     error = np.array([abs(float(line["target"]) - float(line["prediction"])) for line in lines])
     huber = np.where(error < 0.5, error**2 / 2, 0.5 * (error - 0.25))
     assert result_of(copy, name)["test"]["loss"] == pytest.approx(huber.mean(), rel=1e-5)
+
+
+def test_a_metric_with_one_function_and_one_yaml(copy: Path) -> None:
+    name = "trivium train metric=sign_errors trainer.monitor=val/sign_errors --config-dir conf"
+    lines = [line for line in rows(copy / "runs" / folder(name) / "predictions.csv") if line["split"] == "test"]
+    strong = [line for line in lines if abs(float(line["target"])) > 0.5]
+    wrong = [line for line in strong if float(line["prediction"]) * float(line["target"]) <= 0]
+    assert result_of(copy, name)["test"]["sign_errors"] == pytest.approx(len(wrong) / len(strong))
 
 
 def test_a_method_with_one_module_and_one_yaml(copy: Path) -> None:

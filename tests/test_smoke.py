@@ -55,7 +55,7 @@ class Commands:
         getattr(self, name.replace("-", "_"))()
         self.spoiled.get(name, lambda: None)()
         write(self.out / "logs" / name, self.said.get(name, ""))
-        return self.smoke.Done(self.codes.get(name, 0), 1.0, self.out / "logs" / name)
+        return self.smoke.CommandResult(self.codes.get(name, 0), 1.0, self.out / "logs" / name)
 
     def result(self, run: Path, value: float) -> None:
         write(run / "result.json", json.dumps({"val": {"loss": value}}))

@@ -8,7 +8,7 @@ class TriviumSearchPath(SearchPathPlugin):
     """Appends the folders behind Trivium's own, whose choices therefore win where names are equal."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        # not above: Hydra reads this file at every start
+        # Imported here and not at the top, as Hydra imports this file at every start.
         from trivium.config.trust import more_config_folders
 
         for folder in more_config_folders():

@@ -1,11 +1,11 @@
-"""Trivium: multimodal representation learning, four methods under one protocol.
+"""Provides multimodal representation learning: four methods under one protocol.
 
-load_run      a finished run as a model: predictions, metrics and vectors of its own data or of yours
-results       finished runs as one pandas frame; compare: their means, intervals and tests
-open_store    a prepared data set
+load_run      opens a finished run as a model: predictions, metrics and vectors of its own data or of yours
+results       reads finished runs as one pandas frame; compare gives their means, intervals and tests
+open_store    opens a prepared data set
 objectives, fusions, encoders, evaluation   losses, parts and metrics for a loop of one's own, on plain tensors
 
-Importing this package imports neither torch nor Hydra nor pandas; its functions bring them in when called.
+Importing this package imports neither torch nor Hydra nor pandas; its functions import them when they are called.
 """
 
 from importlib import import_module
@@ -32,8 +32,8 @@ __all__ = [
     "results",
 ]
 
-_HOME = {"Run": "runs.load", "compare": "results.comparison", "load_run": "runs.load", "open_store": "data.store"}
-# Packages; trivium.results can be called.
+_MODULES = {"Run": "runs.load", "compare": "results.comparison", "load_run": "runs.load", "open_store": "data.store"}
+# trivium.results is a package that can be called.
 _PACKAGES = ("encoders", "evaluation", "fusions", "objectives", "results")
 
 
@@ -41,8 +41,8 @@ def __getattr__(name: str) -> Any:
     # Lazy on purpose: train.py must refuse a wrong config before torch is imported.
     if name in _PACKAGES:
         return import_module(f"trivium.{name}")
-    if name in _HOME:
-        return getattr(import_module(f"trivium.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"trivium.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'trivium' has no attribute {name!r}")
 
 

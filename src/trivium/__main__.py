@@ -1,4 +1,4 @@
-"""Lets `python -m trivium` be the command `trivium`."""
+"""Runs the command `trivium` as `python -m trivium`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Optimisers with parameter groups by role: each modality's encoder, and the rest.
+"""Makes optimisers whose parameters are grouped by role: each modality's encoder, and the rest.
 
 Each function here is the `_target_` of a YAML in configs/optimizer and takes the method.
 """
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+
+from trivium.core.choices import check_choice
 
 if TYPE_CHECKING:
     from trivium.methods.base import Method
@@ -62,16 +64,15 @@ def sgd(
 def parameter_groups(
     method: Method, lr: float, weight_decay: float, exempt_bias_and_norm: str, groups: Groups | None
 ) -> list[dict[str, Any]]:
-    """Returns one parameter group a role and a decay; frozen parameters are left out.
+    """Returns one parameter group for each role and decay; frozen parameters are left out.
 
-    A role is a modality, whose encoder it is, or "rest".
+    A role is a modality, for its encoder's parameters, or "rest".
     groups: modality -> {"lr", "weight_decay"}; None means the common value, or the encoder's own rate (Encoder.lr).
-    exempt_bias_and_norm: whose biases and norms get no decay: "all", "text" (the text encoder's alone, as in Self-MM's
+    exempt_bias_and_norm: which biases and norms get no decay: "all", "text" (the text encoder's alone, as in Self-MM's
     code) or "none".
     Raises ValueError for any other word.
     """
-    if exempt_bias_and_norm not in ("all", "text", "none"):
-        raise ValueError(f"optimizer.exempt_bias_and_norm: {exempt_bias_and_norm!r}; expected all, text or none")
+    check_choice("optimizer.exempt_bias_and_norm", exempt_bias_and_norm, ("all", "text", "none"))
     members: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for role, parameter in _roles(method):
         exempt = parameter.ndim <= 1 and exempt_bias_and_norm in ("all", role)

@@ -1,8 +1,8 @@
-"""Learning-rate schedules, stepped by the method itself so that a resumed epoch steps them like a whole one.
+"""Makes learning-rate schedules, which the method itself steps, so that a resumed epoch steps them like a whole one.
 
-(Lightning never steps ReduceLROnPlateau after an epoch that was resumed half-way.) Each function is the `_target_` of a
-YAML in configs/scheduler. It takes the optimiser, the optimiser steps an epoch and the epochs of the run; one with an
-argument `mode` also gets the better direction of trainer.monitor, "min" or "max".
+Lightning never steps ReduceLROnPlateau after an epoch that was resumed half-way. Each function here is the `_target_`
+of a YAML in configs/scheduler. It takes the optimiser, the optimiser steps an epoch and the epochs of the run; one with
+an argument `mode` also gets the better direction of trainer.monitor, "min" or "max".
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def plateau(
     patience: int,
     mode: Literal["min", "max"] = "min",
 ) -> Schedule:
-    """Multiplies the rate with `factor` (0 to 1) after `patience` epochs without a better monitor.
+    """Multiplies the rate by `factor` (0 to 1) after `patience` epochs in which trainer.monitor was not better.
 
     mode: "min" where lower is better.
     """
@@ -87,5 +87,5 @@ def linear(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, warmup_ra
 
 
 def step(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, every: int, factor: float) -> Schedule:
-    """Multiplies the rate with `factor` after each `every` epochs."""
+    """Multiplies the rate by `factor` after every `every` epochs."""
     return Schedule(StepLR(optimizer, step_size=every, gamma=factor))

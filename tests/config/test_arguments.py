@@ -22,7 +22,7 @@ from trivium.config.arguments import (
     whole_number,
 )
 from trivium.config.check import multirun_first
-from trivium.config.config_folder import own_folder, take_config_dir
+from trivium.config.config_folder import take_config_dir, user_config_folder
 
 HELP = """\
 Does a thing.
@@ -98,7 +98,7 @@ def test_a_value_that_its_type_refuses_is_told_with_its_key(word: str, kind: Cal
 def test_options_may_stand_anywhere(tmp_path: Path) -> None:
     given = ["method=selfmi", "-m", "seed=1,2", "--config-dir", str(tmp_path), "fusion=sum"]
     assert multirun_first(take_config_dir(given)) == ["-m", "method=selfmi", "seed=1,2", "fusion=sum"]
-    assert own_folder() == tmp_path
+    assert user_config_folder() == tmp_path
     assert take_config_dir(["seed=1", f"--config-dir={tmp_path}"]) == ["seed=1"]
     with pytest.raises(ValueError, match="--config-dir: a folder is missing behind it"):
         take_config_dir(["seed=1", "--config-dir"])

@@ -397,6 +397,6 @@ def test_cross_entropy_sees_exactly_these_classes(classes: int) -> None:
 
 def test_settings_of_prepared_data_are_none_and_a_foreign_map_is_refused() -> None:
     assert settings_of({"name": "mosi"}) is None
-    with pytest.raises(ValueError, match=r"data\.competition: expected the keys easy, hard, .* found noise"):
+    with pytest.raises(ValueError, match=r"data\.competition: expected the keys .*, easy, hard, .* found noise"):
         settings_of({"competition": {"noise": 1}})
     assert fingerprint(RIVALS) != fingerprint(replace(RIVALS, seed=1))

@@ -1,1 +1,1 @@
-"""Hydra's way to trivium.search: Hydra looks for sweepers in packages below hydra_plugins, and imports all of them."""
+"""Gives Hydra the sweeper of trivium.search: Hydra imports every package below hydra_plugins to find sweepers."""

@@ -1,6 +1,6 @@
-"""Runs jobs through Hydra's launchers, so that no job takes another's result with it.
+"""Runs jobs through Hydra's launchers, so that a job that fails does not lose the results of others.
 
-The name begins with _, or Hydra would load this file a second time while it looks for plugins.
+The file's name begins with _, as Hydra would otherwise load it a second time while it looks for plugins.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class Task:
 class LauncherWorkers:
     """Runs jobs through one of Hydra's launchers, as the scheduler's workers (trivium.search.scheduler.Workers).
 
-    launcher: set up. kind: its name. basic runs one job after the other in this process; the others take all jobs that
-    were started as one batch, and return when the last has ended.
+    launcher: one that is set up. kind: its name. "basic" runs one job after the other in this process; the others get
+    all started jobs as one batch, and return when the last has ended.
     """
 
     def __init__(self, launcher: Launcher, kind: str) -> None:
         self._launcher, self._kind = launcher, kind
         self._batch: list[Job] = []
-        # Hydra's basic launcher would tell nothing until all jobs are done, and end with the first that does not
-        # compose, so it gets them singly.
+        # Hydra's basic launcher would return nothing until all jobs are done, and would end with the first one that
+        # does not compose, so it gets the jobs one by one.
         self.at_once = 1 if kind == "basic" else sys.maxsize
         self.waits_for_all = kind != "basic"
 
@@ -53,7 +53,7 @@ class LauncherWorkers:
         self._batch.append(job)
 
     def wait(self, seconds: float) -> dict[str, str | None]:
-        """Runs the batch. Raises ValueError if the launcher started none of it."""
+        """Runs the batch, and returns job name -> error or None. Raises ValueError if the launcher started no job."""
         jobs, self._batch = self._batch, []
         return _launch(self._launcher, self._kind, jobs) if jobs else {}
 
@@ -66,18 +66,24 @@ def _launch(launcher: Launcher, kind: str, jobs: Sequence[Job]) -> dict[str, str
     from trivium.search.jobs import in_words
 
     names = [job.name for job in jobs]
-    first = int(jobs[0].run.path.name)  # a sweep's runs lie in folders of their numbers
-    before = cluster.submitted(launcher, kind)
+    # The folders of a sweep's runs are named after the jobs' numbers.
+    first_number = int(jobs[0].run.path.name)
+    earlier_jobs = cluster.submitted(launcher, kind)
     try:
-        returns = launcher.launch([job.arguments for job in jobs], initial_job_idx=first)
+        returns = launcher.launch([job.arguments for job in jobs], initial_job_idx=first_number)
     except Exception as error:
-        # A process that was killed takes the launcher's whole batch with it; what ended is in the launcher's folder.
+        # When one process was killed, a launcher gives up its whole batch; the results of other jobs lie in its folder.
         if kind != "basic" and not any(job.run.path.exists() for job in jobs):
             raise ValueError(f"hydra/launcher={kind} could not start a job: {in_words(error)}") from error
         gave_up = dict.fromkeys(names, f"the launcher gave up: {in_words(error)}")
-        ends = cluster.collect(launcher, kind, before)  # by the launcher's numbers, which count on from the first
-        known = {name: _error(ends[first + n]) for n, name in enumerate(names) if first + n in ends}
-        return {**gave_up, **known}
+        # The launcher numbers its jobs from the first one of the batch.
+        returns_by_number = cluster.collect(launcher, kind, earlier_jobs)
+        ended = {
+            name: _error(returns_by_number[first_number + n])
+            for n, name in enumerate(names)
+            if first_number + n in returns_by_number
+        }
+        return {**gave_up, **ended}
     return {name: _error(end) for name, end in zip(names, returns, strict=True)}
 
 

@@ -1,4 +1,4 @@
-"""Runs grids, and with sweep=NAME searches: hydra/sweeper=trivium. This is Hydra's side of trivium.search.
+"""Runs grids, and with sweep=NAME searches, as hydra/sweeper=trivium, Hydra's front of trivium.search.
 
 Hydra imports this file whenever it starts, so that torch and Optuna are imported only when a search begins.
 """
@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # splits a command line into a grid's jobs
+# BasicSweeper splits a command line into a grid's jobs.
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from trivium.search.scheduler import Job
     from trivium.search.study import OpenStudy, TrialToRun
 
-PARALLEL_HERE = ("joblib", "submitit_local")  # launchers whose runs share this machine
+# Launchers whose runs share this machine.
+PARALLEL_HERE = ("joblib", "submitit_local")
 
 
 class TriviumSweeper(Sweeper):
@@ -39,18 +41,19 @@ class TriviumSweeper(Sweeper):
         self.config: DictConfig
         self.context: HydraContext
         self.task: TaskFunction
-        self._go_on = "the same command goes on"
+        self._resume_hint = "the same command goes on"
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> None:
-        """Runs all jobs. Exits with 1 if one failed; the others ran."""
+        """Runs all jobs. Exits with code 1 if one of them failed, after the others have run."""
         searching = bool(self.config.hydra.runtime.choices.get("sweep") or self.params)
         try:
             failed = self._search(arguments) if searching else self._grid(arguments)
-        except (KeyboardInterrupt, SystemExit) as stop:  # Lightning makes an exit with 1 of Ctrl-C
-            print(f"\nstopped; {self._go_on}", file=sys.stderr, flush=True)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            # Lightning makes an exit with code 1 of Ctrl-C.
+            print(f"\nstopped; {self._resume_hint}", file=sys.stderr, flush=True)
             code = stop.code if isinstance(stop, SystemExit) else 1
             raise SystemExit(130 if code == 1 else code) from stop
         if failed:
@@ -64,12 +67,13 @@ class TriviumSweeper(Sweeper):
         folder = self._new_folder()
         jobs = self._combinations(arguments, folder)
         OmegaConf.save(self.config, folder / "multirun.yaml")
-        self._go_on = f"the same command with hydra.sweep.dir={folder} resume=auto goes on with this grid"
+        self._resume_hint = f"the same command with hydra.sweep.dir={folder} resume=auto goes on with this grid"
         print(f"grid of {counted(len(jobs), 'job')} in {folder}", flush=True)
         try:
             with Reporter(len(jobs), bars=self._kind != "basic") as reporter:
                 outcomes = self._run(jobs, "loss", reporter)
-        except ValueError:  # nothing was started
+        except ValueError:
+            # No job was started, so the folder has nothing worth keeping.
             (folder / "multirun.yaml").unlink()
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -113,7 +117,8 @@ class TriviumSweeper(Sweeper):
         from trivium.search.summary import best_so_far, done, failures, print_plan, print_summary, write_summary
 
         plan = read_search(self.params, arguments)
-        if plan.problems:  # the check has named them already, unless it was left out
+        # The check has reported these already, unless Hydra was started without it.
+        if plan.problems:
             raise ValueError("; ".join(plan.problems))
         fixed = [*self._plain(plan.fixed, plan.space), *self._threads(arguments)]
         search = self._open(plan.space, fixed)
@@ -147,14 +152,14 @@ class TriviumSweeper(Sweeper):
         return bool(failed)
 
     def _run(self, jobs: Sequence[Job], metric: str, reporter: Reporter) -> dict[str, Outcome]:
-        """Runs jobs by the chosen launcher. metric: of the validation split, told of each finished run."""
+        """Runs jobs by the chosen launcher. metric: the validation metric that is printed of each finished run."""
         from trivium.search.outcome import Outcome, outcome_of
         from trivium.search.scheduler import run_jobs
 
         workers = LauncherWorkers(self._launcher(), self._kind)
 
         def judge(job: Job, error: str | None) -> Outcome:
-            # Of the ranks of an outer torchrun or srun, the first alone has the run's directory and its result.
+            # Among the ranks of an outer torchrun or srun, the first alone has the run's directory and its result.
             if error is None and int(os.environ.get("RANK", "0")) > 0:
                 return Outcome("complete", "")
             return outcome_of(job.run, metric, error)
@@ -162,7 +167,7 @@ class TriviumSweeper(Sweeper):
         return run_jobs(jobs, workers, reporter, judge)
 
     def _jobs(self, search: OpenStudy, trials: list[TrialToRun], shared: Sequence[str]) -> list[Job]:
-        """Returns trials as jobs."""
+        """Returns a job for each trial."""
         from trivium.config.config_folder import config_dir_option
         from trivium.config.space import as_text
         from trivium.core.wording import command
@@ -171,8 +176,8 @@ class TriviumSweeper(Sweeper):
 
         folder, jobs = search.folder, []
         for trial in trials:
-            words, drawn = title_of(trial.overrides), _keys(trial.overrides)
-            settings = (*(word for word in shared if word.partition("=")[0] not in drawn), *trial.overrides)
+            words, trial_keys = title_of(trial.overrides), _keys(trial.overrides)
+            settings = (*(word for word in shared if word.partition("=")[0] not in trial_keys), *trial.overrides)
             for_this_start = (
                 *self._title(words),
                 "resume=auto",
@@ -187,7 +192,7 @@ class TriviumSweeper(Sweeper):
         return jobs
 
     def _open(self, space: dict[str, Any], fixed: list[str]) -> OpenStudy:
-        """Opens the study of this command line, by its name or by the name that its settings make."""
+        """Opens the study of this command line, by the name that is given or by one made from its settings."""
         from trivium.config.monitor import monitor_of, read_monitor
         from trivium.search.naming import shared_settings, study_name
         from trivium.search.study import StudySettings, definition, open_study
@@ -198,7 +203,7 @@ class TriviumSweeper(Sweeper):
         values["hosts"] = tuple(values["hosts"])
         objective = monitor_of(config)
         if values["objective"] != "auto":
-            objective = read_monitor(values["objective"], config["data"]["metrics"], "hydra.sweeper.objective")
+            objective = read_monitor(values["objective"], config, "hydra.sweeper.objective")
         values["objective"] = objective.key
         epochs = config["trainer"]["max_epochs"]
         settings = StudySettings(**values, lower_is_better=objective.lower_is_better, max_epochs=epochs)
@@ -213,7 +218,7 @@ class TriviumSweeper(Sweeper):
         return plain(self.context.config_loader.load_sweep_config(self.config, list(overrides)))
 
     def _plain(self, overrides: Sequence[str], searched: Iterable[str]) -> list[str]:
-        """Returns the overrides without sweep=NAME, but with the choices of its file that are not searched."""
+        """Returns the overrides without sweep=NAME, and with those choices of its file that are not searched."""
         from trivium.config.compose import Composer
         from trivium.config.sweep import groups_of_sweep
 
@@ -228,28 +233,30 @@ class TriviumSweeper(Sweeper):
         return [Path(source.path) for source in sources if source.schema == "file"]
 
     def _threads(self, arguments: Sequence[str]) -> list[str]:
-        """Gives runs side by side one thread each, unless trainer.threads is set."""
-        asked = "trainer.threads" in _keys(arguments) or self.config.trainer.threads
-        return ["trainer.threads=1"] if self._kind in PARALLEL_HERE and not asked else []
+        """Returns an override that gives parallel runs one thread each, unless trainer.threads is set."""
+        is_set = "trainer.threads" in _keys(arguments) or self.config.trainer.threads
+        return ["trainer.threads=1"] if self._kind in PARALLEL_HERE and not is_set else []
 
     def _silence(self, arguments: Sequence[str]) -> list[str]:
-        """Silences runs side by side, which would draw over each other's bars and lines."""
-        asked = "trainer.progress" in _keys(arguments)
-        return ["trainer.progress=off"] if self._kind in PARALLEL_HERE and not asked else []
+        """Returns an override that silences parallel runs, which would draw over each other's bars and lines."""
+        is_set = "trainer.progress" in _keys(arguments)
+        return ["trainer.progress=off"] if self._kind in PARALLEL_HERE and not is_set else []
 
     def _group(self, name: str) -> list[str]:
-        """Lets wandb show a sweep's runs together."""
+        """Returns an override by which wandb shows a sweep's runs together."""
         return [f"logger.group={name}"] if self.config.logger.get("group") == "" else []
 
     def _title(self, title: str) -> list[str]:
-        """Gives a run a name in wandb and TensorBoard that tells more than its number."""
+        """Returns an override that names a run in wandb and TensorBoard by its settings, not by its number alone."""
         from trivium.config.space import as_text
 
         return [f"logger.title={as_text(title)}"] if title and self.config.logger.get("title") == "" else []
 
     def _at_once(self) -> int:
-        wish = int(self.settings["at_once"] or OmegaConf.select(self.config.hydra.launcher, "n_jobs", default=1))
-        return wish if wish > 0 else os.cpu_count() or 1
+        jobs_at_once = int(
+            self.settings["at_once"] or OmegaConf.select(self.config.hydra.launcher, "n_jobs", default=1)
+        )
+        return jobs_at_once if jobs_at_once > 0 else os.cpu_count() or 1
 
     @property
     def _kind(self) -> str:
@@ -257,11 +264,11 @@ class TriviumSweeper(Sweeper):
         return str(self.config.hydra.runtime.choices.get("hydra/launcher"))
 
     def _new_folder(self) -> Path:
-        """Makes the grid's folder. Two grids that begin in one second share it only if it was asked for by name."""
+        """Makes the grid's folder. Two grids that begin in one second share one only if hydra.sweep.dir names it."""
         folder = Path(self.config.hydra.sweep.dir)
-        asked = any(override.startswith("hydra.sweep.dir=") for override in self.config.hydra.overrides.hydra)
+        is_set = any(override.startswith("hydra.sweep.dir=") for override in self.config.hydra.overrides.hydra)
         try:
-            folder.mkdir(parents=True, exist_ok=asked)
+            folder.mkdir(parents=True, exist_ok=is_set)
         except FileExistsError:
             folder = folder.with_name(f"{folder.name}_{os.getpid()}")
             folder.mkdir()
@@ -269,7 +276,7 @@ class TriviumSweeper(Sweeper):
         return folder
 
     def _sweep_into(self, folder: Path) -> None:
-        """Sets the folder of launchers' own files: the same one, wherever a job is started."""
+        """Sets the folder for files of launchers to an absolute path, as jobs may start in other folders."""
         with read_write(self.config), open_dict(self.config):
             self.config.hydra.sweep.dir = str(folder.absolute())
 

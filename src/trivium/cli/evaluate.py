@@ -1,4 +1,4 @@
-"""Reads the command line of scripts/evaluate.py and starts the evaluation that it asks for."""
+"""Parses the command line of `trivium evaluate` and starts the evaluation that it asks for."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _PROBE_KEYS = ("features", "target", "classes", "standardize")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code: 0, or 2 with one line on stderr."""
+    """Returns the exit code: 0, or 2 after one line on stderr."""
     return script(argv, HELP, lambda: _evaluate(parse_key_values(argv, HELP, _TYPES)))
 
 
@@ -95,7 +95,7 @@ def _evaluate_from(values: Mapping[str, Any]) -> None:
     evaluate(
         values["run"],
         **{key: values[key] for key in ("modalities", "splits") if key in values},
-        **_shared(values),
+        **_common_options(values),
     )
 
 
@@ -104,10 +104,10 @@ def _protocols_from(values: Mapping[str, Any]) -> None:
 
     _refuse_of_probes(values)
     _refuse(values, ["modalities", "splits"], "does not go with protocol=, which takes split= and all modalities")
-    wish = values["protocol"]
-    protocols = PROTOCOLS if wish == ["all"] else wish
+    requested = values["protocol"]
+    protocols = PROTOCOLS if requested == ["all"] else requested
     if set(protocols) - set(PROTOCOLS):
-        raise ValueError(f"protocol={','.join(wish)}: expected {', '.join(PROTOCOLS)} or all")
+        raise ValueError(f"protocol={','.join(requested)}: expected {', '.join(PROTOCOLS)} or all")
     if set(protocols) == {"subsets"}:
         _refuse(values, ["draws"], "belongs to rates and noise; subsets has nothing random")
     write_protocols(
@@ -116,7 +116,7 @@ def _protocols_from(values: Mapping[str, Any]) -> None:
         split=values.get("split", "test"),
         draws=values.get("draws", 5),
         complete=values.get("complete", False),
-        **_shared(values),
+        **_common_options(values),
     )
 
 
@@ -126,11 +126,11 @@ def _align_from(values: Mapping[str, Any]) -> None:
     _refuse_of_probes(values)
     _refuse(values, ["modalities", "splits", "draws"], "does not go with alignment=true; leave it out")
     _refuse(values, ["complete"], "does not go with alignment=true, which takes complete clips alone")
-    write_alignment(values["run"], split=values.get("split", "test"), **_shared(values))
+    write_alignment(values["run"], split=values.get("split", "test"), **_common_options(values))
 
 
-def _shared(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what every call takes."""
+def _common_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the options that every evaluation takes."""
     return {key: values[key] for key in ("store", "out", "device") if key in values}
 
 
@@ -149,7 +149,7 @@ def _probe_from(values: Mapping[str, Any]) -> None:
         target=values.get("target", "multimodal"),
         classes=values.get("classes", ""),
         standardize=values.get("standardize", False),
-        **_shared(values),
+        **_common_options(values),
     )
 
 
@@ -157,7 +157,7 @@ def _refuse_of_probes(values: Mapping[str, Any]) -> None:
     _refuse(values, _PROBE_KEYS, "belongs to probes; add probe=true")
 
 
-def _refuse(values: Mapping[str, Any], keys: Sequence[str], why: str) -> None:
+def _refuse(values: Mapping[str, Any], keys: Sequence[str], reason: str) -> None:
     for key in keys:
         if key in values:
-            raise ValueError(f"{key}= {why}")
+            raise ValueError(f"{key}= {reason}")

@@ -51,7 +51,7 @@ def help_text() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the verb's exit code; 2 for a verb that there is not. argv: without the program; None: sys.argv's."""
+    """Returns the verb's exit code, or 2 for an unknown verb. argv: words behind the program; None takes sys.argv's."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print_help(help_text())

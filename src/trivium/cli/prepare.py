@@ -1,4 +1,4 @@
-"""Parses the command line of scripts/prepare.py, and runs it."""
+"""Parses the command line of `trivium prepare` and prepares or verifies a store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml  # comes with omegaconf
+# omegaconf brings PyYAML.
+import yaml
 
 from trivium.config.arguments import Types, one_of, parse_key_values, path, script, truth
 from trivium.config.config_folder import CONFIGS
@@ -62,7 +63,7 @@ _TYPES: Types = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code: 0, or 2 with one line on stderr."""
+    """Returns the exit code: 0, or 2 after one line on stderr."""
     return script(argv, HELP, lambda: _act(parse_key_values(argv, HELP, _TYPES)))
 
 
@@ -75,7 +76,7 @@ def _act(values: dict[str, Any]) -> int:
 
 
 def label_range_of(data: str, config_dir: Path | None = None) -> tuple[float, float] | None:
-    """Reads the range from data/DATA.yaml in configs or in `config_dir`; None if it leaves that open.
+    """Returns the range of labels in data/DATA.yaml, from configs or `config_dir`; None if the file leaves it open.
 
     Raises ValueError for an unknown data set.
     """
@@ -84,8 +85,8 @@ def label_range_of(data: str, config_dir: Path | None = None) -> tuple[float, fl
     if not choices:
         raise ValueError(f"{CONFIGS / 'data'}: no configs of data sets here; give the range as label_range=LOW,HIGH")
     if data not in choices:
-        near, where = suggest(data, choices), "configs/data" if config_dir is None else " and ".join(map(str, folders))
-        raise ValueError(f"data={data}: no such data set{near}; {where} has {', '.join(sorted(choices))}")
+        hint, where = suggest(data, choices), "configs/data" if config_dir is None else " and ".join(map(str, folders))
+        raise ValueError(f"data={data}: no such data set{hint}; {where} has {', '.join(sorted(choices))}")
     file = choices[data]
     config = yaml.safe_load(file.read_text())
     if "label_range" not in config:
@@ -141,6 +142,6 @@ def _low_high(ends: Any, where: str) -> tuple[float, float]:
 
 
 def _paths(value: str) -> list[Path]:
-    """Splits at commas; a file whose name has commas is taken whole."""
-    whole = path(value)
-    return [whole] if whole.exists() else [path(part) for part in value.split(",") if part]
+    """Splits paths at commas, unless the text as a whole is the path of a file."""
+    whole_path = path(value)
+    return [whole_path] if whole_path.exists() else [path(part) for part in value.split(",") if part]

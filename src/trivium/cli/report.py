@@ -1,4 +1,4 @@
-"""Reads the command line of scripts/report.py and writes runs, tables and searches as one HTML file."""
+"""Parses the command line of `trivium report` and writes runs, tables and searches as one HTML file."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _TYPES: Types = {"out": path, "figures": path, "map": one_of("pca", "tsne", "non
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit code: 0, or 2 with one line on stderr."""
+    """Returns the exit code: 0, or 2 after one line on stderr."""
     return script(argv, HELP, lambda: _report(argv))
 
 
 def _report(argv: Sequence[str]) -> int:
-    # a folder's name may have a "=", which is none of ours
+    # A folder whose name has a "=" is no setting.
     settings = [word for word in argv if "=" in word and not Path(word).is_dir()]
     folders = [Path(word) for word in argv if word not in settings]
     values = parse_key_values(settings, HELP, _TYPES)
@@ -58,9 +58,11 @@ def _report(argv: Sequence[str]) -> int:
         raise ValueError(f"out={file}: there is no folder {file.parent}; make it, or choose another")
     if file.is_dir():
         raise ValueError(f"out={file}: a folder; name a file in it, such as out={file / 'report.html'}")
-    if file.parent.is_dir() and not os.access(file.parent, os.W_OK):  # told before figures are drawn for a minute
+    # Checked here, as figures take up to a minute to draw.
+    if file.parent.is_dir() and not os.access(file.parent, os.W_OK):
         raise ValueError(f"{file.parent}: cannot be written into; say where the page is to go with out=FILE")
-    from trivium.report.write_report import write_report  # draws figures, and matplotlib takes a second to import
+    # matplotlib takes a second to import, so that it is imported after the command line has been checked.
+    from trivium.report.write_report import write_report
 
     write_report(
         folders,

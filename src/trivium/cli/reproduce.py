@@ -1,4 +1,4 @@
-"""Runs what a table lacks, then writes the table and its figure: scripts/reproduce.py."""
+"""Parses the command line of `trivium reproduce`, runs the missing runs of a table, and writes it with its figure."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class _Call:
-    """Holds the command line. data: its data=. publish: None where nothing is published."""
+    """Holds the command line. data: the text of data=. publish: None where nothing is published."""
 
     table: Table
     data: str
@@ -131,7 +131,7 @@ def _reproduce(call: _Call) -> int:
         print(overview(planned, call.jobs, estimate, commands=call.commands))
         return 0
     failures = complete(runs, jobs=call.jobs, logs=call.folder / "logs", estimate=estimate)
-    # The second of two calls on one table sees the sections of the first.
+    # The lock lets the second of two commands on one table see the sections that the first has written.
     with alone(call.folder / ".lock"):
         _write(call, planned, failures, finished)
     failed = [FailedJob(failure.run.name, failure.run.command, failure.reason, failure.log) for failure in failures]
@@ -141,8 +141,8 @@ def _reproduce(call: _Call) -> int:
 
 
 def _write(call: _Call, planned: Sequence[list[Planned]], failures: Sequence[Failure], finished: FinishedRuns) -> None:
-    """Writes the table. Sections of other data sets that are there stay."""
-    # matplotlib takes a second to import
+    """Writes the table, in which sections of other data sets stay as they were."""
+    # matplotlib takes a second to import, which dry=true does without.
     from trivium.tables.collect import collect
     from trivium.tables.figure import write_figures
     from trivium.tables.publish import publish
@@ -155,7 +155,7 @@ def _write(call: _Call, planned: Sequence[list[Planned]], failures: Sequence[Fai
     write_tables(call.folder, parts, failures, pictures)
     if call.publish is not None:
         publish(call.publish, call.folder, parts, failures, pictures)
-    # Last, as a reader such as `head` may close the pipe.
+    # The table is printed last, as a reader such as `head` may close the pipe.
     print((call.folder / "table.md").read_text())
     for note in notes:
         print("note:", note, file=sys.stderr)

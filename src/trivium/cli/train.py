@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# whole tracebacks
+# Hydra would shorten the tracebacks of errors.
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-# torch's idle threads sleep: spinning stalls a shared machine
+# torch's idle threads then sleep. Spinning ones would slow down everything else on a shared machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import hydra
@@ -28,7 +28,7 @@ from trivium.core.wording import command
 def job(config: DictConfig) -> None:
     """Trains the run of one composed config; Hydra calls it, once for each job of a sweep."""
     trust(config.trust)
-    # torch is imported only after the check
+    # torch is imported only after the check of the command line.
     from trivium.runs.train import train
 
     composed = HydraConfig.get()
@@ -51,7 +51,7 @@ def job(config: DictConfig) -> None:
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code 0. Raises SystemExit with code 2 for a mistake in the command line or in a file."""
     with errors_for_users():
-        # hydra.main reads its arguments from here
+        # hydra.main reads its arguments from sys.argv.
         sys.argv = [command("train", *config_dir_option()), *check_command_line(multirun_first(argv))]
         job()
     return 0

@@ -1,13 +1,14 @@
 """Makes a checked config of a command line, and objects of the config.
 
-check        the gate of `trivium train`: every mistake at once, before torch is imported. reference, schema: which
-             keys and types there may be; limits: values that no run could use; generator_settings: of data made on
-             first use
-overrides    the command line's words, one by one; sweep, space: what -m searches
-compose      config files and overrides -> one plain dict, as Hydra composes it; config_folder: where the files lie
-monitor      which validation metric selects a run's epoch (trainer.monitor)
-store_path   which prepared store a config names
-instantiate  a node's `_target_` -> an object of this package, or of a module that the user trusts (trust)
-arguments    key=value of the other scripts; help, nearest: what users read
-renamed      keys that had other names in version 0.1.0
+check        reports every mistake in the command line of `trivium train` at once, before torch is imported. It asks
+             reference and schema which keys and types there may be, limits which values no run could use, and
+             generator_settings for the settings of generated data
+overrides    parses the command line's overrides one by one; sweep and space parse what -m searches
+compose      makes one plain dict of config files and overrides, as Hydra composes it; config_folder finds the files
+monitor      reads which validation metric selects a run's epoch (trainer.monitor)
+store_path   finds the prepared store that a config names
+instantiate  builds an object from a node's `_target_`, of this package or of a module that the user trusts (trust)
+arguments    parses key=value for the other commands
+help         writes the text of `trivium train --help`
+renamed      accepts keys that had other names in version 0.1.0
 """

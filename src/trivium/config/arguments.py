@@ -18,18 +18,18 @@ from trivium.core.choices import suggest
 Types = Mapping[str, Callable[[str], Any]]
 
 
-def script(argv: Sequence[str], help_text: str, do: Callable[[], int], *, needs_words: bool = True) -> int:
-    """Returns a script's exit code: what `do` returns, or 2, with one line on stderr, for a ValueError or OSError.
+def script(argv: Sequence[str], help_text: str, command: Callable[[], int], *, needs_words: bool = True) -> int:
+    """Runs a script's command and returns its exit code, or 2 after one line on stderr for a ValueError or OSError.
 
-    -h prints the help instead, as does a call without a word where the script needs_words (exit code 2 then).
+    -h prints the help instead. So does a call without arguments where the script needs_words; its exit code is 2.
     TRIVIUM_TRACEBACK=1 shows where a mistake came from.
     """
-    asked = bool(argv) and argv[0] in ("-h", "--help", "help")
-    if asked or (needs_words and not argv):
+    help_requested = bool(argv) and argv[0] in ("-h", "--help", "help")
+    if help_requested or (needs_words and not argv):
         print_help(help_text)
-        return 0 if asked else 2
+        return 0 if help_requested else 2
     try:
-        return do()
+        return command()
     except (ValueError, OSError) as error:
         if os.environ.get("TRIVIUM_TRACEBACK") == "1":
             raise
@@ -42,20 +42,21 @@ def print_help(text: str) -> None:
     try:
         print(text, end="", flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python fails once more as it ends
+        # Python would fail once more when it flushes the closed pipe at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def keys_of(help_text: str) -> list[str]:
-    """Returns the keys that a help text lists, each as "  key=VALUE  what it is" at the start of a line."""
+    """Returns the keys that a help text lists, each as "  key=VALUE  meaning" at the start of a line."""
     return re.findall(r"^  ([a-z_.]+)=", help_text, flags=re.MULTILINE)
 
 
 def parse_key_values(words: Sequence[str], help_text: str, types: Types | None = None) -> dict[str, Any]:
-    """Returns the keys that are given with their values: {"run": "/a=b"} from ["run=/a=b"].
+    """Parses words into a dict of keys and values: {"run": "/a=b"} from ["run=/a=b"].
 
-    types: key -> what makes its value of the text, or raises ValueError; other values stay text.
-    Raises ValueError for a key that the help does not list, with the nearest one, and for one that is repeated, has no
-    value, or one that its type refuses.
+    types: key -> a function that makes its value of the text, or raises ValueError; other values stay text.
+    Raises ValueError for a key that the help does not list, naming the nearest one, and for a key that is repeated, has
+    no value, or has one that its type refuses.
     """
     known, values = keys_of(help_text), dict[str, Any]()
     for word in words:
@@ -91,7 +92,7 @@ def modules(text: str) -> list[str]:
 
 
 def truth(text: str) -> bool:
-    """Returns true or false. Raises ValueError for any other word."""
+    """Returns the truth value of "true" or "false". Raises ValueError for any other word."""
     return one_of("true", "false")(text) == "true"
 
 
@@ -103,11 +104,11 @@ def whole_number(text: str) -> int:
 
 
 def one_of(*words: str) -> Callable[[str], str]:
-    """Returns a type that takes these words alone."""
+    """Returns a function that accepts these words and raises ValueError for any other."""
 
-    def read(text: str) -> str:
+    def parse(text: str) -> str:
         if text not in words:
             raise ValueError(f"expected {', '.join(words[:-1])} or {words[-1]}{suggest(text, words)}")
         return text
 
-    return read
+    return parse

@@ -24,13 +24,13 @@ from trivium.config.limits import missing_files, out_of_range
 from trivium.config.overrides import ParsedOverride, combinations, read_overrides, swept_values
 from trivium.config.reference import Reference, mismatches
 from trivium.config.renamed import has_old_names
-from trivium.config.sweep import sweep_problems, wrong_hydra_keys
+from trivium.config.sweep import hydra_key_problems, sweep_problems
 
 
 def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
-    """Returns the arguments, keys by their names of today, if a run can start.
+    """Returns the arguments, with keys by their current names, if a run can start.
 
-    Exits with code 2 after printing each problem, or with 0 after --help.
+    Otherwise prints each problem and exits with code 2. --help prints the help and exits with code 0.
     """
     if "--help" in argv or "-h" in argv:
         from trivium.config.help import help_text
@@ -61,25 +61,28 @@ def problems_of(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
             "--config-name, --config-path and --experimental-rerun are not for this script; add files by --config-dir"
         ]
     multirun = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
-    showing = bool(args.cfg or args.info)  # prints a config and starts nothing, so no data need be there
+    # --cfg and --info start nothing, so no data need be there.
+    prints_config = bool(args.cfg or args.info)
     with composer(configs) as session:
         overrides, problems = read_overrides(session.current(args.overrides), session, multirun)
-        wrong = wrong_hydra_keys(overrides, session)
-        overrides = [override for override in overrides if override.key not in wrong]
-        dimensions, of_the_search = ([], []) if showing else sweep_problems(session, overrides, multirun)
-        problems += [*wrong.values(), *of_the_search]
-        problems += _composed(session, [*overrides, *dimensions], files_needed=not (showing or problems))
+        hydra_problems = hydra_key_problems(overrides, session)
+        overrides = [override for override in overrides if override.key not in hydra_problems]
+        dimensions, search_problems = ([], []) if prints_config else sweep_problems(session, overrides, multirun)
+        problems += [*hydra_problems.values(), *search_problems]
+        problems += _composition_problems(
+            session, [*overrides, *dimensions], files_needed=not (prints_config or problems)
+        )
     return list(dict.fromkeys(problems))
 
 
 def problems_of_run(session: Composer, overrides: Sequence[str]) -> list[str]:
     """Returns a line for each mistake in one run's overrides, whether or not its data and other files are there yet."""
-    read, problems = read_overrides(session.current(overrides), session, multirun=False)
-    return list(dict.fromkeys([*problems, *_composed(session, read, files_needed=False)]))
+    parsed, problems = read_overrides(session.current(overrides), session, multirun=False)
+    return list(dict.fromkeys([*problems, *_composition_problems(session, parsed, files_needed=False)]))
 
 
-def _composed(session: Composer, overrides: Sequence[ParsedOverride], files_needed: bool) -> Iterator[str]:
-    """Composes every combination of choices, and yields what is wrong with it and with each further swept value."""
+def _composition_problems(session: Composer, overrides: Sequence[ParsedOverride], files_needed: bool) -> Iterator[str]:
+    """Composes every combination of choices, and yields a line for each mistake in it or in a further swept value."""
     for values in combinations(overrides):
         lines = [override.with_value(value) for override, value in zip(overrides, values, strict=True)]
         try:
@@ -90,14 +93,14 @@ def _composed(session: Composer, overrides: Sequence[ParsedOverride], files_need
             continue
         yield from list(mismatches(config, reference)) or _unusable(config, files_needed)
         for key, value in swept_values(overrides):
-            other = _with(config, key, value)
-            yield from list(mismatches(other, reference)) or _unusable(other, files_needed)
+            variant = _with_value(config, key, value)
+            yield from list(mismatches(variant, reference)) or _unusable(variant, files_needed)
 
 
 def compose_with_reference(
     session: Composer, lines: Sequence[str], overrides: Sequence[ParsedOverride] = ()
 ) -> tuple[dict[str, Any], Reference]:
-    """Returns a composed config and what to compare it with. Raises ValueError if it does not compose at all."""
+    """Returns a composed config and its reference of keys and types. Raises ValueError if it does not compose."""
     sources = {override.key: override.source for override in overrides if not override.choice}
     return session.compose(lines), Reference.of(session.files(lines), sources)
 
@@ -105,13 +108,14 @@ def compose_with_reference(
 def _problems_of_refused(
     session: Composer, forced: Sequence[str], overrides: Sequence[ParsedOverride], reason: str
 ) -> Iterator[str]:
-    """Names every wrong key of what Hydra refuses to compose; without one, Hydra's reason stands.
+    """Yields a line for every wrong key of a command line that Hydra refuses; without one, Hydra's own reason.
 
-    Hydra stops at the first wrong key. forced: the overrides with every key let in.
+    Hydra stops at the first wrong key. forced: the overrides in a form that adds every key.
     """
     try:
         problems = list(mismatches(*compose_with_reference(session, forced, overrides)))
-    except ValueError:  # the same reason, or a second one that hides behind it
+    except ValueError:
+        # Hydra refuses for the same reason, or for a second one that the first has hidden.
         problems = []
     yield from problems or [reason]
 
@@ -120,7 +124,7 @@ def _unusable(config: dict[str, Any], files_needed: bool) -> list[str]:
     return list(out_of_range(config)) + (list(missing_files(config)) if files_needed else [])
 
 
-def _with(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+def _with_value(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     """Returns a copy in which a dotted key has another value."""
     changed = node = copy.deepcopy(config)
     *parents, last = key.split(".")
@@ -131,16 +135,16 @@ def _with(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 def multirun_first(argv: Sequence[str]) -> list[str]:
-    """Returns the same arguments with -m in front, as argparse takes no overrides on both sides of an option."""
+    """Returns the arguments with -m in front, as argparse takes no overrides on both sides of an option."""
     flags = [word for word in argv if word in ("-m", "--multirun")]
     return [*flags, *(word for word in argv if word not in flags)]
 
 
 @contextmanager
 def errors_for_users() -> Iterator[None]:
-    """Ends the program with one line and code 2 for a user's mistake (ValueError, OSError); other errors pass.
+    """Ends the program with one line and exit code 2 for a user's mistake (ValueError, OSError).
 
-    TRIVIUM_TRACEBACK=1 shows where a mistake came from.
+    Other errors pass, and with TRIVIUM_TRACEBACK=1 these do too, which shows where a mistake came from.
     """
     try:
         yield

@@ -23,13 +23,14 @@ from trivium.config.config_folder import CONFIGS, TABLES
 from trivium.config.renamed import has_old_names, new_names_of
 from trivium.config.trust import more_config_folders
 
-_METHOD = re.compile(r"\+{0,2}(method|experiment|sweep)=")  # overrides that choose the method
+# Matches overrides that choose the method.
+_METHOD = re.compile(r"\+{0,2}(method|experiment|sweep)=")
 ROOT = "train"
 
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """Holds one file that a composition used. path: "encoder/lstm". package: where its keys go; "" is the root."""
+    """Holds one file of a composition. path: "encoder/lstm". package: the node that gets its keys; "" is the root."""
 
     path: str
     package: str
@@ -67,7 +68,7 @@ class Composer:
     loader: ConfigLoader
     folders: list[Path]
     _files: dict[tuple[str, str], ConfigFile] = field(default_factory=dict)
-    # The last composition alone: composing takes a while.
+    # The last composition alone is kept: the check asks several times for one, and composing is slow.
     _loaded: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
@@ -78,13 +79,13 @@ class Composer:
             raise ValueError(shorten(error)) from error
 
     def hydra(self, overrides: Sequence[str]) -> dict[str, Any]:
-        """Returns what a sweep is made of in Hydra's own node: sweeper, launcher (as written), and runtime's choices.
+        """Returns the parts of Hydra's own node that describe a sweep: sweeper, launcher, and runtime's choices.
 
-        Raises ValueError as `compose`.
+        The launcher is returned as written, without its interpolations. Raises ValueError as `compose` does.
         """
         try:
             node = self._load(overrides).hydra
-            # not the launcher's, whose interpolations name a job that has not begun
+            # The launcher's interpolations name a job that has not begun, so they cannot be resolved.
             sweeper = OmegaConf.to_container(node.sweeper, resolve=True)
             launcher = OmegaConf.to_container(node.launcher)
             choices = OmegaConf.to_container(node.runtime.choices)
@@ -99,22 +100,25 @@ class Composer:
         return self._loaded[key]
 
     def files(self, overrides: Sequence[str]) -> list[ConfigFile]:
-        """Returns the files that it is composed of, in the order of merging, without the root's and Hydra's."""
+        """Returns the files of a composition in the order of merging, without the root's and Hydra's own."""
         defaults = self.loader.compute_defaults_list(ROOT, list(overrides), RunMode.RUN).defaults
-        used = [(d.config_path or "", d.package or "") for d in defaults]
+        paths = [(entry.config_path or "", entry.package or "") for entry in defaults]
         return [
-            self._file(*at) for at in used if at[0] != ROOT and at[0] and not at[0].startswith(("hydra/", "_dummy"))
+            self._file(path, package)
+            for path, package in paths
+            if path not in ("", ROOT) and not path.startswith(("hydra/", "_dummy"))
         ]
 
     def current(self, overrides: Sequence[str]) -> list[str]:
-        """Returns the overrides with keys by their names of today; each change of a name is told once a process."""
+        """Returns the overrides with keys by their current names, and tells each change of a name once a process."""
         if not has_old_names(overrides):
             return list(overrides)
-        # What a key of the method means depends on the method; of a sweep over methods the first one decides.
+        # A key that was renamed belongs to one method. In a sweep over methods the first one decides.
         chosen = [re.sub(r"=([\w/]+),.*", r"=\1", line) for line in overrides if _METHOD.match(line)]
         try:
             target = str(self.compose(chosen)["method"]["_target_"])
-        except (ValueError, KeyError):  # no such choice, of which the check tells
+        except (ValueError, KeyError):
+            # There is no such choice, which the check reports.
             return list(overrides)
         lines, notes = new_names_of(overrides, target)
         for note in notes:
@@ -149,7 +153,7 @@ class Composer:
 
 @contextmanager
 def composer(configs: Path = CONFIGS) -> Iterator[Composer]:
-    """Gives a composer. configs: the folder of train.yaml."""
+    """Yields a composer. configs: the folder of train.yaml."""
     with initialize_config_dir(config_dir=str(configs.resolve()), version_base="1.3"):
         yield Composer(GlobalHydra.instance().config_loader(), [configs, *more_config_folders()])
 
@@ -185,21 +189,22 @@ _NOISE = (
 
 
 def shorten(error: BaseException) -> str:
-    """Returns Hydra's message and its cause's on one line, without pointers into its own objects and pages."""
+    """Returns Hydra's message and that of its cause on one line, without pointers into Hydra's objects and pages."""
     texts = [str(error)] + ([str(error.__cause__)] if error.__cause__ is not None else [])
     lines = [line.strip() for text in texts for line in text.splitlines()]
     message = "; ".join(dict.fromkeys(line.rstrip(".;") for line in lines if line and not line.startswith(_NOISE)))
     message = message.replace(":; ", ": ")
-    twice = re.match(r"Multiple values for (\S+)\.", message)
-    if twice:
-        return f"{twice[1]}: there already; leave out the +"
-    new = re.search(r"To append to your config use \+(([^=\s]+)=[^;]*)", message)
-    if new and not new[2].startswith("hydra."):
-        return f"{new[2]}: a new name; add it with a +: +{new[1]}"
-    clash = re.match(r"Error merging override (hydra\.sweeper\.params\b.*); Cannot merge", message)
-    if clash:
+    duplicate = re.match(r"Multiple values for (\S+)\.", message)
+    if duplicate:
+        return f"{duplicate[1]}: there already; leave out the +"
+    new_key = re.search(r"To append to your config use \+(([^=\s]+)=[^;]*)", message)
+    if new_key and not new_key[2].startswith("hydra."):
+        return f"{new_key[2]}: a new name; add it with a +: +{new_key[1]}"
+    conflict = re.match(r"Error merging override (hydra\.sweeper\.params\b.*); Cannot merge", message)
+    if conflict:
         return (
-            f"{clash[1]}: the space of sweep= has the key in another form; give KEY=A,B or 'KEY=interval(A,B)' instead"
+            f"{conflict[1]}: the space of sweep= has the key in another form; give KEY=A,B or 'KEY=interval(A,B)' "
+            "instead"
         )
     key = next((line.removeprefix("full_key: ") for line in lines if line.startswith("full_key: ")), "")
     return message if not key or key in message else f"{key}: {message}"

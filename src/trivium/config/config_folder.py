@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trivium
 
-# The user's own folder, beside --config-dir; in the environment, so that it holds for every process of a command.
+# Names the user's own folder, as --config-dir does. The environment has it for every process of a command.
 VARIABLE = "TRIVIUM_CONFIG_DIR"
 
 
@@ -19,27 +19,27 @@ def _config_folder() -> Path:
 
 
 CONFIGS = _config_folder()
-# Read by `trivium reproduce`; no group of a run's choices.
+# Holds the definitions of tables, which `trivium reproduce` reads. It is no group of a run's choices.
 TABLES = CONFIGS / "table"
 
 
-def own_folder() -> Path | None:
-    """Returns the user's config folder, or None. Raises ValueError if the one that was named is not there."""
-    named = os.environ.get(VARIABLE)
-    if not named:
+def user_config_folder() -> Path | None:
+    """Returns the user's config folder, or None without one. Raises ValueError if the folder does not exist."""
+    path = os.environ.get(VARIABLE)
+    if not path:
         return None
-    folder = Path(named)
+    folder = Path(path)
     if not folder.is_dir():
         raise ValueError(f"--config-dir: there is no folder {folder} (or it stands in the variable {VARIABLE})")
     return folder
 
 
 def take_config_dir(argv: list[str]) -> list[str]:
-    """Returns the arguments without --config-dir DIR, which is the user's folder from now on.
+    """Returns the arguments without --config-dir DIR, and makes DIR the user's folder in this process.
 
-    Raises ValueError if it names no folder.
+    Processes that it starts inherit it. Raises ValueError if DIR is no folder.
     """
-    rest, words = list[str](), list(argv)
+    others, words = list[str](), list(argv)
     while words:
         word = words.pop(0)
         if word in ("-cd", "--config-dir"):
@@ -49,16 +49,17 @@ def take_config_dir(argv: list[str]) -> list[str]:
         elif word.startswith("--config-dir="):
             os.environ[VARIABLE] = os.path.abspath(word.removeprefix("--config-dir="))
         else:
-            rest.append(word)
-    own_folder()
-    return rest
+            others.append(word)
+    user_config_folder()
+    return others
 
 
 def config_dir_option() -> list[str]:
-    """Returns --config-dir DIR for a command that is to be typed again; nothing without a folder of the user's."""
-    folder = own_folder()
-    return [] if folder is None else ["--config-dir", os.path.relpath(folder) if _is_near(folder) else str(folder)]
+    """Returns ["--config-dir", DIR] for a command that is to be typed again, or [] if the user has no folder.
 
-
-def _is_near(folder: Path) -> bool:
-    return folder.is_relative_to(Path.cwd())
+    DIR is relative if it lies below the working folder.
+    """
+    folder = user_config_folder()
+    if folder is None:
+        return []
+    return ["--config-dir", os.path.relpath(folder) if folder.is_relative_to(Path.cwd()) else str(folder)]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from trivium.core.choices import check_choice
 
-# Of the generators: with another version, the same settings are another file.
+# The generators' version: with another one, the same settings make another file.
 VERSION = 2
 # 2^5 levels: every table that is summed over stays below 2^20 entries.
 MOST_BITS = 5
@@ -29,7 +29,40 @@ _SYMBOLS = {2: 3, 3: 5, 5: 7, 7: 11}
 
 
 @dataclass(frozen=True)
-class Interactions:
+class _Rendered:
+    """Holds how symbols become sequences of features, and how many clips there are: the same for both generators."""
+
+    jitter: float
+    length: tuple[int, int]
+    dim: int
+    clips: dict[str, int]
+    seed: int
+
+    def check_rendering(self, node: str, codes: int) -> None:
+        """Raises ValueError, naming the key below `node`, for a value that no data can be made with.
+
+        codes: the number of values that a modality shows.
+        """
+        low, high = self.length
+        if not 1 <= low <= high:
+            raise ValueError(f"{node}.length: expected [low, high] with 1 <= low <= high, found {[low, high]}")
+        if self.jitter < 0:
+            raise ValueError(f"{node}.jitter: expected at least 0, found {self.jitter:g}")
+        if self.dim < codes:
+            raise ValueError(
+                f"{node}.dim: expected at least {codes}, a direction for each value that a modality shows, "
+                f"found {self.dim}"
+            )
+        for split, count in self.clips.items():
+            minimum = 0 if split == "probe" else 1
+            if count < minimum:
+                raise ValueError(f"{node}.clips.{split}: expected at least {minimum}, found {count}")
+        if self.seed < 0:
+            raise ValueError(f"{node}.seed: expected at least 0, found {self.seed}")
+
+
+@dataclass(frozen=True)
+class Interactions(_Rendered):
     """Describes data of redundant, unique and synergistic factors; docs/synthetic.md explains each key."""
 
     key: ClassVar[str] = "interactions"
@@ -39,11 +72,6 @@ class Interactions:
     synergy: int
     synergy_bias: float
     noise: float
-    jitter: float
-    length: tuple[int, int]
-    dim: int
-    clips: dict[str, int]
-    seed: int
 
     def __post_init__(self) -> None:
         names = self.modalities
@@ -56,11 +84,11 @@ class Interactions:
         _within("data.interactions.synergy_bias", self.synergy_bias, 0, 1)
         _within("data.interactions.noise", self.noise, 0, 1)
         codes = sum(2**bits for bits in (self.redundant, self.unique, self.synergy) if bits)
-        _check_rendering("data.interactions", self, codes)
+        self.check_rendering("data.interactions", codes)
 
 
 @dataclass(frozen=True)
-class Competition:
+class Competition(_Rendered):
     """Describes data whose label an easy modality shows, and a hard one better; docs/synthetic.md explains each key."""
 
     key: ClassVar[str] = "competition"
@@ -69,11 +97,6 @@ class Competition:
     classes: int
     easy_noise: float
     hard_noise: float
-    jitter: float
-    length: tuple[int, int]
-    dim: int
-    clips: dict[str, int]
-    seed: int
 
     def __post_init__(self) -> None:
         if self.easy == self.hard or not (self.easy and self.hard):
@@ -83,7 +106,7 @@ class Competition:
             raise ValueError(f"data.competition.length: expected at least 2 steps, found {list(self.length)}")
         _within("data.competition.easy_noise", self.easy_noise, 0, 1)
         _within("data.competition.hard_noise", self.hard_noise, 0, 1)
-        _check_rendering("data.competition", self, self.symbols)
+        self.check_rendering("data.competition", self.symbols)
 
     @property
     def modalities(self) -> tuple[str, str]:
@@ -91,7 +114,7 @@ class Competition:
 
     @property
     def symbols(self) -> int:
-        """Counts the hard modality's symbols: a prime above the classes, so that no class's progression is special."""
+        """Returns the number of the hard modality's symbols: a prime above the classes, so that no class is special."""
         return _SYMBOLS[self.classes]
 
 
@@ -99,18 +122,18 @@ GeneratorSettings = Interactions | Competition
 
 
 def settings_of(data: Mapping[str, Any]) -> GeneratorSettings | None:
-    """Returns the generator's settings in a config's `data` node; None for data that are prepared from files.
+    """Returns the generator's settings in a config's `data` node, or None for data that are prepared from files.
 
     Raises ValueError naming the key, what was expected and what was found.
     """
     for kind in (Interactions, Competition):
         if kind.key in data:
-            at, node = f"data.{kind.key}", data[kind.key]
+            key, node = f"data.{kind.key}", data[kind.key]
             keys = [field.name for field in fields(kind)]
             if set(node) != set(keys):
-                raise ValueError(f"{at}: expected the keys {', '.join(keys)}, found {', '.join(node)}")
+                raise ValueError(f"{key}: expected the keys {', '.join(keys)}, found {', '.join(node)}")
             if len(node["length"]) != 2:
-                raise ValueError(f"{at}.length: expected [low, high], found {list(node['length'])}")
+                raise ValueError(f"{key}.length: expected [low, high], found {list(node['length'])}")
             numbers = {field.name: float(node[field.name]) for field in fields(kind) if field.type == "float"}
             lists = {name: tuple(node[name]) for name in ("modalities", "length") if name in node}
             return kind(**{**node, **numbers, **lists, "clips": dict(node["clips"])})
@@ -118,28 +141,9 @@ def settings_of(data: Mapping[str, Any]) -> GeneratorSettings | None:
 
 
 def fingerprint(settings: GeneratorSettings) -> str:
-    """Returns ten hex digits of what decides every byte that is made; 0 and 0.0 are the same setting."""
+    """Returns ten hex digits that stand for the data which the settings make; 0 and 0.0 are the same setting."""
     text = json.dumps([VERSION, settings.key, asdict(settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-def _check_rendering(at: str, settings: GeneratorSettings, codes: int) -> None:
-    low, high = settings.length
-    if not 1 <= low <= high:
-        raise ValueError(f"{at}.length: expected [low, high] with 1 <= low <= high, found {[low, high]}")
-    if settings.jitter < 0:
-        raise ValueError(f"{at}.jitter: expected at least 0, found {settings.jitter:g}")
-    if settings.dim < codes:
-        raise ValueError(
-            f"{at}.dim: expected at least {codes}, a direction for each value that a modality shows, "
-            f"found {settings.dim}"
-        )
-    for split, count in settings.clips.items():
-        least = 0 if split == "probe" else 1
-        if count < least:
-            raise ValueError(f"{at}.clips.{split}: expected at least {least}, found {count}")
-    if settings.seed < 0:
-        raise ValueError(f"{at}.seed: expected at least 0, found {settings.seed}")
 
 
 def _within(key: str, value: float, low: float, high: float, unit: str = "") -> None:

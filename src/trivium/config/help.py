@@ -45,11 +45,11 @@ and with sweep=NAME (docs/search.md)
 
 
 def help_text(configs: Path = CONFIGS) -> str:
-    """Returns usage, groups and choices in the order of the root's defaults list, and the root's keys."""
+    """Returns the usage, each group with its choices in the order of the root's defaults list, and the root's keys."""
     with composer(configs) as session:
-        chosen = _defaults(session)
-        order = [*chosen, *(g for g in session.groups() if g not in chosen)]
-        parts = [_group(session, group, chosen.get(group)) for group in order]
+        defaults = _defaults(session)
+        order = [*defaults, *(g for g in session.groups() if g not in defaults)]
+        parts = [_group(session, group, defaults.get(group)) for group in order]
     keys = _ROOT_KEYS.replace("{sweeper}", "\n".join(_sweeper_keys(configs)))
     return "\n".join([_USAGE, *parts, keys]).rstrip("\n")
 
@@ -62,7 +62,7 @@ def _sweeper_keys(configs: Path) -> Iterator[str]:
 
 
 def _group(session: Composer, group: str, default: str | None) -> str:
-    """Returns a line for each choice; those in sub-folders, which experiments choose, share one."""
+    """Returns a line for each choice of a group; those in sub-folders, which experiments choose, share one line."""
     choices = session.choices(group)
     direct = {name: title(file) for name, file in choices.items() if "/" not in name}
     width = max(map(len, direct), default=0)
@@ -73,7 +73,7 @@ def _group(session: Composer, group: str, default: str | None) -> str:
 
 
 def _defaults(session: Composer) -> dict[str, str | None]:
-    """Returns group -> the choice that a bare command line takes, in the order of the root's defaults list."""
+    """Returns group -> its default choice, in the order of the root's defaults list."""
     root = OmegaConf.to_container(OmegaConf.load(session.folders[0] / f"{ROOT}.yaml"), resolve=False)
     assert isinstance(root, dict)
     entries = [entry for entry in root["defaults"] if isinstance(entry, dict)]

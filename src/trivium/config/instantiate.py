@@ -1,4 +1,4 @@
-"""Builds an object from a config node: for a `_target_` of a trusted module and keys that it takes, and nothing else.
+"""Builds an object from a config node, if its `_target_` lies in a trusted module and takes the node's keys.
 
 Hydra's own instantiate would call anything that a config names.
 """
@@ -15,10 +15,10 @@ from trivium.core.choices import suggest
 
 
 def build(node: Mapping[str, Any], /, *args: Any, **extra: Any) -> Any:
-    """Calls the node's target with `args`, the node's other keys and `extra`, and returns what it returns.
+    """Calls the node's target with `args`, the node's other keys and `extra`, and returns the result.
 
-    Raises ValueError for a target that `target` refuses, a key that it does not take, one that it needs and lacks, and
-    one given in both node and `extra`. Exceptions of the target itself pass.
+    Raises ValueError for a target that `target` refuses, for a key that it does not take, for one that it needs and
+    lacks, and for one that stands in both node and `extra`. Exceptions of the target itself pass.
     """
     return build_as(target(node), node, *args, **extra)
 
@@ -26,9 +26,9 @@ def build(node: Mapping[str, Any], /, *args: Any, **extra: Any) -> Any:
 def build_as(function: Callable[..., Any], node: Mapping[str, Any], /, *args: Any, **extra: Any) -> Any:
     """Does what `build` does, calling `function` in place of the node's target: the target itself, or a subclass."""
     keys = {name: value for name, value in node.items() if name != "_target_"}
-    if twice := keys.keys() & extra.keys():
+    if repeated := keys.keys() & extra.keys():
         raise ValueError(
-            f"{node['_target_']}: {', '.join(sorted(twice))} comes from the run and cannot be set in a config"
+            f"{node['_target_']}: {', '.join(sorted(repeated))} comes from the run and cannot be set in a config"
         )
     _check_keys(function, str(node["_target_"]), keys, args, extra)
     return function(*args, **keys, **extra)
@@ -50,19 +50,19 @@ def target(node: Mapping[str, Any]) -> Callable[..., Any]:
         raise ValueError(refusal(name))
     module, last = ".".join(parts[:-1]), parts[-1]
     try:
-        thing = getattr(import_module(module), last, None)
+        member = getattr(import_module(module), last, None)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            # the module is there, and something that it needs is not
+            # The module exists, and something that it imports does not.
             raise
         raise ValueError(f"_target_: {name!r}: no module {error.name!r}") from error
-    if thing is None:
-        known = [public for public in vars(import_module(module)) if not public.startswith("_")]
-        raise ValueError(f"_target_: {module} has no {last!r}{suggest(last, known)}")
+    if member is None:
+        public_names = [public for public in vars(import_module(module)) if not public.startswith("_")]
+        raise ValueError(f"_target_: {module} has no {last!r}{suggest(last, public_names)}")
     # A module also holds what it imports (os.system, Path): only what is defined in a trusted one counts.
-    if not callable(thing) or not is_trusted(f"{getattr(thing, '__module__', '')}.{last}"):
+    if not callable(member) or not is_trusted(f"{getattr(member, '__module__', '')}.{last}"):
         raise ValueError(f"_target_: {name!r} is refused; it is no class or function that {parts[0]} itself defines")
-    return thing  # type: ignore[no-any-return]
+    return member  # type: ignore[no-any-return]
 
 
 def _check_keys(
@@ -73,9 +73,9 @@ def _check_keys(
     unknown = [] if takes_any else [key for key in [*keys, *extra] if key not in parameters]
     if unknown:
         settable = [p for p, q in parameters.items() if q.kind is q.KEYWORD_ONLY] or list(parameters)
-        near = suggest(unknown[0], settable)
+        hint = suggest(unknown[0], settable)
         raise ValueError(
-            f"{name} takes no key {', '.join(map(repr, unknown))}{near}; its keys are {', '.join(settable)}"
+            f"{name} takes no key {', '.join(map(repr, unknown))}{hint}; its keys are {', '.join(settable)}"
         )
     try:
         inspect.signature(function).bind(*args, **keys, **extra)

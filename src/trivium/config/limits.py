@@ -1,4 +1,4 @@
-"""Finds values of the right type that no run could use. Their types have been checked before; imports no torch."""
+"""Finds values that no run could use. Their types have been checked before. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trivium.config.trust import check_modules, is_trusted, refusal
 from trivium.core.choices import suggest
 
 # The smallest value of each number that has one.
-LEAST: dict[str, float] = {
+MINIMUM: dict[str, float] = {
     "seed": 0,
     "run.checkpoint_every": 0,
     "data.batch_size": 1,
@@ -34,15 +34,16 @@ LEAST: dict[str, float] = {
 
 def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
     """Yields a line for each value that is too small, contradicts another or names what does not exist."""
-    for key, least in LEAST.items():
+    for key, minimum in MINIMUM.items():
         group, _, name = key.partition(".")
         node = config[group] if name else config
         if (name or key) not in node:
-            # an optimiser of the user's own may have other keys
+            # An optimiser of the user's own may have other keys.
             continue
         value = node[name or key]
-        if not value >= least:  # also catches NaN
-            yield f"{key}: expected at least {least:g}, found {value}"
+        # Written with `not`, so that NaN is refused too.
+        if not value >= minimum:
+            yield f"{key}: expected at least {minimum:g}, found {value}"
     try:
         check_modules(config["trust"])
         yield from _foreign_targets(config, "", config["trust"])
@@ -55,18 +56,18 @@ def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _of_data(config["data"])
     resume, start = str(config["resume"]), str(config["start_from"])
     if resume not in ("auto", "off") and not Path(resume).is_dir():
-        near = suggest(resume, ["auto", "off"])
-        yield f"resume: no run directory {resume!r}{near}; expected auto, off or a run's directory"
+        hint = suggest(resume, ["auto", "off"])
+        yield f"resume: no run directory {resume!r}{hint}; expected auto, off or a run's directory"
     if start and not (Path(start) / "result.json").is_file():
-        yield f"start_from: no result.json in {start!r}; expected a finished run's directory, or nothing"
+        yield f"start_from: no result.json in {start!r}; expected a finished run's directory, or start_from= for none"
 
 
-def _foreign_targets(node: Mapping[str, Any], at: str, trusted: Sequence[str]) -> Iterator[str]:
+def _foreign_targets(node: Mapping[str, Any], prefix: str, trusted: Sequence[str]) -> Iterator[str]:
     for name, value in node.items():
         if isinstance(value, dict):
-            yield from _foreign_targets(value, f"{at}{name}.", trusted)
+            yield from _foreign_targets(value, f"{prefix}{name}.", trusted)
         elif name == "_target_" and not is_trusted(str(value), trusted):
-            yield f"{at}{refusal(str(value))}"
+            yield f"{prefix}{refusal(str(value))}"
 
 
 def _of_data(data: Mapping[str, Any]) -> Iterator[str]:

@@ -15,24 +15,28 @@ from hydra.errors import HydraException
 from trivium.config.compose import Composer, shorten
 from trivium.core.choices import suggest
 
-# Compositions of swept choices take a tenth of a second each, and the check ends within two seconds.
+# A composition of swept choices takes a tenth of a second, and the check should end within two seconds.
 MOST_COMBINATIONS = 8
 
 
 @dataclass(frozen=True)
 class ParsedOverride:
-    """Holds one override. values: its text after the =, several where swept. choice: it picks a group's choice."""
+    """Holds one override.
+
+    line: the whole word. key: "trainer.devices", "encoder@encoders.text". prefix: "", "+", "++" or "~".
+    values: the text after the =, several where it is swept. choice: whether it picks a group's choice.
+    source: for messages, the place that it comes from, if that is not the command line.
+    """
 
     line: str
-    key: str  # "trainer.devices", "encoder@encoders.text"
-    prefix: str  # "", "+", "++" or "~"
+    key: str
+    prefix: str
     values: tuple[str, ...]
     choice: bool
-    # where it comes from, for messages, if not from the command line
     source: str = ""
 
     def with_value(self, value: str, force: bool = False) -> str:
-        """Returns the override with one value. force: its key may be new, so that a wrong key composes too."""
+        """Returns the override with this one value. force: let its key be new, so that a wrong key composes too."""
         if self.prefix == "~":
             return self.line
         return f"{'++' if force and not self.choice else self.prefix}{self.key}={value}"
@@ -45,7 +49,7 @@ def read_overrides(lines: Iterable[str], session: Composer, multirun: bool) -> t
         try:
             override = parser.parse_overrides([line])[0]
         except HydraException as error:
-            problems.append(_grammar(line, error))
+            problems.append(_grammar_problem(line, error))
             continue
         parsed = _parsed(line, override, session)
         mistakes = list(_choice_problems(parsed, override, session))
@@ -59,9 +63,9 @@ def read_overrides(lines: Iterable[str], session: Composer, multirun: bool) -> t
 
 
 def combinations(overrides: Sequence[ParsedOverride]) -> Iterator[list[str]]:
-    """Yields a value for each override: every combination of swept choices, or, where they are many, each choice once.
+    """Yields lists of one value for each override: every combination of swept choices, or, of many, each choice once.
 
-    Of swept values, which do not change the keys that there are, the first is taken (see `swept_values`).
+    A sweep over plain values changes no key, so its first value stands for all (see `swept_values`).
     """
     options = [override.values if override.choice else override.values[:1] for override in overrides]
     if math.prod(map(len, options)) <= MOST_COMBINATIONS:
@@ -72,7 +76,7 @@ def combinations(overrides: Sequence[ParsedOverride]) -> Iterator[list[str]]:
 
 
 def swept_values(overrides: Sequence[ParsedOverride]) -> Iterator[tuple[str, Any]]:
-    """Yields key and value of every value but the first of a sweep over plain values."""
+    """Yields the key and value of each sweep over plain values, for every value but the first."""
     parser = OverridesParser.create()
     for override in overrides:
         if not override.choice and override.prefix != "~":
@@ -90,7 +94,7 @@ def _parsed(line: str, override: Override, session: Composer) -> ParsedOverride:
 
 
 def _values(line: str, override: Override, choices: list[str]) -> tuple[str, ...]:
-    """Returns the texts of an override's values. choices: those of its group, if it is a group's."""
+    """Returns the texts of an override's values. choices: its group's choices, if it is of a group."""
     if override.value_type == ValueType.INTERVAL_SWEEP:
         ends = override.value()
         assert isinstance(ends, IntervalSweep)
@@ -98,7 +102,7 @@ def _values(line: str, override: Override, choices: list[str]) -> tuple[str, ...
     if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
         pattern = override.value()
         assert isinstance(pattern, Glob)
-        # as Hydra, which looks into no folder
+        # Hydra's glob takes no choices of sub-folders either.
         matching = pattern.filter([name for name in choices if "/" not in name])
         return tuple(matching) or (line.partition("=")[2],)
     if not override.is_sweep_override():
@@ -124,14 +128,15 @@ def _choice_problems(parsed: ParsedOverride, override: Override, session: Compos
         return
     for value in parsed.values:
         name = value.strip("'\" ")
-        if name == "null":  # Hydra takes no null here
+        # Hydra has no null choice.
+        if name == "null":
             yield f"{parsed.key}=null: to have none, write ~{parsed.key}"
         elif name not in known:
             listed = ", ".join(choice for choice in known if "/" not in choice)
             yield f"{parsed.key}={name}: no such choice{suggest(name, known)}; choices are {listed}"
 
 
-def _grammar(line: str, error: HydraException) -> str:
+def _grammar_problem(line: str, error: HydraException) -> str:
     if "=" not in line and not line.startswith("~"):
         return f"{line}: expected key=value"
     key, _, value = line.partition("=")

@@ -1,4 +1,4 @@
-"""Collects what a composed config may hold from the files that it was composed of, and finds how a config differs."""
+"""Collects the keys and types that a composed config may have from its files, and finds how a config differs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trivium.config.compose import ConfigFile
 from trivium.config.schema import Leaf, Map, Root, Schema, describe, fits, of_type, of_yaml, options_in
 from trivium.core.choices import suggest
 
-# Every run needs a choice of each of these. An experiment and a sweep are optional and own no key.
+# Every run needs a choice of each of these groups. An experiment and a sweep are optional and have no key of their own.
 NEEDED = (
     "data",
     "encoder",
@@ -23,7 +23,7 @@ NEEDED = (
     "method",
     "debug",
 )
-# All choices of these share a dataclass of trivium.config.schema; those of data may have maps of their own beside it.
+# All choices of these groups share a dataclass of trivium.config.schema; a choice of data may have further maps.
 TYPED = ("data", "trainer")
 
 
@@ -31,7 +31,7 @@ TYPED = ("data", "trainer")
 class Reference:
     """Holds the allowed keys and types of one composition, and its files.
 
-    sources: the keys that no file gives -> where they come from, "" being the command line.
+    sources: the keys that no file gives -> the place that they come from, as text; "" is the command line.
     """
 
     root: Map
@@ -52,18 +52,18 @@ class Reference:
 
     @property
     def keys(self) -> list[str]:
-        """Lists every dotted key, those of whole maps too."""
+        """Returns every dotted key, those of whole maps included."""
         return list(_keys(self.root, ""))
 
     @property
     def encoders(self) -> Mapping[str, Schema]:
-        """Holds the schema of each encoder that was chosen for one modality alone, by modality."""
+        """Returns modality -> schema of the encoder that was chosen for it alone."""
         encoders = self.root.fields["encoders"]
         assert isinstance(encoders, Map)
         return encoders.fields
 
     def origin(self, key: str) -> str:
-        """Returns " (in FILE)" for the last file that sets a key, "" if the command line does."""
+        """Returns " (in FILE)" for the last file that sets a key, or "" if the command line sets it."""
         for name, source in self.sources.items():
             if f"{key}.".startswith(f"{name}."):
                 return source
@@ -87,41 +87,42 @@ def mismatches(config: Mapping[str, Any], reference: Reference) -> Iterator[str]
             yield from compare(config[name], allowed[name], name, reference)
     for name in config:
         if name not in allowed and name not in NEEDED:
-            yield from _unknown(config[name], name, reference)
+            yield from _unknown_key_problems(config[name], name, reference)
 
 
-def compare(value: Any, schema: Schema, key: str, reference: Reference, partly: bool = False) -> Iterator[str]:
+def compare(value: Any, schema: Schema, key: str, reference: Reference, partial: bool = False) -> Iterator[str]:
     """Yields a line for each mistake in the value of one key.
 
-    partly: keys may be left out, as under a new name of an open map, whose siblings give more than it needs.
+    partial: whether keys may be missing. They may under a new name in an open map, whose schema is that of a sibling
+    and may have more keys than the new one needs.
     """
     if isinstance(schema, Leaf):
         if not fits(value, schema.hint):
-            yield f"{key}: expected {describe(schema.hint)}, {_found(value, schema, key)}{reference.origin(key)}"
+            yield f"{key}: expected {describe(schema.hint)}, {_value_text(value, schema, key)}{reference.origin(key)}"
     elif not isinstance(value, dict):
         yield f"{key}: expected keys ({', '.join(schema.fields)}), found {value!r}{reference.origin(key)}"
     else:
         for name, inner in value.items():
             field = schema.fields.get(name, schema.other)
             if field is None:
-                yield from _unknown(inner, f"{key}.{name}", reference)
+                yield from _unknown_key_problems(inner, f"{key}.{name}", reference)
             else:
-                new = name not in schema.fields
-                yield from compare(inner, field, f"{key}.{name}", reference, partly or new)
+                is_new = name not in schema.fields
+                yield from compare(inner, field, f"{key}.{name}", reference, partial or is_new)
         for name in schema.fields:
-            if name not in value and not partly:
+            if name not in value and not partial:
                 yield f"{key}.{name}: removed, but a run needs it"
 
 
-def _unknown(value: Any, key: str, reference: Reference) -> Iterator[str]:
+def _unknown_key_problems(value: Any, key: str, reference: Reference) -> Iterator[str]:
     """Yields a line for each value under an unknown key."""
     if isinstance(value, dict) and value:
         for name, inner in value.items():
-            yield from _unknown(inner, f"{key}.{name}", reference)
+            yield from _unknown_key_problems(inner, f"{key}.{name}", reference)
         return
-    first, _, rest = key.partition(".")
-    modality = rest.partition(".")[0]
-    if first == "encoders" and modality not in reference.encoders:
+    group, _, path = key.partition(".")
+    modality = path.partition(".")[0]
+    if group == "encoders" and modality not in reference.encoders:
         plus = "" if modality in ("text", "audio", "vision") else "+"
         advice = f"; choose an encoder for {modality} alone with {plus}encoder@encoders.{modality}=NAME"
     else:
@@ -129,7 +130,7 @@ def _unknown(value: Any, key: str, reference: Reference) -> Iterator[str]:
     yield f"{key}: no such key{reference.origin(key)}{advice}"
 
 
-def _found(value: Any, schema: Leaf, key: str) -> str:
+def _value_text(value: Any, schema: Leaf, key: str) -> str:
     if schema.hint is str and isinstance(value, (int, float)):
         return f"found {value!r}; to give it as text, quote it: \"{key}='{value}'\""
     words = [word for word in get_args(schema.hint) if isinstance(word, str)]
@@ -137,39 +138,40 @@ def _found(value: Any, schema: Leaf, key: str) -> str:
 
 
 def _declare(root: Map, file: ConfigFile) -> None:
-    """Adds the keys that a file declares: all of a packaged file's; of one at the root, those of its own group's node.
+    """Adds the keys that a file declares.
 
-    A file that builds on another of its group (optimizer/selfmi on adam) may add no key, unless it has its own target.
+    A file with a package declares all its keys; one at the root declares those in its group's node. A file that builds
+    on another of its group (optimizer/selfmi on adam) may add no key, unless it has a target of its own.
     """
     package, values, options = file.package, file.values, options_in(file.text)
     if not package:
         package, values = file.group, file.values.get(file.group, {})
         options = {key.removeprefix(f"{package}."): words for key, words in options.items()}
     *parents, last = package.split(".")
-    at = root
+    node = root
     for name in parents:
-        inner = at.fields.setdefault(name, Map())
+        inner = node.fields.setdefault(name, Map())
         assert isinstance(inner, Map)
-        at = inner
-    declared, known = of_yaml(values, options), at.fields.get(last)
-    if not isinstance(known, Map):
-        at.fields[last] = declared
+        node = inner
+    declared, existing = of_yaml(values, options), node.fields.get(last)
+    if not isinstance(existing, Map):
+        node.fields[last] = declared
     elif "_target_" in values:
-        known.fields.update(declared.fields)
+        existing.fields.update(declared.fields)
 
 
 def _declare_own_maps(root: Map, file: ConfigFile) -> None:
     """Adds the maps that a data choice has beside the dataclass (a generator's settings). Any other key is a typo."""
-    known = root.fields[file.group]
-    assert isinstance(known, Map)
+    data = root.fields[file.group]
+    assert isinstance(data, Map)
     for name, schema in of_yaml(file.values, options_in(file.text)).fields.items():
         if isinstance(schema, Map):
-            known.fields.setdefault(name, schema)
+            data.fields.setdefault(name, schema)
 
 
-def _keys(schema: Schema, at: str) -> Iterator[str]:
-    if at:
-        yield at
+def _keys(schema: Schema, prefix: str) -> Iterator[str]:
+    if prefix:
+        yield prefix
     if isinstance(schema, Map):
         for name, field in schema.fields.items():
-            yield from _keys(field, f"{at}.{name}" if at else name)
+            yield from _keys(field, f"{prefix}.{name}" if prefix else name)

@@ -1,6 +1,6 @@
-"""Keys of methods that have had another name: the old one is accepted on a command line and in a stored config.
+"""Replaces keys of methods that had another name in version 0.1.0, on a command line and in a stored config.
 
-Hashes of runs are made with the old names, so that runs from before keep theirs (trivium.runs.config_hash).
+Hashes of runs are made with the old names, so that runs of that version keep theirs (trivium.runs.config_hash).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# _target_ of the method -> old key -> key
+# Maps a method's _target_ and its old key to the current key.
 RENAMED = {
     "trivium.methods.selfmi.SelfMI": {"alpha": "cpc_weight", "beta": "pair_weight"},
     "trivium.methods.m3ixup.M3ixup": {"alpha": "mixup_alpha"},
@@ -19,22 +19,22 @@ _OVERRIDE = re.compile(r"(?P<prefix>~|\+{0,2})method\.(?P<key>\w+)(?P<rest>=.*|$
 
 
 def with_new_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the config with its method's keys by their names of today."""
+    """Returns the config with its method's keys by their current names."""
     return _renamed(config, {target: dict(keys) for target, keys in RENAMED.items()})
 
 
 def with_old_names(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the config with its method's keys by the names that they had in version 0.1.0."""
+    """Returns the config with its method's keys by their names in version 0.1.0."""
     return _renamed(config, {target: {new: old for old, new in keys.items()} for target, keys in RENAMED.items()})
 
 
 def has_old_names(overrides: Sequence[str]) -> bool:
-    """Says whether an override may be of a key that has another name today, which depends on the method."""
+    """Tells whether an override may name a key that was renamed; whether it was depends on the method."""
     return any((match := _OVERRIDE.fullmatch(line)) and match["key"] in _OLD_KEYS for line in overrides)
 
 
 def new_names_of(overrides: Sequence[str], target: str) -> tuple[list[str], list[str]]:
-    """Returns the overrides by the names of today, and a line for the user for each that has changed.
+    """Returns the overrides by current names, and for each changed one a line that tells the user.
 
     target: the `_target_` of the method that they configure.
     """

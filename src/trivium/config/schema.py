@@ -1,7 +1,8 @@
-"""Describes what a config may hold: a tree of keys with their types, from dataclasses and the choices' YAML files.
+"""Describes the keys that a config may have as a tree with their types, from dataclasses and the choices' YAML files.
 
-Dataclasses give the root, data, trainer and run. Every other group's choice is its own schema: its keys, the types of
-its defaults, and `# one of: a, b` behind a value that must be one of several words. Imports neither torch nor Hydra.
+Dataclasses describe the root, data, trainer and run. Every other group's choice describes itself: by its keys, by the
+types of its defaults, and by `# one of: a, b` behind a value that must be one of several words. Imports neither torch
+nor Hydra.
 """
 
 from __future__ import annotations
@@ -64,13 +65,23 @@ class Trainer:
 
 
 @dataclass
+class Metric:
+    """Holds the keys that each added metric has; its YAML may have more."""
+
+    _target_: str
+    label: str
+    better: Literal["higher", "lower"]
+
+
+@dataclass
 class Root:
-    """Holds the keys of no group, and the two groups whose choices share one schema; the check adds the others."""
+    """Holds the keys outside of groups, and the two groups whose choices share one schema; reference adds the rest."""
 
     seed: int
     resume: str
     start_from: str
     trust: list[str]
+    metrics: dict[str, Metric]
     paths: Paths
     run: RunKeys
     data: Data
@@ -79,14 +90,17 @@ class Root:
 
 @dataclass(frozen=True)
 class Leaf:
-    """Stands for one value. hint: int, float, str, bool, a Literal, list[...], one of these or None; or Any."""
+    """Describes one value by its type.
+
+    hint: int, float, str, bool, a Literal, list[...], one of these or None; or Any.
+    """
 
     hint: Any
 
 
 @dataclass
 class Map:
-    """Stands for keys and what they hold. other: what any further key holds; None where the keys are closed."""
+    """Describes a node by its keys. other: the schema of any further key; None where no further key is allowed."""
 
     fields: dict[str, Schema] = field(default_factory=dict)
     other: Schema | None = None
@@ -94,7 +108,7 @@ class Map:
 
 Schema = Leaf | Map
 
-# A map with no key but these is a map by modality, and takes the name of any modality.
+# A map whose keys are all among these is a map by modality, and accepts any modality's name.
 _BY_MODALITY = {"default", "text", "audio", "vision"}
 _OPTIONS = re.compile(r"# one of: ([\w.-]+(?:, [\w.-]+)*)")
 
@@ -109,23 +123,23 @@ def of_type(hint: Any) -> Schema:
 
 
 def of_yaml(values: Mapping[str, Any], options: Mapping[str, tuple[str, ...]]) -> Map:
-    """Returns the schema that a choice's defaults imply. options: dotted key -> its words (`options_in`)."""
+    """Returns the schema that a choice's defaults imply. options: dotted key -> allowed words, from `options_in`."""
     return _map_of(values, options, "", {})
 
 
 def _map_of(
-    values: Mapping[str, Any], options: Mapping[str, tuple[str, ...]], at: str, around: Mapping[str, Any]
+    values: Mapping[str, Any], options: Mapping[str, tuple[str, ...]], at: str, inherited: Mapping[str, Any]
 ) -> Map:
     fields: dict[str, Schema] = {}
     for name, value in values.items():
         key = at + name
         if isinstance(value, dict):
-            fields[name] = _map_of(value, options, f"{key}.", {**around, **values})
+            fields[name] = _map_of(value, options, f"{key}.", {**inherited, **values})
         elif key in options:
             fields[name] = Leaf(Literal[options[key]])
         elif value is None:
-            # inherits, so it has the type of what it inherits from
-            fields[name] = Leaf(_hint_of(around.get(name)) | None)
+            # A null takes its value from the key of the same name above it, so it has that key's type.
+            fields[name] = Leaf(_hint_of(inherited.get(name)) | None)
         else:
             fields[name] = Leaf(_hint_of(value))
     by_modality = bool(fields) and set(fields) <= _BY_MODALITY
@@ -134,7 +148,7 @@ def _map_of(
 
 def _hint_of(value: Any) -> Any:
     if isinstance(value, list):
-        # an empty default tells no more than that it is a list
+        # An empty default tells nothing of the items' type.
         hints = [_hint_of(item) for item in value] or [Any]
         return list[float if float in hints else hints[0]]  # type: ignore[misc]
     return Any if value is None else type(value)
@@ -158,7 +172,7 @@ def options_in(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Tells whether a plain value is of the type. A float may be written as an int; a bool is no number."""
+    """Tells whether a plain value is of the type. A float may be written as an int, but a bool is no number."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(fits(value, part) for part in parts)

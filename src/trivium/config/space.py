@@ -1,4 +1,4 @@
-"""Reads a search space from YAML: a key of a run's config -> a list of choices, or an interval.
+"""Reads a search space from YAML, which maps a key of a run's config to a list of choices or an interval.
 
     fusion.dropout: [0.0, 0.1, 0.3]                      # a choice
     method.cpc_weight: {low: 0.0, high: 0.5}             # an interval
@@ -19,8 +19,8 @@ from typing import Any
 
 from trivium.core.choices import suggest
 
-_WORDS = {"low": float, "high": float, "log": bool, "int": bool, "points": int}
-# The most whole numbers that a grid takes from an interval that does not say how many.
+_INTERVAL_KEYS = {"low": float, "high": float, "log": bool, "int": bool, "points": int}
+# The most whole numbers that a grid takes from an interval without `points`.
 MOST_POINTS = 1000
 _PLAIN = re.compile(r"[A-Za-z_][\w./+-]*")
 _MEANS_MORE = ("true", "false", "null", "inf", "nan", "yes", "no", "on", "off")
@@ -28,7 +28,7 @@ _MEANS_MORE = ("true", "false", "null", "inf", "nan", "yes", "no", "on", "off")
 
 @dataclass(frozen=True)
 class Dimension:
-    """Holds what one key may be: one of `values`, or where there are none a number of [low, high]."""
+    """Holds the values that a search may give a key: one of `values`, or, if that is empty, one within [low, high]."""
 
     key: str
     values: tuple[Any, ...] = ()
@@ -44,14 +44,14 @@ class Dimension:
 
     @property
     def ends(self) -> tuple[Any, ...]:
-        """Holds what a check has to try: the choices, or both ends of the interval."""
+        """Returns the values that a check has to try: the choices, or both ends of the interval."""
         return self.values or (self._number(self.low), self._number(self.high))
 
     def grid(self) -> tuple[Any, ...]:
         """Returns the values that a grid takes: the choices, all whole numbers, or `points` values of an interval.
 
-        These lie evenly from low to high, in the logarithm where it is `log`. Raises ValueError for an interval that
-        does not say how many.
+        Those of an interval lie evenly from low to high, with `log` in the logarithm. Raises ValueError for an interval
+        of other than whole numbers, or of too many, that has no `points`.
         """
         if self.values:
             return self.values
@@ -98,7 +98,7 @@ def dimension(key: str, value: Any) -> Dimension:
 
 
 def describe_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
-    """Returns the space as plain YAML, to be stored and compared; every dimension in one spelling."""
+    """Returns the space as plain YAML, in one spelling for each dimension, so that it can be stored and compared."""
     return {
         key: list(dimension.values)
         if dimension.values
@@ -120,7 +120,7 @@ def as_text(value: Any) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) and text.lower() not in _MEANS_MORE:
         return text
-    # a backslash counts as one, but before a quote it takes the quote's meaning away, and two are one
+    # In Hydra's quotes a backslash is itself, except before a quote: there \\ is a backslash and \' a quote.
     return "'" + re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + match[2].replace("'", "\\'"), text) + "'"
 
 
@@ -128,30 +128,31 @@ def _problems(value: Any) -> Iterator[str]:
     if isinstance(value, list | tuple):
         if not value:
             yield "no choice; expected a list of values, or {low: A, high: B}"
-        # equal ones, such as 1 and true, are one choice to a sampler
-        twice = [as_text(choice) for n, choice in enumerate(value) if choice in value[:n]]
-        yield from (f"{text} stands twice among the choices" for text in dict.fromkeys(twice))
+        # Equal values, such as 1 and true, are one choice to a sampler.
+        repeated = [as_text(choice) for n, choice in enumerate(value) if choice in value[:n]]
+        yield from (f"{text} stands twice among the choices" for text in dict.fromkeys(repeated))
     elif not isinstance(value, Mapping):
         yield f"expected a list of choices or {{low: A, high: B}}, found {value!r}"
     else:
-        yield from list(_wrong_words(value)) or _wrong_ends(value)
+        yield from list(_interval_key_problems(value)) or _interval_end_problems(value)
 
 
-def _wrong_words(interval: Mapping[str, Any]) -> Iterator[str]:
-    for word, value in interval.items():
-        kind = _WORDS.get(word)
-        if kind is None:
-            yield f"no such word {word!r}{suggest(str(word), _WORDS)}; an interval has {', '.join(_WORDS)}"
-        elif kind is bool and not isinstance(value, bool):
-            yield f"{word}: expected true or false, found {value!r}"
-        elif kind is not bool and (isinstance(value, bool) or not isinstance(value, int | float)):
-            yield f"{word}: expected a number, found {value!r}"
-    for word in ("low", "high"):
-        if word not in interval:
-            yield f"{word} is missing; an interval has low and high"
+def _interval_key_problems(interval: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in interval.items():
+        type_ = _INTERVAL_KEYS.get(key)
+        if type_ is None:
+            hint = suggest(str(key), _INTERVAL_KEYS)
+            yield f"no such word {key!r}{hint}; an interval has {', '.join(_INTERVAL_KEYS)}"
+        elif type_ is bool and not isinstance(value, bool):
+            yield f"{key}: expected true or false, found {value!r}"
+        elif type_ is not bool and (isinstance(value, bool) or not isinstance(value, int | float)):
+            yield f"{key}: expected a number, found {value!r}"
+    for key in ("low", "high"):
+        if key not in interval:
+            yield f"{key} is missing; an interval has low and high"
 
 
-def _wrong_ends(interval: Mapping[str, Any]) -> Iterator[str]:
+def _interval_end_problems(interval: Mapping[str, Any]) -> Iterator[str]:
     low, high, points = interval["low"], interval["high"], interval.get("points", 0)
     if not (low < high and math.isfinite(low) and math.isfinite(high)):
         yield f"expected low < high, found low {low} and high {high}"

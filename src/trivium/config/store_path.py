@@ -1,4 +1,4 @@
-"""Finds the store file that a run reads. Opens nothing, so that a missing file is reported before torch is imported."""
+"""Finds the store file that a run reads, without opening it: a missing file is reported before torch is imported."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from trivium.core.choices import suggest
 
 
 def find_store(config: Mapping[str, Any]) -> Path:
-    """Returns the store of a composed config (its `data` and `paths`).
+    """Returns the path of the store that a composed config names in its `data` and `paths`.
 
-    data.store if it is set; else paths.data/NAME/FEATURES.h5; else the only store under paths.data/NAME. The path of a
-    fixture, or of data that is generated, is returned whether it exists or not, as it is made on first use.
+    It is data.store if that is set, otherwise paths.data/NAME/FEATURES.h5, or, without data.features, the only store
+    under paths.data/NAME. The path of a fixture or of generated data is returned whether it exists or not, as these are
+    made on first use.
     Raises ValueError that says what to prepare, or what is wrong with a generator's settings.
     """
     data, root = config["data"], Path(config["paths"]["data"])
     name, features = str(data["name"]), str(data["features"])
     if data["store"]:
-        return _existing(Path(data["store"]))
+        file = Path(data["store"])
+        if not file.is_file():
+            raise ValueError(
+                f"data.store: no file {file}; prepare it with scripts/prepare.py, or leave data.store empty"
+            )
+        return file
     if is_fixture(name):
         return root / "fixture" / f"{name}.h5"
     settings = settings_of(data)
@@ -47,9 +53,3 @@ def find_store(config: Mapping[str, Any]) -> Path:
 def is_fixture(name: str) -> bool:
     """Tells whether a data set's name is one of the embedded, synthetic ones."""
     return name == "fixture" or name.startswith("fixture_")
-
-
-def _existing(file: Path) -> Path:
-    if not file.is_file():
-        raise ValueError(f"data.store: no file {file}; prepare it with scripts/prepare.py, or leave data.store empty")
-    return file

@@ -1,4 +1,4 @@
-"""Reads from the command line what `-m` starts: the search that it describes, and the mistakes in it.
+"""Reads the search that a command line with `-m` describes, and finds the mistakes in it.
 
 A search's dimensions become overrides of several values, so that the check tries each as it tries a grid's.
 """
@@ -27,7 +27,7 @@ SOURCE = " (in the search space)"
 
 @dataclass
 class Sweeper:
-    """Holds the keys of hydra.sweeper, as configs/hydra/sweeper/trivium.yaml explains them."""
+    """Holds the keys of hydra.sweeper, which configs/hydra/sweeper/trivium.yaml explains."""
 
     _target_: str
     _convert_: str
@@ -47,7 +47,7 @@ class Sweeper:
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """Holds the space, and the overrides that all trials share. problems: mistakes in the space."""
+    """Holds the space of a search, and the overrides that all trials share. problems: mistakes in the space."""
 
     space: dict[str, Dimension]
     fixed: list[str]
@@ -55,10 +55,10 @@ class SearchRequest:
 
 
 def read_search(params: Mapping[str, Any], overrides: Sequence[str]) -> SearchRequest:
-    """Returns the file's space with what the command line makes of it.
+    """Returns the search space of a file, changed by the command line.
 
-    Several values of a key there are a dimension, in place of the file's; a single one fixes the key. overrides: the
-    command line's, without those of Hydra's own keys.
+    A key with several values on the command line is a dimension, in place of the file's; a single value fixes the key.
+    overrides: the command line's, without those of Hydra's own keys.
     """
     space, problems = read_space(params)
     fixed = []
@@ -78,19 +78,19 @@ def read_search(params: Mapping[str, Any], overrides: Sequence[str]) -> SearchRe
 def sweep_problems(
     session: Composer, overrides: Sequence[ParsedOverride], multirun: bool
 ) -> tuple[list[ParsedOverride], list[str]]:
-    """Returns what to check beside the command line (the dimensions of a search), and the search's own mistakes.
+    """Returns the dimensions of a search, to be checked like overrides, and a line for each mistake in the search.
 
-    overrides: the command line's, as `read_overrides` gives them.
+    overrides: the command line's, as `read_overrides` returns them.
     """
-    first = [override.with_value(override.values[0]) for override in overrides]
+    lines = [override.with_value(override.values[0]) for override in overrides]
     try:
-        hydra = session.hydra(first)
+        hydra = session.hydra(lines)
     except ValueError:
-        # Composing the whole tells why. Without what may be wrong there, the search is still looked at.
+        # The check composes the whole and reports why it fails. The search is checked without the task's own keys.
         overrides = [override for override in overrides if override.choice or override.key.startswith("hydra.")]
-        first = [override.with_value(override.values[0]) for override in overrides]
+        lines = [override.with_value(override.values[0]) for override in overrides]
         try:
-            hydra = session.hydra(first)
+            hydra = session.hydra(lines)
         except ValueError:
             return [], []
     node, choices = hydra["sweeper"], hydra["runtime"]["choices"]
@@ -101,20 +101,20 @@ def sweep_problems(
         return [], []
     if not sweep and not node["params"]:
         return [], list(_keys_without_search(overrides, session))
-    problems = [*_node_problems(node), *_file_problems(session, first), *_taken_keys(overrides)]
-    of_the_task = [override.line for override in overrides if not override.key.startswith(("hydra.", "hydra/"))]
-    search = read_search(node["params"], of_the_task)
+    problems = [*_node_problems(node), *_file_problems(session, lines), *_taken_keys(overrides)]
+    task_overrides = [override.line for override in overrides if not override.key.startswith(("hydra.", "hydra/"))]
+    search = read_search(node["params"], task_overrides)
     problems += search.problems or _sampler_problems(node, search.space)
     swept = {override.key for override in overrides}
     from_file = [dimension for key, dimension in search.space.items() if key.lstrip("+~") not in swept]
-    lines = [f"{dimension.key}={','.join(map(as_text, dimension.ends))}" for dimension in from_file]
-    dimensions, mistakes = read_overrides(lines, session, multirun=True)
+    dimension_lines = [f"{dimension.key}={','.join(map(as_text, dimension.ends))}" for dimension in from_file]
+    dimensions, mistakes = read_overrides(dimension_lines, session, multirun=True)
     problems += [f"{mistake}{SOURCE}" for mistake in mistakes]
     return [replace(dimension, source=SOURCE) for dimension in dimensions], problems
 
 
 def groups_of_sweep(session: Composer, overrides: Sequence[str]) -> list[str]:
-    """Returns the groups whose choice the chosen sweep file makes: "method", "encoder@encoders.text"."""
+    """Returns the groups whose choice the sweep file sets, such as "method" or "encoder@encoders.text"."""
     groups = []
     for file in session.files(overrides):
         if file.group == "sweep":
@@ -141,8 +141,8 @@ def _dimension(override: Override) -> Dimension:
     return Dimension(key, tuple(parser.parse_overrides([f"{key}={text}"])[0].value() for text in texts))
 
 
-def wrong_hydra_keys(overrides: Sequence[ParsedOverride], session: Composer) -> dict[str, str]:
-    """Returns key -> mistake for the sweep's own settings. (Hydra would name no near key, and stop there.)"""
+def hydra_key_problems(overrides: Sequence[ParsedOverride], session: Composer) -> dict[str, str]:
+    """Returns key -> mistake for the sweep's own settings. Hydra would stop at the first, and name no near key."""
     several = [override for override in overrides if len(override.values) > 1]
     several = [override for override in several if re.match(r"sweep$|hydra[./]", override.key)]
     if several:
@@ -155,7 +155,8 @@ def wrong_hydra_keys(overrides: Sequence[ParsedOverride], session: Composer) -> 
         choices = [override for override in overrides if override.key == "hydra/launcher" and override.values]
         try:
             launcher = session.hydra([choice.with_value(choice.values[0]) for choice in choices])["launcher"]
-        except ValueError:  # no such launcher: composing the whole tells it
+        except ValueError:
+            # There is no such launcher, which composing the whole reports.
             return unknown
         unknown |= _unknown_in("hydra.launcher", [name for name in launcher if not name.startswith("_")], overrides)
     return unknown
@@ -164,10 +165,10 @@ def wrong_hydra_keys(overrides: Sequence[ParsedOverride], session: Composer) -> 
 def _unknown_in(node: str, names: Sequence[str], overrides: Sequence[ParsedOverride]) -> Iterator[tuple[str, str]]:
     for override in overrides:
         if override.key.startswith(f"{node}.") and override.key.split(".")[2] not in names:
-            near = suggest(override.key, [f"{node}.{name}" for name in names])
+            hint = suggest(override.key, [f"{node}.{name}" for name in names])
             yield (
                 override.key,
-                f"{override.key}: no such key{near if names else '; the basic launcher has no settings'}",
+                f"{override.key}: no such key{hint if names else '; the basic launcher has no settings'}",
             )
 
 
@@ -185,14 +186,16 @@ def _node_problems(node: dict[str, Any]) -> Iterator[str]:
     assert isinstance(schema, Map)
     checked = {name: value for name, value in node.items() if name != "params"}
     del schema.fields["params"]
-    wrong = list(compare(checked, schema, "hydra.sweeper", Reference(Map({"hydra": Map({"sweeper": schema})}), ())))
-    yield from wrong or _out_of_range(node)
+    type_problems = list(
+        compare(checked, schema, "hydra.sweeper", Reference(Map({"hydra": Map({"sweeper": schema})}), ()))
+    )
+    yield from type_problems or _out_of_range(node)
 
 
 def _out_of_range(node: dict[str, Any]) -> Iterator[str]:
-    for name, least in {"n_trials": 1, "startup": 0, "warmup": 0, "at_once": 0, "seed": 0}.items():
-        if node[name] < least:
-            yield f"hydra.sweeper.{name}: expected at least {least}, found {node[name]}"
+    for name, minimum in {"n_trials": 1, "startup": 0, "warmup": 0, "at_once": 0, "seed": 0}.items():
+        if node[name] < minimum:
+            yield f"hydra.sweeper.{name}: expected at least {minimum}, found {node[name]}"
     split, _, metric = node["objective"].partition("/")
     if node["objective"] != "auto" and (split != "val" or not metric):
         yield (

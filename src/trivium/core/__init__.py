@@ -1,1 +1,1 @@
-"""Holds what every other package stands on; imports nothing of them."""
+"""Holds what every other package of trivium uses, and imports none of them."""

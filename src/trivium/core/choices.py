@@ -30,10 +30,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     if close:
         return close[0]
     last = name.rsplit(".", 1)[-1]
-    elsewhere = [n for n in names if _ratio(last, n.rsplit(".", 1)[-1]) > 0.8]
-    if elsewhere:  # the most similar last part, then the fewest levels
-        return max(elsewhere, key=lambda n: (_ratio(last, n.rsplit(".", 1)[-1]), -n.count(".")))
-    if "." in name:  # a shared first part alone makes two keys look alike
+    same_last_part = [n for n in names if _ratio(last, n.rsplit(".", 1)[-1]) > 0.8]
+    if same_last_part:
+        # Of equally similar last parts, the key with the fewest levels is the likeliest.
+        return max(same_last_part, key=lambda n: (_ratio(last, n.rsplit(".", 1)[-1]), -n.count(".")))
+    # A shared first part alone makes two dotted keys look alike.
+    if "." in name:
         return None
     return next(iter(get_close_matches(name, names, n=1, cutoff=0.5)), None)
 

@@ -23,11 +23,12 @@ def rank() -> int:
 
 
 def gather_rows(rows_bD: Tensor, shares: tuple[int, ...]) -> Tensor:
-    """Returns (N, D): every rank's first shares[rank] rows, end to end. Differentiable.
+    """Returns (N, D): every rank's first shares[rank] rows, end to end, with gradients.
 
-    The backward sums over ranks what each of them wants of a row. With a loss that is the local sum times world / N
-    (Batch.mean) and DDP's mean over ranks, parameters then get exactly the gradient of the loss over the global batch.
-    A term that every rank computes whole from gathered rows (an entropy, say) needs no factor either.
+    The backward pass sums a row's gradients over the ranks, as each rank's loss may use the row. With a loss that is
+    the local sum times world / N (Batch.mean) and DDP's mean over ranks, parameters then get exactly the gradient of
+    the loss over the global batch. A term that every rank computes whole from gathered rows (an entropy, say) needs no
+    factor either.
     """
     if len(shares) == 1:
         return rows_bD
@@ -53,7 +54,7 @@ class _GatherRows(torch.autograd.Function):
         dist.all_reduce(total)
         rank = dist.get_rank()
         start, share = sum(ctx.shares[:rank]), ctx.shares[rank]
-        # a filler clip of weight 0 gets no gradient
+        # Rows past this rank's share, of a filler clip of weight 0, get no gradient.
         local = gradient.new_zeros((ctx.rows, *gradient.shape[1:]))
         local[:share] = total[start : start + share]
         return local, None

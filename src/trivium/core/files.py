@@ -17,9 +17,10 @@ from typing import IO, Any
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Opens a binary file for reading and writing, which appears at `path` complete or not at all.
 
-    The bytes go to an unnamed file of the target's folder where the file system has such (Linux O_TMPFILE), so that
-    even SIGKILL leaves nothing behind; elsewhere to a hidden `.NAME.PID.part`, removed on any error. They are on disk
-    (fsync) before the name is. Raises OSError as the file system does (full, read-only, no permission).
+    The bytes go to an unnamed file in the target's folder where the file system has such files (Linux O_TMPFILE), so
+    that even SIGKILL leaves nothing behind. Elsewhere they go to a hidden `.NAME.PID.part`, which any error removes.
+    The bytes are on disk (fsync) before the name is. Raises OSError as the file system does (full, read-only, no
+    permission).
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -32,7 +33,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             if unnamed is not None:
-                # a folder descriptor makes Python call linkat, which alone follows /proc's link to the unnamed file
+                # A folder descriptor makes Python call linkat, which alone follows /proc's link to the unnamed file.
                 os.link(f"/proc/self/fd/{unnamed}", part, src_dir_fd=folder, follow_symlinks=True)
         os.replace(part, path)
         os.fsync(folder)
@@ -79,5 +80,5 @@ def _open_unnamed(folder: Path) -> int | None:
     except OSError as error:
         if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError):
             raise
-        # a file system without unnamed files (NFS, some overlays): the named way
+        # The file system has no unnamed files (NFS and some overlays have none): a named one has to do.
         return None

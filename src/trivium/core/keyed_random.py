@@ -1,10 +1,10 @@
 """Draws random tensors as a pure function of a key and counters: which clip, which step, which feature.
 
 An entry depends on its own counters alone, so that a clip draws the same numbers on any device and rank, whatever it is
-batched with and however it is padded. There is no generator and no state. (Seeds themselves: trivium.core.seeding.)
+batched with and however it is padded. There is no generator and no state. The keys come from trivium.core.seeding.
 
-With one counter c, `bits` is output c + 1 of SplitMix64 (Steele, Lea and Flood, 2014) seeded with the mixed key; each
-further counter does the same with what came before as the seed. int64 arithmetic wraps, as uint64's does.
+With one counter c, `bits` is output c + 1 of SplitMix64 (Steele, Lea and Flood, 2014) seeded with the mixed key. Each
+further counter does the same, with the result so far as the seed. int64 arithmetic wraps, as uint64's does.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ def _signed(word: int) -> int:
 
 GAMMA = _signed(0x9E3779B97F4A7C15)
 STAGES = ((30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB)))
-PRECISION = {torch.float32: 24, torch.float64: 53}  # bits of the significand
+# Bits of the significand.
+PRECISION = {torch.float32: 24, torch.float64: 53}
 
 
 def bits(key: int, *counters: Tensor) -> Tensor:
-    """Returns 64 random bits an entry, as int64. key: any int, of which 64 bits count. counters: int64 tensors.
+    """Returns 64 random bits an entry, as int64, of the shape that the counters broadcast to.
 
-    The result has the shape that the counters broadcast to. Each is mixed in at the shape reached so far, so the
-    largest comes last at least cost: clips (B, 1, 1), steps (T, 1), features (D,).
+    key: any int, of which 64 bits count. counters: int64 tensors. Each is mixed in at the shape reached so far, so it
+    costs least to give the largest last: clips (B, 1, 1), steps (T, 1), features (D,).
     """
     assert counters
     assert all(counter.dtype == torch.int64 for counter in counters), [counter.dtype for counter in counters]
@@ -50,7 +51,7 @@ def uniform(key: int, *counters: Tensor, dtype: torch.dtype = torch.float32) -> 
 def normal(key: int, *counters: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Returns standard normal numbers, by the inverse of the distribution function, shaped as `bits`.
 
-    Devices may differ in the last bits of that. The largest number is 5.4 (float32) or 8.2 (float64) either way.
+    Devices may differ in the last bits of that function. The numbers lie within +-5.4 (float32) or +-8.2 (float64).
     """
     precision = PRECISION[dtype]
     # A signed integer and a half: symmetric about 0, exact in dtype, and never as far as -1 or 1 once scaled.

@@ -11,7 +11,7 @@ import math
 _SENTIMENT = ("mae", "corr", "acc7", "acc5", "acc2_has0", "acc2_non0", "f1_has0", "f1_non0")
 _SIMS = ("mae", "corr", "acc2", "acc3", "acc5", "f1")
 
-# protocol -> the keys it gives, in the order in which tables print them
+# Maps a protocol to its metrics, in the order in which tables print them.
 METRICS: dict[str, tuple[str, ...]] = {
     "mosi": _SENTIMENT,
     "sims": _SIMS,
@@ -33,17 +33,17 @@ LABELS: dict[str, str] = {
     "acc_argmax": "Acc argmax",
 }
 
-# "min": lower is better
+# "min" means that lower is better.
 DIRECTION: dict[str, str] = {key: "min" if key == "mae" else "max" for key in LABELS}
 
-# protocol -> the accuracy over the most classes, and these classes from the lowest: what a confusion matrix shows
+# Maps a protocol to its accuracy over the most classes, and to these classes from the lowest: a confusion matrix shows
+# them.
 CLASSES: dict[str, tuple[str, tuple[str, ...]]] = {
     "mosi": ("acc7", ("-3", "-2", "-1", "0", "1", "2", "3")),
     "sims": ("acc5", ("negative", "weakly neg.", "neutral", "weakly pos.", "positive")),
 }
 
-
-# protocol -> the range of labels that its classes are cut for; the sims protocol clips to it
+# Maps a protocol to the range of labels that its classes are cut for; the sims protocol clips to it.
 RANGES: dict[str, tuple[float, float]] = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
 
 # The mean objective of the validation clips, and the weighted sum of all terms for methods that have further ones.
@@ -57,19 +57,23 @@ def monitorable(protocol: str) -> dict[str, str]:
     objectives with classes.
     """
     names = (*METRICS[protocol], "acc_argmax")
-    return {f"val/{name}": way for name, way in (LOSSES | {name: DIRECTION[name] for name in names}).items()}
+    directions = LOSSES | {name: DIRECTION[name] for name in names}
+    return {f"val/{name}": direction for name, direction in directions.items()}
 
 
 def is_share(metric: str) -> bool:
-    """Tells whether a metric is in [0, 1] and shown in %, as accuracies and F1 are.
+    """Tells whether a metric lies in [0, 1] and is shown in %, as accuracies and F1 are.
 
-    Others are in the data's unit, and Corr in [-1, 1].
+    MAE is in the labels' unit, and Corr lies in [-1, 1].
     """
     return metric.startswith(("acc", "f1"))
 
 
 def metric_text(value: float, share: bool, sign: bool = False) -> str:
-    """Formats as tables do: 34.1 (in %) for a share of .3412, 0.723 for anything else, "-" for NaN. sign: +34.1."""
+    """Formats a metric as tables do: 34.1 (in %) for a share of .3412, 0.723 for anything else, "-" for NaN.
+
+    sign: write a + before positive numbers, as in +34.1.
+    """
     if math.isnan(value):
         return "-"
     plus = "+" if sign else ""

@@ -1,4 +1,4 @@
-"""The precision that losses and statistics are computed in, whatever the model's or autocast's."""
+"""Raises tensors to the precision that losses and statistics need, whatever the model's or autocast's is."""
 
 from __future__ import annotations
 

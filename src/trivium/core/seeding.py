@@ -1,7 +1,8 @@
 """Seeds random numbers as a pure function of where they are used: (seed, what, epoch, step, rank).
 
-Nothing that trains carries generator state from one step to the next, so there is none to save, and a resumed run
-draws what the uninterrupted one drew. torch is imported on first use: a search's own process does without it.
+Nothing that trains carries generator state from one step to the next. So there is no state to save, and a resumed run
+draws the numbers that the uninterrupted one would have drawn. torch is imported on first use, as the process of a
+search does without it.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ def generator(seed: int, *keys: str | int) -> torch.Generator:
 
 @contextlib.contextmanager
 def keyed(seed: int, *keys: str | int) -> Iterator[None]:
-    """Seeds torch's global CPU generator from the keys inside; afterwards it is as before.
+    """Seeds torch's global CPU generator from the keys inside the context, and restores its state afterwards.
 
-    Modules are built under keys of their own, so that adding one never shifts another's initial weights.
+    Each module is built under a key of its own, so that adding one never shifts another's initial weights.
     """
     import torch
 

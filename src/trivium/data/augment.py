@@ -1,7 +1,7 @@
 """Makes random views of a clip's sequences, for methods that compare two of them (CoMM; Dufumier et al., 2025).
 
-Every number drawn is a function of the key, the clip's index, the modality, the step and the feature: a clip's view is
-the same in any batch, at any padding and on any rank. Two views are two keys.
+Every random number is a function of the key, the clip's index, the modality, the step and the feature, so that a clip's
+view is the same in any batch, at any padding and on any rank. Another key gives another view.
 Legend: B clips, T steps of the padded batch, L real steps of all its clips, D features.
 """
 
@@ -23,13 +23,18 @@ PREFIX = "multi_"
 
 @dataclass(frozen=True)
 class _Step:
+    """Names one step of a pipeline. shared: whether all modalities of the pipeline draw alike."""
+
     name: str
-    shared: bool  # its draws, by all modalities of the pipeline
+    shared: bool
 
 
 @dataclass
 class _Draw:
-    """Holds one step's draws for one modality. index: (B,) clips. fires: (B,) bool, clips that the step changes."""
+    """Draws the random numbers of one step for one modality.
+
+    index: (B,) clips in their split. fires: (B,) bool, True for clips that the step changes.
+    """
 
     values: Tensor
     stream: Stream
@@ -52,17 +57,17 @@ class _Draw:
         return uniform(derive(self.key, what), self.index, dtype=torch.float64)
 
     def order(self) -> Tensor:
-        """Returns a permutation of 0 ... T - 1: a clip's real steps in random order, then its padding as it was."""
+        """Returns (B, T), a permutation of 0 ... T - 1: a clip's real steps in random order, then its padding."""
         score_BT = uniform(derive(self.key, "order"), self.index[:, None], self.steps, dtype=torch.float64)
         return score_BT.masked_fill(~self.stream.mask, 2.0).argsort(dim=1, stable=True)
 
     def block(self, size_B: Tensor) -> Tensor:
-        """Returns (B, T) bool, True on `size_B` consecutive real steps of each clip, anywhere."""
+        """Returns (B, T) bool, True on `size_B` consecutive real steps of each clip, at a random place."""
         start_B = (self.uniform("start") * (self.real - size_B + 1)).floor()[:, None]
         return (self.steps >= start_B) & (self.steps < start_B + size_B[:, None])
 
     def keep(self, keep_BT: Tensor) -> Tensor:
-        """Returns the values, with 0 on the steps that are False."""
+        """Returns the values, with 0 on the steps that are False in clips that the step changes."""
         return torch.where((keep_BT | ~self.fires[:, None])[..., None], self.values, 0)
 
 
@@ -81,7 +86,8 @@ def _crop(draw: _Draw) -> Tensor:
 
 
 def _noise(draw: _Draw) -> Tensor:
-    """Adds noise to real steps only; lengths are on the CPU, so their sum is known without waiting for a GPU."""
+    """Adds noise to real steps alone; padding stays 0."""
+    # The lengths are on the CPU, so their sum is known without waiting for a GPU.
     values = draw.values
     clips, steps, features = values.shape
     total = int(draw.stream.lengths.sum())
@@ -101,9 +107,10 @@ def _permute(draw: _Draw) -> Tensor:
 
 
 def _mixup(draw: _Draw) -> Tensor:
-    other = draw.values.gather(1, draw.order()[..., None].expand_as(draw.values))
-    share_B11 = draw.uniform("share").to(draw.values.dtype)[:, None, None]  # Beta(1, 1) is uniform
-    return torch.where(draw.fires[:, None, None], other + share_B11 * (draw.values - other), draw.values)
+    partner = draw.values.gather(1, draw.order()[..., None].expand_as(draw.values))
+    # Mixup's share is from Beta(1, 1), which is the uniform distribution.
+    share_B11 = draw.uniform("share").to(draw.values.dtype)[:, None, None]
+    return torch.where(draw.fires[:, None, None], partner + share_B11 * (draw.values - partner), draw.values)
 
 
 STEPS: dict[str, Callable[[_Draw], Tensor]] = {
@@ -119,18 +126,19 @@ STEPS: dict[str, Callable[[_Draw], Tensor]] = {
 class Augment:
     """Makes a random view of the clips of a batch.
 
-    pipelines: modality -> steps joined by "+", such as "drop+noise", taken in that order, each with probability 1/2 a
-    clip. "default" (or one string in place of the mapping) is one pipeline for all modalities that have none of their
-    own: they share its coins. A modality with a pipeline of its own has its own coins. "none", or no pipeline at all,
-    leaves a modality as it is. T_i is the number of a clip's real steps of the modality; padding stays 0.
+    pipelines: modality -> steps joined by "+", such as "drop+noise". They are applied in that order, each to a clip
+    with probability 1/2. "default" (or one string in place of the mapping) is the pipeline of all modalities that have
+    none of their own; these share the random choice of clips. "none", or no pipeline at all, leaves a modality as it
+    is. T_i is the number of a clip's real steps of the modality; padding stays 0.
 
-    drop: with r uniform in [0, drop_max), round(r T_i) (half to even) distinct steps are 0.
-    drop_consecutive: the same number, as one block. crop: all but one block of 8 to 100 % (at least a step) is 0.
+    drop: with r uniform in [0, drop_max), round(r T_i) (half to even) distinct steps become 0.
+    drop_consecutive: the same number of steps become 0, in one block.
+    crop: all but one block of 8 to 100 % of the steps (at least one) become 0.
     noise: N(0, noise_std^2) is added to every entry of every real step, dropped ones included.
-    permute: the steps in random order. mixup: each step is mixed with another's, x_t <- l x_t + (1 - l) x_p(t), with l
-    uniform in [0, 1) and p a permutation.
-    The prefix "multi_" (not of noise) makes the modalities of "default" draw alike; where their lengths are equal, too,
-    the same steps are changed in all of them.
+    permute: the steps come in random order.
+    mixup: each step is mixed with another, x_t <- l x_t + (1 - l) x_p(t), with l uniform in [0, 1) and p a permutation.
+    The prefix "multi_" (not of noise) makes the modalities of "default" draw alike; where their lengths are equal, the
+    same steps are then changed in all of them.
 
     Raises ValueError for unknown steps, unknown modalities, and numbers out of range.
     """
@@ -157,7 +165,7 @@ class Augment:
         self.steps = {DEFAULT: (), **steps}
 
     def __call__(self, streams: Mapping[str, Stream], index_B: Tensor, key: int) -> dict[str, Stream]:
-        """Returns the streams of the view `key`, new tensors where anything may change.
+        """Returns the streams of the view that belongs to `key`, as new tensors where a pipeline may change them.
 
         index_B: int64, clips in their split. A stream's mask and lengths must agree; where both are full, all T steps
         are real.
@@ -165,7 +173,7 @@ class Augment:
         return {name: self._view(name, stream, index_B, key) for name, stream in streams.items()}
 
     def refuse_tokens(self, names: Collection[str]) -> None:
-        """Raises ValueError if one of these, read as token ids, has a pipeline: ids are neither zeroed nor moved."""
+        """Raises ValueError if one of these modalities, which are read as token ids, has a pipeline."""
         for name in names:
             if self.steps[self.pipeline_of[name]]:
                 raise ValueError(
@@ -185,7 +193,7 @@ class Augment:
 
 
 def _parse(pipeline: str, text: str) -> tuple[_Step, ...]:
-    """Returns the steps of "multi_drop+noise"; the prefix belongs to the step that it stands before."""
+    """Returns the steps of a text such as "multi_drop+noise", in which the prefix belongs to the step behind it."""
     if text in ("", "none"):
         return ()
     steps = []
@@ -194,8 +202,8 @@ def _parse(pipeline: str, text: str) -> tuple[_Step, ...]:
         shared, name = name.startswith(PREFIX), name.removeprefix(PREFIX)
         if name not in STEPS or (shared and name == "noise"):
             raise ValueError(
-                f"method.augment.{pipeline}: unknown step {word.strip()!r} in {text!r}; expected none, or of "
-                f"{', '.join(STEPS)} some joined by +, with the prefix {PREFIX} for all but noise"
+                f"method.augment.{pipeline}: unknown step {word.strip()!r} in {text!r}; expected none, or some of "
+                f"{', '.join(STEPS)} joined by +; all but noise may have the prefix {PREFIX}"
             )
         if shared and pipeline != DEFAULT:
             raise ValueError(

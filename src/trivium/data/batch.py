@@ -20,8 +20,8 @@ class Stream:
 
     values: (B, T, D) features, zero where padded; or (B, T) int64 token ids, 0 where padded.
     mask: (B, T) bool, True on real steps; the first step is always True, so that attention over a row is defined.
-    lengths: (B,) int64, at least 1, on the CPU, so that nothing waits for a GPU; but of clips mixed on a GPU there.
-    A clip that lacks the modality has one zero step here and is False in Batch.present.
+    lengths: (B,) int64, at least 1, on the CPU, so that nothing waits for a GPU. Only those of mixed clips are on the
+    device. A clip that lacks the modality has one zero step and is False in Batch.present.
     """
 
     values: Tensor
@@ -58,9 +58,9 @@ class Batch:
 
     streams: modality -> Stream, in the data module's order. present: (B, M) bool, columns in that order.
     targets: name -> (B,) scores ("multimodal", and unimodal names where annotated).
-    index: (B,) int64, positions in the split; banks are addressed by it.
-    weight: (B,) 1.0, or 0.0 for the one clip that keeps a rank without clips in step.
-    shares: clips of this global batch on each rank; their sum is N. rank: this rank.
+    index: (B,) int64, the clips' positions in the split, by which banks are addressed.
+    weight: (B,) 1.0, or 0.0 for the one clip that a rank without clips gets to keep it in step.
+    shares: the number of this global batch's clips on each rank; their sum is N. rank: this rank.
     """
 
     streams: dict[str, Stream]
@@ -87,7 +87,7 @@ class Batch:
 
     @functools.cached_property
     def present_everywhere(self) -> Tensor:
-        """Returns (N, M) bool, `present` of all clips of the global batch. All ranks must ask."""
+        """Returns (N, M) bool, `present` of all clips of the global batch. All ranks have to read it, as it gathers."""
         if len(self.shares) == 1:
             return self.present
         return gather_rows(self.present.to(torch.uint8), self.shares).bool()
@@ -97,12 +97,12 @@ class Batch:
         return gather_rows(rows, self.shares)
 
     def mean(self, per_clip_B: Tensor, among_N: Tensor | None = None) -> Tensor:
-        """Returns the local sum times world / N: the mean of ranks (what DDP takes) is the mean over the global batch.
+        """Returns the local sum times world / N, whose mean over ranks (DDP's) is the mean over the global batch.
 
-        among_N: (N,) bool, of the global batch the clips that count; the mean is over them alone, 0 where there are
-        none. A term that looks at a modality takes the clips that have it.
+        among_N: (N,) bool, True for the clips of the global batch that count. The mean is then over these alone, and 0
+        where there are none. A term that uses one modality gives the clips that have it.
         """
-        # A mean or a (B, 1) would broadcast to a number that looks like a loss.
+        # A mean, or values of shape (B, 1), would broadcast to a number that looks like a loss.
         assert per_clip_B.shape == self.weight.shape, f"one value a clip, {(*self.weight.shape,)}: {per_clip_B.shape}"
         if among_N is not None:
             scale = self.global_size / among_N.sum().clamp(min=1).to(per_clip_B.dtype)
@@ -118,16 +118,17 @@ class Batch:
         unknown = set(modalities) - set(self.streams)
         if unknown:
             raise ValueError(f"modalities {sorted(unknown)} are not among {list(self.streams)}")
-        gone = torch.tensor([name not in modalities for name in self.streams], device=self.present.device)
-        return self.without(gone.expand(len(self), -1))
+        removed = torch.tensor([name not in modalities for name in self.streams], device=self.present.device)
+        return self.without(removed.expand(len(self), -1))
 
-    def without(self, gone_BM: Tensor) -> Batch:
-        """Returns the same clips, each without the modalities that are True in gone_BM: absent, their content zeroed.
+    def without(self, removed_BM: Tensor) -> Batch:
+        """Returns the same clips with the modalities that are True in removed_BM marked absent, their content zeroed.
 
-        Masks and lengths stay: how long a stream was is nothing that a method may look at (Method.encode clears it).
+        Masks and lengths stay as they are. A method must not use the length of an absent stream, and Method.encode
+        clears it.
         """
         streams = {
-            name: replace(s, values=s.values.masked_fill(gone_BM[:, m].view(-1, *[1] * (s.values.dim() - 1)), 0))
+            name: replace(s, values=s.values.masked_fill(removed_BM[:, m].view(-1, *[1] * (s.values.dim() - 1)), 0))
             for m, (name, s) in enumerate(self.streams.items())
         }
-        return replace(self, streams=streams, present=self.present & ~gone_BM)
+        return replace(self, streams=streams, present=self.present & ~removed_BM)

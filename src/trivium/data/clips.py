@@ -1,4 +1,4 @@
-"""Holds clips in memory, as readers make them and the store writes them: ragged, never padded. numpy only.
+"""Holds clips in memory as readers make them and the store writes them: ragged, never padded, in numpy alone.
 
 Legend: N clips, T steps of one clip, L sum of T over the clips, D features.
 """
@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-MODALITIES = ("text", "audio", "vision")  # of the published feature files
+# The modalities and splits of the published feature files.
+MODALITIES = ("text", "audio", "vision")
 SPLITS = ("train", "valid", "test")
-# A store may hold these. Probes of a trained model are fitted on "probe" where train will not do.
+# A store may hold these. Probes are fitted on "probe" where the train split's pairs are biased on purpose.
 STORE_SPLITS = ("train", "probe", "valid", "test")
 Array = npt.NDArray[Any]
 
@@ -65,7 +66,7 @@ def offsets_of(lengths: Array | Sequence[int]) -> Array:
 
 
 def in_chunks(values: Any) -> Iterator[tuple[int, Any]]:
-    """Yields an array or HDF5 data set in parts of about four million numbers, each with the place of its first row."""
+    """Yields an array or HDF5 data set in parts of about four million numbers, each with the index of its first row."""
     rows = max(1, (1 << 22) // max(1, int(np.prod(values.shape[1:]))))
     for start in range(0, len(values), rows):
         yield start, values[start : start + rows]
@@ -73,19 +74,23 @@ def in_chunks(values: Any) -> Iterator[tuple[int, Any]]:
 
 @dataclass
 class Clips:
-    """Holds one split. Everything has N entries, in the source's order."""
+    """Holds one split. Everything has N entries, in the source's order.
+
+    streams: modality -> (L, D) float32. targets: name -> (N,) float32: "multimodal", and others where the source has
+    them ("text", "redundant", ...). tokens: (L,) int32 token ids of the text modality.
+    """
 
     ids: list[str]
-    streams: dict[str, Ragged]  # modality -> (L, D) float32
-    targets: dict[str, Array]  # "multimodal", and others where there are ("text", "redundant", ...): (N,) float32
+    streams: dict[str, Ragged]
+    targets: dict[str, Array]
     raw_text: list[str] | None = None
-    tokens: Ragged | None = None  # (L,) int32 ids of the text modality
+    tokens: Ragged | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def read(self, modality: str, what: str) -> Ragged:
-        """Returns what an encoder reads of a modality: "values", its features, or "tokens", the token ids of text."""
+        """Returns a modality as an encoder reads it. what: "values" for its features, "tokens" for text's token ids."""
         if what == "values":
             return self.streams[modality]
         assert self.tokens is not None, "DataModule refuses a store without token ids"
@@ -94,11 +99,18 @@ class Clips:
 
 @dataclass
 class Source:
-    """Holds what a reader returns: the splits, and where they came from."""
+    """Holds the splits that a reader has read, and their origin.
 
-    splits: dict[str, Clips]  # keys from STORE_SPLITS; a file may lack some
-    format: str  # "mmsa", "csd", "synthetic"
-    files: list[Path]  # read, in this order; the first gives the checksum that identifies the feature set
-    tokenizer: str | None = None  # name of what made `tokens`
-    repairs: dict[str, dict[str, int]] = field(default_factory=dict)  # modality -> {"neg_inf", "pos_inf", "nan"}
-    notes: dict[str, str] = field(default_factory=dict)  # "padding/audio": "back", "dropped": "..." and so on
+    splits: with keys from STORE_SPLITS, of which a file may lack some. format: "mmsa", "csd", "synthetic".
+    files: the files in the order of reading; the first one's checksum identifies the feature set.
+    tokenizer: the name of the tokenizer that made `tokens`.
+    repairs: modality -> {"neg_inf", "pos_inf", "nan"}, numbers of values. notes: key -> text, such as
+    "padding/audio": "back".
+    """
+
+    splits: dict[str, Clips]
+    format: str
+    files: list[Path]
+    tokenizer: str | None = None
+    repairs: dict[str, dict[str, int]] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""Makes clips whose label two modalities show: one easily, the other more truly but hard to read. numpy only.
+"""Makes clips whose label two modalities show: one easily, the other more truly but hard to read.
 
-docs/synthetic.md has the definitions. Legend: N clips, L steps of a split, D features, K classes, A symbols of the
-hard modality.
+docs/synthetic.md has the definitions. Needs numpy alone.
+Legend: N clips, L steps of a split, D features, K classes, A symbols of the hard modality.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trivium.data.rendering import confusion, draw_lengths, orthogonal_codes, wi
 
 
 def make_competition(settings: Competition) -> Source:
-    """Makes all splits, equal for equal settings; notes["knowable"] is the JSON of `what_is_knowable`."""
+    """Makes all splits, alike for equal settings; notes["knowable"] is the JSON of `what_is_knowable`."""
     rng = np.random.default_rng([settings.seed, len(STORE_SPLITS)])
     norm, values = math.sqrt(settings.dim), {settings.easy: settings.classes, settings.hard: settings.symbols}
     codes = {name: orthogonal_codes(rng, count, settings.dim, norm) for name, count in values.items()}
@@ -33,19 +33,22 @@ def make_competition(settings: Competition) -> Source:
 
 
 def what_is_knowable(settings: Competition) -> dict[str, Any]:
-    """Computes what can be known, exactly.
+    """Computes exactly what can be known of the label from each subset of the modalities.
 
     factors: {"label": {"levels", "from": subset of modalities -> {"bits", "accuracy"}}}; Bayes-optimal accuracy.
     total_correlation: {"modalities", "with_label"}, in bits; the second is what TCMax bounds.
     rendering_error: bounds the probability that steps are read as another symbol than they were made from.
     """
     table = table_of(settings)
-    shared = knowable.total_correlation(table)
+    modality_correlation = knowable.total_correlation(table)
     return {
         "factors": {
             "label": {"levels": settings.classes, "from": knowable.from_each_subset(table, settings.modalities)}
         },
-        "total_correlation": {"modalities": shared, "with_label": shared + knowable.information(table)},
+        "total_correlation": {
+            "modalities": modality_correlation,
+            "with_label": modality_correlation + knowable.information(table),
+        },
         "rendering_error": _rendering_error(settings),
     }
 
@@ -58,7 +61,7 @@ def table_of(settings: Competition) -> Array:
 
 
 def _rendering_error(settings: Competition) -> float:
-    """Bounds the error of reading the easy modality by its mean over time, the hard one by its first two steps."""
+    """Bounds the error of reading the easy modality from its mean over time, the hard one from its first two steps."""
     distance = math.sqrt(2 * settings.dim)
     easy = confusion(settings.classes, distance * math.sqrt(settings.length[0]), settings.jitter)
     return max(easy, min(1.0, 2 * confusion(settings.symbols, distance, settings.jitter)))
@@ -86,7 +89,7 @@ def _split(rng: np.random.Generator, split: str, settings: Competition, codes: d
 
 
 def _progression(rng: np.random.Generator, stride_L: Array, lengths_N: Array, symbols: int) -> Array:
-    """Returns (L,) symbols: a clip's t-th step is (start + t stride) mod symbols; every start is as likely."""
+    """Returns (L,) symbols: a clip's t-th step is (start + t stride) mod symbols; all starts are equally likely."""
     start_N, first_N = rng.integers(symbols, size=len(lengths_N)), np.cumsum(lengths_N) - lengths_N
     time_L = np.arange(len(stride_L)) - np.repeat(first_N, lengths_N)
     progression: Array = (np.repeat(start_N, lengths_N) + time_L * stride_L) % symbols

@@ -1,4 +1,4 @@
-"""Makes batches of a store. trivium.data.training_data serves them to Lightning's Trainer."""
+"""Makes batches of a store, for a loop of one's own; trivium.data.training_data gives them to Lightning's Trainer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ CPU = torch.device("cpu")
 
 
 class BatchLoader:
-    """Iterates over the batches of a resident split; resumable in the middle of an epoch.
+    """Iterates over the batches of a resident split, and can resume in the middle of an epoch.
 
-    Lightning finds `sampler` (and sets its epoch), `state_dict` and `load_state_dict`.
+    Lightning calls `state_dict` and `load_state_dict`, and sets the epoch of `sampler`.
     """
 
-    batch_sampler = None  # Lightning asks for it where it finds a sampler
+    # Lightning reads this attribute of every loader that has a sampler.
+    batch_sampler = None
 
     def __init__(self, split: ResidentSplit, sampler: GlobalBatchSampler, limit: int = 0) -> None:
         self.split, self.sampler = split, sampler
@@ -34,7 +35,7 @@ class BatchLoader:
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        # A position counts only in the epoch that it was saved in; a finished or another epoch starts at 0.
+        # A position counts only in the epoch that it was saved in; any other epoch, or a finished one, starts at 0.
         resumed = self._epoch == self.sampler.epoch and self._position < len(self)
         start = self._position if resumed else 0
         self._epoch = self.sampler.epoch
@@ -48,8 +49,9 @@ class BatchLoader:
     def ids(self, epoch: int, step: int) -> list[str]:
         """Returns the ids of all clips of global batch `step` of `epoch`, for messages."""
         sampler = self.sampler
-        whole = GlobalBatchSampler(sampler.clips, sampler.batch_size, sampler.seed, sampler.shuffle, epoch=epoch)
-        return [self.split.ids[i] for i in whole.order()[whole.local(step)].tolist()]
+        # With its default of one rank, a sampler's slice is the whole global batch.
+        one_rank = GlobalBatchSampler(sampler.clips, sampler.batch_size, sampler.seed, sampler.shuffle, epoch=epoch)
+        return [self.split.ids[i] for i in one_rank.order()[one_rank.local(step)].tolist()]
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self._epoch, "position": self._position}
@@ -62,9 +64,9 @@ class DataModule:
     """Serves the batches of a store's splits.
 
     reads: modality -> "values" | "tokens", in the order that batches keep. batch_size: one forward's global batch.
-    standardize: modality (or "default") -> "none" | "zscore" (train mean and standard deviation a feature, from the
-    store) | "source" (what the source's own loader does when its normalisation is on; for MMSA files the mean over
-    time). Raises ValueError for a modality that the store does not have.
+    standardize: modality (or "default") -> "none" | "zscore" (each feature's mean and standard deviation over the train
+    split, from the store) | "source" (as the source's own loader does when its normalisation is on; for MMSA files the
+    mean over time). Raises ValueError for a modality that the store does not have.
     """
 
     def __init__(
@@ -90,7 +92,8 @@ class DataModule:
     ) -> BatchLoader:
         """Returns the batches of any split, in the split's order unless training.
 
-        Raises ValueError, naming it, for a clip that has none of the modalities: a method would learn from nothing.
+        Raises ValueError, naming the clip, for one that has none of the modalities, from which a method could learn
+        nothing.
         """
         clips = self.store.split(split)
         self._refuse_empty_clips(split, clips)
@@ -116,8 +119,8 @@ class DataModule:
         return min(batches, self.limit_batches) if self.limit_batches else batches
 
     def _refuse_empty_clips(self, split: str, clips: Clips) -> None:
-        read = [clips.read(name, what) for name, what in self.reads.items()]
-        empty = np.flatnonzero(np.sum([ragged.lengths for ragged in read], axis=0) == 0)
+        raggeds = [clips.read(name, what) for name, what in self.reads.items()]
+        empty = np.flatnonzero(np.sum([ragged.lengths for ragged in raggeds], axis=0) == 0)
         if len(empty):
             raise ValueError(
                 f"{self.store.path}: split {split!r}: clip {clips.ids[int(empty[0])]!r} has none of the modalities "
@@ -144,7 +147,10 @@ def standardized(
 
 
 def choose_reads(store: Store, modalities: Sequence[str], token_readers: set[str]) -> dict[str, str]:
-    """Returns modality -> what its encoder reads. modalities: the user's choice; empty takes all that the store has."""
+    """Returns modality -> "tokens" or "values", whichever its encoder reads.
+
+    modalities: the user's choice, or empty for all that the store has.
+    """
     schema = store.schema
     served = [m for m in schema.modalities if m in schema.dims or m in token_readers]
     return {m: "tokens" if m in token_readers else "values" for m in (modalities or served)}
@@ -174,8 +180,9 @@ def _mean_over_time(clips: Clips, modality: str, source_format: str) -> Clips:
             f"data.standardize.{modality}=source: only MMSA's loader normalises, and this store "
             f"was prepared from {source_format!r}; use none or zscore"
         )
+    # MMSA's loader leaves text as it is.
     if modality == "text":
-        return clips  # MMSA leaves text as it is
+        return clips
     ragged = clips.streams[modality]
     counts = ragged.lengths
     sums = np.zeros((len(ragged), ragged.dim), np.float64)

@@ -1,5 +1,5 @@
-"""Lists what h5py raises for a damaged file. Elsewhere these mean other things: catch them around reading alone."""
+"""Lists the errors that h5py raises for a damaged file. Other code raises them too: catch them around reading alone."""
 
-# A missing or broken object is a KeyError, a broken group's members a RuntimeError, a value that is not there None, an
-# array that became a number an IndexError.
+# For a missing or broken object h5py raises KeyError, for the members of a broken group RuntimeError. Code that goes on
+# with None for a missing value raises TypeError, and with a number where an array should be IndexError.
 HDF5_ERRORS = (OSError, RuntimeError, LookupError, TypeError)

@@ -1,7 +1,7 @@
 """Makes clips whose factors all modalities show (redundant), one shows (unique), or two show together (synergy).
 
-After the Trifeature experiment of CoMM (Dufumier et al., 2025), with sequences in place of pictures. docs/synthetic.md
-has the definitions. numpy only.
+The data follow the Trifeature experiment of CoMM (Dufumier et al., 2025), with sequences in place of pictures.
+docs/synthetic.md has the definitions. Needs numpy alone.
 Legend: N clips, L steps of a split, D features, K levels of a factor, M modalities.
 """
 
@@ -18,16 +18,18 @@ from trivium.data import knowable
 from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
 from trivium.data.rendering import confusion, draw_lengths, orthogonal_codes, with_jitter
 
-HIGHEST = 3.0  # scores lie in [-3, 3]
-# valid too: selection by a contrastive loss needs pairs like those of training. On balanced pairs the loss grows with
-# what has been learned of the rule.
+# Scores lie in [-3, 3].
+HIGHEST = 3.0
+# The validation split is biased as training is, because selection by a contrastive loss needs pairs like those of
+# training: on balanced pairs the loss grows with what has been learned of the rule.
 BIASED = ("train", "valid")
 
-Codes = dict[str, dict[str, Array]]  # modality -> what it shows -> (K, D)
+# Maps a modality and a factor that it shows to the factor's codes, (K, D).
+Codes = dict[str, dict[str, Array]]
 
 
 def make_interactions(settings: Interactions) -> Source:
-    """Makes all splits, equal for equal settings; notes["knowable"] is the JSON of `what_is_knowable`."""
+    """Makes all splits, alike for equal settings; notes["knowable"] is the JSON of `what_is_knowable`."""
     rng = np.random.default_rng([settings.seed, len(STORE_SPLITS)])
     rule_K = rng.permutation(2**settings.synergy)
     codes = {name: _codes(rng, settings, place) for place, name in enumerate(settings.modalities)}
@@ -42,11 +44,11 @@ def make_interactions(settings: Interactions) -> Source:
 
 
 def what_is_knowable(settings: Interactions) -> dict[str, Any]:
-    """Computes what can be known in the balanced distribution (probe, test), exactly.
+    """Computes exactly what can be known of the factors and the score in the balanced distribution (probe, test).
 
     factors: factor -> {"levels", "from": subset of modalities -> {"bits", "accuracy"}}; Bayes-optimal accuracy.
-    multimodal: subset -> {"mse", "corr"}, the best that a prediction of the score can have.
-    total_correlation: of what the modalities show, in bits: {"balanced", "biased" (train, valid)}.
+    multimodal: subset -> {"mse", "corr"}, the best values that a prediction of the score can have.
+    total_correlation: {"balanced", "biased" (train, valid)}, that of the modalities' symbols, in bits.
     rendering_error: bounds the probability that steps are read as another symbol than they were made from.
     """
     names, tables = settings.modalities, tables_of(settings, bias=0.5)
@@ -68,7 +70,7 @@ def what_is_knowable(settings: Interactions) -> dict[str, Any]:
 def tables_of(settings: Interactions, bias: float) -> dict[str, Array]:
     """Returns factor -> (K, S_1, .., S_M), the joint distribution of the factor and of the symbols that show it.
 
-    Factors are independent of each other. bias: how probable it is that the synergy's rule holds.
+    Factors are independent of each other. bias: the probability that the synergy's rule holds.
     """
     names, tables = settings.modalities, {}
     if settings.redundant:
@@ -82,7 +84,7 @@ def tables_of(settings: Interactions, bias: float) -> dict[str, Array]:
     if settings.synergy:
         k = 2**settings.synergy
         noisy = knowable.channel(k, settings.noise)
-        # With the identity as the rule: another permutation only renames the second modality's symbols.
+        # The identity stands for any rule: another permutation only renames the second modality's symbols.
         shown = np.stack([(1 - bias) * (1 - np.eye(k)) / (k * (k - 1)), bias * np.eye(k) / k])
         table = np.einsum("sab,ac,bd->scd", shown, noisy, noisy)
         tables["synergy"] = table.reshape(*table.shape, *[1] * (len(names) - 2))
@@ -94,27 +96,28 @@ def _uniform(levels: int) -> Array:
 
 
 def _spread(levels: int) -> Array:
-    """Returns (K,), what a level adds to the score, evenly from -1 to 1."""
+    """Returns (K,), the contribution of each level to the score, evenly spaced from -1 to 1."""
     return np.linspace(-1.0, 1.0, levels)
 
 
 def _best_score(tables: dict[str, Array], members: tuple[int, ...]) -> dict[str, float]:
     """Returns the mean squared error and the correlation of the score's conditional mean given these modalities."""
-    parts = [(_spread(len(table)), knowable.seen_by(table, members)) for table in tables.values()]
+    parts = [(_spread(len(table)), knowable.restrict(table, members)) for table in tables.values()]
     weight = HIGHEST / len(parts)
     mse = weight**2 * sum(knowable.residual(table, values_K) for values_K, table in parts)
-    variance = weight**2 * sum(float(np.var(values_K)) for values_K, _ in parts)  # every factor is uniform
+    # The variance over levels is the factor's, as every factor is uniform.
+    variance = weight**2 * sum(float(np.var(values_K)) for values_K, _ in parts)
     return {"mse": mse, "corr": math.sqrt(max(0.0, 1.0 - mse / variance))}
 
 
 def _shown(settings: Interactions, place: int) -> dict[str, int]:
-    """Returns what the modality at this place shows -> number of values."""
+    """Returns factor -> number of values, for each factor that the modality at this place shows."""
     bits = {"redundant": settings.redundant, "unique": settings.unique, "synergy": settings.synergy * (place < 2)}
     return {name: 2**number for name, number in bits.items() if number}
 
 
 def _norm(settings: Interactions, place: int) -> float:
-    """Returns the length of a code, such that features have a variance of about 1 whatever is shown."""
+    """Returns the norm of a code with which features have a variance of about 1, however many factors are shown."""
     return math.sqrt(settings.dim / max(1, len(_shown(settings, place))))
 
 
@@ -151,7 +154,7 @@ def _split(rng: np.random.Generator, split: str, settings: Interactions, rule_K:
 def _draw(
     rng: np.random.Generator, settings: Interactions, n: int, rule_K: Array, bias: float
 ) -> tuple[dict[str, tuple[Array, int]], dict[str, dict[str, Array]]]:
-    """Draws factor -> (level (N,), K), and modality -> what it shows -> symbol (N,), noise included."""
+    """Draws factor -> (level (N,), K), and modality -> factor -> the symbol shown (N,), noise included."""
     names = settings.modalities
     factors: dict[str, tuple[Array, int]] = {}
     shown: dict[str, dict[str, Array]] = {name: {} for name in names}
@@ -175,11 +178,11 @@ def _draw(
     if settings.synergy:
         k = 2**settings.synergy
         first_N, holds_N = rng.integers(k, size=n), rng.random(n) < bias
-        # where the rule does not hold, each of the k - 1 other symbols is as likely
-        off_N = np.where(holds_N, 0, rng.integers(1, k, size=n))
+        # Where the rule does not hold, the k - 1 other symbols are equally likely.
+        offset_N = np.where(holds_N, 0, rng.integers(1, k, size=n))
         factors["synergy"] = holds_N.astype(np.int64), 2
         show(names[0], "synergy", first_N, k)
-        show(names[1], "synergy", (rule_K[first_N] + off_N) % k, k)
+        show(names[1], "synergy", (rule_K[first_N] + offset_N) % k, k)
     return factors, shown
 
 

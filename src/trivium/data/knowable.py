@@ -1,7 +1,7 @@
-"""Computes what can be known of a discrete variable from noisy views of it: exact sums over every case, in bits.
+"""Computes what can be known of a discrete variable from noisy views of it, by exact sums over every case, in bits.
 
-Legend: Y values of the variable, S_m values that modality m can show, a table (Y, S_1, .., S_M) is their joint
-distribution. A modality that shows nothing of the variable has an axis of size 1.
+Legend: Y values of the variable, S_m values that modality m can show. A table (Y, S_1, .., S_M) is their joint
+distribution; a modality that shows nothing of the variable has an axis of size 1.
 """
 
 from __future__ import annotations
@@ -62,21 +62,24 @@ def subsets(modalities: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return {"+".join(modalities[m] for m in members): members for members in chosen}
 
 
-def seen_by(table: Array, members: Sequence[int]) -> Array:
-    """Returns the table of Y and of those modalities alone."""
-    unseen = tuple(m + 1 for m in range(table.ndim - 1) if m not in members)
-    marginal: Array = table.sum(axis=unseen, keepdims=True)
+def restrict(table: Array, members: Sequence[int]) -> Array:
+    """Returns the table of Y and of these modalities alone, with axes of size 1 for the others."""
+    other_axes = tuple(m + 1 for m in range(table.ndim - 1) if m not in members)
+    marginal: Array = table.sum(axis=other_axes, keepdims=True)
     return marginal
 
 
 def from_each_subset(table: Array, modalities: Sequence[str]) -> dict[str, dict[str, float]]:
     """Returns subset -> {"bits": information, "accuracy": Bayes-optimal}."""
-    parts = {name: seen_by(table, members) for name, members in subsets(modalities).items()}
+    parts = {name: restrict(table, members) for name, members in subsets(modalities).items()}
     return {name: {"bits": information(part), "accuracy": accuracy(part)} for name, part in parts.items()}
 
 
 def knowable_of(store: Store) -> dict[str, Any]:
-    """Returns what was computed when a generated store was written. Raises ValueError for a store of measured data."""
+    """Returns what can be known of a generated store's data, as computed when it was written.
+
+    Raises ValueError for a store of measured data.
+    """
     notes = store.provenance["notes"]
     if "knowable" not in notes:
         raise ValueError(f"{store.path}: what can be known is computed for generated data alone (data=synthetic)")

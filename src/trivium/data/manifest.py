@@ -1,11 +1,12 @@
-"""Recognises the published feature sets by their source file's checksum, and checks what a reader made of them."""
+"""Recognises the published feature sets by their source file's checksum, and checks the clips read from them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml  # comes with omegaconf
+# omegaconf brings PyYAML.
+import yaml
 
 from trivium.data.clips import Source
 
@@ -16,7 +17,7 @@ MANIFEST = Path(__file__).with_name("feature_sets.yaml")
 class FeatureSet:
     """Describes a published feature set.
 
-    counts: split -> clips. dims: modality -> features a step. tokenizer: what made the token ids.
+    counts: split -> clips. dims: modality -> features a step. tokenizer: the name of the one that made the token ids.
     """
 
     sha256: str
@@ -33,9 +34,9 @@ def published() -> list[FeatureSet]:
 
 
 def recognise(sha256: str, *, path: Path, data: str, name: str | None) -> FeatureSet | None:
-    """Returns the feature set that this checksum belongs to, None for one of the user's own.
+    """Returns the published feature set that has this checksum, or None for a file of the user's own.
 
-    Raises ValueError if it belongs to another data set than `data`, or if `name` is that of another published set.
+    Raises ValueError if that set is of another data set than `data`, or if `name` is that of another published set.
     """
     sets = published()
     recognised = next((entry for entry in sets if entry.sha256 == sha256), None)
@@ -44,17 +45,17 @@ def recognise(sha256: str, *, path: Path, data: str, name: str | None) -> Featur
             f"{path}: by its checksum this is {recognised.data}/{recognised.name}, but data={data} was given; say "
             f"data={recognised.data}"
         )
-    named = next((entry for entry in sets if (entry.data, entry.name) == (data, name)), None)
-    if named is not None and named != recognised:
+    same_name = next((entry for entry in sets if (entry.data, entry.name) == (data, name)), None)
+    if same_name is not None and same_name != recognised:
         raise ValueError(
-            f"{path}: name={name} is the published feature set with sha256 {named.sha256[:12]}, but this file has "
+            f"{path}: name={name} is the published feature set with sha256 {same_name.sha256[:12]}, but this file has "
             f"{sha256[:12]}: it is another file, or a damaged download; give it a name of your own, or get it again"
         )
     return recognised
 
 
 def check(source: Source, expected: FeatureSet) -> None:
-    """Raises ValueError, naming file and key, if what was read contradicts the manifest."""
+    """Raises ValueError, naming file and key, if the source has other counts or sizes than the manifest says."""
     where = f"{source.files[0]}: feature set {expected.data}/{expected.name}"
     counts = {split: len(clips) for split, clips in source.splits.items()}
     for split, count in expected.counts.items():

@@ -1,7 +1,7 @@
-"""Mixes clips over the global batch (mixup; Zhang et al., 2018): draws which are mixed, how much of each, and mixes.
+"""Mixes clips over the global batch (mixup; Zhang et al., 2018), after drawing which clips and how much of each.
 
-Drawn once for the global batch, alike on every rank, and sliced; a rank gathers what it mixes with. Used by M3ixup, and
-as an option by supervised training and Self-MI.
+A mixing is drawn once for the global batch, alike on every rank, and each rank mixes its own slice with clips that it
+gathers from the others. M3ixup uses it, and supervised training and Self-MI have it as an option.
 Legend: b clips on this rank, N of the global batch, K clips that are mixed into one, M modalities, T steps, D features.
 """
 
@@ -36,7 +36,7 @@ class Mixing:
         return cls(torch.ones(1, clips, dtype=torch.float64, device=device), torch.arange(clips, device=device)[None])
 
     def matrix(self) -> Tensor:
-        """Returns (N, N) float64, A of the docs: row i has the weights of the clips in mixed clip i; its sum is 1."""
+        """Returns (N, N) float64, the matrix A of the docs. Row i has the weights of the clips in mixed clip i."""
         clips = self.weights.shape[1]
         zero = self.weights.new_zeros(clips, clips)
         return zero.scatter_add(1, self.sources.T, self.weights.T.contiguous())
@@ -69,18 +69,18 @@ class Mixing:
 
 
 def draw_mixing(key: int, alpha: float, eligible_N: Tensor) -> Mixing:
-    """Mixes each eligible clip with a random eligible one: lam ~ Beta(alpha, alpha), its share max(lam, 1 - lam).
+    """Draws for each eligible clip a random eligible partner, and the clip's share max(lam, 1 - lam).
 
-    key: alike on all ranks (Method.step_key). eligible_N: bool, of the global batch; the others are left as they are.
-    The permutation may leave a clip with itself. alpha: above 0.
+    lam ~ Beta(alpha, alpha), alpha above 0. key: alike on all ranks (Method.step_key). eligible_N: bool, over the
+    global batch; clips that are not eligible are left as they are. A clip may be its own partner.
     """
     clips, device = len(eligible_N), eligible_N.device
-    random = np.random.default_rng(key)
-    lam_N = random.beta(alpha, alpha, clips)
+    rng = np.random.default_rng(key)
+    lam_N = rng.beta(alpha, alpha, clips)
     share_N = torch.from_numpy(np.maximum(lam_N, 1 - lam_N)).to(device, non_blocking=True)
-    score_N = torch.from_numpy(random.random(clips)).to(device, non_blocking=True)
+    score_N = torch.from_numpy(rng.random(clips)).to(device, non_blocking=True)
     place_N = torch.arange(clips, device=device)
-    # Both orders have the eligible clips in front, as many in each, and the others behind in the same order.
+    # Both orders have the eligible clips in front, and behind them the others, which are so paired with themselves.
     ordered_N = torch.where(eligible_N, 0, 1).argsort(stable=True)
     shuffled_N = torch.where(eligible_N, score_N, 2.0).argsort(stable=True)
     partner_N = torch.empty_like(place_N).scatter(0, ordered_N, shuffled_N)
@@ -89,22 +89,22 @@ def draw_mixing(key: int, alpha: float, eligible_N: Tensor) -> Mixing:
 
 
 def mix_streams(batch: Batch, mixing: Mapping[str, Mixing]) -> dict[str, Stream]:
-    """Returns the mixed streams of this rank's clips, of the modalities named in `mixing`.
+    """Returns the mixed streams of this rank's clips for the modalities in `mixing`.
 
-    Features are mixed on all T x D entries, padding as the zeros it is; a mixed clip is as long as its longest part.
+    Features are mixed on all T x D entries, with padding as zeros; a mixed clip is as long as its longest part.
     """
     return {name: _mix_stream(batch.streams[name], batch, how) for name, how in mixing.items()}
 
 
 def mix_batch(batch: Batch, mixing: Mixing) -> Batch:
-    """Returns the batch with all features mixed; a modality is present where all that is mixed in has it."""
+    """Returns the batch with all features mixed; a modality is present where every clip that is mixed in has it."""
     present_NM = batch.present_everywhere
     streams = mix_streams(batch, dict.fromkeys(batch.streams, mixing))
     return replace(batch, streams=streams, present=mixing.all_of(present_NM, batch.rows))
 
 
 def gather_steps(values_bT: Tensor, shares: tuple[int, ...]) -> Tensor:
-    """Returns (N, T, ...): gathers what each rank has padded to another length, padded with zeros to the longest."""
+    """Returns (N, T, ...), the steps of all ranks, padded with zeros to the length of the longest rank's."""
     if len(shares) == 1:
         return values_bT
     longest = most_over_ranks(values_bT.shape[1], values_bT.device)

@@ -1,4 +1,7 @@
-"""Prepares a store from raw files: recognises, reads, checks, writes, reports. Imports neither torch nor Hydra."""
+"""Prepares a store from raw files: recognises, reads and checks them, writes the store, and reports.
+
+Imports neither torch nor Hydra.
+"""
 
 from __future__ import annotations
 
@@ -30,27 +33,27 @@ def prepare(
     format: str | None = None,
     force: bool = False,
 ) -> Path:
-    """Reads `source`, checks it, writes the store `data_root/data/NAME.h5` (or `out`), reports; returns its path.
+    """Makes the store `data_root/data/NAME.h5` (or `out`) from `source`, prints a report and returns the store's path.
 
-    name: of the feature set, `data/name`; by default the published one's, or the file's stem. label_range: every
-    target must lie in it, ends included; None accepts any.
-    folds, align, embeddings, word_lag: for .csd files, see `read_csd`; align: also for MultiBench's pickles, "true" or
-    "false", see `read_multibench`. tokenizer: makes token ids anew, from raw text.
-    Raises ValueError, naming the file, for anything wrong with the source, for a target that exists (without `force`)
-    or that cannot be written; then nothing is left, and a store that was there is as it was.
+    name: the name of the feature set, `data/name`; by default the published one's, or the file's stem.
+    label_range: the range that every label must lie in, ends included; None accepts any.
+    folds, align, embeddings, word_lag: for .csd files, see `read_csd`. MultiBench's pickles have align too, "true" or
+    "false", see `read_multibench`. tokenizer: the one that makes token ids anew, from raw text.
+    Raises ValueError, naming the file, for anything wrong with the source, and for a target that exists (without
+    `force`) or cannot be written. It then leaves no new file, and an existing store as it was.
     """
     format = format or formats.detect(source)
-    known = None
+    published = None
     if format == "mmsa":
-        known = manifest.recognise(sha256_of(source[0]), path=source[0], data=data, name=name)
-    name = _feature_name(name or (known.name if known else _name_of(source, format, align)))
+        published = manifest.recognise(sha256_of(source[0]), path=source[0], data=data, name=name)
+    name = _feature_name(name or (published.name if published else _name_of(source, format, align)))
     default = data_root / data / f"{name}.h5"
     target = default if out is None else out
     _check_target(target, force)
     content = formats.read(format, source, formats.ReadOptions(data, folds, align, embeddings, word_lag))
-    if known is not None:
-        manifest.check(content, known)
-        content.tokenizer = known.tokenizer if content.splits["train"].tokens is not None else None
+    if published is not None:
+        manifest.check(content, published)
+        content.tokenizer = published.tokenizer if content.splits["train"].tokens is not None else None
     if label_range is not None:
         check_labels(content, label_range)
     if tokenizer is not None:
@@ -58,12 +61,12 @@ def prepare(
 
         content = tokenize(content, tokenizer)
     _write(target, content, data=data, feature_set=f"{data}/{name}", label_range=label_range)
-    report(content, target, feature_set=f"{data}/{name}", recognised=known is not None, default=default)
+    report(content, target, feature_set=f"{data}/{name}", recognised=published is not None, default=default)
     return target
 
 
 def _name_of(source: list[Path], format: str, align: str | None) -> str:
-    # These come in several files, none of which names the feature set
+    # These layouts come in several files, none of which names the feature set.
     if format == "csd":
         return f"csd-{align or 'words'}"
     if format == "gmc":
@@ -82,7 +85,7 @@ def _check_target(target: Path, force: bool) -> None:
     if target.is_dir():
         raise ValueError(f"{target}: is a folder; out= takes a file, such as {target / 'NAME.h5'}")
     if target.exists() and not force:
-        raise ValueError(f"{target}: is there already; force=true replaces it, name= or out= writes beside it")
+        raise ValueError(f"{target}: exists already; force=true replaces it, name= or out= writes beside it")
     folder = next(parent for parent in target.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         reason = "may not be written to" if folder.is_dir() else "is a file, not a folder"
@@ -92,18 +95,18 @@ def _check_target(target: Path, force: bool) -> None:
 
 
 def _write(target: Path, source: Source, **attributes: Any) -> None:
-    made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
-    written = False
+    new_folders = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    finished = False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_store(target, source, **attributes)
-        written = True
+        finished = True
     except OSError as error:
         raise ValueError(
             f"{target}: cannot be written ({error.strerror or error}); nothing was left there: free some space, or "
             "choose another place with out= or paths.data="
         ) from error
     finally:
-        for folder in [] if written else made:
+        for folder in [] if finished else new_folders:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()

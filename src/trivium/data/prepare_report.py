@@ -1,4 +1,4 @@
-"""Prints what `prepare` made: sizes, lengths, what was repaired or dropped, and what to do next."""
+"""Prints the report of `prepare`: sizes, lengths, what was repaired or dropped, and what to do next."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def report(source: Source, target: Path, *, feature_set: str, recognised: bool, 
 
 
 def _next(source: Source, target: Path, feature_set: str, default: Path) -> str:
-    """Returns the command that trains on the store, or what it lacks for that."""
+    """Returns the command that trains on the store, or a line that says what the store lacks for that."""
     train = source.splits["train"]
     if not train.streams and train.tokens is None:
         makes_ids = "prepare again with tokenizer=NAME, which makes token ids of the transcripts"
-        why = makes_ids if train.raw_text is not None else "the source has labels, but no text, audio or vision"
-        return f"nothing here can be trained on: {why}"
+        reason = makes_ids if train.raw_text is not None else "the source has labels, but no text, audio or vision"
+        return f"nothing here can be trained on: {reason}"
     if "valid" not in source.splits:
         return "no split 'valid', without which nothing is trained; as store=FILE of scripts/evaluate.py it will do"
     data, name = feature_set.split("/", 1)
@@ -43,7 +43,10 @@ def _next(source: Source, target: Path, feature_set: str, default: Path) -> str:
 
 
 def _table(source: Source) -> Table:
-    """Makes a row a modality: features a step, the padded side, and steps a clip, mean and longest, of each split."""
+    """Returns a table with a row for each modality: features a step, the padded side, and for each split its lengths.
+
+    A length is given as the mean and the longest number of steps a clip.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for title in ("modality", "dim", "padded"):
         table.add_column(title)
@@ -68,7 +71,7 @@ def _steps(ragged: Ragged) -> str:
 
 
 def _remarks(source: Source) -> list[str]:
-    """Returns a line each for targets, tokenizer, repairs, and every note but the sides, which the table has."""
+    """Returns a line each for targets, tokenizer, repairs and notes, without those on padding, which the table has."""
     train = source.splits["train"]
     lines = [f"targets: {', '.join(train.targets)}" + ("; transcripts kept" if train.raw_text is not None else "")]
     if train.tokens is not None:

@@ -1,4 +1,4 @@
-"""Renders symbols as sequences of feature vectors: a code a value, summed, with Gaussian jitter a step. numpy only.
+"""Renders symbols as sequences of feature vectors: codes of their values are summed, and jitter is added to each step.
 
 Legend: N clips, L steps of a split, D features, K values.
 """
@@ -13,20 +13,20 @@ from trivium.data.clips import Array, Ragged, offsets_of
 
 
 def orthogonal_codes(rng: np.random.Generator, values: int, dim: int, norm: float) -> Array:
-    """Returns (values, dim) vectors of length `norm` in random directions at right angles: each linearly decodable."""
+    """Returns (values, dim) vectors of length `norm`, in random orthogonal directions: each is linearly decodable."""
     rotation, triangle = np.linalg.qr(rng.normal(size=(dim, dim)))
     codes: Array = norm * (rotation * np.sign(np.diag(triangle))).T[:values]
     return codes
 
 
 def draw_lengths(rng: np.random.Generator, clips: int, length: tuple[int, int]) -> Array:
-    """Returns (clips,) numbers of steps, uniform from length[0] to length[1]."""
+    """Returns (clips,) numbers of steps, uniform from length[0] to length[1], ends included."""
     lengths: Array = rng.integers(length[0], length[1] + 1, size=clips)
     return lengths
 
 
 def with_jitter(rng: np.random.Generator, steps_LD: Array, lengths_N: Array, jitter: float) -> Ragged:
-    """Packs clips whose steps are steps_LD and independent Gaussian noise of standard deviation `jitter`."""
+    """Packs clips whose steps are steps_LD plus independent Gaussian noise of standard deviation `jitter`."""
     values = (steps_LD + jitter * rng.normal(size=steps_LD.shape)).astype(np.float32)
     return Ragged(values, offsets_of(lengths_N))
 

@@ -1,4 +1,4 @@
-"""Chooses the clips of each batch: a pure function of (seed, epoch), the same for any method and number of devices."""
+"""Chooses the clips of each batch as a pure function of (seed, epoch), alike for any method and number of devices."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from trivium.core.seeding import generator
 
 @dataclass
 class GlobalBatchSampler:
-    """Cuts an epoch of `clips` into global batches, and each into one contiguous slice a rank.
+    """Cuts an epoch of `clips` into global batches, and each of these into one contiguous slice a rank.
 
-    batch_size is global; the last batch holds what is left. shuffle=False keeps the split's order. A rank whose slice
-    of a short batch is empty gets clip 0 of that batch, to be run with weight 0.
+    batch_size is that of the global batch; the last batch holds the remaining clips. shuffle=False keeps the split's
+    order. A rank whose slice of a short batch is empty gets the batch's first clip, to be run with weight 0.
     """
 
     clips: int
@@ -44,10 +44,10 @@ class GlobalBatchSampler:
         return torch.randperm(self.clips, generator=generator(self.seed, "order", self.epoch))
 
     def shares(self, step: int) -> tuple[int, ...]:
-        """Returns the clips of global batch `step` on each rank; the first ranks take what is left over."""
+        """Returns the number of clips of global batch `step` on each rank; the first ranks take the remainder."""
         size = min(self.batch_size, self.clips - step * self.batch_size)
-        each, left = divmod(size, self.world)
-        return tuple(each + (rank < left) for rank in range(self.world))
+        quotient, remainder = divmod(size, self.world)
+        return tuple(quotient + (rank < remainder) for rank in range(self.world))
 
     def local(self, step: int) -> slice:
         """Returns this rank's slice of `order()` in global batch `step`; of length 1 where its share is 0."""

@@ -1,4 +1,4 @@
-"""Checks what goes into a store. Readers check their files too; what a user's script makes is checked here alone.
+"""Checks a source before it is written to a store, where a user's own script may have made it.
 
 Legend: N clips of a split, L sum of their steps, D features.
 """
@@ -12,13 +12,16 @@ import numpy as np
 from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source, in_chunks
 
 SCORE = "multimodal"
-_SCORES = {SCORE, "text", "audio", "vision"}  # targets in the labels' unit, as those named after other modalities are
+# Targets in the labels' unit. Targets named after other modalities are in that unit too.
+_SCORES = {SCORE, "text", "audio", "vision"}
 
 
 def check_source(source: Source) -> None:
-    """Raises ValueError, naming file, split and key, unless every part has one entry a clip, ids are unique texts,
-    values and scores are finite numbers, each split has the same modalities, features, targets and tokens as train,
-    each clip has a score and a step in some modality, and names can be those of settings.
+    """Raises ValueError, naming file, split and key, for a source that a store cannot hold.
+
+    Every part must have one entry a clip, and ids must be unique texts. Values and scores must be finite numbers, and
+    each clip needs a score and a step in some modality. Every split must have the modalities, features, targets and
+    tokens of train, and names must be usable as names of settings.
     """
     where = _where(source)
     if "train" not in source.splits:
@@ -34,11 +37,12 @@ def check_source(source: Source) -> None:
 
 
 def check_labels(source: Source, label_range: tuple[float, float]) -> None:
-    """Raises ValueError, naming split, clip and score, for a score outside the range, ends included."""
+    """Raises ValueError, naming split, clip and score, for a score outside the range, whose ends are allowed."""
     low, high = label_range
     if not low < high:
         raise ValueError(f"label_range: expected the lowest label and a higher one, found {low:g} and {high:g}")
-    slack = 1e-6 * max(abs(low), abs(high))  # float32 of an end that is not a binary fraction
+    # An end that is no binary fraction is rounded in float32.
+    slack = 1e-6 * max(abs(low), abs(high))
     for split, clips in source.splits.items():
         for target in clips.targets.keys() & {*_SCORES, *clips.streams}:
             scores = clips.targets[target]
@@ -70,10 +74,12 @@ def _check_clips(where: str, clips: Clips) -> None:
     if not len(clips):
         raise ValueError(f"{where} is empty; leave it out or give it clips")
     for key, texts in (("ids", clips.ids), ("raw_text", clips.raw_text or [])):
-        others = [n for n, text in enumerate(texts) if not isinstance(text, str)]
-        if others:
-            kind = type(texts[others[0]]).__name__
-            raise ValueError(f"{where}: {key} must be str, found {kind} at place {others[0]} ({len(others)} such)")
+        wrong_places = [n for n, text in enumerate(texts) if not isinstance(text, str)]
+        if wrong_places:
+            kind = type(texts[wrong_places[0]]).__name__
+            raise ValueError(
+                f"{where}: {key} must be str, found {kind} at place {wrong_places[0]} ({len(wrong_places)} such)"
+            )
     for name in (*clips.streams, *clips.targets):
         if not name.isidentifier():
             raise ValueError(
@@ -122,7 +128,8 @@ def _check_ragged(where: str, ids: list[str], ragged: Ragged, *, ndim: int) -> N
             "they fall"
         )
     for start, chunk in in_chunks(values):
-        with np.errstate(over="ignore"):  # what float32, which is stored, cannot hold is infinite there
+        # Values are stored as float32, in which one that is too large is infinite.
+        with np.errstate(over="ignore"):
             finite = np.isfinite(np.asarray(chunk, dtype=np.float32))
         if not finite.all():
             step = start + int(np.flatnonzero(~finite.reshape(len(finite), -1).all(axis=1))[0])
@@ -144,13 +151,13 @@ def _check_alike(where: str, clips: Clips, train: Clips) -> None:
         raise ValueError(f"{where}: no target {SCORE!r}, each clip's score; found {list(clips.targets)}")
     contents, expected = _contents(clips), _contents(train)
     for name in sorted(contents.keys() | expected.keys()):
-        actual, wanted = contents.get(name, "missing"), expected.get(name, "missing")
-        if actual != wanted:
-            raise ValueError(f"{where}: {name} {actual}, in 'train' {wanted}; make them alike")
+        actual, expected_text = contents.get(name, "missing"), expected.get(name, "missing")
+        if actual != expected_text:
+            raise ValueError(f"{where}: {name} {actual}, in 'train' {expected_text}; make them alike")
 
 
 def _contents(clips: Clips) -> dict[str, str]:
-    """Returns what all splits must have alike: name -> description."""
+    """Returns name -> description of the parts that must be alike in all splits."""
     return {
         **{f"modality {name!r}": f"of {ragged.dim} features" for name, ragged in clips.streams.items()},
         **{f"target {name!r}": "there" for name in clips.targets},

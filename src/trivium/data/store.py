@@ -1,10 +1,9 @@
 """Reads a store: one HDF5 file that holds a prepared data set, ragged and packed. docs/data.md has its schema.
 
-Opening reads only the index (ids, targets, offsets). The file is memory-mapped once, so that a split is resident in
-the page cache, shared by every process on the machine, and bytes that no batch asks for are never read. Everything
-that an open store gives comes from that one mapping: a file that is prepared anew meanwhile takes the path, not the
-content (every writer of stores renames a whole new file into place).
-`store_writing` lays the file out.
+Opening reads only the index (ids, targets, offsets). The file is memory-mapped once, so that every process on the
+machine shares the pages in memory, and bytes that no batch needs are never read. Everything that an open store returns
+comes from that one mapping. A store that is prepared anew meanwhile changes nothing of it, as every writer of stores
+renames a whole new file into place. `store_writing` lays the file out.
 Legend: N clips of a split, L sum of their steps, D features.
 """
 
@@ -33,11 +32,11 @@ __all__ = ["Statistics", "Store", "StoreSchema", "open_store", "sha256_of", "ver
 
 @dataclass(frozen=True)
 class StoreSchema:
-    """Holds what a model needs to know of a store, in plain values that a run can save.
+    """Holds the facts of a store that a model is built from, in plain values that a run can save.
 
-    dims: modality -> D of numeric streams. counts: split -> N. max_lengths: modality -> longest clip of all splits
-    ("tokens" for token ids). targets: names with scores. label_range: (low, high) or None. max_token: largest id, -1
-    without tokens. tokenizer: what made them.
+    dims: modality -> D of numeric streams. counts: split -> N. max_lengths: modality ("tokens" for token ids) -> steps
+    of the longest clip in any split. targets: names with scores. label_range: (low, high) or None. max_token: the
+    largest token id, -1 without tokens. tokenizer: the name of the one that made the ids.
     """
 
     data: str
@@ -82,9 +81,9 @@ class Statistics:
 
 @dataclass
 class Store:
-    """Gives the splits of an open store as Clips, whose streams are memory-mapped and must not be written to.
+    """Returns the splits of an open store as Clips, whose streams are memory-mapped and must not be written to.
 
-    content: the mapped file, as it was when the store was opened, whatever lies at `path` later.
+    content: the mapped file as it was when the store was opened, even if another file lies at `path` later.
     """
 
     path: Path
@@ -101,7 +100,7 @@ class Store:
             return _read_split(self.path, file[name], self.content)
 
     def refuse_other_than(self, checksum: str, run: Path) -> None:
-        """Raises ValueError unless this is the store that `run` began with, whose content has that checksum."""
+        """Raises ValueError unless this is the store that `run` was trained on, by the checksum of its content."""
         actual = str(self.provenance["checksum"])
         if actual != checksum:
             raise ValueError(
@@ -111,7 +110,7 @@ class Store:
 
 
 def open_store(path: str | os.PathLike[str]) -> Store:
-    """Opens a prepared store, read-only. Cheap: only the index is read.
+    """Opens a prepared store, read-only. This is cheap, as only the index is read.
 
     Raises ValueError, naming the file, if it is missing, no store, cut off, of a newer schema, or inconsistent.
     """
@@ -130,7 +129,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
 
 
 def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads every byte again and compares with the checksum written at preparation.
+    """Reads every byte of a store and compares the content with the checksum that was written at preparation.
 
     Returns {"feature_set", "counts", "dims", "checksum", "source_files"}. Raises ValueError naming the file and what
     differs.
@@ -157,7 +156,7 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _mapped(path: Path) -> mmap.mmap:
-    """Maps a whole file copy-on-write: torch wants writable memory, and no write ever reaches the file.
+    """Maps a whole file copy-on-write, because torch wants writable memory and no write may reach the file.
 
     Raises ValueError, naming the file, if it is missing or empty.
     """
@@ -170,7 +169,7 @@ def _mapped(path: Path) -> mmap.mmap:
 
 
 class _MappedFile(io.RawIOBase):
-    """Reads a mapping as the file object that h5py takes, each with a position of its own."""
+    """Presents a mapping to h5py as a file object, with a position of its own."""
 
     def __init__(self, content: mmap.mmap) -> None:
         self._content, self._position = memoryview(content), 0
@@ -198,7 +197,7 @@ class _MappedFile(io.RawIOBase):
 
 @contextmanager
 def _reading(path: Path, content: mmap.mmap) -> Iterator[h5py.File]:
-    """Opens the mapped file; turns what h5py raises for a damaged one into a ValueError that names the file."""
+    """Opens the mapped file, and turns the errors of h5py for a damaged one into a ValueError that names the file."""
     try:
         with h5py.File(_MappedFile(content), "r") as file:
             yield file
@@ -258,12 +257,13 @@ def _read_split(path: Path, group: h5py.Group, content: mmap.mmap) -> Clips:
 
 
 def _view_ragged(path: Path, group: h5py.Group, content: mmap.mmap) -> Ragged:
-    """Returns values that lie in the mapping itself, where the layout allows it."""
+    """Returns sequences whose values are a view of the mapping, where the file's layout allows it."""
     values = group["values"]
-    place = values.id.get_offset()
-    if place is None:  # nothing stored (no step at all), or a layout of another writer
+    offset = values.id.get_offset()
+    # HDF5 gives no offset for values without a step, or in a layout that another writer chose.
+    if offset is None:
         return Ragged(values[()], group["offsets"][()])
-    if place + values.nbytes > len(content):
+    if offset + values.nbytes > len(content):
         raise ValueError(f"{path}: {values.name} is cut off at the file's end; prepare it again")
-    viewed = np.frombuffer(content, dtype=values.dtype, count=values.size, offset=place).reshape(values.shape)
-    return Ragged(viewed, group["offsets"][()])
+    view = np.frombuffer(content, dtype=values.dtype, count=values.size, offset=offset).reshape(values.shape)
+    return Ragged(view, group["offsets"][()])

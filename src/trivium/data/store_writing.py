@@ -1,4 +1,4 @@
-"""Writes a store: checks what goes in, lays out the file, and adds the checksum that `verify_store` compares.
+"""Writes a store: checks the source, lays out the file, and adds the checksum that `verify_store` compares.
 
 Legend: N clips of a split, L sum of their steps, D features.
 """
@@ -28,8 +28,8 @@ def write_store(
 ) -> None:
     """Writes `source` to `path`, atomically: whole, or not at all.
 
-    label_range: lowest and highest score; None states none. Raises ValueError as check_source and check_labels do, and
-    OSError as the file system does.
+    label_range: the lowest and highest possible score, or None where that is open. Raises ValueError as check_source
+    and check_labels do, and OSError as the file system does.
     """
     check_source(source)
     if label_range is not None:
@@ -50,7 +50,7 @@ def write_store(
 
 
 def content_checksum(file: h5py.File) -> str:
-    """Returns sha256 over every dataset's path, type, shape and bytes, in order of path; attributes are left out."""
+    """Returns the sha256 over path, type, shape and bytes of every dataset, in order of path, without attributes."""
     names: list[str] = []
     file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     digest = hashlib.sha256()
@@ -67,7 +67,7 @@ def content_checksum(file: h5py.File) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """Returns the hex digest of a file's bytes."""
+    """Returns the sha256 of a file's bytes, in hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -114,7 +114,10 @@ def _write_ragged(group: h5py.Group, ragged: Ragged, dtype: np.dtype[Any]) -> No
 
 
 def _mean_std(values: Array) -> tuple[Array, Array]:
-    """Takes two passes in float64; a constant feature gets a deviation of 1, so that dividing by it is safe."""
+    """Returns each feature's mean and standard deviation, (D,) float64, of two passes over the values.
+
+    A constant feature gets a deviation of 1, so that dividing by it is safe.
+    """
     count, zero = max(1, len(values)), np.zeros(values.shape[1])
     mean = sum((chunk.sum(axis=0, dtype=np.float64) for _, chunk in in_chunks(values)), zero) / count
     std = np.sqrt(sum((((chunk - mean) ** 2).sum(axis=0) for _, chunk in in_chunks(values)), zero) / count)

@@ -19,14 +19,16 @@ from trivium.data.interactions import make_interactions
 from trivium.data.store import write_store
 
 COUNTS = {"train": 320, "valid": 96, "test": 128}
-WORDS = 41  # from the most negative to the most positive
+# The number of words, which go from the most negative to the most positive.
+WORDS = 41
 RANGES = {"fixture": (-3.0, 3.0), "fixture_sims": (-1.0, 1.0)}
-SPECIAL = 3  # token ids 0 padding, 1 start, 2 end
+# The first token ids are special: 0 pads, 1 starts and 2 ends a text.
+SPECIAL = 3
 DIMS = {"text": 16, "audio": 6, "vision": 8}
 
 
 def ensure_fixture(path: Path, *, name: str, label_range: tuple[float, float]) -> Path:
-    """Writes the fixture to `path` unless it exists, in under a second. Two processes may do it at once."""
+    """Writes the fixture to `path` unless it exists, in under a second. Two processes may do so at once."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         source = make_fixture(high=label_range[1])
@@ -35,7 +37,7 @@ def ensure_fixture(path: Path, *, name: str, label_range: tuple[float, float]) -
 
 
 def ensure_generated(path: Path, *, name: str, settings: GeneratorSettings) -> Path:
-    """Write the data that `settings` describe to `path` unless it is there. Two processes may do it at once."""
+    """Writes the data that `settings` describe to `path` unless it exists. Two processes may do so at once."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         source = make_interactions(settings) if isinstance(settings, Interactions) else make_competition(settings)
@@ -45,7 +47,7 @@ def ensure_generated(path: Path, *, name: str, settings: GeneratorSettings) -> P
 
 
 def make_fixture(high: float = 3.0, counts: dict[str, int] | None = None, seed: int = 0) -> Source:
-    """Makes the fixture. high: the label's largest value. counts: clips a split."""
+    """Makes the fixture. high: the label's largest possible value. counts: split -> clips."""
     rng = np.random.default_rng(seed)
     tables = {name: rng.normal(size=(2, dim)).astype(np.float32) for name, dim in DIMS.items()}
     vocabulary = rng.normal(scale=0.5, size=(WORDS, DIMS["text"])).astype(np.float32)

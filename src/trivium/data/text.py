@@ -13,14 +13,16 @@ import numpy as np
 
 from trivium.data.clips import Array, Clips, Ragged, Source
 
-_LONGEST = 512  # where a tokenizer states no limit (transformers then reports about 1e30)
+# The limit of tokens for a tokenizer that states none; transformers then reports about 1e30.
+_LONGEST = 512
 
 
 def tokenize(source: Source, tokenizer: str) -> Source:
-    """Returns the source with `tokens` made from `raw_text`, with special tokens, cut at the tokenizer's limit.
+    """Returns the source with `tokens` made from `raw_text`, special tokens included, cut at the tokenizer's limit.
 
     tokenizer: a folder that holds one, or a name on the Hugging Face hub; it becomes `Source.tokenizer` (of a folder,
-    its last part). A clip whose text is blank gets no token: it lacks the text modality. Notes count the clips cut.
+    its last part). A clip whose text is blank gets no token and so lacks the text modality. The note "tokens/cut" says
+    how many clips were cut.
     Raises ValueError if a split has no raw text, the `text` extra is missing, or the tokenizer cannot be loaded.
     """
     where = source.files[0] if source.files else source.format
@@ -34,8 +36,8 @@ def tokenize(source: Source, tokenizer: str) -> Source:
     limit = int(model.model_max_length) if model.model_max_length < 1_000_000 else _LONGEST
     splits, cut = {}, 0
     for split, clips in source.splits.items():
-        splits[split], more = _tokenize_split(clips, model, limit)
-        cut += more
+        splits[split], split_cut = _tokenize_split(clips, model, limit)
+        cut += split_cut
     notes = dict(source.notes)
     if cut:
         notes["tokens/cut"] = f"{cut} clips cut at {limit} tokens"
@@ -43,16 +45,16 @@ def tokenize(source: Source, tokenizer: str) -> Source:
 
 
 def read_embeddings(path: Path, vocabulary: set[str]) -> tuple[dict[str, Array], int]:
-    """Returns vectors, (D,) float32, of the vocabulary's words that `path` has, and D.
+    """Returns word -> vector, (D,) float32, for the words of the vocabulary that the file has, and D.
 
     The file has one `word v1 ... vD` a line (GloVe's text format); a first line `count D` (word2vec's) is accepted. It
-    is streamed: only the vocabulary is kept. Of a repeated word the first counts; a word may contain blanks, as some of
-    glove.840B do.
+    is read line by line, so that the vocabulary's vectors alone are in memory. A repeated word has its first vector,
+    and a word may contain blanks, as some of glove.840B do.
     Raises ValueError, naming file and line, for a line of another number of values or a value that is no finite number.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; embeddings=FILE takes vectors in GloVe's text format")
-    wanted = {word.encode() for word in vocabulary}
+    encoded_vocabulary = {word.encode() for word in vocabulary}
     vectors: dict[str, Array] = {}
     dim = 0
     with path.open("rb") as file:
@@ -65,7 +67,7 @@ def read_embeddings(path: Path, vocabulary: set[str]) -> tuple[dict[str, Array],
                 if header:
                     continue
             word, values = line.split(b" ", 1) if blanks == dim else _split_word(path, number, line, dim)
-            if word in wanted and (name := word.decode()) not in vectors:
+            if word in encoded_vocabulary and (name := word.decode()) not in vectors:
                 vectors[name] = _parse_values(path, number, values, dim)
     if not dim:
         raise ValueError(f"{path}: no vectors found; expected lines of `word v1 v2 ...`")
@@ -73,7 +75,10 @@ def read_embeddings(path: Path, vocabulary: set[str]) -> tuple[dict[str, Array],
 
 
 def look_up(words: list[str], vectors: dict[str, Array], dim: int) -> tuple[Array, Array]:
-    """Returns (W, D) float32 vectors, of the word, its lower case, or zeros; and (W,) bool, True if known."""
+    """Returns (W, D) float32 vectors of words, and (W,) bool, True where a word has one.
+
+    A word without a vector gets that of its lower case, and zeros if that has none either.
+    """
     vectors_W = [vectors.get(word, vectors.get(word.lower())) for word in words]
     values_WD = np.zeros((len(words), dim), dtype=np.float32)
     for values, vector in zip(values_WD, vectors_W, strict=True):
@@ -85,10 +90,11 @@ def look_up(words: list[str], vectors: dict[str, Array], dim: int) -> tuple[Arra
 def _tokenize_split(clips: Clips, model: Any, limit: int) -> tuple[Clips, int]:
     assert clips.raw_text is not None
     texts = [str(text).strip() for text in clips.raw_text]
-    # not truncated by the tokenizer itself, so that cuts can be counted; verbose=False: no warning about the length
-    whole = model(texts, add_special_tokens=True, truncation=False, verbose=False)["input_ids"]
+    # The tokenizer runs a second time without its limit, so that cut clips can be counted. verbose=False keeps it from
+    # warning of their length.
+    uncut_ids = model(texts, add_special_tokens=True, truncation=False, verbose=False)["input_ids"]
     ids = model(texts, add_special_tokens=True, truncation=True, max_length=limit)["input_ids"]
-    cut = sum(len(long) > limit for long in whole)
+    cut = sum(len(long) > limit for long in uncut_ids)
     tokens = [np.array(row if text else [], dtype=np.int32) for row, text in zip(ids, texts, strict=True)]
     return replace(clips, tokens=Ragged.pack(tokens)), cut
 
@@ -102,7 +108,7 @@ def _load_tokenizer(name: str) -> Any:
         raise ValueError(f"tokenizer={name} needs transformers ({error}): pip install 'trivium[text]'") from error
     try:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    # transformers raises these offline, for an unknown name, and for a folder without a tokenizer
+    # transformers raises these offline, for an unknown name, and for a folder without a tokenizer.
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
@@ -120,16 +126,19 @@ def _short_name(name: str) -> str:
 
 
 def _word2vec_header(line: bytes) -> int:
-    """Returns D of a line `count D`, 0 if it is no such line."""
+    """Returns D of a line `count D`, or 0 for any other line."""
     parts = line.split()
     return int(parts[1]) if len(parts) == 2 and all(part.isdigit() for part in parts) else 0
 
 
 def _split_word(path: Path, number: int, line: bytes, dim: int) -> tuple[bytes, bytes]:
-    """Splits a line whose blanks do not equal D: a word with blanks in it, as `. . . 0.1 0.2`, or an error."""
+    """Splits a line with more than D blanks, whose word has blanks in it, as in `. . . 0.1 0.2`.
+
+    Raises ValueError, naming file and line, where the line is no such one.
+    """
     parts = line.split(b" ")
-    inside = parts[1:-dim] if len(parts) > dim + 1 else []
-    if not inside or any(_is_number(part) for part in inside):
+    word_parts = parts[1:-dim] if len(parts) > dim + 1 else []
+    if not word_parts or any(_is_number(part) for part in word_parts):
         raise ValueError(
             f"{path}, line {number}: expected a word and {dim} values as before, found {len(parts) - 1} values; the "
             "file is cut off or not in GloVe's text format"

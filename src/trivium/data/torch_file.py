@@ -1,9 +1,9 @@
 """Reads a file of `torch.save` without torch and without running anything in it.
 
-Since torch 1.6 it is a zip archive of ROOT/data.pkl and one member ROOT/data/KEY for each storage, stored as it is. The
-pickle goes through the restricted unpickler; a tensor becomes a numpy array over its storage's bytes, after shape,
-strides and offset were compared with their number. The device that it was saved from does not matter.
-`torch.load(weights_only=True)` is not as safe: see docs/architecture.md, traps.
+Since torch 1.6 it is a zip archive of ROOT/data.pkl and one uncompressed member ROOT/data/KEY for each storage. The
+pickle goes through the restricted unpickler. A tensor becomes a numpy array over its storage's bytes, once shape,
+strides and offset have been compared with their number. The device that it was saved from does not matter.
+`torch.load(weights_only=True)` is not as safe, as docs/architecture.md says.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from trivium.data.unpickle import (
     refuse_objects,
 )
 
-_STORAGES = {  # torch's class -> numpy's code, without byte order
+# Maps torch's class of a storage to numpy's type code, without the byte order.
+_STORAGES = {
     "DoubleStorage": "f8",
     "FloatStorage": "f4",
     "HalfStorage": "f2",
@@ -38,14 +39,16 @@ _STORAGES = {  # torch's class -> numpy's code, without byte order
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-_BEFORE_1_6 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number that older versions wrote first
+# The pickled number that older versions wrote first.
+_BEFORE_1_6 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _ORDERS = {b"little": "<", b"big": ">"}
 
 
 def load_saved_object(path: Path, class_name: str) -> dict[str, Any]:
-    """Returns the attributes of one object of a class of that name, whatever its module: no code of it is looked for.
+    """Returns the attributes of the one object in the file, of a class of that name in any module.
 
-    Tensors become numpy arrays, which may be read-only; object arrays of text, bytes, numbers and None are let through.
+    The class itself is never imported. Tensors become numpy arrays, which may be read-only; object arrays of text,
+    bytes, numbers and None are accepted.
     Raises ValueError, naming the file, for a file of another kind or another object, one from before torch 1.6, one
     that names anything but tensors, numpy arrays, plain containers and that class (nothing of it is called), and one
     that is cut off or whose parts contradict each other.
@@ -69,7 +72,7 @@ def load_saved_object(path: Path, class_name: str) -> dict[str, Any]:
 
 
 class _Members:
-    """Reads the archive's members under its one root, none compressed, none twice."""
+    """Reads members of the archive by their name below its root, and refuses compressed and repeated ones."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         names = archive.namelist()
@@ -89,12 +92,14 @@ class _Members:
             info = self._archive.getinfo(f"{self._root}/{name}")
         except KeyError as error:
             raise RefusedError(f"has no member {self._root}/{name}; the file is incomplete") from error
-        # A few compressed bytes could become terabytes
+        # A few compressed bytes could become terabytes.
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise RefusedError(f"member {info.filename} is compressed, which torch.save does not do")
         try:
-            return self._archive.read(info)  # compares its checksum
-        except OSError as error:  # of a place before the file's start, when its front is gone
+            # zipfile compares the member's checksum.
+            return self._archive.read(info)
+        except OSError as error:
+            # The file's front is missing, and the member would lie before its start.
             raise RefusedError(f"member {info.filename} cannot be read ({error}); the file is damaged") from error
 
 
@@ -114,7 +119,8 @@ class _TorchUnpickler(RestrictedUnpickler):
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _tensor
         if module == "torch" and name in _STORAGES:
-            return name  # text: nothing to call
+            # The name as text, which cannot be called.
+            return name
         return super().find_class(module, name)
 
     def persistent_load(self, pid: Any) -> Array:
@@ -136,7 +142,7 @@ class _TorchUnpickler(RestrictedUnpickler):
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Array:
-    """Returns a view of the storage; whether it requires a gradient, its hooks and its metadata do not matter."""
+    """Returns a tensor as a view of its storage. Its gradient flag, hooks and metadata are ignored."""
     if not is_shape((offset,)) or not is_shape(shape) or not is_shape(strides) or len(shape) != len(strides):
         raise RefusedError(
             "holds a tensor of offset, shape and strides that are not whole numbers of 0 and above, or not as many"
@@ -145,7 +151,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Arr
         raise RefusedError(f"holds a tensor over {brief(storage)}; expected a storage")
     count = math.prod(shape)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    # The first keeps a stride of 0 from making a few bytes look like terabytes
+    # The first comparison keeps a stride of 0 from making a few bytes look like terabytes.
     if count > storage.size or (count and last >= storage.size):
         raise RefusedError(
             f"holds a tensor of offset {offset}, shape {shape}, strides {strides}, past the end of its storage of "

@@ -34,11 +34,12 @@ class TrainingData(DataModule, L.LightningDataModule):
         return self._rank_loader("valid", training=False)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        return batch  # gathered on the device; its lengths belong on the CPU
+        # The batch was gathered on the device already, and its lengths belong on the CPU.
+        return batch
 
     @property
     def _fitting(self) -> bool:
-        # Validation inside fit has TrainerFn.FITTING too; afterwards the function stays and the status changes
+        # Validation inside fit has TrainerFn.FITTING too. After the fit the function stays and the status changes.
         state = None if self.trainer is None else self.trainer.state
         return state is not None and state.fn == TrainerFn.FITTING and state.status == TrainerStatus.RUNNING
 

@@ -1,16 +1,18 @@
 """Reads a pickle without running anything in it: numpy arrays and plain containers, nothing else.
 
-`find_class` hands out the functions below and no others. The standard library's unpickler leaves open three ways to
-do harm without a class, and each is closed here:
+`find_class` returns the functions below and no others. The standard library's unpickler leaves open three ways to do
+harm without a class, and each is closed here:
 
 * Python hashes a key through all the tuples in it, on the C stack. A key of two million nested tuples (2 MB of file)
-  ends the process, and one that holds the same tuple twice at each of 28 levels stops it for hours. So a key is text, a
-  number, or a tuple of those. Only the unpickler written in Python lets a subclass see keys before they are hashed.
-* BUILD gives a state to any object, also to functions and classes. Here it reaches only arrays, their types and
+  ends the process, and one that holds the same tuple twice at each of 28 levels stops it for hours. So a key must be
+  text, a number, or a tuple of those. Only the unpickler written in Python shows a subclass the keys before they are
+  hashed.
+* BUILD gives a state to any object, even to functions and classes. Here it reaches only arrays, their types and
   `SavedObject`. A type's state from the file never reaches numpy, which would read bytes as pointers with forged flags.
-* A length in the file is allocated before it is read. Here it is first compared with what is left of the file.
+* Memory for a length in the file is allocated before the bytes are read. Here the length is first compared with the
+  rest of the file.
 
-A message quotes text and numbers of bounded length: to write out what a file builds could take hours.
+A message quotes only text and numbers of bounded length, as to write out an object from the file could take hours.
 """
 
 from __future__ import annotations
@@ -29,25 +31,27 @@ import numpy as np
 
 from trivium.data.clips import Array
 
-MAX_AXES = 64  # of a numpy array
+# The most axes that a numpy array can have.
+MAX_AXES = 64
 _TYPE_CODE = re.compile(r"[|<>=]?(?P<code>[?biufSUO]\d*)")
-_NDARRAY = "numpy.ndarray"  # stands for the class: nothing to call
+# Stands for the class, as a text that cannot be called.
+_NDARRAY = "numpy.ndarray"
 _KEYS = (str, bytes, int, float, type(None), np.generic)
 
 
 class RefusedError(ValueError):
-    """Gives the reason for refusing a file; `naming` puts the file's name in front."""
+    """Says why a file is refused; `naming` puts the file's name in front."""
 
 
 class SavedObject:
-    """Stands for an object of a class that is not looked for: has no behaviour, holds the state from the file."""
+    """Holds the state of an object whose class is not imported; it has no behaviour."""
 
     __slots__ = ("state",)
     state: Any
 
 
 class _Type:
-    """Stands for a dtype, whose byte order comes after it."""
+    """Holds a dtype while it is read, as its byte order comes after it in the file."""
 
     __slots__ = ("dtype",)
 
@@ -67,7 +71,7 @@ class _Type:
 
 
 def _with_checked_keys(opcode: bytes, keys: slice) -> tuple[int, Callable[[Any], None]]:
-    """Returns an entry of `dispatch` that first looks at the keys among what the opcode takes off the stack."""
+    """Returns an entry of `dispatch` that first checks the keys on the stack. keys: where the opcode has them there."""
     load = pickle._Unpickler.dispatch[opcode[0]]
 
     def checked_load(unpickler: Any) -> None:
@@ -86,20 +90,21 @@ class RestrictedUnpickler(pickle._Unpickler):
     read: Callable[[int], bytes]
 
     def __init__(self, file: IO[bytes]) -> None:
-        # The encoding matters only to Python 2's str, which held array bytes
+        # The encoding matters only to Python 2's str, which held array bytes.
         super().__init__(_BoundedFile(file), encoding="latin1")
 
     def find_class(self, module: str, name: str) -> Any:
-        # numpy 2 renamed numpy.core to numpy._core; Python 2's name for builtins goes up to protocol 2
-        full = f"{module}.{name}".replace("numpy.core.", "numpy._core.").replace("__builtin__.", "builtins.")
-        if not full.replace(".", "").isidentifier():  # as of a text file, of which "i" and "c" begin such lines
-            raise ValueError(f"{brief(full)} is no name")
-        if full not in _ALLOWED:
+        # numpy 2 renamed numpy.core to numpy._core, and up to protocol 2 builtins have Python 2's name.
+        qualified_name = f"{module}.{name}".replace("numpy.core.", "numpy._core.").replace("__builtin__.", "builtins.")
+        # In a text file, lines that begin with "i" or "c" look like names of classes.
+        if not qualified_name.replace(".", "").isidentifier():
+            raise ValueError(f"{brief(qualified_name)} is no name")
+        if qualified_name not in _ALLOWED:
             raise RefusedError(
                 f"asks for {f'{module}.{name}'[:120]}, which could run code; only {self.reads} are read: save it again "
                 "as a dict of those"
             )
-        return _ALLOWED[full]
+        return _ALLOWED[qualified_name]
 
     def _build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
@@ -132,7 +137,7 @@ class RestrictedUnpickler(pickle._Unpickler):
 
 
 class _BoundedFile:
-    """Refuses to read past the end, before memory for it is taken."""
+    """Reads a file, and refuses to read past its end before memory for the bytes is allocated."""
 
     def __init__(self, file: IO[bytes]) -> None:
         start = file.tell()
@@ -147,21 +152,21 @@ class _BoundedFile:
 
 
 def safe_load(path: Path) -> Any:
-    """Returns what a pickle holds; arrays may be read-only.
+    """Returns the content of a pickle, in which arrays may be read-only.
 
     Raises ValueError, naming the file, if it names anything but numpy arrays and plain containers (nothing of it is
-    called), holds an array of objects that are not all str (naming its key), or is cut off or no pickle at all.
+    called), if it holds an array of objects that are not all str (naming its key), and if it is cut off or no pickle.
     """
     with naming(path, "a pickle"), path.open("rb") as file:
         content = RestrictedUnpickler(file).load()
-        # pandas and old numpy wrote transcripts as arrays of str
+        # pandas and old numpy wrote transcripts as arrays of str objects.
         refuse_objects(content, allowed=(str,))
         return content
 
 
 @contextmanager
 def naming(path: Path, kind: str) -> Iterator[None]:
-    """Turns every error of reading into a ValueError that names the file; what the system says of it stays OSError."""
+    """Turns every error of reading into a ValueError that names the file; errors of the system stay OSError."""
     try:
         yield
     except RefusedError as error:
@@ -172,13 +177,13 @@ def naming(path: Path, kind: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise ValueError(f"{path}: does not fit into memory, or is damaged ({error})") from error
-    # A damaged stream can end in nearly any exception (EOFError, KeyError, struct.error, ...): all mean the same
+    # A damaged stream can end in nearly any exception (EOFError, KeyError, struct.error, ...); all mean the same.
     except Exception as error:
         raise ValueError(f"{path}: not {kind}, or cut off ({type(error).__name__}: {error})") from error
 
 
 def brief(value: Any) -> str:
-    """Returns up to 60 characters of text, a number below 2^64, or the type of anything else, for a message."""
+    """Returns a value as text for a message: up to 60 characters, a number below 2^64, or the type of anything else."""
     if isinstance(value, str):
         return repr(value[:60])
     small = value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 64)
@@ -186,7 +191,7 @@ def brief(value: Any) -> str:
 
 
 def is_shape(value: Any) -> bool:
-    """Checks for a tuple of no more than 64 whole numbers, each 0 or above and of 63 bits."""
+    """Tells whether a value is a tuple of no more than 64 whole numbers, each 0 or above and of 63 bits."""
     return (
         isinstance(value, tuple)
         and len(value) <= MAX_AXES
@@ -200,10 +205,10 @@ def refuse_objects(value: Any, allowed: tuple[type, ...]) -> None:
 
     def visit(value: Any, key: str) -> None:
         if isinstance(value, np.ndarray) and value.dtype.hasobject:
-            others = [item for item in value.flat if not isinstance(item, allowed)]
-            if others:
+            refused = [item for item in value.flat if not isinstance(item, allowed)]
+            if refused:
                 raise RefusedError(
-                    f"key {key!r} is an object array that holds {type(others[0]).__name__}; only objects that are all "
+                    f"key {key!r} is an object array that holds {type(refused[0]).__name__}; only objects that are all "
                     f"{' or '.join(kind.__name__ for kind in allowed)} are read: save it as an array of numbers, or a "
                     "list of arrays"
                 )
@@ -222,7 +227,7 @@ def refuse_objects(value: Any, allowed: tuple[type, ...]) -> None:
 
 
 def _checked_key(item: Any) -> Any:
-    """Returns the item, if it may be a key; the module's docstring says why not every hashable value may."""
+    """Returns the item if it may be a key, otherwise raises RefusedError; the module's docstring says why."""
     parts = item if isinstance(item, tuple) else (item,)
     if len(parts) > MAX_AXES or not all(isinstance(part, _KEYS) for part in parts):
         raise RefusedError(f"has {brief(item)} as a key; only text, numbers and short tuples of those are read")
@@ -234,14 +239,15 @@ def _dict_of(pairs: Iterable[Any] = ()) -> dict[Any, Any]:
 
 
 def _encoded(text: Any, codec: str = "latin1") -> Any:
-    """Returns the bytes of text; anything else is returned as it is, for `_check_size` to judge."""
+    """Returns the bytes of text, and anything else as it is: `_check_size` will check it."""
     if codec not in ("latin1", "latin-1"):
         raise RefusedError(f"asks for the codec {brief(codec)}")
     return text.encode("latin1") if isinstance(text, str) else text
 
 
 def _bytearray(raw: bytes | str = b"", codec: str = "latin1") -> bytearray:
-    return bytearray(memoryview(_encoded(raw, codec)))  # bytearray(10**11) would fill the memory
+    # memoryview refuses a number: bytearray(10**11) would fill the memory.
+    return bytearray(memoryview(_encoded(raw, codec)))
 
 
 def _empty_array(kind: Any, *_: Any) -> Array:
@@ -268,25 +274,26 @@ def _array_of(raw: Any, dtype: np.dtype[Any], shape: Any, order: str = "C", axes
 
 
 def _set_array(array: Array, state: tuple[Any, ...]) -> None:
-    """Gives an array that `_empty_array` made its shape, type and values: numpy does so, once they are checked."""
-    shape, kind, fortran, raw = state[-4:]  # a version number comes first, except in very old files
+    """Gives an array of `_empty_array` its shape, type and values by numpy itself, once they have been checked."""
+    # A version number comes first, except in very old files.
+    shape, kind, fortran, raw = state[-4:]
     if array.shape != (0,) or array.dtype != np.uint8:
         raise RefusedError("gives a state to an array that has one")
     raw, dtype = _encoded(raw), kind.dtype
     _check_size(raw, dtype, shape)
     array.__setstate__((1, shape, dtype, bool(fortran), raw))  # type: ignore[arg-type]
-    # An item that the file then sets could be a list that takes hours to convert
+    # An item that the file set later could be a list that takes hours to convert.
     array.setflags(write=False)
 
 
 def _check_size(raw: Any, dtype: np.dtype[Any], shape: Any) -> None:
-    """Raises RefusedError unless there is one list entry, or one entry's bytes, for each place of the shape."""
+    """Raises RefusedError unless `raw` has one object, or one entry's bytes, for each entry of the shape."""
     if not is_shape(shape):
         raise RefusedError(f"holds an array whose shape is no tuple of sizes, but {brief(shape)}")
     count, is_objects = math.prod(shape), dtype.hasobject
     if not isinstance(raw, list if is_objects else bytes | bytearray):
         raise RefusedError(f"holds an array of type {dtype} whose values are {brief(raw)}")
-    # numpy writes such a type for one empty string; of more, any shape could be claimed
+    # numpy writes such a type for one empty string. For more entries any shape could be claimed.
     if count > 1 and not dtype.itemsize:
         raise RefusedError(f"holds an array of shape {shape} and type {dtype}, whose entries take no bytes")
     needed = count if is_objects else count * dtype.itemsize

@@ -68,6 +68,17 @@ def compute_metrics(
     return result
 
 
+def concordance(predictions: Scores, targets: Scores) -> float:
+    """Computes the concordance correlation coefficient 2 cov / (var p + var t + (mean p - mean t)^2) (Lin, 1989).
+
+    predictions, targets: (N,). Returns a value in [-1, 1]; NaN where both are constant and equal.
+    """
+    p, t = _scores("predictions", predictions), _scores("targets", targets)
+    covariance = float(((p - p.mean()) * (t - t.mean())).mean())
+    spread = float(p.var() + t.var() + (p.mean() - t.mean()) ** 2)
+    return 2 * covariance / spread if spread else math.nan
+
+
 def _sentiment(p: Scores, t: Scores) -> dict[str, float]:
     """Computes the metrics of MOSI and MOSEI, labels in [-3, 3]."""
     non0 = t != 0

@@ -85,7 +85,8 @@ class Subject:
         if isinstance(objective, CrossEntropy):
             likely_nC = F.one_hot(objective.classes(guess_n), objective.outputs)
             classes = {"probabilities": likely_nC, "classes": objective.classes(self.targets)}
-        return {**compute_metrics(self.method.metrics, guess_n, self.targets, **classes), "corr": 0.0}
+        values = compute_metrics(self.method.metrics, guess_n, self.targets, **classes)
+        return {**values, **self.method.compute_added(guess_n.numpy(), self.targets.numpy()), "corr": 0.0}
 
     def refuse_incomplete(self) -> None:
         """Raises ValueError, naming the first, if a clip to score lacks a modality: it has no prediction from it."""

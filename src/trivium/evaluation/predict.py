@@ -62,17 +62,19 @@ def score_split(method: Method, loader: BatchLoader, predictions: Predictions) -
 
 
 def metrics_of(method: Method, predictions: Predictions, targets_N: Tensor) -> dict[str, float]:
-    """Computes the protocol's metrics of the decoded scores, and `acc_argmax` where the objective has classes."""
+    """Computes the protocol's metrics of the decoded scores, `acc_argmax` where the objective has classes, and those
+    that the config adds.
+
+    Raises ValueError naming an added metric that returns no number.
+    """
     targets_N, classes_N = targets_N.cpu(), None
     if isinstance(method.objective, CrossEntropy):
         classes_N = method.objective.classes(targets_N)
-    return compute_metrics(
-        method.metrics,
-        predictions.score.numpy(),
-        targets_N.numpy(),
-        probabilities=predictions.probabilities,
-        classes=classes_N,
+    score_N, target_N = predictions.score.numpy(), targets_N.numpy()
+    values = compute_metrics(
+        method.metrics, score_N, target_N, probabilities=predictions.probabilities, classes=classes_N
     )
+    return values | method.compute_added(score_N, target_N)
 
 
 def write_predictions(path: Path, parts: dict[str, tuple[BatchLoader, Predictions]]) -> None:

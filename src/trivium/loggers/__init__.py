@@ -1,1 +1,1 @@
-"""Sends runs to wandb and TensorBoard, one file each; final_metrics and figures make what a finished run sends."""
+"""Sends runs to wandb and TensorBoard, one file each; final_metrics and figures read a finished run for them."""

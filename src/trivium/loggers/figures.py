@@ -19,7 +19,8 @@ from trivium.report.prediction_figures import draw_confusion, draw_scatter
 from trivium.report.run_figures import draw_curves, draw_shifts, draw_terms
 from trivium.results.records import labelled, read_record
 
-_DPI = 200  # 680 pixels of a column's width
+# A figure of a column's width then has 680 pixels.
+_DPI = 200
 
 
 class PngAlbum(Album):
@@ -32,16 +33,17 @@ class PngAlbum(Album):
 
 
 def draw_figures(path: Path) -> list[Picture]:
-    """Draws a finished run as PNGs: curves, terms (of several), labels (if generated), predictions, confusion.
+    """Draws a finished run as PNGs: curves, loss terms, generated labels, predictions and the confusion of classes.
 
-    Confusion is for protocols with classes. The last two are of the test split, or of the validation split where
-    a store has no other.
+    Figures for which the run has no data are left out: a single loss term, labels that nobody generated, a protocol
+    without classes. Predictions and confusion are of the test split, or of the validation split where a store has no
+    test split.
     """
     (record,) = labelled([read_record(path)])
     split = "test" if "test" in record.predictions else next(iter(record.predictions))
     caption, predictions = f"{record.label}, seed {record.seed}, {split} split", record.predictions[split]
     album = PngAlbum()
-    drawn = [
+    pictures = [
         draw_curves(album, {record.label: [record]}, "curves"),
         draw_terms(album, [record], "terms"),
         draw_shifts(album, [record], "labels"),
@@ -50,11 +52,11 @@ def draw_figures(path: Path) -> list[Picture]:
         if record.protocol in CLASSES
         else None,
     ]
-    return [picture for picture in drawn if picture is not None]
+    return [picture for picture in pictures if picture is not None]
 
 
 def pixels(picture: Picture) -> npt.NDArray[np.uint8]:
     """Reads a PNG as (height, width, 3)."""
-    shares: npt.NDArray[np.float32] = imread(io.BytesIO(picture.content))[..., :3]
-    values: npt.NDArray[np.uint8] = np.rint(255 * shares).astype(np.uint8)
+    fractions: npt.NDArray[np.float32] = imread(io.BytesIO(picture.content))[..., :3]
+    values: npt.NDArray[np.uint8] = np.rint(255 * fractions).astype(np.uint8)
     return values

@@ -10,7 +10,7 @@ from typing import Any
 
 from trivium.results.records import is_compared, read_record
 
-# Part of result.json -> its name; val/ is the curve over epochs.
+# Maps a part of result.json to its name at the logger, where val/ is the curve over epochs already.
 _PARTS = {"val": "selected/val", "test": "test", "probe": "probe", "train_mean_mae": "train_mean_mae"}
 _FACTS = (
     "method",
@@ -28,11 +28,11 @@ _FACTS = (
 
 @dataclass(frozen=True)
 class RunSummary:
-    """Holds what a finished run sends.
+    """Holds what a finished run sends to its logger.
 
-    step: the optimiser's last step. metrics: the numbers of result.json's parts, such as test/mae. facts: what the run
-    is and where it lies. settings: dotted key -> value, of those that tell runs apart, and the seed. config:
-    config.yaml's text.
+    step: the optimiser's last step. metrics: the numbers of result.json's parts, such as test/mae. facts: method, seed,
+    commit and the like, and where the run lies. settings: dotted key -> value of the settings that runs are compared
+    by, and of the seed. config: config.yaml's text.
     """
 
     step: int
@@ -72,7 +72,7 @@ def _numbers(node: Any) -> Iterator[tuple[tuple[str, ...], float]]:
 
 
 def _number(word: str) -> str | float:
-    """Returns a number where the word is one, so that an axis can be drawn of it."""
+    """Returns the word as a number if it is one, so that a logger can draw an axis of it."""
     try:
         return float(word)
     except ValueError:

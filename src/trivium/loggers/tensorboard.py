@@ -13,19 +13,21 @@ from lightning.pytorch.utilities import rank_zero_only
 from trivium.loggers.final_metrics import need, read_summary
 from trivium.runs.directory import RunDirectory
 
-_LONGEST = 120  # letters of a folder's name
+# The most letters of a folder's name.
+_LONGEST = 120
 
 
 class TensorBoard(TensorBoardLogger):
-    """Implements trivium.runs.loggers.RunLogger. config: the run's, resolved."""
+    """Implements trivium.runs.loggers.RunLogger. config: the run's resolved config."""
 
     def __init__(self, config: dict[str, Any], run: RunDirectory, *, name: str, title: str, figures: bool) -> None:
         need(name)
-        # TensorBoard calls a run by its folder, and shows a dozen letters in places: 0/tb/lr=0.02
+        # TensorBoard names a run by its folder, and shows a dozen letters of it in places: 0/tb/lr=0.02.
         super().__init__(run.path, "tb", _folder(run.path / "tb", title), flush_secs=10)
         self._figures = figures
 
     def start(self) -> None:
+        # Lightning opens the writer when the property is first read.
         _ = self.experiment
 
     @rank_zero_only
@@ -38,8 +40,8 @@ class TensorBoard(TensorBoardLogger):
 
         summary, writer = read_summary(run.path), self.experiment
         self.log_metrics(summary.metrics, summary.step)
-        # The first event names the columns of HParams, and TensorBoard would take one run's for all. Without it, it
-        # finds the columns itself, and which of them differ.
+        # The first event names the columns of HParams, and TensorBoard would take one run's columns for all. Without
+        # that event it finds the columns itself, and which of them differ.
         _, *events = hparams(summary.settings, summary.metrics)  # type: ignore[no-untyped-call]
         for event in events:
             writer._get_file_writer().add_summary(event)
@@ -55,9 +57,9 @@ class TensorBoard(TensorBoardLogger):
         self.finalize("failed" if failed else "success")
 
 
-def _folder(beneath: Path, title: str) -> str:
-    """Returns the folder that a resumed run has; else one named after the title, "" for none."""
-    existing = sorted(path.name for path in beneath.glob("*/")) if beneath.is_dir() else []
+def _folder(parent: Path, title: str) -> str:
+    """Returns the folder that a resumed run has already, otherwise one named after the title, or "" without a title."""
+    existing = sorted(path.name for path in parent.glob("*/")) if parent.is_dir() else []
     return existing[0] if existing else re.sub(r"[^\w.=,+-]+", "_", title)[:_LONGEST]
 
 

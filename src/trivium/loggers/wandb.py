@@ -12,7 +12,7 @@ from trivium.runs.directory import RunDirectory
 
 
 class Wandb(WandbLogger):
-    """Implements trivium.runs.loggers.RunLogger. config: the run's, resolved."""
+    """Implements trivium.runs.loggers.RunLogger. config: the run's resolved config."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Wandb(WandbLogger):
             resume="allow",
             mode=mode or None,
         )
-        # Lightning passes it; wandb has no such setting any more, and warns.
+        # Lightning passes this setting, which wandb no longer has and warns of.
         self._wandb_init.pop("anonymous", None)
         self._figures = figures
 
@@ -51,6 +51,7 @@ class Wandb(WandbLogger):
         import wandb
 
         try:
+            # Lightning starts the wandb run when the property is first read.
             _ = self.experiment
         except wandb.errors.Error as error:
             reason = str(error).rstrip(".")

@@ -103,6 +103,7 @@ class Method(nn.Module, ABC):
         self.position = (0, 0)  # of the training step: epoch and batch, both from 0
         self.meter = Meter()
         self.metrics = "regression"
+        self.added_metrics: dict[str, Callable[..., Any]] = {}  # name -> (scores (N,), targets (N,)) -> number
         self.make_optimizer: Callable[[Method], torch.optim.Optimizer] | None = None
         self.make_schedule: Callable[..., Schedule] | None = None
         self.schedule: Schedule | None = None
@@ -248,7 +249,21 @@ class Method(nn.Module, ABC):
         """Lists the validation metrics that can select this method's epoch."""
         losses = [f"val/{name}" for name in self.validation_losses]
         classes = ["acc_argmax"] if isinstance(self.objective, CrossEntropy) else []
-        return (*losses, *(f"val/{name}" for name in (*METRICS[self.metrics], *classes)))
+        return (*losses, *(f"val/{name}" for name in (*METRICS[self.metrics], *classes, *self.added_metrics)))
+
+    def compute_added(self, scores_N: Any, targets_N: Any) -> dict[str, float]:
+        """Computes the metrics that the config adds to those of its protocol, of a whole split's numpy arrays.
+
+        Raises ValueError naming a metric that returns no number.
+        """
+        values: dict[str, float] = {}
+        for name, metric in self.added_metrics.items():
+            value = metric(scores_N, targets_N)
+            try:
+                values[name] = float(value)
+            except (TypeError, ValueError):
+                raise ValueError(f"metrics.{name}: expected a number from it, found {value!r}") from None
+        return values
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Returns "prediction" and, under each name of `validation_losses`, the (B,) losses of the batch's clips.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from trivium.config.instantiate import build, build_as, target
 from trivium.config.monitor import monitor_of
+from trivium.core.metric_names import LABELS, LOSSES
 from trivium.core.seeding import keyed
 from trivium.data.store import StoreSchema
 from trivium.encoders.base import Encoder
@@ -75,6 +76,7 @@ def build_method(
     with keyed(seed, "method"):
         method: Method = build_as(kind, settings, parts)
     method.metrics = config["data"]["metrics"]
+    method.added_metrics = _added_metrics(config)
     method.make_optimizer = functools.partial(build, config["optimizer"])
     takes_mode = "mode" in signature(target(config["scheduler"])).parameters
     mode = {"mode": monitor_of(config).mode} if takes_mode else {}
@@ -82,6 +84,17 @@ def build_method(
     if config["debug"]["no_dropout"]:
         turn_off_dropout(method)
     return method
+
+
+def _added_metrics(config: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
+    """Returns name -> function of the metrics that the config adds. Raises ValueError for a name that is taken."""
+    added: dict[str, Callable[..., Any]] = {}
+    for name, node in (config.get("metrics") or {}).items():
+        if name in LABELS or name in LOSSES:
+            raise ValueError(f"metrics.{name}: the name is that of a metric of data.metrics; choose another")
+        settings = {key: value for key, value in node.items() if key not in ("_target_", "label", "better")}
+        added[name] = functools.partial(target(node), **settings)
+    return added
 
 
 def _fusion_dims(

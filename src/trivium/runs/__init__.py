@@ -1,11 +1,11 @@
 """Trains one run, from a config to its record: train.py has it from top to bottom.
 
-resume       which directory a command works in. directory: its paths and files; config_hash: what a config is known by;
-             provenance: what the run was made with
-assemble     config -> store, batches, method; start_from: with another run's weights
-launch       several devices: which rank this process is, or torchrun
-trainer      Lightning's Trainer with recorder (metrics; weights: their file), checkpointing, loggers; pruned: how a
-             search ends it
-final_test   opens the test split, last; terminal: the tables that are printed
-load         a finished run as a model; evaluate_run: its scores and probes, written down
+resume       finds the directory that a command works in. directory reads and writes its files, config_hash identifies
+             a run by its config, and provenance finds out what the run was made with
+assemble     makes store, batches and method of a config; start_from begins with another run's weights
+launch       joins the ranks of a launcher, or starts torchrun on several devices
+trainer      makes Lightning's Trainer, with recorder (metrics), checkpointing and loggers; weights writes and reads the
+             model, and pruned is how a search ends a run
+final_test   opens the test split, last; terminal prints the tables
+load         opens a finished run as a model; evaluate_run writes its scores and probes
 """

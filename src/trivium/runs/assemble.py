@@ -24,10 +24,10 @@ def open_data(
     *,
     kind: type[DataModule] = DataModule,
 ) -> tuple[Store, DataModule]:
-    """Opens the store that the config names (or `store_file`), and returns it with its batches.
+    """Opens the store that the config names (or `store_file`), and returns it with its data module.
 
     The fixture and generated data are made on first use.
-    statistics: what to standardise with, in place of the store's own (a trained model's, say). kind: the class of the
+    statistics: those to standardise with in place of the store's own, such as a trained model's. kind: the class of the
     data module.
     """
     node = config["data"]
@@ -54,8 +54,8 @@ def open_data(
 
 
 def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
-    """Returns everything that a training needs. Raises ValueError for a store without validation clips."""
-    # Here, as it imports Lightning, and this module also opens the data of runs that are loaded.
+    """Returns the store, the data module and the method to train. Raises ValueError for a store without validation."""
+    # Imported here, as it imports Lightning, and loading a run imports this module.
     from trivium.data.training_data import TrainingData
 
     store, data = open_data(config, kind=TrainingData)
@@ -72,9 +72,9 @@ def _make_on_first_use(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def _refuse_other_range(label_range: list[float], store: Store) -> None:
-    stored = store.schema.label_range
-    if label_range and stored is not None and tuple(label_range) != stored:
+    stored_range = store.schema.label_range
+    if label_range and stored_range is not None and tuple(label_range) != stored_range:
         raise ValueError(
-            f"data.label_range: {label_range}, but {store.path} was prepared with {list(stored)}; leave it out, or "
-            "prepare the store again with label_range=LOW,HIGH"
+            f"data.label_range: {label_range}, but {store.path} was prepared with {list(stored_range)}; leave it out, "
+            "or prepare the store again with label_range=LOW,HIGH"
         )

@@ -29,7 +29,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Returns a checkpoint's content on the CPU, memory-mapped. Raises ValueError naming a file that cannot be read."""
+    """Returns a checkpoint's content on the CPU, memory-mapped. Raises ValueError naming a file that is damaged."""
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:

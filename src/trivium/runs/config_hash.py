@@ -1,4 +1,4 @@
-"""Hashes the part of a config that decides about a run's numbers; by the hash a run is found again."""
+"""Hashes the part of a config that decides a run's numbers; a run is identified by this hash."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 from trivium.config.renamed import with_new_names, with_old_names
 
-OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")  # ROW_sSEED_HASH, as trivium.tables.plan names runs
+# Matches ROW_sSEED_HASH, the names that trivium.tables.plan gives to runs.
+OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")
 _NOT_HASHED = ("run", "resume", "paths", "logger", "trust")
 _NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress")
 _PLATEAU = "trivium.schedulers.plateau"
@@ -19,28 +20,28 @@ _GMC = ("trivium.methods.gmc.GMC", "trivium.methods.m3ixup.M3ixup")
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """Returns the sha256 of the resolved config without what changes no number: run, resume, paths, logger, devices."""
+    """Returns the sha256 of the resolved config without the keys that change no number, such as run, paths, logger."""
     return hashlib.sha256(json.dumps(hashed_part(config), sort_keys=True).encode()).hexdigest()
 
 
 def identity_of(config: Mapping[str, Any], start: str = "") -> str:
-    """Returns the config's hash, with `start` in the place of the path of the run that it begins from.
+    """Returns the config's hash, with `start` in place of the path of the run that it starts from.
 
-    start: that run's identity; its path may be another tomorrow.
+    start: the identity of that run, whose path may change.
     """
     return config_hash({**config, "start_from": f"run {start}"} if start else dict(config))
 
 
 def hashed_part(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns what decides about a run's numbers, numbers as floats: lr=1 and lr=1.0 are one config."""
+    """Returns the part of a config that decides a run's numbers, with all numbers as floats: lr=1 is lr=1.0."""
     floats: dict[str, Any] = _as_floats(_decisive(config))
     return floats
 
 
 def _decisive(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns the config without what changes no number.
+    """Returns the config without the keys that change no number.
 
-    Of a table's run in start_from the name counts without its folder: a table with unfinished runs may be moved.
+    If start_from is a table's run, its name counts without the folder, as a table with unfinished runs may be moved.
     """
     config = _as_in_0_1(config)
     decisive = {key: value for key, value in config.items() if key not in _NOT_HASHED}
@@ -52,11 +53,13 @@ def _decisive(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns the config as version 0.1.0 had it: keys by its names, and without those that mean what it did anyway.
+    """Returns the config in the form of version 0.1.0, whose runs so keep their hash, and are still found and resumed.
 
-    Its runs thereby keep their hash, and are still found and resumed.
+    Keys have the names of that version, and newer keys are left out where they mean what that version did.
     """
     config = with_old_names(config)
+    if not config.get("metrics"):
+        config = {key: value for key, value in config.items() if key != "metrics"}
     trainer, method = dict(config["trainer"]), dict(config.get("method") or {})
     if _selects_as_in_0_1(config):
         trainer.pop("monitor", None)
@@ -66,19 +69,19 @@ def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _selects_as_in_0_1(config: dict[str, Any]) -> bool:
-    """Tells whether the epoch, early stopping and the plateau schedule go by what they went by in version 0.1.0.
+    """Tells whether epoch, early stopping and plateau schedule follow the metric that they followed in version 0.1.0.
 
     That was the validation loss, which for GMC and M3ixup was the weighted sum of all terms.
     """
     trainer, method, scheduler = (config.get(group) or {} for group in ("trainer", "method", "scheduler"))
-    used = trainer.get("select") != "last" or trainer.get("patience") or scheduler.get("_target_") == _PLATEAU
+    is_monitored = trainer.get("select") != "last" or trainer.get("patience") or scheduler.get("_target_") == _PLATEAU
     with_contrast = method.get("_target_") in _GMC and (method.get("weights") or {}).get("task", 1.0)
-    same = ("val/total",) if with_contrast else ("auto", "val/loss")
-    return not used or trainer.get("monitor", same[0]) in same
+    monitors_of_0_1 = ("val/total",) if with_contrast else ("auto", "val/loss")
+    return not is_monitored or trainer.get("monitor", monitors_of_0_1[0]) in monitors_of_0_1
 
 
 def dotted(config: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Returns dotted key -> value of everything in a config; lists stay whole."""
+    """Returns dotted key -> value for every value in a config; lists stay whole."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         flat |= dotted(value, f"{where}{key}.") if isinstance(value, Mapping) and value else {f"{where}{key}": value}
@@ -93,11 +96,11 @@ def _as_floats(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def differences(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    """Lists where two configs differ in what decides about a run's numbers, as "seed (5 there, 6 now)"."""
-    first, second = (dotted(with_new_names(_decisive(config))) for config in (a, b))
-    # As they were written, but for the folder of a table's run.
-    there = {**dotted(a), "start_from": first.get("start_from")}
-    now = {**dotted(b), "start_from": second.get("start_from")}
-    keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]
-    return [f"{key} ({there.get(key)!r} there, {now.get(key)!r} now)" for key in keys]
+def differences(stored: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Lists the differences of two configs in the keys that decide a run's numbers, as "seed (5 there, 6 now)"."""
+    stored_part, new_part = (dotted(with_new_names(_decisive(config))) for config in (stored, new))
+    # Values are shown as they were written, but for the folder of a table's run.
+    stored_values = {**dotted(stored), "start_from": stored_part.get("start_from")}
+    new_values = {**dotted(new), "start_from": new_part.get("start_from")}
+    keys = [key for key in {**stored_part, **new_part} if stored_part.get(key) != new_part.get(key)]
+    return [f"{key} ({stored_values.get(key)!r} there, {new_values.get(key)!r} now)" for key in keys]

@@ -12,17 +12,17 @@ import yaml
 
 from trivium.config.renamed import with_new_names
 from trivium.core.files import write_json, write_text
-from trivium.core.locks import LOOK, is_taken, take
+from trivium.core.locks import SHORT_WAIT, is_taken, take
 
-# Seconds that workers may need to end after their parent was killed.
+# The seconds that workers may need to end after their parent was killed.
 _WORKERS_END = 10.0
 
 
 @dataclass
 class RunDirectory:
-    """Knows a run's paths, and reads and writes its files. Reading raises ValueError naming a file that is damaged.
+    """Reads and writes the files of a run's directory. Reading raises ValueError naming a file that is damaged.
 
-    lock: held for as long as this process works on the run.
+    lock: the locked file, open for as long as this process works on the run.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class RunDirectory:
 
     @property
     def checkpoint(self) -> Path:
-        """Names the newest state to resume from."""
+        """Returns the path of the newest state to resume from."""
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
@@ -64,7 +64,7 @@ class RunDirectory:
         return self.result_file.is_file()
 
     def config(self) -> dict[str, Any]:
-        """Returns the resolved config, keys by their names of today. Raises ValueError if there is no run here."""
+        """Returns the resolved config, with keys by their current names. Raises ValueError if there is no run here."""
         if not self.config_file.is_file():
             raise ValueError(f"{self.path}: no run here (no config.yaml)")
         return with_new_names(self._read(self.config_file, yaml.safe_load))
@@ -80,7 +80,7 @@ class RunDirectory:
         return self._read(self.record_file, json.loads)
 
     def model(self) -> dict[str, Any]:
-        """Returns model.json: what `load_run` builds the method of, and the store that it was trained on."""
+        """Returns model.json, from which `load_run` builds the method, and which names the store of the training."""
         return self._read(self.path / "model.json", json.loads)
 
     def _read(self, file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
@@ -102,21 +102,20 @@ class RunDirectory:
     def try_lock(self) -> bool:
         """Takes the run's lock, and returns whether that succeeded.
 
-        Of a run of several processes it is waited for: when the parent was killed, its workers need a moment to end.
+        It waits for the lock of a run with several processes, as its workers need a moment to end when their parent was
+        killed.
         """
-        lock = take(self._lock_file, _WORKERS_END if self._has_workers() else LOOK)
+        has_workers = self.config_file.is_file() and self.config()["trainer"]["devices"] > 1
+        lock = take(self._lock_file, _WORKERS_END if has_workers else SHORT_WAIT)
         self.lock = lock or self.lock
         return lock is not None
-
-    def _has_workers(self) -> bool:
-        return self.config_file.is_file() and self.config()["trainer"]["devices"] > 1
 
     def freeze(self, config: dict[str, Any]) -> None:
         """Writes config.yaml, which workers and `load_run` read."""
         write_text(self.config_file, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
     def discard_unstarted(self) -> None:
-        """Removes what `open_run` wrote if nothing was trained: a refused config leaves no trace."""
+        """Removes the files of `open_run` if nothing was trained, so that a refused config leaves no trace."""
         if self.record_file.is_file() and self.record()["status"] != "created":
             return
         for name in ("config.yaml", "overrides.yaml", "run.json", ".lock"):
@@ -126,7 +125,7 @@ class RunDirectory:
                 folder.rmdir()
 
     def release(self) -> None:
-        """Gives the lock back."""
+        """Releases the lock, if this process has it."""
         if self.lock is not None:
             self.lock.close()
             self.lock = None

@@ -27,21 +27,28 @@ def evaluate(
     from trivium.runs.terminal import print_scores
 
     run = load_run(run_dir, device)
-    opened, data = run.data(store)
+    evaluated_store, data = run.data(store)
     loaders = {split: data.loader(split, device=run.method.device) for split in splits}
     parts = {split: (loader, predict_split(run.method, loader, modalities)) for split, loader in loaders.items()}
     scores = {split: score_split(run.method, loader, predictions) for split, (loader, predictions) in parts.items()}
-    name = "_".join(["evaluation", *modalities, *([opened.path.stem] if store else [])])
+    name = "_".join(["evaluation", *modalities, *([evaluated_store.path.stem] if store else [])])
     out = out or run.path / name
     out.mkdir(parents=True, exist_ok=True)
     write_predictions(out / "predictions.csv", parts)
-    used = list(modalities) or list(data.reads)
+    modalities_used = list(modalities) or list(data.reads)
     write_json(
         out / "metrics.json",
-        {**scores, "run": str(run.path), "feature_set": opened.schema.feature_set, "modalities": used},
+        {
+            **scores,
+            "run": str(run.path),
+            "feature_set": evaluated_store.schema.feature_set,
+            "modalities": modalities_used,
+        },
     )
     print_scores(
-        f"{run.result['method']} on {opened.schema.feature_set} from {', '.join(used)}", run.method.metrics, scores
+        f"{run.result['method']} on {evaluated_store.schema.feature_set} from {', '.join(modalities_used)}",
+        run.method.metrics,
+        scores,
     )
     if run.method.probed and "valid" in scores:
         print(
@@ -63,10 +70,10 @@ def probe(
     out: Path | None = None,
     device: str = "cpu",
 ) -> dict[str, dict[str, Any]]:
-    """Writes probe.json to `out` (otherwise the run's directory), prints the table, and returns what `probe_run` does.
+    """Writes probe.json to `out` (otherwise the run's directory), prints the table, and returns the probes.
 
-    The file's name says what differs from the default: probe_raw_TARGET_CLASSES_standardized_STORE.json. Probes that
-    it holds already, of other vectors, stay in it.
+    The file's name says what differs from the default: probe_raw_TARGET_CLASSES_standardized_STORE.json. Probes of
+    other vectors that the file holds already stay in it.
     Raises ValueError as `probe_run` does, for a run that is not finished, and for a store that does not fit.
     """
     from rich.console import Console
@@ -77,16 +84,17 @@ def probe(
     from trivium.runs.terminal import print_probes
 
     run = load_run(run_dir, device)
-    opened, data = run.data(store)
+    evaluated_store, data = run.data(store)
     settings = {"features": "raw" if raw else "vectors", "target": target, "standardize": standardize}
     parts = ["raw" * raw, target * (target != "multimodal"), classes * (classes != "sign")]
-    parts += ["standardized" * standardize, opened.path.stem if store else ""]
+    parts += ["standardized" * standardize, evaluated_store.path.stem if store else ""]
     out = out or run.path
     file = out / ("_".join(["probe", *filter(None, parts)]) + ".json")
-    head = {"run": str(run.path), "feature_set": opened.schema.feature_set, **settings}
-    earlier = read_probe_file(file)
-    same_settings = all(earlier.get(key) == value for key, value in head.items())
-    with Console(stderr=True).status("reading vectors") as status:  # shown on a terminal only
+    head = {"run": str(run.path), "feature_set": evaluated_store.schema.feature_set, **settings}
+    previous = read_probe_file(file)
+    is_same_probe = all(previous.get(key) == value for key, value in head.items())
+    # The status line is shown on a terminal only.
+    with Console(stderr=True).status("reading vectors") as status:
         probes = probe_run(
             run.method,
             data,
@@ -98,15 +106,17 @@ def probe(
             report=status.update,
         )
     out.mkdir(parents=True, exist_ok=True)
-    write_json(file, {**head, "probes": {**(earlier["probes"] if same_settings else {}), **probes}})
-    title = f"linear probes of {'the features' if raw else run.result['method']} on {opened.schema.feature_set}"
+    write_json(file, {**head, "probes": {**(previous["probes"] if is_same_probe else {}), **probes}})
+    title = (
+        f"linear probes of {'the features' if raw else run.result['method']} on {evaluated_store.schema.feature_set}"
+    )
     print_probes(f"{title}, {target}", probes)
     print(f"written to {file}")
     return probes
 
 
 def read_probe_file(file: Path) -> dict[str, Any]:
-    """Returns what `probe` wrote, or no probes where it has not. Raises ValueError naming a file that is damaged."""
+    """Returns the content of a file of `probe`, or no probes if there is none. Raises ValueError for a damaged file."""
     if not file.is_file():
         return {"probes": {}}
     try:

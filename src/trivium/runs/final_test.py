@@ -28,7 +28,10 @@ _FROM_RECORD = ("seed", "config_hash", "git_commit", "resumed_at", "versions", "
 def run_final_test(
     run: RunDirectory, trainer: L.Trainer, recorder: Recorder, store: Store, data: DataModule, method: Method
 ) -> None:
-    """Evaluates the selected weights on validation and test, once each, and writes the record, result.json last."""
+    """Evaluates the selected weights on validation and test, once each, and writes the run's record.
+
+    result.json is written last: a directory that has it is a finished run's.
+    """
     notes = load_weights(method, run.weights)
     method.to(trainer.strategy.root_device)
     readout = _fit_readout(method, data, run, notes) if method.probed else None
@@ -65,7 +68,7 @@ def _fit_readout(method: Method, data: DataModule, run: RunDirectory, notes: dic
 def _description(
     run: RunDirectory, trainer: L.Trainer, recorder: Recorder, store: Store, method: Method
 ) -> dict[str, Any]:
-    """Returns result.json's facts about the run's record, data, training and model."""
+    """Returns the facts of result.json on the run's record, data, training and model."""
     record, parameters = run.record(), list(method.parameters())
     return {
         "method": method.name or type(method).__name__,
@@ -84,7 +87,7 @@ def _description(
 
 
 def _train_mean_mae(store: Store, loaders: dict[str, BatchLoader]) -> dict[str, float]:
-    """Returns each split's MAE of predicting the train mean for every clip: what a model has to beat."""
+    """Returns each split's MAE of predicting the train mean for every clip, which a model has to beat."""
     mean = float(store.split("train").targets["multimodal"].mean(dtype="float64"))
     return {
         "val" if split == "valid" else split: float((loader.split.targets["multimodal"].double() - mean).abs().mean())

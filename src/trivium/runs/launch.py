@@ -1,7 +1,7 @@
 """Starts a run on several devices: torchrun starts one worker a device on the config that lies in the run directory.
 
-Lightning's own launcher would repeat the command line, sweep and all, and ranks could train different configs. Under
-an outer torchrun or SLURM its ranks are used.
+Lightning's own launcher would repeat the command line of a whole sweep, and ranks could train different configs. Where
+an outer torchrun or SLURM has started ranks already, these are used.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import torch.distributed as dist
 
 from trivium.runs.directory import RunDirectory
 
+# The number of an option of Linux's prctl: the signal to get when the parent dies.
 _PR_SET_PDEATHSIG = 1
 
 
 @dataclass
 class Ranks:
-    """Holds this process's rank among those that torchrun or SLURM started on this command; size 1 without them."""
+    """Holds this process's rank among the processes that torchrun or SLURM started; size is their number, 1 without."""
 
     rank: int = 0
     size: int = 1
@@ -35,10 +36,11 @@ class Ranks:
         return self.rank == 0
 
     def first(self, make: Callable[[], RunDirectory]) -> RunDirectory:
-        """Makes the run directory on the first rank, and tells the others its path. An error is raised on all ranks."""
+        """Makes the run directory on the first rank, and sends its path to the others. All ranks raise its error."""
         if self.size == 1:
             return make()
-        message: list[Any] = [None]  # the path, or the error
+        # One entry, the path or the error.
+        message: list[Any] = [None]
         run: RunDirectory | None = None
         if self.is_first:
             try:
@@ -55,9 +57,9 @@ class Ranks:
 def join_ranks(config: dict[str, Any]) -> Ranks:
     """Joins the processes of an outer torchrun or SLURM step, if this is one of them.
 
-    Raises ValueError if the config asks for other processes than these, or for nodes that only such a launcher reaches.
+    Raises ValueError if the config asks for another number of processes, or for nodes that only a launcher reaches.
     """
-    # Of the step, not SLURM_NTASKS of the job: a batch script that calls python without srun is one process.
+    # SLURM_NTASKS counts the tasks of the job, but a batch script that calls python without srun is one process.
     if "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
@@ -93,7 +95,7 @@ def join_ranks(config: dict[str, Any]) -> Ranks:
 
 
 def wants_workers(config: dict[str, Any], ranks: Ranks) -> bool:
-    """Tells whether the config asks for several devices and nobody has started a process for each of them."""
+    """Tells whether the config asks for several devices and no launcher has started a process for each of them."""
     return ranks.size == 1 and config["trainer"]["devices"] > 1
 
 
@@ -107,28 +109,30 @@ def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
     environment = {**os.environ, "TRIVIUM_RUN_DIR": str(run.path)}
     share = max(1, (os.cpu_count() or 1) // config["trainer"]["devices"])
     environment.setdefault("OMP_NUM_THREADS", str(share))
-    # It holds the run's lock too: should this process be killed, nobody resumes before the workers have ended.
+    # torchrun inherits the run's lock, so that the run cannot be resumed before the workers have ended, even if this
+    # process is killed.
     lock = () if run.lock is None else (run.lock.fileno(),)
     process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent, pass_fds=lock)
-    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    previous_handler = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         code = process.wait()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
         if process.poll() is None:
             process.terminate()
             process.wait()
     if code:
-        status = run.record()["status"]  # in the words of the first rank, unless that was not the one that failed
+        # The first rank writes why it failed; if another one did, the status does not say so.
+        status = run.record()["status"]
         reason = status if status.startswith("failed") else "failed"
         raise ChildProcessError(f"{run.path}: a worker process {reason} (exit status {code}; its traceback is above)")
 
 
 def die_with_parent() -> None:
-    """Lets this process be killed when its parent dies (on Linux).
+    """Lets the system kill this process when its parent dies (on Linux).
 
-    A killed parent would otherwise leave workers that go on writing into a directory that somebody resumes. Nothing is
-    lost: every file is whole or not there.
+    A killed parent would otherwise leave workers that write into a directory that somebody resumes. Nothing is lost, as
+    every file is whole or not there.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -30,7 +30,7 @@ from trivium.runs.weights import load_weights
 if TYPE_CHECKING:
     import pandas as pd
 
-# The type of the weights that a precision leaves, where it is not float32.
+# The type of the weights after training in a precision, where it is not float32.
 _WEIGHTS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
 
 
@@ -38,7 +38,7 @@ _WEIGHTS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
 class Run:
     """Holds a finished run: its config, its result, and its method with the selected weights, in evaluation mode.
 
-    schema, store, statistics: of the store that it was trained on; `statistics` standardise what it predicts.
+    schema, store, statistics: those of the store that it was trained on; `statistics` standardise what it predicts.
     """
 
     path: Path
@@ -50,12 +50,12 @@ class Run:
     statistics: dict[str, Statistics]
 
     def data(self, store: str | os.PathLike[str] | None = None) -> tuple[Store, DataModule]:
-        """Opens the run's store, or another one of the same modalities and feature sizes; standardised as in training.
+        """Opens the run's store, or another one of the same modalities and feature sizes, standardised as in training.
 
-        Raises ValueError naming the file and what differs, and if the run's store was prepared anew since the run: that
-        one is read only where `store` names it.
+        Raises ValueError naming the file and what differs, and also if the run's own store was prepared anew since the
+        run, unless `store` names it.
         """
-        # The run's store where it was then, from whatever folder this is called; else where the config looks now.
+        # model.json has the absolute path of the store. If no file is there any more, the config finds the store.
         trained_on = self.store if self.store.is_file() else None
         opened, module = open_data(self.config, trained_on if store is None else Path(store), self.statistics)
         if store is None:
@@ -154,7 +154,7 @@ class Run:
 
 
 def describe_model(store: Store, data: DataModule, method: Method) -> dict[str, Any]:
-    """Returns model.json: what, beside config and weights, `load_run` needs to build the method and to feed it."""
+    """Returns the content of model.json, which `load_run` needs beside config and weights to build the method."""
     return {
         "schema": store.schema.to_dict(),
         "reads": data.reads,
@@ -194,7 +194,8 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # unknown, or none on this machine, or left out of this torch
+    except (RuntimeError, AssertionError) as error:
+        # The name is unknown, the machine has no such device, or this build of torch does not support it.
         reason = str(error).splitlines()[0]
         raise ValueError(f"device={name}: cannot be used here ({reason}); expected cpu, or cuda with a GPU") from error
     return device

@@ -20,10 +20,10 @@ from trivium.runs.directory import RunDirectory
 
 
 class RunLogger(Protocol):
-    """Extends a Lightning logger by these three calls, which do nothing on ranks other than the first."""
+    """Adds three calls to a Lightning logger; on ranks other than the first they do nothing."""
 
     def start(self) -> None:
-        """Opens what the training's metrics go to. Raises ValueError saying what to do if that fails."""
+        """Opens the file or connection that metrics go to. Raises ValueError, saying what to do, if that fails."""
 
     def send(self, run: RunDirectory) -> None:
         """Sends a finished run's metrics, settings, facts and figures."""
@@ -33,11 +33,14 @@ class RunLogger(Protocol):
 
 
 class NotSentError(OSError):
-    """Says that a run is finished and its logger has not got all of it."""
+    """Says that a run is finished, but its logger has not received all of it."""
 
 
 def make_loggers(config: dict[str, Any], run: RunDirectory) -> list[Logger]:
-    """Returns the chosen logger, imported only now; none for logger=csv. Raises ValueError for a missing package."""
+    """Returns the config's logger, which is imported only now, or none for logger=csv.
+
+    Raises ValueError for a missing package.
+    """
     node = config["logger"]
     return [build(node, config, run)] if "_target_" in node else []
 
@@ -65,10 +68,10 @@ def deliver(run: RunDirectory, loggers: Sequence[RunLogger]) -> None:
         run.update_record(unsent="; ".join(filter(None, problems)))
 
 
-def _error_of(do: Callable[[], None]) -> str:
-    """Calls `do` and returns its error's type and message, "" if it raises none."""
+def _error_of(action: Callable[[], None]) -> str:
+    """Calls `action` and returns the type and message of its error, or "" if it raises none."""
     try:
-        do()
+        action()
     except Exception as error:
         if os.environ.get("TRIVIUM_TRACEBACK") == "1":
             traceback.print_exc()
@@ -77,7 +80,7 @@ def _error_of(do: Callable[[], None]) -> str:
 
 
 def deliver_again(config: dict[str, Any], run: RunDirectory) -> None:
-    """Sends a run that finished earlier to this command's loggers if they did not get it then."""
+    """Sends a run that finished earlier to this command's loggers, if its logger did not receive all of it then."""
     if run.record().get("unsent"):
         loggers = cast("list[RunLogger]", make_loggers(config, run))
         for logger in loggers:
@@ -86,7 +89,7 @@ def deliver_again(config: dict[str, Any], run: RunDirectory) -> None:
 
 
 def tell_unsent(config: dict[str, Any], run: RunDirectory) -> None:
-    """Raises NotSentError if this command's logger has not got all of the finished run."""
+    """Raises NotSentError if this command has a logger and the finished run was not sent completely."""
     node, reason = config["logger"], run.record().get("unsent")
     if reason and "_target_" in node:
         raise NotSentError(

@@ -1,5 +1,5 @@
-"""Defines how a callback of a search ends a run."""
+"""Defines the exception by which a callback of a search ends a run."""
 
 
-class Pruned(Exception):  # noqa: N818 - no error: it ends a trial of a search early
-    """Ends a run that validation shows to be not worth finishing. The run gets no test and no result."""
+class Pruned(Exception):  # noqa: N818 - a pruned trial is no error
+    """Ends a run early whose validation is too poor to finish it. The run gets no test and no result."""

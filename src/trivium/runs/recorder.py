@@ -23,9 +23,9 @@ class Recorder(Checkpoint):
 
     It runs after every other callback (Lightning puts Checkpoint callbacks last), so that their state is complete.
 
-    Weights are saved when the monitor is the best so far (select "best"; those of the first epoch in any case, whose
-    monitor may be undefined) or after each epoch ("last"). The checkpoint is written after each epoch's validation and,
-    if checkpoint_every > 0, after every that many batches inside an epoch.
+    With select "best", weights are saved when the monitor is better than before, and after the first epoch in any case,
+    as its monitor may be undefined. With "last" they are saved after each epoch. The checkpoint is written after each
+    epoch's validation and, if checkpoint_every > 0, after each checkpoint_every batches inside an epoch.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Recorder(Checkpoint):
         self.history: list[dict[str, float]] = []
         self.steps: list[dict[str, float]] = []
         self.best_value, self.best_epoch, self.stopped, self.seconds = monitor.worst, 0, False, 0.0
-        self._since = time.monotonic()
+        self._resumed_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -53,14 +53,14 @@ class Recorder(Checkpoint):
             "best_value": self.best_value,
             "best_epoch": self.best_epoch,
             "stopped": self.stopped,
-            "seconds": self.seconds + time.monotonic() - self._since,
+            "seconds": self.seconds + time.monotonic() - self._resumed_at,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name, value in state_dict.items():
-            # version 0.1.0 named it best_loss
+            # Checkpoints of version 0.1.0 name it best_loss.
             setattr(self, "best_value" if name == "best_loss" else name, value)
-        self._since = time.monotonic()
+        self._resumed_at = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -69,8 +69,8 @@ class Recorder(Checkpoint):
             loss = float(sum_over_ranks(outputs["unscaled"].double())) / trainer.world_size
             self.steps.append({"epoch": trainer.current_epoch + 1, "batch": batch_idx + 1, "loss": loss})
         batches = batch_idx + 1
-        # Not at an epoch's last batch: the checkpoint after validation follows. Not inside an accumulation window:
-        # its gradients are not part of a checkpoint.
+        # No checkpoint is written at an epoch's last batch, as the one after validation follows, and none inside an
+        # accumulation window, whose gradients are not part of a checkpoint.
         window_closed = batches % trainer.accumulate_grad_batches == 0
         due = self.checkpoint_every and batches % self.checkpoint_every == 0
         if due and window_closed and batches < int(trainer.num_training_batches):
@@ -106,23 +106,23 @@ class Recorder(Checkpoint):
         row |= {f"train/{name}": value for name, value in method.finish_epoch().items()}
         row |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         for number, group in enumerate(trainer.optimizers[0].param_groups):
-            # an optimiser of the user's own gives its groups no role
+            # An optimiser of the user's own gives its groups no role.
             row.setdefault(f"lr/{group.get('role', number)}", float(group["lr"]))
-        row["seconds"] = round(self.seconds + time.monotonic() - self._since, 3)
+        row["seconds"] = round(self.seconds + time.monotonic() - self._resumed_at, 3)
         return row
 
     @property
     def selection(self) -> dict[str, Any]:
-        """Says how the tested epoch was chosen: by which metric, by which rule, and what the metric was there."""
+        """Returns how the tested epoch was selected: the monitor, the rule, and the monitor's value there."""
         rule = "last epoch" if self.select == "last" else self.monitor.words
         value = None if math.isnan(self.best_value) else self.best_value
         return {"monitor": self.monitor.key, "rule": rule, "value": value}
 
     def _line(self, row: dict[str, float], trainer: L.Trainer) -> str:
-        best = "  *" if self.best_epoch == row["epoch"] else ""
+        mark = "  *" if self.best_epoch == row["epoch"] else ""
         keys = dict.fromkeys(("train/loss", "val/loss", "val/mae", "val/corr", self.monitor.key))
         shown = "  ".join(f"{key} {row[key]:.4f}" for key in keys if key in row)
-        return f"epoch {int(row['epoch']):>3}/{trainer.max_epochs}  {shown}{best}"
+        return f"epoch {int(row['epoch']):>3}/{trainer.max_epochs}  {shown}{mark}"
 
 
 def _write_rows(path: Path, rows: list[dict[str, float]]) -> None:

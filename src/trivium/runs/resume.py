@@ -1,4 +1,4 @@
-"""Finds the directory that a command works in: a new one, an unfinished run's to resume, or a finished run's."""
+"""Finds the directory that a command works in: a new one, that of an unfinished run to resume, or a finished run's."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from trivium.runs.provenance import git_commit, hardware, versions
 def open_run(config: dict[str, Any], overrides: list[str], default: Path | None = None) -> RunDirectory:
     """Returns the directory that this command works in, locked: a new one, or that of the run to resume.
 
-    default: where a new run goes when run.dir is empty (a sweep's folder). Raises ValueError if the directory holds
-    another config's run, or a run that is not to be resumed, or is in use.
+    default: the directory of a new run if run.dir is empty (a folder of a sweep). Raises ValueError if the directory
+    holds a run of another config, or one that is not to be resumed, or if another process uses it.
     """
     resume, run_dir = str(config["resume"]), str(config["run"]["dir"])
     if resume not in ("auto", "off"):
@@ -37,26 +37,26 @@ def open_run(config: dict[str, Any], overrides: list[str], default: Path | None 
     run = RunDirectory(path)
     if not run.config_file.is_file():
         return _create(_lock(run), config, overrides)
-    # a sweep's folder may have been used before, as run.dir may
+    # The folder may hold a run already: a sweep can be repeated in its folder, and run.dir can be given twice.
     if resume == "off":
         raise ValueError(f"run.dir={path} holds a run already; resume it with resume=auto, or choose another run.dir")
     return _resume(run, config)
 
 
 def _resume(run: RunDirectory, config: dict[str, Any]) -> RunDirectory:
-    """Locks a run of the same config. Raises ValueError naming what differs in another config."""
+    """Locks the run and returns it. Raises ValueError, naming what differs, if it has another config."""
     stored = run.config()
     if config_hash(stored) != config_hash(config):
-        differing = ", ".join(differences(stored, config)) or "its structure"
+        different_keys = ", ".join(differences(stored, config)) or "its structure"
         raise ValueError(
-            f"{run.path} holds a run of another config; it differs in {differing}. Repeat that run's overrides "
+            f"{run.path} holds a run of another config; it differs in {different_keys}. Repeat that run's overrides "
             f"({run.path / 'overrides.yaml'}) or choose another run.dir"
         )
     return _with_this_config(_lock(run), config)
 
 
 def _with_this_config(run: RunDirectory, config: dict[str, Any]) -> RunDirectory:
-    """Writes this command's config over an unfinished run's: it may name other devices, logger or data folder."""
+    """Writes this command's config over an unfinished run's, as it may name other devices, logger or data folder."""
     if not run.finished:
         run.freeze(config)
     return run
@@ -73,18 +73,19 @@ def _newest_unfinished(config: dict[str, Any]) -> RunDirectory | None:
     unfinished = []
     for file in (*outputs.glob("runs/*/run.json"), *outputs.glob("sweeps/*/*/run.json")):
         run = RunDirectory(file.parent)
-        with contextlib.suppress(FileNotFoundError):  # a refused run has just taken its files back
+        # A refused run may just have removed its files.
+        with contextlib.suppress(FileNotFoundError):
             record = run.record()
             if record["config_hash"] == this_hash and not run.finished:
                 unfinished.append((record["created"], run))
-    newest_first = (run for _, run in sorted(unfinished, key=lambda item: item[0], reverse=True))
-    return next((_with_this_config(run, config) for run in newest_first if run.try_lock()), None)
+    candidates = (run for _, run in sorted(unfinished, key=lambda item: item[0], reverse=True))
+    return next((_with_this_config(run, config) for run in candidates if run.try_lock()), None)
 
 
 def _new_path(config: dict[str, Any]) -> Path:
-    """Makes a new run's folder, at once, so that of two runs that begin in one second each has its own."""
-    now = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = f"{config['method']['name']}_{config['data']['name']}_s{config['seed']}_{now}_{config_hash(config)[:6]}"
+    """Returns a new run's folder, and makes it at once, so that two runs that begin in one second have one each."""
+    time = datetime.now().strftime("%Y%m%d-%H%M%S")
+    name = f"{config['method']['name']}_{config['data']['name']}_s{config['seed']}_{time}_{config_hash(config)[:6]}"
     path = Path(config["paths"]["outputs"]) / "runs" / name
     try:
         path.mkdir(parents=True)
@@ -96,7 +97,8 @@ def _new_path(config: dict[str, Any]) -> Path:
 def _create(run: RunDirectory, config: dict[str, Any], overrides: list[str]) -> RunDirectory:
     try:
         _begin(run, config, overrides)
-    except BaseException:  # a full disk, say
+    except BaseException:
+        # The disk may be full, for instance.
         run.discard_unstarted()
         raise
     return run
@@ -117,5 +119,5 @@ def _begin(run: RunDirectory, config: dict[str, Any], overrides: list[str]) -> N
         "status": "created",
     }
     write_json(run.record_file, record)
-    # The config last: a directory with a config.yaml is a run, one without is an empty folder to start in.
+    # The config is written last: a directory with a config.yaml is a run, and one without counts as empty.
     run.freeze(config)

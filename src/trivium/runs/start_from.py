@@ -15,10 +15,10 @@ from trivium.runs.directory import RunDirectory
 
 
 def start_from(method: Method, path: Path) -> None:
-    """Puts the encoders' weights of the finished run at `path` into `method`, and its fusion's if that is the same.
+    """Loads the encoders' weights of the finished run at `path` into `method`, and its fusion's if both have the same.
 
-    Heads and banks stay as they are. Warns if the fusion is another, or has its modalities in another order, which
-    fusions go by. Raises ValueError, naming the run and the first weight that differs, if an encoder is another.
+    Heads and banks stay as they are. Warns if the fusion is another, or has its modalities in another order, on which
+    fusions depend. Raises ValueError, naming the run and the first weight that differs, if an encoder is another.
     """
     run = RunDirectory(path)
     try:
@@ -26,31 +26,31 @@ def start_from(method: Method, path: Path) -> None:
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"start_from: {run.weights}: cannot be read as a run's weights ({error})") from error
     weights = method.state_dict()
-    encoders = _below(weights, "encoders.")
-    differs = _first_difference(encoders, saved)
-    if differs:
-        raise ValueError(f"start_from: {path}: {differs}; both runs need the same encoders on the same features")
-    chosen = list(encoders)
-    fusion = _below(weights, "fusion.")
+    encoders = _with_prefix(weights, "encoders.")
+    difference = _first_difference(encoders, saved)
+    if difference:
+        raise ValueError(f"start_from: {path}: {difference}; both runs need the same encoders on the same features")
+    names = list(encoders)
+    fusion = _with_prefix(weights, "fusion.")
     order = list(run.model()["reads"])
-    differs = (
+    difference = (
         f"modalities are {order} there and {list(method.encoders)} here"
         if order != list(method.encoders)
-        else _first_difference(fusion, saved) or _first_difference(_below(saved, "fusion."), fusion)
+        else _first_difference(fusion, saved) or _first_difference(_with_prefix(saved, "fusion."), fusion)
     )
-    if differs:
-        warnings.warn(f"start_from: the fusion begins anew, as {path} has another one ({differs})", stacklevel=2)
+    if difference:
+        warnings.warn(f"start_from: the fusion begins anew, as {path} has another one ({difference})", stacklevel=2)
     else:
-        chosen += list(fusion)
-    method.load_state_dict({name: saved[name].to(weights[name].dtype) for name in chosen}, strict=False)
+        names += list(fusion)
+    method.load_state_dict({name: saved[name].to(weights[name].dtype) for name in names}, strict=False)
 
 
-def _below(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name: value for name, value in weights.items() if name.startswith(prefix)}
 
 
 def _first_difference(needed: dict[str, Tensor], saved: dict[str, Tensor]) -> str:
-    """Returns a line for the first of `needed` that `saved` lacks or has in another shape, "" if there is none."""
+    """Returns a text on the first of `needed` that `saved` lacks or has in another shape, or "" if there is none."""
     for name, value in needed.items():
         if name not in saved:
             return f"no {name}"

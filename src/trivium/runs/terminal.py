@@ -9,11 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trivium.core.metric_names import LABELS, METRICS
+from trivium.core.metric_names import LABELS, LOSSES, METRICS
 from trivium.runs.directory import RunDirectory
 
 _SPLITS = {"val": "validation", "valid": "validation"}
-_PROBE_COLUMNS = {  # heading -> where a probe has it
+# Maps a column's heading to the keys that lead to its value in a probe.
+_PROBE_COLUMNS = {
     "size": ("size",),
     "C": ("c",),
     "valid": ("valid", "balanced_accuracy"),
@@ -22,7 +23,8 @@ _PROBE_COLUMNS = {  # heading -> where a probe has it
     "MAE": ("ridge", "test", "mae"),
     "Corr": ("ridge", "test", "corr"),
 }
-_FORMATS = {"C": ".1e", "size": ".0f"}  # of probes' columns; else four digits
+# The formats of probes' columns; others have four digits.
+_FORMATS = {"C": ".1e", "size": ".0f"}
 
 
 def print_result(run: RunDirectory, result: Mapping[str, Any]) -> None:
@@ -47,10 +49,12 @@ def print_scores(title: str, protocol: str, scores: Mapping[str, Mapping[str, fl
     table.add_column("metric")
     for split in scores:
         table.add_column(_SPLITS.get(split, split), justify="right")
-    # acc_argmax is there for objectives with classes
-    known = [*METRICS[protocol], "acc_argmax"]
-    for name in [name for name in known if any(name in values for values in scores.values())]:
-        table.add_row(LABELS[name], *(_cell(values.get(name)) for values in scores.values()))
+    # Objectives with classes have acc_argmax too.
+    protocol_names = [*METRICS[protocol], "acc_argmax"]
+    added = [name for values in scores.values() for name in values if name not in protocol_names and name not in LOSSES]
+    names = (*protocol_names, *dict.fromkeys(added))
+    for name in [name for name in names if any(name in values for values in scores.values())]:
+        table.add_row(LABELS.get(name, name), *(_cell(values.get(name)) for values in scores.values()))
     _print(title, table)
 
 
@@ -84,6 +88,6 @@ def _print(title: str, table: Table) -> None:
     console.print(table)
 
 
-def _cell(value: float | None, how: str = ".4f") -> str:
+def _cell(value: float | None, format_spec: str = ".4f") -> str:
     """Returns the number as text, "-" for an undefined metric such as Corr of constant scores."""
-    return "-" if value is None or math.isnan(value) else format(value, how)
+    return "-" if value is None or math.isnan(value) else format(value, format_spec)

@@ -35,9 +35,9 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
     """Runs `config` (plain and resolved) and returns its result.json.
 
     Returns an empty dict on ranks other than the first, and for a trial of a search that was pruned.
-    default_dir: the directory of a new run when run.dir is empty (a sweep's). Raises ValueError for settings or files
-    that do not fit, NonFiniteLossError, ChildProcessError if a worker process failed, and NotSentError if the run is
-    finished and wandb or TensorBoard has not got all of it.
+    default_dir: the directory of a new run if run.dir is empty (a folder of a sweep). Raises ValueError for settings or
+    files that do not fit, NonFiniteLossError, ChildProcessError if a worker process failed, and NotSentError if the run
+    is finished but wandb or TensorBoard has not received all of it.
     """
     ranks = join_ranks(config)
     run = ranks.first(lambda: open_run(config, overrides, default_dir))
@@ -50,11 +50,13 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
             launch_workers(run, config)
         else:
             fit_and_test(config, run)
-        pruned = not run.finished  # of the runs that end without an error, a pruned one alone has no result
+        # Of the runs that end without an error, a pruned one alone has no result.
+        pruned = not run.finished
         if pruned or not ranks.is_first:
             return {}
         result = run.result()
-        if not config["run"]["study"]:  # a search shows no test scores: nobody is to choose by them
+        # A search shows no test scores, as nobody should choose by them.
+        if not config["run"]["study"]:
             print_result(run, result)
         tell_unsent(config, run)
         return result
@@ -74,7 +76,7 @@ def fit_and_test(config: dict[str, Any], run: RunDirectory) -> None:
             start_from(method, Path(config["start_from"]))
         monitor_of(config).refuse_unless_in(method.monitorable, f"method={method.name or type(method).__name__}")
         if config["trainer"]["precision"] == "64-true":
-            # Lightning would do it after reading a checkpoint, whose values would pass through float32
+            # Lightning would do this after reading a checkpoint, whose values would then pass through float32.
             method.double()
         trainer, recorder = make_trainer(config, run)
         with _ended_with_status(run, trainer):
@@ -86,18 +88,21 @@ def fit_and_test(config: dict[str, Any], run: RunDirectory) -> None:
 
 @contextlib.contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """Sets torch's threads inside; 0 leaves them. They are restored, as a sweep's jobs share the process."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
+    """Sets torch's number of threads inside the context, and restores it, as a sweep's jobs share the process.
+
+    number: 0 leaves it as it is.
+    """
+    previous_threads = torch.get_num_threads()
+    torch.set_num_threads(number or previous_threads)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(previous_threads)
 
 
 @contextlib.contextmanager
 def _ended_with_status(run: RunDirectory, trainer: L.Trainer) -> Iterator[None]:
-    """Starts the loggers; at the end writes how the run ended, and gives them a finished run."""
+    """Starts the loggers, and at the end records how the run ended and sends a finished run to them."""
     loggers = loggers_of(trainer)
     for logger in loggers:
         logger.start()
@@ -110,10 +115,12 @@ def _ended_with_status(run: RunDirectory, trainer: L.Trainer) -> Iterator[None]:
         return
     except BaseException as error:
         if trainer.is_global_zero:
-            stopped = isinstance(error, SIGTERMException | KeyboardInterrupt | SystemExit)  # Lightning exits on Ctrl-C
-            run.update_record(status="interrupted" if stopped else f"failed: {type(error).__name__}: {error}")
+            # Lightning makes a SystemExit of Ctrl-C.
+            is_interrupted = isinstance(error, SIGTERMException | KeyboardInterrupt | SystemExit)
+            run.update_record(status="interrupted" if is_interrupted else f"failed: {type(error).__name__}: {error}")
             end_all(loggers, failed=True)
-        if isinstance(error, SIGTERMException):  # Lightning would exit with 0
+        # Lightning would exit with code 0.
+        if isinstance(error, SIGTERMException):
             raise SystemExit(143) from error
         raise
     if trainer.is_global_zero:
@@ -121,9 +128,10 @@ def _ended_with_status(run: RunDirectory, trainer: L.Trainer) -> Iterator[None]:
 
 
 def _refuse_another_store(run: RunDirectory, store: Store, is_first: bool) -> None:
-    """Notes the store that a new run reads. A resumed run goes on with that one, and all ranks read the same.
+    """Records the checksum of the store that a new run reads, and compares it with a resumed run's.
 
-    Raises ValueError, on every rank, naming the store.
+    Raises ValueError, on every rank and naming the store, if a resumed run would go on with another store, or if ranks
+    read different ones.
     """
     checksum = str(store.provenance["checksum"])
     checksums = sorted(set(gather_objects(checksum)))
@@ -140,7 +148,7 @@ def _refuse_another_store(run: RunDirectory, store: Store, is_first: bool) -> No
 def _fit(
     config: dict[str, Any], run: RunDirectory, trainer: L.Trainer, recorder: Recorder, data: DataModule, method: Method
 ) -> None:
-    """Fits from the run's checkpoint, if it has one; does nothing if its training is over already."""
+    """Fits from the run's checkpoint, if it has one, and does nothing if its training has ended already."""
     resume_from = run.checkpoint if run.checkpoint.is_file() else None
     state = None if resume_from is None else load_checkpoint(resume_from)
     if trainer.is_global_zero:
@@ -151,7 +159,8 @@ def _fit(
     if state is not None:
         recorded = state["callbacks"][recorder.state_key]
         if recorded["stopped"] or len(recorded["history"]) >= config["trainer"]["max_epochs"]:
-            recorder.load_state_dict(recorded)  # it was killed between its last epoch and its result
+            # The run was killed between its last epoch and its result.
+            recorder.load_state_dict(recorded)
             return
     assert isinstance(method, L.LightningModule)
     assert isinstance(data, L.LightningDataModule)
@@ -159,7 +168,7 @@ def _fit(
 
 
 def worker_main(run_dir: str) -> None:
-    """Trains as one rank of a run whose directory holds the frozen config; started by trivium.runs.launch."""
+    """Trains as one rank of a run whose directory holds the config; trivium.runs.launch starts it by torchrun."""
     die_with_parent()
     run = RunDirectory(Path(run_dir))
     config = run.config()
@@ -170,5 +179,5 @@ def worker_main(run_dir: str) -> None:
 if __name__ == "__main__":
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    # torchrun loses a dead rank's traceback without `record`
+    # Without `record` torchrun loses a dead rank's traceback.
     record(worker_main)(os.environ["TRIVIUM_RUN_DIR"])

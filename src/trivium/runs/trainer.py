@@ -27,20 +27,22 @@ from trivium.runs.directory import RunDirectory
 from trivium.runs.loggers import make_loggers
 from trivium.runs.recorder import Recorder
 
-# By its name, as loggers are: searches stand above runs, and a run alone does without Optuna.
+# Named by text, as loggers are, because searches stand above runs, and a run alone does without Optuna.
 _PRUNING = "trivium.search.pruning.Pruning"
-# Said of every loader that is no torch DataLoader, or of choices made here on purpose.
-_KNOWN = (
+# Lightning warns so of every loader that is no torch DataLoader, or of choices that were made here on purpose.
+_HARMLESS_WARNINGS = (
     ".*does not have many workers.*",
     ".*smaller than the logging interval.*",
     ".*`isinstance.treespec.*",
-    ".*sync_dist=True.*",  # validation values are computed alike on every rank
-    ".*`broadcast_buffers` is deprecated.*",  # its successor is not in the oldest torch that we support
+    # Validation values are computed alike on every rank.
+    ".*sync_dist=True.*",
+    # The successor is not in the oldest torch that is supported.
+    ".*`broadcast_buffers` is deprecated.*",
 )
 
 
 class _HalfButTargets(HalfPrecision):
-    """Features in half precision; targets and weights as they are, as a rounded score may be of another class."""
+    """Puts features into half precision, but not targets and weights, as a rounded score may be of another class."""
 
     def convert_input(self, data: Any) -> Any:
         converted = super().convert_input(data)
@@ -49,7 +51,7 @@ class _HalfButTargets(HalfPrecision):
 
 def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, Recorder]:
     """Returns the Trainer of this process, and the callback that records the run."""
-    for message in _KNOWN:
+    for message in _HARMLESS_WARNINGS:
         warnings.filterwarnings("ignore", message)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -75,11 +77,12 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
     if bar:
         callbacks.append(RichProgressBar())
     if node["deterministic"]:
-        # cuBLAS asks for it before it is first used; harmless without a GPU
+        # cuBLAS needs it for deterministic results, before it is first used. Without a GPU it does nothing.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         trainer = _make(config, run, callbacks, make_loggers(config, run), bar)
-    except MisconfigurationException as error:  # no such accelerator here, or a precision that it does not have
+    except MisconfigurationException as error:
+        # The accelerator is not on this machine, or does not have the precision.
         raise ValueError(f"trainer: {error}") from error
     return trainer, recorder
 
@@ -92,7 +95,9 @@ def _make(
         accelerator=_accelerator(node["accelerator"]),
         devices=node["devices"],
         num_nodes=node["num_nodes"],
-        strategy=_strategy(node, unused=getattr(target(config["fusion"]), "reads", "pooled") == "tokens"),
+        strategy=_strategy(
+            node, has_unused_parameters=getattr(target(config["fusion"]), "reads", "pooled") == "tokens"
+        ),
         precision=None if node["precision"] == "bf16-true" else node["precision"],
         max_epochs=node["max_epochs"],
         accumulate_grad_batches=node["accumulate_grad_batches"],
@@ -109,24 +114,30 @@ def _make(
     )
 
 
-def _accelerator(wish: str) -> str:
-    """Lightning's word for auto, cpu or gpu. A GPU is NVIDIA's: Apple's has no float64, as sums of losses are kept in.
+def _accelerator(choice: str) -> str:
+    """Returns Lightning's name for the accelerator "auto", "cpu" or "gpu", where a GPU is one of NVIDIA's.
 
-    Raises ValueError for a GPU that is not there.
+    Apple's GPUs have no float64, in which sums of losses are kept. Raises ValueError if "gpu" is chosen without one.
     """
-    there = torch.cuda.is_available()
-    if wish == "gpu" and not there:
+    has_cuda = torch.cuda.is_available()
+    if choice == "gpu" and not has_cuda:
         raise ValueError(
             f"trainer.accelerator=gpu: torch {torch.__version__} finds no NVIDIA GPU here; take "
             "trainer.accelerator=cpu, or install a torch that is built for CUDA (https://pytorch.org)"
         )
-    return "cuda" if there and wish != "cpu" else "cpu"
+    return "cuda" if has_cuda and choice != "cpu" else "cpu"
 
 
-def _strategy(node: dict[str, Any], unused: bool) -> Strategy | str:
-    """unused: some parameters may get no gradient, such as what makes a pooled vector of tokens that nobody reads."""
+def _strategy(node: dict[str, Any], has_unused_parameters: bool) -> Strategy | str:
+    """Returns Lightning's strategy.
+
+    has_unused_parameters: whether some may get no gradient, as those of an encoder's pooled vector do where the fusion
+    reads tokens.
+    """
     if node["strategy"] != "ddp" and node["devices"] * node["num_nodes"] == 1:
         return "auto"
-    # Banks are computed alike on every rank: nothing to broadcast.
+    # Banks are computed alike on every rank, so no buffer has to be broadcast.
     backend = "gloo" if node["accelerator"] == "cpu" else None
-    return DDPStrategy(broadcast_buffers=False, process_group_backend=backend, find_unused_parameters=unused)
+    return DDPStrategy(
+        broadcast_buffers=False, process_group_backend=backend, find_unused_parameters=has_unused_parameters
+    )

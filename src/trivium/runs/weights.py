@@ -15,8 +15,8 @@ from trivium.core.files import atomic_file
 
 def save_weights(module: nn.Module, path: Path, **notes: Any) -> None:
     """Writes the module's weights as safetensors, atomically; `notes` go into the file's metadata."""
-    # All notes as JSON under one key: safetensors writes several keys in no fixed order, and equal weights should be
-    # equal files.
+    # All notes are JSON under one key, because safetensors writes several keys in no fixed order, and equal weights
+    # should be equal files.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
     with atomic_file(path) as file:
         file.write(save(tensors, metadata={"trivium": json.dumps(notes)}))

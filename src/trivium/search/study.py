@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from trivium.config.space import Dimension, describe_space
 from trivium.core.files import atomic_file
-from trivium.core.locks import LOOK, alone, is_taken, take
+from trivium.core.locks import SHORT_WAIT, alone, is_taken, take
 from trivium.runs.directory import RunDirectory
 from trivium.search.outcome import Outcome, outcome_of, status_of
 from trivium.search.sampling import as_override, draw, grid_size, make_pruner, make_sampler
@@ -162,7 +162,7 @@ class OpenStudy:
         overrides = tuple(as_override(self.space[key], value) for key, value in trial.params.items())
         trials.append(TrialToRun(trial.number, overrides, run))
 
-    def _lock(self, number: int, wait: float = LOOK) -> bool:
+    def _lock(self, number: int, wait: float = SHORT_WAIT) -> bool:
         """Takes a trial until it is settled. Returns False if another process works on it."""
         if number in self._locks:
             return False

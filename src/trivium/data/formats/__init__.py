@@ -1,4 +1,4 @@
-"""Chooses the reader of a file's layout, which turns it into a Source. Each is imported only when it is asked for."""
+"""Chooses the reader that turns a file of some layout into a Source. Each reader is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from trivium.core.choices import check_choice
 from trivium.data.clips import Source
 
 _PICKLES = {".pkl", ".pickle", ".p"}
@@ -16,9 +17,9 @@ _TAKES = "source= takes a pickle of MMSA's or MultiBench's, .csd files, or GMC's
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Holds what a user may state about .csd files, see `read_csd`; the other layouts state it themselves.
+    """Holds the options of .csd files, see `read_csd`; files of the other layouts have no need of them.
 
-    align: for .csd files words or intervals, for MultiBench's pickles true or false; None takes the first.
+    align: "words" or "intervals" for .csd files, "true" or "false" for MultiBench's pickles; None means the first.
     """
 
     data: str
@@ -29,28 +30,26 @@ class ReadOptions:
 
 
 def read(format: str, files: list[Path], options: ReadOptions) -> Source:
-    """Reads the files as that format.
+    """Reads files of the given format.
 
-    Raises ValueError, naming the file, for an unknown format or a file that cannot be read so.
+    Raises ValueError for an unknown format, and naming the file for one that is not of the format.
     """
-    if format not in READERS:
-        raise ValueError(f"format={format}: expected one of {', '.join(READERS)}")
-    return READERS[format](files, options)
+    return READERS[check_choice("format", format, READERS)](files, options)
 
 
 def detect(files: list[Path]) -> str:
-    """Returns "mmsa" or "multibench" for a pickle, "csd" or "gmc" for .csd files (`ROLE:` in front or not) or .dt files
-    or a folder of them.
+    """Returns the format of the files: "mmsa" or "multibench" of a pickle, "csd" of .csd files, "gmc" of .dt files.
 
-    Raises ValueError, naming the file, for one that is missing or of neither kind.
+    .csd and .dt files may be given as their folder, and .csd files with `ROLE:` in front. Raises ValueError, naming the
+    file, for one that is missing or of no known format, and for files of several formats.
     """
     if not files:
         raise ValueError("no source file given; pass source=FILE")
     formats = [_format_of(path) for path in files]
-    for path, other in zip(files, formats, strict=True):
-        if other != formats[0]:
+    for path, format_ in zip(files, formats, strict=True):
+        if format_ != formats[0]:
             raise ValueError(
-                f"{path}: is of format {other!r}, {files[0]} of {formats[0]!r}; prepare one format at a time"
+                f"{path}: is of format {format_!r}, {files[0]} of {formats[0]!r}; prepare one format at a time"
             )
     return formats[0]
 
@@ -70,7 +69,7 @@ def _format_of(path: Path) -> str:
         start = file.read(8)
     if start.startswith(b"\x89HDF"):
         raise ValueError(
-            f"{path}: an HDF5 file; if it is one of the CMU SDK's, say format=csd (a store needs no prepare)"
+            f"{path}: an HDF5 file; if it is one of the CMU SDK's, say format=csd (a store is prepared already)"
         )
     if path.suffix in _PICKLES or start.startswith(b"\x80"):
         return _pickle_format(path)
@@ -81,11 +80,13 @@ def _format_of(path: Path) -> str:
 
 
 def _pickle_format(path: Path) -> str:
-    """Tells the layout by the key of its labels, in the file's bytes: to unpickle gigabytes twice would take minutes.
+    """Returns "multibench" or "mmsa", whichever layout's key of the labels stands in the file's bytes.
 
-    Returns "mmsa" if neither layout's key is there: its reader then says what is wrong with the file.
+    To unpickle gigabytes twice would take minutes. Without either key it is "mmsa", whose reader then says what is
+    wrong with the file.
     """
-    if not path.stat().st_size:  # cannot be mapped
+    # An empty file cannot be mapped.
+    if not path.stat().st_size:
         return "mmsa"
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(b"regression_labels") < 0 and _has_key(content, b"labels"):
@@ -94,7 +95,7 @@ def _pickle_format(path: Path) -> str:
 
 
 def _has_key(content: mmap.mmap, key: bytes) -> bool:
-    """Returns whether a pickle holds this text, not only as the end of a longer name."""
+    """Tells whether a pickle holds this text other than as the end of a longer name."""
     return re.search(key + rb"(?<![a-z_]" + key + rb")", content) is not None
 
 
@@ -122,7 +123,7 @@ def _read_gmc(files: list[Path], options: ReadOptions) -> Source:
 
 
 def _refuse_others(files: list[Path], options: ReadOptions, expected: str, known: tuple[str, ...]) -> None:
-    """Raises ValueError for a second file, and for an option that the layout has no use for."""
+    """Raises ValueError for a second file, and for an option that the layout does not have."""
     if len(files) > 1:
         raise ValueError(f"{files[1]}: source= takes {expected}; found {len(files)} sources")
     for name in ("folds", "align", "embeddings", "word_lag"):

@@ -1,7 +1,7 @@
 """Makes clips of the CMU Multimodal SDK's computational sequences (.csd, HDF5): labels, words and features of videos.
 
 A clip is one row of the labels: `VIDEO$_$n`, n from 1 in the stored order, which is not sorted by time.
-`intervals` decides which steps and words are a clip's.
+`intervals` decides which steps and words belong to a clip.
 Legend: C labelled intervals of a video, W words.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trivium.core.choices import check_choice
 from trivium.data.clips import Array, Clips, Ragged, Source
 from trivium.data.formats.folds import read_folds
 from trivium.data.formats.intervals import PAUSE, cut, find_word_lag, means, move_back, ranges
@@ -33,18 +34,18 @@ def read_csd(
 ) -> Source:
     """Reads one labels sequence, at most one of words and any number of features, from .csd files or folders of them.
 
-    files: what a sequence is, its root or file name says; `ROLE:path` says it where neither does, ROLE being labels,
-    words or a modality. data: the entry of the folds file, and of the SDK's data sets.
-    folds: JSON of split -> video ids, flat or under data-set names; without it, the installed SDK's own.
-    align: "words" gives every stream one step a word (mean of its steps; zeros where it has none; pauses dropped);
-    "intervals" keeps each stream's own steps. embeddings: word vectors as the text stream (GloVe's text format).
-    word_lag: 1 if each word has the next one's interval, 0 if not; None finds out (see `find_word_lag`).
-    Labels: the first column. A clip that a sequence does not cover has length 0 there; one that has neither a step nor
-    a word is left out. -inf, +inf and NaN of features become 0, counted over the videos read. Notes say the rest.
+    files: a sequence's role follows from its root or file name. Where it does not, `ROLE:path` states it, ROLE being
+    labels, words or a modality. data: the data set's name in the folds file, and in the SDK.
+    folds: JSON of split -> video ids, flat or under data-set names; without it, the installed SDK's own folds.
+    align: "words" gives every stream one step a word (the mean of its steps, zeros where it has none, pauses dropped);
+    "intervals" keeps each stream's own steps. embeddings: a file of word vectors in GloVe's text format, which become
+    the text stream. word_lag: 1 if each word has the next one's interval, 0 if not; None finds out by `find_word_lag`.
+    Labels are the first column of their sequence. A clip that a sequence does not cover has length 0 there; one that
+    has neither a step nor a word is left out. -inf, +inf and NaN of features become 0, and are counted over the videos
+    read. Notes hold the alignment, the folds, and everything that was left out.
     Raises ValueError, naming file and video, for anything that cannot be read so.
     """
-    if align not in ("words", "intervals"):
-        raise ValueError(f"align={align}: expected words or intervals")
+    check_choice("align", align, ("words", "intervals"))
     if word_lag not in (None, 0, 1):
         raise ValueError(f"word_lag={word_lag}: expected 0 or 1, or leave it out to find it")
     with ExitStack() as stack:
@@ -64,8 +65,8 @@ def read_csd(
             reader.note_unknown(notes)
         clips = {split: _finish(split, part, reader, notes) for split, part in filled.items()}
     extra = [path for path in (folds, embeddings) if path is not None]
-    used = [sequence.path for sequence in (labels, words, *features) if sequence is not None]
-    return Source(clips, "csd", used + extra, repairs=dict(reader.repairs), notes=notes)
+    sequence_files = [sequence.path for sequence in (labels, words, *features) if sequence is not None]
+    return Source(clips, "csd", sequence_files + extra, repairs=dict(reader.repairs), notes=notes)
 
 
 @dataclass
@@ -79,7 +80,11 @@ class _CsdSplit:
 
 
 class _ClipCutter:
-    """Cuts videos into clips."""
+    """Cuts the sequences of videos into clips.
+
+    spoken: video -> its words without pauses. word_intervals: video -> the words' intervals as stored, pauses included.
+    word_counts: how often each word occurs in the clips, for the note on words without a vector.
+    """
 
     def __init__(
         self,
@@ -91,14 +96,14 @@ class _ClipCutter:
         self.labels, self.words, self.features, self.align = labels, words, features, align
         self.dims = {sequence.role: sequence.dim for sequence in features}
         self.repairs = {sequence.role: no_repairs() for sequence in features}
-        self.spoken: dict[str, Steps] = {}  # words without pauses
-        self.word_intervals: dict[str, Array] = {}  # as stored, pauses included
+        self.spoken: dict[str, Steps] = {}
+        self.word_intervals: dict[str, Array] = {}
         self.vectors: dict[str, Array] | None = None
-        self.word_counts: Counter[str] = Counter()  # of the clips, for the embeddings' note
+        self.word_counts: Counter[str] = Counter()
         self.lag = 0
 
     def read_words(self, videos: list[str], word_lag: int | None, notes: dict[str, str]) -> None:
-        """Reads every word and drops pauses."""
+        """Reads the words of these videos, moves them back by the lag and drops pauses."""
         assert self.words is not None
         words = {video: read_steps(self.words, video) for video in videos if video in self.words.videos}
         self.lag = find_word_lag(list(words.values())) if word_lag is None else word_lag
@@ -112,7 +117,7 @@ class _ClipCutter:
             self.spoken[video] = Steps(names[voiced], steps.intervals[voiced])
 
     def read_vectors(self, path: Path) -> None:
-        """Reads the vectors of the spoken words."""
+        """Reads the vectors of the spoken words from `path`."""
         vocabulary = {str(word) for steps in self.spoken.values() for word in steps.values}
         self.vectors, self.dims["text"] = read_embeddings(path, vocabulary | {word.lower() for word in vocabulary})
         if not self.vectors:
@@ -124,13 +129,13 @@ class _ClipCutter:
         """Notes how many words of the clips have no vector."""
         assert self.vectors is not None
         _, known = look_up(list(self.word_counts), self.vectors, self.dims["text"])
-        missed = [n for n, is_known in zip(self.word_counts.values(), known, strict=True) if not is_known]
+        unknown_counts = [n for n, is_known in zip(self.word_counts.values(), known, strict=True) if not is_known]
         notes["text/unknown"] = (
-            f"{len(missed)} of {len(known)} words, {sum(missed)} of {self.word_counts.total()} spoken"
+            f"{len(unknown_counts)} of {len(known)} words, {sum(unknown_counts)} of {self.word_counts.total()} spoken"
         )
 
     def fill(self, videos: list[str]) -> _CsdSplit:
-        """Returns the clips of these videos, in their order."""
+        """Returns the clips of these videos, in the videos' order."""
         part = _CsdSplit(streams={modality: [] for modality in self.dims})
         for video in videos:
             scores, intervals_C2 = read_labels(self.labels, video)
@@ -155,7 +160,7 @@ class _ClipCutter:
             return [np.zeros((0, sequence.dim), dtype=np.float32)] * len(intervals_C2)
         steps = read_steps(sequence, video)
         word_intervals = self.word_intervals.get(video)
-        # Vectors made of these very words lag as the words do
+        # Vectors that were made of these very words lag as the words do.
         if sequence.role == "text" and word_intervals is not None and np.array_equal(steps.intervals, word_intervals):
             steps = move_back(steps, self.lag)
         values, counts = repair(steps.values)
@@ -193,13 +198,13 @@ def _check_parts(
 def _assign(
     labels: ComputationalSequence, folds: dict[str, list[str]], path: Path | None, notes: dict[str, str]
 ) -> dict[str, list[str]]:
-    """Returns split -> its labelled videos, in the labels' order."""
+    """Returns split -> its labelled videos, in the order of the labels."""
     notes["folds"] = path.name if path is not None else "mmsdk"
     stored = list(labels.videos)
-    wanted = {video: split for split, videos in folds.items() for video in videos}
-    _note(notes, "videos/in no fold", [video for video in stored if video not in wanted])
-    _note(notes, "videos/without labels", [video for video in wanted if video not in labels.videos])
-    splits = {split: [video for video in stored if wanted.get(video) == split] for split in folds}
+    split_of_video = {video: split for split, videos in folds.items() for video in videos}
+    _note(notes, "videos/in no fold", [video for video in stored if video not in split_of_video])
+    _note(notes, "videos/without labels", [video for video in split_of_video if video not in labels.videos])
+    splits = {split: [video for video in stored if split_of_video.get(video) == split] for split in folds}
     for split, videos in splits.items():
         if not videos:
             raise ValueError(
@@ -211,7 +216,7 @@ def _assign(
 
 
 def _finish(split: str, part: _CsdSplit, reader: _ClipCutter, notes: dict[str, str]) -> Clips:
-    """Leaves out clips without a step or a word, and packs the rest."""
+    """Returns the split's clips, packed, without those that have neither a step nor a word."""
     dims = reader.dims
     lengths = {modality: np.array([len(rows) for rows in part.streams[modality]]) for modality in dims}
     covered = np.array([bool(text) for text in part.texts]) | (sum(lengths.values(), np.zeros(len(part.ids))) > 0)
@@ -233,6 +238,6 @@ def _finish(split: str, part: _CsdSplit, reader: _ClipCutter, notes: dict[str, s
 
 
 def _note(notes: dict[str, str], key: str, names: list[str]) -> None:
-    """Notes the number of names and the first ten; no note if there are none."""
+    """Notes the number of names and the first ten of them, if there are any."""
     if names:
         notes[key] = f"{len(names)}: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"

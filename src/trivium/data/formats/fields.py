@@ -1,6 +1,6 @@
-"""Checks the fields of one split as a file has them: strings, numbers, one number a clip, sequences.
+"""Checks the fields of one split as they stand in a file: strings, numbers, one number a clip, sequences.
 
-`where` opens every message: the file and the split. Legend: N clips, T steps, D features.
+`where` names the file and the split at the start of every message. Legend: N clips, T steps, D features.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from trivium.data.clips import Array
 
 
 def strings(where: str, key: str, value: Any) -> list[str]:
-    """Returns a list of text. Raises ValueError unless every entry is text (bytes are taken as UTF-8)."""
+    """Returns a list of text. Raises ValueError unless every entry is text, or bytes of UTF-8."""
     items = value.tolist() if isinstance(value, np.ndarray) else value
     if not isinstance(items, list | tuple):
         raise ValueError(f"{where}: key {key!r} must hold strings, one a clip; found {type(value).__name__}")
     items = [item.decode() if isinstance(item, bytes) else item for item in items]
-    others = [n for n, item in enumerate(items) if not isinstance(item, str)]
-    if others:
+    wrong_places = [n for n, item in enumerate(items) if not isinstance(item, str)]
+    if wrong_places:
         raise ValueError(
-            f"{where}: key {key!r} must hold strings, one a clip; found {type(items[others[0]]).__name__} at place "
-            f"{others[0]} ({len(others)} such): make them str"
+            f"{where}: key {key!r} must hold strings, one a clip; found {type(items[wrong_places[0]]).__name__} at "
+            f"place {wrong_places[0]} ({len(wrong_places)} such): make them str"
         )
     return [str(item) for item in items]
 
 
 def numbers(where: str, key: str, value: Any) -> Array:
-    """Returns an array of any shape. Raises ValueError for text, objects, or rows of unequal shape."""
+    """Returns an array of numbers, of any shape. Raises ValueError for text, objects, or rows of unequal shape."""
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -39,7 +39,7 @@ def numbers(where: str, key: str, value: Any) -> Array:
 
 
 def per_clip(where: str, key: str, value: Any, count: int) -> Array:
-    """Returns (N,) numbers, also from (N, 1). Raises ValueError for another shape, or if N is not `count`."""
+    """Returns (N,) numbers from (N,) or (N, 1). Raises ValueError for another shape, or if N is not `count`."""
     array = numbers(where, key, value)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -49,10 +49,11 @@ def per_clip(where: str, key: str, value: Any, count: int) -> Array:
     return array
 
 
-def same_count(where: str, key: str, found: int, expected: int) -> None:
-    if found != expected:
+def same_count(where: str, key: str, count: int, expected: int) -> None:
+    """Raises ValueError unless a key has as many entries as the split has ids."""
+    if count != expected:
         raise ValueError(
-            f"{where}: key {key!r} has {found} entries, but there are {expected} ids; every key needs one a clip"
+            f"{where}: key {key!r} has {count} entries, but there are {expected} ids; every key needs one a clip"
         )
 
 
@@ -76,21 +77,24 @@ def single_scores(where: str, key: str, value: Any, ids: list[str]) -> Array:
     return scores(where, key, array.reshape(-1), ids)
 
 
-def lengths(where: str, key: str, value: Any, most: Array) -> Array:
-    """Returns (N,) int64. most: (N,) steps of the clips. Raises ValueError unless each is whole and in 0..most."""
-    array = per_clip(where, key, value, len(most))
-    bad = np.flatnonzero((array < 0) | (array > most) | (array != np.floor(array)))
+def lengths(where: str, key: str, value: Any, steps: Array) -> Array:
+    """Returns (N,) int64. Raises ValueError unless each length is a whole number from 0 to the clip's `steps`, (N,)."""
+    array = per_clip(where, key, value, len(steps))
+    bad = np.flatnonzero((array < 0) | (array > steps) | (array != np.floor(array)))
     if len(bad):
         n = int(bad[0])
         raise ValueError(
-            f"{where}: key {key!r}: clip {n} has length {array[n]}, but there are {most[n]} steps; lengths are whole "
+            f"{where}: key {key!r}: clip {n} has length {array[n]}, but there are {steps[n]} steps; lengths are whole "
             "numbers from 0 to that"
         )
     return array.astype(np.int64)
 
 
 def sequences(where: str, key: str, value: Any) -> tuple[Array, Array]:
-    """Returns (N, T, D) and the clips' steps (N,): T, or each clip's T where a list has unequal ones (padded here)."""
+    """Returns (N, T, D), and each clip's number of steps (N,).
+
+    That number is T, but for a list of clips of unequal length, which are padded at the back.
+    """
     steps = None
     if isinstance(value, list | tuple):
         clips = [numbers(where, key, clip) for clip in value]

@@ -14,9 +14,10 @@ _FORM = '{"train": [video ids], "valid": [...], "test": [...]}, or that under th
 
 
 def read_folds(path: Path | None, data: str) -> dict[str, list[str]]:
-    """Returns split -> video ids, from JSON at `path`, flat or under the name `data`, or from the SDK's `cmu_{data}`.
+    """Returns split -> video ids, from JSON at `path`, or without a path from the SDK's `cmu_{data}`.
 
-    Empty splits are left out. Raises ValueError, naming the file, for anything else, and for a video in two splits.
+    The JSON has the splits at its top, or under the data set's name. Empty splits are left out. Raises ValueError,
+    naming the file, for any other content, and for a video in two splits.
     """
     raw = _from_sdk(data) if path is None else _from_json(path, data)
     where = f"{path}" if path is not None else "the installed SDK's folds"
@@ -38,7 +39,8 @@ def _from_json(path: Path, data: str) -> dict[str, Any]:
         raise ValueError(f"{path}: no such file; folds=FILE takes JSON, {_FORM}")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no UTF-8
+    except ValueError as error:
+        # The file is no JSON, or no UTF-8.
         raise ValueError(f"{path}: not JSON ({error}); expected {_FORM}") from error
     if isinstance(raw, dict) and "train" not in raw:
         if data not in raw:

@@ -15,32 +15,26 @@ from typing import Any
 import numpy as np
 
 from trivium.data.clips import MODALITIES, SPLITS, Array, Clips, Source
-from trivium.data.formats import fields
+from trivium.data.formats import fields, padding
 from trivium.data.formats.ids import clip_ids, number_repeated_ids
-from trivium.data.formats.padding import (
-    KeptSteps,
-    Padded,
-    note_dropped_clips,
-    note_dropped_keys,
-    pack_stream,
-    padded_side,
-    read_padded,
-)
 from trivium.data.torch_file import load_saved_object
 
 CLASS = "AffectDataset"
 _NAME = re.compile(r"(?P<set>.+)_(?P<split>train|valid|test)(?P<rest>\w*)\.dt")
-_DATA_SETS = ("mosi", "mosei")  # file names begin with one
-_REDUNDANT = {"data", "n_modalities"}  # follow from the tensors
+# A file's name begins with one of these.
+_DATA_SETS = ("mosi", "mosei")
+# These attributes follow from the tensors.
+_REDUNDANT = {"data", "n_modalities"}
 
 
 def read_gmc(path: Path, *, data: str) -> Source:
     """Reads the three files of a set; nothing in them is executed, and torch is not needed.
 
-    path: one of them, or a folder that holds them. data: chooses among the sets of a folder.
-    All modalities of a clip keep the same steps, those of an unbroken run of zeros in all of them at the padded side
-    cut off (notes["padding/MODALITY"], found from the text). A modality that is zero throughout is absent; a clip
-    without any is left out, and counted. -inf, +inf and NaN count as 0, become 0, and are counted where they are kept.
+    path: one of them, or a folder that holds them. data: the data set to choose in a folder with files of several.
+    All modalities of a clip keep the same steps. The steps of an unbroken run of zeros in all of them at the padded
+    side, which notes["padding/MODALITY"] has and which is decided by the text, are cut off. A modality that is zero
+    throughout is absent; a clip without any modality is left out, and counted. -inf, +inf and NaN count as 0, become 0,
+    and are counted in the steps that stay.
     `meta` gives the ids, as MultiBench's `id` does; where it is None or cannot be one, they are SPLIT[POSITION].
     Raises ValueError naming file and key for a missing file or key, a wrong shape, type or count, unequal steps or
     features, and labels that are not finite; and as `load_saved_object` does.
@@ -48,25 +42,25 @@ def read_gmc(path: Path, *, data: str) -> Source:
     files = split_files(path, data)
     notes: dict[str, str] = {}
     splits = {split: _split(file, split, notes) for split, file in files.items()}
-    side = padded_side([split.streams["text"] for split in splits.values()])
+    side = padding.padded_side([split.streams["text"] for split in splits.values()])
     for split in splits.values():
         split.choose_steps(side)
     source = Source({}, format="gmc", files=list(files.values()), notes=notes)
     for name, split in splits.items():
-        ids = [clip for clip, kept in zip(split.ids, split.clips, strict=True) if kept]
+        ids = [clip for clip, has_steps in zip(split.ids, split.clips, strict=True) if has_steps]
         source.splits[name] = Clips(ids, {}, {"multimodal": split.labels[split.clips]})
     number_repeated_ids(source)
     for modality in MODALITIES:
         notes[f"padding/{modality}"] = side
-        pack_stream(modality, _kept(modality, splits), source)
+        padding.pack_stream(modality, _kept_steps(modality, splits), source)
     empty = {name: int((~split.clips).sum()) for name, split in splits.items()}
-    note_dropped_clips(notes, empty, "without a value in any modality")
-    note_dropped_keys(notes, set().union(*(split.unused for split in splits.values())))
+    padding.note_dropped_clips(notes, empty, "without a value in any modality")
+    padding.note_dropped_keys(notes, set().union(*(split.unused for split in splits.values())))
     return source
 
 
 def split_files(path: Path, data: str) -> dict[str, Path]:
-    """Returns split -> file, from one of the three or their folder. Raises ValueError, naming it, for a missing one."""
+    """Returns split -> file, from one of the three files or their folder. Raises ValueError naming a missing one."""
     is_folder = path.is_dir()
     folder, match = (path, _set_of_folder(path, data)) if is_folder else (path.parent, _NAME.fullmatch(path.name))
     if match is None:
@@ -92,21 +86,22 @@ def _set_of_folder(folder: Path, data: str) -> re.Match[str] | None:
 
 @dataclass
 class _GmcSplit:
-    """Holds one file while it is read. streams: all of one N and T.
+    """Holds one split's file while it is read. streams: modalities, all of one N and T. unused: keys that are not read.
 
-    Once the padded side is known, what is kept: steps (N, T) bool, and clips (N,) bool, those with any.
+    `choose_steps` sets steps, (N, T) bool, True on those that stay, and clips, (N,) bool, True for those with any.
     """
 
     where: str
     ids: list[str]
     labels: Array
-    streams: dict[str, Padded]
+    streams: dict[str, padding.Padded]
     unused: set[str]
     steps: Array = field(init=False)
     clips: Array = field(init=False)
 
     def choose_steps(self, side: str) -> None:
-        together = Padded(np.stack([part.real for part in self.streams.values()], axis=2), None)
+        """Cuts off the steps at the padded side that are zero in all modalities."""
+        together = padding.Padded(np.stack([part.real for part in self.streams.values()], axis=2), None)
         self.steps = together.stripped("front" if side == "none" else side)
         self.clips = np.logical_or.reduce(self.steps, axis=1)
 
@@ -118,7 +113,9 @@ def _split(file: Path, split: str, notes: dict[str, str]) -> _GmcSplit:
         raise ValueError(f"{where}: key {missing[0]!r} is missing; found {sorted(map(str, content))}")
     ids = _ids(where, split, content.pop("meta", None), _count(where, content["labels"]), notes)
     labels = fields.single_scores(where, "labels", content.pop("labels"), ids)
-    streams = {modality: read_padded(where, modality, content.pop(modality), len(ids)) for modality in MODALITIES}
+    streams = {
+        modality: padding.read_padded(where, modality, content.pop(modality), len(ids)) for modality in MODALITIES
+    }
     for modality, part in streams.items():
         text_steps, steps = streams["text"].real.shape[1], part.real.shape[1]
         if steps != text_steps:
@@ -137,25 +134,28 @@ def _count(where: str, labels: Any) -> int:
 
 
 def _ids(where: str, split: str, meta: Any, count: int, notes: dict[str, str]) -> list[str]:
-    made = [f"{split}[{n}]" for n in range(count)]
+    position_ids = [f"{split}[{n}]" for n in range(count)]
     if meta is None:
         notes["ids"] = "made of split and position: 'meta' is None"
-        return made
+        return position_ids
     try:
         ids = clip_ids(where, "meta", meta)
     except ValueError as error:
-        # Ids only name the clips: a file without usable ones is read all the same
+        # Ids only name the clips, so a file without usable ones is read all the same.
         notes["ids"] = f"made of split and position: {error}"
-        return made
+        return position_ids
     if len(ids) != count:
         raise ValueError(f"{where}: key 'meta' has {len(ids)} entries, 'labels' {count}; expected one a clip")
     return ids
 
 
-def _kept(modality: str, splits: dict[str, _GmcSplit]) -> Iterator[KeptSteps]:
-    """Takes a modality out of each split, whose padded array then goes, for memory's sake."""
+def _kept_steps(modality: str, splits: dict[str, _GmcSplit]) -> Iterator[padding.KeptSteps]:
+    """Yields the steps of a modality that each split keeps, and removes its padded array from the split.
+
+    The array's memory is then free as soon as its steps are packed.
+    """
     for name, split in splits.items():
         part = split.streams.pop(modality)
-        # A clip whose every value is 0 lacks the modality
+        # A clip whose every value is 0 lacks the modality.
         keep = split.steps & part.real.any(axis=1, keepdims=True)
-        yield KeptSteps(name, split.where, part.values, keep, split.clips)
+        yield padding.KeptSteps(name, split.where, part.values, keep, split.clips)

@@ -1,4 +1,4 @@
-"""Reads clip ids in the forms that files have them, as text, each once. Legend: N clips, K parts of an id."""
+"""Reads clip ids as text from the forms that files have, and makes them unique. Legend: N clips, K parts of an id."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from trivium.data.formats import fields
 
 
 def clip_ids(where: str, key: str, value: Any) -> list[str]:
-    """Returns N texts of strings, bytes or numbers, (N,) or (N, 1); or (N, K), read as `video[start,end]`.
+    """Returns N ids as text, from strings, bytes or numbers of shape (N,), (N, 1) or (N, K).
 
-    Raises ValueError, opened by `where`, for other types or shapes, and if N is 0.
+    An id of K parts is read as `video[start,end]`. Raises ValueError, whose message begins with `where`, for other
+    types or shapes, and if N is 0.
     """
     try:
         array = np.asarray(value)
@@ -29,16 +30,19 @@ def clip_ids(where: str, key: str, value: Any) -> list[str]:
             f"{array.dtype}"
         )
     rows = array.reshape(len(array), -1)
-    flat = [_text(item) if isinstance(item, int | float) else item for item in rows.ravel().tolist()]
+    flat = [_number_text(item) if isinstance(item, int | float) else item for item in rows.ravel().tolist()]
     width = rows.shape[1]
     texts = fields.strings(where, key, flat)
-    return [_joined(texts[start : start + width]) for start in range(0, len(texts), width)]
+    if width == 1:
+        return texts
+    parts = (texts[start : start + width] for start in range(0, len(texts), width))
+    return [f"{video}[{','.join(ends)}]" for video, *ends in parts]
 
 
 def number_repeated_ids(source: Source) -> None:
-    """Makes an id that comes again `ID#2` and so on; the note "ids" says how many did.
+    """Renames repeated ids to `ID#2` and so on, and says in the note "ids" how many there were.
 
-    A store's ids are unique; some files give the video alone.
+    A store's ids are unique, and some files name only the video of a clip.
     """
     taken = {clip for clips in source.splits.values() for clip in clips.ids}
     times: Counter[str] = Counter()
@@ -55,9 +59,5 @@ def number_repeated_ids(source: Source) -> None:
         source.notes["ids"] = f"{repeated} came again and were numbered, as in ID#2"
 
 
-def _text(number: float) -> str:
+def _number_text(number: float) -> str:
     return str(int(number)) if math.isfinite(number) and number == math.floor(number) else repr(number)
-
-
-def _joined(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{parts[0]}[{','.join(parts[1:])}]"

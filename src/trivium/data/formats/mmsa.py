@@ -1,7 +1,7 @@
 """Reads MMSA's pickles (CMU-MOSI, CMU-MOSEI, CH-SIMS, CH-SIMS v2): {"train" | "valid" | "test": {key: N entries}}.
 
-Aligned and unaligned, `text` and `text_bert`, arrays or lists, float32 or float64, padded in front or at the back,
-with or without lengths. Legend: N clips, T steps, D features.
+A file may be aligned or unaligned, have `text` and `text_bert`, arrays or lists, float32 or float64, and padding in
+front or at the back, with or without lengths. Legend: N clips, T steps, D features.
 """
 
 from __future__ import annotations
@@ -13,17 +13,7 @@ from typing import Any
 import numpy as np
 
 from trivium.data.clips import MODALITIES, SPLITS, Array, Clips, Ragged, Source, offsets_of
-from trivium.data.formats import fields
-from trivium.data.formats.padding import (
-    KeptSteps,
-    Padded,
-    keep_as_text,
-    keep_by_lengths,
-    keep_nonzero,
-    note_dropped_keys,
-    pack_stream,
-    padded_side,
-)
+from trivium.data.formats import fields, padding
 from trivium.data.source_check import refuse_repeated_ids
 from trivium.data.unpickle import safe_load
 
@@ -33,23 +23,27 @@ TARGETS = {
     "regression_labels_A": "audio",
     "regression_labels_V": "vision",
 }
-_LEFT_OUT = {"annotations", "classification_labels"}  # both follow from the labels
+# These keys follow from the labels.
+_LEFT_OUT = {"annotations", "classification_labels"}
 
 
 def read_mmsa(path: Path) -> Source:
     """Reads one MMSA pickle; nothing in it is executed.
 
-    Padding is stripped. A clip's steps are, by the first rule that applies: its `MODALITY_lengths`; for `text`, where
-    `text_bert`'s mask is set; in an aligned file (same T, nothing lost), the text's steps; what remains when the zero
-    steps of the padded side are cut off, so that a clip of zeros lacks the modality. notes["padding/MODALITY"] is that
-    side ("front", "back", "none"), one for all splits. `text_bert`'s token ids become Clips.tokens.
-    -inf, +inf and NaN in them become 0 and are counted.
+    Padding is stripped. A clip's steps are found by the first of these rules that applies:
+    1. its `MODALITY_lengths`,
+    2. for `text`, the steps where `text_bert`'s mask is set,
+    3. in an aligned file (same T, no value lost), the text's steps,
+    4. what remains when the zero steps of the padded side are cut off, so that a clip of zeros lacks the modality.
+    notes["padding/MODALITY"] is that side ("front", "back", "none"), one for all splits. `text_bert`'s token ids become
+    Clips.tokens. -inf, +inf and NaN in the steps become 0 and are counted.
     Raises ValueError naming file, split and key for anything missing, of wrong rank, count, type or length.
     """
     content = safe_load(path)
     notes: dict[str, str] = {}
     parts = _splits(path, content, notes)
-    del content  # `parts` hold the only references: each padded array goes as soon as it is packed
+    # `parts` then hold the only references, and each padded array is freed as soon as it is packed.
+    del content
     clips = {split: _clips(_where(path, split), part) for split, part in parts.items()}
     refuse_repeated_ids(str(path), clips)
     _drop_partial_targets(clips, notes)
@@ -61,8 +55,8 @@ def read_mmsa(path: Path) -> Source:
             padded = {split: _padded(_where(path, split), modality, part) for split, part in parts.items()}
             if _choose_steps(path, modality, padded, text, notes) and modality == "text":
                 text = [part.keep for part in padded.values()]
-            pack_stream(modality, _kept(path, padded), source)
-    note_dropped_keys(notes, {str(key) for part in parts.values() for key in part} - _LEFT_OUT - {"id"})
+            padding.pack_stream(modality, _kept_steps(path, padded), source)
+    padding.note_dropped_keys(notes, {str(key) for part in parts.values() for key in part} - _LEFT_OUT - {"id"})
     return source
 
 
@@ -80,9 +74,11 @@ def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, dict[s
             f"the keys {list(SPLITS)}"
         )
     for split in SPLITS:
-        if not isinstance(content.get(split, {}), dict):
-            found = type(content[split]).__name__
-            raise ValueError(f"{_where(path, split)}: expected a dict of keys such as 'id' and 'text', found {found}")
+        part = content.get(split, {})
+        if not isinstance(part, dict):
+            raise ValueError(
+                f"{_where(path, split)}: expected a dict of keys such as 'id' and 'text', found {type(part).__name__}"
+            )
     unknown = [str(name) for name in content if name not in SPLITS]
     if unknown:
         notes["dropped/splits"] = ", ".join(unknown)
@@ -90,7 +86,10 @@ def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, dict[s
 
 
 def _clips(where: str, part: dict[str, Any]) -> Clips:
-    """Returns the ids (left in `part`, to count against), targets and transcripts of a split, without streams."""
+    """Returns a split's clips with ids, targets and transcripts, which are removed from `part`, but without streams.
+
+    The ids stay in `part`, as the number of other entries is compared with theirs.
+    """
     for key in ("id", "regression_labels"):
         if key not in part:
             raise ValueError(
@@ -118,18 +117,22 @@ def _drop_partial_targets(clips: dict[str, Clips], notes: dict[str, str]) -> Non
 
 
 def _in_every_split(path: Path, key: str, parts: dict[str, dict[str, Any]]) -> bool:
-    having = [split for split, part in parts.items() if part.get(key) is not None]
-    missing = [split for split in parts if split not in having]
-    if having and missing:
+    """Tells whether the splits have a key. Raises ValueError if only some of them do."""
+    splits_with_key = [split for split, part in parts.items() if part.get(key) is not None]
+    missing = [split for split in parts if split not in splits_with_key]
+    if splits_with_key and missing:
         raise ValueError(
-            f"{_where(path, missing[0])}: key {key!r} is missing, but split {having[0]!r} has it; either all splits "
-            "need it, or none"
+            f"{_where(path, missing[0])}: key {key!r} is missing, but split {splits_with_key[0]!r} has it; either all "
+            "splits need it, or none"
         )
-    return bool(having)
+    return bool(splits_with_key)
 
 
 def _take_tokens(path: Path, parts: dict[str, dict[str, Any]], source: Source) -> list[Array] | None:
-    """Takes `text_bert` out and sets Clips.tokens. Returns its masks, (N, T) bool a split; None without the key."""
+    """Removes `text_bert` from the parts and sets Clips.tokens.
+
+    Returns its masks, (N, T) bool for each split, or None if there is no such key.
+    """
     if not _in_every_split(path, "text_bert", parts):
         return None
     masks = []
@@ -154,61 +157,65 @@ def _take_tokens(path: Path, parts: dict[str, dict[str, Any]], source: Source) -
     return masks
 
 
-def _padded(where: str, modality: str, part: dict[str, Any]) -> Padded:
-    """Takes a modality and its lengths out of a split, checked against each other."""
+def _padded(where: str, modality: str, part: dict[str, Any]) -> padding.Padded:
+    """Removes a modality and its lengths from a split, checks them against each other, and returns them."""
     values, steps = fields.sequences(where, modality, part.pop(modality))
     fields.same_count(where, modality, len(values), len(part["id"]))
     key = f"{modality}_lengths"
     lengths = part.pop(key, None)
     if lengths is not None:
-        return Padded(values, fields.lengths(where, key, lengths, steps))
-    return Padded(values, steps if (steps != values.shape[1]).any() else None)
+        return padding.Padded(values, fields.lengths(where, key, lengths, steps))
+    return padding.Padded(values, steps if (steps != values.shape[1]).any() else None)
 
 
 def _choose_steps(
-    path: Path, modality: str, padded: dict[str, Padded], text: list[Array] | None, notes: dict[str, str]
+    path: Path, modality: str, padded: dict[str, padding.Padded], text: list[Array] | None, notes: dict[str, str]
 ) -> bool:
-    """Sets every split's `keep` by one rule, and notes it. Returns whether the file itself says which steps are real.
+    """Sets every split's `keep` by one rule, and notes the rule. Returns whether the file states which steps are real.
 
-    text: the text's steps where they are known, (N, T) bool a split.
+    text: the text's steps, (N, T) bool for each split, where they are known.
     """
     parts = list(padded.values())
     if any(part.lengths is not None for part in parts):
         rule = f"{modality}_lengths"
         for part in parts:
-            # A list whose clips happen to be of one length, beside a split where they are not
+            # The clips of this split happen to be of one length, while those of another split are not.
             if part.lengths is None:
                 part.lengths = np.full(len(part.real), part.real.shape[1])
-        side, lost = keep_by_lengths(parts)
-        _report_lost(path, modality, side, lost, sum(int(part.real.sum()) for part in parts), notes)
+        side, lost_steps = padding.keep_by_lengths(parts)
+        _report_lost(path, modality, side, lost_steps, sum(int(part.real.sum()) for part in parts), notes)
     elif modality == "text" and text and all(p.real.shape == k.shape for p, k in zip(parts, text, strict=True)):
-        rule, side = "the mask of text_bert", padded_side(parts)
+        rule, side = "the mask of text_bert", padding.padded_side(parts)
         for part, keep in zip(parts, text, strict=True):
-            # BERT's features of padding are not zero: the mask alone tells
+            # BERT's features of padding are not zero, so the mask alone says which steps are real.
             part.keep = keep
-    elif text and keep_as_text(parts, text):
-        rule, side = "the text's (aligned)", padded_side(parts)
+    elif text and padding.keep_as_text(parts, text):
+        rule, side = "the text's (aligned)", padding.padded_side(parts)
     else:
-        rule, side = "zero steps cut off", keep_nonzero(parts)
+        rule, side = "zero steps cut off", padding.keep_nonzero(parts)
     notes[f"padding/{modality}"], notes[f"lengths/{modality}"] = side, rule
     return rule != "zero steps cut off"
 
 
-def _report_lost(path: Path, modality: str, side: str, lost: int, real: int, notes: dict[str, str]) -> None:
-    """Raises ValueError where lengths counted from the front (all 1, then) meet a file that is padded in front."""
+def _report_lost(path: Path, modality: str, side: str, lost_steps: int, real: int, notes: dict[str, str]) -> None:
+    """Notes how many steps that are not zero the lengths leave out.
+
+    Raises ValueError if these are more than half: the lengths were then counted from the front of a file that is padded
+    in front.
+    """
     key = f"{modality}_lengths"
-    if side == "front" and 2 * lost > real:
+    if side == "front" and 2 * lost_steps > real:
         raise ValueError(
-            f"{path}: key {key!r} would leave out {lost} of {real} steps of {modality!r} that are not zero: the file "
-            "is padded in front, and the lengths were counted for padding at the back; remove the key from every "
+            f"{path}: key {key!r} would leave out {lost_steps} of {real} steps of {modality!r} that are not zero: the "
+            "file is padded in front, and the lengths were counted for padding at the back; remove the key from every "
             "split, and the lengths are found from the zeros"
         )
-    if lost:
-        notes[f"dropped/{modality}"] = f"{lost} of {real} steps that are not zero, but lie past {key}"
+    if lost_steps:
+        notes[f"dropped/{modality}"] = f"{lost_steps} of {real} steps that are not zero, but lie past {key}"
 
 
-def _kept(path: Path, padded: dict[str, Padded]) -> Iterator[KeptSteps]:
-    """Yields what each split keeps, and empties `padded` on the way, for memory's sake."""
+def _kept_steps(path: Path, padded: dict[str, padding.Padded]) -> Iterator[padding.KeptSteps]:
+    """Yields the steps that each split keeps, and removes its padded array from `padded` to free the memory."""
     for split in list(padded):
         part = padded.pop(split)
-        yield KeptSteps(split, _where(path, split), part.values, part.keep)
+        yield padding.KeptSteps(split, _where(path, split), part.values, part.keep)

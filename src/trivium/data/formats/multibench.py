@@ -1,8 +1,8 @@
 """Reads MultiBench's affect pickles (CMU-MOSI, CMU-MOSEI, UR-FUNNY, MUsTARD): {SPLIT: {key: N entries}}.
 
 mosi_data, mosi_raw, mosei_senti_data, mosei_raw, humor and sarcasm share one layout: `vision`, `audio` and `text`
-(N, T, D), padded in front, `labels` and `id`. Cut as MultiBench (Liang et al., NeurIPS 2021) and CoMM (Dufumier et
-al., ICLR 2025) cut them. Legend: N clips, T steps, D features.
+(N, T, D), padded in front, `labels` and `id`. Padding is cut as MultiBench (Liang et al., NeurIPS 2021) and CoMM
+(Dufumier et al., ICLR 2025) cut it. Legend: N clips, T steps, D features.
 """
 
 from __future__ import annotations
@@ -15,40 +15,32 @@ from typing import Any
 import numpy as np
 
 from trivium.data.clips import MODALITIES, SPLITS, Array, Clips, Source
-from trivium.data.formats import fields
+from trivium.data.formats import fields, padding
 from trivium.data.formats.ids import clip_ids, number_repeated_ids
-from trivium.data.formats.padding import (
-    KeptSteps,
-    Padded,
-    note_dropped_clips,
-    note_dropped_keys,
-    pack_stream,
-    padded_side,
-    read_padded,
-)
 from trivium.data.unpickle import safe_load
 
-BINARY = ("urfunny", "mustard")  # the labels say funny or not, sarcastic or not
+# The labels of these say funny or not, sarcastic or not.
+BINARY = ("urfunny", "mustard")
 
 
 def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
     """Reads one of MultiBench's affect pickles; nothing in it is executed.
 
-    A clip whose text sums to exactly 0 is left out. align: every modality begins at the text's first step that is not
-    zero; without it, each at its own first. A modality that is then zero throughout is absent. Padding at the back, as
-    a user's file may have it, is cut off likewise; notes["padding/MODALITY"] is the side, found from the text.
-    -inf, +inf and NaN count as 0 in all this, become 0, and are counted where they are kept.
-    data: the labels of "urfunny" and "mustard", 0 and 1 or -1 and 1, become -1 and 1; others are scores and stay.
-    labels: (N,), (N, 1) or (N, 1, 1). id: strings, bytes or numbers, (N,) or (N, 1); or (N, K) of a video and the
-    clip's start and end, read as `video[start,end]`. An id that comes again is numbered, and noted.
+    align: every modality begins at the text's first step that is not zero; without it, each begins at its own. A
+    modality that is then zero throughout is absent, and a clip whose text sums to exactly 0 is left out. Padding at the
+    back, as a user's file may have it, is cut off likewise; notes["padding/MODALITY"] is the side, decided by the text.
+    -inf, +inf and NaN count as 0 in all this, become 0, and are counted in the steps that stay.
+    data: for "urfunny" and "mustard", labels of 0 and 1 or -1 and 1 become -1 and 1; other labels are scores and stay.
+    In the file, `labels` are (N,), (N, 1) or (N, 1, 1), and `id` as `clip_ids` reads them. A repeated id is numbered,
+    and noted.
     Raises ValueError naming file, split and key for anything missing, of wrong rank, count, type or size.
     """
     notes: dict[str, str] = {}
     splits = _splits(path, safe_load(path), notes)
-    side = padded_side([split.streams["text"] for split in splits.values()])
+    side = padding.padded_side([split.streams["text"] for split in splits.values()])
     source = Source({}, format="multibench", files=[path], notes=notes)
     for name, split in splits.items():
-        split.text_steps = split.streams["text"].stripped(_end(side))
+        split.text_steps = split.streams["text"].stripped(_cut_side(side))
         ids = [clip for clip, spoken in zip(split.ids, split.spoken, strict=True) if spoken]
         source.splits[name] = Clips(ids, {}, {"multimodal": split.labels[split.spoken]})
     if data in BINARY:
@@ -57,24 +49,28 @@ def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
     notes["align"] = f"{'all from the text' if align else 'each modality from its own'}'s first step that is not zero"
     for modality in MODALITIES:
         notes[f"padding/{modality}"] = side
-        pack_stream(modality, _kept(modality, splits, None if align else _end(side), notes), source)
+        padding.pack_stream(modality, _kept_steps(modality, splits, None if align else _cut_side(side), notes), source)
     silent = {name: int((~split.spoken).sum()) for name, split in splits.items()}
-    note_dropped_clips(notes, silent, "whose text sums to 0")
-    note_dropped_keys(notes, set().union(*(split.unused for split in splits.values())))
+    padding.note_dropped_clips(notes, silent, "whose text sums to 0")
+    padding.note_dropped_keys(notes, set().union(*(split.unused for split in splits.values())))
     return source
 
 
 @dataclass
 class _MultiBenchSplit:
-    """Holds one split while it is read. spoken: (N,) bool, clips with text. text_steps: (N, T) bool. unused: keys."""
+    """Holds one split while it is read.
+
+    spoken: (N,) bool, True for clips with text. unused: keys that are not read. text_steps: (N, T) bool, set once the
+    padded side is known.
+    """
 
     where: str
     ids: list[str]
     labels: Array
-    streams: dict[str, Padded]
+    streams: dict[str, padding.Padded]
     spoken: Array
     unused: set[str]
-    text_steps: Array = field(init=False)  # once the padded side is known
+    text_steps: Array = field(init=False)
 
 
 def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, _MultiBenchSplit]:
@@ -84,7 +80,7 @@ def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, _Multi
     unknown = [str(name) for name in content if name not in SPLITS]
     if unknown:
         notes["dropped/splits"] = ", ".join(unknown)
-    # Taken out of the dicts, so that each padded array can go as soon as it is cut
+    # Splits are removed from `content`, so that each padded array can be freed as soon as it is cut.
     return {name: _split(f"{path}: split {name!r}", content.pop(name)) for name in SPLITS if name in content}
 
 
@@ -97,7 +93,7 @@ def _split(where: str, part: Any) -> _MultiBenchSplit:
         raise ValueError(f"{where}: key {missing[0]!r} is missing; found {sorted(map(str, part))}")
     ids = clip_ids(where, "id", part.pop("id"))
     labels = fields.single_scores(where, "labels", part.pop("labels"), ids)
-    streams = {modality: read_padded(where, modality, part.pop(modality), len(ids)) for modality in MODALITIES}
+    streams = {modality: padding.read_padded(where, modality, part.pop(modality), len(ids)) for modality in MODALITIES}
     text = streams["text"].values
     spoken = text.sum(axis=(1, 2), where=np.isfinite(text)) != 0
     if not spoken.any():
@@ -105,13 +101,13 @@ def _split(where: str, part: Any) -> _MultiBenchSplit:
     return _MultiBenchSplit(where, ids, labels, streams, spoken, {str(key) for key in part})
 
 
-def _end(side: str) -> str:
-    """Returns the end to cut: MultiBench's, the front, if the file has no padding to tell it by."""
+def _cut_side(side: str) -> str:
+    """Returns the side to cut, which is MultiBench's, the front, in a file that has no padding."""
     return "front" if side == "none" else side
 
 
 def _sign_labels(path: Path, source: Source) -> None:
-    """Makes labels of 0 and 1, or -1 and 1, -1 and 1: the classes then lie on the two sides of 0, as scores' do."""
+    """Replaces labels of 0 and 1 by -1 and 1, so that the classes lie on the two sides of 0, as those of scores do."""
     targets = [clips.targets for clips in source.splits.values()]
     values = sorted({float(label) for target in targets for label in np.unique(target["multimodal"])})
     if not (set(values) <= {0.0, 1.0} or set(values) <= {-1.0, 1.0}):
@@ -124,27 +120,30 @@ def _sign_labels(path: Path, source: Source) -> None:
     source.notes["labels"] = "0 and 1 became -1 and 1" if 0.0 in values else "-1 and 1, as they were"
 
 
-def _kept(
-    modality: str, splits: dict[str, _MultiBenchSplit], own_end: str | None, notes: dict[str, str]
-) -> Iterator[KeptSteps]:
-    """Takes a modality out of each split, whose padded array then goes, for memory's sake, and notes the steps lost.
+def _kept_steps(
+    modality: str, splits: dict[str, _MultiBenchSplit], cut_side: str | None, notes: dict[str, str]
+) -> Iterator[padding.KeptSteps]:
+    """Yields the steps of a modality that each split keeps, and removes its padded array from the split.
 
-    own_end: the end to cut the modality's own zero steps off; None cuts it as the text is cut.
+    The array's memory is then free as soon as its steps are packed. Notes how many steps that are not zero were lost.
+    cut_side: the side at which the modality's own zero steps are cut off; None cuts it as the text is cut.
     """
-    lost = 0
+    lost_steps = 0
     for name, split in splits.items():
         part = split.streams.pop(modality)
         spoken = split.spoken[:, None]
-        keep = (part.stripped(own_end) if own_end else _as_text(split, modality, part)) & spoken
-        lost += int((part.real & spoken & ~keep).sum())
-        # A clip whose every value is 0 lacks the modality
+        keep = (part.stripped(cut_side) if cut_side else _as_text(split, modality, part)) & spoken
+        lost_steps += int((part.real & spoken & ~keep).sum())
+        # A clip whose every value is 0 lacks the modality.
         keep &= np.logical_or.reduce(part.real & keep, axis=1, keepdims=True)
-        yield KeptSteps(name, split.where, part.values, keep, split.spoken)
-    if lost:
-        notes[f"dropped/{modality}"] = f"{lost} steps that are not zero, outside the text's; align=false keeps them"
+        yield padding.KeptSteps(name, split.where, part.values, keep, split.spoken)
+    if lost_steps:
+        notes[f"dropped/{modality}"] = (
+            f"{lost_steps} steps that are not zero, outside the text's; align=false keeps them"
+        )
 
 
-def _as_text(split: _MultiBenchSplit, modality: str, part: Padded) -> Array:
+def _as_text(split: _MultiBenchSplit, modality: str, part: padding.Padded) -> Array:
     text_steps, steps = split.text_steps.shape[1], part.real.shape[1]
     if steps != text_steps:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Opens the computational sequences of .csd files, tells them apart by role, and reads one video at a time.
+"""Opens the computational sequences of .csd files, finds out their roles, and reads one video at a time.
 
 A file holds `ROOT/data/VIDEO/{features, intervals}` with one row a step and intervals in seconds.
 Legend: C labelled intervals of a video, T steps, D features.
@@ -17,7 +17,8 @@ import numpy as np
 from trivium.data.clips import Array
 from trivium.data.hdf5_errors import HDF5_ERRORS
 
-_MARKS = {  # what the SDK's and the field's file and root names contain
+# Parts of the names that files and roots of the SDK, and of others in the field, have for each modality.
+_MARKS = {
     "audio": ("covarep", "opensmile", "acoustic", "audio"),
     "vision": ("facet", "openface", "visual", "vision"),
     "text": ("glove", "wordvec", "word_vec", "bert"),
@@ -45,16 +46,17 @@ class ComputationalSequence:
 def open_sequences(
     stack: ExitStack, files: list[Path]
 ) -> tuple[ComputationalSequence, ComputationalSequence | None, list[ComputationalSequence]]:
-    """Opens labels, words and features of .csd files, folders of them, and `ROLE:path`; `stack` closes the files.
+    """Opens the labels, the words (None without any) and the features in .csd files, and returns them.
 
-    One of each role, features sorted by it. Raises ValueError, naming the file, for one that holds no sequence, whose
-    role is unknown or taken, and where there are no labels.
+    files: .csd files, folders of them, and `ROLE:path`. There is one sequence of each role, and features are sorted by
+    role. `stack` closes the files. Raises ValueError, naming the file, for one without a sequence, or whose role is
+    unknown or that of another file, and where there are no labels.
     """
     return _by_role([_open(stack, role, path) for role, path in _expand(files)])
 
 
 def read_steps(sequence: ComputationalSequence, video: str, in_time: bool = True) -> Steps:
-    """Returns all steps of one video; in_time sorts them by midpoint.
+    """Returns all steps of one video, sorted by midpoint, or with in_time=False as stored.
 
     Raises ValueError, naming file and video, for shapes or types other than the sequence's, or damaged data.
     """
@@ -90,9 +92,9 @@ def read_labels(labels: ComputationalSequence, video: str) -> tuple[Array, Array
     """
     steps = read_steps(labels, video, in_time=False)
     scores = steps.values[:, 0].astype(np.float32)
-    wrong = np.flatnonzero(~np.isfinite(scores))
-    if len(wrong):
-        n = int(wrong[0])
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        n = int(bad[0])
         raise ValueError(
             f"{labels.path}: the label of clip '{video}$_${n + 1}' is {scores[n]}; expected a finite score"
         )
@@ -100,17 +102,18 @@ def read_labels(labels: ComputationalSequence, video: str) -> tuple[Array, Array
 
 
 def _expand(files: list[Path]) -> list[tuple[str | None, Path]]:
-    """Returns (role or None, file) of each `path`, `ROLE:path` and file of a folder."""
+    """Returns (role or None, file) for each `path`, each `ROLE:path` and each file of a folder."""
     expanded: list[tuple[str | None, Path]] = []
     for item in files:
-        role, colon, rest = str(item).partition(":")
-        if colon and role.isidentifier() and len(role) > 1 and not item.exists():  # one letter is a Windows drive
-            expanded.append((role, Path(rest)))
+        role, colon, file_path = str(item).partition(":")
+        # A role of one letter would be a Windows drive.
+        if colon and role.isidentifier() and len(role) > 1 and not item.exists():
+            expanded.append((role, Path(file_path)))
         elif item.is_dir():
-            inside = sorted(item.glob("*.csd"))
-            if not inside:
+            files_inside = sorted(item.glob("*.csd"))
+            if not files_inside:
                 raise ValueError(f"{item}: a folder without .csd files")
-            expanded += [(None, path) for path in inside]
+            expanded += [(None, path) for path in files_inside]
         else:
             expanded.append((None, item))
     return expanded
@@ -159,14 +162,14 @@ def _guess_role(path: Path, root: str, is_text: bool) -> str:
 def _by_role(
     sequences: list[ComputationalSequence],
 ) -> tuple[ComputationalSequence, ComputationalSequence | None, list[ComputationalSequence]]:
-    """Returns labels, words and features, one of each role."""
+    """Returns labels, words and features. Raises ValueError for a second sequence of one role."""
     roles: dict[str, ComputationalSequence] = {}
     for sequence in sequences:
-        role, other = sequence.role, roles.setdefault(sequence.role, sequence)
-        if other is not sequence:
+        role, first_sequence = sequence.role, roles.setdefault(sequence.role, sequence)
+        if first_sequence is not sequence:
             raise ValueError(
-                f"{sequence.path}: holds {role!r}, and so does {other.path}; leave one of the two out, or name another "
-                f"modality before the path, as in NAME:{sequence.path.name}"
+                f"{sequence.path}: holds {role!r}, and so does {first_sequence.path}; leave one of the two out, or "
+                f"name another modality before the path, as in NAME:{sequence.path.name}"
             )
         if sequence.is_text != (role == "words"):
             kind = "strings" if sequence.is_text else "numbers"
@@ -180,7 +183,7 @@ def _by_role(
 
 
 def _member(path: Path, videos: h5py.Group, video: str, key: str) -> h5py.Dataset:
-    """Returns a dataset of numbers or strings; anything else (objects, references, opaque bytes) is refused."""
+    """Returns a dataset of numbers or strings. Raises ValueError for objects, references and opaque bytes."""
     try:
         group = videos[video]
         dataset = group.get(key) if isinstance(group, h5py.Group) else None
