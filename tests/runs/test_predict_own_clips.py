@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import trivium
-from driver import here
+from driver import ROOT, here
 from trivium.data.clips import Clips
 
 MODALITIES = ["text", "audio", "vision"]
@@ -167,3 +167,14 @@ def test_what_does_not_fit_is_told_in_one_value_error(
 def test_clips_of_one_s_own_without_targets_are_not_evaluated(run: trivium.Run, clips: Clips) -> None:
     with pytest.raises(ValueError, match="targets are missing"):
         run.evaluate(arrays(clips))
+
+
+def test_the_python_of_running_md_runs(run: trivium.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "running.md").read_text()
+    (block,) = [b for b in re.findall(r"^```python\n(.*?)^```", page, flags=re.M | re.S) if "load_run" in b]
+    (tmp_path / "outputs" / "runs").mkdir(parents=True)
+    (tmp_path / "outputs" / "runs" / "first").symlink_to(run.path)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert list(names["frame"])[:4] == ["split", "id", "target", "prediction"]
