@@ -1,6 +1,6 @@
-"""Makes optimisers whose parameters are grouped by role: each modality's encoder, and the rest.
+"""Makes optimisers with a parameter group for each role: the encoder of a modality, or the rest.
 
-Each function here is the `_target_` of a YAML in configs/optimizer and takes the method.
+The first three functions are the `_target_` of YAMLs in configs/optimizer; their keywords are explained there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ def adam(
     exempt_bias_and_norm: str = "all",
     groups: Groups | None = None,
 ) -> torch.optim.Optimizer:
-    """Returns Adam with coupled L2 (weight_decay is added to the gradient), as Self-MM and MMIM train."""
+    """Returns Adam (Kingma and Ba, 2015) with coupled L2: weight_decay is added to the gradient.
+
+    Self-MM and MMIM train so.
+    lr, weight_decay, exempt_bias_and_norm, groups: as in `parameter_groups`. betas: of the two running means.
+    """
     split = parameter_groups(method, lr, weight_decay, exempt_bias_and_norm, groups)
     return torch.optim.Adam(split, betas=(betas[0], betas[1]))
 
@@ -43,7 +47,10 @@ def adamw(
     exempt_bias_and_norm: str = "all",
     groups: Groups | None = None,
 ) -> torch.optim.Optimizer:
-    """Returns AdamW: decay is decoupled from the gradient (Loshchilov and Hutter, 2019)."""
+    """Returns AdamW, whose weight decay is decoupled from the gradient (Loshchilov and Hutter, 2019).
+
+    Its keywords are those of `adam`.
+    """
     split = parameter_groups(method, lr, weight_decay, exempt_bias_and_norm, groups)
     return torch.optim.AdamW(split, betas=(betas[0], betas[1]))
 
@@ -57,24 +64,27 @@ def sgd(
     exempt_bias_and_norm: str = "all",
     groups: Groups | None = None,
 ) -> torch.optim.Optimizer:
-    """Returns stochastic gradient descent with momentum, and coupled L2."""
+    """Returns stochastic gradient descent with momentum and coupled L2. Other keywords are those of `adam`."""
     return torch.optim.SGD(parameter_groups(method, lr, weight_decay, exempt_bias_and_norm, groups), momentum=momentum)
 
 
 def parameter_groups(
     method: Method, lr: float, weight_decay: float, exempt_bias_and_norm: str, groups: Groups | None
 ) -> list[dict[str, Any]]:
-    """Returns one parameter group for each role and decay; frozen parameters are left out.
+    """Returns a parameter group for each role and weight decay. Frozen parameters are in none.
 
-    A role is a modality, for its encoder's parameters, or "rest".
-    groups: modality -> {"lr", "weight_decay"}; None means the common value, or the encoder's own rate (Encoder.lr).
-    exempt_bias_and_norm: which biases and norms get no decay: "all", "text" (the text encoder's alone, as in Self-MM's
-    code) or "none".
-    Raises ValueError for any other word.
+    A role is the name of a modality, for the parameters of its encoder, or "rest" for all others.
+
+    lr, weight_decay: the common values. An encoder with a learning rate of its own (Encoder.lr) has that one.
+    groups: role -> {"lr", "weight_decay"}, which take precedence over both; None leaves a value as it is.
+    exempt_bias_and_norm: the roles whose biases and norms get no weight decay: "all", "text" (the text encoder alone,
+    as in Self-MM's code) or "none".
+    Raises ValueError for another exempt_bias_and_norm.
     """
     check_choice("optimizer.exempt_bias_and_norm", exempt_bias_and_norm, ("all", "text", "none"))
     members: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for role, parameter in _roles(method):
+        # Biases and the weights of norms are the parameters of a single dimension.
         exempt = parameter.ndim <= 1 and exempt_bias_and_norm in ("all", role)
         if parameter.requires_grad:
             members.setdefault((role, exempt), []).append(parameter)
@@ -89,7 +99,7 @@ def parameter_groups(
 
 
 def _roles(method: Method) -> Iterator[tuple[str, nn.Parameter]]:
-    """Yields each parameter with its role, read off its name: encoders.MODALITY.... or anything else."""
+    """Yields each parameter with its role, which its name tells: encoders.MODALITY.REST is of an encoder."""
     for name, parameter in method.named_parameters():
         first, _, rest = name.partition(".")
         yield (rest.partition(".")[0] if first == "encoders" else REST), parameter

@@ -1,8 +1,11 @@
-"""Makes learning-rate schedules, which the method itself steps, so that a resumed epoch steps them like a whole one.
+"""Makes learning-rate schedules, which the method steps itself.
 
-Lightning never steps ReduceLROnPlateau after an epoch that was resumed half-way. Each function here is the `_target_`
-of a YAML in configs/scheduler. It takes the optimiser, the optimiser steps an epoch and the epochs of the run; one with
-an argument `mode` also gets the better direction of trainer.monitor, "min" or "max".
+Lightning never steps ReduceLROnPlateau after an epoch that was resumed half-way; stepped by the method, a resumed epoch
+is like any other.
+
+Each function is the `_target_` of a YAML in configs/scheduler. It takes the optimiser, the number of optimiser steps in
+an epoch and the number of epochs. If it has an argument `mode`, it also gets the direction in which trainer.monitor is
+better, "min" or "max".
 """
 
 from __future__ import annotations
@@ -15,26 +18,32 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau, S
 
 
 class Schedule:
-    """Steps a torch scheduler, after each optimiser step or after each epoch's validation."""
+    """Steps a torch scheduler, either after each optimiser step or after each epoch's validation.
+
+    scheduler: None keeps the learning rate. every_step: True steps after each optimiser step.
+    """
 
     def __init__(self, scheduler: LRScheduler | None, every_step: bool = False) -> None:
         self._scheduler, self._every_step = scheduler, every_step
 
     def after_step(self) -> None:
+        """Steps a schedule of optimiser steps."""
         if self._scheduler is not None and self._every_step:
             self._scheduler.step()
 
     def after_epoch(self, monitored: float) -> None:
-        """Steps a schedule of epochs. monitored: the epoch's value of trainer.monitor."""
+        """Steps a schedule of epochs. monitored: the value of trainer.monitor after the epoch."""
         if isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step(monitored)
         elif self._scheduler is not None and not self._every_step:
             self._scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns the scheduler's state, for a checkpoint."""
         return {} if self._scheduler is None else dict(self._scheduler.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` returned."""
         if self._scheduler is not None:
             self._scheduler.load_state_dict(state)
 
@@ -53,9 +62,9 @@ def plateau(
     patience: int,
     mode: Literal["min", "max"] = "min",
 ) -> Schedule:
-    """Multiplies the rate by `factor` (0 to 1) after `patience` epochs in which trainer.monitor was not better.
+    """Multiplies the learning rate by `factor` (0 to 1) when more than `patience` epochs brought no better monitor.
 
-    mode: "min" where lower is better.
+    mode: "min" if lower is better, "max" if higher is.
     """
     return Schedule(ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience))
 
@@ -63,7 +72,11 @@ def plateau(
 def cosine(
     optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, warmup_epochs: float, final_ratio: float
 ) -> Schedule:
-    """Warms up linearly, then falls by half a cosine to final_ratio times the rate, stepped every optimiser step."""
+    """Warms up linearly, then falls along half a cosine to final_ratio times the learning rate, step by step.
+
+    warmup_epochs: may be a fraction. final_ratio: 0 to 1. After the warm-up it is the schedule of Loshchilov and
+    Hutter (2017, eq. 5) without restarts.
+    """
     warmup, total = int(warmup_epochs * steps_per_epoch), max(1, epochs * steps_per_epoch)
 
     def ratio(step: int) -> float:
@@ -76,7 +89,10 @@ def cosine(
 
 
 def linear(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, warmup_ratio: float) -> Schedule:
-    """Warms up linearly over warmup_ratio of all steps, then falls linearly to 0, as BERT is usually fine-tuned."""
+    """Warms up linearly, then falls linearly to 0, step by step, as BERT is usually fine-tuned (Devlin et al., 2019).
+
+    warmup_ratio: the share of all steps that warm up, 0 to 1.
+    """
     total = max(1, epochs * steps_per_epoch)
     warmup = int(warmup_ratio * total)
 
@@ -87,5 +103,5 @@ def linear(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, warmup_ra
 
 
 def step(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, every: int, factor: float) -> Schedule:
-    """Multiplies the rate by `factor` after every `every` epochs."""
+    """Multiplies the learning rate by `factor` after every `every` epochs."""
     return Schedule(StepLR(optimizer, step_size=every, gamma=factor))

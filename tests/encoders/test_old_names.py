@@ -13,6 +13,7 @@ from trivium.encoders.old_names import accept_old_names, with_current_names
 from trivium.encoders.transformer import Transformer
 from trivium.fusions.mult import MulT
 from trivium.fusions.transformer import TransformerFusion
+from trivium.methods.gmc import TaskHead
 
 CASES = {
     "lstm": (
@@ -34,6 +35,7 @@ CASES = {
         {"in_proj_": "into_", "out_proj_": "out_", "linear1": "widen", "linear2": "narrow", "norm1_": "attention_",
          "norm2_": "wide_", "norm_": "last_"},
     ),
+    "predictor of GMC": (lambda: TaskHead(4, 2), {"linear1.": "widen.", "linear2.": "narrow."}),
 }  # fmt: skip
 
 

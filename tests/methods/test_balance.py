@@ -376,7 +376,7 @@ def test_two_processes_train_as_one_with_uneven_shares_and_a_rank_without_clips(
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"balance": "ogm"}, "method.balance: 'ogm'; expected one of none, ogm_ge, mmpareto"),
+        ({"balance": "ogm"}, "method.balance: expected one of none, ogm_ge, mmpareto, found 'ogm'"),
         ({"balance": "ogm_ge", "objective": L1()}, "method.balance=ogm_ge needs objective=cross_entropy.*found L1"),
         ({"balance": "mmpareto", "modalities": 1}, r"found \['text'\] alone"),
         ({"balance_until": -1}, "method.balance_until: expected an epoch from 0, found -1"),

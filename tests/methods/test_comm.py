@@ -333,7 +333,7 @@ def test_the_head_has_its_published_size():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"terms": "clip"}, r"method.terms: 'clip'; expected one of comm, cross, cross_self, self, supcon"),
+        ({"terms": "clip"}, r"method.terms: expected one of comm, cross, cross_self, self, supcon, found 'clip'"),
         ({"terms": "cross", "modalities": ["text"]}, r"pairs of modalities, and there is \['text'\] alone"),
         ({"temperature": 0.0}, r"method.temperature: expected a number above 0, found 0.0"),
     ],

@@ -43,7 +43,7 @@ def test_loss_is_task_plus_the_contrast_of_each_modality_with_the_joint_vector()
     assert float(terms["gmc"]) == pytest.approx(total, abs=1e-12)
     z = torch.from_numpy(unit["joint"])
     head = method.predictor
-    hidden = z + head.narrow(torch.relu(head.widen(z)))
+    hidden = z + head.linear2(torch.relu(head.linear1(z)))
     score = hidden @ head.out.weight[0] + head.out.bias
     assert float(terms["task"]) == pytest.approx(
         float((score - batch.targets["multimodal"]).detach().abs().mean()), abs=1e-12

@@ -346,7 +346,7 @@ def test_classes_are_mixed_as_losses():
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"unimodal_mix": "both"}, "method.unimodal_mix: 'both'; expected one of one, series"),
+        ({"unimodal_mix": "both"}, "method.unimodal_mix: expected one of one, series"),
         ({"mixup_alpha": 0.0}, "method.mixup_alpha"),
         ({"adapt_members": "all"}, "method.adapt_members"),
         ({"adapt_max": 1.5}, "method.adapt_max"),

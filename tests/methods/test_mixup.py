@@ -386,7 +386,7 @@ def test_two_ranks_are_one_process(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "cut"}, r"method.mixup: 'cut'; expected one of none, input, manifold, one, series"),
+        ({"kind": "cut"}, r"method.mixup: expected one of none, input, manifold, one, series, found 'cut'"),
         ({"kind": "input", "mixup_alpha": 0.0}, r"method.mixup_alpha: expected a number above 0, found 0.0"),
         ({"kind": "none", "mixup_alpha": -1.0}, r"method.mixup_alpha: expected a number above 0, found -1.0"),
         ({"kind": "input", "mixup_alpha": float("nan")}, r"method.mixup_alpha: expected a number above 0, found nan"),

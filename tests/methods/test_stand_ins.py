@@ -234,7 +234,7 @@ def test_learning_stand_ins_without_absent_clips_is_refused(method: str, tmp_pat
 
 
 def test_wrong_stand_ins_are_named() -> None:
-    with pytest.raises(ValueError, match=r"method.stand_in: 'mean'; expected one of zero, learned"):
+    with pytest.raises(ValueError, match=r"method.stand_in: expected one of zero, learned, found 'mean'"):
         made(stand_in="mean")
     with pytest.raises(ValueError, match=r"stand_in=learned does not go with method.balance=ogm_ge"):
         made(objective=CrossEntropy((-3.0, 3.0)), balance="ogm_ge", stand_in="learned")

@@ -394,7 +394,7 @@ def test_regression_equals_its_definition(blocks: Blocks, negatives: int, chunk:
     [
         ({"chunk": 0}, "objective.chunk: expected at least 1"),
         ({"negatives": -2}, "objective.negatives: -2; expected 0"),
-        ({"form": "zero"}, "objective.form: 'zero'; expected one of bound, zero_min"),
+        ({"form": "zero"}, "objective.form: expected one of bound, zero_min, found 'zero'"),
     ],
 )
 def test_settings_out_of_range_are_refused(keys: dict[str, object], message: str) -> None:

@@ -67,7 +67,7 @@ def test_drawn_tuples_are_the_seed_s() -> None:
         (lambda a, b: tcmax_loss([a, b[:, :2]], LABELS), r"of shapes .*\(4, 2\), \(4, 3\).*; expected one tensor"),
         (lambda a, b: tcmax_loss([a, b], LABELS[:3]), r"of shape \(4, 3\) and labels of \(3,\); expected \(B, C\)"),
         (lambda a, b: tcmax_loss(nn.Bilinear(C, C, C), LABELS), r"needs features, one tensor \(B, D\) a .*none"),
-        (lambda a, b: tcmax_loss([a, b], LABELS, form="zero"), "'zero'; expected one of bound, zero_min"),
+        (lambda a, b: tcmax_loss([a, b], LABELS, form="zero"), "expected one of bound, zero_min, found 'zero'"),
     ],
 )  # fmt: skip
 def test_shapes_that_do_not_fit_are_told(call, told: str) -> None:

@@ -1,4 +1,4 @@
-"""The contract of encoders: one modality's sequence in, tokens and one pooled vector out.
+"""Defines what an encoder is: it takes one modality's sequence and returns tokens and one pooled vector.
 
 Legend: B clips, T steps, D input features, E embedding.
 """
@@ -28,14 +28,15 @@ class Encoded:
 class Encoder(nn.Module):
     """Encodes one modality. Subclasses set `dim` (P) and implement `forward`.
 
-    Their constructor takes `in_dim` first (features a step; for token readers the smallest vocabulary that holds the
-    store's ids) and their YAML's keys as keyword arguments.
+    A subclass's constructor takes `in_dim` first, then the keys of its YAML as keyword arguments. `in_dim` is the
+    number of features a step; for an encoder of token ids it is the smallest vocabulary that holds the store's ids.
 
     reads: "values" for numeric features, "tokens" for token ids.
-    lr: the learning rate that it trains at unless optimizer.groups names one for its modality; None means the
-        optimiser's own.
-    token_dim: E, where it is not P.
-    takes_steps: whether it is built with `steps`, the length of the store's longest clip.
+    takes_steps: True if the constructor also takes `steps`, the length of the store's longest clip.
+    dim: P, the size of the pooled vector.
+    token_dim: E, the size of a token; None if it is P.
+    lr: the learning rate of this encoder, unless optimizer.groups names one for its modality; None means the
+        optimiser's learning rate.
     """
 
     reads: ClassVar[Literal["values", "tokens"]] = "values"
@@ -45,8 +46,12 @@ class Encoder(nn.Module):
     token_dim: int | None = None
 
     def forward(self, stream: Stream) -> Encoded:
+        """Encodes the B clips of a stream, padded to T steps. Padding must not change what a clip is encoded to."""
         raise TypeError(f"{type(self).__name__} defines no forward")
 
     def assets(self) -> dict[str, Any]:
-        """Returns plain JSON that, beside the weights, builds this encoder again on a machine without its source."""
+        """Returns what is needed, beside the weights, to build this encoder where its source is missing; plain JSON.
+
+        The source is, for example, a model's folder or the Hugging Face hub.
+        """
         return {}

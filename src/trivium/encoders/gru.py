@@ -1,4 +1,4 @@
-"""GRU encoder, like the LSTM's with fewer gates (Cho et al., 2014)."""
+"""Provides the GRU encoder: that of the LSTM with another cell, which has fewer gates (Cho et al., 2014)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from trivium.encoders.recurrent import Recurrent
 
 
 class GRU(Recurrent):
-    """Encodes by a GRU: `GRU(in_dim, hidden=..., out=...)`, keys as in `Recurrent`."""
+    """Encodes by a GRU: `GRU(in_dim, hidden=..., out=...)`. `Recurrent` explains the keys, shapes and errors."""
 
     cell: ClassVar[type[nn.LSTM] | type[nn.GRU]] = nn.GRU

@@ -1,21 +1,22 @@
-"""No encoder: the features themselves, pooled over time."""
+"""Provides the encoder that learns nothing: it pools the features themselves over time."""
 
 from __future__ import annotations
 
 from torch import nn
 
+from trivium.core.choices import check_choice
 from trivium.data.batch import Stream
 from trivium.encoders.base import Encoded, Encoder
-from trivium.encoders.pooling import check_choice, check_least, pool_steps
+from trivium.encoders.pooling import check_least, pool_steps
 
 POOLS = ("mean", "max", "meanmax", "last")
 
 
 class Identity(Encoder):
-    """Pools the features: mean, max, both, or the last of the valid steps; then a Linear to `out` if that is not 0.
+    """Pools the features over the valid steps, and maps the result to `out` by a Linear unless `out` is 0.
 
-    The tokens (B, T, D) are the inputs.
-
+    The tokens are the inputs (B, T, D). The pooled vector is (B, out), or with out=0 (B, D), for "meanmax" (B, 2D).
+    pool: mean, max, meanmax (both, side by side) or last (the last valid step).
     Raises ValueError for an unknown pool and for a negative `out`.
     """
 

@@ -1,4 +1,4 @@
-"""LSTM encoder; with its defaults Self-MM's sLSTM: the last hidden state -> dropout -> Linear(hidden, out)."""
+"""Provides the LSTM encoder. With pool="last" it is Self-MM's sLSTM: last hidden state -> dropout -> Linear."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trivium.encoders.recurrent import Recurrent
 
 
 class LSTM(Recurrent):
-    """Encodes by an LSTM: `LSTM(in_dim, hidden=..., out=...)`, keys as in `Recurrent`.
+    """Encodes by an LSTM: `LSTM(in_dim, hidden=..., out=...)`. `Recurrent` explains the keys, shapes and errors.
 
     Source: Yu et al. (2021, section 3; thuiar/Self-MM).
     """

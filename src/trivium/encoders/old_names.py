@@ -1,4 +1,4 @@
-"""Weights of earlier versions: parts that have been renamed since load what was saved under their old names."""
+"""Loads weights of earlier versions: modules whose parts have been renamed accept the names that were saved then."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 def accept_old_names(module: nn.Module, names: Mapping[str, str]) -> None:
     """Lets `module.load_state_dict` take weights whose names begin as they did in an earlier version.
 
-    names: the beginning of a name, below the module, as it was -> as it is, such as {"widen.": "linear1."}.
+    names: old beginning of a name, below the module -> today's beginning, such as {"widen.": "linear1."}.
     """
     module._old_names = dict(names)  # type: ignore[assignment]
     module.register_load_state_dict_pre_hook(_rename)  # type: ignore[no-untyped-call]

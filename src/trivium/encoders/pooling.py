@@ -1,19 +1,17 @@
-"""Pooling: one vector a clip from its valid steps. Legend: B clips, T steps, E embedding."""
+"""Pools a clip's valid steps to one vector. Legend: B clips, T steps, E embedding."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 
 def pool_steps(how: str, tokens_BTE: Tensor, mask_BT: Tensor) -> Tensor:
-    """Returns (B, E), or (B, 2E) for "meanmax".
+    """Returns one vector a clip, pooled over the steps where the mask is True: (B, E), or (B, 2E) for "meanmax".
 
-    how: first, last, mean, max or meanmax, over the steps where the mask is True.
-    Valid steps come first and there is at least one (trivium.data.batch.Stream). What stands in the others, NaN too,
-    reaches neither the result nor a gradient.
+    how: first, last, mean, max or meanmax (mean and max, side by side).
+    In each clip the valid steps come first, and there is at least one (trivium.data.batch.Stream). The content of
+    padded steps, NaN included, reaches neither the result nor a gradient.
     """
     if how == "first":
         return tokens_BTE[:, 0]
@@ -27,13 +25,6 @@ def pool_steps(how: str, tokens_BTE: Tensor, mask_BT: Tensor) -> Tensor:
         return tokens_BTE.masked_fill(~mask_BT[..., None], 0.0).sum(dim=1) / count_B1
     assert how == "max", how
     return tokens_BTE.masked_fill(~mask_BT[..., None], -torch.inf).amax(dim=1)
-
-
-def check_choice(key: str, value: str, choices: Sequence[str]) -> str:
-    """Returns `value`. Raises ValueError, naming the key, if it is none of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{key}: expected one of {', '.join(choices)}, found {value!r}")
-    return value
 
 
 def check_least(key: str, value: int, least: int) -> int:

@@ -1,4 +1,4 @@
-"""Pretrained text: any Hugging Face encoder over the store's token ids, fine-tuned or frozen.
+"""Provides the encoder of pretrained text: any Hugging Face encoder over token ids, fine-tuned or frozen.
 
 Legend: B clips, T tokens, L valid tokens of all clips, R rows, C width of a row, E embedding.
 """
@@ -11,30 +11,37 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from trivium.core.choices import check_choice
 from trivium.data.batch import Stream
 from trivium.encoders.base import Encoded, Encoder
 from trivium.encoders.hub import load_model
 from trivium.encoders.packing import Packing
-from trivium.encoders.pooling import check_choice, check_least, pool_steps
+from trivium.encoders.pooling import check_least, pool_steps
 
 POOLS = ("cls", "mean", "pooler")
-# Families whose embeddings take position ids and whose layers take any additive mask.
+# Model families that can run packed: their embeddings take position ids, and their layers take any additive mask.
 PACKABLE = ("bert", "roberta", "xlm-roberta", "camembert")
-# Of these, positions count from after the padding id.
+# Model families whose positions start behind the padding id, as RoBERTa's do.
 OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "data2vec-text")
-ROW_LENGTH = 128  # fastest of 64 to 512 with a BERT-base on one CPU core at 16 clips of 18 tokens in the mean
+# The fastest width of 64 to 512, measured with a BERT-base on one CPU core at 16 clips of 18 tokens in the mean.
+ROW_LENGTH = 128
 
 
 class Pretrained(Encoder):
-    """Encodes token ids by a Hugging Face model. Its last hidden states are the tokens, pooled at [CLS] as in Self-MM.
+    """Encodes token ids by a Hugging Face model, whose last hidden states are the tokens (B, T, E).
 
-    in_dim: the store's largest token id + 1. model: a folder or a hub name. finetune: false freezes it, dropout off.
-    pool: cls, mean of the valid tokens, or the model's own pooler. out: size of tokens and pooled vector after a
-    Linear; 0 leaves them the model's. random_init: no weights are read, only the config. packed: compute no padding,
-    where that is exact (PACKABLE; others run padded). dropout_scale: multiplies the model's own dropout probabilities.
-    lr: what it is fine-tuned at, unless optimizer.groups says otherwise.
-    assets: as `assets()` returned it; the architecture is then built without folder or hub.
-    Raises ValueError for what `load_model` refuses, a vocabulary smaller than in_dim and a pooler that is not there.
+    The pooled vector is (B, E); by default it is the state at [CLS], as in Self-MM.
+
+    in_dim: the store's largest token id + 1. model: a folder, or a name on the hub.
+    finetune: False freezes the model and switches its dropout off.
+    pool: "cls", "mean" (of the valid tokens) or "pooler" (the model's own).
+    out: size of tokens and pooled vector after a Linear; 0 leaves out the Linear.
+    random_init: start from random weights; only the model's config is read.
+    packed: compute next to no padding, for the families where that is exact (PACKABLE); others run padded.
+    dropout_scale: factor on the model's dropout probabilities.
+    lr: learning rate of the fine-tuning, unless optimizer.groups names another.
+    assets: what `assets()` returned; the architecture is then built without folder or hub.
+    Raises ValueError as `load_model` does, for a vocabulary smaller than in_dim and for a pooler that is not there.
     """
 
     reads: ClassVar[Literal["values", "tokens"]] = "tokens"
@@ -71,7 +78,7 @@ class Pretrained(Encoder):
         self.train()
 
     def forward(self, stream: Stream) -> Encoded:
-        """Raises ValueError for a clip of more tokens than the model has positions for."""
+        """Encodes the clips. Raises ValueError for a clip of more tokens than the model has positions for."""
         longest = int(stream.lengths.max())
         if self.limit and longest > self.limit:
             raise ValueError(
@@ -84,7 +91,7 @@ class Pretrained(Encoder):
         return Encoded(tokens_BTE, stream.mask, self.project(pooled_BE))
 
     def train(self, mode: bool = True) -> Self:
-        """Sets the mode; a frozen model stays in evaluation mode."""
+        """Sets the mode of all parts; a frozen model stays in evaluation mode, so that it has no dropout."""
         super().train(mode)
         if not self.finetune:
             self.model.eval()
@@ -95,6 +102,7 @@ class Pretrained(Encoder):
         return {"config": self._config}
 
     def _run_padded(self, stream: Stream) -> tuple[Tensor, Tensor]:
+        """Returns hidden states (B, T, E) and pooled vectors (B, E), a clip a row, padded to the longest."""
         ids = stream.values.masked_fill(~stream.mask, _pad_id(self.model.config))
         output = self.model(input_ids=ids, attention_mask=stream.mask.long())
         hidden_BTE = output.last_hidden_state
@@ -103,16 +111,21 @@ class Pretrained(Encoder):
         return hidden_BTE, self._pooled(hidden_BTE, stream.mask)
 
     def _run_packed(self, stream: Stream) -> tuple[Tensor, Tensor]:
-        """Runs several clips a row, kept apart by the attention mask: linear layers meet next to no padding."""
+        """Returns what `_run_padded` does, with several clips in a row, so that next to no padding is computed.
+
+        The attention mask keeps the clips of a row apart; all other layers work on one token at a time.
+        """
         clips, steps = stream.values.shape
         config = self.model.config
         packing = Packing.plan(stream.lengths, steps, ROW_LENGTH, stream.values.device)
         embedded_RCE = self.model.embeddings(
             input_ids=packing.pack(stream.values, _pad_id(config)),
             position_ids=packing.step + _first_position(config),
-            token_type_ids=torch.zeros_like(packing.step),  # left out, older versions take a row of a clip's length
+            # Without these, older versions of transformers slice a buffer that is as long as one clip may be.
+            token_type_ids=torch.zeros_like(packing.step),
         )
-        # embeddings and layers are called one by one, as what mask the whole model takes differs between versions
+        # Embeddings and layers are called separately, because which mask the whole model accepts differs between
+        # versions of transformers.
         rows_RCE = self.model.encoder(embedded_RCE, attention_mask=packing.bias(embedded_RCE.dtype))[0]
         hidden_BTE = packing.unpack(rows_RCE, clips, steps)
         if self.pool == "pooler":
@@ -123,6 +136,7 @@ class Pretrained(Encoder):
         return pool_steps("first" if self.pool == "cls" else "mean", hidden_BTE, mask_BT)
 
     def _check_vocabulary(self, in_dim: int, name: str) -> None:
+        """Raises ValueError if the store holds token ids that the model does not have."""
         size = int(self.model.config.vocab_size)
         if size < in_dim:
             raise ValueError(
@@ -131,7 +145,10 @@ class Pretrained(Encoder):
             )
 
     def _keep_pooler(self, wanted: bool, name: str) -> None:
-        """Drops a pooler that no output uses, because DDP waits for the gradient of every parameter."""
+        """Removes a pooler that no output uses, because DDP waits for the gradient of every parameter.
+
+        Raises ValueError if the pooler is wanted and the model has none.
+        """
         if wanted and getattr(self.model, "pooler", None) is None:
             raise ValueError(f"pool: {name} ({self.model.config.model_type}) has no pooler; choose cls or mean")
         if not wanted and getattr(self.model, "pooler", None) is not None:
@@ -143,15 +160,17 @@ def _pad_id(config: Any) -> int:
 
 
 def _first_position(config: Any) -> int:
+    """Returns the position id of a clip's first token."""
     return _pad_id(config) + 1 if config.model_type in OFFSET_POSITIONS else 0
 
 
 def _longest(config: Any) -> int:
-    """Returns the number of tokens that the model has positions for; 0 where its config states none."""
+    """Returns the number of tokens that the model has positions for; 0 if its config states none."""
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
     return max(0, positions - _first_position(config))
 
 
 def _packable(config: Any) -> bool:
+    """Says whether packed rows give the model's own result: absolute positions, and attention in both directions."""
     absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
     return config.model_type in PACKABLE and absolute and not getattr(config, "is_decoder", False)

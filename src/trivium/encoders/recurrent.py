@@ -1,4 +1,4 @@
-"""Recurrent encoders, which the LSTM and the GRU are: layers, directions, pooling.
+"""Provides what the LSTM and the GRU encoder share: layers, directions and pooling.
 
 Sequences are run padded, not packed. Padding lies behind a clip's last step (and the backward direction reads each clip
 reversed within its own length), so no padded step comes before a real one and none can change a result. On a CPU this
@@ -15,22 +15,27 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from trivium.core.choices import check_choice
 from trivium.data.batch import Stream
 from trivium.encoders.base import Encoded, Encoder
 from trivium.encoders.old_names import accept_old_names
-from trivium.encoders.pooling import check_choice, check_least, pool_steps
+from trivium.encoders.pooling import check_least, pool_steps
 
 POOLS = ("last", "mean", "max", "meanmax", "flatten")
 
 
 class Recurrent(Encoder):
-    """Encodes by stacked recurrent layers -> dropout -> Linear(H, out).
+    """Encodes by stacked recurrent layers -> dropout -> Linear(H, out). Subclasses set the `cell`.
 
-    out: size of tokens and pooled vector; 0 leaves the Linear out. dropout: before the Linear and between layers;
-    input_dropout: on the features; both 0 to 1. pool: "last" is the last state of each direction (Self-MM's sLSTM);
-    "mean", "max" and "meanmax" (both, so twice the size) are over the valid steps' tokens. "flatten" (GMC) puts the
-    states of `steps` steps end to end, padding's included, for a Linear of its own: Linear(steps * H, out); tokens are
-    then the states themselves. steps: the longest clip that it will see; asked for by "flatten" alone.
+    hidden: units of a layer and direction; H is twice that if bidirectional.
+    out: size of tokens and pooled vector; 0 leaves out the Linear.
+    dropout: before the Linear and between layers, 0 to 1. input_dropout: on the features, 0 to 1.
+    pool: how the steps become one vector.
+      "last": the last state of each direction, as in Self-MM's sLSTM (Yu et al., 2021).
+      "mean", "max", "meanmax": over the tokens of the valid steps; meanmax is both, so twice the size.
+      "flatten": the states of `steps` steps, padding included, end to end -> Linear(steps * H, out), as in GMC
+      (Poklukar et al., 2022). The tokens are then the states themselves.
+    steps: the length of the longest clip to come, which "flatten" needs.
     Raises ValueError for an unknown pool, for sizes below 1, and for a clip longer than a flattening encoder's steps.
     """
 
@@ -85,13 +90,15 @@ class Recurrent(Encoder):
         return Encoded(tokens_BTE, stream.mask, pool_steps(self.pool, tokens_BTE, stream.mask))
 
     def _flattened(self, stream: Stream, steps: int) -> Encoded:
+        """Encodes for pool="flatten". Raises ValueError for a clip of more than `steps` steps."""
         longest = stream.values.shape[1]
         if longest > steps:
             raise ValueError(
                 f"a clip of {longest} steps: this encoder flattens the {steps} of the longest clip it was built for; "
                 "encoder.pool=last, mean or max takes any length"
             )
-        values_BTD = stream.values.masked_fill(~stream.mask[..., None], 0.0)  # padding's states count here
+        # The states of padded steps enter the result, so that what padding holds must not depend on the batch.
+        values_BTD = stream.values.masked_fill(~stream.mask[..., None], 0.0)
         states_BTH = self.dropout(
             self._states(
                 nn.functional.pad(self.input_dropout(values_BTD), (0, 0, 0, steps - longest)),
@@ -102,7 +109,7 @@ class Recurrent(Encoder):
         return Encoded(tokens_BTH, stream.mask, self.project(states_BTH.flatten(1)))
 
     def _states(self, inputs_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        """Returns the last layer's states, both directions side by side."""
+        """Returns the states of the last layer, (B, T, H), both directions side by side."""
         order = reversed_steps(mask_BT) if self.backward_cells else None
         for number, cell in enumerate(self.forward_cells):
             if number:
@@ -115,13 +122,16 @@ class Recurrent(Encoder):
         return inputs_BTD
 
     def _ends(self, states_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-        """Returns the last state of each direction: forward after the last step, backward after the first."""
+        """Returns the last state of each direction, (B, H).
+
+        The forward direction ends at the clip's last step, the backward direction at its first.
+        """
         forward, backward = states_BTH.chunk(2, dim=-1)
         return torch.cat([pool_steps("last", forward, mask_BT), pool_steps("first", backward, mask_BT)], dim=-1)
 
 
 def reversed_steps(mask_BT: Tensor) -> Tensor:
-    """Returns (B*T,) int64: from where each flat position takes its step to reverse every clip's valid steps."""
+    """Returns (B*T,) int64, the index that reverses the valid steps of every clip and leaves padding where it is."""
     clips, steps = mask_BT.shape
     step_T = torch.arange(steps, device=mask_BT.device)
     step_BT = torch.where(mask_BT, mask_BT.sum(dim=1, keepdim=True) - 1 - step_T, step_T)
@@ -130,5 +140,5 @@ def reversed_steps(mask_BT: Tensor) -> Tensor:
 
 
 def reorder(values_BTD: Tensor, order: Tensor) -> Tensor:
-    """Returns values_BTD with its flat steps in the order of `reversed_steps`; doing it twice undoes it."""
+    """Returns (B, T, D) with its steps in the order of `reversed_steps`; applied twice, it gives the input again."""
     return values_BTD.flatten(0, 1).index_select(0, order).view_as(values_BTD)

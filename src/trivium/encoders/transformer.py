@@ -1,4 +1,4 @@
-"""Transformer encoder over one modality's steps (Vaswani et al., 2017; layer norm first, Xiong et al., 2020).
+"""Provides the transformer encoder (Vaswani et al., 2017), with layer norms first (Xiong et al., 2020).
 
 Legend: B clips, T steps, L real steps of all clips, D input features, E embedding.
 """
@@ -10,9 +10,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from trivium.core.choices import check_choice
 from trivium.data.batch import Stream
 from trivium.encoders.base import Encoded, Encoder
-from trivium.encoders.pooling import check_choice, check_least, pool_steps
+from trivium.encoders.pooling import check_least, pool_steps
 from trivium.encoders.real_steps import RealSteps
 from trivium.encoders.transformer_layer import TransformerLayer
 
@@ -23,11 +24,13 @@ POSITIONS = ("sinusoidal", "none")
 class Transformer(Encoder):
     """Encodes by Linear(D, dim) + positions -> `layers` of attention and feed-forward -> layer norm.
 
-    positions: sinusoidal, or none, which makes it an encoder of sets: the order of steps then changes nothing.
-    input_bias: whether the first Linear has one. final_norm: whether the last layer norm is there.
-    pool: mean or last of the valid steps, or "cls", a learnt first step that is not among the tokens. dropout: inside
-    the layers; input_dropout: on the features. Padded steps are attended by none, and next to nothing is computed of
-    them.
+    Tokens are (B, T, dim), the pooled vector is (B, dim). No step attends to padding, and only attention computes it.
+
+    feedforward: size of the hidden layer in the feed-forward part.
+    positions: "sinusoidal", or "none", which makes it an encoder of sets: the order of steps then changes nothing.
+    input_bias: False leaves out the bias of the first Linear. final_norm: False leaves out the last layer norm.
+    pool: "mean" or "last" of the valid steps, or "cls", a learnt step before the clip that is not among the tokens.
+    dropout: inside the layers. input_dropout: on the features.
     Raises ValueError for an unknown pool or positions, sizes below 1, and a dim that `heads` does not divide or, with
     sinusoidal positions, that is odd.
     """
@@ -59,7 +62,7 @@ class Transformer(Encoder):
         self.input_dropout = nn.Dropout(input_dropout)
         self.embed = nn.Linear(in_dim, dim, bias=input_bias)
         self.cls = nn.Parameter(torch.randn(dim) * dim**-0.5) if pool == "cls" else None
-        # each layer with initial weights of its own; nn.TransformerEncoder copies one layer's to all
+        # Each layer draws its own initial weights. nn.TransformerEncoder copies those of one layer to all.
         self.layers = nn.ModuleList(TransformerLayer(dim, heads, feedforward, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(dim) if final_norm else nn.Identity()
 
@@ -79,7 +82,7 @@ class Transformer(Encoder):
         return Encoded(out_BTE, stream.mask, pool_steps(self.pool, out_BTE, stream.mask))
 
     def _with_cls(self, lengths: Tensor, steps: int, rows_LE: Tensor, real: RealSteps) -> tuple[RealSteps, Tensor]:
-        """Puts the learnt [CLS] step in front of each clip."""
+        """Returns layout and steps with the learnt [CLS] step in front of each clip."""
         assert self.cls is not None
         padded_BTE = real.pad(rows_LE)
         cls_B1E = self.cls.to(padded_BTE.dtype).expand(len(padded_BTE), 1, -1)
@@ -93,7 +96,8 @@ def sinusoids(like_BTE: Tensor) -> Tensor:
     Dtype and device are those of `like_BTE`.
     """
     steps, dim = like_BTE.shape[1:]
-    dtype = torch.promote_types(like_BTE.dtype, torch.float32)  # half precision cannot count to 500
+    # In float32 at least: bfloat16 does not hold every whole number above 256, so that steps would share positions.
+    dtype = torch.promote_types(like_BTE.dtype, torch.float32)
     step = torch.arange(steps, device=like_BTE.device, dtype=dtype)[:, None]
     rate = torch.exp(torch.arange(0, dim, 2, device=like_BTE.device, dtype=dtype) * (-math.log(1e4) / dim))
     return torch.stack([(step * rate).sin(), (step * rate).cos()], dim=-1).flatten(1).to(like_BTE.dtype)

@@ -1,4 +1,4 @@
-"""The transformer layer of the house: the transformer encoder, fusion=transformer and fusion=mult all run this one.
+"""Provides the one transformer layer that the transformer encoder, fusion=transformer and fusion=mult run.
 
 Legend: R clips or sets of tokens, T steps that attend, S steps that are attended to, E embedding, H heads, D = E / H,
 G layers of one shape that run at once.
@@ -17,22 +17,23 @@ from trivium.encoders.dropout import Dropout
 from trivium.encoders.old_names import accept_old_names
 from trivium.encoders.real_steps import RealSteps
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # query (..., T, E), key and value (..., S, E) -> (..., T, E)
+# Attention: query (..., T, E), key and value (..., S, E) -> (..., T, E).
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Affine(NamedTuple):
-    """Holds weight and bias of a linear map or a layer norm; of G of them with one more dimension in front."""
+    """Holds weight and bias of a linear map or of a layer norm. Those of G layers have one more dimension in front."""
 
     weight: Tensor
     bias: Tensor
 
     def outputs(self, start: int, end: int) -> Affine:
-        """Returns the part that makes outputs number `start` to `end`."""
+        """Returns the part of a linear map that computes the outputs from `start` up to `end`."""
         return Affine(self.weight[..., start:end, :], self.bias[..., start:end])
 
 
 class LayerWeights(NamedTuple):
-    """Holds what one layer has learnt. in_proj: (3E, E), the rows of query, key and value, in that order."""
+    """Holds the weights of one layer. in_proj: (3E, E), the rows of query, key and value, in that order."""
 
     in_proj: Affine
     out_proj: Affine
@@ -58,9 +59,10 @@ def transformer_layer(
     which trains without a warm-up.
 
     x: (..., E); with stacked weights (G, ..., E).
-    source: what is attended to, passed through the same norm1; None for self-attention.
+    attend: the attention between projected query, key and value, with its mask.
+    source: the steps that are attended to, which pass through the same norm1; None for self-attention.
     source_present: bool, broadcast against x; where False, attention adds nothing, not even the bias of out_proj.
-    dropout: applied to both branches' ends and behind the activation.
+    dropout: applied at the end of both branches and behind the activation.
     """
     dim = x.shape[-1]
     if source is None:
@@ -78,7 +80,7 @@ def transformer_layer(
 
 
 def linear(x: Tensor, affine: Affine) -> Tensor:
-    """Returns x W^T + b; with stacked weights x is (G, ..., E), and each of the G maps has its own x."""
+    """Returns x W^T + b. With stacked weights x is (G, ..., E), and map g is applied to x[g]."""
     weight, bias = affine
     if weight.ndim == 2:
         return F.linear(x, weight, bias)
@@ -87,7 +89,7 @@ def linear(x: Tensor, affine: Affine) -> Tensor:
 
 
 def layer_norm(x: Tensor, affine: Affine) -> Tensor:
-    """Returns the layer norm of the last dimension (Ba et al., 2016); stacked gains and shifts as in `linear`."""
+    """Returns the layer norm over the last dimension (Ba et al., 2016). Weights may be stacked, as in `linear`."""
     weight, bias = affine
     if weight.ndim == 1:
         return F.layer_norm(x, weight.shape, weight, bias)
@@ -96,7 +98,7 @@ def layer_norm(x: Tensor, affine: Affine) -> Tensor:
 
 
 def split_heads(x_RTE: Tensor, heads: int) -> Tensor:
-    """Returns (R, H, T, D), as scaled_dot_product_attention reads it; more dimensions in front become one."""
+    """Returns (R, H, T, D), as scaled_dot_product_attention takes it; dimensions before T are flattened into R."""
     x_RTE = x_RTE.flatten(0, -3)
     return x_RTE.reshape(*x_RTE.shape[:2], heads, -1).transpose(1, 2)
 
@@ -115,16 +117,17 @@ def multi_head_attention(
 
 
 class TransformerLayer(nn.Module):
-    """Holds a layer of an encoder and runs it on the real steps of a batch.
+    """Holds one layer of an encoder and runs it on the real steps of a batch.
 
     Its initial weights are those that nn.TransformerEncoderLayer draws from the same random numbers.
-    dropout: on attention weights, behind the ReLU, and at both branches' ends.
+    dropout: on the attention weights, behind the ReLU, and at the end of both branches.
     """
 
     def __init__(self, dim: int, heads: int, feedforward: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
         self.dropout = Dropout(dropout)
+        # The order of these lines is that in which nn.TransformerEncoderLayer draws its initial weights.
         self.out_proj = nn.Linear(dim, dim)
         self.in_proj = nn.utils.skip_init(nn.Linear, dim, 3 * dim)  # type: ignore[no-untyped-call]
         nn.init.xavier_uniform_(self.in_proj.weight)
@@ -147,10 +150,10 @@ class TransformerLayer(nn.Module):
         )
 
     def forward(self, rows_LE: Tensor, real: RealSteps) -> Tensor:
-        """Returns (L, E). L: the real steps of all clips, as `real` lays them out."""
+        """Returns the layer's output for the real steps of all clips, (L, E), in the order of `real`."""
 
         def attend(*rows: Tensor) -> Tensor:
-            # Only attention needs clips side by side; what padded steps ask for is dropped again.
+            # Only attention needs the steps arranged by clip. The outputs of padded queries are dropped again.
             query, key, value = (real.pad(part) for part in rows)
             dropout = self.dropout.p if self.training else 0.0
             return real.pack(multi_head_attention(query, key, value, heads=self.heads, mask=real.keys, dropout=dropout))

@@ -1,4 +1,4 @@
-"""Computes metrics of class scores, once from a whole split.
+"""Computes metrics of class scores over a whole split.
 
 Legend: N clips, C classes.
 """
@@ -12,15 +12,16 @@ from torch import Tensor
 
 
 def classification_metrics(outputs_NC: Tensor, classes_N: Tensor) -> dict[str, float]:
-    """Computes shares in [0, 1] from logits outputs_NC and classes_N (int64 in [0, C)):
+    """Returns shares in [0, 1] of how well classes are recognised.
 
+    outputs_NC: logits. classes_N: int64 in [0, C).
     * balanced_accuracy: as the function below.
-    * accuracy: share of clips whose likeliest class is right.
-    * top5: share of clips whose class is among the min(5, C) likeliest.
-    * auc: area under the ROC curve of each class against the rest, mean over the classes that some clips have and some
-      have not; NaN without such a class. With two classes it is the usual AUC.
+    * accuracy: the share of clips whose likeliest class is right.
+    * top5: the share of clips whose class is among the min(5, C) likeliest.
+    * auc: the area under the ROC curve of each class against the rest, in the mean over the classes that some clips
+      have and some have not; NaN without such a class. With two classes it is the usual AUC.
     """
-    # Imported here because it takes a second.
+    # Imported here because the import takes a second.
     from torchmetrics.functional.classification import binary_auroc, multiclass_accuracy
 
     classes, probabilities_NC = outputs_NC.shape[1], outputs_NC.softmax(dim=1)
@@ -37,9 +38,10 @@ def classification_metrics(outputs_NC: Tensor, classes_N: Tensor) -> dict[str, f
 
 
 def balanced_accuracy(outputs_NC: Tensor, classes_N: Tensor) -> float:
-    """Returns the share of a class's clips that are recognised, mean over the classes that occur.
+    """Returns the share of a class's clips that are recognised, in the mean over the classes that occur, in [0, 1].
 
-    The definition is scikit-learn's. Its value may differ from this one in the last digit, and `search_c` breaks ties.
+    outputs_NC, classes_N: as in `classification_metrics`. The definition is scikit-learn's, whose value may differ in
+    the last digit; that would matter in `search_c`, where ties decide.
     """
     right_N = (outputs_NC.argmax(dim=1) == classes_N).double()
     clips_C = torch.bincount(classes_N, minlength=outputs_NC.shape[1])

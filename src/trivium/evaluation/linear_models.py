@@ -1,4 +1,4 @@
-"""Fits linear maps on fixed vectors: multinomial logistic regression and ridge. torch, float64, on the CPU.
+"""Fits linear maps on fixed vectors: multinomial logistic regression and ridge regression, in float64 on the CPU.
 
 Legend: N clips, E features, C classes, K outputs, A regularisation strengths.
 """
@@ -13,8 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-COARSE = range(-6, 7, 2)  # exponents of 10
-FINE = 28  # intervals between the 29 points of the fine search, seven a decade
+# The points of the coarse search for C, as exponents of 10.
+COARSE = range(-6, 7, 2)
+# The intervals between the 29 points of the fine search: seven a decade.
+FINE = 28
+# The strengths that ridge regression is tried with: 100, log-spaced from 1e-6 to 1e6.
 ALPHAS = tuple(10.0 ** (-6 + 12 * i / 99) for i in range(100))
 
 
@@ -25,14 +28,15 @@ class Linear(NamedTuple):
     bias: Tensor
 
     def outputs(self, features_NE: Tensor) -> Tensor:
+        """Returns the map's outputs, (N, K)."""
         return features_NE @ self.weight.T + self.bias
 
 
 def classifier_objective(linear: Linear, features_NE: Tensor, classes_N: Tensor, c: float) -> Tensor:
-    """Returns mean cross-entropy + ||W|| / (2 c): the Frobenius norm itself, not its square; the bias is free.
+    """Returns the mean cross-entropy + ||W|| / (2 c), a differentiable scalar.
 
-    This is the objective of CoMM's linear evaluation (Dufumier et al., 2025, public code). It is a scalar and
-    differentiable; at W = 0 the norm's sub-gradient is 0.
+    This is the objective of CoMM's linear evaluation (Dufumier et al., 2025, public code). ||W|| is the Frobenius norm
+    itself, not its square, with the subgradient 0 at W = 0. The bias is not penalised.
     """
     penalty: Tensor = torch.linalg.vector_norm(linear.weight) / (2 * c)
     return F.cross_entropy(linear.outputs(features_NE), classes_N) + penalty
@@ -41,10 +45,11 @@ def classifier_objective(linear: Linear, features_NE: Tensor, classes_N: Tensor,
 def fit_classifier(
     features_NE: Tensor, classes_N: Tensor, classes: int, c: float, *, standardize: bool = False
 ) -> Linear:
-    """Minimises `classifier_objective` by L-BFGS from 0, with strong Wolfe line search, in up to 100 iterations.
+    """Returns the map that minimises `classifier_objective`, by L-BFGS from 0 in up to 100 iterations.
 
-    features_NE: float64. classes_N: int64 in [0, classes). c: above 0, larger is freer. standardize: puts the
-    penalty on weights of features of mean 0 and variance 1; the map that is returned takes features as they are.
+    features_NE: float64. classes_N: int64 in [0, classes). c: above 0; a larger one penalises less.
+    standardize: True penalises the weights of features that are scaled to mean 0 and variance 1. The map that is
+    returned still takes the features as they are.
     """
     if standardize:
         shift_E, scale_E = _statistics(features_NE)
@@ -71,8 +76,8 @@ def fit_classifier(
 def _constant_classifier(features_NE: Tensor, classes_N: Tensor, classes: int, c: float) -> Linear | None:
     """Returns W = 0 and the log class shares where that is the minimum, else None.
 
-    It is the minimum exactly if the cross-entropy's gradient there is no longer than the penalty's slope. No gradient
-    method stops at the norm's kink, so it is looked for directly.
+    W = 0 is the minimum if and only if the gradient of the cross-entropy there is no longer than the slope of the
+    penalty. It is tested for, because a gradient method does not stop at the kink of a norm.
     """
     truth_NC = F.one_hot(classes_N, classes).to(features_NE)
     shares_C = truth_NC.mean(dim=0)
@@ -85,14 +90,15 @@ def _constant_classifier(features_NE: Tensor, classes_N: Tensor, classes: int, c
 
 
 def search_c(score: Callable[[float], float]) -> float:
-    """Returns the C in [1e-6, 1e6] of the highest score that the search of CoMM's public code meets.
+    """Returns the C in [1e-6, 1e6] with the highest score that the search of CoMM's public code visits.
 
-    1. Of 1e-6, 1e-4, ..., 1e6 the best, the smallest of equal ones.
-    2. The window: 29 log-spaced points within two decades of it, without those outside the bounds.
-    3. Until the window is one point, its points at a quarter, half and three quarters are scored. The lower half stays
-       if the first is as good as any, else the upper half if the third is, else the middle.
-    The result is the best of step 1 and of the points met in step 3; of equal ones the first met.
-    score: C -> value, called once for each C.
+    1. The best of 1e-6, 1e-4, ..., 1e6 is chosen, the smallest of equal ones.
+    2. The window is 29 log-spaced points within two decades of it, without those outside the bounds.
+    3. The window's points at a quarter, half and three quarters are scored. The window shrinks to its lower half if the
+       first is as good as any, else to its upper half if the third is, and else to its middle. This is repeated until
+       the window is one point.
+    The result is the best of step 1 and of the points scored in step 3, and of equal ones the first.
+    score: C -> value. It is called once for each C.
     """
     scores: dict[float, float] = {}
 
@@ -102,13 +108,13 @@ def search_c(score: Callable[[float], float]) -> float:
         return scores[exponent]
 
     coarse = max(COARSE, key=at)
-    met: list[float] = [coarse]
+    candidates: list[float] = [coarse]
     window = [coarse - 2 + 4 * i / FINE for i in range(FINE + 1)]
     window = [exponent for exponent in window if COARSE[0] <= exponent <= COARSE[-1]]
     while (points := len(window)) > 1:
         quarter, half, three_quarters = points // 4, points // 2, points - math.ceil(points / 4)
         probed = [window[quarter], window[half], window[three_quarters]]
-        met += probed
+        candidates += probed
         low, middle, high = (at(exponent) for exponent in probed)
         if low == max(low, middle, high):
             window = window[:half]
@@ -116,16 +122,17 @@ def search_c(score: Callable[[float], float]) -> float:
             window = window[half:]
         else:
             window = window[quarter:three_quarters]
-    return float(10.0 ** max(met, key=at))
+    return float(10.0 ** max(candidates, key=at))
 
 
 def ridge_path(
     features_NE: Tensor, scores_N: Tensor, alphas: Sequence[float] = ALPHAS, *, standardize: bool = False
 ) -> Linear:
-    """Minimises ||y - X w - b||^2 + alpha ||w||^2 for every alpha, from one singular value decomposition.
+    """Returns the maps that minimise ||y - X w - b||^2 + alpha ||w||^2, one for each alpha.
 
-    scikit-learn's Ridge decomposes again for each alpha, which takes ten times as long (docs/architecture.md).
-    Returns weights (A, E) and biases (A,), one row an alpha; the intercept is free. standardize: as in fit_classifier.
+    Weights are (A, E), biases (A,). All come from one singular value decomposition. scikit-learn's Ridge decomposes
+    again for each alpha, which takes ten times as long (docs/architecture.md).
+    features_NE, scores_N: float64. standardize: as in fit_classifier.
     """
     shift_E, scale_E = _statistics(features_NE)
     if not standardize:
@@ -138,12 +145,12 @@ def ridge_path(
 
 
 def _statistics(features_NE: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns mean and standard deviation (E,); the latter is 1 for a feature that never changes."""
+    """Returns mean and standard deviation of each feature, (E,); the latter is 1 for a feature that never changes."""
     scale_E = features_NE.std(dim=0, correction=0)
     return features_NE.mean(dim=0), torch.where(scale_E > 0, scale_E, 1.0)
 
 
 def _unscaled(linear: Linear, shift_E: Tensor, scale_E: Tensor) -> Linear:
-    """Returns the same map for features before (x - shift) / scale."""
+    """Returns the map of x that equals `linear` of (x - shift) / scale."""
     weight_KE = linear.weight / scale_E
     return Linear(weight_KE, linear.bias - weight_KE @ shift_E)

@@ -1,6 +1,6 @@
-"""Computes the field's metrics (MMSA's definitions), once from a whole split.
+"""Computes the field's metrics over a whole split, as MMSA defines them.
 
-scipy and scikit-learn are imported where they are used, so that importing this module costs numpy alone.
+scipy and scikit-learn are imported where they are used, so that importing this module only imports numpy.
 Legend: N clips of the split, C classes.
 """
 
@@ -14,16 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trivium.core.choices import check_choice
 from trivium.core.metric_names import CLASSES, METRICS, RANGES
 
 Scores = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
+# Where CH-SIMS's Acc-5 cuts the labels.
 _SIMS_CUTS = (-0.7, -0.1, 0.1, 0.7)
 
 
 def refuse_other_scale(protocol: str, label_range: tuple[float, float] | None) -> None:
-    """Raises ValueError if labels may lie outside the range that the protocol is for. None: their range is unknown."""
+    """Raises ValueError if labels may lie outside the range that the protocol is for. None is an unknown range."""
     low, high = RANGES.get(protocol, (-math.inf, math.inf))
     if label_range is not None and not low <= label_range[0] <= label_range[1] <= high:
         raise ValueError(
@@ -33,7 +35,7 @@ def refuse_other_scale(protocol: str, label_range: tuple[float, float] | None) -
 
 
 def score_classes(protocol: str, scores: Any) -> npt.NDArray[np.intp]:
-    """Returns (N,), each score's index in CLASSES[protocol], cut as the protocol's accuracy cuts it.
+    """Returns each score's class, (N,), an index of CLASSES[protocol], with the bins of the protocol's accuracy.
 
     Raises ValueError for a protocol without classes, and as compute_metrics does.
     """
@@ -48,16 +50,16 @@ def score_classes(protocol: str, scores: Any) -> npt.NDArray[np.intp]:
 def compute_metrics(
     protocol: str, predictions: Any, targets: Any, *, probabilities: Any = None, classes: Any = None
 ) -> dict[str, float]:
-    """Computes the metrics of METRICS[protocol] over a whole split, never as averages of batches.
+    """Computes the metrics of METRICS[protocol] over a whole split, not as averages over batches.
 
-    predictions, targets: (N,) arrays or tensors of scores, unclipped, in the data's unit. probabilities (N, C) and
-    classes (N,) class indices, given together, add `acc_argmax`, the share of clips whose likeliest class is right.
-    MAE is in the data's unit, Corr in [-1, 1], the rest shares in [0, 1]. Undefined ones are NaN: Corr of
-    constant values, the Non0 metrics of a split whose labels are all 0.
+    predictions, targets: (N,) arrays or tensors of scores, unclipped, in the data's unit.
+    probabilities, classes: (N, C) and (N,) class indices. With both, `acc_argmax` is added: the share of clips whose
+    likeliest class is right.
+    MAE is in the data's unit, Corr in [-1, 1], and all others are shares in [0, 1]. A metric that is undefined is NaN:
+    Corr of constant values, and the Non0 metrics of a split whose labels are all 0.
     Raises ValueError for an unknown protocol, shapes that differ or are not (N,), no clips, or non-finite values.
     """
-    if protocol not in METRICS:
-        raise ValueError(f"metrics protocol: expected one of {list(METRICS)}, found {protocol!r}")
+    check_choice("metrics protocol", protocol, METRICS)
     p, t = _scores("predictions", predictions), _scores("targets", targets)
     if p.shape != t.shape:
         raise ValueError(f"metrics: {len(p)} predictions but {len(t)} targets; give one of each a clip")
@@ -95,7 +97,7 @@ def _sentiment(p: Scores, t: Scores) -> dict[str, float]:
 
 
 def _sims(p: Scores, t: Scores) -> dict[str, float]:
-    """Computes the metrics of CH-SIMS v1 and v2, labels in [-1, 1]: all on clipped values, and zero is negative."""
+    """Computes the metrics of CH-SIMS v1 and v2, labels in [-1, 1]. All are of clipped values, and zero is negative."""
     p, t = np.clip(p, -1, 1), np.clip(t, -1, 1)
     return {
         "mae": float(np.abs(p - t).mean()),
@@ -108,6 +110,7 @@ def _sims(p: Scores, t: Scores) -> dict[str, float]:
 
 
 def _regression(p: Scores, t: Scores) -> dict[str, float]:
+    """Computes the metrics of labels in any range."""
     return {"mae": float(np.abs(p - t).mean()), "corr": _pearson(p, t)}
 
 
@@ -119,24 +122,25 @@ _PROTOCOLS: dict[str, Callable[[Scores, Scores], dict[str, float]]] = {
 
 
 def _rounded(scores: Scores, bound: int) -> Scores:
-    """Clips to [-bound, bound] and rounds half to even."""
+    """Returns the scores, clipped to [-bound, bound] and rounded half to even."""
     return np.clip(scores, -bound, bound).round()
 
 
 def _binned(scores: Scores, cuts: tuple[float, ...]) -> npt.NDArray[np.intp]:
     """Returns each score's bin; an upper edge belongs to the lower bin."""
-    # In float32, the stored labels' precision: a label of 0.1 read as float64 would lie above the cut at 0.1.
+    # In float32, the precision of stored labels: a stored 0.1 lies above 0.1 once it is read as float64.
     edges = np.asarray(cuts, dtype=np.float32)
     bins: npt.NDArray[np.intp] = np.searchsorted(edges, scores.astype(np.float32), side="left")
     return bins
 
 
 def _share(equal: Flags) -> float:
+    """Returns the share of True; NaN for no clips."""
     return float(equal.mean()) if equal.size else math.nan
 
 
 def _pearson(p: Scores, t: Scores) -> float:
-    """Returns Pearson's correlation; NaN for constant values."""
+    """Returns Pearson's correlation, in [-1, 1]; NaN if either is constant."""
     if np.ptp(p) == 0 or np.ptp(t) == 0:
         return math.nan
     from scipy.stats import NearConstantInputWarning, pearsonr
@@ -148,7 +152,7 @@ def _pearson(p: Scores, t: Scores) -> float:
 
 
 def _weighted_f1(predicted: Flags, true: Flags) -> float:
-    """Returns the two classes' F1, averaged with the truth's class shares as weights; NaN for no clips."""
+    """Returns the F1 of the two classes, weighted by the share that each has of the truth; NaN for no clips."""
     if not true.size:
         return math.nan
     from sklearn.metrics import f1_score
@@ -157,11 +161,13 @@ def _weighted_f1(predicted: Flags, true: Flags) -> float:
 
 
 def _numpy(values: Any) -> npt.NDArray[Any]:
-    # A tensor may sit on a GPU, want a gradient or be bfloat16, none of which np.asarray takes; torch is not imported.
+    # np.asarray refuses tensors that are on a GPU, require a gradient or are bfloat16. They are known by their method
+    # `detach`, so that torch need not be imported.
     return np.asarray(values.detach().cpu().double() if hasattr(values, "detach") else values)
 
 
 def _scores(name: str, values: Any) -> Scores:
+    """Returns the values as a float64 array. Raises ValueError unless they are (N,), at least one, and finite."""
     array = _numpy(values).astype(np.float64)
     if array.ndim != 1 or not array.size:
         raise ValueError(f"metrics: {name} have shape {array.shape}; expected (N,) with at least one clip")

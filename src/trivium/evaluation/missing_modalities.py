@@ -1,7 +1,7 @@
-"""Scores one trained method on missing and disturbed modalities, and returns rows of numbers.
+"""Scores a trained method on missing and disturbed modalities.
 
-docs/protocol.md defines the protocols. A row is a dict that starts with "split" and ends with the
-protocol's metrics and "loss".
+docs/protocol.md defines the protocols. Results are rows: dicts that start with "split" and end with the metrics of the
+data and "loss".
 Legend: N clips of the split, n those that are scored, M modalities, K metrics.
 """
 
@@ -37,7 +37,8 @@ ScoreRow = dict[str, Any]
 class Subject:
     """Holds a method and the split to score it on.
 
-    data: has the train split's statistics and labels. rows: (N,) bool, the clips to score.
+    data: the data module, for the statistics and labels of the train split. loader: of the split.
+    rows: (N,) bool, the clips to score.
     """
 
     method: Method
@@ -48,7 +49,7 @@ class Subject:
 
     @classmethod
     def open(cls, method: Method, data: DataModule, split: str, *, complete: bool = False) -> Subject:
-        """Opens a split. complete: score only clips that have every modality. Raises ValueError if there are none."""
+        """Opens a split. complete: True scores only clips that have every modality; ValueError if there are none."""
         loader = data.loader(split, device=method.device)
         rows_N = natural_presence(loader).all(dim=1) if complete else torch.ones(len(loader.split), dtype=torch.bool)
         if not bool(rows_N.any()):
@@ -57,29 +58,31 @@ class Subject:
 
     @property
     def ids(self) -> list[str]:
+        """Returns the ids of all clips of the split."""
         return self.loader.split.ids
 
     @property
     def modalities(self) -> tuple[str, ...]:
+        """Returns the names of the modalities, in the data's order."""
         return tuple(self.loader.split.streams)
 
     @property
     def targets(self) -> Tensor:
-        """The labels of the clips to score, (n,), on the CPU."""
+        """Returns the labels of the clips to score, (n,), on the CPU."""
         return self.loader.split.targets["multimodal"].cpu()[self.rows]
 
     @property
     def train_mean(self) -> float:
-        """The train split's mean label."""
+        """Returns the mean label of the train split."""
         return float(self.data.store.split("train").targets["multimodal"].mean(dtype="float64"))
 
     def score(self, predictions: Predictions) -> dict[str, float]:
-        """Computes the protocol's metrics and "loss" of the clips to score."""
+        """Computes the metrics and the loss of the clips to score, from predictions of the split."""
         chosen = choose_clips(predictions, self.rows)
         return {**metrics_of(self.method, chosen, self.targets), "loss": float(chosen.loss.mean())}
 
     def score_train_mean(self) -> dict[str, float]:
-        """Computes the metrics of predicting `train_mean` for every clip; Corr, undefined there, is 0."""
+        """Computes the metrics of predicting `train_mean` for every clip. Corr, which is undefined then, is 0."""
         guess_n, objective = torch.full_like(self.targets, self.train_mean), self.method.objective
         classes: dict[str, Tensor] = {}
         if isinstance(objective, CrossEntropy):
@@ -89,7 +92,7 @@ class Subject:
         return {**values, **self.method.compute_added(guess_n.numpy(), self.targets.numpy()), "corr": 0.0}
 
     def refuse_incomplete(self) -> None:
-        """Raises ValueError, naming the first, if a clip to score lacks a modality: it has no prediction from it."""
+        """Raises ValueError, naming the first, if a clip to score lacks a modality to predict it from."""
         lacks_NM = ~natural_presence(self.loader) & self.rows[:, None]
         if not bool(lacks_NM.any()):
             return
@@ -102,9 +105,9 @@ class Subject:
 
 
 def score_subsets(subject: Subject, subset_predictions: SubsetPredictions) -> list[ScoreRow]:
-    """Returns a row a subset, small ones first: "split", "modalities" (such as "text+audio"), "n".
+    """Returns a row for each subset, small ones first: "split", "modalities" (such as "text+audio"), "n", metrics.
 
-    Raises ValueError for a clip without a modality.
+    Raises ValueError for a clip that lacks a modality.
     """
     subject.refuse_incomplete()
     split, n = subject.split, int(subject.rows.sum())
@@ -117,7 +120,8 @@ def score_subsets(subject: Subject, subset_predictions: SubsetPredictions) -> li
 def metric_shares(subject: Subject, rows: Sequence[ScoreRow]) -> list[ScoreRow]:
     """Returns each modality's Shapley value in each metric: "split", "metric", "modality", "value".
 
-    rows: those of `score_subsets`. They sum to the metric from all modalities minus that of `Subject.score_train_mean`.
+    rows: those of `score_subsets`. The values sum to the metric from all modalities minus that of predicting the train
+    split's mean label, which is what a subset of no modalities counts as (`Subject.score_train_mean`).
     """
     empty, names = subject.score_train_mean(), subject.modalities
     worth_SK = np.empty((1 << len(names), len(empty)))
@@ -133,9 +137,10 @@ def metric_shares(subject: Subject, rows: Sequence[ScoreRow]) -> list[ScoreRow]:
 
 
 def clip_shares(subject: Subject, subset_predictions: SubsetPredictions) -> list[ScoreRow]:
-    """Returns a row a clip: "id", "target", "prediction" from all modalities, and each modality's Shapley value.
+    """Returns a row for each clip: "id", "target", "prediction" from all modalities, and each one's Shapley value.
 
-    The values sum to the prediction minus the train split's mean label. Call `Subject.refuse_incomplete` first.
+    The values are in the labels' unit, and sum to the prediction minus the mean label of the train split.
+    `Subject.refuse_incomplete` must have been called.
     """
     names = subject.modalities
     worth_Sn = np.full((1 << len(names), int(subject.rows.sum())), subject.train_mean)
@@ -149,7 +154,10 @@ def clip_shares(subject: Subject, subset_predictions: SubsetPredictions) -> list
 
 
 def score_rates(subject: Subject, subset_predictions: SubsetPredictions, draws: int) -> list[ScoreRow]:
-    """Returns a row a rate and draw (from 1): "split", "rate", "draw", "n", "missing" (the share that is missing)."""
+    """Returns a row for each rate and draw (from 1): "split", "rate", "draw", "n", "missing", and metrics.
+
+    "missing" is the share of the clips' modalities that they lost.
+    """
     rows, present_NM = [], subset_predictions.present
     for draw in range(1, draws + 1):
         uniform_NM = draw_uniform(subject.ids, subject.modalities, draw)
@@ -162,10 +170,11 @@ def score_rates(subject: Subject, subset_predictions: SubsetPredictions, draws: 
 
 
 def score_noise(subject: Subject, draws: int, track: Track = untracked) -> list[ScoreRow]:
-    """Returns a row a kind ("noise", "dropped"), disturbed modalities, level and draw: "split", these four, "n".
+    """Returns a row for each kind of disturbance, disturbed modalities, level and draw: "split", these, "n", metrics.
 
-    Each modality on its own, then all of them ("text+audio"); those read as token ids are left as they are.
-    Raises ValueError if all are.
+    The kinds are "noise" and "dropped". Each modality is disturbed by itself, then all of them ("text+audio"), but for
+    those that are read as token ids. track: shows progress.
+    Raises ValueError if all modalities are read as token ids.
     """
     units = noise_units(subject.loader, subject.data.store.statistics)
     if not units:
@@ -200,11 +209,11 @@ def _disturbance(
 
 
 def measure_alignment(subject: Subject) -> dict[str, dict[str, float]]:
-    """Returns modality -> `align`, of its vectors and the joint ones of the same clips.
+    """Returns modality -> `align` of its vectors and the joint vectors of the same clips.
 
-    Only clips with every modality count: the joint vector of an incomplete one may be made of the very vectors it is
-    compared with.
-    Raises ValueError for fewer than two of them.
+    Only clips with every modality count, because the joint vector of an incomplete clip may be made of the very vectors
+    that it is compared with.
+    Raises ValueError for fewer than two such clips.
     """
     rows_N = subject.rows & natural_presence(subject.loader).all(dim=1)
     vectors = collect_vectors(subject.method, subject.loader)

@@ -27,11 +27,12 @@ def predict_split(
     modalities: Sequence[str] | None = None,
     change: Callable[[Batch], Batch] | None = None,
 ) -> Predictions:
-    """Predicts every clip once, on the method's device.
+    """Predicts every clip of a split once, in evaluation mode and on the method's device.
 
-    modalities: those to predict from; None or empty means all. change: applied to each batch first; clips keep their
-    places (Batch.index). Without labels there are no losses.
-    Raises ValueError for an unknown modality, and for a clip that has none of the chosen ones, with its id.
+    modalities: those to predict from; None or empty means all.
+    change: applied to each batch first. It must leave the clips in their places (Batch.index).
+    Clips without labels have no losses.
+    Raises ValueError for an unknown modality, and, with its id, for a clip that has none of those to predict from.
     """
     method.eval()
     collector = Collector(len(loader.split), loader.split.device)
@@ -56,16 +57,16 @@ def predict_split(
 
 
 def score_split(method: Method, loader: BatchLoader, predictions: Predictions) -> dict[str, float]:
-    """Computes the protocol's metrics, once over the whole split, and the mean objective as "loss"."""
+    """Computes the protocol's metrics over the whole split, and as "loss" the mean of the objective."""
     metrics = metrics_of(method, predictions, loader.split.targets["multimodal"])
     return {**metrics, "loss": float(predictions.loss.mean())}
 
 
 def metrics_of(method: Method, predictions: Predictions, targets_N: Tensor) -> dict[str, float]:
-    """Computes the protocol's metrics of the decoded scores, `acc_argmax` where the objective has classes, and those
-    that the config adds.
+    """Computes the protocol's metrics of the decoded scores, and those that the config adds.
 
-    Raises ValueError naming an added metric that returns no number.
+    If the objective has classes, `acc_argmax` is among them.
+    Raises ValueError, naming it, for an added metric that returns no number.
     """
     targets_N, classes_N = targets_N.cpu(), None
     if isinstance(method.objective, CrossEntropy):
@@ -78,7 +79,10 @@ def metrics_of(method: Method, predictions: Predictions, targets_N: Tensor) -> d
 
 
 def write_predictions(path: Path, parts: dict[str, tuple[BatchLoader, Predictions]]) -> None:
-    """Writes one row a clip: split, id, target, prediction, and class probabilities where there are any."""
+    """Writes a CSV file with a row for each clip: split, id, target, prediction, and class probabilities if any.
+
+    parts: split -> its loader and predictions.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     classes = max((p.probabilities.shape[1] for _, p in parts.values() if p.probabilities is not None), default=0)
@@ -101,7 +105,7 @@ def match_dtype(batch: Batch, method: Method) -> None:
 
 
 def refuse_all_absent(loader: BatchLoader, present_BM: Tensor, index: Tensor) -> None:
-    """Raises ValueError, naming it, for a clip that lacks every modality."""
+    """Raises ValueError, with the id of the first, if a clip of the batch has no modality."""
     empty_B = ~present_BM.any(dim=1)
     if bool(empty_B.any()):
         clip = loader.split.ids[int(index[empty_B][0])]

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class Predictions:
     """Holds the predictions of N clips in the split's order, float64 on the CPU.
 
-    score (N,): predicted score. losses: name -> (N,), "loss" (the objective) first; empty without labels. probabilities
-    (N, C), or None in regression.
-    ids: of the clips. targets: (N,), or None without labels. split: "" for clips of no store. A split's predictions
-    have them, as `predict_split` and `Run.predict` return them.
+    score: (N,), in the labels' unit. losses: name -> (N,), with "loss", the objective, first; empty without labels.
+    probabilities: (N, C), of the classes; None in a regression.
+    ids: of the clips, where `predict_split` made the predictions. targets: (N,), or None without labels. split: its
+    name, or "" for clips that are of no store.
     """
 
     score: Tensor
@@ -59,12 +59,12 @@ class Predictions:
 
     @property
     def loss(self) -> Tensor:
-        """The objective of each clip, (N,)."""
+        """Returns the objective of each clip, (N,)."""
         return self.losses["loss"]
 
 
 class Collector:
-    """Puts predictions in the place of their clip, and adds up the parts of ranks at the end."""
+    """Puts each prediction in the place of its clip, and adds up the parts of all ranks at the end."""
 
     def __init__(self, clips: int, device: torch.device) -> None:
         self._count = torch.zeros(clips, 1, dtype=torch.float64, device=device)
@@ -81,9 +81,10 @@ class Collector:
         losses: Mapping[str, Tensor],
         probabilities: Tensor | None,
     ) -> None:
-        """Adds a batch. index: (B,), places in the split. weight: (B,), 0 for a clip that only keeps a rank in step.
+        """Adds the predictions of a batch.
 
-        losses: name -> (B,).
+        index: (B,) int64, places in the split. weight: (B,), 1, or 0 for a clip that only keeps a rank in step.
+        score: (B,). losses: name -> (B,). probabilities: (B, C) or None.
         """
         if self._names is None:  # of no names without labels
             self._names = list(losses)
@@ -98,9 +99,10 @@ class Collector:
             self._probabilities.index_add_(0, index, probabilities.double() * weight[:, None].double())
 
     def result(self, *, over_ranks: bool) -> Predictions:
-        """Returns all predictions. over_ranks: every rank has a part and calls this; else this process has them all.
+        """Returns all predictions.
 
-        Raises RuntimeError unless every clip was seen exactly once.
+        over_ranks: True if every rank has a part and calls this; False if this process has them all.
+        Raises RuntimeError unless every clip was predicted exactly once.
         """
         total = sum_over_ranks if over_ranks else torch.clone
         count = total(self._count).cpu()

@@ -1,6 +1,6 @@
-"""Fits linear probes: what a linear map can read from a trained method's frozen vectors, or from the features.
+"""Fits linear probes, which measure what a linear map can read from frozen vectors or from the features.
 
-`trivium.evaluation.probe_choice` says what they are fitted and chosen on.
+`trivium.evaluation.probe_choice` explains which splits they are fitted and chosen on.
 Legend: N clips, E features.
 """
 
@@ -35,21 +35,24 @@ def probe_run(
     standardize: bool = False,
     report: Report | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Probes the joint vector and each modality's vector.
+    """Probes the joint vector and each modality's vector, and returns the results by the vectors' names.
 
-    Returns name -> {"size", "fitted_on", "rule", "classes", "c", "valid", "test", "ridge"}.
+    target: "multimodal", a modality's name, or another target of the store, which holds class numbers.
+    classes: how scores become classes (trivium.evaluation.probe_targets).
+    features: names of the vectors to probe; empty means all.
+    raw: True probes the features' means over time in place of the method's vectors.
+    standardize: True scales the features of a probe to mean 0 and variance 1.
+    report: shows a line of progress.
 
-    target: "multimodal", a modality's name, or another target of the store, which holds whole numbers. classes: how
-    scores become classes (trivium.evaluation.probe_targets). features: names of vectors; empty means all. raw: probe
-    the features' means over time instead of the method's vectors. standardize: probe features of mean 0, variance 1.
-    "valid" and "test" have classification_metrics; "ridge", for scores alone, {"alpha", "valid", "test"} with the
-    protocol's metrics. Those of valid are of the map fitted without it.
+    A result is {"size", "fitted_on", "rule", "classes", "c", "valid", "test"}, with classification_metrics under
+    "valid" and "test". For scores it also has "ridge": {"alpha", "valid", "test"}, with the protocol's
+    metrics. The numbers of "valid" are those of a map that was fitted without it.
     Raises ValueError for an unknown target, vector or rule, and for fewer than two classes.
     """
     rule = class_rule(method, data.store, target, classes)
     vectors, targets = _read(method, data, target, raw)
     chosen = _chosen(list(vectors[fitted_on(vectors)]), features)
-    rule.refuse_one_class(targets[fitted_on(targets)], f"{data.store.path}: split {fitted_on(targets)!r}")
+    rule.refuse_single_class(targets[fitted_on(targets)], f"{data.store.path}: split {fitted_on(targets)!r}")
     results: dict[str, dict[str, Any]] = {}
     for name in chosen:
         named = None if report is None else _prefixed(report, name)
@@ -62,6 +65,7 @@ def probe_run(
 
 
 def _prefixed(report: Report, name: str) -> Report:
+    """Returns a report whose lines begin with the name of the vectors."""
     return lambda text: report(f"{name}: {text}")
 
 
@@ -70,7 +74,7 @@ def _read(
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
     """Returns split -> name -> vectors (N, E), and split -> targets (N,), all float64 on the CPU.
 
-    splits: those to read beside the one to fit on.
+    splits: those to read beside the split to fit on, if the store has them.
     """
     filled = [split for split, clips in data.store.schema.counts.items() if clips]
     vectors, targets = {}, {}
@@ -82,6 +86,7 @@ def _read(
 
 
 def _chosen(known: Sequence[str], features: Sequence[str]) -> Sequence[str]:
+    """Returns the names of the vectors to probe. Raises ValueError for unknown ones."""
     unknown = [name for name in features if name not in known]
     if unknown:
         raise ValueError(f"features: {unknown} are not among the vectors {list(known)}")
@@ -89,12 +94,14 @@ def _chosen(known: Sequence[str], features: Sequence[str]) -> Sequence[str]:
 
 
 def _labelled(rows: Mapping[str, Rows], rule: ClassRule) -> dict[str, Rows]:
+    """Returns the rows with classes as targets."""
     return {split: Rows(part.features, rule.classes_of(part.targets)) for split, part in rows.items()}
 
 
 def _probe_classes(
     rows: Mapping[str, Rows], rule: ClassRule, standardize: bool, report: Report | None
 ) -> dict[str, Any]:
+    """Fits a classifier, and returns its rule, C and metrics."""
     labelled = _labelled(rows, rule)
     probe = choose_classifier(labelled, rule.classes, standardize=standardize, report=report)
     scores: dict[str, Any] = {
@@ -106,6 +113,7 @@ def _probe_classes(
 
 
 def _probe_scores(rows: Mapping[str, Rows], protocol: str, standardize: bool) -> dict[str, Any]:
+    """Fits a ridge regression, and returns its alpha and metrics."""
     probe = choose_ridge(rows, standardize=standardize)
     scores: dict[str, Any] = {
         split: compute_metrics(protocol, probe.on(split).outputs(rows[split].features)[:, 0], rows[split].targets)
@@ -123,18 +131,18 @@ class FittedReadout:
     summary: dict[str, Any]
 
     def use(self, method: Method, split: str) -> None:
-        """Gives the method the map that was not fitted on `split`; "test" gives the final one."""
+        """Sets the method's readout to the map with which `split` may be scored: for "valid", one fitted without it."""
         readout = method.readout
         assert isinstance(readout, Readout)
         readout.set(*self.probe.on(split))
 
 
 def fit_readout(method: Method, data: DataModule, report: Report | None = None) -> FittedReadout:
-    """Fits the readout of a `probed` method on its joint vectors as they are, and gives the method the final map.
+    """Fits the readout of a `probed` method on its joint vectors, and sets it to the final map.
 
-    It is ridge where the objective has one output, the linear classifier of the objective's classes otherwise. The
-    summary says what was chosen, and under "sign" how well classes label > 0 are recognised from the same vectors
-    ({"c", "valid", "test"}; None if all labels to fit on are of one sign).
+    It is ridge regression if the objective has one output, and else a linear classifier of the objective's classes. The
+    summary holds what was chosen, and under "sign" the results of a probe of label > 0 on the same vectors; None if all
+    labels to fit on are of one sign.
     Raises ValueError for a vector that is not finite, and for an objective that has outputs but no classes.
     """
     vectors, targets = _read(method, data, "multimodal", raw=False)
@@ -149,9 +157,9 @@ def fit_readout(method: Method, data: DataModule, report: Report | None = None) 
 
 
 def validation_metrics(method: Method, data: DataModule) -> dict[str, float]:
-    """Returns the protocol's metrics of the validation split, of the readout that `fit_readout` would fit now.
+    """Returns the protocol's metrics of the validation split with the readout that `fit_readout` would fit now.
 
-    The method's own readout stays as it is. Raises ValueError as `fit_readout` does.
+    The method's readout stays as it is. Raises ValueError as `fit_readout` does.
     """
     vectors, targets = _read(method, data, "multimodal", raw=False, splits=("valid",))
     rows = {split: Rows(part["joint"], targets[split]) for split, part in vectors.items()}
@@ -163,7 +171,7 @@ def validation_metrics(method: Method, data: DataModule) -> dict[str, float]:
 def _choose(
     method: Method, data: DataModule, rows: Mapping[str, Rows], report: Report | None
 ) -> tuple[Probe, dict[str, Any]]:
-    """Returns the probe of the objective's scores or classes, and what was chosen, for JSON."""
+    """Returns the probe of the objective's scores or classes, and as plain JSON what was chosen."""
     if method.objective.outputs == 1:
         probe = choose_ridge(rows)
         return probe, {"kind": "ridge", "alpha": probe.strength}

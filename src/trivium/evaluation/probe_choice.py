@@ -1,9 +1,9 @@
 """Chooses a probe's strength of regularisation, and fits the probe with it.
 
-A probe is fitted on the split "probe" where there is one, else on "train". The strength is chosen on "valid", and the
-map fitted again on both. A split "probe" stands alone, as "valid" may be drawn like "train": there, and where there is
-no "valid", the strength is chosen on 40 % held out. This is the protocol of CoMM's linear evaluation (Dufumier et al.,
-2025, public code).
+A probe is fitted on the split "probe" if there is one, and else on "train". The strength is chosen on "valid", and the
+map is then fitted again on both. With a split "probe", "valid" is not used, because it may be drawn like "train"; the
+strength is then chosen on 40 % that are held out of "probe", as it is on 40 % of "train" if there is no "valid". This
+is the protocol of CoMM's linear evaluation (Dufumier et al., 2025, public code).
 Legend: N clips, E features, C classes, A regularisation strengths.
 """
 
@@ -18,13 +18,15 @@ from torch import Tensor
 from trivium.evaluation.classification import balanced_accuracy
 from trivium.evaluation.linear_models import ALPHAS, Linear, fit_classifier, ridge_path, search_c
 
-Report = Callable[[str], None]  # shows one line of progress
+# Shows a line of progress.
+Report = Callable[[str], None]
+# The seed that draws the clips that are held out.
 HELD_OUT_SEED = 48
 
 
 @dataclass
 class Rows:
-    """Holds features (N, E), float64, and targets (N,) to read from them: classes int64, or scores."""
+    """Holds features (N, E), float64, and the targets (N,) that a probe reads from them: int64 classes, or scores."""
 
     features: Tensor
     targets: Tensor
@@ -45,16 +47,17 @@ class Probe:
     final: Linear
 
     def on(self, split: str) -> Linear:
-        """Returns the map to score `split` with: for "valid", the one that was fitted without it."""
+        """Returns the map with which to score `split`: for "valid" the one that was fitted without it."""
         return self.without_valid if split == "valid" else self.final
 
 
 def choose_classifier(
     rows: Mapping[str, Rows], classes: int, *, standardize: bool = False, report: Report | None = None
 ) -> Probe:
-    """Fits logistic regression whose C has the highest balanced accuracy on clips that it was not fitted on (search_c).
+    """Fits logistic regression with the C of the highest balanced accuracy on clips that it was not fitted on.
 
-    rows: by split, "train" or "probe" at least; targets are classes in [0, classes).
+    rows: split -> rows, with at least "train" or "probe"; targets are classes in [0, classes). `search_c` searches C.
+    standardize: as in fit_classifier. report: shows each C that is tried.
     """
     train, held_out, is_valid = _choosing_parts(rows, strata=True)
 
@@ -72,11 +75,10 @@ def choose_classifier(
 
 
 def choose_ridge(rows: Mapping[str, Rows], alphas: Sequence[float] = ALPHAS, *, standardize: bool = False) -> Probe:
-    """Fits ridge regression whose alpha has the lowest squared error on clips that it was not fitted on.
+    """Fits ridge regression with the alpha of the lowest squared error on clips that it was not fitted on.
 
-    The first of equal alphas wins.
-
-    rows: by split, "train" or "probe" at least; targets are scores.
+    Of equal alphas the first is taken.
+    rows: split -> rows, with at least "train" or "probe"; targets are scores. standardize: as in fit_classifier.
     """
     train, held_out, is_valid = _choosing_parts(rows, strata=False)
 
@@ -91,6 +93,7 @@ def choose_ridge(rows: Mapping[str, Rows], alphas: Sequence[float] = ALPHAS, *, 
 
 
 def _row(path: Linear, index: int) -> Linear:
+    """Returns the map of one alpha."""
     return Linear(path.weight[index : index + 1], path.bias[index : index + 1])
 
 
@@ -104,7 +107,7 @@ def _choosing_parts(rows: Mapping[str, Rows], *, strata: bool) -> tuple[Rows, Ro
 
 
 def _hold_out(strata_N: Tensor) -> Tensor:
-    """Marks (N,) the 60 % of each stratum to fit on, drawn with a fixed seed."""
+    """Marks the clips to fit on, (N,) bool: 60 % of each stratum, drawn with a fixed seed."""
     generator = torch.Generator().manual_seed(HELD_OUT_SEED)
     fit_N = torch.zeros(len(strata_N), dtype=torch.bool)
     for stratum in sorted(set(strata_N.tolist())):

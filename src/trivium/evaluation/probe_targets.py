@@ -1,4 +1,4 @@
-"""Defines what a probe of classes is asked for: the class of a score, or a target that holds class numbers.
+"""Defines the classes that a probe is to recognise: those of a score, or a target that holds class numbers.
 
 Legend: N clips.
 """
@@ -22,7 +22,7 @@ RULES = "sign, objective, or a number of classes (2, 3, 5, 7)"
 class ClassRule:
     """Turns a target into classes.
 
-    name: for messages and records. classes: how many there are. classes_of: (N,) target -> (N,) int64.
+    name: for messages and records. classes: their number. classes_of: maps a target (N,) to classes (N,) int64.
     """
 
     name: str
@@ -30,10 +30,11 @@ class ClassRule:
     classes_of: Callable[[Tensor], Tensor]
 
     def kinds(self, targets_N: Tensor) -> int:
-        """Counts the classes that occur."""
+        """Returns the number of classes that occur."""
         return int((torch.bincount(self.classes_of(targets_N)) > 0).sum())
 
-    def refuse_one_class(self, targets_N: Tensor, where: str) -> None:
+    def refuse_single_class(self, targets_N: Tensor, where: str) -> None:
+        """Raises ValueError if all clips are of one class. where: file and split, for the message."""
         if self.kinds(targets_N) < 2:
             only = int(self.classes_of(targets_N)[0])
             raise ValueError(
@@ -43,15 +44,16 @@ class ClassRule:
 
 
 def is_score(store: Store, target: str) -> bool:
-    """Tells whether a target holds scores: those of clips and of their modalities do."""
+    """Says whether a target holds scores, as those of clips and of their modalities do."""
     return target == "multimodal" or target in store.schema.modalities
 
 
 def class_rule(method: Method, store: Store, target: str, how: str = "") -> ClassRule:
     """Returns the rule by which a target becomes classes.
 
-    For a score, how="sign" (the default; label > 0, as in CoMM), "objective" (the classes of the run's own objective),
-    or a number of classes as objective=cross_entropy defines them. Any other target holds class numbers, 0, 1, ...
+    how: for a score "sign" (the default: label > 0, as in CoMM), "objective" (the classes of the run's objective), or a
+    number of classes, as objective=cross_entropy defines them. Any other target holds class numbers 0, 1, ..., and
+    takes no `how`.
     Raises ValueError for a target that the store lacks or that is no class number, and for an unknown `how`.
     """
     if target not in store.schema.targets:
@@ -78,7 +80,7 @@ def class_rule(method: Method, store: Store, target: str, how: str = "") -> Clas
 
 
 def _class_numbers(store: Store, target: str) -> int:
-    """Counts the classes of a target of class numbers over all splits. Raises ValueError for other targets."""
+    """Returns the number of classes of a target of class numbers. Raises ValueError if a value is no class number."""
     values_N = torch.cat([torch.from_numpy(store.split(name).targets[target]) for name in store.schema.counts])
     odd_N = ~((values_N >= 0) & (values_N == values_N.round()) & values_N.isfinite())
     if bool(odd_N.any()):

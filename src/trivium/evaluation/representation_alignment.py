@@ -1,6 +1,6 @@
-"""Measures how far a modality's vectors lie where the joint vectors do: agreement of neighbours, by cosine.
+"""Measures how far a modality's vectors agree with the joint ones: whether they have the same neighbours, by cosine.
 
-It stands in the place of GMC's Delaunay component analysis (Poklukar et al., 2022): docs/protocol.md says why.
+It takes the place of GMC's Delaunay component analysis (Poklukar et al., 2022); docs/protocol.md says why.
 Legend: N clips, E and F sizes of two vectors, R rows of a block.
 """
 
@@ -13,17 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 NEIGHBOURS = 10
-_TIE = 1e-12  # the products of equal vectors differ in their last bits
-_ROWS = 512  # rows of the N x N similarities that are in memory at once
+# Cosines that differ by less are ties, because the products of equal vectors differ in their last bits.
+_TIE = 1e-12
+# Rows of the N x N similarities that are in memory at once.
+_ROWS = 512
 
 
 def align(modality_NE: Tensor, joint_NF: Tensor, k: int = NEIGHBOURS) -> dict[str, float]:
-    """Returns all measures of one modality's vectors and the values that chance gives.
+    """Returns all measures of one modality's vectors, and the values that chance gives.
 
-    These are "n", "k", "mutual_knn" with "chance_knn" (see `mutual_neighbours`), and "top1", "mrr" with "chance_top1",
-    "chance_mrr" (see `retrieval`).
-
-    Vectors are float64. k is at most N - 1. Retrieval is left out where E and F differ.
+    They are "n" (clips), "k", "mutual_knn" and "chance_knn" (`mutual_neighbours`), and, if E and F are equal, "top1",
+    "mrr", "chance_top1" and "chance_mrr" (`retrieval`).
+    modality_NE, joint_NF: float64. k: number of neighbours; N - 1 if that is less.
     Raises ValueError for fewer than two clips.
     """
     clips = len(modality_NE)
@@ -43,10 +44,11 @@ def align(modality_NE: Tensor, joint_NF: Tensor, k: int = NEIGHBOURS) -> dict[st
 
 
 def retrieval(modality_NE: Tensor, joint_NE: Tensor) -> dict[str, float]:
-    """Looks for each clip's joint vector among all joint vectors, by the modality's vector of the clip.
+    """Returns how well a clip's joint vector is retrieved from all joint vectors by the modality's vector of the clip.
 
-    Let `rank` be the number of joint vectors that are at least as near as the clip's (so that a tie counts against):
-    "top1" is the share of rank 1, "mrr" the mean of 1 / rank; both in [0, 1]. Chance is 1/N and H_N / N.
+    A clip's rank is the number of joint vectors that are at least as near as its own, so that ties count against it.
+    "top1" is the share of clips of rank 1, "mrr" the mean of 1 / rank. Both are in [0, 1]; chance is 1 / N and H_N / N,
+    with the harmonic number H_N.
     """
     joint_NE = F.normalize(joint_NE, dim=1)
     ranks = []
@@ -59,10 +61,10 @@ def retrieval(modality_NE: Tensor, joint_NE: Tensor) -> dict[str, float]:
 
 
 def mutual_neighbours(first_NE: Tensor, second_NF: Tensor, k: int) -> float:
-    """Returns the share of a clip's k nearest other clips that both kinds of vectors have in common, mean over clips.
+    """Returns the share of a clip's k nearest clips that both kinds of vectors have in common, in the mean over clips.
 
-    This is the mutual k-nearest-neighbour measure of Huh et al. (2024).
-    It is in [0, 1]; chance is k / (N - 1). k: at most N - 1.
+    This is the mutual k-nearest-neighbour measure of Huh et al. (2024). It is in [0, 1]; chance is k / (N - 1).
+    k: at most N - 1.
     """
     agreed = 0
     first_all, second_all = F.normalize(first_NE, dim=1), F.normalize(second_NF, dim=1)
@@ -73,12 +75,12 @@ def mutual_neighbours(first_NE: Tensor, second_NF: Tensor, k: int) -> float:
 
 
 def _nearest(near_RN: Tensor, start: int, k: int) -> Tensor:
-    """Marks (R, N) the k largest of each row, without the clip itself, which is `start` places to the right."""
+    """Marks the k largest of each row, (R, N) bool, without the clip itself, which is `start` places to the right."""
     near_RN.diagonal(start).fill_(-torch.inf)
     return torch.zeros_like(near_RN, dtype=torch.bool).scatter_(1, near_RN.topk(k, dim=1).indices, True)
 
 
 def _blocks(vectors_NE: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yields (first row, some rows scaled to length 1)."""
+    """Yields blocks of rows, scaled to length 1, with the number of their first row."""
     for start in range(0, len(vectors_NE), _ROWS):
         yield start, F.normalize(vectors_NE[start : start + _ROWS], dim=1)

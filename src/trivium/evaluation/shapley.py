@@ -1,6 +1,6 @@
-"""Computes Shapley values: each player's part of what a game of all players is worth (Shapley, 1953). numpy only.
+"""Computes Shapley values: each player's part of what a game of all players is worth (Shapley, 1953).
 
-Legend: M players; a coalition is the sum of 2^m over its players m.
+Legend: M players. A coalition is numbered by the sum of 2^m over its players m.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ Worth = npt.NDArray[np.float64]
 
 
 def coalition(members: Collection[str], players: Sequence[str]) -> int:
-    """Returns the index at which `shapley_values` expects the worth of these members."""
+    """Returns the number of a coalition, which is its row in the worth that `shapley_values` takes."""
     return sum(1 << m for m, name in enumerate(players) if name in members)
 
 
 def shapley_values(worth: npt.ArrayLike) -> Worth:
-    """Returns each player's value (M, ...) from the worth (2^M, ...) of every coalition, the empty one first.
+    """Returns each player's value, (M, ...), from the worth v of every coalition, (2^M, ...), the empty one first.
 
-    Further dimensions are games side by side. The value of m is the sum over coalitions S without m of
-    |S|! (M - |S| - 1)! / M! (v(S and m) - v(S)). The values sum to v(all) - v(empty). They are NaN where a worth is.
+    Further dimensions are separate games. The value of m is the sum over coalitions S without m of
+    |S|! (M - |S| - 1)! / M! (v(S and m) - v(S)). The values sum to v(all) - v(empty). If a worth is NaN, they are NaN.
     Raises ValueError unless there are 2^M rows with M at least 1.
     """
     worth = np.asarray(worth, dtype=np.float64)

@@ -1,6 +1,6 @@
-"""Compares a method with a baseline over the same seeds: paired tests, their correction, a bootstrap interval.
+"""Compares a method with a baseline over the same seeds: paired tests, their correction, and a bootstrap interval.
 
-scipy.stats is imported where it is used: it takes half a second, and a command that prints no table needs none of it.
+scipy.stats is imported where it is used, because the import takes half a second and most commands need none of it.
 Legend: n seeds, R resamples. Differences are one number a seed, method minus baseline.
 """
 
@@ -13,14 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-LEVEL = 0.05  # a corrected p below this counts as more than chance
+# A difference counts as more than chance if its corrected p is below this level.
+LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Holds what is tested of n paired differences.
+    """Holds the tests of n paired differences.
 
-    mean, std: std has n - 1 below the line and is NaN for n = 1. t_p, wilcoxon_p: two-sided p values.
+    mean, std: of the differences; std divides by n - 1, and is NaN for n = 1. t_p, wilcoxon_p: two-sided p values.
     low, high: the ends of the mean's 95 % bootstrap interval.
     """
 
@@ -34,7 +35,7 @@ class Paired:
 
 
 def paired(values: Sequence[float], baseline: Sequence[float], *, seed: int = 0) -> Paired:
-    """Tests `values` against `baseline`, given for the same n seeds in the same order.
+    """Tests `values` against `baseline`, which are numbers of the same n seeds in the same order.
 
     seed: of the bootstrap's resamples.
     Raises ValueError for different lengths, for no numbers at all, and for numbers that are not finite.
@@ -51,7 +52,7 @@ def paired(values: Sequence[float], baseline: Sequence[float], *, seed: int = 0)
 
 
 def paired_by_seed(values: Mapping[int, float], baseline: Mapping[int, float]) -> Paired | None:
-    """Tests over the seeds that both mappings (seed -> value) have; None if there are none, or a value is NaN."""
+    """Tests over the seeds that both mappings (seed -> value) have. Returns None without any, or if a value is NaN."""
     pairs = [(values[seed], baseline[seed]) for seed in sorted(values) if seed in baseline]
     if not pairs or any(math.isnan(value) for pair in pairs for value in pair):
         return None
@@ -59,7 +60,7 @@ def paired_by_seed(values: Mapping[int, float], baseline: Mapping[int, float]) -
 
 
 def corrected(tests: Mapping[str, Paired | None]) -> dict[str, float]:
-    """Returns the p of each t test, corrected over all of them by `holm`; NaN where there was no test."""
+    """Returns the p of each t test, corrected over all of them by `holm`; NaN where there is no test."""
     p_values = holm([math.nan if test is None else test.t_p for test in tests.values()])
     return dict(zip(tests, p_values, strict=True))
 
@@ -67,8 +68,8 @@ def corrected(tests: Mapping[str, Paired | None]) -> dict[str, float]:
 def t_test(differences: npt.ArrayLike) -> float:
     """Returns the two-sided p of Student's t test that the mean difference is 0.
 
-    It is 1 if all differences are 0, and NaN for n = 1 or if all are equal (but for rounding) and not 0. The limit
-    would be 0 there, but metrics that count clips come in steps, and a few seeds agree by chance.
+    It is 1 if all differences are 0. It is NaN for n = 1, and if all are equal (but for rounding) and not 0. The limit
+    would be 0 then, but metrics that count clips come in steps, so that a few seeds may agree by chance.
     Raises ValueError as `paired` does.
     """
     d = _finite(differences)
@@ -93,11 +94,12 @@ def wilcoxon(differences: npt.ArrayLike) -> float:
         return 1.0
     from scipy.stats import rankdata
 
-    # Shares of clips come in steps, but their differences are rounded: sizes equal to 9 digits are ties.
+    # Metrics that count clips come in steps, and their differences are rounded: sizes equal to 9 digits are ties.
     ranks = rankdata(np.round(np.abs(d) / np.abs(d).max(), 9))
-    doubled = np.rint(2 * ranks).astype(np.int64)  # mean ranks of ties are halves
-    # The distribution of the sum of positive ranks over all 2^n signs, one rank after another. scipy.stats.wilcoxon is
-    # exact with ties only by visiting every sign, which takes 200 s for 20 seeds.
+    # The mean ranks of ties may be halves, so that twice a rank is a whole number.
+    doubled = np.rint(2 * ranks).astype(np.int64)
+    # The distribution of the sum of positive ranks over all 2^n signs is built up one rank after another. With ties
+    # scipy.stats.wilcoxon is exact only by visiting every combination of signs, which takes 200 s for 20 seeds.
     chance = np.zeros(int(doubled.sum()) + 1)
     chance[0] = 1.0
     for rank in doubled:
@@ -109,10 +111,10 @@ def wilcoxon(differences: npt.ArrayLike) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns the p values corrected by Holm's step-down rule (1979), in the order given.
+    """Returns the p values, in their order, corrected by the step-down rule of Holm (1979).
 
-    The chance of any false rejection stays below the level. A corrected p is at most 1 and never below the uncorrected
-    one. NaN marks a test that was not possible: it stays NaN and is not counted.
+    The chance of any false rejection stays below the level. A corrected p is at most 1, and never below the uncorrected
+    one. NaN marks a test that was not possible; it stays NaN, and does not count as a test.
     """
     p = np.asarray(p_values, dtype=np.float64)
     tested = np.flatnonzero(~np.isnan(p))
@@ -127,8 +129,10 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Returns the ends of the mean's percentile bootstrap interval (Efron, 1979); NaN for n = 1.
 
-    Equal calls give equal intervals. The interval covers less than `level` for few seeds: the resamples' spread is
-    that of the sample with n in place of n - 1. Raises ValueError as `paired` does, and for a level outside (0, 1).
+    Equal calls give equal intervals. For few seeds the interval covers less than `level`, because the spread of
+    resamples is that of the sample with n in place of n - 1.
+    values: (n,). level: in (0, 1). resamples: R. seed: of the resamples.
+    Raises ValueError as `paired` does, and for a level outside (0, 1).
     """
     v = _finite(values)
     if not 0 < level < 1:
@@ -142,12 +146,13 @@ def bootstrap_interval(
 
 
 def seed_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Returns `bootstrap_interval` of one number a seed; NaN for fewer than two, or if one is not finite."""
+    """Returns the `bootstrap_interval` of one number a seed; NaN for fewer than two, or if any is not finite."""
     testable = len(values) > 1 and all(map(math.isfinite, values))
     return bootstrap_interval(values) if testable else (math.nan, math.nan)
 
 
 def _finite(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Returns a float64 array. Raises ValueError unless it is (n,), not empty, and finite."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not array.size:
         raise ValueError(f"significance: numbers of shape {array.shape}; expected (n,), one a seed")

@@ -1,6 +1,7 @@
 """Predicts from every non-empty subset of modalities with one trained method.
 
-A clip's prediction from a subset depends on no other clip, so that these serve for any pattern of missing modalities.
+A clip's prediction from a subset depends on no other clip. So the predictions from all subsets hold those for any
+pattern of missing modalities.
 Legend: N clips, M modalities, B clips of a batch.
 """
 
@@ -21,30 +22,31 @@ from trivium.evaluation.predictions import Predictions
 from trivium.methods.base import Method
 
 Subset = tuple[str, ...]
-# Yields the items given, and shows how many of them are done.
+# Yields items, and shows how many of them are done. The text says what they are.
 Track = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
 def untracked(items: Sequence[Any], what: str) -> Iterable[Any]:
-    """Yields the items and shows nothing."""
+    """Returns the items, and shows no progress."""
     return items
 
 
 def all_subsets(modalities: Sequence[str]) -> list[Subset]:
-    """Returns the 2^M - 1 non-empty subsets, small ones first, each in the order of `modalities`."""
+    """Returns the 2^M - 1 subsets that are not empty, small ones first, each in the order of `modalities`."""
     return [subset for size in range(1, len(modalities) + 1) for subset in combinations(modalities, size)]
 
 
 def natural_presence(loader: BatchLoader) -> Tensor:
-    """Marks (N, M), on the CPU, the modalities that the split's clips have."""
+    """Marks the modalities that the split's clips have, (N, M) bool on the CPU."""
     return torch.stack([stream.lengths > 0 for stream in loader.split.streams.values()], dim=1)
 
 
 @dataclass
 class SubsetPredictions:
-    """Holds the predictions of a split by subset, and present (N, M) bool, the modalities that its clips have.
+    """Holds the predictions of a split from each subset of modalities.
 
-    Where a clip has no modality of a subset, that subset's prediction is from all that it has; `at` never reads it.
+    present: (N, M) bool, the modalities that the clips have. by_subset: subset -> predictions. If a clip has no
+    modality of a subset, its prediction there is from all that it has, and `at` never reads it.
     """
 
     modalities: Subset
@@ -53,11 +55,14 @@ class SubsetPredictions:
 
     @property
     def whole(self) -> Predictions:
-        """The predictions from all modalities."""
+        """Returns the predictions from all modalities."""
         return self.by_subset[self.modalities]
 
     def at(self, keep_NM: Tensor) -> Predictions:
-        """Predicts each clip from the modalities that it has and that keep_NM (bool) leaves it; at least one a clip."""
+        """Returns the predictions from the modalities that each clip has and keeps.
+
+        keep_NM: bool; at least one modality must remain of each clip.
+        """
         subset_NM = keep_NM & self.present
         assert bool(subset_NM.any(dim=1).all())
         clip_N = torch.arange(len(subset_NM))
@@ -73,7 +78,7 @@ class SubsetPredictions:
 
 
 def predict_subsets(method: Method, loader: BatchLoader, track: Track = untracked) -> SubsetPredictions:
-    """Predicts the split once from each subset."""
+    """Predicts the split once from each subset of modalities. track: shows progress."""
     modalities = tuple(loader.split.streams)
     subsets = all_subsets(modalities)
     by_subset = {s: predict_split(method, loader, change=_only(s)) for s in track(subsets, "subsets")}
@@ -81,7 +86,7 @@ def predict_subsets(method: Method, loader: BatchLoader, track: Track = untracke
 
 
 def choose_clips(predictions: Predictions, rows_N: Tensor) -> Predictions:
-    """Returns the predictions of the clips that are True in rows_N."""
+    """Returns the predictions of the clips where rows_N, bool, is True."""
     probabilities = predictions.probabilities
     return Predictions(
         predictions.score[rows_N],
@@ -91,6 +96,8 @@ def choose_clips(predictions: Predictions, rows_N: Tensor) -> Predictions:
 
 
 def _only(subset: Subset) -> Callable[[Batch], Batch]:
+    """Returns the change that leaves a batch's clips the modalities of a subset, or all if none would remain."""
+
     def change(batch: Batch) -> Batch:
         absent_M = torch.tensor([name not in subset for name in batch.streams], device=batch.present.device)
         remains_B = (batch.present & ~absent_M).any(dim=1)

@@ -1,4 +1,4 @@
-"""Validates while fitting: the same predictions and metrics as a test, computed once over the whole split."""
+"""Validates while a method trains, with the predictions and metrics of a test, over the whole split."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from trivium.methods.meter import NonFiniteLossError
 
 
 class Validation(L.Callback):
-    """Logs val/loss and the protocol's metrics, alike on every rank, and tells the schedule the monitored one.
+    """Logs val/loss and the protocol's metrics, the same on every rank, and steps the schedule by the monitored one.
 
-    A method whose scores are a probe's has metrics only where one of them is the monitor: the probe is then fitted
-    after each epoch on frozen vectors of the train split, as it is when training is over.
+    A method that is scored by a probe has metrics only if one of them is the monitor. The probe is then fitted after
+    each epoch on frozen vectors of the train split, as it is after training.
     """
 
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
         self._collector: Collector
-        self._scored = True  # False for a method that has no scores while it trains
+        # False for a method that has no scores while it trains.
+        self._scored = True
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Method)
-        # Now, as it names the term and the clips, and a validation loss would only be NaN.
+        # This error names the term and the clips, where a validation loss would only be NaN.
         pl_module.refuse_non_finite()
         self._collector = Collector(len(_split(trainer)), pl_module.device)
 
@@ -57,7 +58,8 @@ class Validation(L.Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Method)
         values = self._values(trainer, pl_module, self._collector.result(over_ranks=True))
-        # float64: Lightning would round to float32. logger=False: the recorder gives loggers the epoch's whole row.
+        # A tensor in float64, because Lightning would round a number to float32. Without logger, because the recorder
+        # gives loggers the whole row of the epoch.
         for name, value in values.items():
             exact, shown = torch.tensor(value, dtype=torch.float64), name in ("loss", "mae")
             pl_module.log(f"val/{name}", exact, prog_bar=shown, logger=False)
@@ -65,6 +67,7 @@ class Validation(L.Callback):
             pl_module.schedule.after_epoch(values[self.monitor.name])
 
     def _values(self, trainer: L.Trainer, method: Method, predictions: Predictions) -> dict[str, float]:
+        """Returns losses and metrics by name. Raises NonFiniteLossError for a loss that is NaN or infinite."""
         losses = {name: float(value_N.mean()) for name, value_N in predictions.losses.items()}
         for name, value in losses.items():
             if not math.isfinite(value):
@@ -77,9 +80,9 @@ class Validation(L.Callback):
         if self.monitor.is_loss:
             return losses
         data: DataModule = trainer.datamodule  # type: ignore[attr-defined]
-        # One rank fits the probe, on whole splits, and tells the others.
+        # One rank fits the probe, on whole splits, and sends the metrics to the others.
         metrics = validation_metrics(method, data) if trainer.is_global_zero else {}
-        # On every rank, as Lightning expects it until validation ends.
+        # On every rank, because Lightning expects evaluation mode until validation ends.
         method.eval()
         return {**losses, **trainer.strategy.broadcast(metrics)}
 

@@ -1,4 +1,4 @@
-"""Collects what probes read: a method's vectors of a whole split, or the features' means over time.
+"""Collects the vectors that probes read: those of a method for a whole split, or the features' means over time.
 
 Legend: N clips of the split, B clips of a batch, E features.
 """
@@ -20,8 +20,8 @@ def collect_vectors(method: Method, loader: BatchLoader, modalities: Sequence[st
     """Returns name -> (N, E), float64 on the CPU: Method.vectors in evaluation mode, in the split's order.
 
     modalities: those to read; None or empty means all.
-    Raises ValueError naming the vector and a clip where a value is not finite, and for a clip that has none of the
-    modalities.
+    Raises ValueError, naming the vector and a clip, if a value is not finite, and, naming it, for a clip that has none
+    of the modalities.
     """
     method.eval()
     table = _VectorTable(loader)
@@ -38,8 +38,9 @@ def collect_vectors(method: Method, loader: BatchLoader, modalities: Sequence[st
 def raw_vectors(loader: BatchLoader) -> dict[str, Tensor]:
     """Returns name -> (N, E), float64 on the CPU: each modality's mean over its real steps, in the split's order.
 
-    Features are as the loader gives them, standardised or not; zero where a clip lacks the modality. "joint" is all
-    of them, end to end. Raises ValueError if every modality is read as token ids, which have no features.
+    Features are as the loader gives them, standardised or not, and zero where a clip lacks the modality. "joint" is the
+    means of all modalities, end to end.
+    Raises ValueError if every modality is read as token ids, which have no features.
     """
     table = _VectorTable(loader)
     for batch in loader:
@@ -55,7 +56,7 @@ def raw_vectors(loader: BatchLoader) -> dict[str, Tensor]:
 
 
 class _VectorTable:
-    """Puts vectors in the place of their clip."""
+    """Puts each vector in the place of its clip."""
 
     def __init__(self, loader: BatchLoader) -> None:
         self._ids = loader.split.ids

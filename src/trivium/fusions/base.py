@@ -1,6 +1,6 @@
-"""The contract of fusions: the encoded modalities that are present in, one joint vector out.
+"""Defines what a fusion is: it takes the encoded modalities that are present and returns one joint vector.
 
-Legend: B clips, M modalities, E joint embedding, P_m the pooled size of modality m, Q_m what a fusion makes of it.
+Legend: B clips, M modalities, E joint embedding, P_m pooled size of modality m, Q_m size of its part (see Fusion).
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from trivium.encoders.base import Encoded
 class Fusion(nn.Module):
     """Fuses modalities. Subclasses set `dims` and `dim` (E) and implement `forward`, or `combine`, or both.
 
-    Their constructor takes `dims` first (modality -> P_m, in the data module's order) and their YAML's keys as keyword
-    arguments.
+    A subclass's constructor takes `dims` first (modality -> P_m, in the data module's order), then the keys of its YAML
+    as keyword arguments.
 
-    `encoded` reaches a fusion with the pooled vectors and tokens of absent modalities already zeroed and their masks
-    cleared (Method.encode), so a fusion masks nothing again. `present_BM` says which are absent, columns in the order
-    of `dims`, for formulas that ask.
+    In `encoded` the pooled vectors and tokens of absent modalities are zero already, and their masks are empty
+    (Method.encode), so that a fusion need not mask them again. `present_BM` says which modalities are absent, for
+    formulas that depend on it; its columns are in the order of `dims`.
 
-    For objectives that pair modalities of different clips (TCMax) the joint vector is the sum of `combine` over the
-    blocks of what `separate` gives:
-    blocks: groups of modalities, each modality in one, whose contributions to the joint vector add up, so that a linear
-    head's scores do too.
-    `separate` is what a modality goes through alone, once a clip; `combine` what mixes the modalities of one block, for
-    every pairing. A fusion without a `combine` is one block, and its `forward` is asked for each pairing.
+    Objectives that pair modalities of different clips (TCMax) need the joint vector in steps:
+    `separate` computes what depends on one modality alone, once a clip. Its result is the modality's part, (B, Q_m).
+    `combine` mixes the parts of one block of modalities, for every pairing of clips.
+    `blocks` are groups of modalities, each modality in one of them. The joint vector is the sum of `combine` over the
+    blocks, so that a linear head's scores are such a sum too.
+    A fusion without a `combine` is a single block, and its `forward` runs for each pairing.
 
-    reads: "pooled" vectors, or "tokens"; `dims` then holds the tokens' sizes (Encoder.token_dim or Encoder.dim). The
-    part of a modality is then all its tokens, end to end, each with 1 behind it where it is real and 0 elsewhere.
+    reads: "pooled" for pooled vectors, or "tokens"; `dims` then holds the sizes of tokens (Encoder.token_dim or
+    Encoder.dim), and the part of a modality is all its tokens end to end (`_as_row`).
     """
 
     reads: ClassVar[Literal["pooled", "tokens"]] = "pooled"
@@ -41,22 +41,23 @@ class Fusion(nn.Module):
 
     @property
     def blocks(self) -> tuple[tuple[str, ...], ...]:
+        """Returns the groups of modalities whose contributions to the joint vector add up."""
         return (tuple(self.dims),)
 
     @property
     def additive(self) -> bool:
-        """Says whether a linear head's scores are a sum of one score a modality (TCMax's closed form asks)."""
+        """Says whether a linear head's scores are a sum of one score a modality, as TCMax's closed form needs it."""
         return all(len(block) == 1 for block in self.blocks)
 
     @property
     def random_combine(self) -> bool:
-        """Says whether `combine` has dropout, so that asking twice gives two answers."""
+        """Says whether `combine` has dropout, so that a second call gives another result."""
         return type(self).combine is Fusion.combine and any(
             isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 for part in self.modules()
         )
 
     def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
-        """Returns (B, E): the sum over blocks, unless a subclass has a shorter way."""
+        """Returns the joint vector, (B, E). Subclasses may override it with a shorter way to the same value."""
         if type(self).combine is Fusion.combine:
             raise TypeError(f"{type(self).__name__} defines neither forward nor combine")
         return self.join(self.separate(encoded, present_BM), dict(zip(self.dims, present_BM.unbind(1), strict=True)))
@@ -90,7 +91,7 @@ class Fusion(nn.Module):
         return joint_BE
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        """Returns modality -> (B, Q_m): all of the fusion that sees one modality only. Dropout belongs here."""
+        """Returns modality -> its part (B, Q_m): all that depends on one modality only. Dropout belongs here."""
         if self.reads == "tokens":
             return {name: _as_row(encoded[name], present_BM[:, m]) for m, name in enumerate(self.dims)}
         return {name: encoded[name].pooled for name in self.dims}
@@ -98,11 +99,9 @@ class Fusion(nn.Module):
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """Returns (..., E), what `block` adds to the joint vector.
 
-        parts (..., Q_m) and present (...) bool are those of the block's modalities.
-
-        Leading dimensions broadcast against one another: (b, 1, Q) and (1, c, Q) make (b, c, E). Where a modality is
-        not present its part's content counts for nothing. Without randomness: it is evaluated twice, once for values
-        and once for gradients.
+        parts: (..., Q_m) for each modality of the block. present: (...) bool for each; where it is False, the content
+        of the part has no effect. Leading dimensions broadcast: parts of (b, 1, Q) and (1, c, Q) give (b, c, E).
+        It must not be random, because TCMax evaluates it twice: once for values and once for gradients.
         """
         shape = torch.broadcast_tensors(*(part[..., 0] for part in parts.values()))[0].shape  # type: ignore[no-untyped-call]
         encoded = {}
@@ -118,7 +117,7 @@ class Fusion(nn.Module):
         return self(encoded, present_BM).unflatten(0, shape)  # type: ignore[no-any-return]
 
     def join(self, parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        """Returns (..., E), the joint vector of parts: `combine` summed over the blocks."""
+        """Returns the joint vector of all parts, (..., E): `combine` summed over the blocks."""
         joint, *others = [
             self.combine(block, {name: parts[name] for name in block}, {name: present[name] for name in block})
             for block in self.blocks
@@ -128,22 +127,25 @@ class Fusion(nn.Module):
         return joint
 
     def make_head(self, outputs: int) -> nn.Module | None:
-        """Returns a linear head that belongs to the fusion, or None for a plain nn.Linear.
+        """Returns the linear head that belongs to the fusion, or None if any nn.Linear will do.
 
-        It maps (..., E) to (..., K), and has `weight` (K, E) and `bias` (K,) or None. Methods whose head is not linear
-        do not ask.
+        It maps (..., E) to (..., K) with `weight` (K, E) and `bias`, (K,) or None. Methods with another kind of head do
+        not call this.
         """
         return None
 
 
 def _as_row(encoded: Encoded, present_B: Tensor) -> Tensor:
-    """Returns (B, T (E + 1)): the tokens, and whether each is real, zeros where it is not."""
+    """Returns a modality's tokens as one row, (B, T (E + 1)).
+
+    Behind each token stands 1 where it is real and 0 where it is padding; padded tokens are zero.
+    """
     real_BT1 = (encoded.mask & present_B[:, None])[..., None]
     return torch.cat([torch.where(real_BT1, encoded.tokens, 0.0), real_BT1.to(encoded.tokens.dtype)], dim=-1).flatten(1)
 
 
 def _from_row(rows_BQ: Tensor, present_B: Tensor, size: int) -> Encoded:
-    """Undoes `_as_row`; the pooled vectors are empty."""
+    """Returns the tokens that `_as_row` laid out, of `size` each; the pooled vectors are empty."""
     tokens_BTX = rows_BQ.view(len(rows_BQ), -1, size + 1)
     real_BT = (tokens_BTX[..., -1] > 0.5) & present_B[:, None]
     return Encoded(tokens_BTX[..., :-1], real_BT, rows_BQ[:, :0])

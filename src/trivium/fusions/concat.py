@@ -1,4 +1,7 @@
-"""Concatenation with a small network: Self-MM's F_m* with its defaults. Legend: B clips, M modalities, E joint."""
+"""Fuses by concatenation and a small network, which with its defaults is Self-MM's F_m* (Yu et al., 2021).
+
+Legend: B clips, M modalities, E joint embedding.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,10 @@ from trivium.fusions.pooled_vectors import (
 class Concat(Fusion):
     """Concatenates: [x_1; ...; x_M] -> (dropout -> Linear -> activation) for each of `hidden` and for `out`.
 
-    out: 0 leaves the concatenation as it is, but for dropout: with a linear head, TCMax's concat head. An absent
-    modality is a zero vector. Additive where at most one Linear follows and no activation.
+    An absent modality is a zero vector. The fusion is additive if at most one Linear follows, and no activation.
+
+    out: E; 0 leaves the concatenation as it is, but for dropout. With a linear head that is TCMax's concat head.
+    hidden: sizes of layers before `out`.
     Raises ValueError for negative sizes, hidden layers before no output, and an unknown activation.
     """
 
@@ -57,6 +62,7 @@ class Concat(Fusion):
 
     @property
     def random_combine(self) -> bool:
+        # The first layer is dropout on single modalities, which `separate` applies.
         return any(isinstance(layer, nn.Dropout) and layer.p > 0 for layer in list(self.layers)[1:])
 
     def forward(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
@@ -64,7 +70,7 @@ class Concat(Fusion):
         return joint_BE
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        """Returns each modality's share of the first Linear, without its bias."""
+        """Returns each modality's share of the first Linear's output, without the bias; with out=0 the vectors."""
         vectors = pooled_vectors(self.dims, encoded, self.layers[0])
         if self.bare:
             return vectors
@@ -79,6 +85,7 @@ class Concat(Fusion):
         if self.bare:
             return pad_to_concatenation(first, self.dims, block[0])
         if self._additive:
+            # Each modality is a block of its own, so each gets an equal share of the one bias.
             return first + bias_of(self.layers[1]) / len(self.dims)
         for other in others:
             first = first + other

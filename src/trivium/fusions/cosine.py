@@ -1,4 +1,4 @@
-"""Cosines with class vectors of each modality: the head that TCMax's code calls CLIP.
+"""Fuses by cosines between each modality and its class vectors: the head that TCMax's code calls CLIP.
 
 Legend: P_m pooled size of modality m, E = sum of P_m, K outputs.
 """
@@ -17,12 +17,12 @@ from trivium.fusions.pooled_vectors import check_sizes, or_absent, pad_to_concat
 
 
 class Cosine(Fusion):
-    """Concatenates unit vectors [x_1/|x_1|; ...; x_M/|x_M|]. Additive.
+    """Concatenates unit vectors: [x_1/|x_1|; ...; x_M/|x_M|], of size E. It is additive.
 
-    Its head gives sum over m of cos(x_m, e_m,k) / temperature.
+    Its head (`make_head`) then scores class k by the sum over m of cos(x_m, e_m,k) / temperature. A method that brings
+    another head gets the unit vectors alone. An absent modality is a zero vector, whose cosine is 0.
 
-    An absent modality is a zero vector, whose cosine is 0. temperature: above 0, of the head. dropout: on each x_m.
-    Under a head of another kind (a method with hidden layers, say) only the unit vectors are left of it.
+    temperature: of the head, above 0. dropout: on each x_m.
     Raises ValueError for a temperature of 0 or below.
     """
 
@@ -51,9 +51,9 @@ class Cosine(Fusion):
 
 
 class CosineHead(nn.Module):
-    """Scores (..., E), unit vectors of each modality, as (..., K).
+    """Maps concatenated unit vectors (..., E) to scores (..., K): sums of cosines over the temperature.
 
-    Class vectors e_m,k are learnt and start at length 1.
+    The class vectors e_m,k are learnt, and start at length 1.
     """
 
     bias = None
@@ -67,7 +67,7 @@ class CosineHead(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """Returns (K, E): the classes' unit vectors over the temperature."""
+        """Returns the linear map, (K, E): the classes' unit vectors over the temperature."""
         return torch.cat([F.normalize(vectors, dim=1) for vectors in self.classes], dim=1) / self.temperature
 
     def forward(self, units: Tensor) -> Tensor:

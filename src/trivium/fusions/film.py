@@ -1,4 +1,4 @@
-"""Feature-wise linear modulation of the other modalities by one (Perez et al., 2018), as TCMax's film head.
+"""Fuses by feature-wise linear modulation (Perez et al., 2018): one modality scales and shifts the others.
 
 Legend: B clips, M modalities, P_m pooled size of modality m.
 """
@@ -23,11 +23,13 @@ from trivium.fusions.pooled_vectors import (
 
 
 class FiLM(Fusion):
-    """Modulates: [gamma_m * x_m + beta_m] over the modalities m other than c = `condition`, (gamma, beta) = W x_c + b.
+    """Modulates: [gamma_m * x_m + beta_m] over the modalities m other than c, where (gamma, beta) = W x_c + b.
 
-    E is the sum of their P_m: for two modalities TCMax's film head without its last Linear. For more, side by side, so
-    that sizes may differ; a linear head adds them. All share the condition, so this is one block. An absent modality
-    is a zero vector: (gamma, beta) = b, or beta alone. condition: a modality; "" is the first. dropout: on each x_m.
+    For two modalities this is TCMax's film head without its last Linear. For more, the modulated vectors stand side by
+    side, so that their sizes may differ, and E is the sum of their P_m; that form is ours.
+    An absent modality is a zero vector: without c, (gamma, beta) = b; without m, only beta_m remains of it.
+
+    condition: c, a modality; "" is the first. dropout: on each x_m.
     Raises ValueError for fewer than two modalities and an unknown `condition`.
     """
 
@@ -42,11 +44,15 @@ class FiLM(Fusion):
         self.dropout = nn.Dropout(dropout)
         self.modulate = nn.Linear(dims[self.condition], 2 * self.dim)
 
+    # `blocks` stays the single one of the base class: every modality meets the condition, so none adds up by itself.
+
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
+        """Returns (gamma, beta) as the part of the condition, Q_c = 2 E, and the pooled vectors of the others."""
         parts = pooled_vectors(self.dims, encoded, self.dropout)
         return {**parts, self.condition: self.modulate(parts[self.condition])}
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        # A Linear makes its bias of the zero vector of an absent condition.
         gamma_beta = or_absent(parts[self.condition], present[self.condition], self.modulate.bias)
         sizes = [self.dims[name] for name in self.others]
         gammas, betas = (split(half, sizes) for half in gamma_beta.chunk(2, dim=-1))

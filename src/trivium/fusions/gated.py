@@ -1,4 +1,6 @@
-"""One modality's values behind the others' gates, and every modality behind every other's (TCMax's gated, bigated).
+"""Fuses by gates: one modality behind the gates of the others (gated), or each behind each other's (bigated).
+
+For two modalities they are the heads of these names in TCMax's public code (docs/methods/tcmax.md).
 
 Legend: B clips, M modalities, E joint embedding.
 """
@@ -25,10 +27,12 @@ from trivium.fusions.pooled_vectors import (
 
 
 class Gated(Fusion):
-    """Gates: (W_v x_v + b_v) * product over the other modalities m of sigmoid(W_m x_m + b_m), v being `value`.
+    """Gates one modality v: (W_v x_v + b_v) * the product over the other modalities m of sigmoid(W_m x_m + b_m).
 
-    For two modalities TCMax's gated head without its last Linear; the product over more is ours. An absent modality is
-    a zero vector: its gate is sigmoid(b_m), its value b_v. value: a modality; "" is the last. dropout: on each x_m.
+    For two modalities this is TCMax's gated head without its last Linear; the product over more is ours.
+    An absent modality is a zero vector: its gate is sigmoid(b_m), its value is b_v.
+
+    out: E. value: v, a modality; "" is the last. dropout: on each x_m.
     Raises ValueError for sizes below 1, fewer than two modalities and an unknown `value`.
     """
 
@@ -42,10 +46,13 @@ class Gated(Fusion):
         self.project = nn.ModuleList(nn.Linear(size, out) for size in dims.values())
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
+        """Returns the value of v and the gates of the others, Q_m = E."""
         logits = each_through(self.project, pooled_vectors(self.dims, encoded, self.dropout))
         return {name: self._gate(name, logits[name]) for name in self.dims}
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        # A Linear makes its bias of an absent modality's zero vector. TCMax takes modalities away after `separate`, so
+        # that their parts cannot hold it.
         joint, *others = [
             or_absent(parts[name], present[name], self._gate(name, bias_of(project)))
             for name, project in zip(self.dims, self.project, strict=True)
@@ -61,9 +68,11 @@ class Gated(Fusion):
 class BiGated(Fusion):
     """Gates both ways: [sigmoid(W_mn x_m + b_mn) * (V_mn x_n + c_mn)] over all ordered pairs m, n; E = M (M - 1) out.
 
-    A linear head on it is one head a pair, their scores added: TCMax's bigated for two modalities, where each direction
-    has parameters and an output head of its own; all pairs of more are ours. Pairs overlap, so this is one block.
-    An absent modality is a zero vector. dropout: on each x_m.
+    A linear head on this is one head a pair, with their scores added. For two modalities it is TCMax's bigated head, in
+    which each direction has parameters and an output head of its own; taking all pairs of more modalities is ours.
+    An absent modality is a zero vector.
+
+    out: size of a pair's product. dropout: on each x_m.
     Raises ValueError for sizes below 1 and fewer than two modalities.
     """
 
@@ -73,10 +82,12 @@ class BiGated(Fusion):
         self.pairs = list(itertools.permutations(several(dims, "bigated"), 2))
         self.dims, self.dim, self.out = dict(dims), len(self.pairs) * out, out
         self.dropout = nn.Dropout(dropout)
-        # of each modality: the gates over the others, in their order, then its values under the others' gates
+        # The outputs for a modality: its gates on each of the others, in their order, then its values under the gate of
+        # each of the others.
         self.project = nn.ModuleList(nn.Linear(size, 2 * (len(dims) - 1) * out) for size in dims.values())
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
+        """Returns each modality's logits of gates and its values, Q_m = 2 (M - 1) out."""
         return each_through(self.project, pooled_vectors(self.dims, encoded, self.dropout))
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
@@ -84,6 +95,7 @@ class BiGated(Fusion):
         values: dict[tuple[str, str], Tensor] = {}
         for name, project in zip(self.dims, self.project, strict=True):
             others = [other for other in self.dims if other != name]
+            # What a Linear makes of an absent modality's zero vector is its bias.
             pieces = or_absent(parts[name], present[name], bias_of(project)).chunk(2 * len(others), dim=-1)
             gates |= {(name, other): piece.sigmoid() for other, piece in zip(others, pieces, strict=False)}
             values |= {(other, name): piece for other, piece in zip(others, pieces[len(others) :], strict=True)}

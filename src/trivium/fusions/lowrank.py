@@ -1,4 +1,4 @@
-"""Low-rank multimodal fusion (Liu et al., 2018, section 3.3). Legend: B clips, M modalities, E joint, R rank."""
+"""Fuses by a low-rank tensor (Liu et al., 2018, section 3.3). Legend: B clips, M modalities, E joint, R rank."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from trivium.fusions.pooled_vectors import bias_of, check_sizes, each_through, o
 
 
 class LowRank(Fusion):
-    """Multiplies: sum over r of prod over m of W_m,r [x_m; 1].
+    """Multiplies: sum over r of the product over m of W_m,r [x_m; 1].
 
-    That is a tensor fusion whose weight tensor has rank R and is never built.
+    That is tensor fusion (trivium.fusions.tensor) with a weight tensor of rank R, which is never built.
+    The column of W_m,r that meets the appended 1 is the bias of a Linear; of an absent modality only that remains.
+    The sum over ranks is plain, as in the paper. The paper's public code also learns a weight for each rank, which the
+    factors can express, and a bias, which a head's Linear has.
 
-    A Linear's bias is the column that the appended 1 meets; of an absent modality only that remains. The paper's plain
-    sum over ranks: its public code also learns a weight a rank, which the factors can express, and a bias, which a
-    head's Linear has. dropout: on the pooled vectors. Raises ValueError for sizes below 1.
+    out: E. rank: R. dropout: on the pooled vectors.
+    Raises ValueError for sizes below 1.
     """
 
     def __init__(self, dims: Mapping[str, int], *, out: int = 128, rank: int = 4, dropout: float = 0.0) -> None:
@@ -35,7 +37,7 @@ class LowRank(Fusion):
         return first.view(-1, self.rank, self.dim).sum(dim=1)
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
-        """Returns all R factors W_m,r [x_m; 1] of each modality, Q = R E."""
+        """Returns the R factors W_m,r [x_m; 1] of each modality, side by side, Q = R E."""
         return each_through(self.factors, pooled_vectors(self.dims, encoded, self.dropout))
 
     def combine(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""MulT's joint encoder (Tsai et al., ACL 2019), as GMC uses it: every modality read through every other one.
+"""Fuses by MulT (Tsai et al., ACL 2019), as GMC's joint encoder does: every modality attends to every other one.
 
 Legend: B clips, M modalities, T steps, E width of the cross-modal transformers, G transformers that run at once.
 """
@@ -19,22 +19,30 @@ from trivium.fusions.crossmodal import TransformerStack
 from trivium.fusions.pooled_vectors import check_sizes, weight_of
 
 DEFAULT = "default"
-ALWAYS = (DEFAULT, "text", "audio", "vision")  # names that configs give, whether the data have them or not
+# Configs may name these modalities, whether the data have them or not.
+ALWAYS = (DEFAULT, "text", "audio", "vision")
 
 
 class MulT(Fusion):
-    """Runs each modality's tokens -> Linear(E) -> one transformer for every other modality, which attends to that one's
-    tokens -> these M - 1 results side by side -> a self-attention transformer, read at the last real step.
-    The M vectors x side by side, E (M - 1) each -> Linear(x + Linear(relu(Linear(x)))), `dim` wide.
+    """Fuses tokens by transformers across modalities (Tsai et al., 2019, section 3), to a joint vector of size `dim`.
 
-    Attention is causal, and as in MulT for sequences of different lengths: step t of a target of Lt steps sees step s
-    of a source of Ls steps if s <= t + |Ls - Lt|. The lengths are the clip's own, so padding changes nothing.
-    A source that is absent adds nothing to a target, an absent target is a zero vector. A single modality has its
-    self-attention alone, on its own tokens.
+    1. Each modality's tokens pass through a Linear to E = `width`.
+    2. For every ordered pair, the target modality attends to the source modality. A target's M - 1 results are put side
+       by side.
+    3. These pass through a self-attention transformer, which is read at the target's last real step: E (M - 1) values.
+    4. With x the M such vectors side by side, the joint vector is Linear(x + Linear(relu(Linear(x)))).
 
-    input_dropout: on the tokens, modality -> probability; attention_dropout: where that modality is the source; their
-    "default" is for those not named, or None. memory_dropout: of attention in the self-attention transformers.
-    embed_dropout: on what a transformer reads, one draw for the source's keys and values. dropout: inside layers.
+    Attention is causal, in MulT's form for sequences of different lengths: step t of a target of Lt steps attends to
+    step s of a source of Ls steps if s <= t + |Ls - Lt|. The lengths are the clip's own, so padding changes nothing.
+    An absent source adds nothing to a target, and an absent target gives a zero vector. Of a single modality there is
+    only the self-attention, on its own tokens.
+
+    layers, heads: of every transformer.
+    input_dropout: modality -> probability of dropout on its tokens. attention_dropout: modality -> probability of
+    dropout on attention weights where it is the source. In both, "default" is for modalities not named, or None.
+    memory_dropout: on the attention weights of the self-attention transformers.
+    embed_dropout: on the embedded input of a transformer; a source's keys and values share one draw.
+    dropout: inside the layers.
     Raises ValueError for sizes below 1, a width that is odd, below 4 or not a multiple of `heads`, probabilities
     outside [0, 1) and names of no modality.
     """
@@ -69,7 +77,7 @@ class MulT(Fusion):
             "attention_dropout", dims, {"text": 0.1} if attention_dropout is None else attention_dropout
         )
         self.memory_dropout = Dropout(memory_dropout)
-        # in the order of dims; a ModuleDict would refuse modalities with names such as "keys"
+        # A list in the order of dims, because a ModuleDict refuses modalities with names such as "keys".
         self.project = nn.ModuleList(nn.Linear(size, width, bias=False) for size in dims.values())
         places = range(len(dims))
         self.pairs = [(target, source) for target in places for source in places if source != target]
@@ -93,22 +101,26 @@ class MulT(Fusion):
         return joint_BE
 
     def _tokens(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns each modality's projected tokens (B, T, E), zero in padding, and its numbers of real steps (B,)."""
+        """Returns for each modality its projected tokens (B, T, E), zero in padding, and its real steps (B,) int64."""
         tokens, lengths = [], []
         for m, (name, drop, project) in enumerate(zip(self.dims, self.input_dropouts, self.project, strict=True)):
             real_BT = encoded[name].mask & present_BM[:, m, None]
             tokens_BTD = drop(encoded[name].tokens.masked_fill(~real_BT[..., None], 0.0))
-            # of the weights' type, so that what layers add up is as precise as they are, under autocast too
+            # Under autocast a Linear returns half precision. The layers add their results to it, so it is made as
+            # precise as their weights.
             tokens.append(project(tokens_BTD).to(weight_of(project).dtype))
             lengths.append(real_BT.sum(dim=1))
         return tokens, lengths
 
     def _cross(self, across: TransformerStack, tokens: list[Tensor], lengths: list[Tensor]) -> list[Tensor]:
-        """Returns of each modality its M - 1 results side by side, (B, T, E (M - 1))."""
+        """Returns for each target its results from the M - 1 sources side by side, (B, T, E (M - 1)).
+
+        Pairs with equal steps and dropout run at once, side by side (TransformerStack).
+        """
         rates = [drop.p if self.training else 0.0 for drop in self.source_dropouts]
         steps = [each.shape[1] for each in tokens]
         results: dict[int, Tensor] = {}
-        for which in _alike((steps[target], steps[source], rates[source]) for target, source in self.pairs):
+        for which in _groups_of_equal((steps[target], steps[source], rates[source]) for target, source in self.pairs):
             targets, sources = zip(*(self.pairs[n] for n in which), strict=True)
             results_GBTE = across.cross(
                 torch.stack([tokens[m] for m in targets]),
@@ -123,9 +135,9 @@ class MulT(Fusion):
         return [torch.cat([results[m * others + n] for n in range(others)], dim=2) for m in range(len(self.dims))]
 
     def _last_steps(self, tokens: list[Tensor], lengths: list[Tensor]) -> Tensor:
-        """Returns (B, M E (M - 1)): what the self-attention transformers make of each modality, zeros where absent."""
+        """Returns (B, M E (M - 1)): the self-attention of each modality at its last real step, zeros where absent."""
         results: dict[int, Tensor] = {}
-        for which in _alike(each.shape[1] for each in tokens):
+        for which in _groups_of_equal(each.shape[1] for each in tokens):
             length_GB = torch.stack([lengths[m] for m in which])
             tokens_GBTE = torch.stack([tokens[m] for m in which])
             last_GBE = self.memory.last_steps(tokens_GBTE, length_GB, self.memory_dropout, which)
@@ -133,8 +145,8 @@ class MulT(Fusion):
         return torch.cat([results[m] for m in range(len(tokens))], dim=1)
 
 
-def _alike(keys: Iterable[Hashable]) -> list[list[int]]:
-    """Returns the places of equal keys, together."""
+def _groups_of_equal(keys: Iterable[Hashable]) -> list[list[int]]:
+    """Returns groups of places whose keys are equal, in the order in which the keys first occur."""
     groups: dict[Hashable, list[int]] = {}
     for place, key in enumerate(keys):
         groups.setdefault(key, []).append(place)
@@ -142,7 +154,10 @@ def _alike(keys: Iterable[Hashable]) -> list[list[int]]:
 
 
 def _by_modality(key: str, dims: Mapping[str, int], probabilities: Mapping[str, float | None]) -> nn.ModuleList:
-    """Returns a dropout for each modality, in the order of `dims`."""
+    """Returns a dropout for each modality, in the order of `dims`.
+
+    Raises ValueError for a name that is neither a modality nor one of ALWAYS, and for a probability outside [0, 1).
+    """
     for name, p in probabilities.items():
         if name not in dims and name not in ALWAYS:
             raise ValueError(f"{key}.{name}: no such modality; expected {DEFAULT} or one of {', '.join(dims)}")

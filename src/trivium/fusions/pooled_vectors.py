@@ -1,4 +1,7 @@
-"""Helpers of several fusions. Legend: B clips, M modalities, P_m pooled size of modality m, Q_m size of its part."""
+"""Holds what several fusions of pooled vectors share.
+
+Legend: B clips, M modalities, P_m pooled size of modality m, Q_m size of its part.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from trivium.core.choices import check_choice
 from trivium.encoders.base import Encoded
+from trivium.encoders.pooling import check_least
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"none": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
@@ -15,7 +20,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"none": nn.Identity, "relu": nn.ReLU,
 def pooled_vectors(
     dims: Mapping[str, int], encoded: Mapping[str, Encoded], dropout: nn.Module | None = None
 ) -> dict[str, Tensor]:
-    """Returns modality -> pooled vector (B, P_m) in the order of `dims`, after `dropout`. Absent ones come as zeros."""
+    """Returns modality -> pooled vector (B, P_m), in the order of `dims`, after `dropout`; zeros if it is absent."""
     return {name: encoded[name].pooled if dropout is None else dropout(encoded[name].pooled) for name in dims}
 
 
@@ -25,15 +30,16 @@ def each_through(layers: Iterable[nn.Module], vectors: Mapping[str, Tensor]) -> 
 
 
 def or_absent(part: Tensor, present: Tensor, absent: Tensor | float = 0.0) -> Tensor:
-    """Returns part (..., Q) where present (...), else `absent`: a number or (Q,), what a missing modality amounts to.
+    """Returns part (..., Q) where present (...), and `absent` elsewhere.
 
-    `combine` needs it, because TCMax takes modalities away from a clip after `separate`.
+    absent: what a fusion makes of an absent modality, a number or (Q,).
+    `combine` needs this, because TCMax takes modalities away from a clip after `separate`.
     """
     return torch.where(present[..., None], part, absent)
 
 
 def pad_to_concatenation(part: Tensor, dims: Mapping[str, int], name: str) -> Tensor:
-    """Returns (..., sum of P_m): the concatenation of all modalities' vectors in which only that of `name` is not 0."""
+    """Returns (..., sum of P_m): the concatenation of all modalities' vectors, with zeros for all but `name`."""
     names = list(dims)
     before = sum(dims[other] for other in names[: names.index(name)])
     return nn.functional.pad(part, (before, sum(dims.values()) - before - dims[name]))
@@ -64,9 +70,7 @@ def weight_of(layer: nn.Module) -> Tensor:
 
 def activation_of(name: str) -> nn.Module:
     """Returns a new activation. Raises ValueError for a name that is none of ACTIVATIONS."""
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation: expected one of {', '.join(ACTIVATIONS)}, found {name!r}")
-    return ACTIVATIONS[name]()
+    return ACTIVATIONS[check_choice("activation", name, ACTIVATIONS)]()
 
 
 def check_sizes(dims: Mapping[str, int], **sizes: int) -> None:
@@ -74,8 +78,7 @@ def check_sizes(dims: Mapping[str, int], **sizes: int) -> None:
     if not dims:
         raise ValueError("a fusion needs at least one modality")
     for key, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{key}: expected at least 1, found {size}")
+        check_least(key, size, 1)
 
 
 def several(dims: Mapping[str, int], fusion: str) -> list[str]:

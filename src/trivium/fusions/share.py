@@ -1,4 +1,7 @@
-"""The sum of the pooled vectors: with a linear head, one W and b that all modalities share (TCMax's share head)."""
+"""Fuses by the sum of the pooled vectors.
+
+A linear head on it has one W and b that all modalities share, which is TCMax's share head.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from trivium.fusions.pooled_vectors import check_sizes, or_absent, pooled_vector
 
 
 class Share(Fusion):
-    """Adds x_1 + ... + x_M, additive and without parameters; an absent modality adds nothing. dropout: on each x_m.
+    """Adds: x_1 + ... + x_M. It is additive and has no parameters; an absent modality adds nothing.
 
+    dropout: on each x_m.
     Raises ValueError unless all pooled vectors have one size, which is E.
     """
 

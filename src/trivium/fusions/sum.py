@@ -1,4 +1,4 @@
-"""Sum of one projection a modality. Legend: B clips, M modalities, E joint embedding."""
+"""Fuses by the sum of one projection a modality. Legend: B clips, M modalities, E joint embedding."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from trivium.fusions.pooled_vectors import activation_of, check_sizes, each_thro
 
 
 class Sum(Fusion):
-    """Adds up: activation(sum of W_m dropout(x_m) + b_m over the present modalities).
+    """Adds up: activation(the sum of W_m dropout(x_m) + b_m over the present modalities).
 
-    An absent modality adds no bias either.
+    An absent modality adds no bias either. The fusion is additive if the activation is "none". With a linear head it is
+    then TCMax's sum head with one more Linear.
 
-    Additive where the activation is "none": with a linear head, TCMax's sum head, which is its concat head started from
-    other weights. Raises ValueError for sizes below 1 and an unknown activation.
+    out: E.
+    Raises ValueError for sizes below 1 and an unknown activation.
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class Sum(Fusion):
         check_sizes(dims, out=out)
         self.dims, self.dim = dict(dims), out
         self.dropout = nn.Dropout(dropout)
-        # in the order of dims; a ModuleDict would refuse modalities with names such as "keys"
+        # A list in the order of dims, because a ModuleDict refuses modalities with names such as "keys".
         self.project = nn.ModuleList(nn.Linear(size, out) for size in dims.values())
         self.activation = activation_of(activation)
         self._additive = activation == "none"

@@ -1,4 +1,7 @@
-"""Tensor fusion network (Zadeh et al., 2017, section 4.2). Legend: B clips, M modalities, E joint, J projected size."""
+"""Fuses by an outer product: the tensor fusion network (Zadeh et al., 2017, section 4.2).
+
+Legend: B clips, M modalities, E joint embedding, J projected size.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,17 @@ from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
 from trivium.fusions.pooled_vectors import activation_of, check_sizes, each_through, or_absent, pooled_vectors
 
-LARGEST = 2**28  # weights of the last Linear: 1 GiB of float32
+# The most weights that the last Linear may have: 1 GiB of float32.
+LARGEST = 2**28
 
 
 class TensorFusion(Fusion):
     """Takes the outer product of [ReLU(W_m x_m + b_m); 1] over the modalities -> dropout -> Linear -> activation.
 
-    project: J, the size of each projected modality; the product has (J + 1)^M entries. Of an absent modality only the 1
-    enters, so that what remains is the fusion of the others.
+    The appended 1 makes the product hold the vectors themselves and the products of every subset of them. Of an absent
+    modality only the 1 enters, so that the fusion of the others remains.
+
+    out: E. project: J, the size of each projected modality; the product has (J + 1)^M entries.
     Raises ValueError for sizes below 1, an unknown activation, and a product too large to be meant.
     """
 

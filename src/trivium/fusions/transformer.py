@@ -1,6 +1,6 @@
-"""CoMM's fusion: a transformer over the tokens of all modalities, read at a learnt first one (Dufumier et al., 2025).
+"""Fuses by a transformer over the tokens of all modalities, read at a learnt first token (CoMM; Dufumier et al., 2025).
 
-Legend: B clips, M modalities, K masks, S tokens of all modalities and the first one, E embedding, H heads, Q queries,
+Legend: B clips, M modalities, K masks, S tokens of all modalities and the first token, E embedding, H heads, Q queries,
 R sets of tokens.
 """
 
@@ -55,7 +55,9 @@ class Layer(nn.Module):
         )
 
     def _weights(self) -> LayerWeights:
-        # Query, key and value are parameters of their own, as in version 0.1.0, whose optimiser states are theirs.
+        """Returns the parameters in the form that `transformer_layer` takes."""
+        # Query, key and value stay separate parameters, because checkpoints of version 0.1.0 hold an optimiser state
+        # for each of them.
         parts = (self.query, self.key, self.value)
         in_proj = Affine(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
         others = (self.out_proj, self.linear1, self.linear2, self.norm1, self.norm2)
@@ -68,11 +70,12 @@ def quick_gelu(x: Tensor) -> Tensor:
 
 
 class TransformerFusion(Fusion):
-    """Runs [first; tokens of the modalities that are present] -> `layers` of attention -> layer norm, at the first
-    token.
+    """Fuses: [first; tokens of the present modalities] -> `layers` of attention -> layer norm, read at the first token.
 
-    No position or modality is added to a token, so the fusion is one of sets. A modality whose tokens are not of size
-    `dim` has a Linear in front. A clip without any modality gives what the first token makes of itself.
+    Tokens get no embedding of position or modality, so that their order does not count. A modality whose tokens are not
+    of size `dim` passes through a Linear first. In a clip without any modality the first token attends to itself alone.
+
+    dim: E. layers, heads: of the transformer.
     Raises ValueError for sizes below 1 and a dim that `heads` does not divide.
     """
 
@@ -85,7 +88,7 @@ class TransformerFusion(Fusion):
             raise ValueError(f"dim: expected a multiple of heads ({heads}), found {dim}")
         self.dims, self.dim = dict(dims), dim
         self.first = nn.Parameter(torch.randn(1, 1, dim))
-        # in the order of dims; a ModuleDict would refuse modalities with names such as "keys"
+        # A list in the order of dims, because a ModuleDict refuses modalities with names such as "keys".
         self.adapt = nn.ModuleList(nn.Identity() if size == dim else nn.Linear(size, dim) for size in dims.values())
         self.layers = nn.ModuleList(Layer(dim, heads, layers) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
@@ -97,17 +100,19 @@ class TransformerFusion(Fusion):
     def views(self, encoded: Mapping[str, Encoded], present_BM: Tensor, masks_KM: Tensor) -> Tensor:
         """Returns (K, B, E): the joint vector from the modalities of each mask alone, as if the others were absent.
 
-        One pass for all masks. With one layer, tokens' keys and values do not depend on what is left out, so they are
-        made once, and only the first token asks, once a mask. masks_KM: bool, columns in the order of `dims`.
+        masks_KM: bool, columns in the order of `dims`. All masks run in one pass.
         """
         tokens_BSE, allowed_KBS = self._tokens(encoded, present_BM, masks_KM)
         masks, clips = allowed_KBS.shape[:2]
         *before, last = self.layers
         if not before:
-            asking_BKE = tokens_BSE[:, :1].expand(-1, masks, -1)
-            out_BKE = last(asking_BKE, tokens_BSE, allowed_KBS.transpose(0, 1))
+            # In a single layer the keys and values of tokens do not depend on the mask. They are computed once, and the
+            # first token attends to them once for each mask.
+            first_BKE = tokens_BSE[:, :1].expand(-1, masks, -1)
+            out_BKE = last(first_BKE, tokens_BSE, allowed_KBS.transpose(0, 1))
             out_KBE = out_BKE.transpose(0, 1)
-        else:  # from the second layer on a token knows what it has seen, so each mask has tokens of its own
+        else:
+            # From the second layer on a token depends on the tokens that it attended to, so each mask has its own.
             rows_RSE = tokens_BSE.repeat(masks, 1, 1)
             allowed_R1S = allowed_KBS.flatten(0, 1)[:, None]
             for layer in before:
@@ -117,9 +122,7 @@ class TransformerFusion(Fusion):
         return joint_KBE
 
     def _tokens(self, encoded: Mapping[str, Encoded], present_BM: Tensor, masks_KM: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns all tokens, the first one in front: (B, S, E), and which of them count under each mask: (K, B, S)
-        bool.
-        """
+        """Returns all tokens behind the first one, (B, S, E), and which of them each mask allows, (K, B, S) bool."""
         tokens = [self.first.expand(len(present_BM), 1, -1)]
         allowed = [torch.ones_like(masks_KM[:, :1, None]).expand(-1, len(present_BM), -1)]
         for m, (name, adapt) in enumerate(zip(self.dims, self.adapt, strict=True)):

@@ -1,4 +1,4 @@
-"""The base class of all methods: a training step's random numbers, loss terms, optimiser and checkpointed state.
+"""Defines what a method is: a training step, its random numbers, its optimiser and the state that checkpoints hold.
 
 Legend: B clips, E joint embedding, K outputs of the head, C classes.
 """
@@ -26,7 +26,7 @@ from trivium.methods.stand_ins import make_stand_ins
 from trivium.objectives.task import CrossEntropy, TaskObjective
 from trivium.schedulers import Schedule
 
-# Steps between looks for a non-finite loss on a GPU, where each look makes the host wait for the device.
+# On a GPU a non-finite loss is looked for once in this many steps, because reading it makes the host wait.
 CHECK_EVERY = 50
 
 
@@ -34,8 +34,8 @@ CHECK_EVERY = 50
 class Prediction:
     """Holds what a method predicts of a batch.
 
-    outputs: (B, K), of the head. score: (B,), in the labels' unit. probabilities: (B, C), or None for a regression.
-    features: (B, E), the joint vector.
+    outputs: (B, K), of the head. score: (B,), in the labels' unit.
+    probabilities: (B, C), of the classes; None in a regression. features: (B, E), the joint vector.
     """
 
     outputs: Tensor
@@ -46,10 +46,10 @@ class Prediction:
 
 @dataclass
 class Parts:
-    """Holds what a method is made of (trivium.methods.build makes it).
+    """Holds what trivium.methods.build makes a method of.
 
-    train_clips: clips of the train split. high: the largest label, for methods that generate labels; None where the
-    store has no range. options: what the method shares with others.
+    train_clips: the number of clips in the train split. high: the largest label, for methods that generate labels; None
+    if the store has no label range. options: the options that several methods share.
     """
 
     encoders: dict[str, Encoder]
@@ -62,21 +62,21 @@ class Parts:
 
 
 class Method(nn.Module, ABC):
-    """Trains encoders, a fusion and what else a subclass adds; the subclass implements `losses` and `predict`.
+    """Trains encoders, a fusion and what a subclass adds. The subclass implements `losses` and `predict`.
 
-    It is a plain module with a LightningModule's hooks. A training makes its class a LightningModule
-    (trivium.methods.trainable), from which `trainer` comes; everything else works without.
+    It is a plain module with a LightningModule's hooks. For a training, trivium.methods.trainable makes its class a
+    LightningModule, which has a `trainer`; everything that needs none works without.
 
-    The keys of its YAML are its keyword arguments after `parts`, but for those of the options that it shares.
-    make_optimizer and make_schedule are set by trivium.methods.build; metrics names the protocol that scores it
-    (trivium.evaluation).
+    Its constructor takes `parts` first. The keys of its YAML are keyword arguments after that, except for those of the
+    shared options, which are in `parts`. trivium.methods.build sets make_optimizer, make_schedule and metrics, the
+    name of the protocol that scores the method (trivium.evaluation).
 
-    shared_options: the options of trivium.methods.options that it takes.
-    factored: whether it takes objectives that want a score's factors (TaskObjective.factored).
-    probed: whether its score is a linear probe of frozen features. It then has a `readout` (trivium.methods.readout)
-    from vectors()["joint"], which trivium.evaluation.probe fits once training is over.
-    validation_losses: the names of losses that `validation_step` returns; "val/" and one of them can be monitored.
-    Raises ValueError for an unknown stand_in, and for an objective that wants factors where the method gives none.
+    shared_options: the options of trivium.methods.options that the method takes.
+    factored: True if it can train on objectives that need a score's factors (TaskObjective.factored).
+    probed: True if its score is a linear probe of frozen features. Such a method has a `readout`
+    (trivium.methods.readout) of vectors()["joint"], which trivium.evaluation.probe fits after training.
+    validation_losses: the names of the losses that `validation_step` returns. Each can be monitored, as "val/NAME".
+    Raises ValueError for an unknown stand_in, and for an objective that needs factors if the method gives none.
     """
 
     shared_options: ClassVar[tuple[str, ...]] = ("modality_dropout",)
@@ -100,7 +100,8 @@ class Method(nn.Module, ABC):
         self.seed = parts.seed
         self.modality_dropout = parts.options.modality_dropout
         self.stand_ins = make_stand_ins(parts.options.stand_in, parts.encoders, parts.fusion)
-        self.position = (0, 0)  # of the training step: epoch and batch, both from 0
+        # Epoch and batch of the training step, both from 0. Random numbers are keyed by them.
+        self.position = (0, 0)
         self.meter = Meter()
         self.metrics = "regression"
         self.added_metrics: dict[str, Callable[..., Any]] = {}  # name -> (scores (N,), targets (N,)) -> number
@@ -108,39 +109,41 @@ class Method(nn.Module, ABC):
         self.make_schedule: Callable[..., Schedule] | None = None
         self.schedule: Schedule | None = None
         self._saved_schedule: dict[str, Any] | None = None
-        self._checked = False  # whether a step has shown that losses and predict return what they should
+        # True once a step has shown that `losses` and `predict` return what they should.
+        self._checked = False
 
     # What a subclass defines, or may define
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Returns named scalar terms, each a Batch.mean, with their weighted sum last, under the name "loss"."""
+        """Returns named scalar terms, each a Batch.mean, and last, as "loss", the weighted sum that is trained on."""
 
     @abstractmethod
     def predict(self, batch: Batch) -> Prediction:
         """Returns the prediction from any non-empty subset of modalities (Batch.present)."""
 
     def vectors(self, batch: Batch) -> dict[str, Tensor]:
-        """Returns what probes read, (B, E) each: "joint", and every modality's pooled vector under its name."""
+        """Returns what probes read, (B, E) each: "joint", and under each modality's name its pooled vector."""
         pooled = {name: encoded.pooled for name, encoded in self.encode(batch).items()}
         return {"joint": self.predict(batch).features, **pooled}
 
     @classmethod
     def fuses_inputs(cls, settings: Mapping[str, Any]) -> bool:
-        """Says whether a fusion of tokens gets the features themselves (of numeric modalities), not encoders' tokens.
+        """Says whether a fusion of tokens gets the features of numeric modalities in place of encoded tokens.
 
         settings: the method's config.
         """
         return False
 
     def gradient_scale(self) -> float:
-        """Returns the factor on the loss that is differentiated; what is recorded stays without it."""
+        """Returns the factor on the loss before it is differentiated. The recorded loss is without it."""
         return 1.0
 
     # Shared parts of a step
 
     def encode(self, batch: Batch) -> dict[str, Encoded]:
-        """Returns every modality encoded; this is where an absent one becomes zero, whatever its content was."""
+        """Returns every modality encoded, with zeros and an empty mask where a clip lacks it."""
+        # This is the only place where absence is masked. torch.where also stops NaN, which a product with 0 would not.
         encoded = {}
         for column, (name, encoder) in enumerate(self.encoders.items()):
             out: Encoded = encoder(batch.streams[name])
@@ -153,16 +156,17 @@ class Method(nn.Module, ABC):
         return encoded
 
     def fuse(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
-        """Returns the joint vector, (B, E); absent modalities count for nothing, or have learned stand-ins."""
+        """Returns the joint vector, (B, E). Absent modalities are zero, or learned stand-ins take their place."""
         if self.stand_ins is not None:
             encoded, present_BM = self.stand_ins(encoded, present_BM)
         joint_BE: Tensor = self.fusion(encoded, present_BM)
         return joint_BE
 
     def drop_modalities(self, batch: Batch) -> Batch:
-        """Returns the batch that a training step sees: each clip without the modalities drawn by `modality_dropout`.
+        """Returns the batch with each clip's modalities dropped with probability `modality_dropout`.
 
-        A clip draws the same whatever it is batched with. The modality of the largest draw stays where none would.
+        What a clip loses does not depend on the clips it is batched with. If it would lose all modalities, that of the
+        largest draw stays.
         """
         if not self.modality_dropout:
             return batch
@@ -173,11 +177,11 @@ class Method(nn.Module, ABC):
         return batch.without(batch.present & ~stays_BM)
 
     def step_key(self, *names: str) -> int:
-        """Returns a seed for this step's draws that concern the global batch; it is the same on every rank."""
+        """Returns a seed for draws of this step that concern the global batch. It is the same on every rank."""
         return derive(self.seed, *names, *self.position)
 
     def decode(self, outputs_BK: Tensor, features_BE: Tensor) -> Prediction:
-        """Returns the prediction that the objective reads in the head's outputs."""
+        """Returns the prediction that the objective decodes from the head's outputs."""
         score, probabilities = self.objective.decode(outputs_BK)
         return Prediction(outputs_BK, score, probabilities, features_BE)
 
@@ -194,6 +198,7 @@ class Method(nn.Module, ABC):
         return next(self.parameters()).device
 
     def on_fit_start(self) -> None:
+        """Raises ValueError if stand-ins are to be learnt and no training clip lacks a modality."""
         if self.stand_ins is None or self.modality_dropout:
             return
         data: DataModule = self.trainer.datamodule
@@ -208,13 +213,18 @@ class Method(nn.Module, ABC):
         """Keys the step's random numbers by (seed, epoch, batch, rank), so that a resumed run draws the same."""
         self.position = (self.current_epoch, batch_idx)
         seed = derive(self.seed, "step", self.current_epoch, batch_idx, batch.rank)
-        # Not torch.manual_seed: on a machine without CUDA it records the whole call stack, which takes up to 1 ms.
+        # torch.manual_seed would do this for every device, but without CUDA it records the whole call stack each time,
+        # which takes up to 1 ms.
         torch.default_generator.manual_seed(seed)
         if self.device.type != "cpu":
             torch.get_device_module(self.device).manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Returns "loss", whose gradients are taken, and "unscaled", this rank's loss without `gradient_scale`."""
+        """Returns "loss", which is differentiated, and "unscaled", this rank's loss without `gradient_scale`.
+
+        Raises TypeError or ValueError in the first step if `losses` or `predict` do not return what they should, and
+        NonFiniteLossError if a loss is not finite.
+        """
         if not self._checked:
             check_predict(self, batch)
         self.begin_step(batch, batch_idx)
@@ -236,9 +246,9 @@ class Method(nn.Module, ABC):
         self.refuse_non_finite()
 
     def finish_epoch(self) -> dict[str, float]:
-        """Returns the epoch's numbers for the record, the mean of each loss term among them, and starts the next one.
+        """Returns the numbers of the epoch for the record: the mean of each loss term, and what a subclass adds.
 
-        A subclass may add numbers of its own. The run's recorder calls it once an epoch, on every rank.
+        The run's recorder calls it once an epoch, on every rank. It resets the meter for the next epoch.
         """
         means = self.meter.means()
         self.meter.reset()
@@ -268,17 +278,19 @@ class Method(nn.Module, ABC):
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Returns "prediction" and, under each name of `validation_losses`, the (B,) losses of the batch's clips.
 
-        "loss" is the task's own, where the method has one while it trains; a method that adds terms to it gives their
-        weighted sum as "total". "prediction" is None where scores come only after training (a probe's).
+        "loss" is the task's loss, if the method has a task while it trains. A method that adds terms may return their
+        weighted sum as "total". "prediction" is None if scores come only after training, from a probe.
         """
         prediction = self.predict(batch)
         return {"prediction": prediction, "loss": self.objective(prediction.outputs, batch.targets["multimodal"])}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Makes the optimiser and the schedule, and restores the schedule's state in a resumed run."""
         assert self.make_optimizer is not None
         optimizer = self.make_optimizer(self)
         if self.make_schedule is not None:
-            # Not trainer.estimated_stepping_batches: it sets the loader up before a checkpoint's position is restored.
+            # Steps are counted from the store, because trainer.estimated_stepping_batches sets the loader up before a
+            # checkpoint's position is restored.
             batches = self.trainer.datamodule.train_batches
             steps = -(-batches // self.trainer.accumulate_grad_batches)
             self.schedule = self.make_schedule(optimizer, steps_per_epoch=steps, epochs=self.trainer.max_epochs)
@@ -296,7 +308,7 @@ class Method(nn.Module, ABC):
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         state = checkpoint["trivium"]
         self.meter.load_state_dict(state["meter"], self.trainer.strategy.root_device)
-        # The optimiser is made later; its learning rates come with Lightning's own state.
+        # The optimiser does not exist yet. Its learning rates are in the state that Lightning restores.
         self._saved_schedule = state["schedule"]
 
     def refuse_non_finite(self) -> None:
@@ -337,8 +349,8 @@ def check_terms(method: Method, terms: object) -> None:
 def check_predict(method: Method, batch: Batch) -> None:
     """Raises TypeError unless method.predict returns a Prediction.
 
-    Called before the first training step, as the first validation may be hours later. The modules are in evaluation
-    mode meanwhile, so that no statistics move; the step's random numbers are keyed afterwards.
+    It is called before the first training step, because the first validation may be hours later. The modules are in
+    evaluation mode meanwhile, so that no running statistics change. The step's random numbers are keyed afterwards.
     """
     modes = {module: module.training for module in method.modules()}
     method.eval()

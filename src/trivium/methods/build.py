@@ -18,6 +18,7 @@ from trivium.encoders.base import Encoder
 from trivium.methods.base import Method, Parts
 from trivium.methods.options import split_options
 
+# Attributes in which models of transformers hold dropout probabilities that they pass to functions.
 _DROPOUT_NUMBERS = (
     "dropout",
     "attention_dropout",
@@ -28,12 +29,12 @@ _DROPOUT_NUMBERS = (
 
 
 def encoder_node(config: Mapping[str, Any], modality: str) -> dict[str, Any]:
-    """Returns the config of a modality's encoder: the one under `encoders` if there is one, else the common one."""
+    """Returns the config of a modality's encoder: its own from `encoders`, or else the common one from `encoder`."""
     return dict((config["encoders"] or {}).get(modality) or config["encoder"])
 
 
 def token_readers(config: Mapping[str, Any], modalities: Sequence[str]) -> set[str]:
-    """Returns those of `modalities` whose encoder reads token ids."""
+    """Returns the modalities whose encoder reads token ids."""
     return {m for m in modalities if getattr(target(encoder_node(config, m)), "reads", "values") == "tokens"}
 
 
@@ -45,11 +46,14 @@ def build_method(
     *,
     trains: bool = False,
 ) -> Method:
-    """Makes encoders, fusion, objective and method, each with initial weights from a key of its own.
+    """Makes encoders, fusion, objective and method, and returns the method.
 
-    reads: modality -> "values" | "tokens". assets: what encoders said they need to be built without their source
-    (Encoder.assets). trains: whether a Trainer takes it, which wants a LightningModule.
-    Raises ValueError where a part refuses its settings.
+    Each part draws its initial weights from a key of its own, so that adding a part changes the weights of no other.
+
+    config: the run's, as plain dicts. schema: the store's. reads: modality -> "values" or "tokens".
+    assets: modality -> what Encoder.assets returned, for encoders that are built without their source.
+    trains: True makes the method a LightningModule, which a Trainer needs and nothing else does.
+    Raises ValueError if a part refuses its settings.
     """
     seed = int(config["seed"])
     encoders: dict[str, Encoder] = {}
@@ -100,7 +104,7 @@ def _added_metrics(config: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
 def _fusion_dims(
     config: Mapping[str, Any], encoders: Mapping[str, Encoder], schema: StoreSchema, reads: Mapping[str, str]
 ) -> dict[str, int]:
-    """Returns modality -> size of what the fusion reads of it: the pooled vector, a token, or a step's features."""
+    """Returns modality -> the size of what the fusion reads: the pooled vector, a token, or the features of a step."""
     if getattr(target(config["fusion"]), "reads", "pooled") != "tokens":
         return {name: encoder.dim for name, encoder in encoders.items()}
     method: Any = target(config["method"])
@@ -112,7 +116,7 @@ def _fusion_dims(
 
 
 def turn_off_dropout(module: nn.Module) -> None:
-    """Sets every dropout below `module` to probability 0: the layers, and the numbers that functional ones read."""
+    """Sets every dropout of `module` to probability 0, in layers and in attributes that are passed to functions."""
     for part in module.modules():
         if isinstance(part, nn.modules.dropout._DropoutNd):
             part.p = 0.0

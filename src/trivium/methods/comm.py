@@ -1,7 +1,7 @@
-"""CoMM (Dufumier et al., ICLR 2025) and the baselines that share its network: Cross, Cross+Self, SimCLR and SupCon.
+"""Trains CoMM (Dufumier et al., ICLR 2025) and the baselines on its network: Cross, Cross+Self, SimCLR and SupCon.
 
-Two augmentations of a clip are each encoded through every modality alone and through all of them, and these views are
-contrasted (trivium.methods.contrasts). docs/methods/comm.md has the equations and the readings taken.
+Two augmentations of a clip are encoded, each through every modality alone and through all of them together. These views
+are contrasted (trivium.methods.contrasts). docs/methods/comm.md has the equations and the readings taken.
 Legend: B clips on this rank, N of the global batch, M modalities, K masks, E joint embedding, D projection's output.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trivium.core.choices import suggest
+from trivium.core.choices import check_choice, suggest
 from trivium.core.seeding import derive
 from trivium.data.augment import Augment
 from trivium.data.batch import Batch, Stream
@@ -30,10 +30,11 @@ from trivium.methods.readout import Readout
 class CoMM(Method):
     """Pretrains encoders and fusion without labels; configs/method/comm.yaml explains the keywords.
 
-    Its score is a linear probe's of `vectors()["joint"]`: the joint vector, un-augmented and without the projection
-    head; for terms that train no joint vector (cross, cross_self, self) the modalities' own vectors, end to end.
-    Any fusion will do; fusion=transformer takes all masks in one pass.
-    Raises ValueError for unknown terms, and for pairs of modalities where there is one modality.
+    Its score is that of a linear probe of `vectors()["joint"]`: the joint vector of the clip as it is, before the
+    projection head. For terms that train no joint vector (cross, cross_self, self) it is the vectors of all modalities,
+    end to end. Any fusion will do; fusion=transformer computes all masks in one pass.
+    Raises ValueError for unknown terms or weights, sizes and temperatures out of range, and terms that contrast pairs
+    of modalities if there is only one.
     """
 
     probed = True
@@ -62,13 +63,14 @@ class CoMM(Method):
         pipelines = {key: steps for key, steps in (augment or {"default": "drop+noise"}).items() if steps is not None}
         self.augment = Augment(pipelines, modalities, drop_max, noise_std)
         self.augment.refuse_tokens({s for s, encoder in parts.encoders.items() if encoder.reads == "tokens"})
+        # These terms train the joint vector; the others train each modality's vector alone.
         self.joint = terms in ("comm", "supcon")
-        # In the order of the public code: each modality alone, then all.
+        # Masks are in the order of the public code: each modality alone, then all of them.
         every_1M = torch.ones(1, len(modalities), dtype=torch.bool)
         masks_KM = torch.cat([torch.eye(len(modalities), dtype=torch.bool), every_1M])
         self.masks: Tensor
         self.register_buffer("masks", masks_KM, persistent=False)
-        # The masks that a training step needs: all, the joint one alone, or the modalities alone.
+        # The masks that a training step needs: all of them, only the joint one, or only the modalities alone.
         self.used_masks = {"comm": slice(None), "supcon": slice(-1, None)}.get(terms, slice(-1))
         width = parts.fusion.dim
         self.head = None if terms == "supcon" else ProjectionHead(width, head_hidden, head_out)
@@ -80,10 +82,10 @@ class CoMM(Method):
         return {**terms, "accuracy": accuracy, "loss": self._weigh(terms)}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Returns the training loss of each clip without dropout, on the same two augmented views in every epoch.
+        """Returns the training loss of each clip, without dropout, on the same two augmented views in every epoch.
 
-        The head's statistics are the batch's in validation too: its running ones mix different masks, and with them the
-        loss of a better network may be the higher one.
+        The head normalises by the statistics of the batch in validation too. Its running statistics average over masks
+        that differ, and with them a better network may have the higher loss.
         """
         first, second = (derive(self.seed, "validation", "view", number) for number in ("1", "2"))
         per_clip, _ = self._contrast(batch, first, second)
@@ -94,7 +96,7 @@ class CoMM(Method):
         return self.decode(self.readout(features_BE), features_BE)
 
     def vectors(self, batch: Batch) -> dict[str, Tensor]:
-        """Returns "joint", which the probe reads, and under each modality's name what the fusion makes of it alone."""
+        """Returns "joint", which the probe reads, and under each modality's name the fusion of that modality alone."""
         *unimodal, joint_BE = views(self.fusion, self.encode(batch), batch.present, self.masks)
         return {
             "joint": joint_BE if self.joint else torch.cat(unimodal, dim=1),
@@ -103,15 +105,16 @@ class CoMM(Method):
 
     def encode(self, batch: Batch) -> dict[str, Encoded]:
         if self.faithful:
-            # As in the public code padding is attended, so a clip's vector depends on its batch's longest clip.
+            # In the public code tokens attend to padding, so that a clip's vector depends on the longest clip of its
+            # batch.
             batch = replace(batch, streams={name: _without_mask(stream) for name, stream in batch.streams.items()})
         return super().encode(batch)
 
     def _contrast(self, batch: Batch, *keys: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Returns each term's losses (B,), and the share of clips that are recognised in their other view.
+        """Returns the losses of each term, (B,), and the share of clips that are recognised in their other view.
 
-        keys: of the two augmentations. One encoder pass for both views, one fusion pass for all masks, one projection,
-        one gather.
+        keys: of the two augmentations. Both views share one pass of the encoders, one of the fusion over all masks, one
+        projection and one gather.
         """
         both = _stack([self.augment(batch.streams, batch.index, key) for key in keys], batch)
         vectors_KRE = views(self.fusion, self.encode(both), both.present, self.masks[self.used_masks])
@@ -125,17 +128,18 @@ class CoMM(Method):
         return contrasts(self.terms, both_views, temperature=self.temperature, rows=batch.rows)
 
     def _classes(self, batch: Batch) -> Tensor:
-        """Returns (B,) int64, the classes of the objective, or whether the label is above 0 where it has none."""
+        """Returns the classes of the objective, (B,) int64; if it has none, 1 for labels above 0 and else 0."""
         target_B, classes = batch.targets["multimodal"], getattr(self.objective, "classes", None)
         return classes(target_B) if callable(classes) else (target_B > 0).long()
 
     def _weigh(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """Returns the weighted mean of the terms, in their shape."""
         default = self.weights.get("default", 1.0)
         return torch.stack([self.weights.get(name, default) * value for name, value in terms.items()]).mean(dim=0)
 
 
 def views(fusion: Fusion, encoded: dict[str, Encoded], present_BM: Tensor, masks_KM: Tensor) -> Tensor:
-    """Returns (K, B, E), the joint vector from each mask's modalities alone; in one pass where the fusion can."""
+    """Returns the joint vector from the modalities of each mask alone, (K, B, E), in one pass if the fusion has one."""
     if hasattr(fusion, "views"):
         return fusion.views(encoded, present_BM, masks_KM)  # type: ignore[no-any-return, operator]
     joint = []
@@ -151,7 +155,7 @@ def views(fusion: Fusion, encoded: dict[str, Encoded], present_BM: Tensor, masks
 
 
 def _stack(parts: Sequence[Mapping[str, Stream]], batch: Batch) -> Batch:
-    """Returns several versions of a batch's streams end to end along the clips, so that encoders run once."""
+    """Returns a batch with several versions of the streams, end to end along the clips, so that encoders run once."""
     streams = {
         name: Stream(
             torch.cat([part[name].values for part in parts]),
@@ -164,13 +168,14 @@ def _stack(parts: Sequence[Mapping[str, Stream]], batch: Batch) -> Batch:
 
 
 def _without_mask(stream: Stream) -> Stream:
+    """Returns the stream with its padding declared to be real steps."""
     lengths = torch.full_like(stream.lengths, stream.values.shape[1])
     return replace(stream, mask=torch.ones_like(stream.mask), lengths=lengths)
 
 
 def _check(terms: str, modalities: Sequence[str], temperature: float) -> None:
-    if terms not in TERMS:
-        raise ValueError(f"method.terms: {terms!r}; expected one of {', '.join(TERMS)}")
+    """Raises ValueError for settings that cannot be trained with, and warns of terms that repeat themselves."""
+    check_choice("method.terms", terms, TERMS)
     if terms in ("cross", "cross_self") and len(modalities) < 2:
         raise ValueError(
             f"method.terms={terms} contrasts pairs of modalities, and there is {modalities} alone; choose more "
@@ -186,6 +191,7 @@ def _check(terms: str, modalities: Sequence[str], temperature: float) -> None:
 
 
 def _check_weights(weights: Mapping[str, float], terms: str, modalities: Sequence[str]) -> None:
+    """Raises ValueError for the weight of a term that there is not."""
     known = ["default", *term_names(terms, modalities)]
     for name in weights:
         if name not in known:

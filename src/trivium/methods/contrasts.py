@@ -1,4 +1,4 @@
-"""The contrasts of CoMM (Dufumier et al., ICLR 2025) and its baselines: which views of a clip meet which.
+"""Computes the contrasts of CoMM (Dufumier et al., ICLR 2025) and its baselines between the views of a clip.
 
 Legend: b clips on this rank, N clips of the global batch, M modalities, K masks, D features.
 """
@@ -21,10 +21,11 @@ TERMS = ("comm", "cross", "cross_self", "self", "supcon")
 
 @dataclass
 class AugmentedViews:
-    """Holds the embeddings of the global batch's two augmentations, gathered with gradient.
+    """Holds the embeddings of the two augmentations of the global batch, gathered with gradient.
 
-    first, second: (K, N, D), through each mask. Modalities alone come first, in the order of `modalities`, then all of
-    them; a step has the masks that its terms need. present: (N, M) bool. classes: (N,) int64, for supcon alone.
+    first, second: (K, N, D), one embedding for each mask that the terms need. Masks of a single modality come first, in
+    the order of `modalities`, and last that of all modalities.
+    present: (N, M) bool. classes: (N,) int64, which only supcon needs.
     """
 
     modalities: list[str]
@@ -35,7 +36,7 @@ class AugmentedViews:
 
 
 def term_names(terms: str, modalities: Sequence[str]) -> list[str]:
-    """Returns the names of the terms that `contrasts` gives."""
+    """Returns the names of the terms that `contrasts` returns."""
     pairs = [f"{first}_{second}" for first, second in itertools.combinations(modalities, 2)]
     named = {"comm": [*modalities, "joint"], "cross": pairs, "self": [*modalities], "supcon": ["supcon"]}
     return [*pairs, *modalities] if terms == "cross_self" else named[terms]
@@ -46,12 +47,16 @@ def contrasts(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Returns named terms, (b,) each, and a matching accuracy in [0, 1], which is the same on every rank.
 
-    A clip that lacks what a term looks at has 0 there, and the others are scaled by N / (clips that have it), so that
-    the mean over all N is the mean over those that have it. rows: this rank's clips. temperature: above 0.
-    comm: each modality alone against all of them in the other augmentation, and all against all ("joint"); accuracy of
-    the latter. cross: pairs of modalities, as CLIP, within each augmentation; accuracy of the first augmentation's
-    pairs. self: each modality's two augmentations, as SimCLR; their accuracy. cross_self: both; the pairs' accuracy.
-    supcon: all modalities' two augmentations, by class; accuracy as for comm.
+    terms:
+      comm: each modality alone against all modalities of the other augmentation; and, as "joint", all of the one
+      augmentation against all of the other. The accuracy is that of "joint".
+      cross: pairs of modalities within each augmentation, as in CLIP. The accuracy is that of the first augmentation.
+      self: the two augmentations of each modality, as in SimCLR.
+      cross_self: the terms of cross and of self. The accuracy is that of cross.
+      supcon: all modalities of the two augmentations, by class. The accuracy is that of "joint" in comm.
+    temperature: above 0. rows: this rank's clips.
+    A clip that lacks a modality of a term has 0 there. The other clips are scaled by N / (clips that have it), so that
+    the mean over all N clips is the mean over those.
     """
     makers = {
         "comm": (_comm,),
@@ -70,7 +75,10 @@ def contrasts(
 
 
 def _comm(views: AugmentedViews, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
-    """Returns (NT(first_i, second_joint) + NT(second_i, first_joint)) / 2 of each i, and NT of the joint vectors."""
+    """Returns (NT(first_i, second_joint) + NT(second_i, first_joint)) / 2 of each modality i, and NT of the joint ones.
+
+    NT is NT-Xent (trivium.objectives.nt_xent).
+    """
     joint = (views.first[-1], views.second[-1])
     terms = {}
     for m, name in enumerate(views.modalities):
@@ -88,7 +96,7 @@ def _comm(views: AugmentedViews, temperature: float, rows: slice) -> tuple[dict[
 def _cross(views: AugmentedViews, temperature: float, rows: slice) -> tuple[dict[str, Tensor], Tensor]:
     """Returns InfoNCE of x from y and of y from x for each pair of modalities (CLIP, Radford et al., 2021).
 
-    Each is the mean of the two augmentations.
+    A term is the mean over the two augmentations.
     """
     terms, accuracies = {}, []
     for (x, first), (y, second) in itertools.combinations(enumerate(views.modalities), 2):

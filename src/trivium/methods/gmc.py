@@ -1,8 +1,8 @@
-"""GMC (Poklukar et al., ICML 2022): each modality's vector is drawn to the joint encoder's, in one space.
+"""Trains GMC (Poklukar et al., ICML 2022), which draws each modality's vector to the joint one, in a common space.
 
 Modality encoders f_u and a joint encoder g_M (the fusion, on the features themselves) -> one shared head -> unit
 vectors z_u, z_M. docs/methods/m3ixup.md has the equations, and what is M3ixup's reading on top of it.
-A clip with every modality is represented by z_M, any other one by the mean of its modalities' z_u.
+A clip that has every modality is represented by z_M, any other clip by the mean of the z_u that it has.
 Legend: b clips on this rank, N of the global batch, M modalities, E encoders' size, D common space, K outputs.
 """
 
@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trivium.core.choices import suggest
+from trivium.core.choices import check_choice, suggest
 from trivium.data.batch import Batch
 from trivium.encoders.base import Encoded
+from trivium.encoders.old_names import accept_old_names
+from trivium.encoders.pooling import check_least
 from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.readout import Readout
 from trivium.objectives.cpc import unit_rows
@@ -41,32 +43,33 @@ class CommonSpace:
 
     @property
     def complete(self) -> Tensor:
-        """(N,) bool: clips with every modality."""
+        """Returns the clips that have every modality, (N,) bool."""
         return self.present.all(dim=1)
 
     @property
     def local(self) -> tuple[Tensor, Tensor]:
-        """Returns unit and present of this rank's clips."""
+        """Returns `unit` and `present` of this rank's clips."""
         return self.unit[self.rows], self.present[self.rows]
 
 
 class TaskHead(nn.Module):
-    """Maps (b, D) to outputs (b, K): Linear(z + W2 relu(W1 z)). The layers' names are in saved weights."""
+    """Maps (b, D) to outputs (b, K): Linear(z + W2 relu(W1 z)), GMC's predictor."""
 
     def __init__(self, dim: int, outputs: int) -> None:
         super().__init__()
-        self.widen, self.narrow, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, outputs)
+        self.linear1, self.linear2, self.out = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, outputs)
+        accept_old_names(self, {"widen.": "linear1.", "narrow.": "linear2."})
 
     def forward(self, z_bD: Tensor) -> Tensor:
-        outputs: Tensor = self.out(z_bD + self.narrow(self.widen(z_bD).relu()))
+        outputs: Tensor = self.out(z_bD + self.linear2(self.linear1(z_bD).relu()))
         return outputs
 
 
 class GMC(Method):
-    """Trains the task and GMC's contrast; configs/method/gmc.yaml explains the keywords. GMC's fusion is fusion=mult.
+    """Trains on the task and on GMC's contrast; configs/method/gmc.yaml explains the keywords.
 
-    Contrast and mixing see clips with every modality alone; an incomplete one has its part in the task loss.
-    With weights.task=0 training needs no labels, and the score is a linear probe of the representation.
+    GMC's joint encoder is fusion=mult. Only clips that have every modality are contrasted; incomplete ones take part in
+    the task loss. With weights.task=0 training needs no labels, and the score is a linear probe of the representation.
     Raises ValueError for unknown names of weights, weights below 0 or all 0, and a temperature of 0 or less.
     """
 
@@ -89,7 +92,7 @@ class GMC(Method):
         self.name, self.joint, self.temperature = name, joint, temperature
         width, outputs = parts.fusion.dim, parts.objective.outputs
         sizes = [encoder.dim for encoder in parts.encoders.values()]
-        # A list in the order of the modalities: a ModuleDict would refuse a modality named "keys".
+        # A list in the order of the modalities, because a ModuleDict refuses a modality named "keys".
         self.adapt = nn.ModuleList(nn.Identity() if size == width else nn.Linear(size, width) for size in sizes)
         self.head = nn.Linear(width, common)
         self.probed = not self.weights["task"]
@@ -116,10 +119,10 @@ class GMC(Method):
         return {"joint": self.represent(unit_bMD, batch.present), **dict(zip(self.encoders, unimodal, strict=True))}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        """Returns the task's loss as "loss"; as "total" GMC's, task and contrast, for every method built on it.
+        """Returns the task's loss as "loss", and the weighted sum of task and contrast as "total".
 
-        Nothing is mixed. Without a task both are the contrast; unweighted where its weight is 0 too (M3ixup's mixed
-        terms alone), so that there is something to select by.
+        M3ixup validates by the same two, without mixing. Without a task both are the contrast. If that has weight 0 too
+        (M3ixup on its mixed terms alone), it counts unweighted, so that there is a loss to select the epoch by.
         """
         space = self.to_common_space(batch)
         terms = self.contrast_and_task(space, batch)
@@ -131,7 +134,7 @@ class GMC(Method):
     # Parts of a step
 
     def hidden(self, batch: Batch) -> Tensor:
-        """Returns (b, M + 1, E): f_u of each modality, then g_M."""
+        """Returns the vectors of all encoders, (b, M + 1, E): f_u of each modality, then g_M."""
         encoded = self.encode(batch)
         unimodal = [adapt(vectors.pooled) for adapt, vectors in zip(self.adapt, encoded.values(), strict=True)]
         return torch.stack([*unimodal, self.fuse(self._joint_reads(batch, encoded), batch.present)], dim=1)
@@ -141,7 +144,10 @@ class GMC(Method):
         return unit_rows(self.head(hidden))
 
     def represent(self, unit_bMD: Tensor, present_bM: Tensor) -> Tensor:
-        """Returns (b, D): z_M of complete clips, else the mean of z_u over the present modalities, not normalised."""
+        """Returns the representation, (b, D): z_M of complete clips, of others the mean of z_u over those present.
+
+        The mean is not scaled to length 1 again.
+        """
         unimodal_bMD, joint_bD = unit_bMD[:, :-1], unit_bMD[:, -1]
         present_bM1 = present_bM[..., None]
         count_b1 = present_bM1.sum(dim=1).clamp(min=1)
@@ -149,7 +155,7 @@ class GMC(Method):
         return torch.where(present_bM.all(dim=1)[:, None], joint_bD, mean_bD)
 
     def outputs(self, features_bD: Tensor) -> Tensor:
-        """Returns the head's outputs, (b, K): the probe's where there is no task."""
+        """Returns the outputs of the task's head, (b, K); without a task, those of the probe."""
         outputs_bK: Tensor = self.readout(features_bD) if self.probed else self.predictor(features_bD)
         return outputs_bK
 
@@ -157,14 +163,17 @@ class GMC(Method):
         return self.decode(self.outputs(features_bD), features_bD)
 
     def to_common_space(self, batch: Batch) -> CommonSpace:
-        """Encodes this rank's clips and gathers them, (N, ...), with gradient."""
-        # The head runs on all N clips on each rank, which costs less than a second gather.
+        """Returns the global batch in the common space: this rank's clips encoded, and gathered with gradient."""
+        # The head runs on all N clips on every rank, which costs less than a second gather.
         hidden_NME = batch.gather(self.hidden(batch))
         present_NM = batch.present_everywhere
         return CommonSpace(hidden_NME, self.to_space(hidden_NME), present_NM, batch.rows)
 
     def contrast_and_task(self, space: CommonSpace, batch: Batch) -> dict[str, Tensor]:
-        """Returns "task" (where it has a weight) and "gmc", (b,) each, before weighing."""
+        """Returns "task" (if it has a weight) and "gmc", (b,) each, unweighted.
+
+        "gmc" is the sum over modalities u of NT-Xent(z_M, z_u) (docs/methods/m3ixup.md).
+        """
         terms = {}
         if not self.probed:
             outputs_bK = self.outputs(self.represent(*space.local))
@@ -177,11 +186,11 @@ class GMC(Method):
         return {**terms, "gmc": scaled_among(torch.stack(contrasts_b).sum(dim=0), space.complete)}
 
     def weigh(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Returns the sum of the terms by `weights`, in the terms' shape."""
+        """Returns the weighted sum of the terms, in their shape."""
         return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum(dim=0)
 
     def _joint_reads(self, batch: Batch, encoded: dict[str, Encoded]) -> dict[str, Encoded]:
-        """Returns what g_M reads: numeric features where a fusion of tokens wants them, else f_u's outputs."""
+        """Returns what g_M reads: with joint=inputs and a fusion of tokens the numeric features, else f_u's outputs."""
         if self.joint == "encoded" or self.fusion.reads != "tokens":
             return encoded
         reads = {}
@@ -194,6 +203,7 @@ class GMC(Method):
 
 
 def _check(weights: Mapping[str, float], terms: tuple[str, ...], joint: str, temperature: float, common: int) -> None:
+    """Raises ValueError, naming the key, for settings that are unknown or out of range."""
     for name, weight in weights.items():
         if name not in terms:
             raise ValueError(
@@ -203,9 +213,7 @@ def _check(weights: Mapping[str, float], terms: tuple[str, ...], joint: str, tem
             raise ValueError(f"method.weights.{name}: expected a number from 0, found {weight}")
     if not any(weights.values()):
         raise ValueError("method.weights: all are 0, so there is nothing to train; give task or gmc a weight")
-    if joint not in JOINTS:
-        raise ValueError(f"method.joint: {joint!r}; expected one of {', '.join(JOINTS)}")
+    check_choice("method.joint", joint, JOINTS)
     if not temperature > 0:
         raise ValueError(f"method.temperature: expected a number above 0, found {temperature}")
-    if common < 1:
-        raise ValueError(f"method.common: expected at least 1, found {common}")
+    check_least("method.common", common, 1)

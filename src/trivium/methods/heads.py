@@ -1,6 +1,6 @@
-"""Heads, which map a joint or unimodal vector to what the objective decodes, and a modality's share of their outputs.
+"""Defines heads, which map a joint or unimodal vector to what the objective decodes, and a modality's share in them.
 
-Legend: B clips, E embedding, K outputs, Q what a fusion makes of one modality.
+Legend: B clips, E embedding, K outputs, Q size of a modality's part in a fusion.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Head(nn.Module):
         self.out = nn.Linear(sizes[-1], outputs)
 
     def features(self, vectors_BE: Tensor) -> Tensor:
-        """Returns the last hidden layer's output, or the input where there is no hidden layer."""
+        """Returns the output of the last hidden layer; without hidden layers, the input."""
         for layer in self.hidden:
             vectors_BE = self.dropout(layer(vectors_BE).relu())
         return vectors_BE
@@ -38,10 +38,12 @@ class Head(nn.Module):
 def unimodal_share(
     fusion: Fusion, name: str, part_BQ: Tensor, present_B: Tensor, weight_KE: Tensor, bias_K: Tensor | None
 ) -> Tensor:
-    """Returns the share of one modality in a linear head's outputs on an additive fusion, (B, K).
+    """Returns the share of one modality in the outputs of a linear head on an additive fusion, (B, K).
 
-    The shares of all M modalities add up to the outputs, so each gets 1/M of the bias, as the public codes of OGM-GE
-    and TCMax read their concat heads. part_BQ: what `fusion.separate` gives of the modality.
+    The shares of all M modalities add up to the outputs. Each has 1/M of the bias, as in the public codes of OGM-GE and
+    TCMax for their concat heads.
+
+    part_BQ, present_B: of the modality `name`; the part is that of `fusion.separate`. weight_KE, bias_K: the head's.
     """
     share_BK = F.linear(fusion.combine((name,), {name: part_BQ}, {name: present_B}), weight_KE)
     return share_BK if bias_K is None else share_BK + bias_K / len(fusion.dims)

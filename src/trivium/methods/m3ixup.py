@@ -1,10 +1,11 @@
-"""M3ixup (Lin and Hu, Information Fusion 105, 2024, 102216), reading R1: mixup of clips and modalities on top of GMC.
+"""Trains M3ixup (Lin and Hu, Information Fusion 105, 2024, 102216), in a reading: GMC with mixed clips and modalities.
 
-No equation of the paper is public; docs/methods/m3ixup.md says what is known, which reading this is, and what each
-switch changes. L = task + gmc of GMC, and contrasts of mixed views with the joint vectors z_M:
-unimodal   z~_u, a modality's vector of mixed clips (inputs or encoders' vectors are mixed)
-adapt      z~_u moved towards z_M, by a share that a gradient step has lowered the loss with
-explore    z~_u of all modalities mixed, by weights that a gradient step has raised the loss with
+No equation of the paper is public. docs/methods/m3ixup.md says what is known, explains the reading, which it calls R1,
+and says what each switch changes. The loss has GMC's terms task and gmc, and three contrasts of mixed views with the
+joint vectors z_M:
+unimodal   z~_u, a modality's vector of mixed clips (inputs or encoders' vectors are mixed).
+adapt      z~_u moved towards z_M, by a share after a gradient step that lowers the loss.
+explore    The z~_u of all modalities mixed, by weights after a gradient step that raises the loss.
 The gradient steps of adapting and exploring are in trivium.methods.mixed_views.
 Legend: b clips on this rank, N of the global batch, M modalities, V views, E encoders' size, D common space.
 """
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trivium.core.choices import check_choice
 from trivium.data.batch import Batch
 from trivium.data.mixing import Mixing, draw_mixing, mix_streams
 from trivium.methods.base import Parts
@@ -30,7 +32,8 @@ from trivium.objectives.nt_xent import scaled_among
 
 UNIMODAL = ("one", "series", "input", "manifold", "none")
 STEPS = ("together", "two")
-# What an optimiser step trains on -> its mixed terms; with steps=two a batch takes the second, then the third.
+# Part of the loss that an optimiser step trains on -> the mixed terms in it. With steps=together a batch takes one step
+# on "all"; with steps=two it takes one on "adapting" and then one on "exploring".
 MIXED_TERMS = {
     "all": ("unimodal", "adapt", "explore", "task_mix"),
     "adapting": ("unimodal", "adapt", "task_mix"),
@@ -39,10 +42,9 @@ MIXED_TERMS = {
 
 
 class M3ixup(GMC):
-    """Trains GMC and contrasts of mixed views; configs/method/m3ixup.yaml explains the keywords.
+    """Trains on GMC's loss and on contrasts of mixed views; configs/method/m3ixup.yaml explains the keywords.
 
-    With the weights of unimodal, adapt, explore and task_mix at 0 it is GMC, bit for bit.
-
+    If the weights of unimodal, adapt, explore and task_mix are 0, it is GMC, bit for bit.
     Raises ValueError as GMC does, for unknown choices and numbers out of range, for mixed inputs that are token ids,
     and for steps=two with accumulated gradients or with trainer.precision=16-mixed.
     """
@@ -99,21 +101,24 @@ class M3ixup(GMC):
             update=update,
             interpolation=interpolation,
         )
-        # The one parameter that mixing may have: the modalities' weights, the same for all clips and equal at first.
+        # Mixing has a parameter with adapt_members=learned alone: the modalities' weights before the softmax, which all
+        # clips share, and which start equal.
         self.members = nn.Parameter(torch.zeros(len(parts.encoders))) if adapt_members == "learned" else None
-        self._step_trains = "all"  # a key of MIXED_TERMS: what the optimiser step under way trains on
-        self._adapting_terms: dict[str, Tensor] = {}  # of the batch's first optimiser step, where it takes two
+        # The key of MIXED_TERMS that the current optimiser step trains on.
+        self._step_trains = "all"
+        # With steps=two, the terms of the batch's first optimiser step, without gradient.
+        self._adapting_terms: dict[str, Tensor] = {}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         space = self.to_common_space(batch)
         plain = {name: batch.mean(value_b) for name, value_b in self.contrast_and_task(space, batch).items()}
         mixed = {name: batch.mean(value_b) for name, value_b in self.mixed_terms(space, batch).items()}
-        # DDP waits for a gradient of every parameter on every rank, so an unused one enters with weight 0.
+        # DDP waits for a gradient of every parameter on every rank, so that an unused one enters with weight 0.
         unused = 0.0 if self.members is None else 0.0 * self.members.sum()
         if self._step_trains != "exploring":
             return {**plain, **mixed, "loss": self.weigh({**plain, **mixed}) + unused}
-        # This step's gradient is that of "explore" alone. The adapting step's terms, without gradient, complete what is
-        # recorded of the batch, and GMC's terms enter with weight 0 for DDP.
+        # The gradient of this step is that of "explore" alone. The terms of the adapting step have no gradient, and are
+        # there so that the batch is recorded whole. GMC's terms enter with weight 0, for DDP.
         adapting = self._adapting_terms
         loss = adapting["loss"] + self.weigh(mixed) + 0.0 * self.weigh(plain) + unused
         return {**adapting, **mixed, "loss": loss}
@@ -121,7 +126,10 @@ class M3ixup(GMC):
     # Mixing
 
     def mixed_terms(self, space: CommonSpace, batch: Batch) -> dict[str, Tensor]:
-        """Returns the mixed terms that have a weight and belong to this optimiser step, (b,) each, before weighing."""
+        """Returns the mixed terms that have a weight and belong to this optimiser step, (b,) each, unweighted.
+
+        Clips that lack a modality have 0; the others are scaled so that the mean over all clips is the mean over them.
+        """
         names = [name for name in MIXED_TERMS[self._step_trains] if self.weights[name]]
         if not names:
             return {}
@@ -151,7 +159,7 @@ class M3ixup(GMC):
         return mixing, views, contrast
 
     def mix_unimodal(self, space: CommonSpace, batch: Batch) -> tuple[Mixing, Tensor]:
-        """Returns the mixing of clips, the same for all modalities, and h~_u (M, b, E): inputs or vectors mixed."""
+        """Returns the mixing of clips, which all modalities share, and the vectors of mixed clips h~_u, (M, b, E)."""
         if self.unimodal_mix == "none":
             clips = len(space.hidden)
             return Mixing.none(clips, space.hidden.device), space.hidden[space.rows, :-1].transpose(0, 1)
@@ -170,7 +178,7 @@ class M3ixup(GMC):
         return first, torch.stack([mixed[name] for name in layers])
 
     def _layers(self) -> dict[str, str]:
-        """Returns modality -> where it is mixed in this step, "input" or "manifold"."""
+        """Returns modality -> the layer at which it is mixed in this step, "input" or "manifold"."""
         if self.unimodal_mix != "one":
             layer = "manifold" if self.unimodal_mix == "manifold" else "input"
             return dict.fromkeys(self.encoders, layer)
@@ -178,10 +186,10 @@ class M3ixup(GMC):
         return {name: ("input", "manifold")[coin] for name, coin in zip(self.encoders, coins, strict=True)}
 
     def _contrasted(self, views: dict[str, MixedViews], contrast: MixedContrast, batch: Batch) -> dict[str, Tensor]:
-        """Returns each term's contrast of views with joint vectors, summed over the term's views: (b,) each."""
+        """Returns the contrast of each term's views with the joint vectors, summed over the views, (b,) each."""
         if not views:
             return {}
-        # All terms' views go in one gather and one contrast.
+        # The views of all terms share one gather and one contrast.
         vectors_bVD = torch.cat([term.vectors for term in views.values()]).transpose(0, 1)
         vectors_VND = batch.gather(vectors_bVD).transpose(0, 1)
         loss_Vb = contrast.loss(vectors_VND, torch.cat([term.weights for term in views.values()]))
@@ -189,7 +197,7 @@ class M3ixup(GMC):
         return {name: part.sum(dim=0) for name, part in zip(views, parts, strict=True)}
 
     def _task_of(self, views: list[MixedViews], mixing: Mixing, batch: Batch) -> Tensor:
-        """Returns the task loss against the mixed labels, (b,), the mean over views."""
+        """Returns the task loss of the views against the mixed labels, in the mean over the views, (b,)."""
         targets_N = batch.gather(batch.targets["multimodal"])
         vectors_VbD = torch.cat([term.vectors for term in views])
         losses = [mixed_loss(self.objective, self.outputs(v), targets_N, mixing, batch.rows) for v in vectors_VbD]
@@ -198,6 +206,7 @@ class M3ixup(GMC):
     # Two optimiser steps a batch
 
     def on_fit_start(self) -> None:
+        """Raises ValueError for settings of the trainer that steps=two does not go with."""
         super().on_fit_start()
         if self.steps == "two" and self.trainer.accumulate_grad_batches > 1:
             raise ValueError(
@@ -208,7 +217,10 @@ class M3ixup(GMC):
             raise ValueError("method.steps=two: not with trainer.precision=16-mixed; take bf16-mixed or 32-true")
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Counts and checks a batch once, in its last optimiser step; the adapting step's terms are kept for that."""
+        """Returns the loss of one optimiser step.
+
+        A batch is recorded and checked once, in its last optimiser step, for which an adapting step stores its terms.
+        """
         if self._step_trains != "adapting":
             return super().training_step(batch, batch_idx)
         self.begin_step(batch, batch_idx)
@@ -217,9 +229,9 @@ class M3ixup(GMC):
         return {"loss": terms["loss"]}
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        """Takes the batch's one optimiser step or, with steps=two, an adapting and then an exploring one.
+        """Takes one optimiser step, or with steps=two an adapting and then an exploring one.
 
-        The closure runs training_step and the backward.
+        optimizer_closure: runs training_step and the backward.
         """
         if self.steps == "together":
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
@@ -230,22 +242,23 @@ class M3ixup(GMC):
                 self.clip_gradients(  # type: ignore[operator]  # Lightning's
                     optimizer.optimizer, self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
                 )
-            optimizer.optimizer.step()  # torch's own, as Lightning's would count it as a step of training
+            # The step of torch's optimiser: Lightning's would count as a step of training.
+            optimizer.optimizer.step()
         with self._training_on("exploring"):
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
     @contextmanager
     def _training_on(self, terms: str) -> Iterator[None]:
-        """Makes `losses` those of one of a batch's two optimiser steps; terms: a key of MIXED_TERMS."""
+        """Makes `losses` return what one of a batch's two optimiser steps trains on. terms: a key of MIXED_TERMS."""
         self._step_trains = terms
         yield
         self._step_trains = "all"
 
 
 def _check(parts: Parts, mixup_alpha: float, unimodal_mix: str, steps: str, weights: Mapping[str, float]) -> None:
-    for key, value, choices in (("unimodal_mix", unimodal_mix, UNIMODAL), ("steps", steps, STEPS)):
-        if value not in choices:
-            raise ValueError(f"method.{key}: {value!r}; expected one of {', '.join(choices)}")
+    """Raises ValueError, naming the key, for settings that are unknown, out of range or at odds with each other."""
+    check_choice("method.unimodal_mix", unimodal_mix, UNIMODAL)
+    check_choice("method.steps", steps, STEPS)
     if not mixup_alpha > 0:
         raise ValueError(f"method.mixup_alpha: expected a number above 0, found {mixup_alpha}")
     if steps == "two" and not weights["explore"]:

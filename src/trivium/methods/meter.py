@@ -11,7 +11,7 @@ from trivium.core.distributed import rank, sum_over_ranks, world
 
 
 class NonFiniteLossError(ValueError):
-    """Says that a loss became NaN or infinite: settings or data that training cannot go on with."""
+    """Says that a loss became NaN or infinite, so that training cannot go on with these settings or data."""
 
 
 class Meter:
@@ -24,13 +24,18 @@ class Meter:
         self.names: list[str] = []
         self._sums: Tensor | None = None
         self._clips = 0
-        self._bad = torch.zeros(0)  # (1 + terms,): the first step with a non-finite term, then which terms
+        # (1 + T,): the first step with a non-finite term, -1 if there was none, then a flag for each term.
+        self._bad = torch.zeros(0)
 
     def reset(self) -> None:
+        """Forgets all sums, for the next epoch."""
         self.names, self._sums, self._clips = [], None, 0
 
     def add(self, terms: dict[str, Tensor], step: int, clips: int) -> None:
-        """Adds a step's terms: scalars, the same names at each call. step: in the epoch. clips: in the global batch."""
+        """Adds the terms of a step: scalars, of the same names at each call.
+
+        step: its number in the epoch, from 0. clips: the size of the global batch.
+        """
         values = torch.stack([term.detach().double() for term in terms.values()])
         if self._sums is None or self.names != list(terms):
             self.names, self._sums = list(terms), torch.zeros_like(values)
@@ -39,7 +44,7 @@ class Meter:
         self._clips += clips
         bad = ~torch.isfinite(values)
         this_step = torch.cat([values.new_full((1,), step), bad.double()])
-        # By where, not by if: reading a value on the host would make it wait for a GPU in each step.
+        # torch.where and not "if", which would read a value on the host and make it wait for a GPU in each step.
         self._bad = torch.where((self._bad[0] < 0) & bad.any(), this_step, self._bad)
 
     def first_bad(self) -> tuple[int, list[str]] | None:
@@ -57,8 +62,7 @@ class Meter:
         return {name: total / self._clips for name, total in zip(self.names, totals, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns each rank's sums, so that a resumed epoch is rounded as an undisturbed one. All ranks call it."""
-
+        """Returns the sums of every rank, so that a resumed epoch rounds as an undisturbed one. All ranks call it."""
         sums: list[list[float]] = []
         if self._sums is not None:
             rows_WT = self._sums.new_zeros(world(), len(self._sums))
@@ -67,7 +71,7 @@ class Meter:
         return {"names": self.names, "sums": sums, "clips": self._clips}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Takes this rank's sums; on another number of ranks than before, the first goes on with the sum over all."""
+        """Restores this rank's sums. If the number of ranks has changed, the first one gets the sum over all."""
         self.names, self._clips = list(state["names"]), int(state["clips"])
         self._sums = None
         if self.names:

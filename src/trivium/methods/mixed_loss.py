@@ -1,4 +1,4 @@
-"""The task loss of mixed clips. Legend: b clips on this rank, N of the global batch, K outputs."""
+"""Computes the task loss of mixed clips. Legend: b clips on this rank, N of the global batch, K outputs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from trivium.objectives.task import CrossEntropy, TaskObjective
 
 
 def mixed_loss(objective: TaskObjective, outputs_bK: Tensor, targets_N: Tensor, mixing: Mixing, rows: slice) -> Tensor:
-    """Returns (b,), the task loss of mixed clips, as mixup has it (Zhang et al., 2018).
+    """Returns the task loss of this rank's mixed clips, (b,), as in mixup (Zhang et al., 2018).
 
-    Of scores it is the loss against the mixed score; of classes the losses are mixed, which is the cross-entropy of
-    soft labels.
-    outputs_bK: of this rank's mixed clips. targets_N: of the global batch, unmixed. rows: this rank's clips.
+    For scores it is the loss against the mixed score. For classes it is the mixture of the losses against each class,
+    which is the cross-entropy of soft labels.
+    outputs_bK: of the mixed clips. targets_N: of the global batch, unmixed. rows: this rank's clips.
     """
     if not isinstance(objective, CrossEntropy):
         return objective(outputs_bK, mixing.mix(targets_N, rows))  # type: ignore[no-any-return]

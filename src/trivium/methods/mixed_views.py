@@ -1,8 +1,8 @@
-"""The mixed views of M3ixup's reading R1, and the gradient steps that set how they are mixed (docs/methods/m3ixup.md).
+"""Makes the mixed views of M3ixup's reading R1, by gradient steps on their coefficients (docs/methods/m3ixup.md).
 
-Three kinds of views: of mixed clips ("unimodal"), adapting ones, whose coefficients have gone a step down the gradient
-of their loss, and exploring ones, whose coefficients have gone a step up. The steps see detached vectors and B x B
-tables alone: they need no second-order gradient and no second pass of an encoder.
+There are three kinds of views: of mixed clips ("unimodal"), adapting ones, whose coefficients have gone a step down the
+gradient of their loss, and exploring ones, whose coefficients have gone a step up. The gradient steps work on detached
+vectors and b x N tables, so that they need no second-order gradient and no second pass of an encoder.
 Legend: b clips on this rank, N of the global batch, M modalities, V views, D common space.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trivium.core.choices import check_choice
 from trivium.data.mixing import Mixing
 from trivium.objectives.mixed_contrast import MixedContrast
 from trivium.objectives.mixing_weights import descend_share, move_vectors, move_weights, toward, weighted
@@ -29,7 +30,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """Holds the keys of configs/method/m3ixup.yaml that concern adapting and exploring, explained there.
+    """Holds the keys of configs/method/m3ixup.yaml that concern adapting and exploring, which are explained there.
 
     Raises ValueError for unknown choices and numbers out of range.
     """
@@ -46,8 +47,7 @@ class ViewSettings:
 
     def __post_init__(self) -> None:
         for key, choices in CHOICES.items():
-            if getattr(self, key) not in choices:
-                raise ValueError(f"method.{key}: {getattr(self, key)!r}; expected one of {', '.join(choices)}")
+            check_choice(f"method.{key}", getattr(self, key), choices)
         for key in ("adapt_alpha", "explore_alpha"):
             if not getattr(self, key) > 0:
                 raise ValueError(f"method.{key}: expected a number above 0, found {getattr(self, key)}")
@@ -62,7 +62,8 @@ class ViewSettings:
 class MixedViews:
     """Holds the views of one term.
 
-    vectors: (V, b, D), unit, with gradient. weights: (V, b, M), of sum 1: whose negatives a view meets.
+    vectors: (V, b, D), of length 1, with gradient.
+    weights: (V, b, M), of sum 1, by which a view is contrasted with each modality's vectors.
     """
 
     vectors: Tensor
@@ -71,9 +72,10 @@ class MixedViews:
 
 @dataclass
 class Coefficients:
-    """Holds the coefficients that the gradient steps start from, drawn for this rank's clips.
+    """Holds the coefficients at which the gradient steps start, drawn for this rank's clips.
 
-    share: (M, b), in [0, 1/2], of the joint vector. adapt, explore: (b, M), of each modality, of sum 1.
+    share: (M, b), in [0, 1/2], the part of the joint vector in each modality's view. adapt, explore: (b, M), of sum 1,
+    the part of each modality in an adapting and in an exploring view.
     """
 
     share: Tensor
@@ -84,10 +86,11 @@ class Coefficients:
 def draw_coefficients(
     settings: ViewSettings, key: int, clips: int, modalities: int, rows: slice, like: Tensor
 ) -> Coefficients:
-    """Draws for the whole global batch of N `clips`, so that `key` gives the same on all ranks, and slices.
+    """Draws the coefficients of a global batch of N `clips` from `key`, and returns those of this rank's `rows`.
 
     The values have the dtype and device of `like`.
     """
+    # Every rank draws for all clips, so that a clip's coefficients do not depend on how clips are spread over ranks.
     random = np.random.default_rng(key)
     share_MN = random.beta(settings.adapt_alpha, settings.adapt_alpha, (modalities, clips))
     adapt_NM = random.dirichlet(np.full(modalities, settings.adapt_alpha), clips)
@@ -108,14 +111,15 @@ def make_views(
     key: int,
     members: Tensor | None,
 ) -> dict[str, MixedViews]:
-    """Returns the views of the terms `names`, and those that they build on.
+    """Returns the views of the terms `names`, and the views that they build on.
 
-    unimodal_MbD: z~_u, unit vectors of mixed clips. mixing: how those were mixed. key: of the draws, alike on all
-    ranks. members: (M,), the learned weights of adapt_members=learned before the softmax; else None.
+    unimodal_MbD: z~_u, unit vectors of mixed clips. mixing: how the clips were mixed.
+    key: of the draws, the same on all ranks.
+    members: (M,), with adapt_members=learned the learned weights before the softmax; else None.
     """
-    still, rows = contrast.detached(), contrast.rows
+    detached, rows = contrast.detached(), contrast.rows
     drawn = draw_coefficients(settings, key, len(contrast.joint), len(unimodal_MbD), rows, unimodal_MbD)
-    views = {"unimodal": MixedViews(unimodal_MbD, _one_modality_each(unimodal_MbD))}
+    views = {"unimodal": MixedViews(unimodal_MbD, _single_modality_weights(unimodal_MbD))}
     explore_from_bM = drawn.explore
     if members is not None:
         learned_bM = members.softmax(dim=0).to(unimodal_MbD.dtype).expand_as(drawn.adapt)
@@ -123,101 +127,106 @@ def make_views(
         explore_from_bM = learned_bM.detach()
         views["adapt"] = MixedViews(vectors, explore_from_bM[None])
     elif settings.adapt_members == "modalities":
-        views["adapt"], explore_from_bM = adapt_modalities(unimodal_MbD, still, drawn.adapt, settings)
+        views["adapt"], explore_from_bM = adapt_modalities(unimodal_MbD, detached, drawn.adapt, settings)
     elif "adapt" in names:
-        joint_bD = mixing.mix(still.joint, rows)
-        views["adapt"] = adapt_to_joint(unimodal_MbD, joint_bD, still, drawn.share, settings)
+        joint_bD = mixing.mix(detached.joint, rows)
+        views["adapt"] = adapt_to_joint(unimodal_MbD, joint_bD, detached, drawn.share, settings)
     if "explore" in names or "task_mix" in names:
-        views["explore"] = explore(unimodal_MbD, still, explore_from_bM, settings)
+        views["explore"] = explore(unimodal_MbD, detached, explore_from_bM, settings)
     return views
 
 
 def adapt_to_joint(
     unimodal_MbD: Tensor, joint_bD: Tensor, contrast: MixedContrast, share_Mb: Tensor, settings: ViewSettings
 ) -> MixedViews:
-    """Returns one view a modality, v_u = N((1 - a_u) z~_u + a_u (A z_M)).
+    """Returns one view a modality, v_u = N((1 - a_u) z~_u + a_u (A z_M)), where N scales to length 1.
 
-    The share a has gone a step down the gradient of the view's loss at `share_Mb`. joint_bD: A z_M, which gets no
-    gradient.
+    The share a is `share_Mb` after a step down the gradient of the view's loss there. With update=features the view
+    itself takes the step. joint_bD: A z_M, the joint vectors of the clips in the mixture, which get no gradient.
     """
-    joint_bD, still, weights = joint_bD.detach(), unimodal_MbD.detach(), _one_modality_each(unimodal_MbD)
+    joint_bD, fixed_MbD = joint_bD.detach(), unimodal_MbD.detach()
+    weights = _single_modality_weights(unimodal_MbD)
 
-    def at(vectors_MbD: Tensor, share: Tensor) -> Tensor:
+    def views_at(vectors_MbD: Tensor, share: Tensor) -> Tensor:
         return toward(vectors_MbD, joint_bD, share, settings.interpolation)
 
     if settings.update == "features":
         share_Mb = share_Mb.clamp(max=settings.adapt_max)
-        gradient = _gradient(lambda view: _toward_joint(contrast, view, weights), at(still, share_Mb))
-        return MixedViews(move_vectors(at(unimodal_MbD, share_Mb), gradient, -settings.adapt_rate), weights)
-    gradient = _gradient(lambda share: _toward_joint(contrast, at(still, share), weights), share_Mb)
-    return MixedViews(
-        at(unimodal_MbD, descend_share(share_Mb, gradient, settings.adapt_rate, settings.adapt_max)), weights
-    )
+        gradient = _gradient(lambda view: _toward_joint(contrast, view, weights), views_at(fixed_MbD, share_Mb))
+        return MixedViews(move_vectors(views_at(unimodal_MbD, share_Mb), gradient, -settings.adapt_rate), weights)
+    gradient = _gradient(lambda share: _toward_joint(contrast, views_at(fixed_MbD, share), weights), share_Mb)
+    # Towards the joint vector the loss always falls. Without the cap adapt_max a view would become a copy of it.
+    moved_Mb = descend_share(share_Mb, gradient, settings.adapt_rate, settings.adapt_max)
+    return MixedViews(views_at(unimodal_MbD, moved_Mb), weights)
 
 
 def adapt_modalities(
     unimodal_MbD: Tensor, contrast: MixedContrast, weight_bM: Tensor, settings: ViewSettings
 ) -> tuple[MixedViews, Tensor]:
-    """Returns the view v = N(sum over u of c_u z~_u), and c, which exploring starts from.
+    """Returns the view v = N(sum over u of c_u z~_u), and c, (b, M), at which exploring starts.
 
-    c has gone a step down the gradient of the view's loss at `weight_bM`.
+    c is `weight_bM` after a step down the gradient of the view's loss there. With update=features the view itself takes
+    the step, and c stays.
     """
-    still, labels = unimodal_MbD.detach(), weight_bM[None]
+    fixed_MbD, labels = unimodal_MbD.detach(), weight_bM[None]
 
-    def at(vectors_MbD: Tensor, weight: Tensor) -> Tensor:
+    def view_at(vectors_MbD: Tensor, weight: Tensor) -> Tensor:
         return weighted(vectors_MbD, weight, settings.interpolation)[None]
 
     if settings.update == "features":
-        gradient = _gradient(lambda view: _toward_joint(contrast, view, labels), at(still, weight_bM))
-        return MixedViews(move_vectors(at(unimodal_MbD, weight_bM), gradient, -settings.adapt_rate), labels), weight_bM
-    gradient = _gradient(lambda weight: _toward_joint(contrast, at(still, weight), labels), weight_bM)
+        gradient = _gradient(lambda view: _toward_joint(contrast, view, labels), view_at(fixed_MbD, weight_bM))
+        moved = move_vectors(view_at(unimodal_MbD, weight_bM), gradient, -settings.adapt_rate)
+        return MixedViews(moved, labels), weight_bM
+    gradient = _gradient(lambda weight: _toward_joint(contrast, view_at(fixed_MbD, weight), labels), weight_bM)
     moved_bM = move_weights(weight_bM, gradient, -settings.adapt_rate)
-    return MixedViews(at(unimodal_MbD, moved_bM), labels), moved_bM
+    return MixedViews(view_at(unimodal_MbD, moved_bM), labels), moved_bM
 
 
 def explore(unimodal_MbD: Tensor, contrast: MixedContrast, weight_bM: Tensor, settings: ViewSettings) -> MixedViews:
-    """Returns the view v = N(sum over u of w_u z~_u), M3ixup's exploring step.
+    """Returns the view v = N(sum over u of w_u z~_u), after M3ixup's exploring step.
 
-    w has gone a step up the gradient of the view's loss at `weight_bM`. A clip whose loss that would lower (a long step
-    may overshoot) stays at `weight_bM`. With explore_labels=perturbed the weights of the loss are w too.
+    w is `weight_bM` after a step up the gradient of the view's loss there. With update=features the view itself takes
+    the step. With explore_labels=perturbed the loss of the view is weighted by w too, else by `weight_bM`.
     """
-    still, labels = unimodal_MbD.detach(), weight_bM[None]
+    fixed_MbD, labels = unimodal_MbD.detach(), weight_bM[None]
 
-    def at(vectors_MbD: Tensor, weight: Tensor) -> Tensor:
+    def view_at(vectors_MbD: Tensor, weight: Tensor) -> Tensor:
         return weighted(vectors_MbD, weight, settings.interpolation)[None]
 
     def loss(view_1bD: Tensor) -> Tensor:
         return _toward_joint(contrast, view_1bD, labels)[0]
 
-    before_b = loss(at(still, weight_bM))
+    # A long step may overshoot and lower the loss. Clips for which it does stay where they were.
+    before_b = loss(view_at(fixed_MbD, weight_bM))
     if settings.update == "features":
-        gradient = _gradient(loss, at(still, weight_bM))
-        start = at(unimodal_MbD, weight_bM)
+        gradient = _gradient(loss, view_at(fixed_MbD, weight_bM))
+        start = view_at(unimodal_MbD, weight_bM)
         moved = move_vectors(start, gradient, settings.explore_rate)
         raised_b = loss(moved.detach()) >= before_b
         return MixedViews(torch.where(raised_b[:, None], moved, start), labels)
-    gradient = _gradient(lambda weight: loss(at(still, weight)), weight_bM)
+    gradient = _gradient(lambda weight: loss(view_at(fixed_MbD, weight)), weight_bM)
     moved_bM = move_weights(weight_bM, gradient, settings.explore_rate)
-    raised_b = loss(at(still, moved_bM)) >= before_b
+    raised_b = loss(view_at(fixed_MbD, moved_bM)) >= before_b
     moved_bM = torch.where(raised_b[:, None], moved_bM, weight_bM)
     labels = moved_bM[None] if settings.explore_labels == "perturbed" else labels
-    return MixedViews(at(unimodal_MbD, moved_bM), labels)
+    return MixedViews(view_at(unimodal_MbD, moved_bM), labels)
 
 
-def _one_modality_each(unimodal_MbD: Tensor) -> Tensor:
-    """Returns weights (M, b, M): the view of each modality has weight 1 on that modality's negatives."""
+def _single_modality_weights(unimodal_MbD: Tensor) -> Tensor:
+    """Returns the weights of views of one modality each, (M, b, M): 1 for that modality and 0 for the others."""
     modalities, clips = unimodal_MbD.shape[:2]
     one_hot = torch.eye(modalities, dtype=unimodal_MbD.dtype, device=unimodal_MbD.device)
     return one_hot[:, None].expand(-1, clips, -1)
 
 
 def _toward_joint(contrast: MixedContrast, view_VbD: Tensor, weight_VbM: Tensor) -> Tensor:
-    """Returns the loss of the gradient steps, (V, b): sum over u of W_u l1_u."""
+    """Returns the loss on which the gradient steps work, (V, b): the sum over modalities u of W_u l1_u."""
     return (weight_VbM.transpose(1, 2) * contrast.toward_joint(view_VbD)).sum(dim=1)
 
 
 def _gradient(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """Returns the gradient of each clip's loss; no clip's loss depends on another's coefficients."""
+    """Returns the gradient of each clip's loss at the coefficients or vectors `at`, in their shape."""
+    # No clip's loss depends on another's coefficients, so that the gradient of the sum is that of each clip.
     with torch.enable_grad():
         at = at.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(loss(at).sum(), at)

@@ -1,8 +1,7 @@
-"""Mixup, an option of methods with one joint head.
+"""Mixes clips, as an option of methods with one joint head.
 
-Clips are mixed before the encoders (Zhang et al., 2018), or the encoders' outputs before the fusion (Verma et al.,
-2019), and the head is trained on the mixed label. Which clips are mixed: trivium.data.mixing.
-
+Mixup mixes the inputs of the encoders (Zhang et al., 2018), manifold mixup their outputs before the fusion (Verma et
+al., 2019). The head is trained on the mixed label. trivium.data.mixing draws which clips are mixed.
 Legend: b clips on this rank, N of the global batch, M modalities, T steps, E token size, P pooled size.
 """
 
@@ -14,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from trivium.core.choices import check_choice
 from trivium.data.batch import Batch
 from trivium.data.mixing import Mixing, draw_mixing, gather_steps, mix_batch
 from trivium.encoders.base import Encoded
@@ -27,10 +27,11 @@ Layer = Literal["input", "manifold"]
 class Mixup:
     """Computes the joint head's loss on mixed clips, as the method's options say.
 
-    mixup: the layers that are mixed: "input", "manifold" (encoders' outputs), "one" of the two a step, each with
-    probability 1/2, "series" (the inputs, and their encoders' outputs once more), or "none".
-    mixup_alpha: of Beta(alpha, alpha), from which a clip's share is drawn.
-    mixup_weight: the mixed loss's share w of the joint loss, (1 - w) clean + w mixed; at 0 nothing is computed.
+    The options, of trivium.methods.options, are these:
+    mixup: what is mixed: "input", "manifold" (the outputs of encoders), "one" of the two in each step, with probability
+    1/2, "series" (the inputs, and then the outputs once more), or "none".
+    mixup_alpha: of the distribution Beta(alpha, alpha), from which a clip's share is drawn.
+    mixup_weight: w, in (1 - w) clean + w mixed, the loss of the joint head; at 0 nothing mixed is computed.
     Raises ValueError for an unknown mixup, an alpha not above 0, a weight outside [0, 1], and inputs that are token
     ids.
     """
@@ -42,9 +43,9 @@ class Mixup:
         self.weight = 0.0 if options.mixup == "none" else options.mixup_weight
 
     def loss(self, method: Method, head: nn.Module, batch: Batch, encoded: dict[str, Encoded] | None = None) -> Tensor:
-        """Returns the joint head's loss on this step's mixed clips, a Batch.mean; one without any modality counts 0.
+        """Returns the joint head's loss on this step's mixed clips, a Batch.mean; a clip without any modality has 0.
 
-        encoded: the unmixed batch, encoded, where the caller has it.
+        encoded: the encoded, unmixed batch, if the caller has it.
         """
         mixed, present_bM, mixing = self._mixed(method, batch, encoded)
         outputs_bK = head(method.fuse(mixed, present_bM))
@@ -55,7 +56,7 @@ class Mixup:
     def _mixed(
         self, method: Method, batch: Batch, encoded: dict[str, Encoded] | None
     ) -> tuple[dict[str, Encoded], Tensor, Mixing]:
-        """Returns the mixed clips as a fusion takes them, their presence (b, M), and the mixing of their labels."""
+        """Returns the mixed clips as a fusion takes them, the modalities they have (b, M), and their labels' mixing."""
         layers = self._layers(method)
         labels: Mixing | None = None
         if "input" in layers:
@@ -70,12 +71,14 @@ class Mixup:
         return encoded, batch.present, labels
 
     def _layers(self, method: Method) -> tuple[Layer, ...]:
+        """Returns the layers that are mixed in this step."""
         if self.kind == "one":
             return ("manifold",) if method.step_key("mixup", "layer") % 2 else ("input",)
         kinds: dict[str, tuple[Layer, ...]] = {"input": ("input",), "manifold": ("manifold",)}
         return kinds.get(self.kind, ("input", "manifold"))
 
     def _draw(self, method: Method, batch: Batch, layer: Layer) -> Mixing:
+        """Draws how the clips of the global batch are mixed at a layer in this step."""
         every_N = torch.ones(batch.global_size, dtype=torch.bool, device=batch.present.device)
         return draw_mixing(method.step_key("mixup", layer), self.alpha, every_N)
 
@@ -83,10 +86,11 @@ class Mixup:
 def mix_encoded(
     encoded: Mapping[str, Encoded], batch: Batch, mixing: Mixing, *, tokens: bool
 ) -> tuple[dict[str, Encoded], Tensor]:
-    """Returns the encoders' outputs of this rank's clips, mixed with other clips', and what is present, (b, M) bool.
+    """Returns the encoders' outputs of this rank's clips, mixed with those of others, and the modalities present.
 
-    A modality is present where every clip that is mixed in has it, and zero elsewhere. tokens: mix tokens too, step by
-    step, a shorter clip's padding as zeros; otherwise the one token is the pooled vector, all that the fusion reads.
+    The latter, (b, M) bool, are those that every clip of the mixture has; the others are zero.
+    tokens: True mixes tokens too, step by step, with zeros for the padding of a shorter clip. False is for fusions that
+    read pooled vectors alone: the mixed pooled vector is then the only token.
     """
     present_NM = batch.present_everywhere
     present_bM = mixing.all_of(present_NM, batch.rows)
@@ -105,9 +109,9 @@ def mix_encoded(
 
 
 def _check(parts: Parts) -> None:
+    """Raises ValueError, naming the key, for options that are out of range or that an encoder cannot take."""
     kind, alpha, weight = parts.options.mixup, parts.options.mixup_alpha, parts.options.mixup_weight
-    if kind not in MIXUPS:
-        raise ValueError(f"method.mixup: {kind!r}; expected one of {', '.join(MIXUPS)}")
+    check_choice("method.mixup", kind, MIXUPS)
     if not 0.0 < alpha < float("inf"):
         raise ValueError(f"method.mixup_alpha: expected a number above 0, found {alpha}")
     if not 0.0 <= weight <= 1.0:

@@ -1,6 +1,6 @@
-"""Self-MI's mutual information: between the joint vector and each modality, and between pairs of modalities.
+"""Estimates Self-MI's mutual information: of the joint vector and each modality, and of pairs of modalities.
 
-These modules hold the parameters; the estimators themselves are functions of trivium.objectives.
+These modules hold the parameters. The estimators themselves are functions of trivium.objectives.
 Legend: N clips of the global batch, B clips on this rank, E joint embedding, P_s width of modality s.
 """
 
@@ -12,18 +12,19 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from trivium.core.choices import check_choice
 from trivium.objectives.barber_agakov import Conditional, EntropyProjection, class_entropy, standardise
 from trivium.objectives.cpc import CPCPredictor, Direction, cpc_loss
 
 Pair = tuple[str, str]
 
-# The least log variance of q, for y of variance 1. With a residual deviation of at least 3 % the loss has a lower
-# bound, -2.5 nats a feature from q, whatever two modalities have in common.
+# The least log variance of q, for y of variance 1. With a residual deviation of at least 3 % the part of q in the loss
+# is never below -2.5 nats a feature, however much two modalities have in common.
 LEAST_LOGVAR = math.log(1e-3)
 
 
 class FusionCPC(nn.Module):
-    """Estimates CPC between the joint vector and each modality, by one predictor G_s from E to P_s each."""
+    """Computes CPC between the joint vector and each modality s, with a predictor G_s from E to P_s for each."""
 
     def __init__(self, joint: int, sizes: Mapping[str, int], *, layers: int, direction: Direction) -> None:
         super().__init__()
@@ -33,7 +34,7 @@ class FusionCPC(nn.Module):
     def forward(
         self, joint_NE: Tensor, modality_NP: Mapping[str, Tensor], present_N: Mapping[str, Tensor], rows: slice
     ) -> dict[str, Tensor]:
-        """Returns modality -> (B,) losses of this rank's clips; every clip that has the modality is a candidate."""
+        """Returns modality -> losses of this rank's clips, (B,), in nats; all clips that have it are candidates."""
         return {
             s: cpc_loss(predict(joint_NE), modality_NP[s], self.direction, rows=rows, present_N=present_N[s])
             for s, predict in self.predictors.items()
@@ -41,14 +42,18 @@ class FusionCPC(nn.Module):
 
 
 class PairMI(nn.Module):
-    """Bounds the mutual information of each pair (x, y), as a loss; estimator "cpc" or "ba" (Barber-Agakov).
+    """Computes bounds on the mutual information of each pair (x, y), as losses.
 
-    A Barber-Agakov term is divided by y's size, so that its weight does not grow with it: nats a feature of y.
-    separate: q of the Barber-Agakov bound is fitted on detached vectors and the encoders see it fixed (MMIM's two
-    stages, taken in one step); else one objective trains both. normalised: with the -0.5 log-variance term that the
-    public code lacks. standardised: x and y have mean 0 and deviation 1 over the global batch before q and H.
-    Raises ValueError for an unknown estimator, and for the two forms whose optimum is no estimate: with the log
-    variance but not standardised, and without it where q is not fitted apart.
+    estimator: "cpc", or "ba" for the Barber-Agakov bound. A term of the latter is divided by the size of y, so that it
+    does not grow with it: its unit is nats a feature of y.
+    layers, direction: of CPC.
+    The other options are those of the Barber-Agakov bound:
+    separate: True fits q on detached vectors and trains the encoders with q fixed, as MMIM's two stages do, but both in
+    one step. False trains both on one objective.
+    normalised: True includes the -0.5 log-variance term, which MMIM's public code lacks.
+    standardised: True scales x and y to mean 0 and deviation 1 over the global batch, before q and the entropy.
+    Raises ValueError for an unknown estimator, and for the two forms whose optimum is no estimate: normalised but not
+    standardised, and not normalised where q is not fitted separately.
     """
 
     def __init__(
@@ -63,8 +68,7 @@ class PairMI(nn.Module):
         standardised: bool,
     ) -> None:
         super().__init__()
-        if estimator not in ("cpc", "ba"):
-            raise ValueError(f"method.pair_estimator: {estimator!r}; expected cpc or ba")
+        check_choice("method.pair_estimator", estimator, ("cpc", "ba"))
         if estimator == "ba":
             _refuse_without_optimum(separate, normalised, standardised)
         self.pairs, self.estimator, self.direction = list(pairs), estimator, direction
@@ -76,9 +80,10 @@ class PairMI(nn.Module):
                 self.critics[_key(x, y)] = CPCPredictor(sizes[x], sizes[y], layers=layers)
             else:
                 self.critics[_key(x, y)] = Conditional(sizes[x], sizes[y])
-                # Fixed where q is fitted apart (MMIM never trains it); DDP must then not wait for its gradient.
+                # MMIM never trains the projection. Where it is fixed, DDP must not wait for its gradient.
                 self.entropies[_key(x, y)] = EntropyProjection(sizes[y]).requires_grad_(not separate)
-        self.memory: dict[str, tuple[Tensor, Tensor]] = {}  # pair -> rows and labels of the batch before
+        # Pair -> projected rows and labels of the previous batch.
+        self.memory: dict[str, tuple[Tensor, Tensor]] = {}
 
     def forward(
         self,
@@ -88,10 +93,14 @@ class PairMI(nn.Module):
         labels_N: Tensor,
         rows: slice,
     ) -> dict[Pair, tuple[Tensor, Tensor, Tensor | None]]:
-        """Returns pair -> (losses (B,) of this rank's clips, (N,) bool clips that have both, whole-batch term).
+        """Returns pair -> (losses of this rank's clips, (B,); clips that have both modalities, (N,) bool; batch term).
 
-        A clip that lacks one of the two takes no part in the others' losses, and its own is to be ignored. The
-        whole-batch term, minus the entropy, is a scalar that every rank computes alike; None for cpc.
+        A clip that lacks one of the two takes no part in the losses of others, and its own is to be ignored. The batch
+        term is minus the entropy, a scalar that every rank computes alike; it is None for cpc.
+
+        local_BP, all_NP: modality -> vectors of this rank's clips, and of the global batch.
+        present_N: modality -> the clips of the global batch that have it, bool.
+        labels_N: human labels, whose signs the entropy's classes are. rows: this rank's clips.
         """
         terms: dict[Pair, tuple[Tensor, Tensor, Tensor | None]] = {}
         for x, y in self.pairs:
@@ -111,18 +120,19 @@ class PairMI(nn.Module):
         return terms
 
     def _likelihood(self, q: Conditional, x_BP: Tensor, y_BP: Tensor) -> Tensor:
+        """Returns log q(y|x) of each clip, (B,), in nats."""
         least = LEAST_LOGVAR if self.standardised else -math.inf
         density = functools.partial(q.log_likelihood, normalised=self.normalised, least_logvar=least)
         if not self.separate:
             return density(x_BP, y_BP)
-        # MMIM's two stages in one step: q's gradient from detached vectors, the encoders' from a frozen q. The value
-        # counts once.
+        # MMIM's two stages in one step: q gets its gradient from detached vectors, the encoders theirs from a frozen q.
+        # The two values are equal, and the last term takes one of them away again.
         for_q = density(x_BP.detach(), y_BP.detach())
         for_encoders = density(x_BP, y_BP, frozen=True)
         return for_encoders + for_q - for_q.detach()
 
     def _entropy(self, key: str, y_NP: Tensor, labels_N: Tensor) -> Tensor:
-        """Returns H(y) of this and the previous batch; the projection is fixed when q is fitted apart, as in MMIM."""
+        """Returns H(y) of this and the previous batch, in nats. With `separate` the projection is fixed, as in MMIM."""
         rows_N = self.entropies[key](y_NP, frozen=self.separate)
         entropy = class_entropy(rows_N, labels_N, self.memory.get(key))
         if self.training:
@@ -130,13 +140,16 @@ class PairMI(nn.Module):
         return entropy
 
     def state(self) -> dict[str, dict[str, Tensor]]:
+        """Returns the memory of the previous batch, for a checkpoint."""
         return {key: {"rows": rows, "labels": labels} for key, (rows, labels) in self.memory.items()}
 
     def load_state(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Restores what `state` returned."""
         self.memory = {key: (batch["rows"], batch["labels"]) for key, batch in state.items()}
 
 
 def _refuse_without_optimum(separate: bool, normalised: bool, standardised: bool) -> None:
+    """Raises ValueError for forms of the Barber-Agakov loss that fall without bound."""
     if normalised and not standardised:
         raise ValueError(
             "method.ba_standardised=false with method.ba_normalised=true has no finite optimum: scaling a modality's "

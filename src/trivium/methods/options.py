@@ -1,7 +1,7 @@
-"""The options that several methods share: keys of a method's YAML that stand beside the method's own.
+"""Defines the options that several methods share: keys of a method's YAML beside those of the method alone.
 
-A method names those that it takes in `Method.shared_options`; build_method fills an `Options` from them, and it
-reaches the method in `Parts.options`, so that no constructor repeats them.
+A method lists in `Method.shared_options` those that it takes. build_method makes an `Options` of them, which reaches
+the method in `Parts.options`, so that no constructor has to repeat them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# option -> the keys that come with it
+# Option -> the keys of the YAML that belong to it.
 KEYS = {
     "modality_dropout": ("modality_dropout",),
     "stand_in": ("stand_in",),
@@ -21,14 +21,14 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Options:
-    """Holds the shared options of one method; every default leaves training as it is without the option.
+    """Holds the shared options of one method. With its default an option changes nothing.
 
     modality_dropout: probability, in [0, 1), with which a training clip loses each modality that it has; one stays.
     stand_in: what the fusion sees of an absent modality, "zero" or "learned" (trivium.methods.stand_ins).
     mixup, mixup_alpha, mixup_weight: which layers are mixed, and how much (trivium.methods.mixup.Mixup).
-    balance: "none", "ogm_ge" or "mmpareto" (trivium.methods.balance), through epoch `balance_until`, the first being 0.
-    ogm_alpha: above 0, how much OGM holds a stronger modality back. pareto_gamma: above 0, MMPareto's factor on an
-    encoder's gradient.
+    balance: "none", "ogm_ge" or "mmpareto" (trivium.methods.balance). balance_until: the last epoch that is balanced,
+    counted from 0. ogm_alpha: above 0; a larger one weakens a stronger modality more. pareto_gamma: above 0, MMPareto's
+    factor on an encoder's gradient.
     Raises ValueError for a modality_dropout outside [0, 1); the others are checked where they are used.
     """
 
@@ -50,7 +50,7 @@ class Options:
 
 
 def split_options(settings: Mapping[str, Any], shared: Iterable[str]) -> tuple[Options, dict[str, Any]]:
-    """Returns the shared options among a method's settings, and the settings that are left: the method's own.
+    """Returns the shared options among a method's settings, and the settings that remain for the method alone.
 
     shared: the names of options that the method takes (Method.shared_options).
     """

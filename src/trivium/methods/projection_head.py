@@ -1,4 +1,4 @@
-"""CoMM's projection head, which only training uses.
+"""Defines CoMM's projection head, which only training uses.
 
 Legend: B clips on this rank, E embedding.
 """
@@ -30,7 +30,7 @@ class ProjectionHead(nn.Module):
         self.norms = nn.ModuleList(SyncBatchNorm(size) for size in hidden)
 
     def forward(self, x: Tensor, batch: Batch, *, of_batch: bool = False) -> Tensor:
-        """of_batch: normalise by the batch's statistics in eval mode too."""
+        """Returns (..., B, out). of_batch: True normalises by the statistics of the batch in evaluation mode too."""
         for linear, norm in zip(self.linears, self.norms, strict=False):
             x = norm(linear(x), batch, of_batch=of_batch).relu()
         out: Tensor = self.linears[-1](x)

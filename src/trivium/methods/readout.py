@@ -1,4 +1,4 @@
-"""The linear probe of a method without a head, fitted by trivium.evaluation.probe and saved with the weights.
+"""Holds the linear probe of a method without a head, which trivium.evaluation.probe fits and a run saves.
 
 Legend: B clips, E features, K outputs.
 """
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 class Readout(nn.Module):
     """Maps frozen features (B, E) to outputs (B, K); zero until `set`.
 
-    Its weights are buffers, not parameters, so that no optimiser gets them.
-    In float32 at least whatever the module around it is cast to: half precision would round the fitted map.
+    Its weights are buffers and not parameters, so that no optimiser gets them. They stay in float32 at least, whatever
+    the surrounding module is cast to, because half precision would round the fitted map.
     """
 
     weight: Tensor
@@ -28,7 +28,7 @@ class Readout(nn.Module):
         self.register_buffer("bias", torch.zeros(outputs))
 
     def set(self, weight_KE: Tensor, bias_K: Tensor) -> None:
-        """Sets the fitted map, of any float type and device."""
+        """Sets the fitted map. It may have any floating-point type, and be on any device."""
         assert weight_KE.shape == self.weight.shape, (weight_KE.shape, self.weight.shape)
         self.weight.copy_(weight_KE)
         self.bias.copy_(bias_K)

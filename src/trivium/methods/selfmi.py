@@ -1,11 +1,12 @@
-"""Self-MI (Nguyen et al., 2023, arXiv 2311.03785), a reading: Self-MM with mutual information in MMIM's manner.
+"""Trains Self-MI (Nguyen et al., 2023, arXiv 2311.03785), in a reading: Self-MM with mutual information as in MMIM.
 
 Backbone and label generation are Self-MM's. docs/methods/selfmi.md says what is published and which reading was taken.
 
 L = L_m + sum_s L_s + cpc_weight * sum_s CPC(joint, s) + pair_weight * sum_pairs MI(x, y)
 With both weights 0 this is Self-MM (Yu et al., 2021).
-With `mixup`, a share of L_m is that of mixed clips (trivium.methods.mixup); all else sees the clips as they are.
-An absent modality enters the fusion as a zero vector; only the joint head predicts.
+L_m and L_s are the task losses of the joint head and of modality s (`_task_terms`).
+With `mixup`, a share of L_m is that of mixed clips (trivium.methods.mixup); all other terms are of unmixed clips.
+An absent modality enters the fusion as a zero vector. Only the joint head predicts.
 Legend: B clips on this rank, N of the global batch, s a modality, E joint embedding, P pooled size of an encoder.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trivium.core.choices import check_choice
 from trivium.core.seeding import keyed
 from trivium.data.batch import Batch
 from trivium.data.datamodule import DataModule
@@ -37,10 +39,10 @@ CHOICES = {
 
 
 class SelfMI(Method):
-    """Trains a joint head, a head a modality on generated labels, and bounds of mutual information.
+    """Trains a joint head, a head for each modality on generated labels, and bounds on mutual information.
 
-    configs/method/selfmi.yaml explains the keywords. pairs: the modalities between which mutual information is
-    maximised; those that the data lack are left out.
+    configs/method/selfmi.yaml explains the keywords. pairs: pairs of modalities whose mutual information is maximised;
+    those with a modality that the data lack are left out.
     Raises ValueError for a classification objective (labels are generated as scores), for unknown choices, and as
     trivium.methods.mixup.Mixup does.
     """
@@ -79,10 +81,7 @@ class SelfMI(Method):
         self.mixup = Mixup(parts)
         dims = {s: _for_modality(post_dims, s, 32) for s in parts.encoders}
         width = parts.fusion.dim
-        self.joint_head = Head(width, 1, hidden=[width])
-        self.project = nn.ModuleDict({s: nn.Linear(parts.encoders[s].dim, d) for s, d in dims.items()})
-        self.post_dropout = nn.ModuleDict({s: nn.Dropout(_for_modality(post_dropout, s, 0.0)) for s in dims})
-        self.heads = nn.ModuleDict({s: Head(d, 1, hidden=[d]) for s, d in dims.items()})
+        self._make_heads(parts, dims, post_dropout)
         self.bank = LabelBank(
             parts.train_clips,
             {"joint": width, **dims},
@@ -91,19 +90,16 @@ class SelfMI(Method):
             rule=label_rule,
             first_epoch=update_from_epoch,
         )
-        # A term of weight 0 is neither built nor computed. The others' initial weights have a key of their own, so that
-        # the backbone is the same, bit for bit, with and without them.
         sizes = dims if features == "projected" else {s: parts.encoders[s].dim for s in dims}
         present_pairs = _known_pairs(pairs, sizes)
-        if pair_weight and not present_pairs and len(sizes) > 1:
-            warnings.warn(
-                f"method.pairs: {[list(pair) for pair in pairs]} has no pair of {', '.join(sizes)}: "
-                "method.pair_weight adds nothing; name pairs of them, or set method.pair_weight=0",
-                stacklevel=2,
-            )
+        if pair_weight and not present_pairs:
+            _warn_of_no_pairs(pairs, sizes)
+        # A term of weight 0 is neither built nor computed. Initial weights of these modules have a key of their own, so
+        # that the backbone is the same, bit for bit, with and without them.
+        self.fusion_mi, self.pair_mi = None, None
         with keyed(parts.seed, "mutual information"):
-            self.fusion_mi = FusionCPC(width, sizes, layers=cpc_layers, direction=direction) if cpc_weight else None
-            self.pair_mi = None
+            if cpc_weight:
+                self.fusion_mi = FusionCPC(width, sizes, layers=cpc_layers, direction=direction)
             if pair_weight and present_pairs:
                 self.pair_mi = PairMI(
                     present_pairs,
@@ -116,7 +112,19 @@ class SelfMI(Method):
                     standardised=ba_standardised,
                 )
 
+    def _make_heads(self, parts: Parts, dims: Mapping[str, int], post_dropout: Mapping[str, float] | None) -> None:
+        """Makes the heads of Self-MM (Yu et al., 2021): the joint one, and a projection and a head for each modality.
+
+        dims: modality -> size of its projection. The order of these lines is that of the draws of initial weights.
+        """
+        width = parts.fusion.dim
+        self.joint_head = Head(width, 1, hidden=[width])
+        self.project = nn.ModuleDict({s: nn.Linear(parts.encoders[s].dim, d) for s, d in dims.items()})
+        self.post_dropout = nn.ModuleDict({s: nn.Dropout(_for_modality(post_dropout, s, 0.0)) for s in dims})
+        self.heads = nn.ModuleDict({s: Head(d, 1, hidden=[d]) for s, d in dims.items()})
+
     def on_fit_start(self) -> None:
+        """Fills the label bank with the human labels of the train split. Raises ValueError if annotated ones lack."""
         super().on_fit_start()
         data: DataModule = self.trainer.datamodule
         clips = data.store.split("train")
@@ -137,7 +145,7 @@ class SelfMI(Method):
         self.bank.start(torch.from_numpy(labels_N).to(self.device), present)
 
     def finish_epoch(self) -> dict[str, float]:
-        """Returns the terms' means and how far generated labels have moved; every rank has the whole bank."""
+        """Returns the means of the terms, and how far generated labels have moved. Every rank has the whole bank."""
         return super().finish_epoch() | ({} if self.annotated else self.bank.shifts())
 
     # One step
@@ -149,7 +157,7 @@ class SelfMI(Method):
         terms = self._task_terms(batch, joint_BE, projected)
         total = torch.stack(list(terms.values())).sum()
         if self.mixup.weight:
-            # (1 - w) clean + w mixed in the place of the clean joint loss, which is in `total` already.
+            # (1 - w) clean + w mixed replaces the clean joint loss, which is in `total` already.
             terms["mixed"] = self.mixup.loss(self, self.joint_head, batch, encoded)
             total = total + self.mixup.weight * (terms["mixed"] - terms["joint"])
         for name, (weight, value) in self._mi_terms(batch, encoded, joint_BE, projected).items():
@@ -159,7 +167,10 @@ class SelfMI(Method):
         return {**terms, "loss": total}
 
     def gradient_scale(self) -> float:
-        """The public code sums gradients over the accumulated batches where Lightning takes their mean."""
+        """Returns the number of accumulated batches with faithful=true, because Self-MM's code sums their gradients.
+
+        Lightning takes the mean over them.
+        """
         return float(self.trainer.accumulate_grad_batches) if self.faithful else 1.0
 
     def predict(self, batch: Batch) -> Prediction:
@@ -167,23 +178,27 @@ class SelfMI(Method):
         return self.decode(self.joint_head(joint_BE), joint_BE)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        """Takes an optimiser step. With faithful=true an epoch's last, incomplete window of batches takes none."""
         window = self.trainer.accumulate_grad_batches
         if self.faithful and (batch_idx + 1) % window:
-            # An epoch's last, incomplete window: Self-MM's code runs it and writes the banks, but never steps.
+            # Self-MM's code runs these batches and writes the label bank with them, but never steps.
             optimizer_closure()
             self.zero_grad()
             return
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
     def _project(self, encoded: Mapping[str, Encoded]) -> dict[str, Tensor]:
-        """Returns modality -> F_s* = ReLU(Linear(dropout(F_s))), what labels are generated from (Yu et al., 2021)."""
+        """Returns modality -> F_s* = ReLU(Linear(dropout(F_s))), (B, d), from which labels are generated.
+
+        F_s is the pooled vector (Yu et al., 2021).
+        """
         return {s: self.project[s](self.post_dropout[s](encoded[s].pooled)).relu() for s in self.heads}
 
     def _task_terms(self, batch: Batch, joint_BE: Tensor, projected: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Returns L_m as "joint" and L_s under each modality's name, as in Self-MM (Yu et al., 2021).
 
-        L_m = mean |y^_m - y_m|; L_s = mean tanh|y_s - y_m| * |y^_s - y_s| over the clips that have s, the tanh without
-        gradient. With annotated labels the weight tanh(...) is 1.
+        L_m = mean |y^_m - y_m|. L_s = mean of tanh|y_s - y_m| * |y^_s - y_s| over the clips that have s, where the tanh
+        gets no gradient. With annotated labels its place is taken by 1.
         """
         target = batch.targets["multimodal"]
         terms = {"joint": batch.mean(self.objective(self.joint_head(joint_BE), target))}
@@ -193,7 +208,8 @@ class SelfMI(Method):
                 label_B, weight = batch.targets[s], torch.ones_like(target)
             else:
                 label_B = self.bank.labels(s)[batch.index]
-                # Clips whose generated label has left the human one count more: there the modality says something else.
+                # Clips whose generated label differs from the human one count more, because there the modality tells
+                # something that the others do not.
                 weight = torch.tanh((label_B - target).abs())
             terms[s] = batch.mean(weight * self.objective(head(projected[s]), label_B), among_N=present[s])
         return terms
@@ -201,7 +217,7 @@ class SelfMI(Method):
     def _mi_terms(
         self, batch: Batch, encoded: Mapping[str, Encoded], joint_BE: Tensor, projected: Mapping[str, Tensor]
     ) -> dict[str, tuple[float, Tensor]]:
-        """Returns name -> (weight, Batch.mean) of the mutual-information terms that have a weight."""
+        """Returns name -> (weight, Batch.mean) for each term of mutual information that has a weight."""
         if self.fusion_mi is None and self.pair_mi is None:
             return {}
         vectors = {s: projected[s] if self.features == "projected" else encoded[s].pooled for s in self.heads}
@@ -223,12 +239,12 @@ class SelfMI(Method):
         return terms
 
     def _present(self, batch: Batch) -> dict[str, Tensor]:
-        """Returns modality -> (N,) bool: which clips of the global batch have it."""
+        """Returns modality -> the clips of the global batch that have it, (N,) bool."""
         present_NM = batch.present_everywhere
         return {s: present_NM[:, column] for column, s in enumerate(self.heads)}
 
     def _update_bank(self, batch: Batch, joint_BE: Tensor, projected: Mapping[str, Tensor]) -> None:
-        """Writes the global batch into the bank, on every rank alike, and moves its labels from epoch 2 on."""
+        """Updates the label bank by the global batch, on every rank alike."""
         if not self.training:
             return
         rows = {"joint": joint_BE, **projected}
@@ -262,14 +278,25 @@ def _known_pairs(pairs: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> li
     return [(x, y) for x, y in pairs if x in sizes and y in sizes]
 
 
+def _warn_of_no_pairs(pairs: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> None:
+    """Warns that no pair is of two modalities of the data; with a single modality there can be none, and no warning."""
+    if len(sizes) > 1:
+        warnings.warn(
+            f"method.pairs: {[list(pair) for pair in pairs]} has no pair of {', '.join(sizes)}: "
+            "method.pair_weight adds nothing; name pairs of them, or set method.pair_weight=0",
+            stacklevel=3,
+        )
+
+
 def _for_modality(values: Mapping[str, Any] | None, name: str, default: Any) -> Any:
+    """Returns the value of a modality, of "default" if it has none, or else `default`."""
     values = values or {}
     return values.get(name, values.get("default", default))
 
 
 def _check(parts: Parts, **choices: str) -> None:
+    """Raises ValueError for a choice that there is not, and for an objective that is no regression."""
     for key, value in choices.items():
-        if value not in CHOICES[key]:
-            raise ValueError(f"method.{key}: {value!r}; expected one of {', '.join(CHOICES[key])}")
+        check_choice(f"method.{key}", value, CHOICES[key])
     if parts.objective.outputs != 1:
         raise ValueError("method=selfmi generates unimodal labels as scores; choose objective=l1 or objective=mse")

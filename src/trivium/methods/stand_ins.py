@@ -1,4 +1,4 @@
-"""Learned vectors in the place of absent modalities, for fusions that otherwise see zeros there.
+"""Puts learned vectors in the place of absent modalities, for fusions that would otherwise get zeros.
 
 Legend: B clips, M modalities, T steps, P pooled size, E token size.
 """
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from trivium.core.choices import check_choice
 from trivium.encoders.base import Encoded, Encoder
 from trivium.fusions.base import Fusion
 
@@ -17,19 +18,19 @@ STAND_INS = ("zero", "learned")
 
 
 class StandIns(nn.Module):
-    """Learns one vector a modality, zero at first, that a fusion sees where the modality is absent.
+    """Learns for each modality one vector, zero at first, that a fusion gets where the modality is absent.
 
-    sizes: modality -> P, or E where `reads` is "tokens".
+    sizes: modality -> P, or E if `reads` is "tokens".
     """
 
     def __init__(self, sizes: Mapping[str, int], reads: str) -> None:
         super().__init__()
         self.reads, self.names = reads, list(sizes)
-        # A list, as a ParameterDict would refuse a modality named "keys".
+        # A list, because a ParameterDict refuses a modality named "keys".
         self.vectors = nn.ParameterList(torch.zeros(size) for size in sizes.values())
 
     def forward(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> tuple[dict[str, Encoded], Tensor]:
-        """Returns the encoded modalities with a stand-in (one token) where absent, and everything as present."""
+        """Returns the encoded modalities with a stand-in, one token, where they are absent, and all as present."""
         filled: dict[str, Encoded] = {}
         for m, (name, vector) in enumerate(zip(self.names, self.vectors, strict=True)):
             out, present_B = encoded[name], present_BM[:, m]
@@ -44,7 +45,6 @@ class StandIns(nn.Module):
 
 
 def make_stand_ins(stand_in: str, encoders: Mapping[str, Encoder], fusion: Fusion) -> StandIns | None:
-    """Returns the stand-ins of method.stand_in=learned, or None for zero. Raises ValueError for any other word."""
-    if stand_in not in STAND_INS:
-        raise ValueError(f"method.stand_in: {stand_in!r}; expected one of {', '.join(STAND_INS)}")
+    """Returns the stand-ins of method.stand_in=learned, or None for zero. Raises ValueError for others."""
+    check_choice("method.stand_in", stand_in, STAND_INS)
     return StandIns({name: fusion.dims[name] for name in encoders}, fusion.reads) if stand_in == "learned" else None

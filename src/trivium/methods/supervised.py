@@ -1,8 +1,9 @@
-"""Supervised joint training, the baseline of everything: encoders -> fusion -> head -> objective.
+"""Trains supervised and jointly, which is the baseline of all methods: encoders -> fusion -> head -> objective.
 
 An absent modality enters the fusion as a zero vector. With `balance`, gradients of the encoders are weighed so that no
-modality trains at another's expense (trivium.methods.balance); with `mixup`, the head is asked for mixed labels of
-mixed clips (trivium.methods.mixup). Legend: B clips, M modalities, E joint embedding.
+modality trains at another's expense (trivium.methods.balance). With `mixup`, the head learns mixed labels of mixed
+clips (trivium.methods.mixup).
+Legend: B clips, M modalities, E joint embedding.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from trivium.objectives.task import CrossEntropy
 
 
 class Supervised(Method):
-    """Trains one head on any fusion; regression or classification, as the objective asks.
+    """Trains one head on any fusion, for regression or classification as the objective has it.
 
     head_hidden: sizes of the head's hidden layers. head_dropout: after each of them, 0 to 1.
-    With the option mixup at weight 1, nothing but mixed clips is computed.
+    With mixup_weight=1 only mixed clips are computed.
     Raises ValueError as check_balance and Mixup do.
     """
 
@@ -58,7 +59,8 @@ class Supervised(Method):
         self.balance, self.balance_until = options.balance, options.balance_until
         self.ogm_alpha, self.pareto_gamma = options.ogm_alpha, options.pareto_gamma
         self.mixup = Mixup(parts)
-        self._window: list[Tensor] = []  # (M,) coefficients of each batch whose gradient is being accumulated
+        # Coefficients of OGM, (M,), of each batch since the last optimiser step.
+        self._window: list[Tensor] = []
         self.unimodal_heads = nn.ModuleDict()
         if self.balance == "mmpareto":
             with keyed(parts.seed, "unimodal heads"):
@@ -97,7 +99,7 @@ class Supervised(Method):
     # OGM-GE
 
     def _modulate(self, batch: Batch, encoded: dict[str, Encoded]) -> dict[str, Tensor]:
-        """Scales the gradients that flow back into each encoder, and returns by how much: "coefficient_MODALITY"."""
+        """Scales the gradients that will flow into each encoder, and returns the factors, "coefficient_MODALITY"."""
         coefficient_M = torch.ones(len(encoded), dtype=torch.float64, device=batch.present.device)
         if self._balances_now:
             coefficient_M = modulation(*self._true_class_means(batch, encoded), self.ogm_alpha)
@@ -108,6 +110,7 @@ class Supervised(Method):
 
     @torch.no_grad()
     def _true_class_means(self, batch: Batch, encoded: Mapping[str, Encoded]) -> tuple[Tensor, Tensor]:
+        """Returns `true_class_means` of the head's outputs for each modality alone."""
         assert isinstance(self.objective, CrossEntropy)
         outputs = unimodal_outputs(self.fusion, self.head, encoded, batch.present)
         outputs_BMC = torch.stack([at_least_float32(outputs_BC) for outputs_BC in outputs.values()], dim=1)
@@ -117,7 +120,7 @@ class Supervised(Method):
         return true_class_means(true_BM, batch.present & (batch.weight[:, None] > 0))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Adds OGM-GE's noise here, where gradients are complete and unscaled, and not yet clipped."""
+        """Adds OGM-GE's noise to the gradients, which are complete here, without a loss scale, and not yet clipped."""
         if not self._window:
             return
         coefficient_M = torch.stack(self._window).mean(dim=0)
@@ -128,11 +131,11 @@ class Supervised(Method):
     # MMPareto
 
     def _with_unimodal_losses(self, batch: Batch, encoded: dict[str, Encoded]) -> dict[str, Tensor]:
-        """Returns joint and unimodal losses, with each encoder's two gradients weighed against each other.
+        """Returns the joint and the unimodal losses, and scales the gradients that will flow into each encoder.
 
-        The heads' gradients stay as they are. A modality's unimodal loss is the mean over the clips that have it.
+        The heads get their gradients unscaled. A modality's unimodal loss is the mean over the clips that have it.
         """
-        # Two views of what the encoders give, as the two losses' gradients are scaled by different weights.
+        # The two losses read two views of an encoder's outputs, because their gradients are scaled differently.
         for_joint = {m: Encoded(_view(out.tokens), out.mask, _view(out.pooled)) for m, out in encoded.items()}
         for_unimodal = {m: _view(out.pooled) for m, out in encoded.items()}
         joint = self._joint_loss(batch, for_joint)
@@ -142,7 +145,7 @@ class Supervised(Method):
             unimodal[m] = batch.mean(loss_B, batch.present_everywhere[:, column])
         weights = {m: joint.new_ones(2) for m in encoded}
         if self._balances_now:
-            # An encoder has a part in one unimodal loss alone, so one backward through their sum serves all.
+            # An encoder has a part in one unimodal loss only, so that one backward of their sum serves all encoders.
             gradients = encoder_gradients([joint, torch.stack(list(unimodal.values())).sum()], self.encoders.values())
             for m, joint_P, unimodal_P in zip(encoded, *gradients, strict=True):
                 weights[m] = pareto_weights(joint_P, unimodal_P, self.pareto_gamma)
@@ -158,4 +161,5 @@ class Supervised(Method):
 
 
 def _view(tensor: Tensor) -> Tensor:
+    # A node of its own in the graph, with the same values, on which a hook can scale gradients.
     return tensor.view_as(tensor)

@@ -1,4 +1,4 @@
-"""Batch normalisation over the global batch, exactly, on any device.
+"""Normalises over the global batch: exact synchronised batch norm on any device.
 
 torch's SyncBatchNorm refuses CPU tensors in a process group, and takes one group of rows a call.
 Legend: B clips on this rank, N of the global batch, F features, G groups (views and masks), W ranks.
@@ -19,10 +19,11 @@ class SyncBatchNorm(nn.Module):
 
     All leading dimensions are independent groups. The result, running statistics included (momentum 0.1, unbiased
     variance), is what nn.BatchNorm1d gives when it is called group after group, in order. The ranks' statistics are
-    combined by their clip counts, with gradient; a clip of weight 0 takes no part in them. In eval mode the running
-    statistics are used, unless of_batch asks for the batch's own; eval mode never changes them.
-    A global batch of one clip has variance 0: each group's output is `bias`, and, since one clip says nothing about
-    the spread, the running statistics stay as they are (nn.BatchNorm1d raises an error).
+    combined by their numbers of clips, with gradient; a clip of weight 0 takes no part in them.
+    In evaluation mode the running statistics are used, unless of_batch=True asks for those of the batch. Evaluation
+    mode never changes them.
+    A global batch of one clip has variance 0, so that the output of each group is `bias`. The running statistics then
+    stay as they are, because one clip says nothing about the spread; nn.BatchNorm1d raises an error.
     """
 
     running_mean: Tensor
@@ -52,10 +53,11 @@ class SyncBatchNorm(nn.Module):
 
     @torch.no_grad()
     def _update_running(self, mean_GF: Tensor, square_GF: Tensor, count: int) -> None:
+        """Updates the running statistics by the groups' means and sums of squares over `count` clips."""
         if count == 1:
             return
         groups, keep = len(mean_GF), 1.0 - self.momentum
-        # One update a group, in order: the share of group g that is left after the groups behind it.
+        # One update a group, in order, in closed form: a group's share shrinks with each update by a later group.
         later_G1 = torch.arange(groups - 1, -1, -1, dtype=mean_GF.dtype, device=mean_GF.device)[:, None]
         share_G1 = self.momentum * keep**later_G1
         self.running_mean.mul_(keep**groups).add_((share_G1 * mean_GF).sum(dim=0))
@@ -63,14 +65,17 @@ class SyncBatchNorm(nn.Module):
 
 
 def _moments(rows_GBF: Tensor, shares: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Returns the mean and the sum of squares about it, (G, F) each, over all ranks' clips (Chan et al., 1979)."""
+    """Returns the mean, and the sum of squared deviations from it, over all ranks' clips, (G, F) each.
+
+    The ranks' moments are combined as in Chan et al. (1979), which does not cancel as a sum of squares would.
+    """
     variance_GF, mean_GF = torch.var_mean(rows_GBF, dim=1, correction=0)
     square_GF = variance_GF * rows_GBF.shape[1]
     if len(shares) == 1:
         return mean_GF, square_GF
-    every = gather_rows(torch.stack([mean_GF, square_GF])[None], (1,) * len(shares))  # (W, 2, G, F)
+    moments_W2GF = gather_rows(torch.stack([mean_GF, square_GF])[None], (1,) * len(shares))
     # A rank without clips holds one of weight 0, which is left out. Counts are known on the host, so nothing waits.
-    parts = [(share, *every[rank]) for rank, share in enumerate(shares) if share]
+    parts = [(share, *moments_W2GF[rank]) for rank, share in enumerate(shares) if share]
     mean_GF = torch.stack([mean * (share / sum(shares)) for share, mean, _ in parts]).sum(dim=0)
     within = torch.stack([square for _, _, square in parts]).sum(dim=0)
     between = torch.stack([share * (mean - mean_GF).square() for share, mean, _ in parts]).sum(dim=0)

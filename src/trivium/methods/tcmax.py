@@ -1,9 +1,9 @@
-"""TCMax (OpenReview MbQhdzAhSl, code hubaak/TCMax): the score bounds the total correlation of modalities and label.
+"""Trains TCMax (OpenReview MbQhdzAhSl, code hubaak/TCMax): the score bounds the total correlation with the label.
 
 docs/methods/tcmax.md says what is published and which reading was taken.
-Encoders -> fusion -> one head -> objective. Beyond the outputs an objective may need the score of modalities that are
-taken from different clips; it gets that as factors (trivium.objectives.factored), which the fusion's blocks give. The
-bound and its closed form are in trivium.objectives.tcmax. An absent modality is what the fusion makes of it.
+Encoders -> fusion -> one head -> objective. Beside the outputs, an objective may need the score of modalities that are
+taken from different clips. It gets that score as factors (trivium.objectives.factored), which come from the fusion's
+blocks. The bound and its closed form are in trivium.objectives.tcmax. Absent modalities are treated as the fusion does.
 Legend: b clips on this rank, M modalities, E joint, C outputs.
 """
 
@@ -27,12 +27,14 @@ Named = dict[str, Tensor]
 
 
 class TCMax(Method):
-    """Trains objective=tcmax, joint, unimodal or tcmax_regression; any other is ordinary supervised training.
+    """Trains on objective=tcmax, joint, unimodal or tcmax_regression; with any other it is supervised training.
 
-    The head is the fusion's own (Fusion.make_head) or a Linear. head_hidden: sizes of hidden layers before it; the
-    score is then no sum over the fusion's blocks but one block of all modalities.
-    Raises ValueError for hidden layers before a fusion's own head, and for dropout in what mixes the modalities. A
-    fusion of tokens has all of itself in that: N^M passes a step, or objective.negatives of them.
+    The head is that of the fusion (Fusion.make_head), or else a Linear.
+    head_hidden: sizes of hidden layers before the head. With these the score is no sum over the fusion's blocks, and
+    all modalities form one block.
+    A fusion of tokens mixes the modalities in all that it does, and so runs N^M times a step, or objective.negatives
+    times.
+    Raises ValueError for hidden layers before a fusion's own head, and for dropout where modalities are mixed.
     """
 
     factored = True
@@ -58,7 +60,7 @@ class TCMax(Method):
         return self.decode(outputs_bC, joint_bE)
 
     def scores(self, batch: Batch) -> FactoredScores:
-        """Returns the scores of the clips as they are, of each modality alone if the objective asks, and of the blocks.
+        """Returns the scores of a batch: of its clips, of each modality alone if the objective needs it, and by block.
 
         Encoders run once.
         """
@@ -72,14 +74,15 @@ class TCMax(Method):
     # What a score is made of
 
     def _parts(self, batch: Batch) -> tuple[Named, Named]:
-        """Returns what the fusion makes of each modality by itself, (b, Q_m), and the clips that have it, (b,) bool."""
+        """Returns modality -> its part in the fusion, (b, Q_m), and modality -> the clips that have it, (b,) bool."""
         parts = self.fusion.separate(self._pad_alike(self.encode(batch), batch), batch.present)
-        dtype = next(self.head.parameters()).dtype  # the products from here on are not autocast's
+        # Scores are computed without autocast, so the parts take the type of the head's weights.
+        dtype = next(self.head.parameters()).dtype
         present = dict(zip(parts, batch.present.unbind(dim=1), strict=True))
         return {name: part.to(dtype) for name, part in parts.items()}, present
 
     def _pad_alike(self, encoded: dict[str, Encoded], batch: Batch) -> dict[str, Encoded]:
-        """Pads tokens to as many steps on every rank, so that clips of different ranks can be paired."""
+        """Returns tokens padded to the same number of steps on every rank, so that clips of all ranks can be paired."""
         if self.fusion.reads != "tokens" or len(batch.shares) == 1:
             return encoded
         padded = {}
@@ -89,13 +92,13 @@ class TCMax(Method):
         return padded
 
     def _matched(self, parts: Named, present: Named) -> tuple[Tensor, Tensor]:
-        """Returns (b, E) joint vectors and (b, C) outputs: the diagonal of the factors' table, with the bias."""
+        """Returns joint vectors (b, E) and outputs (b, C): the score of each clip's own modalities, with the bias."""
         with torch.autocast(self.device.type, enabled=False):
             joint_bE = self.fusion.join(parts, present)
             return joint_bE, self.head(joint_bE)
 
     def _alone(self, name: str, parts: Named, present: Named) -> Tensor:
-        """Returns (b, C), the score with every other modality absent, or this modality's share where scores add up."""
+        """Returns the score with every other modality absent, (b, C), or this modality's share if scores add up."""
         if self.linear and self.fusion.additive:
             with torch.autocast(self.device.type, enabled=False):
                 return unimodal_share(self.fusion, name, parts[name], present[name], self._weight, self._bias)
@@ -103,6 +106,7 @@ class TCMax(Method):
         return self._matched(parts, alone)[1]
 
     def _factor(self, block: tuple[str, ...], parts: Named, present: Named) -> Factor:
+        """Returns a block of the score, as objectives take it."""
         return Factor(
             parts={name: parts[name] for name in block},
             present={name: present[name] for name in block},
@@ -111,7 +115,7 @@ class TCMax(Method):
         )
 
     def _score(self, block: tuple[str, ...], parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        """Returns (..., C), what a block adds to the score, without the bias; the whole score of a non-linear head."""
+        """Returns what a block adds to the score, (..., C), without the bias; with hidden layers the whole score."""
         if not self.linear:
             scores: Tensor = self.head(self.fusion.join(parts, present))
             return scores
@@ -131,6 +135,7 @@ class TCMax(Method):
 
 
 def _check(parts: Parts, fusion_head: nn.Module | None, head_hidden: Sequence[int]) -> None:
+    """Raises ValueError for a fusion that does not go with the head's hidden layers or with the objective."""
     fusion: Fusion = parts.fusion
     kind = type(fusion).__name__
     if fusion_head is not None and head_hidden:

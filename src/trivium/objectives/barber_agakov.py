@@ -1,7 +1,7 @@
-"""Barber-Agakov's lower bound, I(X; Y) >= E[log q(y|x)] + H(Y), as MMIM estimates it between two modalities.
+"""Estimates Barber and Agakov's lower bound, I(X; Y) >= E[log q(y|x)] + H(Y), as MMIM does between two modalities.
 
-The parts are MMIM's. How they are put together so that they can train encoders is in
-trivium.methods.mutual_information.
+The parts are those of MMIM (Han et al., 2021). trivium.methods.mutual_information puts them together in a way that can
+train encoders.
 Legend: B clips, N clips of the global batch, M remembered clips, D features of y, P projected features.
 """
 
@@ -17,10 +17,11 @@ from trivium.core.precision import at_least_float32
 
 
 def conditional_log_likelihood(mu_BD: Tensor, logvar_BD: Tensor, y_BD: Tensor, *, normalised: bool = True) -> Tensor:
-    """Returns (B,) log N(y; mu, diag exp(logvar)) in nats, summed over D, float32 at least.
+    """Returns log N(y; mu, diag exp(logvar)) of each clip, (B,), in nats, summed over D, float32 at least.
 
-    normalised=False gives MMIM's public code: only -(mu - y)^2 / (2 exp(logvar)). It is at most 0, reached by
-    logvar -> inf whatever mu does, so it bounds nothing and is only safe where q is trained apart with few steps.
+    normalised: False gives the value of MMIM's public code, which is -(mu - y)^2 / (2 exp(logvar)) alone. It is at most
+    0, and logvar -> inf reaches 0 whatever mu is. So it bounds nothing, and is only safe where q is trained in a stage
+    of its own, with few steps.
     """
     mu_BD, logvar_BD, y_BD = at_least_float32(mu_BD), at_least_float32(logvar_BD), at_least_float32(y_BD)
     log_density_BD = -0.5 * (mu_BD - y_BD).square() * torch.exp(-logvar_BD)
@@ -48,11 +49,14 @@ def barber_agakov_bound(mu_BD: Tensor, logvar_BD: Tensor, y_BD: Tensor, entropy:
 
 
 def standardise(rows_NP: Tensor, counted_N: Tensor, eps: float = 1e-6) -> Tensor:
-    """Returns rows of mean 0 and standard deviation 1 in each feature over the counted clips, with gradient.
+    """Returns rows of mean 0 and standard deviation 1 in each feature over the counted clips, (N, P), with gradient.
 
-    The log-likelihood of y falls without bound as y is scaled up, so an encoder that is trained by it scales y down to
-    a constant; standardised, the scale of y carries nothing. A feature whose deviation is below eps (all of a ReLU's
-    outputs off) is 0 and gets no gradient. counted_N: (N,) bool; the others are standardised alike. float32 at least.
+    The log-likelihood of y rises without bound as y is scaled down, so an encoder that is trained by it would shrink y
+    to a constant. Standardised, the scale of y makes no difference.
+
+    counted_N: bool, the clips that mean and deviation are taken over; the others are shifted and scaled alike.
+    eps: a feature whose deviation is below it (a ReLU that is off for all clips) is 0 and gets no gradient.
+    float32 at least.
 
     >>> import torch
     >>> from trivium.objectives import standardise
@@ -70,19 +74,23 @@ def standardise(rows_NP: Tensor, counted_N: Tensor, eps: float = 1e-6) -> Tensor
 def class_entropy(
     projected_NP: Tensor, labels_N: Tensor, memory: tuple[Tensor, Tensor] | None, eps: float = 1e-4
 ) -> Tensor:
-    """Returns MMIM's H(Y): 0.25 (logdet Sigma_pos + logdet Sigma_neg), biased covariances, constants dropped.
+    """Returns MMIM's H(Y), a scalar in nats: 0.25 (log det Sigma_pos + log det Sigma_neg).
 
-    projected_NP: this batch's rows (all ranks'), with gradient. labels_N: their signs choose the class; zeros are
-    dropped (so a 0 also leaves out a clip that lacks the modality). memory: rows and labels of the previous batch,
-    detached here.
-    Without a memory the value is 0, still connected to the graph, as is a class without rows. eps is added to the
-    diagonal, so that a class with fewer rows than P stays finite; one row alone gives P log eps and no gradient.
+    It is the entropy of a Gaussian for the clips of positive labels and one for those of negative labels, without the
+    constants. The covariances divide by the number of rows, not by one less.
+
+    projected_NP: rows of the global batch, with gradient. labels_N: their signs choose the class. Rows of label 0 are
+    left out, so that a 0 can also mark a clip that lacks the modality.
+    memory: rows and labels of the previous batch, which get no gradient; None at the first batch. The value is then 0,
+    and connected to the graph.
+    eps: added to the diagonal, so that a class with fewer rows than P stays finite. A class of a single row gives
+    P log eps and no gradient, a class without rows gives 0.
     """
     rows_NP, labels = at_least_float32(projected_NP), labels_N
     zero = 0.0 * rows_NP.sum()
     if memory is None:
         return zero
-    # After a resume the memory is on the CPU.
+    # In a resumed run the memory comes from the checkpoint, and is on the CPU.
     remembered_MP, labels_M = memory
     rows_NP = torch.cat([rows_NP, remembered_MP.detach().to(rows_NP, non_blocking=True)])
     labels = torch.cat([labels, labels_M.to(labels, non_blocking=True)])
@@ -91,9 +99,9 @@ def class_entropy(
 
 
 def _logdet(rows_NP: Tensor, member_N: Tensor, eps: float) -> Tensor:
-    """Returns log det of the members' covariance + eps I, or 0 without members.
+    """Returns the log det of the members' covariance + eps I, or 0 without members.
 
-    Members are weighted, not indexed, as indexing by a mask would make the host wait for a GPU.
+    Members are weighted and not indexed, because indexing by a mask makes the host wait for a GPU.
     """
     weight_N1 = member_N.to(rows_NP)[:, None]
     count = weight_N1.sum()
@@ -105,9 +113,9 @@ def _logdet(rows_NP: Tensor, member_N: Tensor, eps: float) -> Tensor:
 
 
 class Conditional(nn.Module):
-    """Models q(y|x) as a diagonal Gaussian: mean and log variance are each Linear-ReLU-Linear (MMIM's public code).
+    """Models q(y|x) as a diagonal Gaussian, whose mean and log variance are each Linear-ReLU-Linear, as in MMIM's code.
 
-    hidden: width between the two layers; y's size if None, as in MMIM.
+    x_dim, y_dim: sizes of x and y. hidden: width between the two layers; None takes y_dim, as in MMIM.
     """
 
     def __init__(self, x_dim: int, y_dim: int, hidden: int | None = None) -> None:
@@ -117,7 +125,7 @@ class Conditional(nn.Module):
         self.logvar = nn.Sequential(nn.Linear(x_dim, width), nn.ReLU(), nn.Linear(width, y_dim))
 
     def forward(self, x_BE: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns mu and logvar, both (B, D)."""
+        """Returns mean and log variance, both (B, D)."""
         return self.mu(x_BE), self.logvar(x_BE)
 
     def log_likelihood(
@@ -129,10 +137,11 @@ class Conditional(nn.Module):
         frozen: bool = False,
         least_logvar: float = -math.inf,
     ) -> Tensor:
-        """Returns (B,) log q(y|x).
+        """Returns log q(y|x) of each clip, (B,), in nats.
 
-        frozen: gradients reach x and y but not q, as in the stage that trains the encoders. least_logvar: q's log
-        variance is at least that, so that no y, however well x predicts it, has an unbounded density.
+        normalised: as in `conditional_log_likelihood`.
+        frozen: True lets gradients reach x and y but not q, as in MMIM's stage that trains the encoders.
+        least_logvar: a lower limit on q's log variance, so that the density stays bounded however well x predicts y.
         """
         mu_BD, logvar_BD = functional_call(self, _detached(self), (x_BE,)) if frozen else self(x_BE)
         return conditional_log_likelihood(mu_BD, logvar_BD.clamp_min(least_logvar), y_BD, normalised=normalised)
@@ -147,7 +156,7 @@ class EntropyProjection(nn.Module):
         self.linear = nn.Linear(y_dim, self.dim)
 
     def forward(self, y_BD: Tensor, *, frozen: bool = False) -> Tensor:
-        """Returns (B, P) in (-1, 1). frozen: gradients reach y but not the projection (MMIM never trains it)."""
+        """Returns (B, P) in (-1, 1). frozen: gradients reach y but not the projection, which MMIM never trains."""
         if frozen:
             projected_BP: Tensor = functional_call(self, _detached(self), (y_BD,))
             return projected_BP

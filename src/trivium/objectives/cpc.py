@@ -1,4 +1,4 @@
-"""Contrastive predictive coding (van den Oord et al., 2018): one vector picks its clip's other vector out of a batch.
+"""Computes contrastive predictive coding (van den Oord et al., 2018): a vector picks its partner out of a batch.
 
 Legend: B anchors on this rank, N candidates (the whole global batch), D and E features.
 """
@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from trivium.core.choices import check_choice
 from trivium.core.precision import at_least_float32
 
 Direction = Literal["paper", "code", "symmetric"]
@@ -24,14 +25,14 @@ def info_nce(
     scale: float = 1.0,
     allowed_N: Tensor | None = None,
 ) -> Tensor:
-    """Returns -log softmax of scale * cosine over the candidates, at each anchor's positive: (B,), float32 at least.
+    """Returns -log softmax over the candidates of scale * cosine, at each anchor's positive, (B,).
 
-    That is InfoNCE (van den Oord et al., 2018, eq. 4), computed in float32 at least whatever the autocast.
-
-    positive_B: int64, which candidate belongs to each anchor; it is in the denominator. scale: inverse temperature.
-    allowed_N: bool, which candidates may serve as negatives (all, if None).
-    Chance is log N; with scale s no value is below
+    That is InfoNCE (van den Oord et al., 2018, eq. 4), in nats. Chance is log N. With scale s no value is below
     log(1 + (N - 1) e^(-2s)), and orthogonal negatives give log(1 + (N - 1) e^(-s)).
+
+    positive_B: int64, the candidate that belongs to each anchor; it is in the denominator too.
+    scale: inverse temperature. allowed_N: bool, the candidates that may be negatives; None allows all.
+    float32 at least, whatever the autocast.
 
     >>> import torch
     >>> from trivium.objectives import info_nce
@@ -44,7 +45,8 @@ def info_nce(
         position_N = torch.arange(len(candidates_ND), device=positive_B.device)
         forbidden_BN = ~allowed_N & (position_N != positive_B[:, None])
         scores_BN = scores_BN.masked_fill(forbidden_BN, -math.inf)
-    return _nce(scores_BN, positive_B)
+    positive_score_B = scores_BN.gather(1, positive_B[:, None]).squeeze(1)
+    return scores_BN.logsumexp(dim=1) - positive_score_B
 
 
 def cpc_loss(
@@ -56,14 +58,16 @@ def cpc_loss(
     scale: float = 1.0,
     present_N: Tensor | None = None,
 ) -> Tensor:
-    """Returns CPC between a prediction and the modality's vector that it predicts: (B,), one value an anchor.
+    """Returns the CPC loss between predictions and the modality's vectors that they predict, (B,), one value an anchor.
 
-    predicted_ND: G_m(Z), the prediction from the fused vector (or from another modality). modality_ND: h_m.
-    Both hold the whole global batch, gathered with gradient by the caller.
-    direction: "paper" keeps the prediction and contrasts modality vectors (MMIM's paper, InfoNCE as stated); "code"
-    keeps the modality vector and contrasts predictions (MMIM's public code); "symmetric" is the mean of the two.
-    rows: the anchors of this rank (all, if None); may be empty. scale: inverse temperature, 1 in MMIM.
-    present_N: bool, clips that have the modality: the others are no negatives, and as anchors have loss 0.
+    predicted_ND: G_m(Z), the predictions from the fused vector (or from another modality). modality_ND: h_m. Both hold
+    the global batch; the caller has gathered them with gradient.
+    direction: which of the two is the anchor.
+      "paper": the prediction, among modality vectors (InfoNCE as MMIM's paper states it).
+      "code": the modality vector, among predictions (MMIM's public code).
+      "symmetric": the mean of both.
+    rows: the anchors of this rank, which may be none; None takes all. scale: inverse temperature, 1 in MMIM.
+    present_N: bool, the clips that have the modality. The others are no negatives, and their own loss is 0.
     float32 at least. Raises ValueError for an unknown direction.
 
     >>> import torch
@@ -74,8 +78,7 @@ def cpc_loss(
     >>> cpc_loss(CPCPredictor(4, 6)(joint), torch.rand(4, 6)).shape
     torch.Size([4])
     """
-    if direction not in get_args(Direction):
-        raise ValueError(f"CPC direction: expected one of {list(get_args(Direction))}, found {direction!r}")
+    check_choice("CPC direction", direction, get_args(Direction))
     assert predicted_ND.shape == modality_ND.shape, (predicted_ND.shape, modality_ND.shape)
     rows = slice(None) if rows is None else rows
     positive_B = torch.arange(len(predicted_ND), device=predicted_ND.device)[rows]
@@ -92,8 +95,9 @@ def cpc_loss(
 class CPCPredictor(nn.Sequential):
     """Predicts a modality's vector from the fused one: G_m of MMIM, (B, in_dim) -> (B, out_dim).
 
-    One Linear; with layers > 1, Linear, Tanh and then Linear layers, of width out_dim throughout, as the public code
-    has them (no Tanh between the later ones). Raises ValueError if layers < 1.
+    layers: 1 is a Linear; more are Linear, Tanh, and then Linear layers without anything between them, all of width
+    out_dim, as in MMIM's public code.
+    Raises ValueError if layers < 1.
     """
 
     def __init__(self, in_dim: int, out_dim: int, layers: int = 1) -> None:
@@ -103,16 +107,11 @@ class CPCPredictor(nn.Sequential):
         super().__init__(nn.Linear(in_dim, out_dim), *([nn.Tanh(), *later] if later else []))
 
 
-def _nce(scores_BN: Tensor, positive_B: Tensor) -> Tensor:
-    positive_score_B = scores_BN.gather(1, positive_B[:, None]).squeeze(1)
-    return scores_BN.logsumexp(dim=1) - positive_score_B
-
-
 def unit_rows(rows_ND: Tensor, eps: float = 1e-8) -> Tensor:
     """Returns rows of length 1, float32 at least.
 
-    A row shorter than eps (all of a ReLU's outputs off) has no direction: it becomes 0 and gets no gradient, where
-    dividing by eps would multiply its gradient by 1e8. NaN stays NaN.
+    A row shorter than eps (the outputs of ReLUs that are all off) has no direction. It becomes 0 and gets no gradient;
+    divided by eps, its gradient would be multiplied by 1e8. NaN stays NaN.
     """
     rows_ND = at_least_float32(rows_ND)
     norm_N1 = torch.linalg.vector_norm(rows_ND, dim=-1, keepdim=True)

@@ -1,7 +1,8 @@
-"""A score as a sum of blocks of modalities, for objectives that score modalities of different clips together.
+"""Splits a score into blocks of modalities, for objectives that score modalities of different clips together.
 
-F(j_1, ..., j_M)_y = sum over blocks of s(the j of its modalities)_y + bias_y, where j_m says which clip modality m is
-taken from. Legend: b clips on this rank, M modalities, Q_m size of a modality's part, C classes.
+F(j_1, ..., j_M)_y = bias_y + the sum over blocks of s(the j_m of the block's modalities)_y, where j_m is the clip that
+modality m is taken from.
+Legend: b clips on this rank, M modalities, Q_m size of a modality's part, C classes.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ class Factor:
     """Holds one block of a score.
 
     parts: modality -> (b, Q_m), its part of the score's input. present: modality -> (b,) bool.
-    score: parts (..., Q_m) and present (...), whose leading dimensions broadcast, -> (..., C). Deterministic: it is
-    evaluated for values and again for gradients. parameters: those that `score` uses.
+    score: maps parts (..., Q_m) and present (...), whose leading dimensions broadcast, to (..., C). It must not be
+    random, because it is evaluated for values and again for gradients.
+    parameters: those that `score` uses.
     """
 
     parts: dict[str, Tensor]
@@ -36,6 +38,7 @@ class Factor:
 
     @property
     def modalities(self) -> tuple[str, ...]:
+        """Returns the modalities of the block."""
         return tuple(self.parts)
 
 
@@ -43,8 +46,8 @@ class Factor:
 class FactoredScores:
     """Holds a score F and the blocks that it is a sum of.
 
-    matched: (b, C), F of each clip's modalities. unimodal: modality -> (b, C), F with every other modality absent.
-    factors: the blocks. bias: (C,), added once to their sum; None where there is none.
+    matched: (b, C), F of each clip's own modalities. unimodal: modality -> (b, C), F with every other modality absent.
+    factors: the blocks. bias: (C,), added once to their sum, or None.
     """
 
     matched: Tensor
@@ -54,23 +57,25 @@ class FactoredScores:
 
 
 class FactoredObjective:
-    """Adds to a TaskObjective a loss on a score's factors, for method=tcmax; forward and decode are of `matched`.
+    """Adds to a TaskObjective a loss on a score's factors, which method=tcmax trains on.
 
-    wants_unimodal: whether `losses` looks at FactoredScores.unimodal, which is empty otherwise.
+    The TaskObjective's `forward` and `decode` take the matched scores.
+    wants_unimodal: True if `losses` reads FactoredScores.unimodal, which is left empty otherwise.
     """
 
     factored: ClassVar[bool] = True
     wants_unimodal: ClassVar[bool] = False
 
     def losses(self, scores: FactoredScores, batch: Batch, key: int) -> dict[str, Tensor]:
-        """Returns named terms, "loss" last. key: seed of draws for the global batch, alike on every rank."""
+        """Returns named scalar terms, "loss" last. key: seed of draws for the global batch, the same on every rank."""
         raise TypeError(f"{type(self).__name__} defines no losses")
 
 
 def in_full_precision(factor: Factor) -> Factor:
-    """Returns the same block, its score in float32 at least whatever the autocast, its parameters each once.
+    """Returns the same block with scores in float32 at least, whatever the autocast, and each parameter listed once.
 
-    Where parameters are themselves narrower (a model held in bfloat16), the score is computed as they are and widened.
+    If the parameters themselves are in half precision (a model held in bfloat16), the score is computed in theirs and
+    then converted.
     """
     trained = tuple(dict.fromkeys(p for p in factor.parameters if p.requires_grad))
     dtypes = [parameter.dtype for parameter in factor.parameters]
@@ -88,7 +93,7 @@ def in_full_precision(factor: Factor) -> Factor:
 
 
 def merged(factors: Sequence[Factor]) -> Factor:
-    """Returns one block of all the factors' modalities, whose score is their sum (in full precision)."""
+    """Returns one block with all modalities of the factors, whose score is the sum of theirs, in full precision."""
     blocks = [in_full_precision(factor) for factor in factors]
 
     def score(parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:

@@ -1,7 +1,9 @@
-"""M3ixup's contrast of mixed views with the joint vectors (docs/methods/m3ixup.md), with soft instance targets.
+"""Contrasts mixed views with the joint vectors, with soft instance targets: M3ixup's reading (docs/methods/m3ixup.md).
 
-Each view is a mixture of clips (rows of Y, as in i-Mix) and of modalities (weights W, whose negatives it meets). With
-one clip and one modality, V = z_u, Y = I and W = one-hot(u), the sum over modalities is GMC's loss (sum of NT-Xent).
+A view is a mixture of clips and of modalities. Which clips it is made of are rows of the target Y, as in i-Mix (Lee et
+al., 2021). Its weights W say by how much it is contrasted with each modality's vectors.
+For a view of one clip and one modality, V = z_u, Y = I and W = one-hot(u), the sum over modalities u is the loss of GMC
+(Poklukar et al., 2022): a sum of NT-Xent.
 Legend: b clips on this rank, N of the global batch, M modalities, V views, D features.
 """
 
@@ -54,10 +56,11 @@ def mixed_contrast(
 
 @dataclass
 class MixedContrast:
-    """Holds what views are contrasted with: unit vectors of the global batch, float32 at least.
+    """Holds what views are contrasted with: the unit vectors of the global batch, in float32 at least.
 
-    joint: (N, D). unimodal: (M, N, D). target: (N, N), Y, row-stochastic: which clips view i is made of.
-    allowed: (N,) bool; the others are no candidates, and their own values, which have to be finite, are to be ignored.
+    joint: (N, D), z_M. unimodal: (M, N, D), z_u.
+    target: (N, N), Y: row i has the shares of the clips that view i is made of, which sum to 1.
+    allowed: (N,) bool, the clips that may be candidates. The values that the others get are finite, and to be ignored.
     rows: this rank's clips. temperature: above 0.
     """
 
@@ -69,12 +72,13 @@ class MixedContrast:
     temperature: float
 
     def detached(self) -> MixedContrast:
+        """Returns the same contrast, from which no gradient flows into the unit vectors."""
         return replace(self, joint=self.joint.detach(), unimodal=self.unimodal.detach())
 
     def toward_joint(self, view_VbD: Tensor) -> Tensor:
-        """Returns l1, (V, M, b): a view picks the joint vectors of its clips.
+        """Returns l1, (V, M, b): the loss of a view that picks the joint vectors of its clips.
 
-        Candidates are all joint vectors and, for each modality, its vectors of clips that the view is not made of.
+        Its candidates are all joint vectors and, for each modality u, that modality's vectors of the other clips.
         l1_i = logsumexp of [v_i z_M^T, v_i z_u^T without the clips of Y_i] / temperature
              - sum over j of Y_ij v_i z_M,j / temperature.
         """
@@ -82,16 +86,18 @@ class MixedContrast:
             joint_VbN = view_VbD @ self.joint.T / self.temperature
             unimodal_VMbN = view_VbD[:, None] @ self.unimodal.transpose(1, 2) / self.temperature
         target_bN = self.target[self.rows]
+        # A unimodal vector of a clip that the view is made of is no negative, as NT-Xent leaves out the anchor itself.
         excluded = torch.cat([self._no_candidates(), (target_bN > 0) | ~self.allowed], dim=1)
         scores = torch.cat([joint_VbN[:, None].expand_as(unimodal_VMbN), unimodal_VMbN], dim=-1)
+        # This is the cross-entropy with soft targets: a row of Y sums to 1, so the log-sum-exp leaves the sum over j.
         positive_Vb = (target_bN.to(joint_VbN.dtype) * joint_VbN).sum(dim=-1)
         return scores.masked_fill(excluded, -math.inf).logsumexp(dim=-1) - positive_Vb[:, None]
 
     def toward_view(self, view_VND: Tensor) -> Tensor:
-        """Returns l2, (V, b): a joint vector picks the views that its clip is part of.
+        """Returns l2, (V, b): the loss of a joint vector that picks the views that its clip is part of.
 
-        Candidates are all views and the other joint vectors. view_VND: of the global batch.
-        With Y'_ij = Y_ji / sum over k of Y_ki,
+        view_VND: the views of the global batch. Its candidates are all views and the other joint vectors.
+        With the target read by columns, Y'_ij = Y_ji / sum over k of Y_ki,
         l2_i = logsumexp of [z_M,i V^T, z_M,i z_M^T without i] / temperature
              - sum over j of Y'_ij z_M,i v_j / temperature.
         """
@@ -105,9 +111,9 @@ class MixedContrast:
         return scores.masked_fill(excluded, -math.inf).logsumexp(dim=-1) - (target_bN * view_VbN).sum(dim=-1)
 
     def loss(self, view_VND: Tensor, weight_VbM: Tensor) -> Tensor:
-        """Returns L_mix of each clip, (V, b): sum over u of W_u (l1_u + l2) / 2.
+        """Returns L_mix of each view, (V, b): the sum over modalities u of W_u (l1_u + l2) / 2.
 
-        weight_VbM: rows of W, each of sum 1.
+        view_VND: the views of the global batch. weight_VbM: rows of W, each of sum 1.
         """
         to_joint_VMb = self.toward_joint(view_VND[:, self.rows])
         to_view_Vb = self.toward_view(view_VND)
@@ -115,10 +121,13 @@ class MixedContrast:
         return (weighted_Vb + weight_VbM.sum(dim=-1).to(to_view_Vb.dtype) * to_view_Vb) / 2
 
     def _itself(self) -> Tensor:
-        """Returns (b, N) bool: which of the N is the clip itself."""
+        """Returns (b, N) bool, True where the two are the same clip."""
         place_N = torch.arange(len(self.joint), device=self.joint.device)
         return place_N == place_N[self.rows][:, None]
 
     def _no_candidates(self) -> Tensor:
-        """Returns (b, N) bool: clips that are no candidates; a clip always is its own, so that no row is empty."""
+        """Returns (b, N) bool, True for clips that are no candidates.
+
+        A clip always is its own candidate, because the log-sum-exp of an empty row is -inf.
+        """
         return ~self.allowed & ~self._itself()

@@ -1,4 +1,4 @@
-"""Task losses: a score (L1, MSE) or the class of a score (cross-entropy), and how outputs are decoded to a score.
+"""Computes the losses of a task, on scores (L1, MSE) or their classes (cross-entropy), and decodes outputs to scores.
 
 Legend: B clips, K head outputs, C classes.
 """
@@ -17,29 +17,30 @@ from trivium.core.precision import at_least_float32
 
 
 class TaskObjective(nn.Module):
-    """Gives one loss a clip of a head's outputs, and decodes outputs to a score.
+    """Maps a head's outputs to one loss a clip, and decodes them to a score.
 
-    Subclasses take `label_range` first (lowest and highest label of the data, or None where there is none) and their
-    YAML's keys as keyword arguments, set `outputs` (K, the head's size) and implement `forward` and `decode`.
-    factored: whether training with it needs the score as a function of each modality (trivium.objectives.tcmax).
+    A subclass's constructor takes `label_range` first (the lowest and highest label of the data, or None if they have
+    no range), then the keys of its YAML as keyword arguments. Subclasses set `outputs` (K, the head's size) and
+    implement `forward` and `decode`.
+    factored: True if training with it needs the score as a function of each modality (trivium.objectives.tcmax).
     """
 
     factored: ClassVar[bool] = False
     outputs: int
 
     def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
-        """Returns (B,), the loss of each clip, float32 at least."""
+        """Returns the loss of each clip, (B,), float32 at least."""
         raise TypeError(f"{type(self).__name__} defines no forward")
 
     def decode(self, outputs_BK: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Returns (B,) scores in the labels' unit, float32 at least, and (B, C) class probabilities or None."""
+        """Returns scores in the labels' unit, (B,), float32 at least, and class probabilities (B, C) or None."""
         raise TypeError(f"{type(self).__name__} defines no decode")
 
 
 class _Regression(TaskObjective):
     def __init__(self, label_range: Sequence[float] | None = None) -> None:
-        # The range is not used: the head is unbounded, as in every paper of the family but for MMSA's TFN, whose output
-        # is 6 sigmoid(x) - 3 on every data set.
+        # The range is not used. The head is unbounded, as in all methods of this family but MMSA's TFN, whose output is
+        # 6 sigmoid(x) - 3 on every data set.
         super().__init__()
         self.outputs = 1
 
@@ -47,14 +48,14 @@ class _Regression(TaskObjective):
         return at_least_float32(outputs_BK[:, 0]), None
 
     def error(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
-        """Returns (B,) score - target, in the labels' unit, float32 at least."""
-        # A (B,) against a (B, 1) would broadcast to (B, B) and train on nonsense.
+        """Returns score - target, (B,), in the labels' unit, float32 at least."""
+        # (B,) minus (B, 1) would broadcast to (B, B), without an error and with a loss that still falls.
         assert outputs_BK.shape == (len(targets_B), 1), (outputs_BK.shape, targets_B.shape)
         return at_least_float32(outputs_BK[:, 0]) - at_least_float32(targets_B)
 
 
 class L1(_Regression):
-    """Takes abs(score - target), as Self-MM, MMIM and MMSA do.
+    """Computes abs(score - target), as Self-MM, MMIM and MMSA do.
 
     >>> import torch
     >>> from trivium.objectives import L1
@@ -67,7 +68,7 @@ class L1(_Regression):
 
 
 class MSE(_Regression):
-    """Takes (score - target)^2, without a factor of a half.
+    """Computes (score - target)^2, without a factor of a half.
 
     >>> import torch
     >>> from trivium.objectives import MSE
@@ -81,11 +82,11 @@ class MSE(_Regression):
 
 @dataclass(frozen=True)
 class _Classes:
-    """Holds how scores become classes.
+    """Holds how scores become classes, and classes scores.
 
     values: the score that stands for each class, ascending.
-    cuts: class k holds cuts[k-1] < t <= cuts[k]; None rounds to the nearest value instead, half to even.
-    zero_is_upper: the one cut belongs to the upper class (Has0).
+    cuts: class k holds the scores t with cuts[k-1] < t <= cuts[k]; None rounds to the nearest value, half to even.
+    zero_is_upper: True if a score at the single cut is of the upper class (Has0).
     """
 
     values: tuple[float, ...]
@@ -93,7 +94,8 @@ class _Classes:
     zero_is_upper: bool = False
 
 
-# The metrics' own bins. A rounded class has its whole number as value, others their bin's centre, or its one point.
+# (label range, number of classes) -> classes, with the bins of the metrics. A class's value is the whole number that
+# its scores are rounded to, or else the centre of its bin, or the only score in it.
 _CLASSES = {
     ((-3.0, 3.0), 7): _Classes((-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)),
     ((-3.0, 3.0), 5): _Classes((-2.0, -1.0, 0.0, 1.0, 2.0)),
@@ -103,18 +105,25 @@ _CLASSES = {
     ((-1.0, 1.0), 3): _Classes((-0.55, 0.0, 0.55), cuts=(-0.1, 0.1)),
     ((-1.0, 1.0), 5): _Classes((-0.85, -0.4, 0.0, 0.4, 0.85), cuts=(-0.7, -0.1, 0.1, 0.7)),
 }
+# Label range -> the number of classes that the field uses; 7 for all others, which the table then refuses.
 _USUAL: dict[tuple[float, ...] | None, int] = {(-3.0, 3.0): 7, (-1.0, 1.0): 3}
 
 
 class CrossEntropy(TaskObjective):
-    """Takes the cross-entropy of the score's class; the decoded score is the expected value of the class.
+    """Computes the cross-entropy of the score's class. The decoded score is the expected value of the class.
 
-    Classes and their values:
-    labels in [-3, 3] (MOSI, MOSEI): 7 = clip, round half to even (-3 ... 3); 5 = clip to [-2, 2], round (-2 ... 2);
-    3 = sign (-1.5, 0, 1.5); 2 = negative against non-negative, Has0 (-1.5, 1.5).
-    labels in [-1, 1] (CH-SIMS), an upper edge belongs to the lower bin: 2 = cut at 0 (-.5, .5);
-    3 = cuts at -.1, .1 (-.55, 0, .55); 5 = cuts at -.7, -.1, .1, .7 (-.85, -.4, 0, .4, .85).
-    0 = the field's usual number: 7, and 3 for labels in [-1, 1].
+    classes: how many, from the lists below; 0 takes the field's usual number, which is 7, and 3 for labels in [-1, 1].
+    label_smoothing: in [0, 1).
+
+    Labels in [-3, 3] (MOSI, MOSEI), with the value of each class in parentheses:
+      7: clipped and rounded half to even (-3 ... 3).
+      5: clipped to [-2, 2] and rounded (-2 ... 2).
+      3: the sign (-1.5, 0, 1.5).
+      2: negative against non-negative, Has0 (-1.5, 1.5).
+    Labels in [-1, 1] (CH-SIMS), where a score at a cut is of the lower class:
+      5: cuts at -.7, -.1, .1, .7 (-.85, -.4, 0, .4, .85).
+      3: cuts at -.1, .1 (-.55, 0, .55).
+      2: a cut at 0 (-.5, .5).
 
     Raises ValueError for any other range or count, and for a label_smoothing outside [0, 1).
 
@@ -141,8 +150,8 @@ class CrossEntropy(TaskObjective):
         self._table = table
 
     def classes(self, targets_B: Tensor) -> Tensor:
-        """Returns (B,) int64, the class of each score."""
-        # float32, the stored labels' own precision: 0.1 read as float64 would lie above the cut at 0.1.
+        """Returns the class of each score, (B,) int64."""
+        # In float32, the precision of stored labels: a stored 0.1 lies above 0.1 once it is read as float64.
         scores, table = targets_B.float(), self._table
         if table.cuts is None:
             top = len(table.values) // 2
@@ -163,7 +172,7 @@ class CrossEntropy(TaskObjective):
 
     def decode(self, outputs_BK: Tensor) -> tuple[Tensor, Tensor]:
         probabilities_BC = at_least_float32(outputs_BK).softmax(dim=-1)
-        # Summed a class at a time: a buffer of values would follow the module into half precision.
+        # Summed class by class: a buffer of the values would be cast to half precision with the module.
         score_B = torch.zeros_like(probabilities_BC[:, 0])
         for value, share_B in zip(self._table.values, probabilities_BC.unbind(dim=-1), strict=True):
             score_B = score_B + value * share_B
@@ -171,11 +180,12 @@ class CrossEntropy(TaskObjective):
 
 
 def _no_such_classes(bounds: tuple[float, ...] | None, classes: int) -> str:
+    """Returns the message for a range and count that have no definition: it lists what there is to choose."""
     counts = sorted(count for known, count in _CLASSES if known == bounds)
     if counts:
         return f"objective.classes: no {classes} classes of labels in {bounds} are defined; they have {counts}"
-    found = "these data state no range" if bounds is None else f"those of these data lie in {list(bounds)}"
+    actual = "these data state no range" if bounds is None else f"those of these data lie in {list(bounds)}"
     return (
-        f"objective: classes are defined for labels in [-3, 3] and [-1, 1], and {found}; use objective=l1 or mse, or "
+        f"objective: classes are defined for labels in [-3, 3] and [-1, 1], and {actual}; use objective=l1 or mse, or "
         "with method=tcmax objective=tcmax_regression"
     )

@@ -1,6 +1,6 @@
-"""TCMax for a score instead of classes. This formula is ours: the paper's for regression is not public.
+"""Computes TCMax for a score instead of classes. The formula is ours: the paper's for regression is not public.
 
-The label is one more variable of the total correlation:
+The label is one more variable of the total correlation, which comes from a clip k of its own in the product:
 
     F(j_1, ..., j_M, k) = -(y_k - yhat(j_1, ..., j_M))^2 / (2 s^2)
     L = -mean_i F(i, ..., i, i) + log sum_{j_1, ..., j_M, k} exp F(j_1, ..., j_M, k) - (M + 1) log N
@@ -21,14 +21,15 @@ from trivium.objectives.factored import Factor, FactoredObjective, FactoredScore
 from trivium.objectives.task import MSE
 from trivium.objectives.tcmax import Evaluation, Form, tcmax_terms
 
-LABEL = "(label)"  # beside the modalities' names, of which it cannot be one
+# The label's name among those of the modalities, none of which can have parentheses.
+LABEL = "(label)"
 
 
 class TCMaxRegression(FactoredObjective, MSE):
     """Trains on L; validates and decodes as MSE does.
 
-    scale: s > 0, in the labels' unit; the other keys as in trivium.objectives.tcmax.Evaluation.
-    The square mixes all modalities with the label, so N^(M+1) tuples are scored whatever the fusion, `chunk` at once.
+    The square mixes all modalities with the label, so that N^(M+1) tuples are scored whatever the fusion.
+    scale: s, above 0, in the labels' unit. chunk, negatives, form: as in trivium.objectives.tcmax.Evaluation.
     Raises ValueError for a scale that is not above 0, and as Evaluation does.
     """
 
@@ -45,20 +46,21 @@ class TCMaxRegression(FactoredObjective, MSE):
         if not scale > 0:
             raise ValueError(f"objective.scale: expected a number above 0, in the labels' unit; found {scale}")
         self.scale = scale
-        self.how = Evaluation(chunk, negatives, form)
+        self.evaluation = Evaluation(chunk, negatives, form)
 
     def losses(self, scores: FactoredScores, batch: Batch, key: int) -> dict[str, Tensor]:
         """Returns "tc_estimate", "zero_min" and "loss", in nats."""
         target_b = at_least_float32(batch.targets["multimodal"])
         matched_b1 = -self.error(scores.matched, target_b).square()[:, None] / (2 * self.scale**2)
         whole = FactoredScores(matched_b1, {}, (self._with_label(scores, target_b),), None)
+        # With the label among the variables no class is left to sum over: there is one, and every clip is of it.
         only_class_b = torch.zeros_like(target_b, dtype=torch.long)
-        return tcmax_terms(whole, only_class_b, batch, key, self.how, readings=False)
+        return tcmax_terms(whole, only_class_b, batch, key, self.evaluation, readings=False)
 
     def _with_label(self, scores: FactoredScores, target_b: Tensor) -> Factor:
-        """Returns one block of the modalities and the label.
+        """Returns one block of all modalities and the label.
 
-        The label's part is y - bias, so that the bias, which no block holds, gets its gradient.
+        The label's part is y - bias: the bias is in no block, and so takes part in the tuples and gets its gradient.
         """
         predicted = merged(scores.factors)
         label_b1 = target_b[:, None] if scores.bias is None else target_b[:, None] - at_least_float32(scores.bias)
