@@ -11,7 +11,6 @@ from trivium.results.records import Record, labelled, read_record
 from trivium.results.search_trials import FILE as TRIALS
 from trivium.results.search_trials import SearchFolder, read_search_folder
 from trivium.results.table_folder import TableFolder, read_table_folder
-from trivium.runs.config_hash import OF_A_TABLE
 from trivium.runs.directory import RunDirectory
 
 _SEARCH = "study.yaml"  # written when a search begins (trivium.search.study)
@@ -94,7 +93,7 @@ def _read_table(table: TableFolder, whole: bool) -> Read:
 
 
 def _read_many(folder: Path, whole: bool) -> Read:
-    """Reads the runs anywhere beneath a folder; those that are named as a table's go by its rows."""
+    """Reads the runs anywhere beneath a folder; those of a table's folder go by its rows."""
     runs = _runs_in(folder) | {file.parent for file in folder.rglob("config.yaml")}
     if (folder / _SEARCH).is_file():
         raise ValueError(f"{folder}: a search of which no trial has ended yet; its command goes on with it")
@@ -103,8 +102,12 @@ def _read_many(folder: Path, whole: bool) -> Read:
     finished, others = _read(runs, whole)
     if not finished:
         raise ValueError(f"{folder}: none of its {len(runs)} runs is finished; resume them, then come back")
-    named = {path: OF_A_TABLE.fullmatch(path.name) for path in finished}
-    return {path: replace(finished[path], label=row["row"] if row else "") for path, row in named.items()}, others
+    places = {place: read_table_folder(place) for path in finished for place in (path.parent, path.parents[1])}
+    named = {}
+    for path, record in finished.items():
+        table = places[path.parent] or places[path.parents[1]]
+        named[path] = record if table is None else replace(record, label=table.label_of(path))
+    return named, others
 
 
 def _runs_in(folder: Path) -> set[Path]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -126,6 +127,16 @@ class Reporter:
                 self._bars.remove_task(running.bar)
             best = "" if self._best is None else f"; best {self._best.value:.5g} ({self._best.name})"
             self.say(f"{self._count()} {name}: {_in_words(outcome)}{best}{self.left()}")
+            self.look()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Shows a part of this process's own work on a terminal while it lasts, and counts it; no line of it stays."""
+        bar = self._bars.add_task(f"  {name}", total=None, state="")
+        yield
+        with self._lock:
+            self._bars.remove_task(bar)
+            self._done += 1
             self.look()
 
     def look(self, elsewhere: Sequence[str] = ()) -> None:

@@ -17,6 +17,10 @@ from trivium.tables.table_part import Part
 from trivium.tables.work import Failure
 from trivium.tables.write_files import table_texts
 
+LEAD = (
+    "This page is for whoever compares with these numbers: rows, intervals and tests, and how each was made. "
+    "`table.csv` and `values.csv` beside it have all of them, `table.tex` is for a paper."
+)
 # An absolute path: not a URL's, a fraction's or the second half of a relative one.
 _PATH = re.compile(r"(?<![\w./:~}])/(?:[\w.+@%-]+/)+([\w.+@%-]*)")
 
@@ -34,8 +38,10 @@ def publish(folder: Path, table: Path, parts: Sequence[Part], failures: Sequence
             for stem in [Path(file).stem for file, _ in figures]:
                 _copy([table / f"{stem}.png", table / f"{stem}.pdf"], folder)
             pictures[part.measured.table.data] = [*figures, _curves(folder, part.measured)]
-    for name, text in table_texts(None, parts, failures, pictures).items():
-        write_text(folder / {"table.md": "README.md"}.get(name, name), without_paths(text))
+    texts = table_texts(None, parts, failures, pictures)
+    title, rest = texts.pop("table.md").split("\n", 1)
+    for name, text in {"README.md": f"{title}\n\n{LEAD}\n{rest}", **texts}.items():
+        write_text(folder / name, without_paths(text))
 
 
 def _copy(files: Sequence[Path], folder: Path) -> None:
