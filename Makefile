@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ROOT_DO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: install demo test slow smoke page-test check bench bench-gpu clean help
+.PHONY: install demo test slow smoke page-test check docs tutorial bench bench-gpu clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -34,7 +34,7 @@ slow: install ## the slow tests (minutes)
 smoke: install ## a table of every method, a search that is killed, a grid with a failure, a page: on the fixture, checked
 	$(PY) scripts/smoke.py
 
-page-test: install ## the report page in headless Chromium; installs Debian's package where there is none
+page-test: install ## the report page and the site in headless Chromium; installs Debian's package where there is none
 	command -v chromium >/dev/null || { $(ROOT_DO) apt-get update -q && $(ROOT_DO) apt-get install -q -y --no-install-recommends chromium; }
 	$(PY) -m pytest -m page tests/page
 
@@ -43,6 +43,14 @@ check: install ## formatting, lint, types
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
+# Not --quiet, which lets --strict pass over warnings.
+docs: install ## the site of docs/, with search and a reference, into site/: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+	@echo "open site/index.html"
+
+tutorial: install ## run docs/tutorial.ipynb again and keep its outputs
+	$(PY) docs/site/run_notebook.py docs/tutorial.ipynb
+
 bench: install ## speed and memory, against MMSA in an environment of its own, dense tables and a plain CoMM
 	$(PY) scripts/benchmark.py
 
@@ -50,5 +58,5 @@ bench-gpu: install ## the same training steps on a GPU; says so and stops where 
 	$(PY) scripts/benchmark.py gpu=true
 
 clean: ## remove environments, caches and build leftovers; runs and data stay
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -85,8 +85,8 @@ class Browser:
         self.run(f"{found}.value = {json.dumps(text)}; {found}.dispatchEvent(new Event('input', {{bubbles: true}}))")
 
     def press(self, key: str) -> None:
-        """A key that goes where the focus is: Tab, Enter, " "."""
-        codes = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " ")}
+        """A key that goes where the focus is: Tab, Enter, ArrowRight, " "."""
+        codes = {"Tab": (9, ""), "Enter": (13, "\r"), "ArrowRight": (39, ""), " ": (32, " ")}
         code, text = codes[key]
         common = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": code}
         self._call("Input.dispatchKeyEvent", type="keyDown", text=text, **common)

@@ -124,21 +124,24 @@ def _clips(split: str, seed: int, clips: int) -> list[dict[str, Any]]:
 
 
 VALUES = {"Ours": (0.49, 0.51), "Base": (0.62, 0.63)}  # of table_at, MAE of seeds 1 and 2
+TESTED = {"Ours": (0.49, 0.51, 0.5), "Base": (0.62, 0.63, 0.625)}  # as many seeds as a test needs
 
 
-def table_at(folder: Path, store: Path, *, runs: Path | None = None) -> Path:
+def table_at(
+    folder: Path, store: Path, *, runs: Path | None = None, maes: Mapping[str, Sequence[float]] = VALUES
+) -> Path:
     """Rows Ours and Base (the baseline), two seeds each, one more run that was interrupted, and a table's files.
 
-    runs: where its runs lie, if not in its folder; values.csv then names them.
+    runs: where its runs lie, if not in its folder; values.csv then names them. maes: row -> MAE of seeds 1, 2, ...
     """
     values = []
     for label, method in (("Ours", "selfmi"), ("Base", "supervised")):
-        for seed in (1, 2):
+        for seed, value in enumerate(maes[label], 1):
             name = f"{label.lower()}_s{seed}_{seed}bc12f"
             run = run_at((runs or folder / "runs") / name, store, seed, method=method)
-            values.append({"row": label, "measure": "MAE", "seed": seed, "value": VALUES[label][seed - 1]})
+            values.append({"row": label, "measure": "MAE", "seed": seed, "value": value})
             values[-1] |= {"run": str(run)} if runs else {}
-    run_at(folder / "runs" / "base_s3_3bc12f", store, 3, finished=False)
+    run_at(folder / "runs" / "base_s9_9bc12f", store, 9, finished=False)
     rows = [{"row": "Ours", "measure": "MAE", "mean": 0.5, "std": 0.01, "n": 2, "difference": -0.125}]
     _write(folder / "table.csv", [*rows, {**rows[0], "row": "Base", "mean": 0.625, "difference": ""}])
     _write(folder / "values.csv", values)

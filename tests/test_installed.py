@@ -22,8 +22,8 @@ MINE = {
         '    """Supervised training under a name of its own."""\n'
     ),
     "conf/method/mine.yaml": (
-        "# Supervised training under another name\n"
         "# @package _global_\n"
+        "# Supervised training under another name\n"
         "defaults:\n  - supervised\n  - _self_\n"
         "method:\n  _target_: mine.Mine\n  name: mine\n"
     ),

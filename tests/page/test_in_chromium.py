@@ -6,6 +6,7 @@ Run with `make page-test`. With TRIVIUM_SCREENSHOTS=DIR, screenshots and a print
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from browser import CHROMIUM, Browser
-from page_cases import EVIL, predicted, run_at, scored, search_at, store_at, table_at, targets
+from page_cases import EVIL, TESTED, predicted, run_at, scored, search_at, store_at, table_at, targets
 from trivium.report.write_report import write_report
 
 pytestmark = [
@@ -94,20 +95,32 @@ def test_words_and_choices_filter_rows_and_the_count_follows(browser: Browser) -
     assert column(browser, "runs", 0) == ["comm, seed 7"]
 
 
-def test_rows_are_compared_in_the_measure_and_from_the_row_that_are_chosen(browser: Browser) -> None:
-    """The table's board comes first: Ours 0.49 and 0.51, Base, the baseline, 0.62 and 0.63."""
-    assert column(browser, "standing", 0) == ["Ours", "Base baseline"]
-    assert column(browser, "standing", 1) == ["0.500 ± 0.014", "0.625 ± 0.007"]
-    assert column(browser, "standing", 2) == ["-0.125-0.130 to -0.120", "-"]
-    assert browser.run("document.querySelector('#verdict strong').textContent").startswith("Ours has the lowest MAE")
-    choose(browser, "#reference", "best")
-    assert column(browser, "standing", 2) == ["-", "+0.125+0.120 to +0.130"]
-    assert column(browser, "standing", 3) == ["-", ".025*"]  # t = 25 with one degree of freedom
+def test_rows_are_compared_in_the_measure_and_from_the_row_that_are_chosen(chromium: Browser, tmp_path: Path) -> None:
+    """Ours has 0.49, 0.51 and 0.5, Base, the baseline, 0.62, 0.63 and 0.625."""
+    table = table_at(tmp_path / "table", store_at(tmp_path / "made.h5"), maes=TESTED)
+    chromium.open(write_report([table], tmp_path / "page.html", maps="none"))
+    assert column(chromium, "standing", 0) == ["Ours", "Base baseline"]
+    assert column(chromium, "standing", 1) == ["0.500 ± 0.010", "0.625 ± 0.005"]
+    assert column(chromium, "standing", 2) == ["-0.125-0.130 to -0.120", "-"]
+    assert chromium.run("document.querySelector('#verdict strong').textContent").startswith("Ours has the lowest MAE")
+    choose(chromium, "#reference", "best")
+    assert column(chromium, "standing", 2) == ["-", "+0.125+0.120 to +0.130"]
+    assert column(chromium, "standing", 3) == ["-", ".001*"]  # t = 43 with two degrees of freedom
     left = "[...document.querySelectorAll('#standing tbody .mean')].map(mark => parseFloat(mark.style.left))"
-    ours, base = browser.run(left)
+    ours, base = chromium.run(left)
     assert 0 < ours < base < 100
-    seeds = "document.querySelectorAll('#standing tbody tr:first-child .seed').length"
-    assert browser.run(seeds) == 2
+    assert chromium.run("document.querySelectorAll('#standing tbody tr:first-child .seed').length") == 3
+    assert chromium.run("document.querySelectorAll('#standing tbody .interval').length") == 2
+    assert chromium.run("document.querySelector('#few').hidden")
+    assert chromium.errors == []
+
+
+def test_two_seeds_show_neither_p_nor_interval_and_the_page_says_why(browser: Browser) -> None:
+    assert column(browser, "standing", 1) == ["0.500 ± 0.014", "0.625 ± 0.007"]
+    assert column(browser, "standing", 2) == ["-0.125", "-"]
+    assert column(browser, "standing", 3) == ["-", "-"]
+    assert browser.run("document.querySelectorAll('#standing tbody .interval').length") == 0
+    assert "fewer than 3 seeds have no interval" in browser.run("document.querySelector('#few').innerText")
 
 
 def choose(browser: Browser, select: str, value: str) -> None:
@@ -127,12 +140,37 @@ def test_settings_are_marked_against_the_setting_that_is_chosen(browser: Browser
 
 def test_only_differences_are_shown_until_all_are_asked_for(browser: Browser) -> None:
     few = column(browser, "settings", 0)
-    assert few == ["method.name", "method.note"]
+    assert few == ["method.name"]  # method.note is one run's alone
     browser.click("#differing")
     every = column(browser, "settings", 0)
     assert set(few) < set(every)
     assert "data.batch_size" in every
     assert browser.run("document.querySelector('[data-count=settings]').textContent") == f"{len(every)} rows"
+
+
+def test_settings_of_parts_that_some_runs_lack_are_folded_away(chromium: Browser, tmp_path: Path) -> None:
+    store = store_at(tmp_path / "made.h5")
+    for name, settings in (
+        ("a", {"encoder": {"kind": "lstm", "hidden": 64}, "rate": 0.1}),
+        ("b", {"encoder": {"kind": "lstm", "hidden": 64}, "rate": 0.2}),
+        ("c", {"encoder": {"kind": "transformer", "heads": 4}, "rate": 0.1}),
+    ):
+        run_at(tmp_path / "runs" / name, store, **settings)
+    chromium.open(write_report([tmp_path / "runs"], tmp_path / "page.html", maps="none"))
+    differing, lacking = ["method.encoder.kind", "method.rate"], ["method.encoder.hidden", "method.encoder.heads"]
+    assert column(chromium, "settings", 0) == differing
+    more = "document.querySelector('#lacking')"
+    assert chromium.run(f"{more}.textContent") == "Show 2 settings of parts that some runs do not have"
+    chromium.click("#lacking")
+    assert set(column(chromium, "settings", 0)) == {*differing, *lacking}
+    assert chromium.run(f"{more}.ariaExpanded + {more}.textContent").startswith("trueHide 2 settings")
+    chromium.click("#differing")
+    assert chromium.run(f"{more}.hidden")  # all are shown
+    chromium.run("document.querySelector('#run-0 details.config').open = true")
+    chromium.run("new Promise(done => setTimeout(done, 100))")
+    own = "[...document.querySelectorAll('#run-0 .settings tr:not(.same) th')].map(head => head.textContent)"
+    assert set(chromium.run(own)) == {*differing, "run.dir"}
+    assert chromium.errors == []
 
 
 def test_a_run_opens_from_its_link_with_figures_settings_and_clips(browser: Browser) -> None:
@@ -249,7 +287,9 @@ def test_theme_is_the_systems_until_the_button_sets_one(chromium: Browser, page:
 def test_words_and_marks_stand_out_from_their_ground(chromium: Browser, page: Path, dark: bool) -> None:
     chromium.open(page, dark=dark)
     names = ("paper", "soft", "ink", "quiet", "link", "mark", "mark-ink", "edge", "score", "other", "focus")
-    colour = {n: chromium.run(f"getComputedStyle(document.documentElement).getPropertyValue('--{n}')") for n in names}
+    probe = "document.body.appendChild(document.createElement('i'))"
+    shown = f"(i => {{ i.style.color = 'var(--NAME)'; return getComputedStyle(i).color }})({probe})"
+    colour = {name: chromium.run(shown.replace("NAME", name)) for name in names}
     pairs = [(word, ground) for word in ("ink", "quiet", "link") for ground in ("paper", "soft")]
     for word, ground in [*pairs, ("mark-ink", "mark")]:
         assert contrast(colour[word], colour[ground]) >= 4.5, (word, ground)  # WCAG AA
@@ -279,10 +319,10 @@ def test_everything_that_is_worked_with_has_a_name_and_a_place(browser: Browser)
 
 
 def contrast(one: str, other: str) -> float:
-    """WCAG's ratio of two #rrggbb colours."""
+    """WCAG's ratio of two colours such as rgb(0, 0, 0)."""
 
     def luminance(colour: str) -> float:
-        parts = np.array([int(colour.strip()[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+        parts = np.array(re.findall(r"\d+", colour), float) / 255
         linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
         return float(linear @ [0.2126, 0.7152, 0.0722])
 
@@ -303,6 +343,57 @@ def test_nothing_is_wider_than_the_screen(chromium: Browser, page: Path, width: 
         Path(folder).mkdir(parents=True, exist_ok=True)
         chromium.screenshot(Path(folder) / f"{width}_{'dark' if dark else 'light'}.png", whole=True)
         chromium.pdf(Path(folder) / "print.pdf")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_all_tabs_can_be_reached(chromium: Browser, page: Path, width: int) -> None:
+    chromium.open(page, width=width)
+    hit = "[...document.querySelectorAll('nav a')].map(a => { const r = a.getBoundingClientRect();"
+    hit += "return document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2) === a && r.left >= 0"
+    reached = chromium.run(f"{hit} && r.right <= {width} }})")
+    assert reached == [True] * 7
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_text_of_figures_is_legible(chromium: Browser, page: Path, width: int) -> None:
+    """11 pixels at least: each figure is put into the page once more, so that the style of its text is known."""
+    chromium.open(page, width=width, fragment="#run-0")
+    chromium.run("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    chromium.run("document.querySelectorAll('img').forEach(image => { image.loading = 'eager' })")
+    chromium.run("Promise.all([...document.images].map(i => i.decode()))")
+    sizes = chromium.run("""[...document.images].filter(i => i.src.includes('svg')).map(image => {
+        const frame = document.createElement('div'), root = frame.attachShadow({mode: 'open'});
+        document.body.append(frame);
+        root.innerHTML = atob(image.src.split(',')[1]);
+        const svg = root.querySelector('svg'), scale = image.clientWidth / svg.viewBox.baseVal.width;
+        const size = text => scale * parseFloat(getComputedStyle(text).fontSize);
+        const sizes = [...svg.querySelectorAll('text')].map(size);
+        frame.remove();
+        return Math.min(...sizes);
+    })""")
+    assert len(sizes) > 10
+    assert min(sizes) >= 11
+
+
+def test_an_edge_that_cuts_a_table_fades_until_its_end_and_the_keyboard_gets_there(
+    chromium: Browser, page: Path
+) -> None:
+    chromium.open(page, width=360)
+    table = "document.querySelector('#runs').parentElement"
+    assert chromium.run(f"getComputedStyle({table}).maskImage").startswith("linear-gradient")
+    chromium.run(f"{table}.focus()")
+    chromium.press("ArrowRight")
+    chromium.run("new Promise(done => setTimeout(done, 400))")
+    assert chromium.run(f"{table}.scrollLeft") > 0
+    for _ in range(60):
+        chromium.press("ArrowRight")
+    chromium.run("new Promise(done => setTimeout(done, 600))")
+    assert chromium.run(f"{table}.scrollLeft + {table}.clientWidth - {table}.scrollWidth") >= -1
+    assert chromium.run(f"getComputedStyle({table}).maskImage") == "none"
+    assert not chromium.run("document.querySelector('#clips').parentElement.className.includes('cut')")  # it fits
+    chromium.open(page)
+    assert not chromium.run("document.querySelector('#standing').parentElement.className.includes('cut')")
+    assert chromium.errors == []
 
 
 def test_nothing_moves_by_itself_where_motion_is_not_wanted(chromium: Browser, page: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 import json
 import os
+import pty
 import re
 import shutil
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from page_cases import EVIL, SAID, predicted, run_at, scored, search_at, store_at, table_at, targets
+from page_cases import EVIL, SAID, TESTED, VALUES, predicted, run_at, scored, search_at, store_at, table_at, targets
+from refusal import refusal
 from trivium.cli.report import main
 from trivium.report.page.build_page import breakable, build_page, script_json
 from trivium.report.page.pictures import Pictures
@@ -126,14 +130,10 @@ def test_results_are_those_of_the_runs(page: str) -> None:
     assert first[4] == f"{100 * np.mean(shares):.1f} ± {100 * np.std(shares, ddof=1):.1f}"
 
 
-def test_settings_that_differ_are_marked_and_seeds_are_none(page: str) -> None:
-    table = re.search(r'<table id="settings".*?</table>', page, re.DOTALL)
-    assert table is not None
-    rows = re.findall(r"<tr([^>]*)>(.*?)</tr>", table[0].replace("<wbr>", ""), re.DOTALL)[1:]
-    differing = [re.findall(r"<th[^>]*>(.*?)</th>", row)[0] for kind, row in rows if "same" not in kind]
-    assert differing == ["method.alpha"]
-    assert table[0].count('class="differs"') == 1  # of two groups, the one that is not as the first
-    shown = [row[0] for row in cells(page, "settings")]
+def test_settings_are_side_by_side_and_seeds_are_none_of_them(page: str) -> None:
+    rows = cells(page, "settings")
+    assert [row for row in rows if len({*row[1:]}) > 1] == [["method.alpha", "0.1", EVIL]]
+    shown = [row[0] for row in rows]
     assert "data.batch_size" in shown
     assert not {"seed", "run.dir", "method._target_"} & set(shown)
 
@@ -160,7 +160,7 @@ def test_each_clip_is_there_once_with_every_runs_prediction(page: str) -> None:
 
 def test_commands_and_provenance_are_there(page: str) -> None:
     words = html.unescape(page)
-    assert words.count("python train.py method=supervised seed=2 'data.note=a b'") == 2  # with the run, and with all
+    assert words.count("trivium train method=supervised seed=2 'data.note=a b'") == 2  # with the run, and with all
     assert "the command" in words
     assert hashlib.sha1(b"supervised").hexdigest() in words
     assert "torch 2.13.0" in words
@@ -212,9 +212,9 @@ def test_table_has_its_rows_its_runs_and_what_is_left_out(folder: Path, tmp_path
         ["Ours", "MAE", "0.5", "0.01", "2"],
         ["Base", "MAE", "0.625", "0.01", "2"],
     ]
-    assert [row[2] for row in cells(page, "means-0")] == ["0.500 ± 0.014*", "0.625 ± 0.007"]
+    assert [row[2] for row in cells(page, "means-0")] == ["0.500 ± 0.014", "0.625 ± 0.007"]
     assert [row[0] for row in cells(page, "runs")] == [f"{r}, seed {s}" for r in ("Ours", "Base") for s in (1, 2)]
-    assert "base_s3_3bc12f: not finished (interrupted)" in page
+    assert "base_s9_9bc12f: not finished (interrupted)" in page
     assert "<h1>Ours beside Base</h1>" in page
     board = data_of(page)["boards"][0]
     assert board["baseline"] == "Base"
@@ -296,12 +296,13 @@ def test_runs_that_begin_from_runs_of_other_seeds_are_one_setting(folder: Path, 
         config = run / "config.yaml"
         config.write_text(config.read_text() + f"start_from: {first}\n")
     page = undrawn(tmp_path)
-    assert [row[:2] for row in cells(page, "means-0")] == [["first", "2"], ["tuned", "2"]]
+    assert [row[:2] for row in cells(page, "means-0")] == [["comm", "2"], ["supervised", "2"]]
     start = next(row for row in cells(page, "settings") if row[0] == "start_from")
-    assert start == ["start_from", "-", "first"]
+    assert start == ["start_from", "-", "comm"]
     (tmp_path / "first_s1_abcdef" / "config.yaml").write_text("a: [")
-    labels = {record.label for record in gather([tmp_path]).records}  # the one of them goes by its name then
-    assert labels == {"first", "tuned, start_from=first_s1_abcdef", "tuned, start_from=first_s2_abcdef"}
+    # What the tuned runs began from can then be told by the directories' names alone.
+    labels = {record.label for record in gather([tmp_path]).records}
+    assert labels == {"comm", "supervised, start_from=first_s1_abcdef", "supervised, start_from=first_s2_abcdef"}
     shutil.rmtree(tmp_path / "first_s1_abcdef")
     shutil.rmtree(tmp_path / "first_s2_abcdef")
     assert len({record.group for record in gather([tmp_path]).records}) == 1
@@ -315,6 +316,19 @@ def test_search_has_its_trials_and_needs_no_run(tmp_path: Path) -> None:
     assert "<h1>Search search</h1>" in page
     assert "Best: trial 5, val/loss <strong>0.5</strong>" in page
     assert "python train.py optimizer.lr=1.024" in page
+
+
+def test_fewer_than_three_seeds_have_no_p_and_no_interval(folder: Path, tmp_path: Path) -> None:
+    store = folder / "data" / "made.h5"
+    for name, few, maes in (("two", True, VALUES), ("three", False, TESTED)):
+        page = undrawn(table_at(tmp_path / name, store, maes=maes))
+        measure = data_of(page)["boards"][0]["measures"][0]
+        ours = measure["rows"][0]
+        assert measure["few"] is few
+        assert [ours[column] is None for column in ("mean_low", "low", "p_holm")] == [few] * 3
+        assert cells(page, "means-0")[0][2].endswith("*") is not few
+        assert ("Not tested, as fewer than 3 seeds" in " ".join(measure["verdict"])) is few
+        assert ("(p = " in " ".join(measure["verdict"])) is not few
 
 
 def test_runs_of_a_search_go_by_their_trials(folder: Path, tmp_path: Path) -> None:
@@ -360,8 +374,30 @@ def test_settings_of_different_classes_go_by_the_classes(folder: Path, tmp_path:
     wide = {"_target_": "trivium.fusions.concat.Concat", "out": 256}
     run_at(tmp_path / "three" / "d", folder / "data" / "made.h5", fusion=wide)
     labels = [record.label for record in gather([tmp_path / "three"]).records]
-    assert labels[0] == "supervised, method.fusion=Concat method.fusion.out=128 ..."
-    assert labels[3] == "supervised, method.fusion=Concat method.fusion.out=256 ..."
+    assert labels[0] == "supervised, method.fusion=Concat method.fusion.out=128"
+    assert labels[3] == "supervised, method.fusion=Concat method.fusion.out=256"
+
+
+def test_rows_of_a_mixed_folder_are_named_by_what_differs_and_not_by_directories(tmp_path: Path) -> None:
+    """Directories with names like a table's runs; settings that all share, or that tell nothing more, are left out."""
+    store = store_at(tmp_path / "made.h5")
+    for name, settings in (
+        ("x_s1_abcdef", {"rate": 0.1, "depth": 1}),
+        ("y_s1_abcdef", {"rate": 0.2, "depth": 1}),
+        ("z_s1_abcdef", {"rate": 0.2, "depth": 3}),
+        ("w_s1_abcdef", {"method": "selfmi", "rate": 0.2, "depth": 3}),
+    ):
+        run_at(tmp_path / "mixed" / name, store, alike=7, **settings)
+    other = shutil.copytree(tmp_path / "mixed" / "x_s1_abcdef", tmp_path / "mixed" / "v_s1_abcdef")
+    (other / "result.json").write_text((other / "result.json").read_text().replace('"made/v1"', '"zoo/v7"'))
+    (other / "config.yaml").write_text((other / "config.yaml").read_text() + "note: zoo\n")
+    page = undrawn(tmp_path / "mixed")
+    named = [f"supervised, method.rate={rate} method.depth={depth}" for rate, depth in ((0.1, 1), (0.2, 1), (0.2, 3))]
+    made = data_of(page)["boards"][[board["name"] for board in data_of(page)["boards"]].index("made/v1")]
+    assert {row["row"] for row in made["measures"][0]["rows"]} == {*named, "selfmi"}
+    assert {row[0] for row in cells(page, "runs")} == {f"{name}, seed 1" for name in (*named, "selfmi", "supervised")}
+    labels = {record.label for record in gather([tmp_path / "mixed"]).records}
+    assert labels == {f"{name}, made/v1" for name in (*named, "selfmi")} | {"supervised, zoo/v7"}
 
 
 def test_names_break_after_their_parts_and_numbers_do_not() -> None:
@@ -382,7 +418,7 @@ def test_names_break_after_their_parts_and_numbers_do_not() -> None:
         (["a1", "out=nowhere/page.html"], "there is no folder nowhere"),
         (["a1", "out=empty"], "out=empty: a folder; name a file in it, such as out=empty/report.html"),
         (["begun"], "begun: a search of which no trial has ended yet"),
-        (["out=page.html"], "no folder is given"),
+        (["out=page.html"], "no folder; expected that of a run, a table or a search"),
     ],
 )
 def test_what_is_wrong_is_named(
@@ -401,10 +437,38 @@ def test_what_is_wrong_is_named(
     shutil.copytree(tmp_path / "open", tmp_path / "all" / "0")
     shutil.copytree(tmp_path / "open", tmp_path / "begun" / "0")
     (tmp_path / "begun" / "study.yaml").touch()
-    before = sorted(tmp_path.rglob("*"))
-    assert main(arguments) == 2
-    assert said in capsys.readouterr().err
-    assert sorted(tmp_path.rglob("*")) == before
+    assert said in refusal(main, arguments, tmp_path, capsys)
+
+
+def test_a_terminal_shows_what_is_drawn_and_how_much_is_left(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal, end = pty.openpty()
+    pieces: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the other end was closed
+            while piece := os.read(terminal, 4096):
+                pieces.append(piece)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with os.fdopen(end, "w") as stderr:
+        monkeypatch.setattr("sys.stderr", stderr)
+        write_report([folder / "a1", folder / "b1"], tmp_path / "page.html", maps="none")
+    reader.join()
+    os.close(terminal)
+    shown = b"".join(pieces).decode()
+    for words in ("figures of all runs", "supervised, method.alpha=0.1, seed 1", "3 of 4; time left: "):
+        assert words in shown
+
+
+def test_nothing_is_shown_where_there_is_no_terminal(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_report([folder / "a1"], tmp_path / "page.html", maps="none")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_drawn(

@@ -13,15 +13,16 @@ from numpy.testing import assert_allclose
 
 from trivium.evaluation.feature_noise import LEVELS
 from trivium.evaluation.subsets import all_subsets
+from trivium.report.album import Album, Picture
 from trivium.report.robustness_figures import (
     curve,
-    draw_heat_map,
-    draw_shares,
+    draw_noise,
+    draw_rates,
+    draw_shapley,
+    draw_subsets,
+    heat_map,
+    shapley_bars,
     shown,
-    write_heat_map,
-    write_noise,
-    write_rates,
-    write_shares,
 )
 
 NAMES = ("text", "audio", "vision")
@@ -39,10 +40,10 @@ def shares() -> list[dict[str, object]]:
     return [{"metric": k, "modality": m, "value": float(rng.normal())} for k in METRICS for m in NAMES]
 
 
-def rates() -> list[dict[str, object]]:
+def rates(metrics: tuple[str, ...] = METRICS) -> list[dict[str, object]]:
     rng = np.random.default_rng(2)
     return [
-        {"rate": rate, "draw": draw, **dict(zip(METRICS, rng.random(4), strict=True))}
+        {"rate": rate, "draw": draw, **dict(zip(metrics, rng.random(4), strict=False))}
         for rate in (0.0, 0.1, 0.2)
         for draw in (1, 2, 3)
     ]
@@ -62,11 +63,13 @@ def noise() -> list[dict[str, object]]:
 def test_heat_map_has_every_number_and_shades_the_best_darkest() -> None:
     rows = subsets()
     rows[0]["corr"] = math.nan
+    rows[1]["mae"] = 1.0668
     figure, axes = plt.subplots()
-    draw_heat_map(axes, rows, NAMES, METRICS)
+    heat_map(axes, rows, NAMES, METRICS)
     texts = [text.get_text() for text in axes.texts]
     assert texts[0] == f"{rows[0]['mae']:.3f}".replace("0.", ".", 1)
     assert texts[1] == "-"
+    assert texts[4] == "1.07"
     assert len(texts) == 7 * 4
     brightness = axes.images[0].get_array()[..., :3].sum(axis=-1)
     for k, metric in enumerate(METRICS):
@@ -78,7 +81,7 @@ def test_heat_map_has_every_number_and_shades_the_best_darkest() -> None:
 
 def test_dots_of_the_heat_map_say_which_modalities_are_there() -> None:
     figure, axes = plt.subplots()
-    draw_heat_map(axes, subsets(), NAMES, METRICS)
+    heat_map(axes, subsets(), NAMES, METRICS)
     for dots, subset in zip(axes.collections, all_subsets(NAMES), strict=True):
         filled = (dots.get_facecolors()[:, :3].sum(axis=1) == 0).tolist()
         assert filled == [name in subset for name in NAMES]
@@ -87,7 +90,7 @@ def test_dots_of_the_heat_map_say_which_modalities_are_there() -> None:
 
 def test_bars_are_shapley_values_with_a_fall_of_mae_to_the_right() -> None:
     figure, axes = plt.subplots()
-    draw_shares(axes, shares(), NAMES, METRICS)
+    shapley_bars(axes, shares(), NAMES, METRICS)
     value = {(row["metric"], row["modality"]): row["value"] for row in shares()}
     for name, bars in zip(NAMES, axes.containers, strict=True):
         expected = [-value["mae", name], *(value[metric, name] for metric in METRICS[1:])]  # type: ignore[operator]
@@ -125,21 +128,22 @@ def test_curves_show_four_metrics_at_most_and_two_where_there_are_two() -> None:
 
 
 @pytest.mark.parametrize(
-    "write",
+    "draw",
     [
-        lambda stem: write_heat_map(stem, subsets(), NAMES, METRICS),
-        lambda stem: write_shares(stem, shares(), NAMES, METRICS),
-        lambda stem: write_rates(stem, rates(), METRICS, dict.fromkeys(METRICS, 0.5)),
-        lambda stem: write_rates(stem, rates(), METRICS[:3], dict.fromkeys(METRICS, 0.5)),
-        lambda stem: write_rates(stem, rates(), METRICS[:2], dict.fromkeys(METRICS, 0.5)),
-        lambda stem: write_noise(stem, noise(), METRICS),
+        lambda album, name: draw_subsets(album, subsets(), name, "a run"),
+        lambda album, name: draw_shapley(album, shares(), name, "a run"),
+        lambda album, name: draw_rates(album, rates(), name, dict.fromkeys(METRICS, 0.5)),
+        lambda album, name: draw_rates(album, rates(METRICS[:3]), name, dict.fromkeys(METRICS, 0.5)),
+        lambda album, name: draw_rates(album, rates(METRICS[:2]), name, dict.fromkeys(METRICS, 0.5)),
+        lambda album, name: draw_noise(album, noise(), name),
     ],
 )
-def test_both_files_are_there_the_vector_one_the_same_each_time(tmp_path: Path, write: Callable[[Path], None]) -> None:
-    stem = tmp_path / "figure_v1.2"
-    write(stem)
+def test_both_files_are_there_the_vector_one_the_same_each_time(
+    tmp_path: Path, draw: Callable[[Album, str], Picture]
+) -> None:
+    draw(Album(tmp_path), "figure_v1.2")
     assert {file.name for file in tmp_path.iterdir()} == {"figure_v1.2.png", "figure_v1.2.pdf"}
     before = (tmp_path / "figure_v1.2.pdf").read_bytes()
-    write(stem)
+    draw(Album(tmp_path), "figure_v1.2")
     assert (tmp_path / "figure_v1.2.pdf").read_bytes() == before
     assert not plt.get_fignums()

@@ -16,7 +16,6 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from numpy.testing import assert_allclose
-from sklearn.decomposition import PCA
 
 from driver import here, rows
 from page_cases import TRIALS, epoch_value, run_at, search_at, store_at
@@ -25,7 +24,7 @@ from trivium.evaluation.metrics import compute_metrics, score_classes
 from trivium.report.album import Album, Picture, compact
 from trivium.report.bands import wrapped
 from trivium.report.curve_panels import draw_panels, shared_column
-from trivium.report.embedding import map_run
+from trivium.report.embedding import map_run, principal_map
 from trivium.report.figure_style import figure_svg, open_figure
 from trivium.report.prediction_figures import (
     confusion,
@@ -33,7 +32,6 @@ from trivium.report.prediction_figures import (
     draw_map,
     draw_scatter,
     marginal_bins,
-    principal_map,
     scatter,
     scores_text,
 )
@@ -222,15 +220,16 @@ def test_page_gets_the_same_image_in_fewer_bytes() -> None:
 def test_map_is_the_principal_components_whatever_their_sign() -> None:
     vectors = np.random.default_rng(2).normal(size=(50, 8)) * np.arange(1, 9)
     places, shares = principal_map(vectors)
-    reference = PCA(2).fit(vectors)
-    assert_allclose(np.abs(places), np.abs(reference.transform(vectors)), atol=1e-9)
-    assert_allclose(shares, reference.explained_variance_ratio_)
+    variances, directions = np.linalg.eigh(np.cov(vectors.T))  # the smallest first
+    expected = (vectors - vectors.mean(axis=0)) @ directions[:, :-3:-1]
+    assert_allclose(np.abs(places), np.abs(expected), atol=1e-9)
+    assert_allclose(shares, variances[:-3:-1] / variances.sum())
     assert_allclose(principal_map(-vectors)[0], -places, atol=1e-9)  # signs follow loadings, not the solver
 
 
 def test_map_of_one_feature_or_of_equal_vectors_is_flat_and_finite() -> None:
     places, shares = principal_map(np.arange(5.0)[:, None])
-    assert_allclose(places, np.stack([np.arange(5.0) - 2, np.zeros(5)], axis=1))
+    assert_allclose(places, np.stack([np.arange(5.0) - 2, np.zeros(5)], axis=1), atol=1e-12)
     assert_allclose(shares, [1, 0])
     assert not principal_map(np.ones((5, 3)))[0].any()
 
@@ -312,6 +311,17 @@ def test_the_parameter_that_decides_is_the_most_important(tmp_path: Path) -> Non
     found = importances(read_search_folder(tmp_path))
     assert next(iter(found)) == "decides"
     assert found["decides"] > 2 * found["idle"]
+
+
+@pytest.mark.parametrize(("trials", "few"), [(19, True), (20, False)])
+def test_importance_of_few_trials_carries_its_caveat(tmp_path: Path, trials: int, few: bool) -> None:
+    values = np.random.default_rng(4).random((trials, 2)).round(4)
+    lines = [f"{k},complete,{x},{y}" for k, (x, y) in enumerate(values)]
+    (tmp_path / "trials.csv").write_text("\n".join(["number,state,value,lr", *lines]) + "\n")
+    picture = draw_importances(Album(), read_search_folder(tmp_path), "importance")
+    assert picture is not None
+    assert f"over {trials} trials." in picture.caption
+    assert ("Fewer than 20 trials say little" in picture.caption) is few
 
 
 def test_importance_needs_a_few_trials(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def test_differences_from_the_best_are_paired_and_corrected_over_the_rows() -> N
     for row, p in zip("BCD", expected, strict=True):
         assert_allclose(found[row, "MAE"]["best_difference"], np.mean(values[row]) - np.mean(values["A"]))
         assert_allclose(found[row, "MAE"]["p_best"], p)
+        assert found[row, "MAE"]["best_n"] == len(values["A"])
         assert found[row, "MAE"]["tied"] == (p >= 0.05)
     assert [row for row in "ABCD" if found[row, "MAE"]["tied"]] == ["B"]
 

@@ -51,7 +51,7 @@ def test_runs_are_found_anywhere_beneath_a_folder_and_settings_have_labels(store
 
 def test_a_table_has_its_rows_labels_and_measures(store: Path, tmp_path: Path) -> None:
     table = table_at(tmp_path / "small", store, runs=tmp_path / "elsewhere")
-    with pytest.warns(UserWarning, match=r"base_s3_3bc12f: not finished \(interrupted\)"):
+    with pytest.warns(UserWarning, match=r"base_s9_9bc12f: not finished \(interrupted\)"):
         frame = trivium.results(table)
     values = {label: frame.loc[frame["label"] == label, "value"].tolist() for label in ("Ours", "Base")}
     assert values == {label: list(of) for label, of in VALUES.items()}

@@ -49,7 +49,7 @@ def test_no_file_has_a_path_of_this_machine(published: Path) -> None:
         assert b"private" not in content, file.name
         assert str(published.parents[1]).encode() not in content, file.name
     page = (published / "README.md").read_text()
-    assert "`python scripts/reproduce.py table=.../own.yaml data=mosi seeds=2 paths.data=.../data`" in page
+    assert "`trivium reproduce table=.../own.yaml data=mosi seeds=2 paths.data=.../data`" in page
     assert "no prepared store in .../mosi;" in page
 
 

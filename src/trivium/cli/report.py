@@ -52,7 +52,7 @@ def _report(argv: Sequence[str]) -> int:
     folders = [Path(word) for word in argv if word not in settings]
     values = parse_key_values(settings, HELP, _TYPES)
     if not folders:
-        raise ValueError("no folder is given; expected a run's, a table's or a search's")
+        raise ValueError("no folder; expected that of a run, a table or a search")
     file = values.get("out", folders[0] / "report.html")
     if "out" in values and not file.parent.is_dir():
         raise ValueError(f"out={file}: there is no folder {file.parent}; make it, or choose another")

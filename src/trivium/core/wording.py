@@ -1,6 +1,7 @@
 """Writes times, counts, numbers and commands for a reader."""
 
 import shlex
+from collections.abc import Sequence
 
 
 def duration(seconds: float) -> str:
@@ -13,6 +14,11 @@ def duration(seconds: float) -> str:
 def counted(number: int, noun: str) -> str:
     """Returns a number and its noun: 1 trial, 2 trials."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[str], separator: str = ", ", most: int = 4) -> str:
+    """Returns the first names and the number of the others: "a, b, c, d and 3 more"."""
+    return separator.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def shortened(text: str, limit: int) -> str:

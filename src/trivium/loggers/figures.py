@@ -13,9 +13,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from trivium.core.metric_names import CLASSES
 from trivium.report.album import Album, Picture
-from trivium.report.prediction_figures import draw_confusion, draw_scatter
+from trivium.report.prediction_figures import draw_predictions
 from trivium.report.run_figures import draw_curves, draw_shifts, draw_terms
 from trivium.results.records import labelled, read_record
 
@@ -40,19 +39,13 @@ def draw_figures(path: Path) -> list[Picture]:
     test split.
     """
     (record,) = labelled([read_record(path)])
-    split = "test" if "test" in record.predictions else next(iter(record.predictions))
-    caption, predictions = f"{record.label}, seed {record.seed}, {split} split", record.predictions[split]
     album = PngAlbum()
     pictures = [
         draw_curves(album, {record.label: [record]}, "curves"),
         draw_terms(album, [record], "terms"),
         draw_shifts(album, [record], "labels"),
-        draw_scatter(album, predictions, "predictions", f"Predicted against true score: {caption}."),
-        draw_confusion(album, predictions, record.protocol, "confusion", caption)
-        if record.protocol in CLASSES
-        else None,
     ]
-    return [picture for picture in pictures if picture is not None]
+    return [picture for picture in pictures if picture is not None] + draw_predictions(album, record)
 
 
 def pixels(picture: Picture) -> npt.NDArray[np.uint8]:

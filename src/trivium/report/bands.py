@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -20,9 +21,11 @@ from trivium.results.records import Record, Values
 
 Groups = Mapping[str, Sequence[Record]]
 
-ROW, LEGEND = 1.3, 0.15  # inches of a line of panels, and of a line of the legend
-HALF = 24  # letters of a legend or a title that half a column's width holds
-# told apart in grey too; none is dotted, which says that seeds had stopped
+# inches of a line of panels, and of a line of the legend
+ROW, LEGEND = 1.35, 0.17
+# letters of a legend or a title that half a column's width holds
+HALF = 24
+# They differ in grey too. None is dotted, as dots say that some seeds had stopped.
 DASHES: tuple[Any, ...] = (
     "solid",
     (0, (5, 1.5)),
@@ -38,16 +41,10 @@ _SPLITS = {"val": "validation", "train": "train"}
 def seed_band(runs: Sequence[Values]) -> tuple[Values, Values, int]:
     """Returns the (E,) mean and standard deviation (n - 1; 0 of one run) at each epoch, over the runs that reached it.
 
-    The third is the number of epochs that all runs reached: beyond it the mean is one of fewer runs.
+    The third is the number of epochs that all runs reached; beyond it, the mean is that of fewer runs.
     """
-    table_nE = np.full((len(runs), max(map(len, runs))), np.nan)
-    for row, values in zip(table_nE, runs, strict=True):
-        row[: len(values)] = values
-    known_E = np.isfinite(table_nE).sum(axis=0)
-    mean_E = np.nansum(table_nE, axis=0) / np.maximum(known_E, 1)
-    squares_E = np.nansum((table_nE - mean_E) ** 2, axis=0)
-    std_E: Values = np.sqrt(squares_E / np.maximum(known_E - 1, 1))
-    return np.where(known_E > 0, mean_E, np.nan), std_E, min(map(len, runs))
+    table_En = pd.DataFrame([pd.Series(values) for values in runs]).T
+    return table_En.mean(axis=1).to_numpy(), table_En.std(axis=1).fillna(0.0).to_numpy(), min(map(len, runs))
 
 
 def draw_band(axes: Axes, runs: Sequence[Values], *, label: str, style: int) -> None:
@@ -71,10 +68,10 @@ def column_title(column: str) -> str:
 def wrapped(label: str, letters: int) -> str:
     """Returns the label on two lines at most, broken after blanks and marks, and cut where it is still too long."""
     lines = [""]
-    for piece in re.findall(r"[^\s_./=,-]+[\s_./=,-]*|[\s_./=,-]+", label):
-        if lines[-1] and len(lines[-1] + piece.rstrip()) > letters:
+    for part in re.findall(r"[^\s_./=,-]+[\s_./=,-]*|[\s_./=,-]+", label):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > letters:
             lines.append("")
-        lines[-1] += piece
+        lines[-1] += part
     if len(lines) > 2:
         lines = [lines[0], lines[1] + "".join(lines[2:])]
     return "\n".join(line.strip() if len(line.strip()) <= letters else f"{line[: letters - 1]}…" for line in lines)
@@ -87,9 +84,10 @@ def finish(figure: Figure, grid: Any, used: int) -> None:
     for k, axes in enumerate(grid.flat[:used]):
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        if k + grid.shape[1] >= used:  # nothing below it
+        is_lowest = k + grid.shape[1] >= used
+        if is_lowest:
             axes.tick_params(labelbottom=True)
-    figure.supxlabel("epoch", fontsize=8)
+    figure.supxlabel("epoch")
 
 
 def legend(figure: Figure, grid: Any, columns: int) -> None:

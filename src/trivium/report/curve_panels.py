@@ -14,31 +14,34 @@ from trivium.report.bands import Groups, column_title, draw_band, finish, seed_b
 from trivium.report.figure_style import COLOURS, open_figure
 from trivium.results.records import Record
 
-PANELS = 30  # groups that one figure has room for
-METRICS = ("mae", "corr", "acc7", "acc5", "acc2")  # of validation, those that curves show first
-_WIDE, _LETTERS = 3, 16  # panels beside each other, and what a line of their titles holds
-_LINE, _SECOND = 0.94, 0.11  # inches of a line of panels, and of a second line of their titles
+# groups that one figure has room for
+PANELS = 30
+# metrics of validation, in the order of preference
+METRICS = ("mae", "corr", "acc7", "acc5", "acc2")
+# panels beside each other, and letters that a line of their titles holds
+_WIDE, _LETTERS = 3, 14
+# inches of a line of panels, and of a second line of their titles
+_LINE, _SECOND = 1.02, 0.13
 
 
 def draw_panels(album: Album, groups: Groups, name: str) -> Picture:
     """Draws the metric that most groups have; of more than PANELS groups, the best."""
     column = shared_column(groups)
-    having = {label: [run for run in runs if _has(run, column)] for label, runs in groups.items()}
-    having = {label: runs for label, runs in having.items() if runs}
-    best = sorted(having, key=lambda label: _badness(having[label], column))[:PANELS]
-    shown = {label: runs for label, runs in having.items() if label in best}
+    measured = {label: [run for run in runs if _has(run, column)] for label, runs in groups.items()}
+    measured = {label: runs for label, runs in measured.items() if runs}
+    best = sorted(measured, key=lambda label: _badness(measured[label], column))[:PANELS]
+    shown = {label: runs for label, runs in measured.items() if label in best}
     titles = [wrapped(label, _LETTERS) for label in shown]
     lines, tall = math.ceil(len(shown) / _WIDE), any("\n" in title for title in titles)
     layout = {"nrows": lines, "ncols": _WIDE, "sharex": True, "sharey": True}
     with open_figure(0.3 + lines * (_LINE + _SECOND * tall), **layout) as (figure, grid):
         for axes, title, runs in zip(grid.flat, titles, shown.values(), strict=False):
             _draw_panel(axes, runs, [other for other in shown.values() if other is not runs], column)
-            axes.set_title(title, fontsize=7, pad=2)
-            axes.tick_params(labelsize=6.5)
+            axes.set_title(title, pad=2)
         finish(figure, grid, len(shown))
         grid[0, 0].set_ylim(*_limits(list(shown.values()), column))
-        figure.supylabel(column_title(column), fontsize=8)
-        return album.keep(figure, name, _caption(groups, having, shown, column))
+        figure.supylabel(column_title(column))
+        return album.keep(figure, name, _caption(groups, measured, shown, column))
 
 
 def _draw_panel(axes: Axes, runs: Sequence[Record], others: Sequence[Sequence[Record]], column: str) -> None:
@@ -61,15 +64,15 @@ def _limits(groups: Sequence[Sequence[Record]], column: str) -> tuple[float, flo
     return bottom - margin, top + margin
 
 
-def _caption(groups: Groups, having: Groups, shown: Groups, column: str) -> str:
-    runs = [run for its in shown.values() for run in its]
+def _caption(groups: Groups, measured: Groups, shown: Groups, column: str) -> str:
+    runs = [run for group in shown.values() for run in group]
     band = ", mean over seeds with a band of one standard deviation" if len(runs) > len(shown) else ""
-    lacking = [label for label in groups if label not in having]
-    without = f" Not measured while training: {'; '.join(lacking)}." if lacking else ""
-    left_out = f" The best {len(shown)} of {len(having)}." if len(shown) < len(having) else ""
-    what = f"Learning curves on {runs[0].data}: {column_title(column)}{band}"
+    unmeasured = [label for label in groups if label not in measured]
+    without = f" Not measured while training: {'; '.join(unmeasured)}." if unmeasured else ""
+    left_out = f" The best {len(shown)} of {len(measured)}." if len(shown) < len(measured) else ""
+    title = f"Learning curves on {runs[0].data}: {column_title(column)}{band}"
     return (
-        f"{what}; a dot at each epoch that was kept, the others' means in grey. "
+        f"{title}; a dot at each selected epoch, the others' means in grey. "
         f"The worst tenth of the epochs is cut off.{without}{left_out}"
     )
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from trivium.report.album import Album, Picture
-from trivium.report.prediction_figures import draw_map, principal_map
+from trivium.report.prediction_figures import draw_map
 from trivium.results.records import Record, Values
-
-MAPS = ("pca", "tsne")
 
 
 def map_run(album: Album, record: Record, kind: str, name: str) -> Picture:
     """Draws the joint vectors of the test split (the validation split where there is no other), coloured by label.
 
-    kind: one of MAPS. Raises ValueError if the store is not there any more or does not fit.
+    kind: pca or tsne. Raises ValueError if the store is not there any more or does not fit.
     """
-    from trivium.evaluation.vectors import collect_vectors  # torch takes seconds to import
+    # torch takes seconds to import
+    from trivium.evaluation.vectors import collect_vectors
     from trivium.runs.load import load_run
 
     run = load_run(record.path)
@@ -33,16 +30,27 @@ def map_run(album: Album, record: Record, kind: str, name: str) -> Picture:
 
 
 def place(vectors_NE: Values, kind: str) -> tuple[Values, tuple[str, str]]:
-    """Returns (N, 2) places and the axes' labels. Raises ValueError for tsne where scikit-learn is missing."""
+    """Returns (N, 2) places and the axes' labels."""
+    from sklearn.manifold import TSNE  # takes a second to import
+
     if kind == "pca":
         places_N2, shares_2 = principal_map(vectors_NE)
         x, y = (f"component {k + 1} ({100 * share:.0f} % of the variance)" for k, share in enumerate(shares_2))
         return places_N2, (x, y)
-    return _tsne(vectors_NE), ("t-SNE 1 (distances are not to scale)", "t-SNE 2")
+    model = TSNE(init="pca", random_state=0, perplexity=min(30.0, (len(vectors_NE) - 1) / 3))
+    places_N2 = np.asarray(model.fit_transform(vectors_NE), dtype=np.float64)
+    return places_N2, ("t-SNE 1 (distances are not to scale)", "t-SNE 2")
 
 
-def _tsne(vectors_NE: Values) -> Values:
-    from sklearn.manifold import TSNE  # takes a second to import
+def principal_map(vectors_NE: Values) -> tuple[Values, Values]:
+    """Returns (N, 2) coordinates along the two directions of largest variance, and their (2,) shares of it.
 
-    settings: dict[str, Any] = {"init": "pca", "random_state": 0, "perplexity": min(30.0, (len(vectors_NE) - 1) / 3)}
-    return np.asarray(TSNE(**settings).fit_transform(vectors_NE), dtype=np.float64)
+    scikit-learn makes each direction's largest loading positive. A direction that is not there is 0.
+    """
+    from sklearn.decomposition import PCA
+
+    # A column of zeros has no variance, and stands in where there is but one feature.
+    wide_NE = np.pad(vectors_NE, ((0, 0), (0, 1)))
+    with np.errstate(invalid="ignore"):
+        model = PCA(2).fit(wide_NE)
+    return model.transform(wide_NE), np.nan_to_num(model.explained_variance_ratio_)

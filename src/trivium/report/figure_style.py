@@ -12,6 +12,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -19,9 +20,15 @@ from trivium.core.files import atomic_file
 
 # Okabe and Ito's palette (2008) without yellow, too light on white, and with grey for black, so that lines show on it.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#56B4E9", "#D55E00", "#CC79A7", "#666666")
+# The colours of cells. Beyond DARK, white text contrasts more than black (WCAG).
+SHADES, DARK = colormaps["Blues"], 0.71
 COLUMN_INCHES, PAGE_INCHES = 3.4, 7.0  # of a paper's column, and of its two
+# All text has one size: on the page's narrowest screen, 360 pixels for COLUMN_INCHES, it is 11.8 pixels high.
+POINTS = 8
 _STYLE: dict[Any, Any] = {
-    "font.size": 8,
+    "font.size": POINTS,
+    "axes.titlesize": "medium",
+    "figure.labelsize": "medium",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
@@ -47,7 +54,13 @@ def open_figure(height: float = 2.5, width: float = COLUMN_INCHES, **subplots: A
 
 
 def legend_above(
-    figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, columns: int, fontsize: float = 7, **layout: Any
+    figure: Figure,
+    handles: Sequence[Any],
+    labels: Sequence[str],
+    *,
+    columns: int,
+    fontsize: float = POINTS,
+    **layout: Any,
 ) -> None:
     """Draws a legend without a frame above all panels."""
     style: dict[str, Any] = {"frameon": False, "columnspacing": 1.0, "fontsize": fontsize, **layout}
@@ -66,5 +79,5 @@ def figure_svg(figure: Figure) -> bytes:
     """Returns the figure as SVG whose text is text, the same bytes for the same figure. Call it inside open_figure."""
     with io.BytesIO() as file:
         # dpi: of what is drawn as pixels
-        figure.savefig(file, format="svg", metadata={"Date": None}, dpi=200)
+        figure.savefig(file, format="svg", metadata={"Date": None}, dpi=200, transparent=True)
         return file.getvalue()

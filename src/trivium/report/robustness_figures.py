@@ -3,65 +3,63 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
+import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from trivium.core.metric_names import DIRECTION, LABELS
-from trivium.report.figure_style import COLOURS, legend_above, open_figure, save_figure
-from trivium.results.spread import Spread
+from trivium.report.album import Album, Picture
+from trivium.report.figure_style import COLOURS, DARK, SHADES, legend_above, open_figure
 
-Scored = Mapping[str, Any]  # a line of what trivium.evaluation.missing_modalities scores
+# a line of what trivium.evaluation.missing_modalities scores
+Scored = Mapping[str, Any]
 
 _CURVES = ("mae", "corr", "acc2_non0", "acc2", "acc7", "acc5")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_SHADES = colormaps["Blues"]
-_DOTS = 0.62  # columns of the heat map from one modality's dots to the next
+# columns of the heat map from one modality's dots to the next
+_DOTS = 0.62
 _KINDS = {"noise": "noise (feature std)", "dropped": "steps set to zero (share)"}
 
 
-def shown(metrics: Sequence[str]) -> list[str]:
+def shown(metrics: Iterable[str]) -> list[str]:
     """Returns the metrics that there are curves of, four at most."""
     return [metric for metric in _CURVES if metric in metrics][:4]
 
 
-def write_heat_map(stem: Path, rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> None:
-    """Writes subsets by metrics: dots say which modalities are there; in each metric the best subset is darkest."""
-    with heat_map(rows, modalities, metrics) as figure:
-        save_figure(figure, stem)
+def draw_subsets(album: Album, rows: Sequence[Scored], name: str, of: str) -> Picture:
+    """Draws subsets by metrics: dots say which modalities are present; in each metric the best subset is darkest.
+
+    rows: of trivium.evaluation.missing_modalities.score_subsets. of: the run, for the caption.
+    """
+    modalities = list(dict.fromkeys(modality for row in rows for modality in row["modalities"].split("+")))
+    metrics = [key for key in rows[0] if key in LABELS]
+    with open_figure(0.85 + 0.19 * len(rows)) as (figure, grid):
+        heat_map(grid[0, 0], rows, modalities, metrics)
+        caption = f"Predicted from each subset of modalities: {of}; in each metric the best is the darkest."
+        return album.keep(figure, name, caption)
 
 
-@contextmanager
-def heat_map(rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> Iterator[Figure]:
-    """Yields the figure of draw_heat_map."""
-    with open_figure(0.75 + 0.17 * len(rows)) as (figure, grid):
-        draw_heat_map(grid[0, 0], rows, modalities, metrics)
-        yield figure
-
-
-def draw_heat_map(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> None:
-    """Draws the rows of trivium.evaluation.missing_modalities.score_subsets, from the top."""
+def heat_map(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> None:
+    """Draws a line a subset, from the top."""
     values = np.array([[row[metric] for metric in metrics] for row in rows])
-    shades = _SHADES(0.05 + 0.85 * np.nan_to_num(_goodness(values, metrics)))
-    axes.imshow(shades, aspect="auto")
+    shades = 0.05 + 0.85 * np.nan_to_num(_goodness(values, metrics))
+    axes.imshow(SHADES(shades), aspect="auto")
     for (r, c), value in np.ndenumerate(values):
-        colour = "white" if _luminance(shades[r, c]) < 0.18 else "black"  # where both are as far away (WCAG)
-        text = "-" if math.isnan(value) else f"{value:.3f}".replace("0.", ".", 1)
-        axes.text(c, r, text, ha="center", va="center", fontsize=6, color=colour)
+        colour = "white" if shades[r, c] > DARK else "black"
+        digits = 3 if abs(value) < 1 else 2
+        text = "-" if math.isnan(value) else f"{value:.{digits}f}".replace("0.", ".", 1)
+        axes.text(c, r, text, ha="center", va="center", color=colour)
     places = [-0.5 - _DOTS * (len(modalities) - m - 0.25) for m in range(len(modalities))]
     for r, row in enumerate(rows):
         subset = row["modalities"].split("+")
         colours = ["black" if name in subset else "#d9d9d9" for name in modalities]
         axes.scatter(places, [r] * len(places), s=14, c=colours, linewidths=0)
     names = [*modalities, *(LABELS[metric] for metric in metrics)]
-    axes.set_xticks([*places, *range(len(metrics))], names, rotation=50, ha="left", rotation_mode="anchor", fontsize=7)
+    axes.set_xticks([*places, *range(len(metrics))], names, rotation=50, ha="left", rotation_mode="anchor")
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0, pad=2)
     axes.set_xlim(places[0] - _DOTS / 2, len(metrics) - 0.5)
     axes.set_yticks([])
@@ -76,29 +74,20 @@ def _goodness(values: npt.NDArray[np.float64], metrics: Sequence[str]) -> npt.ND
     return scaled
 
 
-def _luminance(rgba: npt.NDArray[np.float64]) -> float:
-    """Returns the relative luminance of an sRGB colour, 0 (black) to 1 (white)."""
-    linear = np.where(rgba[:3] <= 0.04045, rgba[:3] / 12.92, ((rgba[:3] + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
+def draw_shapley(album: Album, rows: Sequence[Scored], name: str, of: str) -> Picture:
+    """Draws Shapley values as bars: what each modality adds to predicting the train mean, metric by metric.
 
-
-def write_shares(stem: Path, rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> None:
-    """Writes Shapley values as bars: what each modality adds to predicting the train mean, metric by metric."""
-    with shares(rows, modalities, metrics) as figure:
-        save_figure(figure, stem)
-
-
-@contextmanager
-def shares(rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> Iterator[Figure]:
-    """Yields the figure of draw_shares."""
+    rows: of trivium.evaluation.missing_modalities.metric_shares. of: the run, for the caption.
+    """
+    metrics, modalities = (list(dict.fromkeys(row[key] for row in rows)) for key in ("metric", "modality"))
     with open_figure(0.6 + (0.09 * len(modalities) + 0.12) * len(metrics)) as (figure, grid):
-        draw_shares(grid[0, 0], rows, modalities, metrics)
+        shapley_bars(grid[0, 0], rows, modalities, metrics)
         legend_above(figure, *grid[0, 0].get_legend_handles_labels(), columns=4, handlelength=1.6)
-        yield figure
+        return album.keep(figure, name, f"What each modality adds to every metric (Shapley values): {of}.")
 
 
-def draw_shares(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> None:
-    """Draws the rows of missing_modalities.metric_shares. To the right is better: MAE counts as its fall."""
+def shapley_bars(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> None:
+    """Draws a bar a metric and modality. To the right is better: MAE counts as its fall."""
     value = {(row["metric"], row["modality"]): row["value"] for row in rows}
     width = 0.8 / len(modalities)
     for m, name in enumerate(modalities):
@@ -113,12 +102,12 @@ def draw_shares(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], m
     axes.set_xlabel("Shapley value")
 
 
-def write_rates(stem: Path, rows: Sequence[Scored], metrics: Sequence[str], train_mean: Mapping[str, float]) -> None:
-    """Writes metrics over the missing rate: mean over draws and a band of one standard deviation.
+def draw_rates(album: Album, rows: Sequence[Scored], name: str, train_mean: Mapping[str, float]) -> Picture:
+    """Draws metrics over the missing rate: mean over draws and a band of one standard deviation.
 
     train_mean: the metrics of predicting the train mean, a dashed line.
     """
-    chosen = shown(metrics)
+    chosen = shown(rows[0])
     lines = math.ceil(len(chosen) / 2)
     with open_figure(0.35 + 1.35 * lines, nrows=lines, ncols=2, sharex=True) as (figure, grid):
         for axes, metric in zip(grid.flat, chosen, strict=False):
@@ -131,14 +120,14 @@ def write_rates(stem: Path, rows: Sequence[Scored], metrics: Sequence[str], trai
             axes.set_xlabel("missing rate")
             axes.set_xticks([0, 0.2, 0.4, 0.6])
         legend_above(figure, *grid[0, 0].get_legend_handles_labels(), columns=4, handlelength=1.6)
-        save_figure(figure, stem)
+        return album.keep(figure, name, "Metrics when modalities are missing at random")
 
 
-def write_noise(stem: Path, rows: Sequence[Scored], metrics: Sequence[str]) -> None:
-    """Writes two metrics over the level, a panel a kind of disturbance, a line a disturbed modality and one for all."""
+def draw_noise(album: Album, rows: Sequence[Scored], name: str) -> Picture:
+    """Draws two metrics over the level, a panel a kind of disturbance, a line a disturbed modality and one for all."""
     from trivium.evaluation.feature_noise import LEVELS  # brings torch, which the other figures do without
 
-    chosen = shown(metrics)[:2]
+    chosen = shown(rows[0])[:2]
     groups = list(dict.fromkeys(row["modalities"] for row in rows))
     looks = {group: ("all", -1) if "+" in group else (group, g) for g, group in enumerate(groups)}
     layout: dict[str, Any] = {"nrows": len(chosen), "ncols": len(_KINDS), "sharex": "col", "sharey": "row"}
@@ -146,22 +135,21 @@ def write_noise(stem: Path, rows: Sequence[Scored], metrics: Sequence[str]) -> N
         for panels, metric in zip(grid, chosen, strict=True):
             for axes, kind in zip(panels, _KINDS, strict=True):
                 for group, (label, style) in looks.items():
-                    its = [row for row in rows if (row["kind"], row["modalities"]) == (kind, group)]
-                    curve(axes, its, "level", metric, label=label, style=style)
+                    lines = [row for row in rows if (row["kind"], row["modalities"]) == (kind, group)]
+                    curve(axes, lines, "level", metric, label=label, style=style)
             panels[0].set_ylabel(LABELS[metric])
         for axes, (kind, label) in zip(grid[-1], _KINDS.items(), strict=True):
             axes.set_xlabel(label)
             axes.set_xticks(LEVELS[kind], [f"{level:g}" for level in LEVELS[kind]])
         legend_above(figure, *grid[0, 0].get_legend_handles_labels(), columns=4, handlelength=1.6)
-        save_figure(figure, stem)
+        return album.keep(figure, name, "Metrics when features are disturbed")
 
 
 def curve(axes: Axes, rows: Sequence[Scored], over: str, metric: str, *, label: str, style: int) -> None:
     """Draws the metric's mean over draws at each value of `over`, and one standard deviation (n - 1) either way."""
-    places = sorted({row[over] for row in rows})
-    spreads = [Spread.of([row[metric] for row in rows if row[over] == place]) for place in places]
-    mean = np.array([spread.mean for spread in spreads])
-    std = np.nan_to_num([spread.std for spread in spreads])
+    draws = pd.DataFrame(rows).groupby(over)[metric]
+    # a draw without a value, as Corr of a constant prediction, leaves a gap
+    mean, std = draws.agg(lambda values: values.mean(skipna=False)), draws.std().fillna(0.0)
     look: dict[str, Any] = {"color": COLOURS[style % len(COLOURS)], "linewidth": 1.0}
-    axes.plot(places, mean, marker=MARKERS[style % len(MARKERS)], markersize=3, label=label, **look)
-    axes.fill_between(places, mean - std, mean + std, color=look["color"], alpha=0.25, linewidth=0)
+    axes.plot(mean.index, mean, marker=MARKERS[style % len(MARKERS)], markersize=3, label=label, **look)
+    axes.fill_between(mean.index, mean - std, mean + std, color=look["color"], alpha=0.25, linewidth=0)

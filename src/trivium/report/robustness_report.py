@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track as rich_track
 from rich.table import Table
 
 from trivium.core.files import csv_text, write_json, write_text
@@ -28,9 +28,13 @@ from trivium.evaluation.missing_modalities import (
 from trivium.evaluation.subsets import SubsetPredictions, predict_subsets
 from trivium.results.spread import Spread
 from trivium.runs.load import Run, load_run
+from trivium.search.reporter import Reporter
+
+if TYPE_CHECKING:
+    from trivium.report.album import Album
 
 PROTOCOLS = ("subsets", "rates", "noise")
-_TEXT = ("kind", "modality", "modalities")  # columns of words
+_TEXT_COLUMNS = ("kind", "modality", "modalities")
 
 
 @dataclass
@@ -43,12 +47,14 @@ class _Report:
     suffix: str
     title: str
 
-    def file(self, name: str, ending: str = "") -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self.folder / (name + self.suffix + ending)
+    def write(self, name: str, rows: Sequence[ScoreRow], draw: Callable[[Album, str], object] | None = None) -> None:
+        """Writes rows as a CSV file, and their figure beside it."""
+        from trivium.report.album import Album  # matplotlib takes a second to import
 
-    def write_rows(self, name: str, rows: Sequence[ScoreRow]) -> None:
-        write_text(self.file(name, ".csv"), csv_text(list(rows[0]), rows))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / f"{name}{self.suffix}.csv", csv_text(list(rows[0]), rows))
+        if draw is not None:
+            draw(Album(self.folder), name + self.suffix)
 
 
 def write_protocols(
@@ -72,7 +78,8 @@ def write_protocols(
     report = _open(run_dir, split, complete, store, out, device)
     subject = report.subject
     if "subsets" in protocols:
-        subject.refuse_incomplete()  # before minutes of predictions
+        # It is refused before minutes of predictions.
+        subject.refuse_incomplete()
     if {"subsets", "rates"} & set(protocols):
         predictions = predict_subsets(subject.method, subject.loader, _track)
         if "subsets" in protocols:
@@ -98,7 +105,8 @@ def write_alignment(
     report = _open(run_dir, split, False, store, out, device)
     alignment = measure_alignment(report.subject)
     head = {"run": str(report.run.path), "feature_set": report.run.schema.feature_set, "split": split}
-    file = report.file("alignment", ".json")
+    report.folder.mkdir(parents=True, exist_ok=True)
+    file = report.folder / f"alignment{report.suffix}.json"
     write_json(file, {**head, "modalities": alignment})
     columns = {"n": "n", "top-1": "top1", "chance": "chance_top1", "MRR": "mrr", "chance MRR": "chance_mrr"}
     columns |= {"mutual kNN": "mutual_knn", "chance kNN": "chance_knn"}
@@ -121,16 +129,14 @@ def _open(run_dir: Path, split: str, complete: bool, store: Path | None, out: Pa
 
 
 def _report_subsets(report: _Report, predictions: SubsetPredictions) -> None:
-    from trivium.report.robustness_figures import write_heat_map, write_shares  # matplotlib takes a second to import
+    from trivium.report.robustness_figures import draw_shapley, draw_subsets
 
     subject = report.subject
     rows = score_subsets(subject, predictions)
     shares, names, metrics = metric_shares(subject, rows), subject.modalities, _metrics(rows)
-    report.write_rows("subsets", rows)
-    report.write_rows("shapley", shares)
-    report.write_rows("shapley_clips", clip_shares(subject, predictions))
-    write_heat_map(report.file("subsets"), rows, names, metrics)
-    write_shares(report.file("shapley"), shares, names, metrics)
+    report.write("subsets", rows, lambda album, name: draw_subsets(album, rows, name, report.title))
+    report.write("shapley", shares, lambda album, name: draw_shapley(album, shares, name, report.title))
+    report.write("shapley_clips", clip_shares(subject, predictions))
     labels = [*(row["modalities"] for row in rows[:-1]), "all", "train mean"]
     cells = [
         [label, *(_number(row[metric]) for metric in metrics)]
@@ -143,21 +149,20 @@ def _report_subsets(report: _Report, predictions: SubsetPredictions) -> None:
 
 
 def _report_rates(report: _Report, predictions: SubsetPredictions, draws: int) -> None:
-    from trivium.report.robustness_figures import write_rates
+    from trivium.report.robustness_figures import draw_rates
 
     rows = score_rates(report.subject, predictions, draws)
-    report.write_rows("rates", rows)
-    write_rates(report.file("rates"), rows, _metrics(rows), report.subject.score_train_mean())
+    train_mean = report.subject.score_train_mean()
+    report.write("rates", rows, lambda album, name: draw_rates(album, rows, name, train_mean))
     _print_spreads(f"{report.title}: modalities missing at random, {_over(draws)}", rows, ["rate"])
     print("every metric and draw: rates.csv")
 
 
 def _report_noise(report: _Report, draws: int) -> None:
-    from trivium.report.robustness_figures import write_noise
+    from trivium.report.robustness_figures import draw_noise
 
     rows = score_noise(report.subject, draws, _track)
-    report.write_rows("noise", rows)
-    write_noise(report.file("noise"), rows, _metrics(rows))
+    report.write("noise", rows, lambda album, name: draw_noise(album, rows, name))
     undisturbed = [{**row, "kind": "none", "modality": "-"} for row in rows[:draws]]
     disturbed = [
         {**row, "modality": "all" if "+" in row["modalities"] else row["modalities"]} for row in rows if row["level"]
@@ -183,20 +188,18 @@ def _print_spreads(title: str, rows: Sequence[ScoreRow], keys: Sequence[str]) ->
     """Prints a line for each setting of `keys`, over its draws, with the metrics that curves show."""
     from trivium.report.robustness_figures import shown
 
-    metrics, lines = shown(_metrics(rows)), []
-    for setting in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
-        same = [row for row in rows if tuple(row[key] for key in keys) == setting]
-        spreads = [Spread.of([row[metric] for row in same]) for metric in metrics]
-        lines.append([*(f"{value}" for value in setting), *map(_spread, spreads)])
-    _print(title, [*keys, *(LABELS[metric] for metric in metrics)], lines)
+    metrics = shown(rows[0])
+    settings = pd.DataFrame(rows).groupby(list(keys), sort=False)[metrics]
+    lines = settings.agg(lambda values: _spread(Spread.of(values.tolist()))).reset_index().astype(str)
+    _print(title, [*keys, *(LABELS[metric] for metric in metrics)], lines.to_numpy().tolist())
 
 
 def _print(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Prints a table so narrow that eight metrics fit 80 columns; digits are folded rather than cut off."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in columns:
-        words = column in _TEXT
-        table.add_column(column, justify="left" if words else "right", no_wrap=words, overflow="fold")
+        is_text = column in _TEXT_COLUMNS
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=is_text, overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = Console()
@@ -214,7 +217,9 @@ def _spread(spread: Spread) -> str:
     return _number(spread.mean) + ("" if math.isnan(spread.std) else f"±{spread.std:.3f}")
 
 
-def _track(items: Sequence[Any], what: str) -> Iterable[Any]:
-    """Yields the items under a bar on stderr, on a terminal only."""
-    console = Console(stderr=True)
-    return rich_track(items, what, console=console, transient=True, disable=not console.is_terminal)
+def _track(items: Sequence[Any], what: str) -> Iterator[Any]:
+    """Yields the items; on a terminal, stderr shows how many are left."""
+    with Reporter(len(items), console=Console(stderr=True)) as progress:
+        for item in items:
+            with progress.step(what):
+                yield item

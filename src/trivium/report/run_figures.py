@@ -14,7 +14,8 @@ from trivium.report.curve_panels import METRICS, draw_panels
 from trivium.report.figure_style import COLOURS, open_figure
 from trivium.results.records import Record
 
-OVERLAID = 5  # groups that one panel can tell apart; of more each has a panel
+# groups whose lines are distinct in one panel; of more, each has a panel
+OVERLAID = 5
 
 
 def draw_curves(album: Album, groups: Groups, name: str) -> Picture:
@@ -24,16 +25,16 @@ def draw_curves(album: Album, groups: Groups, name: str) -> Picture:
 
 
 def _overlaid(album: Album, groups: Groups, name: str) -> Picture:
-    columns, runs = curve_columns(groups), [run for its in groups.values() for run in its]
+    columns, runs = curve_columns(groups), [run for group in groups.values() for run in group]
     beside = 2 if max(map(len, groups)) <= HALF else 1
     lines, entries = math.ceil(len(columns) / 2), math.ceil(len(groups) / beside) if len(groups) > 1 else 0
     with open_figure(0.3 + ROW * lines + LEGEND * entries, nrows=lines, ncols=2, sharex=True) as (figure, grid):
         for axes, column in zip(grid.flat, columns, strict=False):
-            for style, (label, its) in enumerate(groups.items()):
-                values = [run.epochs[column] for run in its if column in run.epochs]
+            for style, (label, group) in enumerate(groups.items()):
+                values = [run.epochs[column] for run in group if column in run.epochs]
                 if values:
                     draw_band(axes, values, label=label, style=style)
-            axes.set_title(column_title(column), fontsize=8)
+            axes.set_title(column_title(column))
             if len(runs) == 1:
                 axes.axvline(runs[0].result["best_epoch"], color="#999999", linewidth=0.8, zorder=0)
         finish(figure, grid, len(columns))
@@ -45,7 +46,7 @@ def _overlaid(album: Album, groups: Groups, name: str) -> Picture:
 def _caption(groups: Groups, runs: Sequence[Record]) -> str:
     of = f" of {next(iter(groups))}" if len(groups) == 1 else ""
     band = ": mean over seeds, band of one standard deviation" if len(runs) > len(groups) else ""
-    selected = "; the grey line is at the epoch that was kept" if len(runs) == 1 else ""
+    selected = "; the grey line is at the selected epoch" if len(runs) == 1 else ""
     several = len({run.result["method"] for run in runs}) > 1
     scales = " Losses of different methods are not on one scale." if several else ""
     return f"Learning curves{of} on {runs[0].data}{band}{selected}.{scales}"
@@ -54,9 +55,9 @@ def _caption(groups: Groups, runs: Sequence[Record]) -> str:
 def curve_columns(groups: Groups) -> list[str]:
     """Returns columns of metrics.csv: both losses, and two metrics of the validation split where runs have them.
 
-    MAE is none of the two where it is the validation loss itself.
+    MAE is not one of them where it is the validation loss itself.
     """
-    runs = [run for its in groups.values() for run in its]
+    runs = [run for group in groups.values() for run in group]
     known = {column for run in runs for column in run.epochs}
     metrics = [f"val/{metric}" for metric in METRICS if f"val/{metric}" in known]
     if len(metrics) > 2 and all(_same(run, "val/mae", "val/loss") for run in runs):
@@ -80,13 +81,11 @@ def draw_terms(album: Album, runs: Sequence[Record], name: str) -> Picture | Non
     columns = term_columns(runs)
     if len(columns) < 2:
         return None
-    wide = 2 if len(columns) in (2, 4) else 3
-    lines = math.ceil(len(columns) / wide)
-    with open_figure(0.25 + 1.0 * lines, nrows=lines, ncols=wide, sharex=True) as (figure, grid):
+    lines = math.ceil(len(columns) / 2)
+    with open_figure(0.3 + 1.1 * lines, nrows=lines, ncols=2, sharex=True) as (figure, grid):
         for axes, column in zip(grid.flat, columns, strict=False):
             draw_band(axes, [run.epochs[column] for run in runs if column in run.epochs], label=column, style=0)
-            axes.set_title(column.removeprefix("train/"), fontsize=7, pad=3)
-            axes.tick_params(labelsize=6.5)
+            axes.set_title(column.removeprefix("train/"), pad=3)
         finish(figure, grid, len(columns))
         return album.keep(figure, name, f"Loss terms of {runs[0].label} in training, unweighted{_over(runs)}.")
 
@@ -106,23 +105,18 @@ def draw_shifts(album: Album, runs: Sequence[Record], name: str) -> Picture | No
     modalities = shifted(runs)
     if not modalities:
         return None
-    wide = 2 if len(modalities) % 2 else 3
-    lines = math.ceil((1 + len(modalities)) / wide)
-    with open_figure(0.35 + (ROW if wide == 2 else 1.1) * lines, nrows=lines, ncols=wide, sharex=True) as (
-        figure,
-        grid,
-    ):
+    lines = math.ceil((1 + len(modalities)) / 2)
+    with open_figure(0.35 + ROW * lines, nrows=lines, ncols=2, sharex=True) as (figure, grid):
         first, *others = grid.flat
         for style, modality in enumerate(modalities):
             column = f"train/shift_{modality}"
             draw_band(first, [run.epochs[column] for run in runs], label=modality, style=style)
-            others[style].sharey(others[0])  # how far each strays is to be compared
+            # One scale for all, as their distances are to be compared.
+            others[style].sharey(others[0])
             draw_fan(others[style], runs, column, style=style)
-            others[style].set_title(modality, fontsize=7, pad=3)
-        first.set_title("mean distance", fontsize=7, pad=3)
+            others[style].set_title(modality, pad=3)
+        first.set_title("mean distance", pad=3)
         finish(figure, grid, 1 + len(modalities))
-        for axes in grid.flat:
-            axes.tick_params(labelsize=6.5)
         legend(figure, grid, 3)
         ranges = "a line at the median, shaded from the first to the ninth decile"
         caption = f"Generated labels of {runs[0].label}: generated minus human score over the train clips; {ranges}"

@@ -20,12 +20,18 @@ from trivium.report.figure_style import COLOURS, open_figure
 from trivium.results.records import Values
 from trivium.results.search_trials import SearchFolder, as_numbers
 
-_LOG_FROM = 30.0  # largest over smallest, from which an axis is logarithmic
-# without its brightest, which is too light for a line
+# ratio of largest to smallest from which an axis is logarithmic
+_LOG_FROM = 30.0
+# without the brightest colours, which are too light for a line
 _COLOURS = ListedColormap(colormaps["cividis"](np.linspace(0, 0.88, 256)))
-_LEVELS = 5  # different values up to which an axis has each as a mark, evenly spaced
-_LETTERS = 11  # of a word on an axis, so that _LEVELS of them fit
-_FEWEST = 4  # trials that an importance can be of
+# different values up to which an axis has each as a mark, evenly spaced
+_LEVELS = 5
+# letters of all words on an axis together
+_LETTERS = 36
+# trials from which there is an importance
+_FEWEST = 4
+# Below as many trials the order of the bars changes from one search to the next of the same space.
+_RELIABLE = 20
 
 
 def draw_parallel(album: Album, study: SearchFolder, name: str) -> Picture | None:
@@ -45,13 +51,13 @@ def draw_parallel(album: Album, study: SearchFolder, name: str) -> Picture | Non
             axes.plot(across, rows, color=colours(scale(values_T[t])), linewidth=0.9, alpha=0.8)
         label = f"best: trial {trials[0].number}"
         axes.plot([c.places[0] for c in columns], rows, color="#D55E00", linewidth=1.8, label=label)
-        beside = 0.017 * max(len(label) for column in columns for label, _ in column.marks) + 0.03
+        beside = 0.023 * max(len(label) for column in columns for label, _ in column.marks) + 0.03
         for k, column in enumerate(columns):
             _axis(axes, k, names[k], column, beside)
         axes.set_axis_off()
         axes.set_xlim(-beside, 1 + beside)
         axes.set_ylim(len(names) - 0.7, -0.65)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=7, borderpad=0)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, borderpad=0)
         bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, location="bottom", aspect=40, pad=0.02)
         bar.set_label(study.objective or "objective")
         bar.outline.set_visible(False)
@@ -72,13 +78,14 @@ def draw_history(album: Album, study: SearchFolder, name: str) -> Picture | None
         axes = grid[0, 0]
         axes.plot(numbers, values, "o", color=COLOURS[0], markersize=3, linestyle="none", label="trial")
         axes.step(numbers, best, where="post", color=COLOURS[4], linewidth=1.2, label="best so far")
-        if others:  # at the foot of the axes, whatever the values are
+        if others:
+            # at the foot of the axes, whatever the values are
             foot: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
             axes.plot(others, [0.0] * len(others), "x", color="#666666", markersize=4, label="without a value", **foot)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         axes.set_xlabel("trial")
         axes.set_ylabel(study.objective or "objective")
-        figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=7)
+        figure.legend(loc="outside upper center", ncols=3, frameon=False)
         return album.keep(figure, name, "The objective of every trial, in the order in which they began.")
 
 
@@ -95,15 +102,16 @@ class Scale:
     Words and a few numbers are evenly spaced; more numbers lie to scale, logarithmic over decades.
     """
 
-    def __init__(self, words: list[str]) -> None:
-        numbers = as_numbers(words)
+    def __init__(self, texts: list[str]) -> None:
+        numbers = as_numbers(texts)
         if numbers is None or len({*numbers}) <= _LEVELS:
-            keys: list[Any] = words if numbers is None else numbers
+            keys: list[Any] = texts if numbers is None else numbers
             kinds = sorted({*keys})
             even = np.linspace(0, 1, len(kinds)).tolist() if len(kinds) > 1 else [0.5]
             levels = dict(zip(kinds, even, strict=True))
             self.places = [levels[key] for key in keys]
-            self.marks = [(_short(kind), place) for kind, place in levels.items()]
+            letters = min(14, _LETTERS // len(levels))
+            self.marks = [(_short(kind, letters), place) for kind, place in levels.items()]
             return
         low, high = min(numbers), max(numbers)
         across = math.log if low > 0 and high / low >= _LOG_FROM else float
@@ -112,21 +120,21 @@ class Scale:
         self.marks = [(_short(low), 0.0), (_short(high), 1.0)]
 
 
-def _short(value: float | str) -> str:
-    """Returns three digits of a number, and of a word what fits on an axis."""
+def _short(value: float | str, letters: int = 0) -> str:
+    """Returns three digits of a number, and the first letters of a word."""
     if isinstance(value, float):
         return f"{value:.3g}"
-    return value if len(value) <= _LETTERS else f"{value[: _LETTERS - 1]}…"
+    return value if len(value) <= letters else f"{value[: letters - 1]}…"
 
 
 def _axis(axes: Axes, row: int, name: str, column: Scale, beside: float) -> None:
     """Draws a line with its marks, those of the ends beside it, and its name above, as names are long."""
     axes.hlines(row, 0, 1, color="#888888", linewidth=0.6, zorder=0)
     box: dict[str, Any] = {"facecolor": "white", "alpha": 0.75, "pad": 0.6, "edgecolor": "none"}
-    axes.text(-beside, row - 0.45, name, ha="left", va="center", fontsize=6.5, bbox=box, zorder=5)
+    axes.text(-beside, row - 0.45, name, ha="left", va="center", bbox=box, zorder=5)
     for label, place in column.marks:
         side, shift = {0.0: ("right", -0.02), 1.0: ("left", 0.02)}.get(place, ("center", 0.0))
-        axes.text(place + shift, row, label, ha=side, va="center", fontsize=6, color="#444444", bbox=box, zorder=5)
+        axes.text(place + shift, row, label, ha=side, va="center", color="#444444", bbox=box, zorder=5)
 
 
 def importances(study: SearchFolder) -> dict[str, float]:
@@ -134,17 +142,18 @@ def importances(study: SearchFolder) -> dict[str, float]:
 
     Empty with fewer trials than can say. Parameters that were never varied, or not tried in every trial, are left out.
     """
-    import optuna  # takes a second
+    # Optuna takes a second to import.
+    import optuna
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     trials = study.complete
-    words = {n: [trial.parameters.get(n, "") for trial in trials] for n in study.parameters}
-    words = {n: its for n, its in words.items() if len({*its}) > 1 and "" not in its}
-    if len(trials) < _FEWEST or len({trial.value for trial in trials}) < 2 or not words:
+    texts = {n: [trial.parameters.get(n, "") for trial in trials] for n in study.parameters}
+    texts = {n: values for n, values in texts.items() if len({*values}) > 1 and "" not in values}
+    if len(trials) < _FEWEST or len({trial.value for trial in trials}) < 2 or not texts:
         return {}
-    columns: dict[str, tuple[Any, list[Any]]] = {n: _distribution(optuna, its) for n, its in words.items()}
+    columns: dict[str, tuple[Any, list[Any]]] = {n: _distribution(optuna, values) for n, values in texts.items()}
     verbosity = optuna.logging.get_verbosity()
-    # it would announce a study that nobody asked for
+    # Optuna announces each new study, and this one is of no interest.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rebuilt = optuna.create_study(direction="minimize" if study.lower_is_better else "maximize")
     optuna.logging.set_verbosity(verbosity)
@@ -159,10 +168,10 @@ def importances(study: SearchFolder) -> dict[str, float]:
     return dict(get_param_importances(rebuilt, evaluator=PedAnovaImportanceEvaluator()))
 
 
-def _distribution(optuna: Any, words: list[str]) -> tuple[Any, list[Any]]:
-    numbers = as_numbers(words)
+def _distribution(optuna: Any, texts: list[str]) -> tuple[Any, list[Any]]:
+    numbers = as_numbers(texts)
     if numbers is None:
-        return optuna.distributions.CategoricalDistribution(sorted({*words})), words
+        return optuna.distributions.CategoricalDistribution(sorted({*texts})), texts
     low, high = min(numbers), max(numbers)
     log = low > 0 and high / low >= _LOG_FROM
     return optuna.distributions.FloatDistribution(low, high, log=log), numbers
@@ -177,11 +186,11 @@ def draw_importances(album: Album, study: SearchFolder, name: str) -> Picture | 
         axes = grid[0, 0]
         shares: Values = np.array(list(shares_of.values()))
         axes.barh(range(len(shares_of)), shares, 0.7, color=COLOURS[0])
-        axes.set_yticks(range(len(shares_of)), list(shares_of), fontsize=7)
+        axes.set_yticks(range(len(shares_of)), list(shares_of))
         axes.tick_params(axis="y", length=0)
         axes.invert_yaxis()
         axes.set_xlim(0, max(1e-9, float(shares.max())) * 1.05)
         axes.set_xlabel("importance (PED-ANOVA)")
-        return album.keep(
-            figure, name, f"How much each parameter decides the objective, over {len(study.complete)} trials."
-        )
+        count = len(study.complete)
+        few = f" Fewer than {_RELIABLE} trials say little: take it as a hint, not as a ranking." * (count < _RELIABLE)
+        return album.keep(figure, name, f"How much each parameter decides the objective, over {count} trials.{few}")

@@ -16,29 +16,25 @@ def write_report(
     transcripts: bool = True,
     command: str = "",
 ) -> Path:
-    """Writes the page to `file` and returns it; a bar on stderr, on a terminal only.
+    """Writes the page to `file` and returns it; on a terminal, stderr shows what is drawn and how much is left.
 
     Raises ValueError as trivium.results.folders.gather does.
     """
     from rich.console import Console
-    from rich.progress import Progress
 
     from trivium.core.files import write_text
     from trivium.report.album import Album
     from trivium.report.page.build_page import build_page
     from trivium.report.page.pictures import draw_pictures
     from trivium.results.folders import gather
+    from trivium.search.reporter import Reporter
 
     sources = gather(folders)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("report", total=len(sources.records) + 1)
-
-        def step(name: str) -> None:
-            progress.update(bar, advance=1, description=name)
-
-        pictures = draw_pictures(sources, Album(figures), maps, step)
+    # The steps are the figures of all runs, those of each run, and the page.
+    with Reporter(len(sources.records) + 2, console=Console(stderr=True)) as progress:
+        pictures = draw_pictures(sources, Album(figures), maps, progress.step)
+        with progress.step("page"):
+            write_text(file, build_page(sources, pictures, command=command, transcripts=transcripts))
     for line in [*sources.left_out, *pictures.notes]:
         print("note:", line, file=sys.stderr)
-    write_text(file, build_page(sources, pictures, command=command, transcripts=transcripts))
     return file

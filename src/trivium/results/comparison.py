@@ -15,9 +15,11 @@ from trivium.evaluation.significance import LEVEL, Paired, corrected, paired_by_
 from trivium.results.score_text import kind_of
 from trivium.results.spread import Spread
 
-Scores = Mapping[tuple[str, str], Mapping[int, float]]  # (row, metric) -> seed -> value
-Tested = dict[tuple[str, str], tuple[Paired, float]]  # (row, metric) -> difference and its corrected p
-_INTEGERS = ("n", "difference_n")
+# (row, metric) -> seed -> value.
+Scores = Mapping[tuple[str, str], Mapping[int, float]]
+# (row, metric) -> difference and its corrected p.
+Tested = dict[tuple[str, str], tuple[Paired, float]]
+_INTEGERS = ("n", "difference_n", "best_n")
 
 
 def compare(
@@ -40,9 +42,9 @@ def compare(
     mean, std (n - 1), n, mean_low, mean_high (95 % bootstrap interval of the mean): over seeds, NaN if a value is.
     difference, difference_std, difference_n, low, high (its interval), p (paired t test), p_holm, p_wilcoxon: the row
     minus the baseline over the seeds that both have. p_holm is p corrected (Holm) over the row's metrics.
-    best: whether the mean is the best of its metric. best_difference, best_low, best_high, p_best: the row minus the
-    best row. p_best is corrected over the other rows; where the baseline is the best, it is p_holm, so that one
-    question has one answer. tied: not the best, and p_best is not below 0.05; never where no row has two seeds.
+    best: whether the mean is the best of its metric. best_difference, best_n, best_low, best_high, p_best: the row
+    minus the best row. p_best is corrected over the other rows; where the baseline is the best, it is p_holm, so that
+    one question has one answer. tied: not the best, and p_best is not below 0.05; never where no row has two seeds.
 
     Raises ValueError for a baseline that is no row, and for two values of one row, metric and seed.
     """
@@ -88,7 +90,8 @@ def _lines(
             from_baseline |= {(row, metric): tested for metric, tested in _tested(pairs).items()}
     from_best: Tested = {}
     best: dict[str, float] = {}
-    several = set()  # metrics of which a row has two seeds
+    # The metrics of which a row has two seeds.
+    several = set()
     for metric, lower in directions.items():
         means = {row: spreads[row, metric].mean for row in rows if not math.isnan(spreads[row, metric].mean)}
         if lower is None or len(means) < 2:
@@ -119,6 +122,7 @@ def _lines(
         line |= {"best": is_best, "tied": tied, "p_best": p_best}
         for name, attribute in (("best_difference", "mean"), ("best_low", "low"), ("best_high", "high")):
             line[name] = math.nan if to_best is None else getattr(to_best, attribute)
+        line["best_n"] = None if to_best is None else to_best.n
         lines.append((key, line))
     return lines
 

@@ -26,7 +26,8 @@ Values = npt.NDArray[np.float64]
 _NOT_COMPARED = ("run.", "resume", "paths.", "logger.", "debug.name", "seed")
 _NEEDED = ("seed", "method", "feature_set", "metrics", "val", "best_epoch", "epochs")
 _DAMAGED, _MEND = "cannot be read", "copy it again, or repeat the run"
-_NAMED = 2  # settings that a label may carry to be told from another
+# Settings that a label may carry to be told from others; of more it says "...".
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -62,24 +63,24 @@ class Record:
 
     @cached_property
     def group(self) -> str:
-        """Equal for runs that differ only in their seeds, that of the run they began from included, and in places."""
+        """Returns a hash that is equal for runs that differ only in places and seeds, those of start_from included."""
         return _group(self.config)
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """The whole config as dotted key -> value."""
+        """Returns the whole config as dotted key -> value."""
         return flatten(self.config)
 
     @property
     def selected_by(self) -> str:
-        """The rule by which the tested epoch was chosen; results of version 0.1.0 do not say it."""
+        """Returns the rule by which the tested epoch was chosen; results of version 0.1.0 do not say it."""
         if "selection" in self.result:
             return str(self.result["selection"]["rule"])
         return "last epoch" if self.config.get("trainer", {}).get("select") == "last" else "lowest val/loss"
 
     @property
     def command(self) -> str:
-        """The command that trains it again. Raises ValueError naming the damaged file."""
+        """Returns the command that trains it again. Raises ValueError naming the damaged file."""
         file = self.path / "overrides.yaml"
         try:
             overrides = yaml.safe_load(file.read_text(encoding="utf-8")) or []
@@ -89,12 +90,12 @@ class Record:
 
     @cached_property
     def epochs(self) -> dict[str, Values]:
-        """The columns of metrics.csv, with one value an epoch; NaN where a row has none."""
+        """Returns the columns of metrics.csv, with one value an epoch; NaN where a row has none."""
         return read_columns(self.path / "metrics.csv")
 
     @cached_property
     def predictions(self) -> dict[str, Predicted]:
-        """The predictions of each split. Raises ValueError naming the file if a line is not whole."""
+        """Returns the predictions of each split. Raises ValueError naming the file if a line is not whole."""
         file, rows = self.path / "predictions.csv", dict[str, list[tuple[str, float, float]]]()
         lines = read_rows(file)
         try:
@@ -104,7 +105,7 @@ class Record:
             raise ValueError(f"{file}: {_DAMAGED} ({error!r}); {_MEND}") from error
         return {
             split: Predicted(list(ids), np.array(target), np.array(prediction))
-            for split, (ids, target, prediction) in ((split, zip(*its, strict=True)) for split, its in rows.items())
+            for split, (ids, target, prediction) in ((split, zip(*clips, strict=True)) for split, clips in rows.items())
         }
 
     def check(self) -> None:
@@ -124,7 +125,8 @@ def _group(config: dict[str, Any]) -> str:
 
 def _origin(path: Path) -> str:
     """Returns the group of the run that another began from; its name without seed and hash if it cannot be read."""
-    with contextlib.suppress(ValueError):  # a damaged one is as good as none
+    # A damaged one is as good as none.
+    with contextlib.suppress(ValueError):
         return _group(RunDirectory(path).config())
     row = OF_A_TABLE.fullmatch(path.name)
     return row["row"] if row else path.name
@@ -171,31 +173,38 @@ def differing(settings: Sequence[Mapping[str, str]]) -> list[str]:
 def labelled(records: Sequence[Record]) -> list[Record]:
     """Returns the same runs with labels that tell settings apart.
 
-    A label is the one that a run has (a table's row) or its method's name. The data's name is added where there are
-    several, and settings that differ where two would be called alike.
+    A label is the one that a run has (a table's row) or its method's name. Where two would be called alike, the
+    fewest settings that tell them apart follow. The data's name comes last where there are several.
     """
     several = len({record.data for record in records}) > 1
-    base = {r.group: (r.label or r.result["method"]) + f", {r.data}" * several for r in records}
-    first = {r.group: r for r in reversed(records)}
+    first = {record.group: record for record in reversed(records)}
+    names = {group: (record.label or str(record.result["method"]), record.data) for group, record in first.items()}
     labels = {}
-    for group, name in base.items():
-        alike = [first[other] for other, its in base.items() if its == name]
-        labels[group] = name if len(alike) == 1 else f"{name}, {_telling(first[group], alike)}"
+    for group, (name, data) in names.items():
+        alike = [first[other] for other, its in names.items() if its == (name, data)]
+        telling = f", {_telling(first[group], alike)}" if len(alike) > 1 else ""
+        labels[group] = f"{name}{telling}" + f", {data}" * several
     twice = [group for group, name in labels.items() if list(labels.values()).count(name) > 1]
     labels |= {group: f"{labels[group]} ({group[:6]})" for group in twice}
     return [replace(record, label=labels[record.group]) for record in records]
 
 
 def _telling(record: Record, alike: Sequence[Record]) -> str:
-    """Returns the first two of the settings that differ; classes by their names, as fusion=FiLM."""
+    """Returns the settings that tell the run from others of its name; classes by their names, as fusion=FiLM."""
     every = [key for key in differing([run.settings for run in alike]) if is_compared(key)]
     replaced = tuple(key.removesuffix("_target_") for key in every if key.endswith("._target_"))
-    # settings that one class has and another has not say no more than the classes, if these tell all of the runs apart
-    few = [key for key in every if key.endswith("._target_") or not key.startswith(replaced)]
-    by_classes = {tuple(run.settings.get(key) for key in few) for run in alike}
-    keys = few if len(by_classes) == len(alike) else every
-    shown = [_setting(key, record.settings.get(key, "-")) for key in keys[:_NAMED]]
-    return " ".join([*shown, *(["..."] if len(keys) > _NAMED else [])])
+    # Settings of a class that another run does not have say no more than the classes, so these come first.
+    keys = sorted(every, key=lambda key: not key.endswith("._target_") and key.startswith(replaced))
+    chosen: list[str] = []
+    while keys and _kinds(alike, chosen) < len(alike) and len(chosen) < _NAMED:
+        chosen.append(max(keys, key=lambda key: _kinds(alike, [*chosen, key])))
+    shown = [_setting(key, record.settings.get(key, "-")) for key in every if key in chosen]
+    return " ".join([*shown, *(["..."] if _kinds(alike, chosen) < len(alike) else [])])
+
+
+def _kinds(records: Sequence[Record], keys: Sequence[str]) -> int:
+    """Returns the number of runs that the values of these settings tell apart."""
+    return len({tuple(record.settings.get(key) for key in keys) for record in records})
 
 
 def _setting(key: str, word: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from trivium.core.wording import duration, shortened
-from trivium.search.outcome import Outcome, epochs_done
+from trivium.runs.status import epochs_done
+from trivium.search.outcome import Outcome
+from trivium.search.titles import title_of
 
 if TYPE_CHECKING:
     from trivium.search.scheduler import Job
@@ -33,7 +36,8 @@ class _Running:
     """Holds a job at work. before: seconds of training in earlier starts."""
 
     job: Job
-    since: float  # on the clock
+    # Time on the reporter's clock.
+    since: float
     before: float
     bar: TaskID
 
@@ -102,7 +106,7 @@ class Reporter:
         """Tells that a job begins. before: seconds of training in earlier starts, None if it begins anew."""
         with self._lock:
             if self._bars.disable:
-                settings = f": {job.settings}" if job.settings else ""
+                settings = f": {title_of(job.varied)}" if job.varied else ""
                 self.say(f"{self._count()} {job.name} {'begins' if before is None else 'goes on'}{settings}")
             # It is there already if another process was faster at first.
             known = self._running.get(job.name)
@@ -126,6 +130,16 @@ class Reporter:
                 self._bars.remove_task(running.bar)
             best = "" if self._best is None else f"; best {self._best.value:.5g} ({self._best.name})"
             self.say(f"{self._count()} {name}: {_in_words(outcome)}{best}{self.left()}")
+            self.look()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Shows a part of this process's own work on a terminal while it lasts, and counts it; no line of it stays."""
+        bar = self._bars.add_task(f"  {name}", total=None, state="")
+        yield
+        with self._lock:
+            self._bars.remove_task(bar)
+            self._done += 1
             self.look()
 
     def look(self, elsewhere: Sequence[str] = ()) -> None:

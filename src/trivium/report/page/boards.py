@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,15 @@ from trivium.results.folders import Sources
 from trivium.results.frame import record_lines, table_score
 from trivium.results.records import Record
 from trivium.results.table_folder import TableFolder
+
+# With 2 seeds a t test has one degree of freedom, and every resample of a bootstrap is one of three means.
+FEWEST = 3
+# compare's column with the number of seeds -> the columns that are shown from FEWEST on
+_OVER_SEEDS = {
+    "n": ["mean_low", "mean_high"],
+    "difference_n": ["low", "high", "p", "p_holm", "p_wilcoxon"],
+    "best_n": ["best_low", "best_high", "p_best"],
+}
 
 
 @dataclass(frozen=True)
@@ -36,16 +46,18 @@ class Board:
 
     @cached_property
     def compared(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """(row, measure) -> what `compare` says of it."""
+        """Maps (row, measure) to what `compare` says of it, without p and intervals of fewer than FEWEST seeds."""
         lines = compare(self.frame, self.baseline, within=(), rows=self.rows, metrics=self.measures)
+        for n, columns in _OVER_SEEDS.items():
+            lines.loc[lines[n].fillna(0) < FEWEST, columns] = math.nan
         by_cell: dict[tuple[str, str], dict[str, Any]] = lines.set_index(["label", "metric"]).to_dict("index")
         return by_cell
 
     @cached_property
     def seeds(self) -> dict[tuple[str, str], list[tuple[int, float]]]:
-        """(row, measure) -> pairs of seed and value, by seed; absent without a run."""
+        """Maps (row, measure) to pairs of seed and value, by seed; a row without a run is left out."""
         groups = self.frame.sort_values("seed").groupby(["label", "metric"])[["seed", "value"]]
-        return {key: list(its.itertuples(index=False, name=None)) for key, its in groups}
+        return {key: list(group.itertuples(index=False, name=None)) for key, group in groups}
 
 
 def boards_of(sources: Sources) -> list[Board]:
@@ -86,11 +98,11 @@ def of_records(records: Sequence[Record], prefix: str = "") -> Board:
     frame = pd.DataFrame([line for record in records for line in record_lines(record) if line["split"] == "test"])
     frame = frame[frame["metric"].isin(LABELS)].dropna(subset=["value"])
     frame = frame.assign(label=frame["label"].str.removesuffix(f", {data}"))
-    # a setting that was trained twice with one seed counts once
+    # A setting that was trained twice with the same seed counts once.
     frame = frame.drop_duplicates(["label", "metric", "seed"], keep="last")
     measures = [label for metric, label in LABELS.items() if metric in set(frame["metric"])]
     rows = list(dict.fromkeys(record.label.removesuffix(f", {data}") for record in records))
     train_means = {record.result.get("train_mean_mae", {}).get("test") for record in records}
-    # the same for all runs on one store, and left out if it is not
+    # It is the same for all runs on one store, and left out where stores differ.
     known = {LABELS["mae"]: float(train_means.pop())} if len(train_means) == 1 and None not in train_means else {}
     return Board(prefix + data, frame.replace({"metric": LABELS}), rows, measures, train_mean=known)

@@ -6,16 +6,15 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from trivium.core.wording import brief, counted
+from trivium.core.wording import brief, counted, listed
 from trivium.report.album import Picture
-from trivium.report.page.boards import Board, boards_of
+from trivium.report.page.boards import FEWEST, Board, boards_of
 from trivium.report.page.clip_data import clip_data
 from trivium.report.page.pictures import Pictures
 from trivium.report.page.standings import board_data
@@ -26,16 +25,15 @@ from trivium.report.page.tables import (
     run_table,
     settings_data,
     settings_table,
+    trial_table,
 )
 from trivium.results.folders import Sources
 from trivium.results.records import Record, by_group
 from trivium.results.score_text import kind_of, number_text, spread_text
-from trivium.results.search_trials import SearchFolder
 from trivium.results.spread import Spread
 
 _FOLDER = Path(__file__).parent
 _SCRIPTS = ("base", "tables", "standings", "settings", "clips", "start")  # page.NAME.js, in the order in which they run
-_LISTED = 4  # names that a title holds
 
 
 def build_page(sources: Sources, pictures: Pictures, *, command: str, transcripts: bool = True) -> str:
@@ -50,6 +48,7 @@ def build_page(sources: Sources, pictures: Pictures, *, command: str, transcript
         lstrip_blocks=True,
     )
     environment.filters |= {"image": image, "breakable": breakable, "whole_words": whole_words, "brief": brief}
+    environment.filters |= {"facts": facts, "counted": counted}
     boards = boards_of(sources)
     data = {
         "clips": clips,
@@ -60,13 +59,14 @@ def build_page(sources: Sources, pictures: Pictures, *, command: str, transcript
         title=_title(sources),
         summary=_summary(sources),
         boards=[_board(board, place, sources, len(boards)) for place, board in enumerate(boards)],
+        fewest=FEWEST,
         sources=sources,
-        groups=_groups(sources.records, pictures),
+        groups=by_group(sources.records),
+        places={record.path: place for place, record in enumerate(sources.records)},
         run_table=run_table(sources.records) if sources.records else None,
         tables=[(table.path.name, csv_table(f"table-{k}", table.rows)) for k, table in enumerate(sources.tables)],
-        studies=[_study(study, k, pictures) for k, study in enumerate(sources.studies)],
+        studies=[(study, trial_table(study, f"study-{k}")) for k, study in enumerate(sources.studies)],
         settings=settings_table(sources.records) if sources.records else None,
-        commands=[record.command for record in sources.records],
         made=made(sources.records),
         pictures=pictures,
         notes=[*pictures.notes, *notes],
@@ -110,13 +110,9 @@ def _title(sources: Sources) -> str:
     searches = [f"Search {study.path.name}" for study in sources.studies]
     names = [table.title for table in sources.tables] + searches
     if names:
-        return _listed(names)
+        return listed(names)
     methods = dict.fromkeys(str(record.result["method"]) for record in sources.records)
-    return f"{_listed(list(methods))} on {_listed(list(dict.fromkeys(record.data for record in sources.records)))}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    return f"{listed(list(methods))} on {listed(list(dict.fromkeys(record.data for record in sources.records)))}"
 
 
 def _summary(sources: Sources) -> list[str]:
@@ -129,7 +125,7 @@ def _summary(sources: Sources) -> list[str]:
     if records:
         groups, seeds = len(by_group(records)), len({record.seed for record in records})
         facts.append(f"{counted(len(records), 'run')} of {counted(groups, 'setting')}, {counted(seeds, 'seed')}")
-        facts.append(_listed(list(dict.fromkeys(record.data for record in records))))
+        facts.append(listed(list(dict.fromkeys(record.data for record in records))))
         days = sorted({str(record.record["created"])[:10] for record in records if record.record.get("created")})
         facts += [days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"] if days else []
     if sources.left_out:
@@ -138,51 +134,26 @@ def _summary(sources: Sources) -> list[str]:
 
 
 def _board(board: Board, place: int, sources: Sources, boards: int) -> dict[str, Any]:
-    """Returns what the template needs of a board.
+    """Returns what the template shows of a board.
 
-    tiles: measure -> its value, of a board with one row. head: whose numbers these are, "" where the page is about
-    nothing else.
+    tiles: measure -> its value, of a board with one row. head: the board's name, "" on a page about that board alone.
     """
-    table = mean_table(board, f"means-{place}")
-    alone = len(board.rows) == 1
-    tiles = {}
-    for measure in board.measures if alone else ():
-        line = board.compared[board.rows[0], measure]
-        tiles[measure] = spread_text(Spread(line["mean"], line["std"], line["n"]), kind_of(measure))
-    if alone:
+    tiles, head = {}, [board.name] if boards > 1 else []
+    if len(board.rows) == 1:
+        for measure in board.measures:
+            line = board.compared[board.rows[0], measure]
+            tiles[measure] = spread_text(Spread(line["mean"], line["std"], line["n"]), kind_of(measure))
         tiles |= {f"{name} of the train mean": number_text(v, kind_of(name)) for name, v in board.train_mean.items()}
-    about = [board.name] if boards > 1 else []
-    if alone and (about or sources.tables or sources.studies):
-        about += board.rows
-    head = ", ".join(about) or ("" if alone else "All measures")
-    return {
-        "place": place,
-        "name": board.name,
-        "head": head,
-        "table": table,
-        "tiles": tiles,
-        "baseline": board.baseline,
-    }
+        head += board.rows if head or sources.tables or sources.studies else []
+    elif not head:
+        head = ["All measures"]
+    return {"board": board, "head": ", ".join(head), "table": mean_table(board, f"means-{place}"), "tiles": tiles}
 
 
-def _groups(records: Sequence[Record], pictures: Pictures) -> list[dict[str, Any]]:
-    """Returns each setting with its runs; `place` counts them as run_table and page.js do."""
-    places = {record.path: place for place, record in enumerate(records)}
-    return [
-        {
-            "place": k,
-            "name": label,
-            "about": f"{counted(len(runs), 'seed')}, {runs[0].result.get('parameters', '?')} parameters",
-            "pictures": pictures.of_group.get(label, []),
-            "runs": [_run(run, places[run.path], pictures) for run in runs],
-        }
-        for k, (label, runs) in enumerate(by_group(records).items())
-    ]
-
-
-def _run(record: Record, place: int, pictures: Pictures) -> dict[str, Any]:
+def facts(record: Record) -> dict[str, str]:
+    """Returns what the page says of a run beside its metrics."""
     result = record.result
-    facts = {
+    return {
         "directory": str(record.path),
         "best epoch": f"{result['best_epoch']} of {result['epochs']}",
         "selected by": record.selected_by,
@@ -190,35 +161,5 @@ def _run(record: Record, place: int, pictures: Pictures) -> dict[str, Any]:
         "config": str(result.get("config_hash", ""))[:12],
         "commit": record.record.get("git_commit") or "unknown (no git)",
         "resumed at step": ", ".join(map(str, result.get("resumed_at", []))) or "never",
-    }
-    return {
-        "place": place,
-        "name": f"{record.label}, seed {record.seed}",
-        "facts": facts,
-        "command": record.command,
-        "pictures": pictures.of_run.get(record.path, []),
-    }
-
-
-def _study(study: SearchFolder, place: int, pictures: Pictures) -> dict[str, Any]:
-    names = study.parameters
-    rows = [
-        {
-            "trial": str(trial.number),
-            "state": trial.state,
-            study.objective or "value": repr(trial.value),
-            **{name: trial.parameters.get(name, "") for name in names},
-            "seconds": repr(trial.seconds),
-        }
-        for trial in study.trials
-    ]
-    best = study.complete[0] if study.complete else None
-    return {
-        "name": study.path.name,
-        "objective": study.objective,
-        "command": study.command,
-        "best": best,
-        "names": names,
-        "table": csv_table(f"study-{place}", rows),
-        "pictures": pictures.of_study.get(study.path, []),
+        **({"extended after epoch": ", ".join(map(str, at))} if (at := result.get("extended_at")) else {}),
     }

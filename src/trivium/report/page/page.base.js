@@ -1,8 +1,8 @@
 // What every part uses: finding and making elements, positions on a scale, the theme. No library, no network.
 
-const one = (selector, within = document) => within.querySelector(selector);
-const all = (selector, within = document) => [...within.querySelectorAll(selector)];
-const data = JSON.parse(one("#data").textContent);
+const query = (selector, within = document) => within.querySelector(selector);
+const queryAll = (selector, within = document) => [...within.querySelectorAll(selector)];
+const data = JSON.parse(query("#data").textContent);
 
 function make(tag, text, className) {
   const element = document.createElement(tag);
@@ -38,9 +38,9 @@ function ticksOf(scale, count) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((digit) => digit * power).find((candidate) => candidate >= raw);
   const first = Math.ceil(scale.from / step);
-  const found = [];
-  for (let k = first; k * step <= scale.to; k += 1) found.push(k * step);
-  return { step, values: found };
+  const values = [];
+  for (let k = first; k * step <= scale.to; k += 1) values.push(k * step);
+  return { step, values };
 }
 
 function mark(className, scale, from, to) {
@@ -60,11 +60,11 @@ function axis(element, scale, count, text) {
   }));
 }
 
-// Theme: the system's, or one that is kept for this page
+// Theme: the system's, or one that is stored for this page
 
 const THEMES = ["system", "dark", "light"];
 
-function kept(value) {
+function storedTheme(value) {
   try {
     if (value !== undefined) localStorage.setItem("trivium-theme", value);
     return localStorage.getItem("trivium-theme");
@@ -76,16 +76,16 @@ function kept(value) {
 function useTheme(theme) {
   if (theme === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
-  one("#theme b").textContent = theme;
+  query("#theme b").textContent = theme;
 }
 
 function setUpTheme() {
-  let theme = THEMES.includes(kept()) ? kept() : "system";
+  let theme = THEMES.includes(storedTheme()) ? storedTheme() : "system";
   useTheme(theme);
-  one("#theme").hidden = false;
-  one("#theme").addEventListener("click", () => {
+  query("#theme").hidden = false;
+  query("#theme").addEventListener("click", () => {
     theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
-    kept(theme);
+    storedTheme(theme);
     useTheme(theme);
   });
 }
@@ -93,19 +93,35 @@ function setUpTheme() {
 // The section that is read is marked in the bar
 
 function setUpBar() {
-  const links = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));
-  const seen = new Set();
+  const links = new Map(queryAll("nav a").map((link) => [link.hash.slice(1), link]));
+  const visible = new Set();
   const observer = new IntersectionObserver((entries) => {
     for (const entry of entries) {
-      if (entry.isIntersecting) seen.add(entry.target.id);
-      else seen.delete(entry.target.id);
+      if (entry.isIntersecting) visible.add(entry.target.id);
+      else visible.delete(entry.target.id);
     }
-    const first = [...links.keys()].find((id) => seen.has(id));
+    const first = [...links.keys()].find((id) => visible.has(id));
     for (const [id, link] of links) {
       if (id === first) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
-      if (id === first) link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.offsetLeft - 40; // in sight
     }
   }, { rootMargin: "-15% 0px -75% 0px" });
-  for (const section of all("main > section")) observer.observe(section);
+  for (const section of queryAll("main > section")) observer.observe(section);
+  const bar = query(".bar");
+  new ResizeObserver(() => document.documentElement.style.setProperty("--bar", `${bar.offsetHeight + 8}px`)).observe(bar);
+}
+
+// What scrolls fades at an edge beyond which there is more
+
+function setUpScroll() {
+  for (const box of queryAll(".scroll")) {
+    const update = () => {
+      box.classList.toggle("cut-right", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+      box.classList.toggle("cut-below", box.matches(".tall") && box.scrollTop + box.clientHeight < box.scrollHeight - 1);
+    };
+    const sizes = new ResizeObserver(update);
+    sizes.observe(box);
+    sizes.observe(box.firstElementChild);
+    box.addEventListener("scroll", update, { passive: true });
+  }
 }

@@ -5,43 +5,52 @@ const BESIDE = 8; // columns up to which those of all data sets are shown at fir
 function mostCommon(texts) {
   const counts = new Map();
   for (const text of texts) counts.set(text, (counts.get(text) ?? 0) + 1);
-  return [...counts].reduce((most, found) => (found[1] > most[1] ? found : most))[0];
+  return [...counts].reduce((most, entry) => (entry[1] > most[1] ? entry : most))[0];
 }
 
 function markDifferences(table) {
-  const only = one("#settings-data select").value, from = one("#settings-from select").value;
+  const only = query("#settings-data select").value, from = Number(query("#settings-from select").value);
   const heads = [...table.tHead.rows[0].cells];
-  const shown = heads.map((head, column) => column === 0 || !only || head.dataset.of === only);
+  const shown = heads.map((head, column) => column === 0 || !only || query("small", head).textContent === only);
   heads.forEach((head, column) => { head.hidden = !shown[column]; });
   for (const row of table.tBodies[0].rows) {
     const cells = [...row.cells];
     cells.forEach((cell, column) => { cell.hidden = !shown[column]; });
     const visible = cells.filter((_, column) => column > 0 && shown[column]);
-    const texts = visible.map((cell) => cell.textContent);
-    const usual = from ? cells[Number(from)].textContent : mostCommon(texts);
+    const compared = from ? [...visible, cells[from]] : visible;
+    const values = new Set(compared.map((cell) => cell.textContent));
+    const usual = from ? cells[from].textContent : mostCommon(visible.map((cell) => cell.textContent));
     for (const cell of visible) cell.classList.toggle("differs", cell.textContent !== usual);
-    row.classList.toggle("same", new Set(from ? [...texts, usual] : texts).size < 2);
+    row.classList.toggle("same", values.size < 2);
+    // equal wherever it is: the others lack the part that it belongs to
+    const where = compared.filter((cell) => !cell.classList.contains("none"));
+    row.classList.toggle("lacking", values.size > 1 && new Set(where.map((cell) => cell.textContent)).size < 2);
   }
 }
 
 function setUpDifferences() {
-  const box = one("#differing"), table = one("#settings");
+  const box = query("#differing"), table = query("#settings"), more = query("#lacking");
   if (!table) return;
   const update = () => {
+    const folded = box.checked && more.ariaExpanded === "false", count = queryAll("tr.lacking", table.tBodies[0]).length;
     table.classList.toggle("only-differing", box.checked);
-    one("#alike").hidden = !box.checked || one("tr:not(.same)", table.tBodies[0]) !== null;
+    table.classList.toggle("folded", folded);
+    more.hidden = !box.checked || count === 0;
+    more.textContent = `${folded ? "Show" : "Hide"} ${count} settings of parts that some runs do not have`;
+    query("#alike").hidden = !box.checked || query("tr:not(.same)", table.tBodies[0]) !== null;
     filterTable(table);
   };
   const again = () => { markDifferences(table); update(); };
-  const heads = [...table.tHead.rows[0].cells].slice(1), from = one("#settings-from"), of = one("#settings-data");
-  heads.forEach((head, column) => one("select", from).append(new Option(head.textContent, column + 1)));
-  const sets = new Set(heads.map((head) => head.dataset.of));
-  for (const name of sets) one("select", of).append(new Option(name, name));
-  if (sets.size > 1 && heads.length > BESIDE) one("select", of).value = heads[0].dataset.of;
+  const heads = [...table.tHead.rows[0].cells].slice(1), from = query("#settings-from"), of = query("#settings-data");
+  heads.forEach((head, column) => query("select", from).append(new Option(head.textContent, column + 1)));
+  const sets = new Set(heads.map((head) => query("small", head)?.textContent ?? ""));
+  for (const name of sets) query("select", of).append(new Option(name, name));
+  if (sets.size > 1 && heads.length > BESIDE) query("select", of).value = [...sets][0];
   from.hidden = heads.length < 2;
   of.hidden = sets.size < 2;
-  for (const choice of [from, of]) one("select", choice).addEventListener("change", again);
+  for (const choice of [from, of]) query("select", choice).addEventListener("change", again);
   box.addEventListener("change", update);
+  more.addEventListener("click", () => { more.ariaExpanded = more.ariaExpanded === "false"; update(); });
   again();
 }
 
@@ -54,37 +63,38 @@ function settingsRow(key, value, differs) {
 }
 
 function showSettings(details) {
-  const own = data.settings.runs[Number(details.dataset.run)];
-  const table = one("table", details), body = make("tbody");
+  const runs = data.settings.runs, settings = runs[Number(details.dataset.run)];
+  const differs = (key) => new Set(runs.filter((run) => Object.hasOwn(run, key)).map((run) => run[key])).size > 1;
+  const table = query("table", details), body = make("tbody");
   for (const key of data.settings.keys) {
-    if (Object.hasOwn(own, key)) body.append(settingsRow(key, own[key], true));
+    if (Object.hasOwn(settings, key)) body.append(settingsRow(key, settings[key], differs(key)));
     else if (Object.hasOwn(data.settings.common, key)) body.append(settingsRow(key, data.settings.common[key], false));
   }
   table.replaceChildren(body);
-  const box = one("[data-differing]", details);
+  const box = query("[data-differing]", details);
   const update = () => table.classList.toggle("only-differing", box.checked);
   box.addEventListener("change", update);
   update();
 }
 
 function setUpRuns() {
-  for (const details of all("details.config")) {
-    details.addEventListener("toggle", () => { if (details.open && !one("tbody", details)) showSettings(details); });
+  for (const details of queryAll("details.config")) {
+    details.addEventListener("toggle", () => { if (details.open && !query("tbody", details)) showSettings(details); });
   }
-  for (const link of all("[data-clips]")) {
+  for (const link of queryAll("[data-clips]")) {
     link.addEventListener("click", () => {
-      one("#clip-run").value = link.dataset.clips;
-      one("#clip-run").dispatchEvent(new Event("change"));
+      query("#clip-run").value = link.dataset.clips;
+      query("#clip-run").dispatchEvent(new Event("change"));
     });
   }
   const open = () => {
-    const target = /^#(run|group)-\d+$/.test(location.hash) ? one(location.hash) : null;
+    const target = /^#(run|group)-\d+$/.test(location.hash) ? query(location.hash) : null;
     if (!target) return;
     for (let outer = target; outer; outer = outer.parentElement.closest("details")) outer.open = true;
-    one("summary", target).focus({ preventScroll: true });
+    query("summary", target).focus({ preventScroll: true });
     target.scrollIntoView();
   };
-  for (const link of all('a[href^="#run-"]')) {
+  for (const link of queryAll('a[href^="#run-"]')) {
     // also when the address has it already, which changes nothing and tells nobody
     link.addEventListener("click", () => { if (link.hash === location.hash) open(); });
   }

@@ -1,5 +1,9 @@
 // Rows compared in one measure: each seed a dot, the mean with its interval, the difference from the best or baseline
 
+const DIFFERENCES = {
+  best: ["best_difference", "best_low", "best_high", "p_best"],
+  baseline: ["difference", "low", "high", "p_holm"],
+};
 const numberText = (value, measure, digits = measure.share ? 1 : 3) => (measure.share ? 100 * value : value).toFixed(digits);
 const signed = (value, measure) => (value > 0 ? "+" : "") + numberText(value, measure).replace(/^-(0\.?0*)$/, "$1"); // no -0
 const pText = (p) => (p === null ? "-" : p < 0.0005 ? "<.001" : p >= 0.9995 ? "1" : p.toFixed(3).replace("0.", "."));
@@ -14,7 +18,7 @@ function track(row, measure, scale, from) {
   const element = make("span", undefined, "track");
   element.setAttribute("aria-hidden", "true");
   if (from !== null) element.append(mark("reference", scale, from));
-  if (row.low !== null) element.append(mark("interval", scale, row.low, row.high));
+  if (row.mean_low !== null) element.append(mark("interval", scale, row.mean_low, row.mean_high));
   element.append(...row.values.filter(([, value]) => value !== null).map(([, value]) => mark("seed", scale, value)));
   if (row.mean !== null) element.append(mark("mean", scale, row.mean));
   if (row.published) element.append(mark("published", scale, row.published[0]));
@@ -26,52 +30,50 @@ function publishedText(row, measure) {
 }
 
 function standingRow(row, measure, scale, from, reference, named) {
-  const line = make("tr"), head = make("th", row.row);
+  const line = make("tr"), head = makeBreakable("th", row.row);
   head.scope = "row";
   if (named) head.append(" ", make("span", named, "tag"));
   const score = make("td"), text = make("span", scoreText(row, measure), "score"), both = make("div", undefined, "beside-track");
   both.append(text, track(row, measure, scale, from));
   score.append(both);
   if (row.published) text.append(make("small", publishedText(row, measure)));
-  const found = row[reference];
-  const difference = make("td", found ? signed(found[0], measure) : "-");
-  if (found && found[1] !== null) {
-    difference.append(make("small", `${signed(found[1], measure)} to ${signed(found[2], measure)}`));
-  }
-  const p = found ? found[3] : null;
+  const [value, low, high, p] = DIFFERENCES[reference].map((column) => row[column]);
+  const difference = make("td", value === null ? "-" : signed(value, measure));
+  if (low !== null) difference.append(make("small", `${signed(low, measure)} to ${signed(high, measure)}`));
   line.append(head, score, difference, make("td", `${pText(p)}${p !== null && p < 0.05 ? "*" : ""}`));
   return line;
 }
 
 function showStanding() {
-  const board = data.boards[Number(one("#board").value)];
-  const measure = board.measures.find((found) => found.name === one("#measure").value) ?? board.measures[0];
-  const reference = one("#reference").value;
+  const board = data.boards[Number(query("#board").value)];
+  const measure = board.measures.find(({ name }) => name === query("#measure").value) ?? board.measures[0];
+  const reference = query("#reference").value;
   const against = reference === "baseline" ? measure.rows.find((row) => row.row === board.baseline) : measure.rows[0];
   const from = measure.lower === null && reference === "best" ? null : (against?.mean ?? null);
-  const values = measure.rows.flatMap((row) => [...row.values.map(([, value]) => value), row.low, row.high, row.published?.[0]]);
+  const values = measure.rows.flatMap((row) => [...row.values.map(([, value]) => value), row.mean_low, row.mean_high, row.published?.[0]]);
   const scale = scaleOf(values.filter((value) => value !== null && value !== undefined));
   const named = (row) => (row.row === board.baseline ? "baseline" : "");
-  one("#standing tbody").replaceChildren(
+  query("#standing tbody").replaceChildren(
     ...measure.rows.map((row) => standingRow(row, measure, scale, from, reference, named(row))),
   );
   const digits = (step) => Math.max(0, measure.share ? step - 2 : step);
-  axis(one("#standing .axis"), scale, innerWidth < 700 ? 3 : 6, (value, step) => numberText(value, measure, digits(step)));
+  axis(query("#standing .axis"), scale, innerWidth < 700 ? 3 : 6, (value, step) => numberText(value, measure, digits(step)));
   const unit = measure.share ? ", %" : "", way = { true: ", lower is better", false: ", higher is better" };
-  one("#unit").textContent = `${measure.name}${unit}${way[measure.lower] ?? ""}`;
+  query("#unit").textContent = `${measure.name}${unit}${way[measure.lower] ?? ""}`;
   const [first, ...others] = measure.verdict;
   if (measure.train_mean !== null) others.push(`Predicting the train mean: ${numberText(measure.train_mean, measure)}.`);
-  one("#verdict").replaceChildren(make("strong", first ?? ""), ` ${others.join(" ")}`);
-  one("#key-published").hidden = !measure.rows.some((row) => row.published);
+  query("#verdict").replaceChildren(make("strong", first ?? ""), ` ${others.join(" ")}`);
+  query("#key-published").hidden = !measure.rows.some((row) => row.published);
   const family = { best: "over the rows; the best is chosen by the same numbers, which flatters it", baseline: "over the row's measures" };
-  one("#holm").textContent = `p: paired t test, corrected (Holm) ${family[measure.rows[0].row === board.baseline ? "baseline" : reference]}.`;
+  query("#holm").textContent = `p: paired t test, corrected (Holm) ${family[measure.rows[0].row === board.baseline ? "baseline" : reference]}.`;
+  query("#few").hidden = !measure.few;
 }
 
 function chooseBoard() {
-  const board = data.boards[Number(one("#board").value)], measure = one("#measure"), reference = one("#reference");
-  const before = measure.value;
-  measure.replaceChildren(...board.measures.map((found) => new Option(found.name, found.name)));
-  measure.value = board.measures.some((found) => found.name === before) ? before : board.first;
+  const board = data.boards[Number(query("#board").value)], measure = query("#measure"), reference = query("#reference");
+  const previous = measure.value;
+  measure.replaceChildren(...board.measures.map(({ name }) => new Option(name, name)));
+  measure.value = board.measures.some(({ name }) => name === previous) ? previous : board.first;
   const choices = [new Option("the best", "best")];
   if (board.baseline) choices.unshift(new Option(`${board.baseline} (baseline)`, "baseline"));
   reference.replaceChildren(...choices);
@@ -79,13 +81,13 @@ function chooseBoard() {
 }
 
 function setUpStandings() {
-  if (!one("#compare")) return;
+  if (!query("#compare")) return;
   const boards = data.boards.map((board, place) => [board, place]).filter(([board]) => board.measures[0].rows.length > 1);
-  one("#board").replaceChildren(...boards.map(([board, place]) => new Option(board.name, place)));
-  one("#board").parentElement.hidden = boards.length < 2;
-  one("#board").addEventListener("change", chooseBoard);
-  one("#measure").addEventListener("change", showStanding);
-  one("#reference").addEventListener("change", showStanding);
-  one("#compare").hidden = false;
+  query("#board").replaceChildren(...boards.map(([board, place]) => new Option(board.name, place)));
+  query("#board").parentElement.hidden = boards.length < 2;
+  query("#board").addEventListener("change", chooseBoard);
+  query("#measure").addEventListener("change", showStanding);
+  query("#reference").addEventListener("change", showStanding);
+  query("#compare").hidden = false;
   chooseBoard();
 }

@@ -5,3 +5,4 @@ setUpDifferences();
 setUpClips();
 setUpRuns();
 setUpBar();
+setUpScroll();

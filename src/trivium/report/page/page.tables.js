@@ -11,7 +11,7 @@ function compareCells(a, b, sign) {
 }
 
 function markSorted(head, direction) {
-  all("th[aria-sort]", head.parentElement).forEach((other) => other.setAttribute("aria-sort", "none"));
+  queryAll("th[aria-sort]", head.parentElement).forEach((other) => other.setAttribute("aria-sort", "none"));
   head.setAttribute("aria-sort", direction);
 }
 
@@ -33,40 +33,39 @@ function sortBy(table, button) {
 }
 
 function filterTable(table) {
-  const input = one(`[data-filter="${table.id}"]`);
+  const input = query(`[data-filter="${table.id}"]`);
   const wanted = input ? words(input.value) : [];
-  const choices = table.id === "runs" ? all("[data-choice]").filter((choice) => choice.value) : [];
+  const choices = table.id === "runs" ? queryAll("[data-choice]").filter((choice) => choice.value) : [];
   let shown = 0, total = 0;
   for (const row of table.tBodies[0].rows) {
     const text = [...row.cells].map((cell) => cell.textContent).join(" ").toLowerCase();
     const fits = wanted.every((word) => text.includes(word));
     const chosen = choices.every((choice) => row.cells[choice.dataset.choice].textContent === choice.value);
     row.hidden = !(fits && chosen);
-    if (table.classList.contains("only-differing") && row.classList.contains("same")) continue;
+    if (row.matches(".only-differing .same, .folded .lacking")) continue;
     total += 1;
     shown += row.hidden ? 0 : 1;
   }
-  const count = one(`[data-count="${table.id}"]`);
+  const count = query(`[data-count="${table.id}"]`);
   if (count) count.textContent = shown === total ? `${total} rows` : `${shown} of ${total} rows`;
 }
 
 function setUpTables() {
-  for (const table of all("table.sortable")) {
-    for (const button of all("thead button", table)) button.addEventListener("click", () => sortBy(table, button));
+  for (const table of queryAll("table.sortable")) {
+    for (const button of queryAll("thead button", table)) button.addEventListener("click", () => sortBy(table, button));
   }
-  for (const input of all("[data-filter]")) {
+  for (const input of queryAll("[data-filter]")) {
     const table = document.getElementById(input.dataset.filter);
     input.addEventListener("input", () => filterTable(table));
     if (input.value) filterTable(table); // a browser may bring back what was typed before
   }
-  const runs = one("#runs");
+  const runs = query("#runs");
   if (!runs) return;
-  for (const choice of all("[data-choice]")) {
+  for (const choice of queryAll("[data-choice]")) {
     const column = Number(choice.dataset.choice);
     const values = new Set([...runs.tBodies[0].rows].map((row) => row.cells[column].textContent));
     for (const value of [...values].sort(collator.compare)) choice.append(new Option(value, value));
     choice.parentElement.hidden = values.size < 2;
     choice.addEventListener("change", () => filterTable(runs));
   }
-  one("#choices").hidden = all("[data-choice]").every((choice) => choice.parentElement.hidden);
 }

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from trivium.core.metric_names import CLASSES, LABELS
 from trivium.report.album import Album, Picture
 from trivium.report.embedding import map_run
-from trivium.report.prediction_figures import draw_confusion, draw_scatter
-from trivium.report.robustness_figures import heat_map, shares
+from trivium.report.prediction_figures import draw_predictions
+from trivium.report.robustness_figures import draw_shapley, draw_subsets
 from trivium.report.run_figures import draw_curves, draw_shifts, draw_terms
 from trivium.report.search_figures import draw_history, draw_importances, draw_parallel
 from trivium.results.folders import Sources
 from trivium.results.records import Record, by_group
 from trivium.results.search_trials import SearchFolder
 
-EACH_RUN = 40  # runs up to which each has figures of its own; beyond, the first seed of each group has
+Step = Callable[[str], AbstractContextManager[None]]
+
+# Beyond as many runs, only the first seed of each group has figures.
+EACH_RUN = 40
 _WRITTEN = {"rates": "Metrics when modalities are missing at random", "noise": "Metrics when features are disturbed"}
 
 
@@ -37,37 +40,36 @@ class Pictures:
     notes: list[str] = field(default_factory=list)
 
 
-def draw_pictures(sources: Sources, album: Album, maps: str, step: Callable[[str], None]) -> Pictures:
+def draw_pictures(sources: Sources, album: Album, maps: str, step: Step) -> Pictures:
     """Draws all figures of a page.
 
-    maps: what places joint vectors on a map (trivium.report.embedding.MAPS), or "none". step: told what is next.
-
-    Maps are of the first seed of each group, because a run has to be loaded for them.
+    maps: pca, tsne or none. Maps are of the first seed of each group, because a run has to be loaded for them.
+    step: shows on a terminal what is drawn.
     """
     pictures = Pictures()
     groups = by_group(sources.records)
-    step("figures of all runs")
-    for table in sources.tables:
-        names = {"_".join(["figure", *data.split("/")]): f" on {data}" for data in table.data_sets}
-        for figure in table.figures:
-            caption = f"Table {table.path.name}{names.get(figure.stem, '')}, as {figure.name} beside table.md."
-            pictures.overall.append(album.read(figure, caption))
-    for study in sources.studies:
-        pictures.of_study[study.path] = _of_study(pictures, album, study)
-    pictures.overall += _curves(sources, album)
     detailed = _detailed(sources.records, pictures)
-    for label, runs in groups.items():
-        if runs[0] in detailed:
-            shifts = draw_shifts(album, runs, f"labels_{label}")
-            pictures.overall += [shifts] if shifts else []
-            terms = draw_terms(album, runs, f"terms_{label}")
-            pictures.of_group[label] = [terms] if terms else []
+    with step("figures of all runs"):
+        for table in sources.tables:
+            names = {"_".join(["figure", *data.split("/")]): f" on {data}" for data in table.data_sets}
+            for figure in table.figures:
+                caption = f"Table {table.path.name}{names.get(figure.stem, '')}, as {figure.name} beside table.md."
+                pictures.overall.append(album.read(figure, caption))
+        for study in sources.studies:
+            pictures.of_study[study.path] = _of_study(pictures, album, study)
+        pictures.overall += _curves(sources, album)
+        for label, runs in groups.items():
+            if runs[0] in detailed:
+                shifts = draw_shifts(album, runs, f"labels_{label}")
+                pictures.overall += [shifts] if shifts else []
+                terms = draw_terms(album, runs, f"terms_{label}")
+                pictures.of_group[label] = [terms] if terms else []
     for record in sources.records:
-        step(record.path.name)
-        if record in detailed:
-            pictures.of_run[record.path] = _of_run(album, record)
-            if maps != "none" and record is groups[record.label][0]:
-                _add_map(pictures, album, record, maps)
+        with step(f"{record.label}, seed {record.seed}"):
+            if record in detailed:
+                pictures.of_run[record.path] = _of_run(album, record)
+                if maps != "none" and record is groups[record.label][0]:
+                    _add_map(pictures, album, record, maps)
     return pictures
 
 
@@ -100,39 +102,18 @@ def _detailed(records: Sequence[Record], pictures: Pictures) -> list[Record]:
     firsts = [runs[0] for runs in by_group(records).values()]
     best = sorted(firsts, key=lambda record: record.result["val"]["loss"])[:EACH_RUN]
     chosen = "every setting" if len(best) == len(firsts) else f"the {len(best)} settings of the lowest validation loss"
-    pictures.notes.append(f"{len(records)} runs: only the first seed of {chosen} has figures of its own")
+    pictures.notes.append(f"{len(records)} runs: only the first seed of {chosen} has figures")
     return best
 
 
 def _of_run(album: Album, record: Record) -> list[Picture]:
+    """Draws a run's predictions, and what scripts/evaluate.py protocol=... has left in its directory."""
     stem, of = f"{record.label}_s{record.seed}", f"{record.label}, seed {record.seed}"
-    split = "test" if "test" in record.predictions else next(iter(record.predictions))
-    predicted = record.predictions[split]
-    drawn = [draw_scatter(album, predicted, f"{stem}_scatter", f"Predicted against true score: {of}, {split} split.")]
-    if record.protocol in CLASSES:
-        drawn.append(draw_confusion(album, predicted, record.protocol, f"{stem}_confusion", f"{of}, {split} split"))
-    drawn += _robustness(album, record, stem)
-    return drawn
-
-
-def _robustness(album: Album, record: Record, stem: str) -> list[Picture]:
-    """Draws what scripts/evaluate.py protocol=... has left in the run's directory."""
-    drawn, of = [], f"{record.label}, seed {record.seed}"
-    subsets, shapley = record.path / "subsets.csv", record.path / "shapley.csv"
-    if subsets.is_file():
-        rows = pd.read_csv(subsets).to_dict("records")
-        metrics = [key for key in rows[0] if key in LABELS]
-        modalities = list(dict.fromkeys(name for row in rows for name in str(row["modalities"]).split("+")))
-        caption = f"Predicted from each subset of modalities: {of}; in each metric the best is the darkest."
-        with heat_map(rows, modalities, metrics) as figure:
-            drawn.append(album.keep(figure, f"{stem}_subsets", caption))
-    if shapley.is_file():
-        rows = pd.read_csv(shapley).to_dict("records")
-        metrics = list(dict.fromkeys(str(row["metric"]) for row in rows))
-        modalities = list(dict.fromkeys(str(row["modality"]) for row in rows))
-        caption = f"What each modality adds to every metric (Shapley values): {of}."
-        with shares(rows, modalities, metrics) as figure:
-            drawn.append(album.keep(figure, f"{stem}_shapley", caption))
+    drawn = draw_predictions(album, record, f"{stem}_")
+    for name, draw in (("subsets", draw_subsets), ("shapley", draw_shapley)):
+        file = record.path / f"{name}.csv"
+        if file.is_file():
+            drawn.append(draw(album, pd.read_csv(file).to_dict("records"), f"{stem}_{name}", of))
     written = {name: record.path / f"{name}.png" for name in _WRITTEN}
     return drawn + [album.read(file, f"{_WRITTEN[name]}: {of}.") for name, file in written.items() if file.is_file()]
 
@@ -140,5 +121,6 @@ def _robustness(album: Album, record: Record, stem: str) -> list[Picture]:
 def _add_map(pictures: Pictures, album: Album, record: Record, maps: str) -> None:
     try:
         pictures.of_run[record.path].append(map_run(album, record, maps, f"{record.label}_s{record.seed}_{maps}"))
-    except ValueError as error:  # the store has gone, say: the page does without, and says so
+    except ValueError as error:
+        # The store may have gone; the page then has a note in place of the map.
         pictures.notes.append(f"no map of {record.path.name}: {error}")

@@ -9,21 +9,31 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from trivium.core.metric_names import LABELS
+from trivium.core.wording import listed
 from trivium.evaluation.significance import LEVEL
-from trivium.report.page.boards import Board
+from trivium.report.page.boards import FEWEST, Board
 from trivium.results.score_text import Kind, kind_of, number_text, spread_text
 from trivium.results.spread import Spread
 
-Line = Mapping[str, Any]  # what trivium.compare says of a row and measure, and "row"
+# the columns of trivium.compare for a row and measure, and "row"
+Line = Mapping[str, Any]
+# columns of trivium.compare that page.js reads
+_DRAWN = (
+    *("mean", "std", "mean_low", "mean_high"),
+    *("best_difference", "best_low", "best_high", "p_best"),
+    *("difference", "low", "high", "p_holm"),
+)
 
 
 def first_measure(measures: Sequence[str]) -> str:
     """Returns the measure to show first: the first metric, of subsets of modalities that with the most of them."""
-    fitting = [key for key in LABELS.values() if measures[0] == key or measures[0].startswith(f"{key} ")]
-    metric = max(fitting, key=len, default=measures[0])
-    alike = [name for name in measures if name.startswith(f"{metric} ")]
-    return metric if metric in measures else max(alike, key=len, default=measures[0])
+    metrics = [label for label in LABELS.values() if f"{measures[0]} ".startswith(f"{label} ")]
+    metric = max(metrics, key=len, default=measures[0])
+    of_subsets = [name for name in measures if name.startswith(f"{metric} ")]
+    return metric if metric in measures else max(of_subsets, key=len, default=measures[0])
 
 
 def standings(board: Board, measure: str) -> list[Line]:
@@ -53,15 +63,22 @@ def verdict(board: Board, measure: str, lines: Sequence[Line]) -> list[str]:
         sentences.append(_against_baseline(best, board.baseline, kind))
     elif best["row"] == board.baseline and others:
         sentences.append("It is the baseline.")
-    if others and all(line["n"] < 2 for line in known):
-        return [*sentences, "One seed each: nothing says whether a difference is more than chance."]
-    near = [line["row"] for line in others if not line["p_best"] < LEVEL]
+    tested = [line for line in others if _enough(line["best_n"])]
+    near = [line["row"] for line in tested if not line["p_best"] < LEVEL]
     if near:
-        listed = "; ".join(near[:4]) + (f" and {len(near) - 4} more" if len(near) > 4 else "")
-        sentences.append(f"Not told apart from it by these seeds: {listed}.")
-    elif others:
-        sentences.append("Every other row is further away than seeds explain.")
+        sentences.append(f"Not told apart from it by these seeds: {listed(near, '; ')}.")
+    elif tested:
+        which = " that was tested" if len(tested) < len(others) else ""
+        sentences.append(f"Every other row{which} is further away than seeds explain.")
+    if few := [line["row"] for line in others if line not in tested]:
+        which = f": {listed(few, '; ')}" if tested else ""
+        sentences.append(f"Not tested, as fewer than {FEWEST} seeds say too little about chance{which}.")
     return sentences
+
+
+def _enough(seeds: Any) -> bool:
+    """Returns whether compare's number of common seeds, NA without a difference, is enough for a test."""
+    return bool(pd.notna(seeds) and seeds >= FEWEST)
 
 
 def _against_baseline(best: Line, baseline: str, kind: Kind) -> str:
@@ -69,7 +86,8 @@ def _against_baseline(best: Line, baseline: str, kind: Kind) -> str:
     way = "below" if best["difference"] < 0 else "above"
     distance = f"That is {number_text(abs(best['difference']), kind)} {way} {baseline}, the baseline"
     if math.isnan(p):
-        return f"{distance}; too few seeds for a test."
+        untested = ", by the same in every seed, which no test can judge" if _enough(best["difference_n"]) else ""
+        return f"{distance}{untested}."
     return f"{distance} (p = {p:.3f}), {'more than seeds explain' if p < LEVEL else 'which seeds may explain'}."
 
 
@@ -91,26 +109,19 @@ def _measure_data(board: Board, measure: str) -> dict[str, Any]:
         "lower": kind.lower,
         "verdict": verdict(board, measure, lines),
         "train_mean": board.train_mean.get(measure),
+        "few": any(0 < line["n"] < FEWEST for line in lines),
         "rows": [_row_data(board, measure, line) for line in lines],
     }
 
 
 def _row_data(board: Board, measure: str, line: Line) -> dict[str, Any]:
-    numbers = {"mean": "mean", "std": "std", "n": "n", "low": "mean_low", "high": "mean_high"}
     return {
         "row": line["row"],
         "values": [[seed, _known(value)] for seed, value in board.seeds.get((line["row"], measure), [])],
-        **{name: _known(line[column]) for name, column in numbers.items()},
-        "best": _difference(line, ("best_difference", "best_low", "best_high", "p_best")),
-        "baseline": _difference(line, ("difference", "low", "high", "p_holm")),
         "published": board.published.get((line["row"], measure)),
+        **{column: _known(line[column]) for column in _DRAWN},
     }
 
 
-def _difference(line: Line, columns: Sequence[str]) -> list[float | None] | None:
-    """Returns mean, low, high and p, or None if there is no difference."""
-    return None if math.isnan(line[columns[0]]) else [_known(line[column]) for column in columns]
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, 6)
+def _known(value: Any) -> float | None:
+    return None if pd.isna(value) else round(float(value), 6)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,10 @@ from trivium.evaluation.significance import LEVEL
 from trivium.report.page.boards import Board
 from trivium.results.records import Record, by_group, differing, is_compared
 from trivium.results.score_text import Kind, kind_of
+from trivium.results.search_trials import SearchFolder
 
-MARK = "*"  # of a difference from the baseline whose p is below LEVEL
+# of a difference from the baseline whose p is below LEVEL
+MARK = "*"
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class PageTable:
-    """Holds one table. name: unique on the page. columns: the data set of each column after the first, for settings."""
+    """Holds one table. name: unique on the page. small: a second line of each head, if there are any."""
 
     name: str
     heads: list[str]
     rows: list[list[Cell]]
-    columns: list[str] = field(default_factory=list)
+    small: Sequence[str] = ()
 
 
 def number(value: float | None, digits: int = 4) -> Cell:
@@ -53,15 +54,10 @@ def score(value: float | None, kind: Kind) -> Cell:
     return Cell(metric_text(value, kind.share), repr(float(value)))
 
 
-def metrics_of(records: Sequence[Record]) -> list[str]:
-    """Returns the test metrics that any run has, in the order in which tables print them."""
-    known = {metric for record in records for metric in record.result.get("test", {})}
-    return [metric for metric in LABELS if metric in known]
-
-
 def run_table(records: Sequence[Record]) -> PageTable:
-    """Returns one row a run: what it is, its test metrics and cost; its data where there are several."""
-    metrics, several = metrics_of(records), len({record.data for record in records}) > 1
+    """Returns one row a run: its method, seed, test metrics and cost; its data where there are several."""
+    metrics = [metric for metric in LABELS if any(metric in record.result.get("test", {}) for record in records)]
+    several = len({record.data for record in records}) > 1
     heads = ["run", "method", *["data"] * several, "seed", *(LABELS[metric] for metric in metrics)]
     heads += ["val. loss", "best epoch", "seconds", "parameters"]
     rows = []
@@ -69,10 +65,10 @@ def run_table(records: Sequence[Record]) -> PageTable:
         result = record.result
         scores = [score(result.get("test", {}).get(metric), kind_of(LABELS[metric])) for metric in metrics]
         name = record.label.removesuffix(f", {record.data}")
-        words = [Cell(f"{name}, seed {record.seed}", href=f"#run-{place}"), Cell(str(result["method"]))]
-        words += [*[Cell(record.data)] * several, number(record.seed)]
+        identity = [Cell(f"{name}, seed {record.seed}", href=f"#run-{place}"), Cell(str(result["method"]))]
+        identity += [*[Cell(record.data)] * several, number(record.seed)]
         cost = [number(result.get("seconds"), 1), number(result.get("parameters"))]
-        rows.append([*words, *scores, number(result["val"].get("loss")), number(result["best_epoch"]), *cost])
+        rows.append([*identity, *scores, number(result["val"].get("loss")), number(result["best_epoch"]), *cost])
     return PageTable("runs", heads, rows)
 
 
@@ -103,6 +99,21 @@ def csv_table(name: str, rows: Sequence[dict[str, str]]) -> PageTable:
     return PageTable(name, heads, [[_from_csv(row[head]) for head in heads] for row in rows])
 
 
+def trial_table(study: SearchFolder, name: str) -> PageTable:
+    """Returns one row a trial: its state, its value and its parameters."""
+    rows = [
+        {
+            "trial": str(trial.number),
+            "state": trial.state,
+            study.objective or "value": repr(trial.value),
+            **{key: trial.parameters.get(key, "") for key in study.parameters},
+            "seconds": repr(trial.seconds),
+        }
+        for trial in study.trials
+    ]
+    return csv_table(name, rows)
+
+
 def _from_csv(word: str) -> Cell:
     try:
         value = float(word)
@@ -114,16 +125,18 @@ def _from_csv(word: str) -> Cell:
 
 
 def settings_table(records: Sequence[Record]) -> PageTable:
-    """Returns one row a setting, one column a group of seeds; marked where a cell is not what most groups have."""
+    """Returns one row a setting, one column a group of seeds; page.js marks the differences."""
     groups = {label: runs[0] for label, runs in by_group(records).items()}
     shown = {label: shown_settings(record, records) for label, record in groups.items()}
     keys = _together([key for settings in shown.values() for key in settings if is_compared(key)])
     rows = [
-        _setting(key, [settings.get(key, "-") for settings in shown.values()])
+        [Cell(key), *(Cell(settings.get(key, "-"), mark="none" * (key not in settings)) for settings in shown.values())]
         for key in keys
         if not _names_the_same(key, shown)
     ]
-    return PageTable("settings", ["setting", *groups], rows, [record.data for record in groups.values()])
+    several = len({record.data for record in groups.values()}) > 1
+    heads = [label.removesuffix(f", {record.data}") for label, record in groups.items()]
+    return PageTable("settings", ["setting", *heads], rows, ["", *(r.data * several for r in groups.values())])
 
 
 def _together(keys: Sequence[str]) -> list[str]:
@@ -132,16 +145,11 @@ def _together(keys: Sequence[str]) -> list[str]:
     return sorted(dict.fromkeys(keys), key=lambda key: tops.index(key.partition(".")[0]))
 
 
-def _setting(key: str, words: Sequence[str]) -> list[Cell]:
-    usual = Counter(words).most_common(1)[0][0]
-    return [Cell(key), *(Cell(word, mark="" if word == usual else "differs") for word in words)]
-
-
 def _names_the_same(key: str, groups: Mapping[str, Mapping[str, str]]) -> bool:
     """Returns whether a class says no more than the name beside it, as method._target_ beside method.name."""
     if not key.endswith("._target_"):
         return False
-    pairs = {(its.get(key), its.get(f"{key.removesuffix('_target_')}name")) for its in groups.values()}
+    pairs = {(settings.get(key), settings.get(f"{key.removesuffix('_target_')}name")) for settings in groups.values()}
     return None not in {name for _, name in pairs} and len(pairs) == len({name for _, name in pairs})
 
 
@@ -163,23 +171,12 @@ def settings_data(records: Sequence[Record]) -> dict[str, Any]:
     return {"keys": keys, "common": common, "runs": runs}
 
 
-@dataclass(frozen=True)
-class Made:
-    """Holds how runs came about. runs: their names; the rest is alike for all of them."""
-
-    commit: str
-    versions: dict[str, str]
-    hardware: dict[str, Any]
-    runs: list[str]
-
-
-def made(records: Sequence[Record]) -> list[Made]:
-    """Returns one entry for each different commit, set of versions and machine."""
-    entries: dict[str, Made] = {}
+def made(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Returns commit, versions and machine of the runs, and their names; one entry for each different combination."""
+    entries: dict[str, dict[str, Any]] = {}
     for record in records:
-        commit = record.record.get("git_commit") or "unknown (no git)"
-        versions, hardware = record.record.get("versions", {}), record.record.get("hardware", {})
-        key = json.dumps([commit, versions, hardware], sort_keys=True)
-        entry = entries.setdefault(key, Made(commit, versions, hardware, []))
-        entry.runs.append(f"{record.label}, seed {record.seed}")
+        origin = {"commit": record.record.get("git_commit") or "unknown (no git)"}
+        origin |= {key: record.record.get(key, {}) for key in ("versions", "hardware")}
+        entry = entries.setdefault(json.dumps(origin, sort_keys=True), {**origin, "runs": []})
+        entry["runs"].append(f"{record.label}, seed {record.seed}")
     return list(entries.values())
