@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trivium.objectives.subspaces import central_moment_discrepancy, difference, safe_norm
+from trivium.objectives.subspaces import central_moment_discrepancy, safe_norm, subspace_difference
 
 ROWS = {
     "s_t": (0.7, 1.3, 0.2),
@@ -67,9 +67,9 @@ def test_check_1_values_are_those_of_the_public_code_and_of_numpy() -> None:
         halves = central_moment_discrepancy(made[x].float(), made[y].float()).item()
         assert halves == pytest.approx(value, rel=1e-4)
     for (x, y), value in DIFFERENCE.items():
-        assert difference(made[x], made[y]).item() == pytest.approx(value, abs=1e-9)
+        assert subspace_difference(made[x], made[y]).item() == pytest.approx(value, abs=1e-9)
         assert difference_in_numpy(plain[x], plain[y]) == pytest.approx(value, abs=1e-9)
-        assert difference(made[x].float(), made[y].float()).item() == pytest.approx(value, rel=1e-4)
+        assert subspace_difference(made[x].float(), made[y].float()).item() == pytest.approx(value, rel=1e-4)
 
 
 def test_check_1_gradients_are_those_of_the_public_code() -> None:
@@ -80,7 +80,7 @@ def test_check_1_gradients_are_those_of_the_public_code() -> None:
     assert similarity.item() == pytest.approx(0.527832545904, abs=1e-9)
     assert gradient[0].tolist() == pytest.approx(row, abs=1e-9)
     assert gradient.norm().item() == pytest.approx(0.311585645777, abs=1e-9)
-    unlike = torch.stack([difference(made[x], made[y]) for x, y in DIFFERENCE]).sum()
+    unlike = torch.stack([subspace_difference(made[x], made[y]) for x, y in DIFFERENCE]).sum()
     (gradient,) = torch.autograd.grad(unlike, [made["p_a"]])
     row = [-0.005415617378, 1.468426965513, -0.372981842184, -1.372313651838]
     assert unlike.item() == pytest.approx(6.398245302568, abs=1e-9)
@@ -91,21 +91,21 @@ def test_check_1_gradients_are_those_of_the_public_code() -> None:
 def test_check_2_symmetry_and_permutations() -> None:
     x, y = matrices()["s_t"].detach(), matrices()["p_v"].detach()
     order = torch.tensor([3, 0, 5, 1, 4, 2])
-    cmd, unlike = central_moment_discrepancy(x, y).item(), difference(x, y).item()
+    cmd, unlike = central_moment_discrepancy(x, y).item(), subspace_difference(x, y).item()
     assert central_moment_discrepancy(y, x).item() == pytest.approx(cmd, abs=1e-12)
     assert central_moment_discrepancy(x[order], y).item() == pytest.approx(cmd, abs=1e-12)
     assert central_moment_discrepancy(x, x).item() == 0.0
-    assert difference(x[order], y[order]).item() == pytest.approx(unlike, abs=1e-12)
-    assert abs(difference(x[order], y).item() - unlike) > 1e-3
+    assert subspace_difference(x[order], y[order]).item() == pytest.approx(unlike, abs=1e-12)
+    assert abs(subspace_difference(x[order], y).item() - unlike) > 1e-3
 
 
 def test_check_3_orthogonal_columns_are_not_alike_and_doubled_clips_count_four_times() -> None:
     x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]]).double()
     y = torch.tensor([[0.0, 2.0], [0.0, 2.0], [0.0, -2.0], [0.0, -2.0]]).double()
-    assert difference(x, y).item() == pytest.approx(0.0, abs=1e-12)
+    assert subspace_difference(x, y).item() == pytest.approx(0.0, abs=1e-12)
     x, y = matrices()["p_t"].detach(), matrices()["p_a"].detach()
     twice = [torch.cat([rows, rows]) for rows in (x, y)]
-    assert difference(*twice).item() == pytest.approx(4 * difference(x, y).item(), abs=1e-10)
+    assert subspace_difference(*twice).item() == pytest.approx(4 * subspace_difference(x, y).item(), abs=1e-10)
     assert central_moment_discrepancy(*twice).item() == pytest.approx(
         central_moment_discrepancy(x, y).item(), abs=1e-12
     )
@@ -123,7 +123,7 @@ def test_check_4_gradients_are_finite(case: str) -> None:
         "two dyadic clips": (torch.tensor([[0.25], [0.75]]).double(), torch.tensor([[0.5], [0.75]]).double()),
     }[case]
     x, y = x.clone().requires_grad_(), y.clone().requires_grad_()
-    cmd, unlike = central_moment_discrepancy(x, y), difference(x, y)
+    cmd, unlike = central_moment_discrepancy(x, y), subspace_difference(x, y)
     gradients = torch.autograd.grad(cmd + unlike, [x, y])
     assert all(gradient.isfinite().all() for gradient in gradients)
     assert bool(torch.isfinite(cmd + unlike))
@@ -143,8 +143,10 @@ def test_clips_that_do_not_count_are_as_if_left_out() -> None:
     assert central_moment_discrepancy(*poisoned, x_has, y_has).item() == pytest.approx(
         central_moment_discrepancy(x[x_has], y[y_has]).item(), abs=1e-12
     )
-    assert difference(*poisoned, both).item() == pytest.approx(difference(x[both], y[both]).item(), abs=1e-12)
-    assert difference(*poisoned, torch.zeros(6, dtype=torch.bool)).item() == 0.0
+    assert subspace_difference(*poisoned, both).item() == pytest.approx(
+        subspace_difference(x[both], y[both]).item(), abs=1e-12
+    )
+    assert subspace_difference(*poisoned, torch.zeros(6, dtype=torch.bool)).item() == 0.0
 
 
 def test_the_norm_is_torchs_and_its_gradient_at_zero_is_zero() -> None:

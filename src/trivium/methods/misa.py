@@ -28,7 +28,7 @@ from trivium.encoders.pooling import check_least
 from trivium.methods.accumulation import SummedAccumulation
 from trivium.methods.base import Parts, Prediction
 from trivium.methods.heads import Head
-from trivium.objectives.subspaces import central_moment_discrepancy, difference
+from trivium.objectives.subspaces import central_moment_discrepancy, subspace_difference
 
 CHOICES = {
     "similarity": ("cmd", "adversarial"),
@@ -218,8 +218,10 @@ def _differences(private_NMD: Tensor, shared_NMD: Tensor, present_NM: Tensor) ->
     Each is over the clips that have the modalities concerned.
     """
     private, shared, present = private_NMD.unbind(dim=1), shared_NMD.unbind(dim=1), present_NM.unbind(dim=1)
-    values = [difference(p_ND, s_ND, has_N) for p_ND, s_ND, has_N in zip(private, shared, present, strict=True)]
-    values += [difference(private[m], private[n], present[m] & present[n]) for m, n in _pairs(len(private))]
+    values = [
+        subspace_difference(p_ND, s_ND, has_N) for p_ND, s_ND, has_N in zip(private, shared, present, strict=True)
+    ]
+    values += [subspace_difference(private[m], private[n], present[m] & present[n]) for m, n in _pairs(len(private))]
     return torch.stack(values).sum()
 
 

@@ -15,13 +15,19 @@ from trivium.core.precision import at_least_float32
 MOMENTS = 5
 
 
-def difference(x_ND: Tensor, y_ND: Tensor, both_N: Tensor | None = None) -> Tensor:
+def subspace_difference(x_ND: Tensor, y_ND: Tensor, both_N: Tensor | None = None) -> Tensor:
     """Returns the mean square of the D x D products between the features of x and y, centred and of unit rows.
 
     Rows are centred by the mean of each feature and divided by their norm, which gets no gradient, as in MISA's code.
     The products are sums over clips, so that the value grows with N squared.
 
     both_N: (N,) bool, the clips that count, None for all. Of fewer than two the value is 0.
+
+    >>> import torch
+    >>> from trivium.objectives import subspace_difference
+    >>> private, shared = torch.eye(4), torch.eye(4)[[1, 0, 3, 2]]
+    >>> subspace_difference(private, shared)
+    tensor(0.3333)
     """
     x_ND, y_ND = at_least_float32(x_ND), at_least_float32(y_ND)
     x_ND, y_ND = (_unit_rows(_centred(rows_ND, _all_or(both_N, rows_ND))) for rows_ND in (x_ND, y_ND))
@@ -36,6 +42,11 @@ def central_moment_discrepancy(
     The entries of x and y lie in an interval of length 1, as a sigmoid's do, so that no moment is scaled.
 
     x_has_N, y_has_N: (N,) bool, the rows of each side that count, None for all. The sides need not be paired.
+
+    >>> import torch
+    >>> from trivium.objectives import central_moment_discrepancy
+    >>> central_moment_discrepancy(torch.tensor([[0.2], [0.4]]), torch.tensor([[0.5], [0.9]]))
+    tensor(0.4315)
     """
     x_ND, y_ND = at_least_float32(x_ND), at_least_float32(y_ND)
     x_has_N1, y_has_N1 = _all_or(x_has_N, x_ND), _all_or(y_has_N, y_ND)
