@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trivium.config.generator_settings import settings_of
-from trivium.config.store_path import find_store, is_fixture
+from trivium.config.store_path import find_store
 from trivium.data.datamodule import DataModule, choose_reads
 from trivium.data.store import Statistics, Store, open_store
-from trivium.data.synthetic import RANGES, ensure_fixture, ensure_generated
+from trivium.data.synthetic import make_on_first_use
 from trivium.evaluation.metrics import refuse_other_scale
 from trivium.methods.base import Method
 from trivium.methods.build import build_method, token_readers
@@ -33,7 +32,7 @@ def open_data(
     node = config["data"]
     path = store_file or find_store(config)
     if store_file is None and not node["store"]:
-        _make_on_first_use(path, node)
+        make_on_first_use(path, node)
     store = open_store(path)
     _refuse_other_range(node["label_range"], store)
     refuse_other_scale(node["metrics"], store.schema.label_range)
@@ -61,14 +60,6 @@ def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
     store, data = open_data(config, kind=TrainingData)
     data.refuse_without_valid()
     return store, data, build_method(config, store.schema, data.reads, trains=True)
-
-
-def _make_on_first_use(path: Path, data: Mapping[str, Any]) -> None:
-    name = str(data["name"])
-    if is_fixture(name):
-        ensure_fixture(path, name=name, label_range=RANGES[name])
-    elif (settings := settings_of(data)) is not None:
-        ensure_generated(path, name=name, settings=settings)
 
 
 def _refuse_other_range(label_range: list[float], store: Store) -> None:

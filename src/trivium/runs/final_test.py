@@ -73,6 +73,7 @@ def _description(
     return {
         "method": method.name or type(method).__name__,
         **{key: record[key] for key in _FROM_RECORD},
+        **({"extended_at": record["extended_at"]} if "extended_at" in record else {}),
         "feature_set": store.schema.feature_set,
         "store_checksum": store.provenance["checksum"],
         "seconds": round(recorder.state_dict()["seconds"], 3),
