@@ -69,6 +69,7 @@ class TriviumSweeper(Sweeper):
         from trivium.core.wording import counted
         from trivium.search.jobs import FailedJob, print_failures, print_jobs
         from trivium.search.reporter import Reporter
+        from trivium.search.sweep_table import print_sweep_table
 
         folder = self._new_folder()
         jobs = self._combinations(arguments, folder)
@@ -90,6 +91,8 @@ class TriviumSweeper(Sweeper):
             if outcomes[job.name].state in ("fail", "running") and not job.run.finished
         ]
         print_jobs(folder, jobs, outcomes)
+        if len(jobs) > 1 and _is_first_rank():
+            print_sweep_table(folder, jobs)
         print_failures(failed, len(jobs), "job")
         return bool(failed)
 
@@ -105,17 +108,17 @@ class TriviumSweeper(Sweeper):
         from trivium.core.wording import command
         from trivium.runs.directory import RunDirectory
         from trivium.search.scheduler import Job
-        from trivium.search.titles import titles
+        from trivium.search.titles import title_of, varied
 
         added = [*self._threads(arguments), *self._group(folder.name)]
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         (grid,) = BasicSweeper.split_arguments(parser.parse_overrides([*arguments, *added]), None)
         for_this_start = [*self._silence(arguments), f"hydra.sweep.dir={as_text(str(folder.absolute()))}"]
         jobs = []
-        for number, (words, settings) in enumerate(zip(titles(grid), grid, strict=True)):
-            settings += self._title(words)
+        for number, (differing, settings) in enumerate(zip(varied(grid), grid, strict=True)):
+            settings += self._title(title_of(differing))
             run, line = RunDirectory(folder / str(number)), command("train", *config_dir_option(), *settings)
-            jobs.append(Job(f"job {number}", run, (*settings, *for_this_start), line, words))
+            jobs.append(Job(f"job {number}", run, (*settings, *for_this_start), line, differing))
         return jobs
 
     def _search(self, arguments: list[str]) -> bool:
@@ -167,11 +170,14 @@ class TriviumSweeper(Sweeper):
         from trivium.search.outcome import Outcome, outcome_of
         from trivium.search.scheduler import run_jobs
 
-        workers = LauncherWorkers(self._launcher(), self._kind)
+        launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=Task(self.task, os.getcwd()), config=self.config
+        )
+        workers = LauncherWorkers(launcher, self._kind)
 
         def judge(job: Job, error: str | None) -> Outcome:
             # Among the ranks of an outer torchrun or srun, the first alone has the run's directory and its result.
-            if error is None and int(os.environ.get("RANK", "0")) > 0:
+            if error is None and not _is_first_rank():
                 return Outcome("complete", "")
             return outcome_of(job.run, metric, error)
 
@@ -183,14 +189,14 @@ class TriviumSweeper(Sweeper):
         from trivium.config.space import as_text
         from trivium.core.wording import command
         from trivium.search.scheduler import Job
-        from trivium.search.titles import title_of
+        from trivium.search.titles import settings_of, title_of
 
         folder, jobs = search.folder, []
         for trial in trials:
-            words, trial_keys = title_of(trial.overrides), _keys(trial.overrides)
-            settings = (*(word for word in shared if word.partition("=")[0] not in trial_keys), *trial.overrides)
+            drawn, keys = settings_of(trial.overrides), _keys(trial.overrides)
+            settings = (*(word for word in shared if word.partition("=")[0] not in keys), *trial.overrides)
             for_this_start = (
-                *self._title(words),
+                *self._title(title_of(drawn)),
                 "resume=auto",
                 f"run.study={as_text(str(folder))}",
                 f"run.trial={trial.number}",
@@ -199,7 +205,7 @@ class TriviumSweeper(Sweeper):
                 f"hydra.sweep.subdir='{trial.number}'",
             )
             line = command("train", *config_dir_option(), *settings)
-            jobs.append(Job(trial.name, trial.run, (*settings, *for_this_start), line, words))
+            jobs.append(Job(trial.name, trial.run, (*settings, *for_this_start), line, drawn))
         return jobs
 
     def _open(self, space: dict[str, Any], fixed: list[str]) -> OpenStudy:
@@ -233,15 +239,13 @@ class TriviumSweeper(Sweeper):
         from trivium.config.compose import Composer
         from trivium.config.sweep import groups_of_sweep
 
-        groups = groups_of_sweep(Composer(self.context.config_loader, self._folders()), overrides)
+        sources = self.config.hydra.runtime.config_sources
+        folders = [Path(source.path) for source in sources if source.schema == "file"]
+        groups = groups_of_sweep(Composer(self.context.config_loader, folders), overrides)
         choices = self.config.hydra.runtime.choices
         others = [override for override in overrides if override.partition("=")[0].lstrip("+~") != "sweep"]
         chosen = [f"{group}={choices[group]}" for group in groups if group not in {*_keys(others), *searched}]
         return [*chosen, *others]
-
-    def _folders(self) -> list[Path]:
-        sources = self.config.hydra.runtime.config_sources
-        return [Path(source.path) for source in sources if source.schema == "file"]
 
     def _threads(self, arguments: Sequence[str]) -> list[str]:
         """Returns an override that gives parallel runs one thread each, unless trainer.threads is set."""
@@ -291,11 +295,9 @@ class TriviumSweeper(Sweeper):
         with read_write(self.config), open_dict(self.config):
             self.config.hydra.sweep.dir = str(folder.absolute())
 
-    def _launcher(self) -> Launcher:
-        launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.context, task_function=Task(self.task, os.getcwd()), config=self.config
-        )
-        return launcher
+
+def _is_first_rank() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _keys(overrides: Sequence[str]) -> set[str]:

@@ -12,6 +12,7 @@ VERBS = {
     "train": "train one run; with -m a grid or a search of many",
     "prepare": "convert a data set's files to the store that training opens, once",
     "evaluate": "score a finished run again: other data, missing modalities, linear probes",
+    "runs": "list the runs of a folder: state, tested epoch, main metric",
     "reproduce": "run what a table of methods, data sets and seeds lacks, and write it",
     "report": "show runs, tables and searches on one HTML page",
 }

@@ -17,12 +17,17 @@ from trivium.methods.build import build_method, token_readers
 
 
 def open_data(
-    config: dict[str, Any], store_file: Path | None = None, statistics: Mapping[str, Statistics] | None = None
+    config: dict[str, Any],
+    store_file: Path | None = None,
+    statistics: Mapping[str, Statistics] | None = None,
+    *,
+    kind: type[DataModule] = DataModule,
 ) -> tuple[Store, DataModule]:
     """Opens the store that the config names (or `store_file`), and returns it with its data module.
 
     The fixture and generated data are made on first use.
-    statistics: those to standardise with in place of the store's own, such as a trained model's.
+    statistics: those to standardise with in place of the store's own, such as a trained model's. kind: the class of the
+    data module.
     """
     node = config["data"]
     path = store_file or find_store(config)
@@ -35,7 +40,7 @@ def open_data(
         store = replace(store, statistics=dict(statistics))
     modalities = list(node["modalities"])
     reads = choose_reads(store, modalities, token_readers(config, modalities or store.schema.modalities))
-    data = DataModule(
+    data = kind(
         store,
         reads=reads,
         batch_size=node["batch_size"],
@@ -49,9 +54,12 @@ def open_data(
 
 def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
     """Returns the store, the data module and the method to train. Raises ValueError for a store without validation."""
-    store, data = open_data(config)
+    # Imported here, as it imports Lightning, and loading a run imports this module.
+    from trivium.data.training_data import TrainingData
+
+    store, data = open_data(config, kind=TrainingData)
     data.refuse_without_valid()
-    return store, data, build_method(config, store.schema, data.reads)
+    return store, data, build_method(config, store.schema, data.reads, trains=True)
 
 
 def _refuse_other_range(label_range: list[float], store: Store) -> None:

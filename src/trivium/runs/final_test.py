@@ -17,10 +17,10 @@ from trivium.evaluation.predict import predict_split, score_split, write_predict
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.probe import FittedReadout, fit_readout
 from trivium.methods.base import Method
-from trivium.runs.checkpointing import load_weights, save_weights
 from trivium.runs.directory import RunDirectory
 from trivium.runs.load import describe_model
 from trivium.runs.recorder import Recorder
+from trivium.runs.weights import load_weights, save_weights
 
 _FROM_RECORD = ("seed", "config_hash", "git_commit", "resumed_at", "versions", "hardware")
 

@@ -14,8 +14,8 @@ from trivium.config.monitor import Monitor
 from trivium.core.distributed import sum_over_ranks
 from trivium.core.files import csv_text, write_text
 from trivium.methods.base import Method
-from trivium.runs.checkpointing import save_weights
 from trivium.runs.directory import RunDirectory
+from trivium.runs.weights import save_weights
 
 # The width of a terminal.
 _COLUMNS = 80

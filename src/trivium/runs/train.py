@@ -184,6 +184,8 @@ def _fit(
             # The run was killed between its last epoch and its result.
             recorder.load_state_dict(recorded)
             return
+    assert isinstance(method, L.LightningModule)
+    assert isinstance(data, L.LightningDataModule)
     trainer.fit(method, datamodule=data, ckpt_path=resume_from, weights_only=True)
 
 
