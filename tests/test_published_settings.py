@@ -96,6 +96,34 @@ MISA: dict[str, tuple[Any, Any, Any]] = {
     "method.reconstruction_weight": (0.8,) * 3,
 }
 
+# MMSA's configuration of MAG-BERT: key -> MOSI, MOSEI, SIMS
+MAG_BERT: dict[str, tuple[Any, Any, Any]] = {
+    "data.name": ("mosi", "mosei", "sims"),
+    "data.batch_size": (32,) * 3,
+    "data.standardize": (NOT_SCALED,) * 3,
+    "trainer.accumulate_grad_batches": (1,) * 3,
+    "trainer.patience": (8,) * 3,
+    "trainer.min_delta": (1e-6,) * 3,
+    "trainer.gradient_clip": (0.0,) * 3,
+    "scheduler._target_": ("trivium.schedulers.constant",) * 3,
+    "objective._target_": ("trivium.objectives.task.L1",) * 3,
+    "optimizer._target_": ("trivium.optimizers.adam",) * 3,
+    "optimizer.lr": (2e-5, 1e-5, 5e-5),
+    "optimizer.weight_decay": (0.0,) * 3,
+    "optimizer.groups.text.lr": (2e-5, 1e-5, 5e-5),
+    "encoders.audio._target_": ("trivium.encoders.identity.Identity",) * 3,
+    "encoders.vision._target_": ("trivium.encoders.identity.Identity",) * 3,
+    "encoders.text.model": ("bert-base-uncased", "bert-base-uncased", "bert-base-chinese"),
+    "encoders.text.finetune": (True,) * 3,
+    "encoders.text.pool": ("pooler",) * 3,
+    "fusion._target_": ("trivium.fusions.only.Only",) * 3,
+    "method.layer": (0,) * 3,
+    "method.beta": (1.0,) * 3,
+    "method.bias": ("gated",) * 3,
+    "method.gate_dropout": (0.3, 0.2, 0.1),
+    "method.dropout": (0.1,) * 3,
+}
+
 COMM = {
     "data.modalities": ["vision", "text"],
     "data.standardize": NOT_SCALED,
@@ -236,6 +264,12 @@ def test_self_mm_and_self_mi_have_mmsas_column(method: str, weight: float, colum
 def test_misa_has_the_settings_of_mmsas_results(column: int) -> None:
     expected = {key: values[column] for key, values in MISA.items()}
     check([f"experiment=misa_{expected['data.name']}"], expected)
+
+
+@pytest.mark.parametrize("column", [0, 1, 2], ids=["mosi", "mosei", "sims"])
+def test_mag_bert_has_mmsas_settings(column: int) -> None:
+    expected = {key: values[column] for key, values in MAG_BERT.items()}
+    check([f"experiment=mag_bert_{expected['data.name']}"], expected)
 
 
 @pytest.mark.parametrize("data", ["mosi", "mosei", "sims"])

@@ -56,6 +56,7 @@ METHODS |= {f"{name}-learned": [f"method={name}", "method.stand_in=learned"] for
 METHODS |= {
     "comm-faithful": ["method=comm", "method.faithful=true"],
     "gmc-encoded": ["method=gmc", "method.joint=encoded"],
+    "mag_bert-common": ["method=mag_bert", "method.bias=common", "method.placeholder_tokens=3"],
     "misa-learned": ["method=misa", "method.absent_private=learned", "method.text_lengths=true"],
 }
 FUSIONS |= {
@@ -63,7 +64,9 @@ FUSIONS |= {
     "concat-bare": ["fusion=concat", "fusion.out=0"],
 }
 SMALL = {"mult": {"layers": 1, "width": 10}, "tensor": {"project": 3}}  # to save time
-PAIRS = list(itertools.product(METHODS, FUSIONS))
+FUSIONS["text alone"] = ["fusion=published/text"]  # MAG-BERT's; in other methods it has no place for the rest
+# and its audio and vision are features, of other sizes than the text's vector, which fusion=share does not take
+PAIRS = [(m, f) for m, f in itertools.product(METHODS, FUSIONS) if f != ("share" if "mag_b" in m else "text alone")]
 TRAINED = [(m, f) for m, f in PAIRS if m == "supervised" or f in ("concat", "transformer", "mult")]
 ENCODER_OF = {
     (method, fusion): list(ENCODERS)[(m + f) % len(ENCODERS)]

@@ -34,6 +34,7 @@ SETTINGS = {
     "comm": ["method=comm", *TINY, *HEAD, "trainer.select=last"],
     "gmc": ["method=gmc", *MULT, "method.modality_dropout=0.2"],
     "m3ixup": ["method=m3ixup", *MULT, "trainer.gradient_clip=0.8", "method.adapt_members=learned"],
+    "mag_bert": ["method=mag_bert", "encoder.dim=8", "encoder.layers=1", "method.modality_dropout=0.2"],
     "misa": [
         "method=misa",
         "encoder.hidden=4",

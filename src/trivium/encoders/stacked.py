@@ -37,6 +37,7 @@ class Stacked(Encoder):
         self.forward_cells = nn.ModuleList(make(size, hidden, batch_first=True) for size in sizes)
         self.backward_cells = nn.ModuleList(make(size, hidden, batch_first=True) for size in sizes)
         self.norm = nn.LayerNorm(2 * hidden)
+        self.input_size = self.adapts = in_dim
         self.token_dim, self.dim = 2 * hidden, 4 * hidden
         if orthogonal:
             for layer in (*self.forward_cells, *self.backward_cells):

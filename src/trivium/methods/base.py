@@ -151,17 +151,18 @@ class Method(nn.Module, ABC):
 
     def encode(self, batch: Batch) -> dict[str, Encoded]:
         """Returns every modality encoded, with zeros and an empty mask where a clip lacks it."""
+        return {name: self.encode_modality(batch, name) for name in self.encoders}
+
+    def encode_modality(self, batch: Batch, name: str) -> Encoded:
+        """Returns one modality encoded, with zeros and an empty mask where a clip lacks it."""
         # This is the only place where absence is masked. torch.where also stops NaN, which a product with 0 would not.
-        encoded = {}
-        for column, (name, encoder) in enumerate(self.encoders.items()):
-            out: Encoded = encoder(batch.streams[name])
-            present_B = batch.present[:, column]
-            encoded[name] = Encoded(
-                tokens=torch.where(present_B[:, None, None], out.tokens, 0.0),
-                mask=out.mask & present_B[:, None],
-                pooled=torch.where(present_B[:, None], out.pooled, 0.0),
-            )
-        return encoded
+        out: Encoded = self.encoders[name](batch.streams[name])
+        present_B = batch.present[:, list(self.encoders).index(name)]
+        return Encoded(
+            tokens=torch.where(present_B[:, None, None], out.tokens, 0.0),
+            mask=out.mask & present_B[:, None],
+            pooled=torch.where(present_B[:, None], out.pooled, 0.0),
+        )
 
     def fuse(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
         """Returns the joint vector, (B, E). Absent modalities are zero, or learned stand-ins take their place."""
