@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import vector_norm
 
 from trivium.core.choices import check_choice
 from trivium.core.precision import at_least_float32
@@ -71,17 +72,19 @@ class AdaptationGate(nn.Module):
     def scale(self, z_BTA: Tensor, shift_BTA: Tensor) -> Tensor:
         """Returns alpha H, whose length is at most beta |z|; float32 at least."""
         z_BTA, shift_BTA = at_least_float32(z_BTA), at_least_float32(shift_BTA)
-        length_BT1 = _lengths(shift_BTA)
+        # The gradient of torch's norm at 0 is 0; that of the square root of a sum of squares would be NaN.
+        length_BT1 = vector_norm(shift_BTA, dim=-1, keepdim=True)
         length_BT1 = torch.where(length_BT1 == 0, 1.0, length_BT1)
-        alpha_BT1 = (self.beta * _lengths(z_BTA) / (length_BT1 + 1e-6)).clamp(max=1.0)
-        return alpha_BT1 * shift_BTA
+        alpha_BT1 = (self.beta * vector_norm(z_BTA, dim=-1, keepdim=True) / (length_BT1 + 1e-6)).clamp(max=1.0)
+        scaled: Tensor = alpha_BT1 * shift_BTA
+        return scaled
 
 
 def align(values_BFD: Tensor, real_BF: Tensor, tokens_BT: Tensor) -> Tensor:
     """Returns (B, T, D): for each token the mean of the steps that fall to it.
 
-    Token i of a clip's n gets steps floor(i F / n) up to ceil((i + 1) F / n), at least one, where F counts the clip's
-    real steps. A clip of as many steps as tokens is so aligned one to one.
+    Token i of a clip's n gets steps floor(i F / n) up to ceil((i + 1) F / n), which are one at least. F counts the
+    clip's real steps. A clip of as many steps as tokens is so aligned one to one.
 
     real_BF: bool, the clip's steps, which come first. tokens_BT: bool, the tokens that take part; the others get zeros,
     as do all of a clip without steps.
@@ -89,17 +92,9 @@ def align(values_BFD: Tensor, real_BF: Tensor, tokens_BT: Tensor) -> Tensor:
     number_BT = tokens_BT.cumsum(dim=1) - 1
     count_B1, steps_B1 = tokens_BT.sum(dim=1, keepdim=True).clamp(min=1), real_BF.sum(dim=1, keepdim=True)
     start_BT = number_BT * steps_B1 // count_B1
-    end_BT = torch.maximum(start_BT + 1, ((number_BT + 1) * steps_B1 + count_B1 - 1) // count_B1)
+    end_BT = ((number_BT + 1) * steps_B1 + count_B1 - 1) // count_B1
     step_F = torch.arange(real_BF.shape[1], device=real_BF.device)
     taken_BTF = (step_F >= start_BT[..., None]) & (step_F < end_BT[..., None])
     taken_BTF = taken_BTF & tokens_BT[..., None] & real_BF[:, None]
     share_BTF = taken_BTF / taken_BTF.sum(dim=-1, keepdim=True).clamp(min=1)
     return share_BTF.to(values_BFD.dtype) @ torch.where(real_BF[..., None], values_BFD, 0.0)
-
-
-def _lengths(rows_BTA: Tensor) -> Tensor:
-    """Returns (B, T, 1), the Euclidean lengths, whose gradient at 0 is 0 and not NaN."""
-    square_BT1 = rows_BTA.square().sum(dim=-1, keepdim=True)
-    # Masked before the root: behind it, the root's infinite derivative times 0 would still be NaN.
-    positive = square_BT1 > 0
-    return torch.where(positive, torch.where(positive, square_BT1, 1.0).sqrt(), 0.0)

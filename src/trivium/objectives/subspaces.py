@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from trivium.core.precision import at_least_float32
 
@@ -50,21 +51,14 @@ def central_moment_discrepancy(
     """
     x_ND, y_ND = at_least_float32(x_ND), at_least_float32(y_ND)
     x_has_N1, y_has_N1 = _all_or(x_has_N, x_ND), _all_or(y_has_N, y_ND)
-    distance = safe_norm(_mean(x_ND, x_has_N1) - _mean(y_ND, y_has_N1))
+    # The gradient of torch's norm at 0 is 0; that of the square root of a sum of squares would be NaN.
+    distance: Tensor = vector_norm(_mean(x_ND, x_has_N1) - _mean(y_ND, y_has_N1))
     x_centred, y_centred = _centred(x_ND, x_has_N1), _centred(y_ND, y_has_N1)
     x_power, y_power = x_centred, y_centred
     for _ in range(2, MOMENTS + 1):
         x_power, y_power = x_power * x_centred, y_power * y_centred
-        distance = distance + safe_norm(_mean(x_power, x_has_N1) - _mean(y_power, y_has_N1))
+        distance = distance + vector_norm(_mean(x_power, x_has_N1) - _mean(y_power, y_has_N1))
     return distance
-
-
-def safe_norm(vector_D: Tensor) -> Tensor:
-    """Returns the Euclidean norm, whose gradient at 0 is 0 and not NaN."""
-    square = vector_D.square().sum()
-    # Masked before the root: behind it, the root's infinite derivative times 0 would still be NaN.
-    positive = square > 0
-    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), 0.0)
 
 
 def _all_or(has_N: Tensor | None, rows_ND: Tensor) -> Tensor:
@@ -84,5 +78,5 @@ def _centred(rows_ND: Tensor, has_N1: Tensor) -> Tensor:
 
 
 def _unit_rows(rows_ND: Tensor) -> Tensor:
-    unit_ND: Tensor = rows_ND / (rows_ND.detach().norm(dim=1, keepdim=True) + 1e-6)
+    unit_ND: Tensor = rows_ND / (vector_norm(rows_ND.detach(), dim=1, keepdim=True) + 1e-6)
     return unit_ND
