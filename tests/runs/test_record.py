@@ -121,8 +121,9 @@ def sims_metrics(p: Any, t: Any) -> dict[str, float]:
 
 
 def test_the_hash_leaves_out_where_and_on_what_a_run_is_and_nothing_else() -> None:
-    # with ba, as ba_standardised decides nothing with another estimator
-    config = compose_config(["method=selfmi", "method.pair_estimator=ba", "encoder@encoders.text=gru"])
+    # with ba and clipping, as ba_standardised and gradient_clip_by decide nothing without
+    settings = ["method=selfmi", "method.pair_estimator=ba", "trainer.gradient_clip=1"]
+    config = compose_config([*settings, "encoder@encoders.text=gru"])
     whole = config_hash(config)
     free = {"run", "resume", "paths", "logger", "trust"}
     # test_callbacks.py has the callbacks that are hashed
