@@ -117,15 +117,21 @@ def _added_metrics(config: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
 def _fusion_dims(
     config: Mapping[str, Any], encoders: Mapping[str, Encoder], schema: StoreSchema, reads: Mapping[str, str]
 ) -> dict[str, int]:
-    """Returns modality -> the size of what the fusion reads: the pooled vector, a token, or the features of a step."""
-    if getattr(target(config["fusion"]), "reads", "pooled") != "tokens":
-        return {name: encoder.dim for name, encoder in encoders.items()}
+    """Returns the size of each vector, or token, that the fusion reads.
+
+    It is named after its modality and is the pooled vector, a token or the features of a step, unless the method makes
+    other vectors of them.
+    """
     method: Any = target(config["method"])
-    raw = method.fuses_inputs(config["method"])
-    return {
-        name: schema.dims[name] if raw and reads[name] == "values" else encoder.token_dim or encoder.dim
-        for name, encoder in encoders.items()
-    }
+    if getattr(target(config["fusion"]), "reads", "pooled") != "tokens":
+        sizes = {name: encoder.dim for name, encoder in encoders.items()}
+    else:
+        raw = method.fuses_inputs(config["method"])
+        sizes = {
+            name: schema.dims[name] if raw and reads[name] == "values" else encoder.token_dim or encoder.dim
+            for name, encoder in encoders.items()
+        }
+    return dict(method.fusion_sizes(config["method"], sizes))
 
 
 def turn_off_dropout(module: nn.Module) -> None:
