@@ -64,8 +64,8 @@ def build_method(
         extra: dict[str, Any] = {"assets": assets[name]} if assets and assets.get(name) else {}
         if getattr(target(node), "takes_steps", False):
             extra["steps"] = schema.max_lengths["tokens" if what == "tokens" else name]
-        own = f"encoders.{name}" if (config["encoders"] or {}).get(name) else "encoder"
-        with keyed(seed, "encoder", name), _mistakes_of(own):
+        group = f"encoders.{name}" if (config["encoders"] or {}).get(name) else "encoder"
+        with keyed(seed, "encoder", name), _mistakes_of(group):
             encoders[name] = build(node, size, **extra)
     with keyed(seed, "fusion"), _mistakes_of("fusion"):
         fusion = build(config["fusion"], _fusion_dims(config, encoders, schema, reads))
