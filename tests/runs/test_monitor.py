@@ -175,6 +175,7 @@ def test_runs_of_version_0_1_0_keep_their_hash() -> None:
 
 def test_every_metric_of_a_protocol_has_a_direction() -> None:
     for protocol, best in (("mosi", "val/acc7"), ("sims", "val/acc3"), ("regression", "val/corr")):
-        assert not read_monitor(best, protocol).lower_is_better
-        assert read_monitor("val/mae", protocol).lower_is_better
-    assert read_monitor("auto", "mosi") == Monitor("val/loss", lower_is_better=True)
+        config = {"data": {"metrics": protocol}}
+        assert not read_monitor(best, config).lower_is_better
+        assert read_monitor("val/mae", config).lower_is_better
+    assert read_monitor("auto", {"data": {"metrics": "mosi"}}) == Monitor("val/loss", lower_is_better=True)
