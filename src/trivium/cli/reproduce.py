@@ -48,7 +48,8 @@ Keys
   dry=true       show what is done of each row and seed, and how long the rest may take
   commands=true  with dry=true, also the command of each run
   jobs=N         runs at once, one thread each; otherwise 1
-  paths.outputs=DIR  where everything goes; otherwise outputs. In short outputs=DIR
+  paths.outputs=DIR  where everything goes; otherwise outputs
+  outputs=DIR    the same, in short
   trust=A,B      modules of your own that rows name (docs/extending.md)
   publish=DIR    also write README.md, table.csv, values.csv, table.tex, figures and learning curves there, without
                  paths of this machine
