@@ -10,6 +10,7 @@ import pytest
 
 from trivium.config.compose import compose_config
 
+SAME: dict[str, Any] = {"lr": None, "weight_decay": None}
 NOT_SCALED = {"default": "none", "text": "none", "audio": "none", "vision": "none"}
 
 # MMSA's configuration of Self-MM (SIMS: the same in Self-MM's repository): key -> MOSI, MOSEI, SIMS
@@ -60,6 +61,43 @@ SELF_MM: dict[str, tuple[Any, Any, Any]] = {
     "method.label_rule": ("ratio",) * 3,
     "method.update_from_epoch": (2,) * 3,
     "method.unimodal_targets": ("generated",) * 3,
+}
+
+# MMSA's configuration of MMIM, the same on the three data sets but for the first stage and the text encoder
+MMIM: dict[str, tuple[Any, Any, Any]] = {
+    "data.name": ("mosi", "mosei", "sims"),
+    "data.batch_size": (32,) * 3,
+    "data.standardize": (NOT_SCALED,) * 3,
+    "trainer.patience": (8,) * 3,
+    "trainer.min_delta": (1e-6,) * 3,
+    "trainer.select": ("best",) * 3,
+    "trainer.gradient_clip": (1.0,) * 3,
+    "scheduler": ({"_target_": "trivium.schedulers.plateau", "factor": 0.5, "patience": 20},) * 3,
+    "objective._target_": ("trivium.objectives.task.L1",) * 3,
+    "optimizer._target_": ("trivium.optimizers.adam",) * 3,
+    "optimizer.lr": (1e-3,) * 3,
+    "optimizer.weight_decay": (1e-4,) * 3,
+    "optimizer.exempt_bias_and_norm": ("none",) * 3,
+    "optimizer.groups": ({m: SAME for m in ("text", "audio", "vision", "conditionals")},) * 3,
+    "encoders.text.model": ("bert-base-uncased", "bert-base-uncased", "bert-base-chinese"),
+    "encoders.text.pool": ("cls",) * 3,
+    "encoders.text.lr": (5e-5,) * 3,
+    **{
+        f"encoders.{s}.{key}": (value,) * 3
+        for s in ("audio", "vision")
+        for key, value in {"hidden": 16, "out": 16, "layers": 1, "bidirectional": True, "pool": "last"}.items()
+    },
+    "fusion.hidden": ([128],) * 3,
+    "fusion.out": (128,) * 3,
+    "fusion.activation": ("tanh",) * 3,
+    "fusion.dropout": (0.1,) * 3,
+    "fusion.hidden_dropout": (0.0,) * 3,
+    "method.cpc_weight": (0.1,) * 3,
+    "method.ba_weight": (0.1,) * 3,
+    "method.cpc_layers": (1,) * 3,
+    "method.memory_batches": (1,) * 3,
+    "method.pairs": ([["text", "vision"], ["text", "audio"]],) * 3,
+    "method.first_stage": (1.0, 0.5, 1.0),
 }
 
 COMM = {
@@ -196,6 +234,12 @@ def test_self_mm_and_self_mi_have_mmsas_column(method: str, weight: float, colum
         [f"experiment={method}_{expected['data.name']}"],
         expected | SELF_MI | {"method.name": method, "method.cpc_weight": weight, "method.pair_weight": weight},
     )
+
+
+@pytest.mark.parametrize("column", [0, 1, 2], ids=["mosi", "mosei", "sims"])
+def test_mmim_has_mmsas_settings(column: int) -> None:
+    expected = {key: values[column] for key, values in MMIM.items()}
+    check([f"experiment=mmim_{expected['data.name']}"], expected)
 
 
 @pytest.mark.parametrize("data", ["mosi", "mosei", "sims"])

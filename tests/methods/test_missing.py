@@ -55,6 +55,7 @@ METHODS |= {f"{name}-learned": [f"method={name}", "method.stand_in=learned"] for
 METHODS |= {
     "comm-faithful": ["method=comm", "method.faithful=true"],
     "gmc-encoded": ["method=gmc", "method.joint=encoded"],
+    "mmim-learned": ["method=mmim", "method.stand_in=learned"],
 }
 FUSIONS |= {
     "transformer-deep": ["fusion=transformer", "fusion.layers=2"],
@@ -168,7 +169,7 @@ def seen(method: Method, batch: Batch) -> dict[str, Tensor]:
 
 def learnt(method: Method, batch: Batch) -> dict[str, Tensor]:
     """A training step's terms and gradients, without dropout."""
-    weights = dict(method.named_parameters())
+    weights = {name: parameter for name, parameter in method.named_parameters() if parameter.requires_grad}
     terms = method.losses(batch)
     found = torch.autograd.grad(terms["loss"], list(weights.values()), allow_unused=True)
     used = {name: gradient for name, gradient in zip(weights, found, strict=True) if gradient is not None}

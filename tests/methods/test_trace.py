@@ -27,6 +27,7 @@ METHODS = {
     "gmc": ["method=gmc", *MULT],
     "m3ixup": ["method=m3ixup", *MULT],
     "m3ixup_modalities": ["method=m3ixup", *MULT, "method.adapt_members=modalities", "method.unimodal_mix=series"],
+    "mmim": ["method=mmim", "encoder.hidden=8"],
     "supervised_mixup": ["method=supervised", "method.mixup=series", "method.modality_dropout=0.2"],
     "selfmm_faithful": ["method=selfmm", "method.faithful=true", "trainer.accumulate_grad_batches=2"],
 }

@@ -29,6 +29,7 @@ SETTINGS = {
         "optimizer.lr=0.002",
     ],
     "selfmi_mixup": ["method=selfmi", *LSTM, "method.mixup=one", "fusion.dropout=0.1"],
+    "mmim": ["method=mmim", *LSTM, "trainer.gradient_clip=1"],
     "tcmax": ["method=tcmax", *LSTM, "scheduler=cosine", "objective.negatives=500", "objective.chunk=64"],
     "tcmax_all": ["method=tcmax", *LSTM, "fusion=bigated"],
     "comm": ["method=comm", *TINY, *HEAD, "trainer.select=last"],

@@ -73,11 +73,13 @@ class Method(L.LightningModule, ABC):
     factored: True if it can train on objectives that need a score's factors (TaskObjective.factored).
     probed: True if its score is a linear probe of frozen features. Such a method has a `readout`
     (trivium.methods.readout) of vectors()["joint"], which trivium.evaluation.probe fits after training.
+    optimizer_roles: the names of submodules that optimizer.groups can give rates of their own.
     validation_losses: the names of the losses that `validation_step` returns. Each can be monitored, as "val/NAME".
     Raises ValueError for an unknown stand_in, and for an objective that needs factors if the method gives none.
     """
 
     shared_options: ClassVar[tuple[str, ...]] = ("modality_dropout",)
+    optimizer_roles: ClassVar[tuple[str, ...]] = ()
     factored: ClassVar[bool] = False
     probed: bool = False
     name: str = ""

@@ -28,7 +28,7 @@ from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.heads import Head
 from trivium.methods.label_bank import LabelBank
 from trivium.methods.mixup import Mixup
-from trivium.methods.mutual_information import FusionCPC, PairMI
+from trivium.methods.mutual_information import FusionCPC, PairMI, known_pairs, warn_of_no_pairs
 from trivium.objectives.cpc import Direction
 
 CHOICES = {
@@ -91,9 +91,9 @@ class SelfMI(Method):
             first_epoch=update_from_epoch,
         )
         sizes = dims if features == "projected" else {s: parts.encoders[s].dim for s in dims}
-        present_pairs = _known_pairs(pairs, sizes)
+        present_pairs = known_pairs(pairs, sizes)
         if pair_weight and not present_pairs:
-            _warn_of_no_pairs(pairs, sizes)
+            warn_of_no_pairs(pairs, sizes)
         # A term of weight 0 is neither built nor computed. Initial weights of these modules have a key of their own, so
         # that the backbone is the same, bit for bit, with and without them.
         self.fusion_mi, self.pair_mi = None, None
@@ -264,28 +264,6 @@ class SelfMI(Method):
         self.bank.load_state(checkpoint["trivium"]["bank"])
         if self.pair_mi is not None:
             self.pair_mi.load_state(checkpoint["trivium"]["pair_memory"])
-
-
-def _known_pairs(pairs: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Returns the pairs of which both modalities are in the data.
-
-    Raises ValueError for a name that is neither a modality of the data nor text, audio or vision.
-    """
-    known = {"text", "audio", "vision", *sizes}
-    for pair in pairs:
-        if len(pair) != 2 or not known.issuperset(pair):
-            raise ValueError(f"method.pairs: {list(pair)}; expected two modalities of {sorted(known)}")
-    return [(x, y) for x, y in pairs if x in sizes and y in sizes]
-
-
-def _warn_of_no_pairs(pairs: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> None:
-    """Warns that no pair is of two modalities of the data; with a single modality there can be none, and no warning."""
-    if len(sizes) > 1:
-        warnings.warn(
-            f"method.pairs: {[list(pair) for pair in pairs]} has no pair of {', '.join(sizes)}: "
-            "method.pair_weight adds nothing; name pairs of them, or set method.pair_weight=0",
-            stacklevel=3,
-        )
 
 
 def _for_modality(values: Mapping[str, Any] | None, name: str, default: Any) -> Any:
