@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 
@@ -62,8 +61,11 @@ class Parts:
     options: Options = field(default_factory=Options)
 
 
-class Method(L.LightningModule, ABC):
+class Method(nn.Module, ABC):
     """Trains encoders, a fusion and what a subclass adds. The subclass implements `losses` and `predict`.
+
+    It is a plain module with a LightningModule's hooks. For a training, trivium.methods.trainable makes its class a
+    LightningModule, which has a `trainer`; everything that needs none works without.
 
     Its constructor takes `parts` first. The keys of its YAML are keyword arguments after that, except for those of the
     shared options, which are in `parts`. trivium.methods.build sets make_optimizer, make_schedule and metrics, the
@@ -84,6 +86,7 @@ class Method(L.LightningModule, ABC):
     probed: bool = False
     name: str = ""
     validation_losses: tuple[str, ...] = ("loss",)
+    trainer: Any
 
     def __init__(self, parts: Parts) -> None:
         super().__init__()
@@ -184,13 +187,23 @@ class Method(L.LightningModule, ABC):
         score, probabilities = self.objective.decode(outputs_BK)
         return Prediction(outputs_BK, score, probabilities, features_BE)
 
-    # Lightning's hooks
+    # What Lightning gives where it trains, and its hooks
+
+    @property
+    def current_epoch(self) -> int:
+        """Returns the number of the epoch that is trained, from 0; without a Trainer 0."""
+        return 0
+
+    @property
+    def device(self) -> torch.device:
+        """Returns the device of the weights."""
+        return next(self.parameters()).device
 
     def on_fit_start(self) -> None:
         """Raises ValueError if stand-ins are to be learnt and no training clip lacks a modality."""
         if self.stand_ins is None or self.modality_dropout:
             return
-        data: DataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: DataModule = self.trainer.datamodule
         clips = data.store.split("train")
         if not any((clips.read(name, data.reads[name]).lengths == 0).any() for name in self.encoders):
             raise ValueError(
@@ -227,7 +240,7 @@ class Method(L.LightningModule, ABC):
         return {"loss": terms["loss"] * self.gradient_scale(), "unscaled": terms["loss"].detach()}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        super().optimizer_step(*args, **kwargs)
+        super().optimizer_step(*args, **kwargs)  # type: ignore[misc]
         if self.schedule is not None:
             self.schedule.after_step()
 
@@ -280,7 +293,7 @@ class Method(L.LightningModule, ABC):
         if self.make_schedule is not None:
             # Steps are counted from the store, because trainer.estimated_stepping_batches sets the loader up before a
             # checkpoint's position is restored.
-            batches = self.trainer.datamodule.train_batches  # type: ignore[attr-defined]
+            batches = self.trainer.datamodule.train_batches
             steps = -(-batches // self.trainer.accumulate_grad_batches)
             self.schedule = self.make_schedule(optimizer, steps_per_epoch=steps, epochs=self.trainer.max_epochs)
             if self._saved_schedule is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from trivium.config.instantiate import build, target
+from trivium.config.instantiate import build, build_as, target
 from trivium.config.monitor import monitor_of
 from trivium.core.metric_names import LABELS, LOSSES
 from trivium.core.seeding import keyed
@@ -43,6 +43,8 @@ def build_method(
     schema: StoreSchema,
     reads: Mapping[str, str],
     assets: Mapping[str, dict[str, Any]] | None = None,
+    *,
+    trains: bool = False,
 ) -> Method:
     """Makes encoders, fusion, objective and method, and returns the method.
 
@@ -50,6 +52,7 @@ def build_method(
 
     config: the run's, as plain dicts. schema: the store's. reads: modality -> "values" or "tokens".
     assets: modality -> what Encoder.assets returned, for encoders that are built without their source.
+    trains: True makes the method a LightningModule, which a Trainer needs and nothing else does.
     Raises ValueError if a part refuses its settings.
     """
     seed = int(config["seed"])
@@ -69,8 +72,13 @@ def build_method(
     kind: Any = target(config["method"])
     options, settings = split_options(config["method"], getattr(kind, "shared_options", ()))
     parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed, options)
+    if trains:
+        # Here, as importing Lightning takes longer than loading a run.
+        from trivium.methods.trainable import trainable
+
+        kind = trainable(kind)
     with keyed(seed, "method"):
-        method: Method = build(settings, parts)
+        method: Method = build_as(kind, settings, parts)
     method.metrics = config["data"]["metrics"]
     method.added_metrics = _added_metrics(config)
     method.make_optimizer = functools.partial(build, config["optimizer"])
