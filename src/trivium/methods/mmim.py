@@ -227,7 +227,7 @@ class MMIM(Method):
         super().on_fit_start()
         if self.two_stages and self.trainer.scaler is not None:
             raise ValueError("method.stages=two: not with trainer.precision=16-mixed; take bf16-mixed or 32-true")
-        data: DataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: DataModule = self.trainer.datamodule
         labels_N = data.store.split("train").targets["multimodal"]
         if self.entropies and not labels_N.min() < 0 < labels_N.max():
             warnings.warn(
@@ -248,8 +248,8 @@ class MMIM(Method):
 
     def _fit_conditionals(self) -> None:
         """Fits every q by gradient steps on -lld, over the first `first_stage` of this epoch's batches."""
-        loader: BatchLoader = self.trainer.train_dataloader.again()  # type: ignore[union-attr]
-        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        loader: BatchLoader = self.trainer.train_dataloader.again()
+        optimizer: torch.optim.Optimizer = self.trainer.optimizers[0]
         self.zero_grad(set_to_none=True)
         self.conditionals.requires_grad_(True)
         self.first_stage_meter.reset()
@@ -283,7 +283,9 @@ class MMIM(Method):
             parameter.grad = part.view_as(parameter)
         if self.trainer.gradient_clip_val:
             # The norm is that of the parameters that are stepped, as nothing else has a gradient.
-            self.clip_gradients(optimizer, self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm)
+            self.clip_gradients(  # type: ignore[operator]  # Lightning's
+                optimizer, self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
+            )
         optimizer.step()
         for parameter in parameters:
             parameter.grad = None
