@@ -101,9 +101,11 @@ def parameter_groups(
 
 def _roles(method: Method) -> Iterator[tuple[str, nn.Parameter]]:
     """Yields each parameter with its role, which its name tells: encoders.MODALITY.REST is of an encoder."""
+    of_fusion = {f"fusion.{prefix}.": role for prefix, role in method.fusion.roles.items()}
     for name, parameter in method.named_parameters():
         first, _, rest = name.partition(".")
         if first == "encoders":
             yield rest.partition(".")[0], parameter
         else:
-            yield (first if first in method.optimizer_roles else REST), parameter
+            role = first if first in method.optimizer_roles else REST
+            yield next((of for prefix, of in of_fusion.items() if name.startswith(prefix)), role), parameter

@@ -61,9 +61,13 @@ FUSIONS |= {
     "transformer-deep": ["fusion=transformer", "fusion.layers=2"],
     "concat-bare": ["fusion=concat", "fusion.out=0"],
 }
-SMALL = {"mult": {"layers": 1, "width": 10}, "tensor": {"project": 3}}  # to save time
+SMALL = {
+    "mult": {"layers": 1, "width": 10},
+    "tetfn": {"layers": 1, "width": 10},
+    "tensor": {"project": 3},
+}  # to save time
 PAIRS = list(itertools.product(METHODS, FUSIONS))
-TRAINED = [(m, f) for m, f in PAIRS if m == "supervised" or f in ("concat", "transformer", "mult")]
+TRAINED = [(m, f) for m, f in PAIRS if m == "supervised" or f in ("concat", "transformer", "mult", "tetfn")]
 ENCODER_OF = {
     (method, fusion): list(ENCODERS)[(m + f) % len(ENCODERS)]
     for (m, method), (f, fusion) in itertools.product(enumerate(METHODS), enumerate(FUSIONS))

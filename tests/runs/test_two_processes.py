@@ -29,6 +29,7 @@ METHODS = {
     "selfmi_ba": f"method=selfmi {LSTM} {BY45} method.pair_estimator=ba method.direction=symmetric",
     "selfmi_filler": f"method=selfmi {LSTM} {BY29} method.features=projected",
     "selfmi_mixup": f"method=selfmi {LSTM} {BY45} method.mixup=one trainer.accumulate_grad_batches=3",
+    "tetfn": f"method=tetfn {MULT} {BY45} fusion.kernels.audio=3 method.modality_dropout=0.3",
     "mmim": f"method=mmim {LSTM} {BY45} method.pairs=[[text,vision],[audio,vision]] trainer.gradient_clip=1",
     "mmim_filler": f"method=mmim {LSTM} {BY29} method.stand_in=conditional method.modality_dropout=0.3",
     "ogm_ge": f"method=supervised {LSTM} {BY45} {CLASSES} method.balance=ogm_ge trainer.gradient_clip=1",

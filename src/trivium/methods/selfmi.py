@@ -42,7 +42,8 @@ class SelfMI(Method):
     """Trains a joint head, a head for each modality on generated labels, and bounds on mutual information.
 
     configs/method/selfmi.yaml explains the keywords. pairs: pairs of modalities whose mutual information is maximised;
-    those with a modality that the data lack are left out.
+    those with a modality that the data lack are left out. label_limit: generated labels are clamped to it, and
+    not to the largest label of the data.
     Raises ValueError for a classification objective (labels are generated as scores), for unknown choices, and as
     trivium.methods.mixup.Mixup does.
     """
@@ -71,6 +72,7 @@ class SelfMI(Method):
         unimodal_targets: str = "generated",
         post_dims: Mapping[str, int] | None = None,
         post_dropout: Mapping[str, float] | None = None,
+        label_limit: float | None = None,
         faithful: bool = False,
     ) -> None:
         super().__init__(parts)
@@ -85,7 +87,7 @@ class SelfMI(Method):
         self.bank = LabelBank(
             parts.train_clips,
             {"joint": width, **dims},
-            high=parts.high,
+            high=parts.high if label_limit is None else label_limit,
             exclude_zero=exclude_zero,
             rule=label_rule,
             first_epoch=update_from_epoch,
@@ -119,7 +121,8 @@ class SelfMI(Method):
         """
         width = parts.fusion.dim
         self.joint_head = Head(width, 1, hidden=[width])
-        self.project = nn.ModuleDict({s: nn.Linear(parts.encoders[s].dim, d) for s, d in dims.items()})
+        sizes = {s: parts.fusion.unimodal_dim or encoder.dim for s, encoder in parts.encoders.items()}
+        self.project = nn.ModuleDict({s: nn.Linear(sizes[s], d) for s, d in dims.items()})
         self.post_dropout = nn.ModuleDict({s: nn.Dropout(_for_modality(post_dropout, s, 0.0)) for s in dims})
         self.heads = nn.ModuleDict({s: Head(d, 1, hidden=[d]) for s, d in dims.items()})
 
@@ -190,9 +193,10 @@ class SelfMI(Method):
     def _project(self, encoded: Mapping[str, Encoded]) -> dict[str, Tensor]:
         """Returns modality -> F_s* = ReLU(Linear(dropout(F_s))), (B, d), from which labels are generated.
 
-        F_s is the pooled vector (Yu et al., 2021).
+        F_s is the pooled vector (Yu et al., 2021), or what the fusion makes of the modality alone (fusion=tetfn).
         """
-        return {s: self.project[s](self.post_dropout[s](encoded[s].pooled)).relu() for s in self.heads}
+        vectors = self.fusion.unimodal(encoded)
+        return {s: self.project[s](self.post_dropout[s](vectors[s])).relu() for s in self.heads}
 
     def _task_terms(self, batch: Batch, joint_BE: Tensor, projected: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Returns L_m as "joint" and L_s under each modality's name, as in Self-MM (Yu et al., 2021).
