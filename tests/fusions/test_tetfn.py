@@ -295,6 +295,14 @@ def test_8_text_alone_is_a_clip_whose_audio_and_vision_have_no_steps() -> None:
             assert subset[m] or not fusion.unimodal(one)[name].any()
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_the_convolution_is_torch_s(kernel: int) -> None:
+    fusion = made(kernels={"default": kernel})
+    tokens, _ = encoded({name: [7, 7] for name in DIMS})
+    for name, convolution, found in zip(DIMS, fusion.convolutions, fusion._convolve(tokens)[0], strict=True):
+        torch.testing.assert_close(found, convolution(tokens[name].tokens.mT).mT)
+
+
 def test_10_a_clip_shorter_than_the_kernel_counts_as_one_step() -> None:
     fusion = made(kernels={"text": 5, "audio": 3, "vision": 3})
     tokens, lengths = fusion._convolve(encoded({"text": [2, 7], "audio": [1, 3], "vision": [4, 1]})[0])

@@ -146,15 +146,17 @@ class TETFN(Fusion):
         for name, convolution, kernel in zip(self.dims, self.convolutions, self.kernels, strict=True):
             mask_BT = encoded[name].mask
             values_BTD = encoded[name].tokens.masked_fill(~mask_BT[..., None], 0.0)
-            short = max(kernel - values_BTD.shape[1], 0)
-            convolved_BET = convolution(F.pad(values_BTD, (0, 0, 0, short)).transpose(1, 2))
+            values_BTD = F.pad(values_BTD, (0, 0, 0, max(kernel - values_BTD.shape[1], 0)))
+            # As a matrix product, which on a CPU takes a quarter of the time of a convolution of 768 features by one step.
+            steps = values_BTD.shape[1] - kernel + 1
+            windows = torch.stack([values_BTD[:, k : k + steps] for k in range(kernel)], dim=3).flatten(2)
+            tokens_BTE = F.linear(windows, convolution.get_parameter("weight").flatten(1))
             before_B = mask_BT.sum(dim=1)
             length_B = torch.where(before_B > 0, (before_B - kernel + 1).clamp(min=1), 0)
-            step_T = torch.arange(convolved_BET.shape[2], device=mask_BT.device)
-            real_BT1 = (step_T < length_B[:, None])[..., None]
-            # Under autocast a convolution returns half precision; the layers add their results to it.
-            tokens_BTE = convolved_BET.transpose(1, 2).to(self.out.weight.dtype)
-            tokens.append(torch.where(real_BT1, tokens_BTE, 0.0))
+            real_BT = torch.arange(steps, device=mask_BT.device) < length_B[:, None]
+            # Under autocast a product is in half precision; the layers add their results to it.
+            tokens_BTE = tokens_BTE.to(self.out.weight.dtype)
+            tokens.append(tokens_BTE.masked_fill(~real_BT[..., None], 0.0))
             lengths.append(length_B)
         return tokens, lengths
 
