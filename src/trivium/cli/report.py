@@ -12,18 +12,18 @@ from trivium.core.wording import command
 HELP = """\
 Show runs, a table or a search on a page: one HTML file that needs no network and can be sent as it is.
 
-  python scripts/report.py FOLDER... [key=value ...]
+  trivium report FOLDER... [key=value ...]
 
 Examples
-  python scripts/report.py outputs/runs/NAME                      one run
-  python scripts/report.py outputs/runs/A outputs/runs/B          two runs and where their settings differ
-  python scripts/report.py outputs/tables/selfmi                  a table, its figure and all its runs
-  python scripts/report.py outputs/studies/NAME                   a search: its best trial, figures, every trial
-  python scripts/report.py outputs/sweeps/TIME out=sweep.html     every finished run of a sweep
-  python scripts/report.py outputs/runs/NAME figures=paper        the figures also as paper/NAME.pdf and .png
+  trivium report outputs/runs/NAME                      one run
+  trivium report outputs/runs/A outputs/runs/B          two runs and where their settings differ
+  trivium report outputs/tables/selfmi                  a table, its figure and all its runs
+  trivium report outputs/studies/NAME                   a search: its best trial, figures, every trial
+  trivium report outputs/sweeps/TIME out=sweep.html     every finished run of a sweep
+  trivium report outputs/runs/NAME figures=paper        the figures also as paper/NAME.pdf and .png
 
 FOLDER
-  a finished run (has config.yaml and result.json); a table of scripts/reproduce.py (has table.csv); a search (has
+  a finished run (has config.yaml and result.json); a table of trivium reproduce (has table.csv); a search (has
   trials.csv); or a folder of runs. Runs in it that are not finished are left out, and the page says so.
 
 Keys
@@ -35,7 +35,7 @@ Keys
 
 On the page: which row is best, by how much, and whether that is more than chance; every run, sortable and filterable;
 learning curves, loss terms, predicted against true, confusion of classes, Self-MI's generated labels, maps, a search's
-trials, and what scripts/evaluate.py protocol=... has left; settings with their differences; every clip's prediction,
+trials, and what trivium evaluate protocol=... has left; settings with their differences; every clip's prediction,
 beside another run's; the commands, commit, versions and machine. docs/report.md says how to read it.
 """
 _TYPES: Types = {"out": path, "figures": path, "map": one_of("pca", "tsne", "none"), "transcripts": truth}

@@ -25,18 +25,18 @@ from trivium.tables.work import Failure, complete
 HELP = """\
 Reproduce a table: run what is missing of it, then write the table and its figure.
 
-  python scripts/reproduce.py table=NAME [key=value ...] [SETTING.KEY=value ...]
-  python scripts/reproduce.py runs=FOLDER [baseline=ROW] [data=A,B] [publish=DIR]
+  trivium reproduce table=NAME [key=value ...] [SETTING.KEY=value ...]
+  trivium reproduce runs=FOLDER [baseline=ROW] [data=A,B] [publish=DIR]
 
 Examples
-  python scripts/reproduce.py table=interactions                  what is there already is not run again
-  python scripts/reproduce.py table=interactions seeds=5 jobs=2   two more seeds, two runs at once
-  python scripts/reproduce.py table=interactions dry=true         what is done, what is left; starts nothing
-  python scripts/reproduce.py table=selfmi publish=docs/selfmi    also as files that may be committed
-  python scripts/reproduce.py table=selfmi data=mosi              of its data sets this one alone
-  python scripts/reproduce.py table=methods data=mosi/NAME        on the feature set NAME, where several are prepared
-  python scripts/reproduce.py table=m3ixup_mosi data.store=FILE   every row on that store
-  python scripts/reproduce.py runs=outputs/sweeps/TIME baseline=supervised   a table of a grid's runs, without a YAML
+  trivium reproduce table=interactions                  what is there already is not run again
+  trivium reproduce table=interactions seeds=5 jobs=2   two more seeds, two runs at once
+  trivium reproduce table=interactions dry=true         what is done, what is left; starts nothing
+  trivium reproduce table=selfmi publish=docs/selfmi    also as files that may be committed
+  trivium reproduce table=selfmi data=mosi              of its data sets this one alone
+  trivium reproduce table=methods data=mosi/NAME        on the feature set NAME, where several are prepared
+  trivium reproduce table=m3ixup_mosi data.store=FILE   every row on that store
+  trivium reproduce runs=outputs/sweeps/TIME baseline=supervised   a table of a grid's runs, without a YAML
 
 Keys
   table=NAME     one of the tables below, or a YAML file of the same form

@@ -74,7 +74,7 @@ def join_ranks(config: dict[str, Any]) -> Ranks:
         if nodes > 1:
             raise ValueError(
                 f"trainer.num_nodes={nodes}: expected one process a device on every node, found this one alone; start "
-                "train.py on every node with torchrun or srun"
+                "trivium train on every node with torchrun or srun"
             )
         return Ranks()
     expected = config["trainer"]["devices"] * nodes
