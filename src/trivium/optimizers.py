@@ -73,7 +73,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Returns a parameter group for each role and weight decay. Frozen parameters are in none.
 
-    A role is the name of a modality, for the parameters of its encoder, a name of Method.optimizer_roles, or "rest" for
+    A role is the name of a modality, for the parameters of its encoder, what Method.parameter_roles says, or "rest" for
     all others.
 
     lr, weight_decay: the common values. An encoder with a learning rate of its own (Encoder.lr) has that one.
@@ -101,11 +101,11 @@ def parameter_groups(
 
 def _roles(method: Method) -> Iterator[tuple[str, nn.Parameter]]:
     """Yields each parameter with its role, which its name tells: encoders.MODALITY.REST is of an encoder."""
-    of_fusion = {f"fusion.{prefix}.": role for prefix, role in method.fusion.roles.items()}
+    # A model that is no Method has encoders alone.
+    roles: Mapping[str, str] = getattr(method, "parameter_roles", {})
     for name, parameter in method.named_parameters():
         first, _, rest = name.partition(".")
         if first == "encoders":
             yield rest.partition(".")[0], parameter
         else:
-            role = first if first in method.optimizer_roles else REST
-            yield next((of for prefix, of in of_fusion.items() if name.startswith(prefix)), role), parameter
+            yield next((role for prefix, role in roles.items() if name.startswith(f"{prefix}.")), REST), parameter

@@ -147,7 +147,7 @@ class TETFN(Fusion):
             mask_BT = encoded[name].mask
             values_BTD = encoded[name].tokens.masked_fill(~mask_BT[..., None], 0.0)
             values_BTD = F.pad(values_BTD, (0, 0, 0, max(kernel - values_BTD.shape[1], 0)))
-            # As a matrix product, which on a CPU takes a quarter of the time of a convolution of 768 features by one step.
+            # As a matrix product: on a CPU a quarter of the time of torch's convolution of 768 features by one step.
             steps = values_BTD.shape[1] - kernel + 1
             windows = torch.stack([values_BTD[:, k : k + steps] for k in range(kernel)], dim=3).flatten(2)
             tokens_BTE = F.linear(windows, convolution.get_parameter("weight").flatten(1))

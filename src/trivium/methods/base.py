@@ -137,6 +137,15 @@ class Method(nn.Module, ABC):
         """
         return False
 
+    @property
+    def parameter_roles(self) -> dict[str, str]:
+        """Returns the prefix of a parameter's name -> the group of optimizer.groups whose rate and decay it has.
+
+        Parameters of encoders have their modality's.
+        """
+        own = {name: name for name in self.optimizer_roles}
+        return own | {f"fusion.{prefix}": modality for prefix, modality in self.fusion.roles.items()}
+
     def gradient_scale(self) -> float:
         """Returns the factor on the loss before it is differentiated. The recorded loss is without it."""
         return 1.0
