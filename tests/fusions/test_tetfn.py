@@ -277,6 +277,15 @@ def test_7_padding_and_what_it_holds_change_nothing(kernel: int) -> None:
         torch.testing.assert_close(vector, fusion.unimodal(plain)[name])
 
 
+def test_a_modality_s_own_vector_is_the_maximum_over_its_real_steps() -> None:
+    fusion = made(kernels={"default": 2})
+    tokens, _ = encoded({"text": [3, 7, 2], "audio": [1, 4, 7], "vision": [5, 0, 3]})
+    for name, values, lengths in zip(DIMS, *fusion._convolve(tokens), strict=True):
+        for clip, length in enumerate(lengths.tolist()):
+            expected = values[clip, :length].amax(dim=0) if length else torch.zeros(6).double()
+            torch.testing.assert_close(fusion.unimodal(tokens)[name][clip], expected)
+
+
 def test_8_text_alone_is_a_clip_whose_audio_and_vision_have_no_steps() -> None:
     fusion = made()
     subsets = [subset for subset in itertools.product((0, 4), repeat=3) if any(subset)]
