@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Relative to ROOT.
 OUT = Path("outputs/smoke")
 SMALL = f"trainer.accelerator=cpu trainer.threads=1 paths.data={OUT}/data paths.outputs={OUT}"
-TABLE = f"trivium reproduce table=smoke jobs=2 outputs={OUT} paths.data={OUT}/data"
+TABLE = f"trivium reproduce table=smoke jobs=2 paths.outputs={OUT} paths.data={OUT}/data"
 # An epoch has 10 steps. With a checkpoint every 4 batches the killed trial resumes from inside one.
 SEARCH = f"trivium train -m sweep=supervised hydra.sweeper.n_trials=6 hydra.sweeper.pruner=none \
 trainer.max_epochs=4 run.checkpoint_every=4 {SMALL}"

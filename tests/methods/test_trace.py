@@ -30,6 +30,9 @@ METHODS = {
     "m3ixup_modalities": ["method=m3ixup", *MULT, "method.adapt_members=modalities", "method.unimodal_mix=series"],
     "tetfn": ["method=tetfn", "encoder.hidden=6", *TETFN],
     "mmim": ["method=mmim", "encoder.hidden=8"],
+    "mag_bert": ["method=mag_bert", "encoder.dim=12", "encoder.layers=1", "encoder.feedforward=16"],
+    "misa": ["method=misa", "encoder.hidden=6", "method.dim=8", "fusion.feedforward=16"],
+    "misa_adversarial": ["method=misa", "encoder=gru", "method.dim=8", "method.similarity=adversarial"],
     "supervised_mixup": ["method=supervised", "method.mixup=series", "method.modality_dropout=0.2"],
     "selfmm_faithful": ["method=selfmm", "method.faithful=true", "trainer.accumulate_grad_batches=2"],
 }

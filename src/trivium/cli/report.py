@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from trivium.config.arguments import Types, one_of, parse_key_values, path, script, truth
+from trivium.config.arguments import Types, modules, one_of, parse_key_values, path, script, truth
+from trivium.config.trust import trust
 from trivium.core.wording import command
 
 HELP = """\
@@ -31,6 +32,7 @@ Keys
   figures=DIR        also write every figure there, for a column of a paper: PDF and PNG
   map=pca|tsne|none  how joint vectors are placed on a map; otherwise pca. The first seed of each setting is loaded for
                      it, and its store must still be there; none is the fastest
+  trust=A,B          modules of your own that runs name, for the map (docs/extending.md); their code is run
   transcripts=false  leave out what is said in the clips, for pages that go where the data may not
 
 On the page: which row is best, by how much, and whether that is more than chance; every run, sortable and filterable;
@@ -38,7 +40,13 @@ learning curves, loss terms, predicted against true, confusion of classes, Self-
 trials, and what trivium evaluate protocol=... has left; settings with their differences; every clip's prediction,
 beside another run's; the commands, commit, versions and machine. docs/report.md says how to read it.
 """
-_TYPES: Types = {"out": path, "figures": path, "map": one_of("pca", "tsne", "none"), "transcripts": truth}
+_TYPES: Types = {
+    "out": path,
+    "figures": path,
+    "map": one_of("pca", "tsne", "none"),
+    "transcripts": truth,
+    "trust": modules,
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,6 +59,7 @@ def _report(argv: Sequence[str]) -> int:
     settings = [word for word in argv if "=" in word and not Path(word).is_dir()]
     folders = [Path(word) for word in argv if word not in settings]
     values = parse_key_values(settings, HELP, _TYPES)
+    trust(values.get("trust", []))
     if not folders:
         raise ValueError("no folder; expected that of a run, a table or a search")
     file = values.get("out", folders[0] / "report.html")

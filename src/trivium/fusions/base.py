@@ -96,7 +96,7 @@ class Fusion(nn.Module):
 
     def unimodal(self, encoded: Mapping[str, Encoded]) -> dict[str, Tensor]:
         """Returns modality -> the vector, (B, unimodal_dim), that a head of the modality alone reads (Self-MM)."""
-        return {name: encoded[name].pooled for name in self.dims}
+        return {name: out.pooled for name, out in encoded.items()}
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
         """Returns modality -> its part (B, Q_m): all that depends on one modality only. Dropout belongs here."""

@@ -146,6 +146,14 @@ class Method(nn.Module, ABC):
         own = {name: name for name in self.optimizer_roles}
         return own | {f"fusion.{prefix}": modality for prefix, modality in self.fusion.roles.items()}
 
+    @classmethod
+    def fusion_sizes(cls, settings: Mapping[str, Any], sizes: Mapping[str, int]) -> Mapping[str, int]:
+        """Returns name -> size of the vectors that the method gives to the fusion, `sizes` if they are the encoders'.
+
+        settings: the method's config. sizes: modality -> size of the encoder's pooled vector, or of a token.
+        """
+        return sizes
+
     def gradient_scale(self) -> float:
         """Returns the factor on the loss before it is differentiated. The recorded loss is without it."""
         return 1.0
@@ -154,17 +162,18 @@ class Method(nn.Module, ABC):
 
     def encode(self, batch: Batch) -> dict[str, Encoded]:
         """Returns every modality encoded, with zeros and an empty mask where a clip lacks it."""
+        return {name: self.encode_modality(batch, name) for name in self.encoders}
+
+    def encode_modality(self, batch: Batch, name: str) -> Encoded:
+        """Returns one modality encoded, with zeros and an empty mask where a clip lacks it."""
         # This is the only place where absence is masked. torch.where also stops NaN, which a product with 0 would not.
-        encoded = {}
-        for column, (name, encoder) in enumerate(self.encoders.items()):
-            out: Encoded = encoder(batch.streams[name])
-            present_B = batch.present[:, column]
-            encoded[name] = Encoded(
-                tokens=torch.where(present_B[:, None, None], out.tokens, 0.0),
-                mask=out.mask & present_B[:, None],
-                pooled=torch.where(present_B[:, None], out.pooled, 0.0),
-            )
-        return encoded
+        out: Encoded = self.encoders[name](batch.streams[name])
+        present_B = batch.present[:, list(self.encoders).index(name)]
+        return Encoded(
+            tokens=torch.where(present_B[:, None, None], out.tokens, 0.0),
+            mask=out.mask & present_B[:, None],
+            pooled=torch.where(present_B[:, None], out.pooled, 0.0),
+        )
 
     def fuse(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
         """Returns the joint vector, (B, E). Absent modalities are zero, or learned stand-ins take their place."""

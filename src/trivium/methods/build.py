@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
@@ -63,11 +64,13 @@ def build_method(
         extra: dict[str, Any] = {"assets": assets[name]} if assets and assets.get(name) else {}
         if getattr(target(node), "takes_steps", False):
             extra["steps"] = schema.max_lengths["tokens" if what == "tokens" else name]
-        with keyed(seed, "encoder", name):
+        own = f"encoders.{name}" if (config["encoders"] or {}).get(name) else "encoder"
+        with keyed(seed, "encoder", name), _mistakes_of(own):
             encoders[name] = build(node, size, **extra)
-    with keyed(seed, "fusion"):
+    with keyed(seed, "fusion"), _mistakes_of("fusion"):
         fusion = build(config["fusion"], _fusion_dims(config, encoders, schema, reads))
-    objective = build(config["objective"], schema.label_range)
+    with _mistakes_of("objective"):
+        objective = build(config["objective"], schema.label_range)
     high = None if schema.label_range is None else max(map(abs, schema.label_range))
     kind: Any = target(config["method"])
     options, settings = split_options(config["method"], getattr(kind, "shared_options", ()))
@@ -77,7 +80,7 @@ def build_method(
         from trivium.methods.trainable import trainable
 
         kind = trainable(kind)
-    with keyed(seed, "method"):
+    with keyed(seed, "method"), _mistakes_of("method"):
         method: Method = build_as(kind, settings, parts)
     method.metrics = config["data"]["metrics"]
     method.added_metrics = _added_metrics(config)
@@ -88,6 +91,16 @@ def build_method(
     if config["debug"]["no_dropout"]:
         turn_off_dropout(method)
     return method
+
+
+@contextmanager
+def _mistakes_of(group: str) -> Iterator[None]:
+    """Lets a ValueError from a part's constructor begin with the group of the config that the part stands in."""
+    try:
+        yield
+    except ValueError as error:
+        named = str(error).startswith((group, "_target_", "trivium."))
+        raise (error if named else ValueError(f"{group}: {error}")) from error
 
 
 def _added_metrics(config: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
@@ -104,15 +117,21 @@ def _added_metrics(config: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
 def _fusion_dims(
     config: Mapping[str, Any], encoders: Mapping[str, Encoder], schema: StoreSchema, reads: Mapping[str, str]
 ) -> dict[str, int]:
-    """Returns modality -> the size of what the fusion reads: the pooled vector, a token, or the features of a step."""
-    if getattr(target(config["fusion"]), "reads", "pooled") != "tokens":
-        return {name: encoder.dim for name, encoder in encoders.items()}
+    """Returns the size of each vector, or token, that the fusion reads.
+
+    It is named after its modality and is the pooled vector, a token or the features of a step, unless the method makes
+    other vectors of them.
+    """
     method: Any = target(config["method"])
-    raw = method.fuses_inputs(config["method"])
-    return {
-        name: schema.dims[name] if raw and reads[name] == "values" else encoder.token_dim or encoder.dim
-        for name, encoder in encoders.items()
-    }
+    if getattr(target(config["fusion"]), "reads", "pooled") != "tokens":
+        sizes = {name: encoder.dim for name, encoder in encoders.items()}
+    else:
+        raw = method.fuses_inputs(config["method"])
+        sizes = {
+            name: schema.dims[name] if raw and reads[name] == "values" else encoder.token_dim or encoder.dim
+            for name, encoder in encoders.items()
+        }
+    return dict(method.fusion_sizes(config["method"], sizes))
 
 
 def turn_off_dropout(module: nn.Module) -> None:
