@@ -10,6 +10,7 @@ import pytest
 
 from trivium.config.compose import compose_config
 
+SAME: dict[str, Any] = {"lr": None, "weight_decay": None}
 NOT_SCALED = {"default": "none", "text": "none", "audio": "none", "vision": "none"}
 
 # MMSA's configuration of Self-MM (SIMS: the same in Self-MM's repository): key -> MOSI, MOSEI, SIMS
@@ -60,6 +61,97 @@ SELF_MM: dict[str, tuple[Any, Any, Any]] = {
     "method.label_rule": ("ratio",) * 3,
     "method.update_from_epoch": (2,) * 3,
     "method.unimodal_targets": ("generated",) * 3,
+}
+
+# MMSA's configuration of MMIM, the same on the three data sets but for the first stage and the text encoder
+MMIM: dict[str, tuple[Any, Any, Any]] = {
+    "data.name": ("mosi", "mosei", "sims"),
+    "data.batch_size": (32,) * 3,
+    "data.standardize": (NOT_SCALED,) * 3,
+    "trainer.patience": (8,) * 3,
+    "trainer.min_delta": (1e-6,) * 3,
+    "trainer.select": ("best",) * 3,
+    "trainer.gradient_clip": (1.0,) * 3,
+    "scheduler": ({"_target_": "trivium.schedulers.plateau", "factor": 0.5, "patience": 20},) * 3,
+    "objective._target_": ("trivium.objectives.task.L1",) * 3,
+    "optimizer._target_": ("trivium.optimizers.adam",) * 3,
+    "optimizer.lr": (1e-3,) * 3,
+    "optimizer.weight_decay": (1e-4,) * 3,
+    "optimizer.exempt_bias_and_norm": ("none",) * 3,
+    "optimizer.groups": ({m: SAME for m in ("text", "audio", "vision", "conditionals")},) * 3,
+    "encoders.text.model": ("bert-base-uncased", "bert-base-uncased", "bert-base-chinese"),
+    "encoders.text.pool": ("cls",) * 3,
+    "encoders.text.lr": (5e-5,) * 3,
+    **{
+        f"encoders.{s}.{key}": (value,) * 3
+        for s in ("audio", "vision")
+        for key, value in {"hidden": 16, "out": 16, "layers": 1, "bidirectional": True, "pool": "last"}.items()
+    },
+    "fusion.hidden": ([128],) * 3,
+    "fusion.out": (128,) * 3,
+    "fusion.activation": ("tanh",) * 3,
+    "fusion.dropout": (0.1,) * 3,
+    "fusion.hidden_dropout": (0.0,) * 3,
+    "method.cpc_weight": (0.1,) * 3,
+    "method.ba_weight": (0.1,) * 3,
+    "method.cpc_layers": (1,) * 3,
+    "method.memory_batches": (1,) * 3,
+    "method.pairs": ([["text", "vision"], ["text", "audio"]],) * 3,
+    "method.first_stage": (1.0, 0.5, 1.0),
+}
+
+# MMSA's configuration of TETFN: key -> MOSI, MOSEI, SIMS
+TETFN: dict[str, tuple[Any, Any, Any]] = {
+    "data.name": ("mosi", "mosei", "sims"),
+    "data.batch_size": (64, 32, 64),
+    "data.standardize": (NOT_SCALED,) * 3,
+    "trainer.accumulate_grad_batches": (4,) * 3,
+    "trainer.patience": (8,) * 3,
+    "trainer.gradient_clip": (0.0,) * 3,
+    "scheduler._target_": ("trivium.schedulers.constant",) * 3,
+    "optimizer._target_": ("trivium.optimizers.adam",) * 3,
+    "optimizer.lr": (3e-4, 1e-4, 3e-3),
+    "optimizer.weight_decay": (1e-2, 1e-2, 1e-3),
+    "optimizer.exempt_bias_and_norm": ("text",) * 3,
+    "optimizer.groups.text": ({"lr": 3e-5, "weight_decay": 1e-3},) * 3,
+    "optimizer.groups.audio.lr": (5e-4, 1e-3, 3e-3),
+    "optimizer.groups.audio.weight_decay": (1e-2, 0.0, 0.0),
+    "optimizer.groups.vision.lr": (3e-4, 5e-3, 5e-4),
+    "optimizer.groups.vision.weight_decay": (0.0, 1e-3, 1e-2),
+    "encoders.text.model": ("bert-base-uncased", "bert-base-uncased", "bert-base-chinese"),
+    **{
+        f"encoders.{s}.{key}": (value,) * 3
+        for s in ("audio", "vision")
+        for key, value in {"layers": 1, "bidirectional": False, "dropout": 0.0, "out": 0}.items()
+    },
+    "encoders.audio.hidden": (16, 32, 16),
+    "encoders.vision.hidden": (64, 32, 64),
+    "fusion._target_": ("trivium.fusions.tetfn.TETFN",) * 3,
+    "fusion.width": (50,) * 3,
+    "fusion.heads": (5,) * 3,
+    "fusion.layers": (2,) * 3,
+    "fusion.positions": ("enhanced",) * 3,
+    "fusion.kernels.text": (1, 1, 3),
+    "fusion.kernels.audio": (1, 1, 5),
+    "fusion.kernels.vision": (1, 1, 5),  # the port reads audio's
+    "fusion.attention_dropout.text": (0.1, 0.1, 0.0),
+    "fusion.attention_dropout.audio": (0.0, 0.0, 0.1),
+    "fusion.attention_dropout.vision": (0.1, 0.1, 0.0),
+    "fusion.enhanced_dropout": (0.1, 0.1, 0.0),
+    "fusion.relu_dropout": (0.0, 0.1, 0.1),
+    "fusion.embed_dropout": (0.0, 0.1, 0.0),
+    "fusion.dropout": (0.1, 0.0, 0.0),
+    "fusion.dim": (64, 64, 64),
+    "fusion.joint_dropout": (0.0, 0.0, 0.1),
+    "method.post_dims.text": (32, 64, 64),
+    "method.post_dims.audio": (32, 32, 16),
+    "method.post_dims.vision": (16, 16, 32),
+    "method.post_dropout.text": (0.0, 0.1, 0.0),
+    "method.post_dropout.audio": (0.0, 0.0, 0.0),
+    "method.post_dropout.vision": (0.0, 0.1, 0.0),
+    "method.exclude_zero": (True,) * 3,
+    "method.cpc_weight": (0.0,) * 3,
+    "method.pair_weight": (0.0,) * 3,
 }
 
 # MMSA's configuration of MISA on its branch v_1.0, that of its published results: key -> MOSI, MOSEI, SIMS
@@ -261,6 +353,17 @@ def test_self_mm_and_self_mi_have_mmsas_column(method: str, weight: float, colum
 
 
 @pytest.mark.parametrize("column", [0, 1, 2], ids=["mosi", "mosei", "sims"])
+def test_mmim_has_mmsas_settings(column: int) -> None:
+    expected = {key: values[column] for key, values in MMIM.items()}
+    check([f"experiment=mmim_{expected['data.name']}"], expected)
+
+
+@pytest.mark.parametrize("column", [0, 1, 2], ids=["mosi", "mosei", "sims"])
+def test_tetfn_has_mmsas_column(column: int) -> None:
+    expected = {key: values[column] for key, values in TETFN.items()}
+    check([f"experiment=tetfn_{expected['data.name']}"], expected)
+
+
 def test_misa_has_the_settings_of_mmsas_results(column: int) -> None:
     expected = {key: values[column] for key, values in MISA.items()}
     check([f"experiment=misa_{expected['data.name']}"], expected)

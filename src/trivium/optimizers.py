@@ -73,7 +73,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Returns a parameter group for each role and weight decay. Frozen parameters are in none.
 
-    A role is the name of a modality, for the parameters of its encoder, or "rest" for all others.
+    A role is the name of a modality, for the parameters of its encoder, what Method.parameter_roles says, or "rest" for
+    all others.
 
     lr, weight_decay: the common values. An encoder with a learning rate of its own (Encoder.lr) has that one.
     groups: role -> {"lr", "weight_decay"}, which take precedence over both; None leaves a value as it is.
@@ -91,7 +92,7 @@ def parameter_groups(
     result = []
     for (role, exempt), parameters in members.items():
         settings = {key: value for key, value in (groups or {}).get(role, {}).items() if value is not None}
-        encoder_lr = getattr(method.encoders[role], "lr", None) if role != REST else None
+        encoder_lr = getattr(method.encoders[role], "lr", None) if role in method.encoders else None
         settings.setdefault("lr", lr if encoder_lr is None else encoder_lr)
         decay = 0.0 if exempt else settings.get("weight_decay", weight_decay)
         result.append({"params": parameters, "lr": settings["lr"], "weight_decay": decay, "role": role})
@@ -100,6 +101,11 @@ def parameter_groups(
 
 def _roles(method: Method) -> Iterator[tuple[str, nn.Parameter]]:
     """Yields each parameter with its role, which its name tells: encoders.MODALITY.REST is of an encoder."""
+    # A model that is no Method has encoders alone.
+    roles: Mapping[str, str] = getattr(method, "parameter_roles", {})
     for name, parameter in method.named_parameters():
         first, _, rest = name.partition(".")
-        yield (rest.partition(".")[0] if first == "encoders" else REST), parameter
+        if first == "encoders":
+            yield rest.partition(".")[0], parameter
+        else:
+            yield next((role for prefix, role in roles.items() if name.startswith(f"{prefix}.")), REST), parameter

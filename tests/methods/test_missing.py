@@ -56,6 +56,7 @@ METHODS |= {f"{name}-learned": [f"method={name}", "method.stand_in=learned"] for
 METHODS |= {
     "comm-faithful": ["method=comm", "method.faithful=true"],
     "gmc-encoded": ["method=gmc", "method.joint=encoded"],
+    "mmim-learned": ["method=mmim", "method.stand_in=learned"],
     "mag_bert-common": ["method=mag_bert", "method.bias=common", "method.placeholder_tokens=3"],
     "misa-learned": ["method=misa", "method.absent_private=learned", "method.text_lengths=true"],
 }
@@ -63,11 +64,15 @@ FUSIONS |= {
     "transformer-deep": ["fusion=transformer", "fusion.layers=2"],
     "concat-bare": ["fusion=concat", "fusion.out=0"],
 }
-SMALL = {"mult": {"layers": 1, "width": 10}, "tensor": {"project": 3}}  # to save time
+SMALL = {
+    "mult": {"layers": 1, "width": 10},
+    "tetfn": {"layers": 1, "width": 10},
+    "tensor": {"project": 3},
+}  # to save time
 FUSIONS["text alone"] = ["fusion=published/text"]  # MAG-BERT's; in other methods it has no place for the rest
 # and its audio and vision are features, of other sizes than the text's vector, which fusion=share does not take
 PAIRS = [(m, f) for m, f in itertools.product(METHODS, FUSIONS) if f != ("share" if "mag_b" in m else "text alone")]
-TRAINED = [(m, f) for m, f in PAIRS if m == "supervised" or f in ("concat", "transformer", "mult")]
+TRAINED = [(m, f) for m, f in PAIRS if m == "supervised" or f in ("concat", "transformer", "mult", "tetfn")]
 ENCODER_OF = {
     (method, fusion): list(ENCODERS)[(m + f) % len(ENCODERS)]
     for (m, method), (f, fusion) in itertools.product(enumerate(METHODS), enumerate(FUSIONS))
@@ -173,7 +178,7 @@ def seen(method: Method, batch: Batch) -> dict[str, Tensor]:
 
 def learnt(method: Method, batch: Batch) -> dict[str, Tensor]:
     """A training step's terms and gradients, without dropout."""
-    weights = dict(method.named_parameters())
+    weights = {name: parameter for name, parameter in method.named_parameters() if parameter.requires_grad}
     terms = method.losses(batch)
     found = torch.autograd.grad(terms["loss"], list(weights.values()), allow_unused=True)
     used = {name: gradient for name, gradient in zip(weights, found, strict=True) if gradient is not None}

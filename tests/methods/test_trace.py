@@ -14,6 +14,7 @@ from driver import here, rows
 TRACES = Path(__file__).parent / "traces"
 TINY = ["encoder.feedforward=32", "encoder.layers=2", "method.head_hidden=[32,32]", "method.head_out=16"]
 MULT = ["fusion.layers=1", "fusion.width=10", "fusion.dim=12", "encoder.hidden=6", "encoder.out=12"]
+TETFN = ["fusion.width=10", "fusion.layers=1", "fusion.dim=12", "fusion.kernels.vision=3"]
 METHODS = {
     "supervised": ["method=supervised"],
     "supervised_classes": ["method=supervised", "objective=cross_entropy", "encoder=gru", "fusion=tensor"],
@@ -27,6 +28,8 @@ METHODS = {
     "gmc": ["method=gmc", *MULT],
     "m3ixup": ["method=m3ixup", *MULT],
     "m3ixup_modalities": ["method=m3ixup", *MULT, "method.adapt_members=modalities", "method.unimodal_mix=series"],
+    "tetfn": ["method=tetfn", "encoder.hidden=6", *TETFN],
+    "mmim": ["method=mmim", "encoder.hidden=8"],
     "mag_bert": ["method=mag_bert", "encoder.dim=12", "encoder.layers=1", "encoder.feedforward=16"],
     "misa": ["method=misa", "encoder.hidden=6", "method.dim=8", "fusion.feedforward=16"],
     "misa_adversarial": ["method=misa", "encoder=gru", "method.dim=8", "method.similarity=adversarial"],
@@ -37,7 +40,7 @@ METHODS = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_losses_are_those_of_the_committed_trace(method: str, tmp_path: Path) -> None:
-    epochs = 3 if method.startswith("selfm") else 2  # Self-MI's generated labels train from the third on
+    epochs = 3 if method.startswith(("selfm", "tetfn")) else 2  # Self-MI's generated labels train from the third on
     here(tmp_path, *METHODS[method], "debug=exact", f"trainer.max_epochs={epochs}", f"run.dir={tmp_path / 'run'}")
     found = [float(row["loss"]) for row in rows(tmp_path / "run" / "steps.csv")]
     file = TRACES / f"{method}.json"

@@ -14,6 +14,7 @@ LSTM = ["encoder.hidden=8", "encoder.out=8", "fusion.out=16"]
 TINY = ["encoder.dim=10", "encoder.feedforward=32", "encoder.layers=1", "fusion.dim=8"]
 HEAD = ["method.head_hidden=[32,32]", "method.head_out=16"]
 MULT = ["fusion.layers=1", "fusion.width=4", "fusion.heads=2", "fusion.dim=8", "encoder.hidden=4", "encoder.out=8"]
+TETFN = ["fusion.layers=1", "fusion.width=4", "fusion.heads=2", "fusion.dim=8", "fusion.kernels.audio=3"]
 # Validation is worse after the third epoch, which tells whether the schedule and the record remember the best one.
 PLATEAU = ["scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.03"]
 SETTINGS = {
@@ -29,6 +30,8 @@ SETTINGS = {
         "optimizer.lr=0.002",
     ],
     "selfmi_mixup": ["method=selfmi", *LSTM, "method.mixup=one", "fusion.dropout=0.1"],
+    "tetfn": ["method=tetfn", "encoder.hidden=4", "encoder.out=8", *TETFN, "method.modality_dropout=0.2"],
+    "mmim": ["method=mmim", *LSTM, "trainer.gradient_clip=1"],
     "tcmax": ["method=tcmax", *LSTM, "scheduler=cosine", "objective.negatives=500", "objective.chunk=64"],
     "tcmax_all": ["method=tcmax", *LSTM, "fusion=bigated"],
     "comm": ["method=comm", *TINY, *HEAD, "trainer.select=last"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,12 @@ class BatchLoader:
             self._position = step + 1
             local = self.sampler.local(step)
             yield self.split.batch(order[local], order_on_device[local], self.sampler.shares(step), self.sampler.rank)
+
+    def again(self) -> BatchLoader:
+        """Returns a loader of the current epoch's batches, in the same order, from the first one on."""
+        loader = copy.copy(self)
+        loader._position = 0
+        return loader
 
     def ids(self, epoch: int, step: int) -> list[str]:
         """Returns the ids of all clips of global batch `step` of `epoch`, for messages."""

@@ -51,6 +51,7 @@ def transformer_layer(
     source: Tensor | None = None,
     source_present: Tensor | None = None,
     dropout: Callable[[Tensor], Tensor],
+    hidden_dropout: Callable[[Tensor], Tensor] | None = None,
     activation: Callable[[Tensor], Tensor] = torch.relu,
 ) -> Tensor:
     """Returns x + attention(norm1(x)), then x + linear2(activation(linear1(norm2(x)))), of the shape of `x`.
@@ -63,6 +64,7 @@ def transformer_layer(
     source: the steps that are attended to, which pass through the same norm1; None for self-attention.
     source_present: bool, broadcast against x; where False, attention adds nothing, not even the bias of out_proj.
     dropout: applied at the end of both branches and behind the activation.
+    hidden_dropout: applied behind the activation in its place.
     """
     dim = x.shape[-1]
     if source is None:
@@ -75,7 +77,7 @@ def transformer_layer(
     if source_present is not None:
         attended = torch.where(source_present, attended, 0.0)
     x = x + dropout(attended)
-    hidden = dropout(activation(linear(layer_norm(x, weights.norm2), weights.linear1)))
+    hidden = (hidden_dropout or dropout)(activation(linear(layer_norm(x, weights.norm2), weights.linear1)))
     return x + dropout(linear(hidden, weights.linear2))
 
 

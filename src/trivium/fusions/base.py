@@ -31,11 +31,15 @@ class Fusion(nn.Module):
     blocks, so that a linear head's scores are such a sum too.
     A fusion without a `combine` is a single block, and its `forward` runs for each pairing.
 
+    roles: prefix of a parameter's name -> the modality whose rate and decay (optimizer.groups) the parameter has.
+    unimodal_dim: the size of the vectors that `unimodal` returns; None if it returns the pooled vectors as they are.
     reads: "pooled" for pooled vectors, or "tokens"; `dims` then holds the sizes of tokens (Encoder.token_dim or
     Encoder.dim), and the part of a modality is all its tokens end to end (`_as_row`).
     """
 
     reads: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+    roles: Mapping[str, str] = {}
+    unimodal_dim: int | None = None
     dims: dict[str, int]
     dim: int
 
@@ -89,6 +93,10 @@ class Fusion(nn.Module):
             encoded[name] = Encoded(tokens_BTE, mask_BT, value if value.dim() == 2 else value[:, :0, 0])
         joint_BE: Tensor = self(encoded, present_BM)
         return joint_BE
+
+    def unimodal(self, encoded: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """Returns modality -> the vector, (B, unimodal_dim), that a head of the modality alone reads (Self-MM)."""
+        return {name: out.pooled for name, out in encoded.items()}
 
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
         """Returns modality -> its part (B, Q_m): all that depends on one modality only. Dropout belongs here."""

@@ -32,6 +32,7 @@ class Concat(Fusion):
 
     out: E; 0 leaves the concatenation as it is, but for dropout. With a linear head that is TCMax's concat head.
     hidden: sizes of layers before `out`.
+    hidden_dropout: probability of dropout before each Linear but the first; None takes `dropout`.
     Raises ValueError for negative sizes, hidden layers before no output, and an unknown activation.
     """
 
@@ -43,6 +44,7 @@ class Concat(Fusion):
         dropout: float = 0.0,
         activation: str = "relu",
         hidden: Sequence[int] = (),
+        hidden_dropout: float | None = None,
     ) -> None:
         super().__init__()
         if out == 0 and hidden:
@@ -52,6 +54,7 @@ class Concat(Fusion):
         layers: list[nn.Module] = []
         for size, after in itertools.pairwise([sum(dims.values()), *hidden, out]):
             layers += [nn.Dropout(dropout), nn.Linear(size, after), activation_of(activation)] if after else []
+            dropout = dropout if hidden_dropout is None else hidden_dropout
         self.layers = nn.Sequential(*(layers or [nn.Dropout(dropout)]))
         self.bare = out == 0
         self._additive = self.bare or (activation == "none" and not hidden)

@@ -32,18 +32,29 @@ class TransformerStack(nn.Module):
 
     A transformer scales its input by sqrt(E), adds positions and applies embed_dropout. After its layers comes one more
     layer norm. In a layer, one norm serves both target and source, and the feed-forward part is 4E wide.
-    dropout: as in `transformer_layer`.
+    dropout, hidden_dropout: as in `transformer_layer`. positions: False adds none, so that only the mask tells steps
+    apart.
 
     Initial weights are MulT's: each matrix is Xavier uniform by itself, where query, key and value count as one matrix
     of 3E x E. Biases start at zero.
     """
 
     def __init__(
-        self, count: int, width: int, *, layers: int, heads: int, dropout: float, embed_dropout: float
+        self,
+        count: int,
+        width: int,
+        *,
+        layers: int,
+        heads: int,
+        dropout: float,
+        embed_dropout: float,
+        hidden_dropout: float | None = None,
+        positions: bool = True,
     ) -> None:
         super().__init__()
-        self.count, self.width, self.layers, self.heads = count, width, layers, heads
+        self.count, self.width, self.layers, self.heads, self.positions = count, width, layers, heads, positions
         self.dropout, self.embed_dropout = Dropout(dropout), Dropout(embed_dropout)
+        self.hidden_dropout = Dropout(dropout if hidden_dropout is None else hidden_dropout)
         sizes = {"in_proj": (3, 1), "out_proj": (1, 1), "linear1": (4, 1), "linear2": (1, 4)}
         for name, (rows, columns) in sizes.items():
             # Xavier uniform (Glorot and Bengio, 2010, eq. 16), written out: torch's function would take the stacked
@@ -94,6 +105,7 @@ class TransformerStack(nn.Module):
                 source=source,
                 source_present=(source_length_GB > 0)[..., None, None],
                 dropout=self._drop,
+                hidden_dropout=self._drop_hidden,
             )
         return self._last_norm(x, which)
 
@@ -108,12 +120,14 @@ class TransformerStack(nn.Module):
         # Padding comes last in a clip, so that a causal mask already hides it from every real step.
         causal = self._attention((step_T <= step_T[:, None])[None], attention_dropout)
         for weights in layers:
-            x = transformer_layer(x, weights, causal, dropout=self._drop)
+            x = transformer_layer(x, weights, causal, dropout=self._drop, hidden_dropout=self._drop_hidden)
         # Only the last real step is read, so the last layer computes that step alone.
         last_GB11 = (length_GB - 1).clamp(min=0)[..., None, None]
         before_last = self._attention(step_T <= last_GB11.flatten(0, 1), attention_dropout)
         last = x.take_along_dim(last_GB11, dim=2)
-        last = transformer_layer(last, last_layer, before_last, source=x, dropout=self._drop)
+        last = transformer_layer(
+            last, last_layer, before_last, source=x, dropout=self._drop, hidden_dropout=self._drop_hidden
+        )
         return self._last_norm(last, which)[:, :, 0]
 
     def _embed(self, x_GBTE: Tensor) -> Tensor:
@@ -121,13 +135,18 @@ class TransformerStack(nn.Module):
 
         A step whose first feature is exactly 0, as that of padding is, gets no position; so it is in MulT's code.
         """
-        position_TE = sinusoids(self.width, x_GBTE.shape[2], x_GBTE)
-        embedded = x_GBTE * math.sqrt(self.width) + position_TE * (x_GBTE[..., :1] != 0)
+        embedded = x_GBTE * math.sqrt(self.width)
+        if self.positions:
+            embedded = embedded + sinusoids(self.width, x_GBTE.shape[2], x_GBTE) * (x_GBTE[..., :1] != 0)
         return _features_first(self.embed_dropout, embedded)
 
     def _drop(self, x_GBTE: Tensor) -> Tensor:
-        """Applies the dropout of the layers."""
+        """Applies the dropout at the end of a layer's branches."""
         return _features_first(self.dropout, x_GBTE)
+
+    def _drop_hidden(self, x_GBTE: Tensor) -> Tensor:
+        """Applies the dropout behind a layer's activation."""
+        return _features_first(self.hidden_dropout, x_GBTE)
 
     def _attention(self, mask_RTS: Tensor, dropout: Dropout) -> Attend:
         """Returns multi-head attention of (G, B, T, E) under a mask that is True where a step is attended to."""

@@ -68,12 +68,12 @@ class MulT(Fusion):
         if width % heads or width % 2 or width < 4:
             raise ValueError(f"width: expected an even multiple of heads ({heads}) from 4 on, found {width}")
         for key, p in (("embed_dropout", embed_dropout), ("dropout", dropout), ("memory_dropout", memory_dropout)):
-            _check_probability(key, p)
+            check_probability(key, p)
         self.dims, self.dim = dict(dims), dim
-        self.input_dropouts = _by_modality(
+        self.input_dropouts = dropout_by_modality(
             "input_dropout", dims, {"text": 0.25} if input_dropout is None else input_dropout
         )
-        self.source_dropouts = _by_modality(
+        self.source_dropouts = dropout_by_modality(
             "attention_dropout", dims, {"text": 0.1} if attention_dropout is None else attention_dropout
         )
         self.memory_dropout = Dropout(memory_dropout)
@@ -153,7 +153,7 @@ def _groups_of_equal(keys: Iterable[Hashable]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _by_modality(key: str, dims: Mapping[str, int], probabilities: Mapping[str, float | None]) -> nn.ModuleList:
+def dropout_by_modality(key: str, dims: Mapping[str, int], probabilities: Mapping[str, float | None]) -> nn.ModuleList:
     """Returns a dropout for each modality, in the order of `dims`.
 
     Raises ValueError for a name that is neither a modality nor one of ALWAYS, and for a probability outside [0, 1).
@@ -161,12 +161,12 @@ def _by_modality(key: str, dims: Mapping[str, int], probabilities: Mapping[str, 
     for name, p in probabilities.items():
         if name not in dims and name not in ALWAYS:
             raise ValueError(f"{key}.{name}: no such modality; expected {DEFAULT} or one of {', '.join(dims)}")
-        _check_probability(f"{key}.{name}", 0.0 if p is None else p)
+        check_probability(f"{key}.{name}", 0.0 if p is None else p)
     fallback = probabilities.get(DEFAULT) or 0.0
     rates = [probabilities.get(name) for name in dims]
     return nn.ModuleList(Dropout(fallback if p is None else p) for p in rates)
 
 
-def _check_probability(key: str, p: float) -> None:
+def check_probability(key: str, p: float) -> None:
     if not 0.0 <= p < 1.0:
         raise ValueError(f"{key}: expected a probability in [0, 1), found {p}")

@@ -63,11 +63,13 @@ class Method(nn.Module, ABC):
     factored: True if it can train on objectives that need a score's factors (TaskObjective.factored).
     probed: True if its score is a linear probe of frozen features. Such a method has a `readout`
     (trivium.methods.readout) of vectors()["joint"], which trivium.evaluation.probe fits after training.
+    optimizer_roles: the names of submodules that optimizer.groups can give rates of their own.
     validation_losses: the names of the losses that `validation_step` returns. Each can be monitored, as "val/NAME".
     Raises ValueError for an unknown stand_in, and for an objective that needs factors if the method gives none.
     """
 
     shared_options: ClassVar[tuple[str, ...]] = ("modality_dropout",)
+    optimizer_roles: ClassVar[tuple[str, ...]] = ()
     factored: ClassVar[bool] = False
     probed: bool = False
     name: str = ""
@@ -122,6 +124,15 @@ class Method(nn.Module, ABC):
         settings: the method's config.
         """
         return False
+
+    @property
+    def parameter_roles(self) -> dict[str, str]:
+        """Returns the prefix of a parameter's name -> the group of optimizer.groups whose rate and decay it has.
+
+        Parameters of encoders have their modality's.
+        """
+        own = {name: name for name in self.optimizer_roles}
+        return own | {f"fusion.{prefix}": modality for prefix, modality in self.fusion.roles.items()}
 
     @classmethod
     def fusion_sizes(cls, settings: Mapping[str, Any], sizes: Mapping[str, int]) -> Mapping[str, int]:

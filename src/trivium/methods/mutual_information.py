@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
@@ -160,6 +161,31 @@ def _refuse_without_optimum(separate: bool, normalised: bool, standardised: bool
         raise ValueError(
             "method.ba_normalised=false without method.ba_optimisation=separate has no finite optimum: the log-"
             "variance grows without bound; take separate, or ba_normalised=true"
+        )
+
+
+def known_pairs(pairs: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Returns the pairs of which both modalities are in the data.
+
+    Raises ValueError for a name that is neither a modality of the data nor text, audio or vision.
+    """
+    known = {"text", "audio", "vision", *sizes}
+    for pair in pairs:
+        if len(pair) != 2 or not known.issuperset(pair):
+            raise ValueError(f"method.pairs: {list(pair)}; expected two modalities of {sorted(known)}")
+    return [(x, y) for x, y in pairs if x in sizes and y in sizes]
+
+
+def warn_of_no_pairs(pairs: Sequence[Sequence[str]], sizes: Mapping[str, int], weight: str = "pair_weight") -> None:
+    """Warns that no pair is of two modalities of the data; with a single modality there can be none, and no warning.
+
+    weight: the method's key whose weight then adds nothing.
+    """
+    if len(sizes) > 1:
+        warnings.warn(
+            f"method.pairs: {[list(pair) for pair in pairs]} has no pair of {', '.join(sizes)}: "
+            f"method.{weight} adds nothing; name pairs of them, or set method.{weight}=0",
+            stacklevel=3,
         )
 
 

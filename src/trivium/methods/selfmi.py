@@ -29,7 +29,7 @@ from trivium.methods.base import Parts, Prediction
 from trivium.methods.heads import Head
 from trivium.methods.label_bank import LabelBank
 from trivium.methods.mixup import Mixup
-from trivium.methods.mutual_information import FusionCPC, PairMI
+from trivium.methods.mutual_information import FusionCPC, PairMI, known_pairs, warn_of_no_pairs
 from trivium.objectives.cpc import Direction
 
 CHOICES = {
@@ -43,7 +43,8 @@ class SelfMI(SummedAccumulation):
     """Trains a joint head, a head for each modality on generated labels, and bounds on mutual information.
 
     configs/method/selfmi.yaml explains the keywords. pairs: pairs of modalities whose mutual information is maximised;
-    those with a modality that the data lack are left out.
+    those with a modality that the data lack are left out. label_limit: generated labels are clamped to it, and
+    not to the largest label of the data.
     Raises ValueError for a classification objective (labels are generated as scores), for unknown choices, and as
     trivium.methods.mixup.Mixup does.
     """
@@ -72,6 +73,7 @@ class SelfMI(SummedAccumulation):
         unimodal_targets: str = "generated",
         post_dims: Mapping[str, int] | None = None,
         post_dropout: Mapping[str, float] | None = None,
+        label_limit: float | None = None,
         faithful: bool = False,
     ) -> None:
         super().__init__(parts)
@@ -86,15 +88,15 @@ class SelfMI(SummedAccumulation):
         self.bank = LabelBank(
             parts.train_clips,
             {"joint": width, **dims},
-            high=parts.high,
+            high=parts.high if label_limit is None else label_limit,
             exclude_zero=exclude_zero,
             rule=label_rule,
             first_epoch=update_from_epoch,
         )
         sizes = dims if features == "projected" else {s: parts.encoders[s].dim for s in dims}
-        present_pairs = _known_pairs(pairs, sizes)
+        present_pairs = known_pairs(pairs, sizes)
         if pair_weight and not present_pairs:
-            _warn_of_no_pairs(pairs, sizes)
+            warn_of_no_pairs(pairs, sizes)
         # A term of weight 0 is neither built nor computed. Initial weights of these modules have a key of their own, so
         # that the backbone is the same, bit for bit, with and without them.
         self.fusion_mi, self.pair_mi = None, None
@@ -120,7 +122,8 @@ class SelfMI(SummedAccumulation):
         """
         width = parts.fusion.dim
         self.joint_head = Head(width, 1, hidden=[width])
-        self.project = nn.ModuleDict({s: nn.Linear(parts.encoders[s].dim, d) for s, d in dims.items()})
+        sizes = {s: parts.fusion.unimodal_dim or encoder.dim for s, encoder in parts.encoders.items()}
+        self.project = nn.ModuleDict({s: nn.Linear(sizes[s], d) for s, d in dims.items()})
         self.post_dropout = nn.ModuleDict({s: nn.Dropout(_for_modality(post_dropout, s, 0.0)) for s in dims})
         self.heads = nn.ModuleDict({s: Head(d, 1, hidden=[d]) for s, d in dims.items()})
 
@@ -174,9 +177,10 @@ class SelfMI(SummedAccumulation):
     def _project(self, encoded: Mapping[str, Encoded]) -> dict[str, Tensor]:
         """Returns modality -> F_s* = ReLU(Linear(dropout(F_s))), (B, d), from which labels are generated.
 
-        F_s is the pooled vector (Yu et al., 2021).
+        F_s is the pooled vector (Yu et al., 2021), or what the fusion makes of the modality alone (fusion=tetfn).
         """
-        return {s: self.project[s](self.post_dropout[s](encoded[s].pooled)).relu() for s in self.heads}
+        vectors = self.fusion.unimodal(encoded)
+        return {s: self.project[s](self.post_dropout[s](vectors[s])).relu() for s in self.heads}
 
     def _task_terms(self, batch: Batch, joint_BE: Tensor, projected: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Returns L_m as "joint" and L_s under each modality's name, as in Self-MM (Yu et al., 2021).
@@ -248,28 +252,6 @@ class SelfMI(SummedAccumulation):
         self.bank.load_state(checkpoint["trivium"]["bank"])
         if self.pair_mi is not None:
             self.pair_mi.load_state(checkpoint["trivium"]["pair_memory"])
-
-
-def _known_pairs(pairs: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Returns the pairs of which both modalities are in the data.
-
-    Raises ValueError for a name that is neither a modality of the data nor text, audio or vision.
-    """
-    known = {"text", "audio", "vision", *sizes}
-    for pair in pairs:
-        if len(pair) != 2 or not known.issuperset(pair):
-            raise ValueError(f"method.pairs: {list(pair)}; expected two modalities of {sorted(known)}")
-    return [(x, y) for x, y in pairs if x in sizes and y in sizes]
-
-
-def _warn_of_no_pairs(pairs: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> None:
-    """Warns that no pair is of two modalities of the data; with a single modality there can be none, and no warning."""
-    if len(sizes) > 1:
-        warnings.warn(
-            f"method.pairs: {[list(pair) for pair in pairs]} has no pair of {', '.join(sizes)}: "
-            "method.pair_weight adds nothing; name pairs of them, or set method.pair_weight=0",
-            stacklevel=3,
-        )
 
 
 def _for_modality(values: Mapping[str, Any] | None, name: str, default: Any) -> Any:
