@@ -59,8 +59,15 @@ METHODS |= {
 FUSIONS |= {
     "transformer-deep": ["fusion=transformer", "fusion.layers=2"],
     "concat-bare": ["fusion=concat", "fusion.out=0"],
+    "almt-zeros": ["fusion=almt", "fusion.masks=false", "fusion.absent=zeros", "fusion.readout=mean"],
 }
-SMALL = {"mult": {"layers": 1, "width": 10}, "tensor": {"project": 3}}  # to save time
+NARROW = {"dim": 16, "heads": 4, "head_dim": 4, "feedforward": 8}
+SMALL = {
+    "mult": {"layers": 1, "width": 10},
+    "tensor": {"project": 3},
+    "almt": NARROW,
+    "almt-zeros": NARROW,
+}  # saves time
 PAIRS = list(itertools.product(METHODS, FUSIONS))
 TRAINED = [(m, f) for m, f in PAIRS if m == "supervised" or f in ("concat", "transformer", "mult")]
 ENCODER_OF = {

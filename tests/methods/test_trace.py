@@ -14,6 +14,7 @@ from driver import here, rows
 TRACES = Path(__file__).parent / "traces"
 TINY = ["encoder.feedforward=32", "encoder.layers=2", "method.head_hidden=[32,32]", "method.head_out=16"]
 MULT = ["fusion.layers=1", "fusion.width=10", "fusion.dim=12", "encoder.hidden=6", "encoder.out=12"]
+ALMT = ["fusion.dim=16", "fusion.heads=4", "fusion.head_dim=4", "fusion.feedforward=8"]
 METHODS = {
     "supervised": ["method=supervised"],
     "supervised_classes": ["method=supervised", "objective=cross_entropy", "encoder=gru", "fusion=tensor"],
@@ -27,6 +28,7 @@ METHODS = {
     "gmc": ["method=gmc", *MULT],
     "m3ixup": ["method=m3ixup", *MULT],
     "m3ixup_modalities": ["method=m3ixup", *MULT, "method.adapt_members=modalities", "method.unimodal_mix=series"],
+    "almt": ["method=published/almt", "fusion=almt", "encoder=identity", "objective=mse", *ALMT],
     "supervised_mixup": ["method=supervised", "method.mixup=series", "method.modality_dropout=0.2"],
     "selfmm_faithful": ["method=selfmm", "method.faithful=true", "trainer.accumulate_grad_batches=2"],
 }

@@ -14,11 +14,13 @@ LSTM = ["encoder.hidden=8", "encoder.out=8", "fusion.out=16"]
 TINY = ["encoder.dim=10", "encoder.feedforward=32", "encoder.layers=1", "fusion.dim=8"]
 HEAD = ["method.head_hidden=[32,32]", "method.head_out=16"]
 MULT = ["fusion.layers=1", "fusion.width=4", "fusion.heads=2", "fusion.dim=8", "encoder.hidden=4", "encoder.out=8"]
+ALMT = ["fusion.dim=8", "fusion.heads=2", "fusion.head_dim=4", "fusion.feedforward=8"]
 # Validation is worse after the third epoch, which tells whether the schedule and the record remember the best one.
 PLATEAU = ["scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.03"]
 SETTINGS = {
     "supervised": ["method=supervised", *LSTM, *PLATEAU, "fusion.dropout=0.1"],
     "supervised_mixup": ["method=supervised", *LSTM, "method.mixup=series", "method.modality_dropout=0.2"],
+    "almt": ["fusion=almt", "encoder=identity", *ALMT, "scheduler=warmup_cosine", "method.modality_dropout=0.2"],
     "selfmi": ["method=selfmi", *LSTM, "trainer.accumulate_grad_batches=2", "scheduler=cosine", "fusion.dropout=0.1"],
     "selfmi_exact": ["method=selfmi", *LSTM, "debug=exact"],
     "selfmi_ba": [

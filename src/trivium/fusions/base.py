@@ -33,9 +33,11 @@ class Fusion(nn.Module):
 
     reads: "pooled" for pooled vectors, or "tokens"; `dims` then holds the sizes of tokens (Encoder.token_dim or
     Encoder.dim), and the part of a modality is all its tokens end to end (`_as_row`).
+    takes_steps: True if the constructor also takes `steps`, modality -> the length of the store's longest clip.
     """
 
     reads: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+    takes_steps: ClassVar[bool] = False
     dims: dict[str, int]
     dim: int
 

@@ -54,16 +54,18 @@ def build_method(
     """
     seed = int(config["seed"])
     encoders: dict[str, Encoder] = {}
+    longest = {name: schema.max_lengths["tokens" if what == "tokens" else name] for name, what in reads.items()}
     for name, what in reads.items():
         size = schema.max_token + 1 if what == "tokens" else schema.dims[name]
         node = encoder_node(config, name)
         extra: dict[str, Any] = {"assets": assets[name]} if assets and assets.get(name) else {}
         if getattr(target(node), "takes_steps", False):
-            extra["steps"] = schema.max_lengths["tokens" if what == "tokens" else name]
+            extra["steps"] = longest[name]
         with keyed(seed, "encoder", name):
             encoders[name] = build(node, size, **extra)
     with keyed(seed, "fusion"):
-        fusion = build(config["fusion"], _fusion_dims(config, encoders, schema, reads))
+        takes_steps = {"steps": longest} if getattr(target(config["fusion"]), "takes_steps", False) else {}
+        fusion = build(config["fusion"], _fusion_dims(config, encoders, schema, reads), **takes_steps)
     objective = build(config["objective"], schema.label_range)
     high = None if schema.label_range is None else max(map(abs, schema.label_range))
     kind: Any = target(config["method"])
