@@ -61,10 +61,12 @@ def data(report: Report, *, store: str, batch_size: int) -> None:
 
 def step(report: Report, *, store: str, model: str, folder: str, batch_size: int, **trainer: str) -> None:
     """Takes Self-MM's training steps, in the Trainer that train.py makes, each when it is asked for."""
+    import lightning as L
     import torch
 
     from trivium.config.compose import compose_config
-    from trivium.data.datamodule import BatchLoader, DataModule
+    from trivium.data.datamodule import BatchLoader
+    from trivium.data.training_data import TrainingData
     from trivium.runs.assemble import assemble
     from trivium.runs.resume import open_run
     from trivium.runs.trainer import make_trainer
@@ -95,11 +97,12 @@ def step(report: Report, *, store: str, model: str, folder: str, batch_size: int
         def __len__(self) -> int:
             return 1_000_000  # the epoch ends when the parent says so
 
-    class PacedData(DataModule):
+    class PacedData(TrainingData):
         def loader(self, *args: Any, **keys: Any) -> BatchLoader:
             loader = super().loader(*args, **keys)
             return Paced(loader.split, loader.sampler) if keys["training"] else loader
 
+    assert isinstance(method, L.LightningModule)
     fit.fit(method, datamodule=PacedData(original.store, reads=original.reads, standardize=original.standardize))
 
 

@@ -29,6 +29,13 @@ def nodes(session: Composer, group: str, choice: str) -> list[dict[str, Any]]:
     config = session.compose([f"{group}={choice}"])
     whole = group in ("experiment", "sweep")
     parts = [*config.values(), *config["encoders"].values()] if whole else [config[group]]
+    # a logger's keys are shared by those that are chosen at once, so that each of them takes those that it knows
+    parts += [
+        {**node, **{key: value for key, value in part.items() if key != "send_to"}, "name": name}
+        for part in parts
+        if isinstance(part, dict)
+        for name, node in part.get("send_to", {}).items()
+    ]
     return [part for part in parts if isinstance(part, dict) and "_target_" in part]
 
 

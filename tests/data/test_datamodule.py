@@ -14,6 +14,7 @@ from trivium.data.clips import Clips, Ragged, Source
 from trivium.data.datamodule import DataModule, choose_reads
 from trivium.data.store import Store, open_store, write_store
 from trivium.data.synthetic import ensure_fixture
+from trivium.data.training_data import TrainingData
 
 READS = {"text": "values", "audio": "values", "vision": "values"}
 
@@ -178,8 +179,8 @@ class Peeks(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-def fit_that_peeks(store: Store, hook: str, split: str) -> tuple[Peeks, DataModule]:
-    module = DataModule(store, reads=READS, limit_batches=2)
+def fit_that_peeks(store: Store, hook: str, split: str) -> tuple[Peeks, TrainingData]:
+    module = TrainingData(store, reads=READS, limit_batches=2)
     method = Peeks(hook, split)
     trainer = L.Trainer(
         max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,

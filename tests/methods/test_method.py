@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from trivium.encoders.identity import Identity
 from trivium.fusions.concat import Concat
 from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.options import Options, split_options
+from trivium.methods.trainable import trainable
 from trivium.objectives.task import L1
 
 
@@ -85,6 +88,24 @@ def test_the_check_runs_once_in_evaluation_mode_and_leaves_the_modes_as_they_wer
 def test_a_method_without_losses_or_predict_cannot_be_made() -> None:
     with pytest.raises(TypeError, match=r"abstract.*losses"):
         type("Empty", (Method,), {})(parts())
+
+
+def test_a_trained_method_is_a_lightning_module_and_otherwise_what_it_was() -> None:
+    plain = Mine(parts()).double()
+    kind = trainable(type(plain))
+    lightning: Any = kind(parts()).double()
+    assert isinstance(lightning, L.LightningModule)
+    assert not isinstance(plain, L.LightningModule)
+    assert (kind.__name__, kind.__module__, trainable(type(plain))) == ("Mine", __name__, kind)
+    assert list(lightning.state_dict()) == list(plain.state_dict())
+    lightning.load_state_dict(plain.state_dict())
+    lightning.trainer = SimpleNamespace(current_epoch=3)
+    for method, epoch in ((plain, 0), (lightning, 3)):
+        assert method.current_epoch == epoch
+        assert method.device == torch.device("cpu")
+    lightning.trainer.current_epoch = 0  # the key of a step's random numbers
+    losses = [method.training_step(batch_of(range(5)), 0)["loss"].item() for method in (plain, lightning)]
+    assert losses[0] == losses[1]
 
 
 def test_shared_options_are_split_from_a_method_s_own_settings() -> None:

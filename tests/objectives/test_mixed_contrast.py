@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from trivium.objectives.mixed_contrast import MixedContrast
+from trivium.objectives.mixed_contrast import MixedContrast, mixed_contrast
 from trivium.objectives.nt_xent import nt_xent
 
 TAU = 0.3
@@ -149,3 +149,19 @@ def test_autocast_changes_nothing():
     expected = narrow.loss(views, weights)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(narrow.loss(views, weights), expected)
+
+
+def test_the_function_on_plain_tensors_is_gmc_without_mixing_and_takes_vectors_of_any_length():
+    clips, found = 5, contrast(5)
+    by_modality = []
+    for u, own in enumerate(found.unimodal):
+        one_hot = torch.eye(3, dtype=torch.float64)[u].expand(clips, 3)
+        by_modality.append(
+            mixed_contrast(4 * own, 2 * found.joint, list(3 * found.unimodal), modalities_NM=one_hot, temperature=TAU)
+        )
+    gmc = sum(nt_xent(found.joint, own, temperature=TAU) for own in found.unimodal)
+    assert abs(float(torch.stack(by_modality).sum(dim=0).mean() - gmc.mean())) < 1e-12
+    mixed = contrast(5, target=mixing(5, 3))
+    view, share = unit(1, 5, 6, seed=9), torch.full((1, 5, 3), 1 / 3, dtype=torch.float64)
+    flat = mixed_contrast(view[0], mixed.joint, list(mixed.unimodal), clips_NN=mixed.target, temperature=TAU)
+    np.testing.assert_allclose(flat, mixed.loss(view, share)[0], rtol=0, atol=1e-12)

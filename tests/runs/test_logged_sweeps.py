@@ -8,7 +8,7 @@ import pytest
 
 from driver import command, in_folder
 from logged import QUIET, READERS
-from trivium.search.titles import title_of, titles
+from trivium.search.titles import settings_of, title_of, varied
 
 QUICK = ["encoder=identity", "trainer.max_epochs=1", "trainer.limit_batches=2", "trainer.progress=off"]
 
@@ -97,6 +97,12 @@ def test_titles_are_what_not_all_jobs_share() -> None:
     jobs = [
         ["seed=1", f"+optimizer.lr={lr}", f"fusion={fusion}"] for lr in ("0.01", "1e-3") for fusion in ("sum", "mult")
     ]
-    assert titles(jobs) == ["lr=0.01,fusion=sum", "lr=0.01,fusion=mult", "lr=1e-3,fusion=sum", "lr=1e-3,fusion=mult"]
-    assert titles(jobs[:1]) == [""]
-    assert title_of(["a.lr=0.0026289891606194353", "b.lr=1", "method.name='a b'"]) == "a.lr=0.002629,b.lr=1,name=a b"
+    assert [title_of(words) for words in varied(jobs)] == [
+        "lr=0.01,fusion=sum",
+        "lr=0.01,fusion=mult",
+        "lr=1e-3,fusion=sum",
+        "lr=1e-3,fusion=mult",
+    ]
+    assert varied(jobs[:1]) == [{}]
+    alike = settings_of(["a.lr=0.0026289891606194353", "b.lr=1", "method.name='a b'"])
+    assert title_of(alike) == "a.lr=0.002629,b.lr=1,name=a b"

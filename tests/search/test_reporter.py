@@ -15,6 +15,7 @@ from trivium.search.jobs import as_restarted, print_jobs, print_traceback
 from trivium.search.outcome import Outcome
 from trivium.search.reporter import Best, Reporter
 from trivium.search.scheduler import Job
+from trivium.search.titles import settings_of
 
 
 class Heard:
@@ -35,7 +36,9 @@ class Heard:
 
 
 def job(number: int, folder: Path, what: str = "job", settings: str = "") -> Job:
-    return Job(f"{what} {number}", RunDirectory(folder / str(number)), (), settings=settings, epochs=4)
+    return Job(
+        f"{what} {number}", RunDirectory(folder / str(number)), (), varied=settings_of(settings.split()), epochs=4
+    )
 
 
 def complete(value: float) -> Outcome:

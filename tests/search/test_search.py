@@ -69,7 +69,8 @@ def test_killed_and_interrupted_it_goes_on_and_ends_as_if_undisturbed(
     assert status(study / "1")["resumed_at"] == [2]
     code, printed = search(tmp_path, *lines, interrupt=1)  # in the third
     assert code == 130, printed
-    assert printed.endswith("stopped; the same command goes on\n")
+    options = " ".join(own[:2])
+    assert printed.splitlines()[-1].startswith(f"interrupted; go on with: trivium train {options} -m ")
     assert status(study / "2")["status"] == "interrupted"
     code, printed = search(tmp_path, *lines)
     assert code == 0, printed

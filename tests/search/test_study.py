@@ -253,11 +253,12 @@ def test_the_name_is_the_settings_and_not_what_is_searched() -> None:
 
 
 def test_objectives() -> None:
+    config = {"data": {"metrics": "mosi"}}
     names = ("val/loss", "val/mae", "val/corr", "val/acc7")
-    assert [read_monitor(name, "mosi").lower_is_better for name in names] == [True, True, False, False]
+    assert [read_monitor(name, config).lower_is_better for name in names] == [True, True, False, False]
     for wrong in ("test/mae", "val/acc3", "loss", "val/"):
         with pytest.raises(ValueError, match=r"hydra\.sweeper\.objective: .* is no metric of the validation split"):
-            read_monitor(wrong, "mosi", "hydra.sweeper.objective")
+            read_monitor(wrong, config, "hydra.sweeper.objective")
 
 
 def test_a_line_that_was_torn_by_a_kill_does_not_break_the_journal(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_an_interrupt_that_only_the_command_hears_ends_it_and_its_runs(tmp_path:
         assert table.wait(60) == 130
     finally:
         table.kill()
-    assert "interrupted; the same command goes on from here" in log.read_text()
+    assert f"interrupted; go on with: trivium reproduce table={tmp_path / 'own.yaml'}" in log.read_text()
     found = [json.loads(path.read_text())["status"] for path in tmp_path.glob("outputs/**/run.json")]
     assert found == ["interrupted", "interrupted"]
 
@@ -68,7 +68,8 @@ def test_ctrl_c_while_the_server_imports_is_told_in_a_line(tmp_path: Path) -> No
     finally:
         table.kill()
     assert "Traceback" not in log.read_text()
-    assert log.read_text().endswith("interrupted; the same command goes on from here\n")
+    last = log.read_text().splitlines()[-1]
+    assert last.startswith(f"interrupted; go on with: trivium reproduce table={tmp_path / 'own.yaml'} outputs=")
 
 
 def _endless(folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
@@ -84,7 +85,8 @@ def _endless(folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
     script = [
         sys.executable,
         "-c",
-        "import sys; from trivium.cli.reproduce import main; sys.exit(main(sys.argv[1:]))",
+        "import sys; from trivium.cli.main import main; sys.exit(main())",
+        "reproduce",
     ]
     with log.open("w") as out:
         process = subprocess.Popen(

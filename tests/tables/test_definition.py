@@ -77,6 +77,8 @@ def test_what_a_table_of_subsets_asks_for(tmp_path: Path) -> None:
     }
     assert [m.lower_is_better for m in table.measures] == [True, False, True, False, True]
     assert not read_table(written(tmp_path)).asks_subsets
+    own = [{"name": way, "metric": "own", "better": way} for way in ("lower", "higher")]
+    assert [m.lower_is_better for m in read_table(written(tmp_path, measures=own)).measures] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,9 @@ def test_what_a_table_of_subsets_asks_for(tmp_path: Path) -> None:
         ({"measures": [{"name": "x", "probe": "x", "of": "joint", "factor": "x"}]}, "factor and given go together"),
         ({"measures": [{"name": "x", "metric": "mae", "factor": "x", "given": "t"}]}, "are for accuracies, not mae"),
         ({"measures": [{"name": "x", "metric": "mea"}]}, "x: no metric 'mea'; nearest is mae"),
+        ({"measures": [{"name": "x", "metric": "own"}]}, "one of your own needs better: higher, or lower"),
+        ({"measures": [{"name": "x", "metric": "own", "better": "up"}]}, "x: better: expected higher or lower"),
+        ({"measures": [{"name": "x", "metric": "mae", "better": "higher"}]}, "of a metric of your own alone"),
         ({"measures": [{"name": "x", "probe": "x", "of": "joint", "subset": "text"}]}, "subset is for a metric"),
         ({"measures": [{"name": "x", "metric": "mae"}], "figure": {"g": ["x"]}}, "bars are for accuracies, and x is"),
         ({"figure": ["x"]}, "figure: expected groups of the measures x"),

@@ -54,8 +54,8 @@ def test_a_second_call_keeps_the_section_of_the_first(file: Path) -> None:
     page, found = made(file, "data=mosi/a", "seeds=2")
     assert headings(page) == ["mosi/a", "mosi/b", "sims/own"]  # the table's order
     assert found == {("mosi/a", "1"), ("mosi/a", "2"), ("mosi/b", "1"), ("sims/own", "1")}
-    assert f"`python scripts/reproduce.py table={file} data=mosi/a seeds=2` and " in page
-    assert f"`python scripts/reproduce.py table={file} data=mosi/b,sims/own seeds=1`" in page
+    assert f"`trivium reproduce table={file} data=mosi/a seeds=2` and " in page
+    assert f"`trivium reproduce table={file} data=mosi/b,sims/own seeds=1`" in page
     folder = file.parent / "outputs" / "tables" / "own"
     figures = {"figure_mosi_a", "figure_mosi_b", "figure_sims_own"}
     assert {path.stem for path in folder.glob("figure*")} == figures

@@ -16,7 +16,6 @@ from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Row, Table
 from trivium.tables.latex import cell, escape, fitting, latex
 from trivium.tables.published import Published
-from trivium.tables.table_part import Part
 
 NASTY = r"50 % of $x_1 & #2 {a} ~ ^ \relax [b] <c> | ± †"
 
@@ -28,7 +27,7 @@ def nasty() -> str:
     rows = (found.table.rows[0], replace(found.table.rows[1], published=(published,)), found.table.rows[2])
     own = replace(found, table=replace(found.table, title=NASTY, rows=rows))
     other = measured()
-    return latex([Part(own, []), Part(other, [])])
+    return latex([own, other])
 
 
 def wide() -> Measured:
@@ -42,7 +41,7 @@ def wide() -> Measured:
 
 
 def test_it_says_what_the_markdown_says() -> None:
-    text = latex([Part(compared(), [])])
+    text = latex([compared()])
     d = ERRORS[1, 2] - ERRORS[0, 2]
     assert rf"Mix & \textbf{{{ERRORS[1, 2].mean():.3f} $\pm$ {ERRORS[1, 2].std(ddof=1):.3f}}} {{[}}5] \\" in text
     assert rf"GMC & {ERRORS[0, 2].mean():.3f} $\pm$ {ERRORS[0, 2].std(ddof=1):.3f} {{[}}5] $\approx$ \\" in text
@@ -52,7 +51,7 @@ def test_it_says_what_the_markdown_says() -> None:
     assert (
         text.count(r"\begin{table}") == text.count(r"\end{table}") == 2 * 3
     )  # MAE, Corr: means, intervals, differences
-    assert r"\emph{Bayes-optimal} & 95.0 & 75.0 \\" in latex([Part(measured(), [])])
+    assert r"\emph{Bayes-optimal} & 95.0 & 75.0 \\" in latex([measured()])
 
 
 def test_every_line_has_as_many_cells_as_its_head_and_braces_close() -> None:
@@ -84,7 +83,7 @@ def test_it_compiles(tmp_path: Path) -> None:
     head = (
         r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{table.tex}\input{wide.tex}\end{document}"
     )
-    (tmp_path / "wide.tex").write_text(latex([Part(wide(), [])]))
+    (tmp_path / "wide.tex").write_text(latex([wide()]))
     (tmp_path / "all.tex").write_text(head)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
@@ -103,7 +102,7 @@ def test_columns_that_a_line_does_not_hold_go_below_with_their_rows() -> None:
 
 
 def test_what_a_page_does_not_hold_is_continued_under_its_title() -> None:
-    captions = re.findall(r"\\caption\{(.*)\}", latex([Part(wide(), [])]))
+    captions = re.findall(r"\\caption\{(.*)\}", latex([wide()]))
     assert captions[0].startswith("Wide. Test split")
     assert captions[-1] == "Wide. minus Supervised, continued."
     assert "Wide. minus Supervised." in captions

@@ -67,6 +67,6 @@ def test_commands_are_printed_only_if_asked_for(
     assert "train.py" not in capsys.readouterr().out
     assert main([*call, "commands=true"]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("python train.py data=mosi ") == 2
-    assert "no data      B, mosi, seed 1\n  python train.py data=mosi method=tcmax seed=1 run.dir=" in printed
+    assert printed.count("trivium train data=mosi ") == 2
+    assert "no data      B, mosi, seed 1\n  trivium train data=mosi method=tcmax seed=1 run.dir=" in printed
     assert list(tmp_path.iterdir()) == [table]

@@ -16,7 +16,6 @@ from trivium.tables.collect import Measured
 from trivium.tables.definition import read_table
 from trivium.tables.markdown import markdown
 from trivium.tables.published import Published, read_published
-from trivium.tables.table_part import Part
 from trivium.tables.write_files import write_tables
 
 OURS = ("mosi/theirs", "text+audio")
@@ -37,13 +36,13 @@ def test_a_number_stands_beside_ours_with_difference_and_source(tmp_path: Path) 
     published = Published("A paper, table 2", "theirs", {"Corr text": (0.45, 0.01), "MAE text+audio": (0.5, math.nan)})
     found = beside(published)
     ours, errors = ERRORS[1, 2].mean(), ERRORS[1, 1].mean()
-    text = markdown([Part(found, [])], [])
+    text = markdown([found], [])
     around = f"{ours:.3f} ± {ERRORS[1, 2].std(ddof=1):.3f} [5]"
     assert f"| Mix | Corr text | {around} | 0.450 ± 0.010[^1] | {ours - 0.45:+.3f} |" in text
     assert f"| 0.500[^1] | {errors - 0.5:+.3f} |" in text
     assert text.endswith("\n[^1]: A paper, table 2; features: theirs\n")
     assert "GMC | Corr text" not in text
-    write_tables(tmp_path, [Part(found, [])], [])
+    write_tables(tmp_path, [found], [])
     line = lines(tmp_path)["Mix", "Corr text"]
     assert [float(line["published"]), float(line["published_std"])] == [0.45, 0.01]
     assert float(line["published_difference"]) == pytest.approx(ours - 0.45, abs=1e-12)
@@ -65,23 +64,23 @@ def test_other_features_are_marked(
     tmp_path: Path, used: tuple[str, str], modalities: tuple[str, ...], marked: bool
 ) -> None:
     found = beside(Published("S", "theirs", {"Corr text": (0.45, math.nan)}, modalities), used)
-    text = markdown([Part(found, [])], [])
+    text = markdown([found], [])
     (line,) = (line for line in text.splitlines() if "0.450" in line)
     assert ("†: our runs were on other features" in text) == marked
     assert ("0.450†[^1]" in line, line.endswith("† |")) == (marked, marked)
-    write_tables(tmp_path, [Part(found, [])], [])
+    write_tables(tmp_path, [found], [])
     assert lines(tmp_path)["Mix", "Corr text"]["same_features"] == str(not marked)
 
 
 def test_a_feature_set_goes_by_its_own_name_or_with_its_data_set(tmp_path: Path) -> None:
     """As a table's heads and result.json name it."""
     for features, same in (("mosi/theirs", True), ("mosei/theirs", False)):
-        write_tables(tmp_path, [Part(beside(Published("S", features, {"Corr text": (0.45, math.nan)})), [])], [])
+        write_tables(tmp_path, [beside(Published("S", features, {"Corr text": (0.45, math.nan)}))], [])
         assert lines(tmp_path)["Mix", "Corr text"]["same_features"] == str(same)
 
 
 def test_a_row_of_which_nothing_is_known_says_so() -> None:
-    text = markdown([Part(beside(Published("Could not be read", "not known", {})), [])], [])
+    text = markdown([beside(Published("Could not be read", "not known", {}))], [])
     assert "| Mix | - | - | none known[^1] | - |" in text
     assert "[^1]: Could not be read; features: not known" in text
 
@@ -93,12 +92,12 @@ def test_shares_are_in_percent_and_csv_has_shares(tmp_path: Path) -> None:
         replace(row, published=(Published("S", "theirs", {"Corr text": (40.0, 2.0)}),)) for row in found.table.rows
     )
     found = replace(found, table=replace(found.table, measures=measures, rows=rows))
-    text = markdown([Part(found, [])], [])
+    text = markdown([found], [])
     ours = 100 * ERRORS[1, 2].mean()
     assert f"| Mix | Corr text, % | {ours:.1f} ± " in text
     assert f"| 40.0 ± 2.0[^1] | {ours - 40:+.1f} |" in text
     assert "| Empty | Corr text, % | - | 40.0 ± 2.0[^1] | - |" in text
-    write_tables(tmp_path, [Part(found, [])], [])
+    write_tables(tmp_path, [found], [])
     line = lines(tmp_path)["Mix", "Corr text"]
     assert [float(line["published"]), float(line["published_std"])] == [0.4, 0.02]
     assert float(line["published_difference"]) == pytest.approx(ours / 100 - 0.4, abs=1e-12)

@@ -163,7 +163,7 @@ def test_a_failed_row_is_listed_with_its_command_and_the_others_stand(competitio
     assert competition.code == 1
     page = (competition.out / "table.md").read_text()
     assert "**failed**: Broken, seed 1: error: method.common: expected at least 1, found 0" in page
-    assert "python train.py data=synthetic_competition" in page
+    assert "trivium train data=synthetic_competition" in page
     ends = {line["row"]: line["n"] for line in lines(competition.out / "table.csv")}
     assert ends == {"OGM-GE": "1", "Broken": "0"}
 

@@ -31,7 +31,6 @@ from trivium.tables.definition import Measure, Row
 from trivium.tables.legend import legend
 from trivium.tables.markdown import markdown
 from trivium.tables.plan import plan
-from trivium.tables.table_part import Part
 from trivium.tables.write_files import COLUMNS, DIFFERENCES, table_texts, write_tables
 
 
@@ -62,7 +61,7 @@ def test_one_value_has_no_deviation_and_none_no_mean() -> None:
 
 
 def test_files_hold_every_number(tmp_path: Path) -> None:
-    write_tables(tmp_path, [Part(measured(), [])], [])
+    write_tables(tmp_path, [measured()], [])
     lines = read(tmp_path / "table.csv")
     assert tuple(lines[0]) == (*COLUMNS, "chance", "bayes")
     assert [(line["row"], line["measure"]) for line in lines] == [(r, m) for r in ROWS for m in NAMES]
@@ -78,14 +77,14 @@ def test_files_hold_every_number(tmp_path: Path) -> None:
 
 
 def test_the_readable_table_says_the_same_in_percent() -> None:
-    text = markdown([Part(measured(), [])], [])  # no runs are planned, so n is in brackets
+    text = markdown([measured()], [])  # no runs are planned, so n is in brackets
     assert "| A | 66.7 ± 20.8 [3] ≈ | 25.0 ± 5.0 [3] ≈ |" in text
     assert "| *chance* | 50.0 | 25.0 |" in text
     assert "| *Bayes-optimal* | 95.0 | 75.0 |" in text
 
 
 def test_a_row_without_a_value_is_empty_and_not_zero(tmp_path: Path) -> None:
-    write_tables(tmp_path, [Part(measured(missing=True), [])], [])
+    write_tables(tmp_path, [measured(missing=True)], [])
     line = read(tmp_path / "table.csv")[2]
     assert (line["row"], line["mean"], line["std"], line["n"], line["bayes"]) == ("B", "", "", "0", "0.95")
     assert "| B | - | - |" in (tmp_path / "table.md").read_text()
@@ -99,8 +98,8 @@ def read(path: Path) -> list[dict[str, str]]:
 def test_n_stands_in_brackets_only_where_seeds_are_missing(tmp_path: Path) -> None:
     rows = tuple(Row(label, ("data=fixture",)) for label in ROWS)
     runs = plan(replace(measured().table, rows=rows), 3, tmp_path)
-    assert "| A | 66.7 ± 20.8 ≈ | 25.0 ± 5.0 ≈ |" in markdown([Part(measured(), runs)], [])
-    text = markdown([Part(measured(missing=True), runs)], [])
+    assert "| A | 66.7 ± 20.8 ≈ | 25.0 ± 5.0 ≈ |" in markdown([replace(measured(), runs=runs)], [])
+    text = markdown([replace(measured(missing=True), runs=runs)], [])
     assert "| A | 66.7 ± 20.8 [3] | 25.0 ± 5.0 [3] |" in text
     assert "- not run: A, seeds 1, 2, 3\n- not run: B, seeds 1, 2, 3\n" in text
 
@@ -115,7 +114,7 @@ def test_of_one_seed_nothing_is_said_of_spread_or_tests() -> None:
 
 @pytest.mark.parametrize("name", ["table.csv", "values.csv", "table.md"])
 def test_files_are_written_into_a_new_folder(tmp_path: Path, name: str) -> None:
-    write_tables(tmp_path / "new" / "folder", [Part(measured(), [])], [])
+    write_tables(tmp_path / "new" / "folder", [measured()], [])
     assert (tmp_path / "new" / "folder" / name).read_text().endswith("\n")
 
 
@@ -131,7 +130,7 @@ def by_hand() -> tuple[list[np.ndarray], list[float], list[float]]:
 
 
 def test_differences_pair_the_seeds_that_both_rows_have(tmp_path: Path) -> None:
-    write_tables(tmp_path, [Part(compared(), [])], [])
+    write_tables(tmp_path, [compared()], [])
     lines = {(line["row"], line["measure"]): line for line in read(tmp_path / "table.csv")}
     assert tuple(lines["Mix", LABELS[0]]) == COLUMNS + DIFFERENCES
     differences, p, corrected = by_hand()
@@ -149,7 +148,7 @@ def test_differences_pair_the_seeds_that_both_rows_have(tmp_path: Path) -> None:
 
 def test_page_has_a_table_a_unit_and_one_of_differences() -> None:
     differences, _, corrected = by_hand()
-    text = markdown([Part(compared(), [])], [])
+    text = markdown([compared()], [])
     assert [line for line in text.splitlines() if line.startswith("#")] == [
         "# Robust",
         "## MAE (lower is better)",
@@ -172,13 +171,13 @@ def test_page_has_a_table_a_unit_and_one_of_differences() -> None:
 
 def test_the_best_is_bold_and_what_cannot_be_told_apart_from_it_is_marked(tmp_path: Path) -> None:
     """MAE of text is lower for Mix than for GMC in all four common seeds; Corr is not told apart."""
-    text = markdown([Part(compared(), [])], [])
+    text = markdown([compared()], [])
     best, tied = ERRORS[1, 0, :4], ERRORS[0, 2]
     assert f"| Mix | **{best.mean():.3f} ± {best.std(ddof=1):.3f}** [4] |" in text
     assert f"| GMC | {ERRORS[0, 0].mean():.3f} ± {ERRORS[0, 0].std(ddof=1):.3f} [5] |" in text
     assert f"| GMC | {tied.mean():.3f} ± {tied.std(ddof=1):.3f} [5] ≈ |" in text
     assert "Bold: the best; ≈: not told apart from it" in " ".join(legend([compared()], 5, True))
-    write_tables(tmp_path, [Part(compared(""), [])], [])
+    write_tables(tmp_path, [compared("")], [])
     lines = {(line["row"], line["measure"]): line for line in read(tmp_path / "table.csv")}
     difference = ERRORS[0, 0, :4] - ERRORS[1, 0, :4]  # of one other row, so that nothing is corrected
     assert float(lines["GMC", LABELS[0]]["p_best"]) == pytest.approx(stats.ttest_1samp(difference, 0).pvalue)
@@ -186,7 +185,7 @@ def test_the_best_is_bold_and_what_cannot_be_told_apart_from_it_is_marked(tmp_pa
 
 
 def test_without_a_baseline_nothing_is_compared(tmp_path: Path) -> None:
-    write_tables(tmp_path, [Part(compared(baseline=""), [])], [])
+    write_tables(tmp_path, [compared(baseline="")], [])
     assert tuple(read(tmp_path / "table.csv")[0]) == COLUMNS
     assert "minus" not in (tmp_path / "table.md").read_text()
 
@@ -200,10 +199,10 @@ def test_a_value_that_is_not_defined_is_not_compared() -> None:
     assert math.isnan(found.compared["Mix", "Corr text"]["p_holm"])
     _, p, _ = by_hand()
     assert found.compared["Mix", "MAE text"]["p_holm"] == pytest.approx(min(1, max(2 * min(p[:2]), p[0])))
-    text = markdown([Part(found, [])], [])
+    text = markdown([found], [])
     assert "| Mix | undefined |" in text
     assert "undefined: in one of the runs at least" in text
-    assert "undefined" not in markdown([Part(compared(), [])], [])
+    assert "undefined" not in markdown([compared()], [])
 
 
 def test_a_metric_that_a_run_could_not_define_is_null_in_its_result_and_nan_here(tmp_path: Path) -> None:
@@ -248,7 +247,7 @@ def costly() -> Measured:
 
 
 def test_measures_of_several_units_share_a_table_that_says_what_is_better() -> None:
-    text = markdown([Part(costly(), [])], [])
+    text = markdown([costly()], [])
     assert (
         "| row | MAE ↓ | Acc-2, % ↑ |\n| --- | --- | --- |\n| *train mean* | 1.250 | - |\n| A | **1.250 ± 0.354" in text
     )
@@ -259,13 +258,13 @@ def test_many_measures_have_a_table_for_each_unit() -> None:
     found = costly()
     measures = (*found.table.measures, *(Measure(f"Acc-2 {k}", metric="acc2") for k in range(9)))
     values = {row: {m.name: {1: 0.5} for m in measures} for row in ROWS}
-    text = markdown([Part(measured_of(replace(found.table, measures=measures), values), [])], [])
+    text = markdown([measured_of(replace(found.table, measures=measures), values)], [])
     assert "## MAE (lower is better)" in text
     assert "## % (higher is better)" in text
 
 
 def test_sizes_times_and_the_train_mean_are_told(tmp_path: Path) -> None:
-    write_tables(tmp_path, [Part(costly(), [])], [])
+    write_tables(tmp_path, [costly()], [])
     text = (tmp_path / "table.md").read_text()
     assert (
         "| row | parameters | training a run, s | epoch tested |\n| --- | --- | --- | --- |\n"
@@ -283,11 +282,11 @@ def test_what_is_frozen_is_told_only_where_something_is() -> None:
     facts = {"A": {"trained_parameters": 12345}}
     values = {row: {"MAE": {1: 1.0}, "Acc-2": {1: 0.5}} for row in ROWS}
     whole = measured_of(costly().table, values, facts=facts, parameters=12345, seconds=3.0, selected_by="last epoch")
-    assert markdown([Part(whole, [])], []).count("| 12,345 | 3.0 | last epoch |") == 2
+    assert markdown([whole], []).count("| 12,345 | 3.0 | last epoch |") == 2
 
 
 def test_values_say_where_their_run_lies_from_the_tables_folder() -> None:
-    texts = table_texts(Path("/t"), [Part(costly(), [])], [])
+    texts = table_texts(Path("/t"), [costly()], [])
     lines = list(csv.DictReader(texts["values.csv"].splitlines()))
     assert [(line["row"], line["seed"], line["run"]) for line in lines[:2]] == [
         ("A", "1", "runs/a1"),
@@ -303,7 +302,7 @@ def test_the_page_is_markdown_whose_tables_have_the_cells_that_were_meant() -> N
     rows = tuple(replace(row, label=labels[row.label]) for row in table.rows)
     values = {labels[row]: measures for row, measures in compared_values().items()}
     own = measured_of(replace(table, rows=rows, baseline="GMC | a"), values)
-    tables = parsed(markdown([Part(own, [])], []))
+    tables = parsed(markdown([own], []))
     assert [len(table) for table in tables] == [4, 3, 3] * 2  # means, intervals, differences of MAE, then of Corr
     assert {len(row) for table in tables[:3] for row in table} == {3}
     assert tables[0][0] == ["row", "text", "text+audio"]

@@ -21,6 +21,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from trivium.core.interruption import Interrupted, tell
+
 from ._launching import LauncherWorkers, Task
 
 if TYPE_CHECKING:
@@ -41,21 +43,25 @@ class TriviumSweeper(Sweeper):
         self.config: DictConfig
         self.context: HydraContext
         self.task: TaskFunction
-        self._resume_hint = "the same command goes on"
+        # These words are added to the command, so that it goes on.
+        self._go_on: tuple[str, ...] = ()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> None:
-        """Runs all jobs. Exits with code 1 if one of them failed, after the others have run."""
+        """Runs all jobs. Exits with code 1 if one of them failed, after the others have run.
+
+        Raises Interrupted on Ctrl-C.
+        """
         searching = bool(self.config.hydra.runtime.choices.get("sweep") or self.params)
         try:
             failed = self._search(arguments) if searching else self._grid(arguments)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            # Lightning makes an exit with code 1 of Ctrl-C.
-            print(f"\nstopped; {self._resume_hint}", file=sys.stderr, flush=True)
-            code = stop.code if isinstance(stop, SystemExit) else 1
-            raise SystemExit(130 if code == 1 else code) from stop
+        except KeyboardInterrupt as stop:
+            raise Interrupted(*self._same_command()) from stop
+        except SystemExit:
+            tell(self._same_command())
+            raise
         if failed:
             raise SystemExit(1)
 
@@ -63,11 +69,12 @@ class TriviumSweeper(Sweeper):
         from trivium.core.wording import counted
         from trivium.search.jobs import FailedJob, print_failures, print_jobs
         from trivium.search.reporter import Reporter
+        from trivium.search.sweep_table import print_sweep_table
 
         folder = self._new_folder()
         jobs = self._combinations(arguments, folder)
         OmegaConf.save(self.config, folder / "multirun.yaml")
-        self._resume_hint = f"the same command with hydra.sweep.dir={folder} resume=auto goes on with this grid"
+        self._go_on = (f"hydra.sweep.dir={folder}", "resume=auto")
         print(f"grid of {counted(len(jobs), 'job')} in {folder}", flush=True)
         try:
             with Reporter(len(jobs), bars=self._kind != "basic") as reporter:
@@ -84,8 +91,15 @@ class TriviumSweeper(Sweeper):
             if outcomes[job.name].state in ("fail", "running") and not job.run.finished
         ]
         print_jobs(folder, jobs, outcomes)
+        if len(jobs) > 1 and _is_first_rank():
+            print_sweep_table(folder, jobs)
         print_failures(failed, len(jobs), "job")
         return bool(failed)
+
+    def _same_command(self) -> tuple[str, ...]:
+        """Returns the words of the command that goes on with this sweep."""
+        added = {word.partition("=")[0] for word in self._go_on}
+        return ("train", *(word for word in sys.argv[1:] if word.partition("=")[0] not in added), *self._go_on)
 
     def _combinations(self, arguments: list[str], folder: Path) -> list[Job]:
         """Returns the jobs of a grid."""
@@ -94,17 +108,17 @@ class TriviumSweeper(Sweeper):
         from trivium.core.wording import command
         from trivium.runs.directory import RunDirectory
         from trivium.search.scheduler import Job
-        from trivium.search.titles import titles
+        from trivium.search.titles import title_of, varied
 
         added = [*self._threads(arguments), *self._group(folder.name)]
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         (grid,) = BasicSweeper.split_arguments(parser.parse_overrides([*arguments, *added]), None)
         for_this_start = [*self._silence(arguments), f"hydra.sweep.dir={as_text(str(folder.absolute()))}"]
         jobs = []
-        for number, (words, settings) in enumerate(zip(titles(grid), grid, strict=True)):
-            settings += self._title(words)
+        for number, (differing, settings) in enumerate(zip(varied(grid), grid, strict=True)):
+            settings += self._title(title_of(differing))
             run, line = RunDirectory(folder / str(number)), command("train", *config_dir_option(), *settings)
-            jobs.append(Job(f"job {number}", run, (*settings, *for_this_start), line, words))
+            jobs.append(Job(f"job {number}", run, (*settings, *for_this_start), line, differing))
         return jobs
 
     def _search(self, arguments: list[str]) -> bool:
@@ -156,11 +170,14 @@ class TriviumSweeper(Sweeper):
         from trivium.search.outcome import Outcome, outcome_of
         from trivium.search.scheduler import run_jobs
 
-        workers = LauncherWorkers(self._launcher(), self._kind)
+        launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=Task(self.task, os.getcwd()), config=self.config
+        )
+        workers = LauncherWorkers(launcher, self._kind)
 
         def judge(job: Job, error: str | None) -> Outcome:
             # Among the ranks of an outer torchrun or srun, the first alone has the run's directory and its result.
-            if error is None and int(os.environ.get("RANK", "0")) > 0:
+            if error is None and not _is_first_rank():
                 return Outcome("complete", "")
             return outcome_of(job.run, metric, error)
 
@@ -172,14 +189,14 @@ class TriviumSweeper(Sweeper):
         from trivium.config.space import as_text
         from trivium.core.wording import command
         from trivium.search.scheduler import Job
-        from trivium.search.titles import title_of
+        from trivium.search.titles import settings_of, title_of
 
         folder, jobs = search.folder, []
         for trial in trials:
-            words, trial_keys = title_of(trial.overrides), _keys(trial.overrides)
-            settings = (*(word for word in shared if word.partition("=")[0] not in trial_keys), *trial.overrides)
+            drawn, keys = settings_of(trial.overrides), _keys(trial.overrides)
+            settings = (*(word for word in shared if word.partition("=")[0] not in keys), *trial.overrides)
             for_this_start = (
-                *self._title(words),
+                *self._title(title_of(drawn)),
                 "resume=auto",
                 f"run.study={as_text(str(folder))}",
                 f"run.trial={trial.number}",
@@ -188,7 +205,7 @@ class TriviumSweeper(Sweeper):
                 f"hydra.sweep.subdir='{trial.number}'",
             )
             line = command("train", *config_dir_option(), *settings)
-            jobs.append(Job(trial.name, trial.run, (*settings, *for_this_start), line, words))
+            jobs.append(Job(trial.name, trial.run, (*settings, *for_this_start), line, drawn))
         return jobs
 
     def _open(self, space: dict[str, Any], fixed: list[str]) -> OpenStudy:
@@ -222,15 +239,13 @@ class TriviumSweeper(Sweeper):
         from trivium.config.compose import Composer
         from trivium.config.sweep import groups_of_sweep
 
-        groups = groups_of_sweep(Composer(self.context.config_loader, self._folders()), overrides)
+        sources = self.config.hydra.runtime.config_sources
+        folders = [Path(source.path) for source in sources if source.schema == "file"]
+        groups = groups_of_sweep(Composer(self.context.config_loader, folders), overrides)
         choices = self.config.hydra.runtime.choices
         others = [override for override in overrides if override.partition("=")[0].lstrip("+~") != "sweep"]
         chosen = [f"{group}={choices[group]}" for group in groups if group not in {*_keys(others), *searched}]
         return [*chosen, *others]
-
-    def _folders(self) -> list[Path]:
-        sources = self.config.hydra.runtime.config_sources
-        return [Path(source.path) for source in sources if source.schema == "file"]
 
     def _threads(self, arguments: Sequence[str]) -> list[str]:
         """Returns an override that gives parallel runs one thread each, unless trainer.threads is set."""
@@ -280,11 +295,9 @@ class TriviumSweeper(Sweeper):
         with read_write(self.config), open_dict(self.config):
             self.config.hydra.sweep.dir = str(folder.absolute())
 
-    def _launcher(self) -> Launcher:
-        launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.context, task_function=Task(self.task, os.getcwd()), config=self.config
-        )
-        return launcher
+
+def _is_first_rank() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _keys(overrides: Sequence[str]) -> set[str]:

@@ -6,15 +6,13 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-import trivium
-from trivium.config.arguments import print_help
-from trivium.config.config_folder import take_config_dir
-from trivium.core.choices import suggest
+from trivium.core.interruption import Interrupted, one_line_on_ctrl_c
 
 VERBS = {
     "train": "train one run; with -m a grid or a search of many",
     "prepare": "convert a data set's files to the store that training opens, once",
     "evaluate": "score a finished run again: other data, missing modalities, linear probes",
+    "runs": "list the runs of a folder: state, tested epoch, main metric",
     "reproduce": "run what a table of methods, data sets and seeds lacks, and write it",
     "report": "show runs, tables and searches on one HTML page",
 }
@@ -51,8 +49,22 @@ def help_text() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the verb's exit code, or 2 for an unknown verb. argv: words behind the program; None takes sys.argv's."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Returns the verb's exit code, or 2 for an unknown verb. argv: words behind the program; None takes sys.argv's.
+
+    Ctrl-C ends it with one line and code 130 (SystemExit). All else is imported only then, so that it does so from the
+    first moment on.
+    """
+    with one_line_on_ctrl_c():
+        return _run_verb(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run_verb(words: list[str]) -> int:
+    """Returns the exit code. Raises Interrupted on Ctrl-C, with --config-dir in the command that goes on."""
+    import trivium
+    from trivium.config.arguments import print_help
+    from trivium.config.config_folder import config_dir_option, take_config_dir
+    from trivium.core.choices import suggest
+
     if not words or words[0] in ("-h", "--help", "help"):
         print_help(help_text())
         return 0 if words else 2
@@ -66,7 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-        code = import_module(f"trivium.cli.{verb}").main(rest)
+        try:
+            code = import_module(f"trivium.cli.{verb}").main(rest)
+        except Interrupted as stop:
+            raise Interrupted(*stop.words[:1], *config_dir_option(), *stop.words[1:]) if stop.words else stop from None
         assert isinstance(code, int)
         return code
     if "=" in verb or verb.startswith("-"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from trivium.config.arguments import Types, parse_key_values, path, script, truth, whole_number
 from trivium.config.config_folder import TABLES
 from trivium.config.help import title
+from trivium.core.interruption import Interrupted
 from trivium.core.locks import alone
 from trivium.search.jobs import FailedJob, print_failures
 from trivium.tables.datasets import parts_of
@@ -25,6 +26,7 @@ HELP = """\
 Reproduce a table: run what is missing of it, then write the table and its figure.
 
   python scripts/reproduce.py table=NAME [key=value ...] [SETTING.KEY=value ...]
+  python scripts/reproduce.py runs=FOLDER [baseline=ROW] [data=A,B] [publish=DIR]
 
 Examples
   python scripts/reproduce.py table=interactions                  what is there already is not run again
@@ -34,9 +36,12 @@ Examples
   python scripts/reproduce.py table=selfmi data=mosi              of its data sets this one alone
   python scripts/reproduce.py table=methods data=mosi/NAME        on the feature set NAME, where several are prepared
   python scripts/reproduce.py table=m3ixup_mosi data.store=FILE   every row on that store
+  python scripts/reproduce.py runs=outputs/sweeps/TIME baseline=supervised   a table of a grid's runs, without a YAML
 
 Keys
   table=NAME     one of the tables below, or a YAML file of the same form
+  runs=FOLDER    instead of table=: the finished runs in a folder, such as a grid's, with the seeds that there are
+  baseline=ROW   with runs=: the row that the others are compared with, by its printed name
   data=A,B/NAME  some of the data sets that the table names; otherwise all of them
   seeds=N        seeds 1 to N of each row; otherwise as the table says
   dry=true       show what is done of each row and seed, and how long the rest may take
@@ -47,13 +52,13 @@ Keys
                  paths of this machine
   SETTING.KEY=VALUE  a key with a dot is a setting of every run, over the table's own: data.store=FILE
 
-Written to OUTPUTS/tables/NAME: table.md; table.tex (to \\input, with booktabs); table.csv (mean, std, n, interval;
-what is known of chance; differences from the table's baseline and their p; published numbers; parameters and time);
-values.csv (each run); figure.png, figure.pdf; runs/ has the runs, each with its probes and subsets, and logs/ what they
-said. A finished run of the same config, seed and store anywhere under OUTPUTS is taken as it is; an interrupted one is
-resumed; one that another process has is waited for. Sections of other data sets that were written before stay. A data
-set that is not prepared is a line that says what to do. The exit code is 1 if a run failed: the others stand, and
-table.md names it. docs/tables.md has the form of a table's YAML.
+Written to OUTPUTS/tables/NAME, or FOLDER/table: table.md; table.tex (to \\input, with booktabs); table.csv (mean, std,
+n, interval; what is known of chance; differences from the table's baseline and their p; published numbers; parameters
+and time); values.csv (each run); figure.png, figure.pdf; runs/ has the runs, each with its probes and subsets, and
+logs/ what they said. A finished run of the same config, seed and store anywhere under OUTPUTS is taken as it is; an
+interrupted one is resumed; one that another process has is waited for. Sections of other data sets that were written
+before stay. A data set that is not prepared is a line that says what to do. The exit code is 1 if a run failed: the
+others stand, and table.md names it. docs/tables.md has the form of a table's YAML.
 
 Tables
 """
@@ -64,17 +69,18 @@ _TYPES: Types = {
     "commands": truth,
     "outputs": path,
     "publish": path,
+    "runs": path,
 }
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns the exit code: 1 if a run failed, 2 for a mistake in the call, 130 after Ctrl-C."""
+    """Returns the exit code: 1 if a run failed, 2 for a mistake in the call. Raises Interrupted on Ctrl-C."""
     listed = "".join(f"  {file.stem:<17} {title(file)}\n" for file in sorted(TABLES.glob("*.yaml")))
     try:
-        return script(argv, HELP + listed, lambda: _reproduce(_call(argv)))
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        of_runs = any(word.startswith("runs=") for word in argv)
+        return script(argv, HELP + listed, lambda: _tabulate(argv) if of_runs else _reproduce(_call(argv)))
+    except KeyboardInterrupt as stop:
+        raise Interrupted("reproduce", *argv) from stop
 
 
 @dataclass(frozen=True)
@@ -95,18 +101,43 @@ class _Call:
         return self.outputs / "tables" / self.table.name
 
 
+def _tabulate(argv: Sequence[str]) -> int:
+    """Writes a table of the finished runs in a folder."""
+    values = parse_key_values(argv, HELP, _TYPES)
+    if others := [key for key in values if key not in ("runs", "baseline", "data", "publish")]:
+        raise ValueError(f"{others[0]}= does not go with runs=, which takes what is there and trains nothing")
+    _check_publish(values.get("publish"))
+    # It reads every run, and pandas takes half a second to import.
+    from trivium.tables.runs_table import runs_table
+
+    folder = values["runs"] / "table"
+    planned, left_out = runs_table(values["runs"], values.get("data", ""), values.get("baseline", ""))
+    with alone(folder / ".lock"):
+        _write(folder, planned, [], values.get("publish"))
+    for line in left_out:
+        print("left out:", line, file=sys.stderr)
+    _print_places(folder, values.get("publish"))
+    return 0
+
+
+def _check_publish(folder: Path | None) -> None:
+    if folder and folder.exists() and not folder.is_dir():
+        raise ValueError(f"publish={folder}: expected a folder, found a file")
+
+
 def _call(argv: Sequence[str]) -> _Call:
     settings = [word for word in argv if "." in word.partition("=")[0]]
     values = parse_key_values([word for word in argv if word not in settings], HELP, _TYPES)
     if "table" not in values:
-        raise ValueError("table= is missing: the name of a table, or a YAML file")
+        raise ValueError("table= is missing: the name of a table, or a YAML file; or runs=, a folder of finished runs")
+    if "baseline" in values:
+        raise ValueError("baseline= goes with runs=; a table's YAML names its own")
     dry, commands, publish = values.get("dry", False), values.get("commands", False), values.get("publish")
     if commands and not dry:
         raise ValueError("commands=true goes with dry=true, which lists the runs")
     if dry and publish:
         raise ValueError("publish= does not go with dry=true, which writes nothing")
-    if publish and publish.exists() and not publish.is_dir():
-        raise ValueError(f"publish={publish}: expected a folder, found a file")
+    _check_publish(publish)
     table = read_table(find_table(values["table"], TABLES))
     return _Call(
         replace(table, settings=tuple(settings), wish=values["table"]),
@@ -133,29 +164,34 @@ def _reproduce(call: _Call) -> int:
     failures = complete(runs, jobs=call.jobs, logs=call.folder / "logs", estimate=estimate)
     # The lock lets the second of two commands on one table see the sections that the first has written.
     with alone(call.folder / ".lock"):
-        _write(call, planned, failures, finished)
+        data = [runs[0].table.data for runs in planned]
+        sections, notes = earlier_sections(call.table, data, call.folder, finished)
+        _write(call.folder, in_order(call.table, [*planned, *sections]), failures, call.publish)
+        for note in notes:
+            print("note:", note, file=sys.stderr)
     failed = [FailedJob(failure.run.name, failure.run.command, failure.reason, failure.log) for failure in failures]
     print_failures(failed, len(runs), "run")
-    print(f"written to {call.folder}{f' and {call.publish}' if call.publish else ''}")
+    _print_places(call.folder, call.publish)
     return 1 if failures else 0
 
 
-def _write(call: _Call, planned: Sequence[list[Planned]], failures: Sequence[Failure], finished: FinishedRuns) -> None:
-    """Writes the table, in which sections of other data sets stay as they were."""
+def _print_places(folder: Path, published: Path | None) -> None:
+    print(f"written to {folder}{f' and {published}' if published else ''}")
+
+
+def _write(folder: Path, planned: Sequence[list[Planned]], failures: Sequence[Failure], published: Path | None) -> None:
+    """Writes the table of these runs, a part a data set, and prints it."""
     # matplotlib takes a second to import, which dry=true does without.
     from trivium.tables.collect import collect
     from trivium.tables.figure import write_figures
     from trivium.tables.publish import publish
-    from trivium.tables.table_part import Part
     from trivium.tables.write_files import write_tables
 
-    sections, notes = earlier_sections(call.table, [runs[0].table.data for runs in planned], call.folder, finished)
-    parts = [Part(collect(runs[0].table, runs), runs) for runs in in_order(call.table, [*planned, *sections])]
-    pictures = write_figures(call.folder, [part.measured for part in parts if not part.empty])
-    write_tables(call.folder, parts, failures, pictures)
-    if call.publish is not None:
-        publish(call.publish, call.folder, parts, failures, pictures)
+    parts = [collect(runs[0].table, runs) for runs in planned]
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = write_figures(folder, [part for part in parts if not part.empty])
+    write_tables(folder, parts, failures, pictures)
+    if published is not None:
+        publish(published, folder, parts, failures, pictures)
     # The table is printed last, as a reader such as `head` may close the pipe.
-    print((call.folder / "table.md").read_text())
-    for note in notes:
-        print("note:", note, file=sys.stderr)
+    print((folder / "table.md").read_text())

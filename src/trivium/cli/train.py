@@ -20,21 +20,26 @@ from omegaconf import DictConfig
 from trivium.config.check import check_command_line, errors_for_users, multirun_first
 from trivium.config.compose import plain
 from trivium.config.config_folder import CONFIGS, config_dir_option
+from trivium.config.run_settings import with_settings_of_run
 from trivium.config.trust import trust
 from trivium.core.wording import command
+from trivium.runs.announce import say_settings
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def job(config: DictConfig) -> None:
     """Trains the run of one composed config; Hydra calls it, once for each job of a sweep."""
     trust(config.trust)
-    # torch is imported only after the check of the command line.
-    from trivium.runs.train import train
-
     composed = HydraConfig.get()
     if composed.mode != RunMode.MULTIRUN:
-        train(plain(config), list(composed.overrides.task))
+        settings = plain(config)
+        say_settings(settings)
+        # torch takes seconds to import.
+        from trivium.runs.train import train
+
+        train(settings, list(composed.overrides.task))
         return
+    from trivium.runs.train import train
     from trivium.search.devices import begin_worker
     from trivium.search.jobs import as_restarted, print_traceback
 
@@ -52,6 +57,7 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code 0. Raises SystemExit with code 2 for a mistake in the command line or in a file."""
     with errors_for_users():
         # hydra.main reads its arguments from sys.argv.
-        sys.argv = [command("train", *config_dir_option()), *check_command_line(multirun_first(argv))]
+        words = check_command_line(multirun_first(with_settings_of_run(argv)))
+        sys.argv = [command("train", *config_dir_option()), *words]
         job()
     return 0

@@ -20,7 +20,11 @@ def build(node: Mapping[str, Any], /, *args: Any, **extra: Any) -> Any:
     Raises ValueError for a target that `target` refuses, for a key that it does not take, for one that it needs and
     lacks, and for one that stands in both node and `extra`. Exceptions of the target itself pass.
     """
-    function = target(node)
+    return build_as(target(node), node, *args, **extra)
+
+
+def build_as(function: Callable[..., Any], node: Mapping[str, Any], /, *args: Any, **extra: Any) -> Any:
+    """Does what `build` does, calling `function` in place of the node's target: the target itself, or a subclass."""
     keys = {name: value for name, value in node.items() if name != "_target_"}
     if repeated := keys.keys() & extra.keys():
         raise ValueError(

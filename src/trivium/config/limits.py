@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trivium.config.callbacks import wrong_callbacks
 from trivium.config.generator_settings import settings_of
 from trivium.config.monitor import monitor_of
 from trivium.config.store_path import find_store
@@ -49,6 +50,7 @@ def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _foreign_targets(config, "", config["trust"])
     except ValueError as error:
         yield str(error)
+    yield from wrong_callbacks(config)
     try:
         monitor_of(config)
     except ValueError as error:
@@ -66,6 +68,9 @@ def _foreign_targets(node: Mapping[str, Any], prefix: str, trusted: Sequence[str
     for name, value in node.items():
         if isinstance(value, dict):
             yield from _foreign_targets(value, f"{prefix}{name}.", trusted)
+        elif isinstance(value, list):
+            for entry in (entry for entry in value if isinstance(entry, dict)):
+                yield from _foreign_targets(entry, f"{prefix}{name}.", trusted)
         elif name == "_target_" and not is_trusted(str(value), trusted):
             yield f"{prefix}{refusal(str(value))}"
 

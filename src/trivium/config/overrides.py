@@ -17,6 +17,8 @@ from trivium.core.choices import suggest
 
 # A composition of swept choices takes a tenth of a second, and the check should end within two seconds.
 MOST_COMBINATIONS = 8
+# The groups of which several choices may be taken at once: logger=[wandb,tensorboard].
+SEVERAL = ("logger",)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,14 @@ def _choice_problems(parsed: ParsedOverride, override: Override, session: Compos
         return
     if parsed.prefix == "~":
         return
-    for value in parsed.values:
+    values = parsed.values
+    several = override.value()
+    if override.value_type == ValueType.ELEMENT and isinstance(several, list):
+        if group not in SEVERAL:
+            yield f"{parsed.line}: {group} takes one choice; several at once are for {', '.join(SEVERAL)} alone"
+            return
+        values = tuple(str(value) for value in several)
+    for value in values:
         name = value.strip("'\" ")
         # Hydra has no null choice.
         if name == "null":

@@ -156,8 +156,20 @@ def _declare(root: Map, file: ConfigFile) -> None:
     declared, existing = of_yaml(values, options), node.fields.get(last)
     if not isinstance(existing, Map):
         node.fields[last] = declared
+    elif package == "logger":
+        _merge(existing, declared)
     elif "_target_" in values:
         existing.fields.update(declared.fields)
+
+
+def _merge(known: Map, declared: Map) -> None:
+    """Adds the keys of one more of several choices of a group."""
+    for name, schema in declared.fields.items():
+        there = known.fields.get(name)
+        if isinstance(there, Map) and isinstance(schema, Map):
+            _merge(there, schema)
+        else:
+            known.fields[name] = schema
 
 
 def _declare_own_maps(root: Map, file: ConfigFile) -> None:

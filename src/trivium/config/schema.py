@@ -61,6 +61,8 @@ class Trainer:
     deterministic: bool
     threads: int
     progress: Literal["auto", "bar", "lines", "off"]
+    callbacks: list[Any]
+    profiler: Literal["none", "simple", "advanced", "pytorch"]
     limit_batches: int
 
 

@@ -4,11 +4,12 @@ prepare          makes a store of raw files. formats/ has one reader a layout, m
                  sets, repair makes -inf, +inf and NaN 0, source_check refuses what a store cannot hold, and
                  prepare_report prints what was done
 store            opens a store, an HDF5 file; store_writing lays it out, and hdf5_errors lists what h5py raises
-clips            holds one split in memory, as readers make it and stores return it
+clips            holds one split in memory, as readers make it and stores return it; own_clips makes one of a user's own
+                 arrays
 text             makes token ids and reads word vectors, when a store is prepared
 unpickle         reads pickles without running anything in them; torch_file reads files of torch.save likewise
 datamodule       makes batches of a store: sampler chooses the clips, resident holds a split on the device, and batch
-                 is what a method gets
+                 is what a method gets; training_data is the data module that a Trainer takes
 augment          makes random views of a clip's sequences; mixing does mixup over the global batch
 synthetic        makes the fixture, and data by interactions and competition, which share rendering; knowable computes
                  what can be known from these data

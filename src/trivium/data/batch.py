@@ -28,6 +28,29 @@ class Stream:
     mask: Tensor
     lengths: Tensor
 
+    @classmethod
+    def padded(cls, values: Tensor, lengths: Tensor | None = None) -> Stream:
+        """Returns the stream of padded sequences: (B, T, D) features or (B, T) token ids.
+
+        lengths: (B,), real steps of each clip, which come first; all T if None. What lies behind them is cleared.
+        Raises ValueError for shapes that do not fit and for lengths outside 1 to T.
+
+        >>> import torch
+        >>> from trivium.encoders import GRU, Stream
+        >>> stream = Stream.padded(torch.randn(2, 5, 3), lengths=torch.tensor([5, 2]))
+        >>> GRU(3, hidden=4)(stream).pooled.shape
+        torch.Size([2, 4])
+        """
+        clips, steps = values.shape[:2]
+        lengths = torch.full((clips,), steps) if lengths is None else lengths.cpu().long()
+        if lengths.shape != (clips,) or not bool(((lengths >= 1) & (lengths <= steps)).all()):
+            raise ValueError(
+                f"Stream.padded: values of shape {tuple(values.shape)} and lengths {lengths.tolist()}; expected one "
+                f"length a clip, from 1 to {steps}"
+            )
+        mask = (torch.arange(steps) < lengths[:, None]).to(values.device)
+        return cls(values.masked_fill(~mask.view(*mask.shape, *[1] * (values.dim() - 2)), 0), mask, lengths)
+
 
 @dataclass
 class Batch:

@@ -1,20 +1,18 @@
-"""Makes batches of a store, for Lightning's Trainer or for a loop of one's own."""
+"""Makes batches of a store, for a loop of one's own; trivium.data.training_data gives them to Lightning's Trainer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
 
 from trivium.data.batch import Batch
 from trivium.data.clips import Clips, Ragged, offsets_of
 from trivium.data.resident import ResidentSplit
 from trivium.data.sampler import GlobalBatchSampler
-from trivium.data.store import Store
+from trivium.data.store import Statistics, Store
 
 CPU = torch.device("cpu")
 
@@ -62,8 +60,8 @@ class BatchLoader:
         self._epoch, self._position = int(state["epoch"]), int(state["position"])
 
 
-class DataModule(L.LightningDataModule):
-    """Serves the batches of a store's splits, the test split's only while no fit is running.
+class DataModule:
+    """Serves the batches of a store's splits.
 
     reads: modality -> "values" | "tokens", in the order that batches keep. batch_size: one forward's global batch.
     standardize: modality (or "default") -> "none" | "zscore" (each feature's mean and standard deviation over the train
@@ -95,20 +93,13 @@ class DataModule(L.LightningDataModule):
         """Returns the batches of any split, in the split's order unless training.
 
         Raises ValueError, naming the clip, for one that has none of the modalities, from which a method could learn
-        nothing. Raises RuntimeError for the test split while a fit is running.
+        nothing.
         """
-        if split == "test" and self._fitting:
-            raise RuntimeError(
-                "the test split is not opened while a fit is running: training and selection must not see it; use "
-                "'valid', or ask after trainer.fit has returned"
-            )
         clips = self.store.split(split)
         self._refuse_empty_clips(split, clips)
-        standardize = {name: self._standardization(name) for name, what in self.reads.items() if what == "values"}
-        for name in [name for name, kind in standardize.items() if kind == "source"]:
-            clips = _mean_over_time(clips, name, self.store.schema.source_format)
-        statistics = {name: self.store.statistics[name] for name, kind in standardize.items() if kind == "zscore"}
-        resident = ResidentSplit.load(clips, self.reads, device, statistics)
+        resident = standardized(
+            clips, self.reads, device, self.standardize, self.store.statistics, self.store.schema.source_format
+        )
         size = self.batch_size if training else self.eval_batch_size
         sampler = GlobalBatchSampler(len(resident), size, self.seed, shuffle=training, rank=rank, world=world)
         return BatchLoader(resident, sampler, self.limit_batches if training else 0)
@@ -127,32 +118,6 @@ class DataModule(L.LightningDataModule):
         batches = -(-self.store.schema.counts["train"] // self.batch_size)
         return min(batches, self.limit_batches) if self.limit_batches else batches
 
-    def train_dataloader(self) -> BatchLoader:
-        return self._rank_loader("train", training=True)
-
-    def val_dataloader(self) -> BatchLoader:
-        return self._rank_loader("valid", training=False)
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        # The batch was gathered on the device already, and its lengths belong on the CPU.
-        return batch
-
-    @property
-    def _fitting(self) -> bool:
-        # Validation inside fit has TrainerFn.FITTING too. After the fit the function stays and the status changes.
-        state = None if self.trainer is None else self.trainer.state
-        return state is not None and state.fn == TrainerFn.FITTING and state.status == TrainerStatus.RUNNING
-
-    def _rank_loader(self, split: str, training: bool) -> BatchLoader:
-        assert self.trainer is not None
-        return self.loader(
-            split,
-            device=self.trainer.strategy.root_device,
-            rank=self.trainer.global_rank,
-            world=self.trainer.world_size,
-            training=training,
-        )
-
     def _refuse_empty_clips(self, split: str, clips: Clips) -> None:
         raggeds = [clips.read(name, what) for name, what in self.reads.items()]
         empty = np.flatnonzero(np.sum([ragged.lengths for ragged in raggeds], axis=0) == 0)
@@ -163,8 +128,22 @@ class DataModule(L.LightningDataModule):
                 "without it"
             )
 
-    def _standardization(self, modality: str) -> str:
-        return self.standardize.get(modality, self.standardize.get("default", "none"))
+
+def standardized(
+    clips: Clips,
+    reads: Mapping[str, str],
+    device: torch.device,
+    standardize: Mapping[str, str],
+    statistics: Mapping[str, Statistics],
+    source_format: str,
+) -> ResidentSplit:
+    """Returns the clips on the device, standardised as DataModule's `standardize` says, with those statistics."""
+    default = standardize.get("default", "none")
+    kinds = {name: standardize.get(name, default) for name, what in reads.items() if what == "values"}
+    for name in [name for name, kind in kinds.items() if kind == "source"]:
+        clips = _mean_over_time(clips, name, source_format)
+    used = {name: statistics[name] for name, kind in kinds.items() if kind == "zscore"}
+    return ResidentSplit.load(clips, dict(reads), device, used)
 
 
 def choose_reads(store: Store, modalities: Sequence[str], token_readers: set[str]) -> dict[str, str]:

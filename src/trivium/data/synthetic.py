@@ -8,11 +8,14 @@ level that follows a and v.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from trivium.config.generator_settings import GeneratorSettings, Interactions, fingerprint
+from trivium.config.generator_settings import GeneratorSettings, Interactions, fingerprint, settings_of
+from trivium.config.store_path import is_fixture
 from trivium.data.clips import Array, Clips, Ragged, Source
 from trivium.data.competition import make_competition
 from trivium.data.interactions import make_interactions
@@ -25,6 +28,18 @@ RANGES = {"fixture": (-3.0, 3.0), "fixture_sims": (-1.0, 1.0)}
 # The first token ids are special: 0 pads, 1 starts and 2 ends a text.
 SPECIAL = 3
 DIMS = {"text": 16, "audio": 6, "vision": 8}
+
+
+def make_on_first_use(path: Path, data: Mapping[str, Any]) -> None:
+    """Writes the fixture or generated data to `path` unless it is there; does nothing for other data.
+
+    data: the config's node.
+    """
+    name = str(data["name"])
+    if is_fixture(name):
+        ensure_fixture(path, name=name, label_range=RANGES[name])
+    elif (settings := settings_of(data)) is not None:
+        ensure_generated(path, name=name, settings=settings)
 
 
 def ensure_fixture(path: Path, *, name: str, label_range: tuple[float, float]) -> Path:

@@ -31,6 +31,7 @@ def predict_split(
 
     modalities: those to predict from; None or empty means all.
     change: applied to each batch first. It must leave the clips in their places (Batch.index).
+    Clips without labels have no losses.
     Raises ValueError for an unknown modality, and, with its id, for a clip that has none of those to predict from.
     """
     method.eval()
@@ -40,12 +41,19 @@ def predict_split(
             batch = batch.restrict(list(modalities))
         if change is not None:
             batch = change(batch)
-        _refuse_all_absent(loader, batch.present, batch.index)
+        refuse_all_absent(loader, batch.present, batch.index)
         match_dtype(batch, method)
         prediction = method.predict(batch)
-        loss = method.objective(prediction.outputs, batch.targets["multimodal"].to(prediction.outputs.dtype))
-        collector.add(batch.index, batch.weight, prediction.score, {"loss": loss}, prediction.probabilities)
-    return collector.result(over_ranks=False)
+        losses = {}
+        if (target_B := batch.targets.get("multimodal")) is not None:
+            losses["loss"] = method.objective(prediction.outputs, target_B.to(prediction.outputs.dtype))
+        collector.add(batch.index, batch.weight, prediction.score, losses, prediction.probabilities)
+    targets = loader.split.targets.get("multimodal")
+    return replace(
+        collector.result(over_ranks=False),
+        ids=list(loader.split.ids),
+        targets=None if targets is None else targets.double().cpu(),
+    )
 
 
 def score_split(method: Method, loader: BatchLoader, predictions: Predictions) -> dict[str, float]:
@@ -96,7 +104,7 @@ def match_dtype(batch: Batch, method: Method) -> None:
     }
 
 
-def _refuse_all_absent(loader: BatchLoader, present_BM: Tensor, index: Tensor) -> None:
+def refuse_all_absent(loader: BatchLoader, present_BM: Tensor, index: Tensor) -> None:
     """Raises ValueError, with the id of the first, if a clip of the batch has no modality."""
     empty_B = ~present_BM.any(dim=1)
     if bool(empty_B.any()):

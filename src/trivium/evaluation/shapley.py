@@ -19,13 +19,14 @@ def coalition(members: Collection[str], players: Sequence[str]) -> int:
     return sum(1 << m for m, name in enumerate(players) if name in members)
 
 
-def shapley_values(worth: Worth) -> Worth:
+def shapley_values(worth: npt.ArrayLike) -> Worth:
     """Returns each player's value, (M, ...), from the worth v of every coalition, (2^M, ...), the empty one first.
 
     Further dimensions are separate games. The value of m is the sum over coalitions S without m of
     |S|! (M - |S| - 1)! / M! (v(S and m) - v(S)). The values sum to v(all) - v(empty). If a worth is NaN, they are NaN.
     Raises ValueError unless there are 2^M rows with M at least 1.
     """
+    worth = np.asarray(worth, dtype=np.float64)
     players = len(worth).bit_length() - 1
     if players < 1 or len(worth) != 1 << players:
         raise ValueError(f"shapley_values: {len(worth)} coalitions; expected 2^M, each subset of M players once")

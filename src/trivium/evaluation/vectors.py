@@ -5,23 +5,30 @@ Legend: N clips of the split, B clips of a batch, E features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from trivium.data.datamodule import BatchLoader
-from trivium.evaluation.predict import match_dtype
+from trivium.evaluation.predict import match_dtype, refuse_all_absent
 from trivium.methods.base import Method
 
 
 @torch.no_grad()
-def collect_vectors(method: Method, loader: BatchLoader) -> dict[str, Tensor]:
+def collect_vectors(method: Method, loader: BatchLoader, modalities: Sequence[str] | None = None) -> dict[str, Tensor]:
     """Returns name -> (N, E), float64 on the CPU: Method.vectors in evaluation mode, in the split's order.
 
-    Raises ValueError, naming the vector and a clip, if a value is not finite.
+    modalities: those to read; None or empty means all.
+    Raises ValueError, naming the vector and a clip, if a value is not finite, and, naming it, for a clip that has none
+    of the modalities.
     """
     method.eval()
     table = _VectorTable(loader)
     for batch in loader:
+        if modalities:
+            batch = batch.restrict(list(modalities))
+        refuse_all_absent(loader, batch.present, batch.index)
         match_dtype(batch, method)
         table.add(batch.index, method.vectors(batch))
     return table.result()

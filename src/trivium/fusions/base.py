@@ -64,6 +64,34 @@ class Fusion(nn.Module):
             raise TypeError(f"{type(self).__name__} defines neither forward nor combine")
         return self.join(self.separate(encoded, present_BM), dict(zip(self.dims, present_BM.unbind(1), strict=True)))
 
+    def fuse(self, inputs: Mapping[str, Tensor], present_BM: Tensor | None = None) -> Tensor:
+        """Returns (B, E) of plain tensors: modality -> vectors (B, P_m), or tokens (B, T, E_m) for fusions of tokens.
+
+        present_BM: bool, which clips have which modality, columns in the order of `dims`; all if None. What is absent
+        is cleared. Raises ValueError for other modalities or sizes than `dims`.
+
+        >>> import torch
+        >>> from trivium.fusions import LowRank
+        >>> fusion = LowRank({"text": 5, "audio": 3}, out=8, rank=2)
+        >>> fusion.fuse({"text": torch.randn(4, 5), "audio": torch.randn(4, 3)}).shape
+        torch.Size([4, 8])
+        """
+        sizes = {name: value.shape[-1] for name, value in inputs.items()}
+        if sizes != self.dims:
+            raise ValueError(f"{type(self).__name__}: inputs of sizes {sizes}; expected {self.dims}")
+        clips, device = len(next(iter(inputs.values()))), next(iter(inputs.values())).device
+        if present_BM is None:
+            present_BM = torch.ones(clips, len(self.dims), dtype=torch.bool, device=device)
+        encoded = {}
+        for column, name in enumerate(self.dims):
+            value, here_B = inputs[name], present_BM[:, column]
+            value = torch.where(here_B.view(-1, *[1] * (value.dim() - 1)), value, 0.0)
+            tokens_BTE = value if value.dim() == 3 else value[:, None]
+            mask_BT = here_B[:, None].expand(tokens_BTE.shape[:2])
+            encoded[name] = Encoded(tokens_BTE, mask_BT, value if value.dim() == 2 else value[:, :0, 0])
+        joint_BE: Tensor = self(encoded, present_BM)
+        return joint_BE
+
     def separate(self, encoded: Mapping[str, Encoded], present_BM: Tensor) -> dict[str, Tensor]:
         """Returns modality -> its part (B, Q_m): all that depends on one modality only. Dropout belongs here."""
         if self.reads == "tokens":

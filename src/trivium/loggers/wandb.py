@@ -39,7 +39,9 @@ class Wandb(WandbLogger):
             name=f"{run.path.name} {title}".strip(),
             save_dir=run.path,
             config=config,
-            id=record["config_hash"][:8] + record["created"][11:26].replace(":", "").replace(".", ""),
+            # A run that was made longer goes on in the same wandb run.
+            id=record.get("first_config_hash", record["config_hash"])[:8]
+            + record["created"][11:26].replace(":", "").replace(".", ""),
             resume="allow",
             mode=mode or None,
         )

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 
@@ -50,7 +49,8 @@ class Parts:
     """Holds what trivium.methods.build makes a method of.
 
     train_clips: the number of clips in the train split. high: the largest label, for methods that generate labels; None
-    if the store has no label range. options: the options that several methods share.
+    if the store has no label range. options: the options that several methods share. longest: modality -> the length of
+    the store's longest clip. features: numeric modality -> the size of a step.
     """
 
     encoders: dict[str, Encoder]
@@ -60,10 +60,15 @@ class Parts:
     high: float | None
     seed: int
     options: Options = field(default_factory=Options)
+    longest: Mapping[str, int] = field(default_factory=dict)
+    features: Mapping[str, int] = field(default_factory=dict)
 
 
-class Method(L.LightningModule, ABC):
+class Method(nn.Module, ABC):
     """Trains encoders, a fusion and what a subclass adds. The subclass implements `losses` and `predict`.
+
+    It is a plain module with a LightningModule's hooks. For a training, trivium.methods.trainable makes its class a
+    LightningModule, which has a `trainer`; everything that needs none works without.
 
     Its constructor takes `parts` first. The keys of its YAML are keyword arguments after that, except for those of the
     shared options, which are in `parts`. trivium.methods.build sets make_optimizer, make_schedule and metrics, the
@@ -82,6 +87,7 @@ class Method(L.LightningModule, ABC):
     probed: bool = False
     name: str = ""
     validation_losses: tuple[str, ...] = ("loss",)
+    trainer: Any
 
     def __init__(self, parts: Parts) -> None:
         super().__init__()
@@ -131,6 +137,14 @@ class Method(L.LightningModule, ABC):
         settings: the method's config.
         """
         return False
+
+    @classmethod
+    def embeds_as(cls, settings: Mapping[str, Any]) -> tuple[int, int] | None:
+        """Returns how many tokens, and of which size, the method makes of a modality for its fusion.
+
+        None if the fusion gets what encoders return. settings: the method's config.
+        """
+        return None
 
     def gradient_scale(self) -> float:
         """Returns the factor on the loss before it is differentiated. The recorded loss is without it."""
@@ -182,13 +196,23 @@ class Method(L.LightningModule, ABC):
         score, probabilities = self.objective.decode(outputs_BK)
         return Prediction(outputs_BK, score, probabilities, features_BE)
 
-    # Lightning's hooks
+    # What Lightning gives where it trains, and its hooks
+
+    @property
+    def current_epoch(self) -> int:
+        """Returns the number of the epoch that is trained, from 0; without a Trainer 0."""
+        return 0
+
+    @property
+    def device(self) -> torch.device:
+        """Returns the device of the weights."""
+        return next(self.parameters()).device
 
     def on_fit_start(self) -> None:
         """Raises ValueError if stand-ins are to be learnt and no training clip lacks a modality."""
         if self.stand_ins is None or self.modality_dropout:
             return
-        data: DataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: DataModule = self.trainer.datamodule
         clips = data.store.split("train")
         if not any((clips.read(name, data.reads[name]).lengths == 0).any() for name in self.encoders):
             raise ValueError(
@@ -225,7 +249,7 @@ class Method(L.LightningModule, ABC):
         return {"loss": terms["loss"] * self.gradient_scale(), "unscaled": terms["loss"].detach()}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        super().optimizer_step(*args, **kwargs)
+        super().optimizer_step(*args, **kwargs)  # type: ignore[misc]
         if self.schedule is not None:
             self.schedule.after_step()
 
@@ -278,7 +302,7 @@ class Method(L.LightningModule, ABC):
         if self.make_schedule is not None:
             # Steps are counted from the store, because trainer.estimated_stepping_batches sets the loader up before a
             # checkpoint's position is restored.
-            batches = self.trainer.datamodule.train_batches  # type: ignore[attr-defined]
+            batches = self.trainer.datamodule.train_batches
             steps = -(-batches // self.trainer.accumulate_grad_batches)
             self.schedule = self.make_schedule(optimizer, steps_per_epoch=steps, epochs=self.trainer.max_epochs)
             if self._saved_schedule is not None:

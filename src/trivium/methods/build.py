@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from trivium.config.instantiate import build, target
+from trivium.config.instantiate import build, build_as, target
 from trivium.config.monitor import monitor_of
 from trivium.core.metric_names import LABELS, LOSSES
 from trivium.core.seeding import keyed
@@ -43,6 +43,8 @@ def build_method(
     schema: StoreSchema,
     reads: Mapping[str, str],
     assets: Mapping[str, dict[str, Any]] | None = None,
+    *,
+    trains: bool = False,
 ) -> Method:
     """Makes encoders, fusion, objective and method, and returns the method.
 
@@ -50,6 +52,7 @@ def build_method(
 
     config: the run's, as plain dicts. schema: the store's. reads: modality -> "values" or "tokens".
     assets: modality -> what Encoder.assets returned, for encoders that are built without their source.
+    trains: True makes the method a LightningModule, which a Trainer needs and nothing else does.
     Raises ValueError if a part refuses its settings.
     """
     seed = int(config["seed"])
@@ -63,16 +66,24 @@ def build_method(
             extra["steps"] = longest[name]
         with keyed(seed, "encoder", name):
             encoders[name] = build(node, size, **extra)
+    kind: Any = target(config["method"])
+    embeds: tuple[int, int] | None = kind.embeds_as(config["method"])
     with keyed(seed, "fusion"):
-        takes_steps = {"steps": longest} if getattr(target(config["fusion"]), "takes_steps", False) else {}
-        fusion = build(config["fusion"], _fusion_dims(config, encoders, schema, reads), **takes_steps)
+        steps = longest if embeds is None else dict.fromkeys(reads, embeds[0])
+        takes_steps = {"steps": steps} if getattr(target(config["fusion"]), "takes_steps", False) else {}
+        dims = _fusion_dims(config, encoders, schema, reads) if embeds is None else dict.fromkeys(reads, embeds[1])
+        fusion = build(config["fusion"], dims, **takes_steps)
     objective = build(config["objective"], schema.label_range)
     high = None if schema.label_range is None else max(map(abs, schema.label_range))
-    kind: Any = target(config["method"])
     options, settings = split_options(config["method"], getattr(kind, "shared_options", ()))
-    parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed, options)
+    parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed, options, longest, schema.dims)
+    if trains:
+        # Here, as importing Lightning takes longer than loading a run.
+        from trivium.methods.trainable import trainable
+
+        kind = trainable(kind)
     with keyed(seed, "method"):
-        method: Method = build(settings, parts)
+        method: Method = build_as(kind, settings, parts)
     method.metrics = config["data"]["metrics"]
     method.added_metrics = _added_metrics(config)
     method.make_optimizer = functools.partial(build, config["optimizer"])

@@ -239,7 +239,7 @@ class M3ixup(GMC):
         with self._training_on("adapting"):
             optimizer_closure()
             if self.trainer.gradient_clip_val is not None:
-                self.clip_gradients(
+                self.clip_gradients(  # type: ignore[operator]  # Lightning's
                     optimizer.optimizer, self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
                 )
             # The step of torch's optimiser: Lightning's would count as a step of training.

@@ -126,7 +126,7 @@ class SelfMI(Method):
     def on_fit_start(self) -> None:
         """Fills the label bank with the human labels of the train split. Raises ValueError if annotated ones lack."""
         super().on_fit_start()
-        data: DataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: DataModule = self.trainer.datamodule
         clips = data.store.split("train")
         targets = clips.targets
         missing = [s for s in self.heads if s not in targets] if self.annotated else []

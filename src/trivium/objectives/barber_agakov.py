@@ -30,6 +30,24 @@ def conditional_log_likelihood(mu_BD: Tensor, logvar_BD: Tensor, y_BD: Tensor, *
     return log_density_BD.sum(dim=-1)
 
 
+def barber_agakov_bound(mu_BD: Tensor, logvar_BD: Tensor, y_BD: Tensor, entropy: Tensor | float = 0.0) -> Tensor:
+    """Returns Barber and Agakov's lower bound on I(X; Y), a scalar in nats: mean log q(y|x) + H(Y).
+
+    mu_BD, logvar_BD: of q(y|x), a diagonal Gaussian that x gives (`Conditional` is a network for it). entropy: H(Y),
+    in nats; with 0 the bound is on I(X; Y) - H(Y), which serves to fit q. Its negative is a loss. It trains q safely;
+    an encoder of y is trained by it only on standardised y (`standardise`).
+
+    >>> import math, torch
+    >>> from trivium.objectives import Conditional, barber_agakov_bound
+    >>> x, y = torch.randn(8, 3), torch.randn(8, 2)
+    >>> entropy = 2 * 0.5 * math.log(2 * math.pi * math.e)
+    >>> bound = barber_agakov_bound(*Conditional(3, 2)(x), y, entropy)
+    >>> print(f"{barber_agakov_bound(y, torch.zeros(8, 2), y, entropy):.3f}")
+    1.000
+    """
+    return conditional_log_likelihood(mu_BD, logvar_BD, y_BD).mean() + entropy
+
+
 def standardise(rows_NP: Tensor, counted_N: Tensor, eps: float = 1e-6) -> Tensor:
     """Returns rows of mean 0 and standard deviation 1 in each feature over the counted clips, (N, P), with gradient.
 
@@ -39,6 +57,11 @@ def standardise(rows_NP: Tensor, counted_N: Tensor, eps: float = 1e-6) -> Tensor
     counted_N: bool, the clips that mean and deviation are taken over; the others are shifted and scaled alike.
     eps: a feature whose deviation is below it (a ReLU that is off for all clips) is 0 and gets no gradient.
     float32 at least.
+
+    >>> import torch
+    >>> from trivium.objectives import standardise
+    >>> standardise(torch.tensor([[1.0], [3.0], [9.0]]), torch.tensor([True, True, False])).flatten()
+    tensor([-1.,  1.,  7.])
     """
     rows_NP = at_least_float32(rows_NP)
     weight_N1 = counted_N.to(rows_NP)[:, None]

@@ -33,6 +33,11 @@ def info_nce(
     positive_B: int64, the candidate that belongs to each anchor; it is in the denominator too.
     scale: inverse temperature. allowed_N: bool, the candidates that may be negatives; None allows all.
     float32 at least, whatever the autocast.
+
+    >>> import torch
+    >>> from trivium.objectives import info_nce
+    >>> info_nce(torch.eye(3)[:2], torch.eye(3), torch.tensor([0, 1]), scale=2.0)
+    tensor([0.2395, 0.2395])
     """
     with torch.autocast(anchor_BD.device.type, enabled=False):
         scores_BN = scale * unit_rows(anchor_BD) @ unit_rows(candidates_ND).T
@@ -64,6 +69,14 @@ def cpc_loss(
     rows: the anchors of this rank, which may be none; None takes all. scale: inverse temperature, 1 in MMIM.
     present_N: bool, the clips that have the modality. The others are no negatives, and their own loss is 0.
     float32 at least. Raises ValueError for an unknown direction.
+
+    >>> import torch
+    >>> from trivium.objectives import CPCPredictor, cpc_loss
+    >>> joint, audio = torch.eye(4), torch.eye(4)
+    >>> cpc_loss(joint, audio, "symmetric").mean()
+    tensor(0.7437)
+    >>> cpc_loss(CPCPredictor(4, 6)(joint), torch.rand(4, 6)).shape
+    torch.Size([4])
     """
     check_choice("CPC direction", direction, get_args(Direction))
     assert predicted_ND.shape == modality_ND.shape, (predicted_ND.shape, modality_ND.shape)

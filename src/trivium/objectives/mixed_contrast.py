@@ -10,10 +10,48 @@ Legend: b clips on this rank, N of the global batch, M modalities, V views, D fe
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from trivium.objectives.cpc import unit_rows
+
+
+def mixed_contrast(
+    view_ND: Tensor,
+    joint_ND: Tensor,
+    unimodal: Sequence[Tensor],
+    *,
+    clips_NN: Tensor | None = None,
+    modalities_NM: Tensor | None = None,
+    temperature: float = 0.1,
+) -> Tensor:
+    """Returns M3ixup's contrast of one mixed view a clip with the joint vectors, (N,), in float32 at least.
+
+    joint_ND: the joint vector of each clip. unimodal: one tensor (N, D) a modality. Vectors need not be normalised.
+    clips_NN: row i says how much of each clip view i is made of, rows of sum 1 and each column above 0 somewhere; of
+    its own clip alone if None. modalities_NM: how much of each modality, rows of sum 1; equal shares if None.
+    With one clip and one modality a view, summed over the modalities, its mean is GMC's loss.
+
+    >>> import torch
+    >>> from trivium.objectives import mixed_contrast
+    >>> text, audio, joint = torch.randn(3, 5, 8).unbind()
+    >>> share = 0.7 * torch.eye(5) + 0.3 * torch.eye(5).roll(1, dims=0)
+    >>> mixed_contrast(share @ (text + audio), joint, [text, audio], clips_NN=share).shape
+    torch.Size([5])
+    """
+    joint_ND, view_ND = unit_rows(joint_ND), unit_rows(view_ND)
+    unimodal_MND = torch.stack([unit_rows(vectors_ND) for vectors_ND in unimodal])
+    clips, modalities = len(joint_ND), len(unimodal)
+    if clips_NN is None:
+        clips_NN = torch.eye(clips, dtype=joint_ND.dtype, device=joint_ND.device)
+    if modalities_NM is None:
+        modalities_NM = joint_ND.new_full((clips, modalities), 1 / modalities)
+    allowed_N = torch.ones(clips, dtype=torch.bool, device=joint_ND.device)
+    contrast = MixedContrast(joint_ND, unimodal_MND, clips_NN, allowed_N, slice(None), temperature)
+    return contrast.loss(view_ND[None], modalities_NM[None])[0]
 
 
 @dataclass

@@ -32,6 +32,12 @@ def nt_xent(
     temperature: above 0. rows: this rank's clips; None takes all.
     present_N: bool, the clips that have both embeddings. The others are no candidates, and their own value is 0.
     float32 at least, whatever the autocast.
+
+    >>> import torch
+    >>> from trivium.objectives import nt_xent
+    >>> text, audio = torch.eye(4), torch.eye(4)
+    >>> nt_xent(text, audio, temperature=0.5).mean()
+    tensor(0.5944)
     """
     scores, anchor = similarities(first_ND, second_ND, temperature, rows)
     count = len(first_ND)
@@ -76,6 +82,11 @@ def matching_accuracy(first_ND: Tensor, second_ND: Tensor) -> Tensor:
     """Returns the share of clips, in [0, 1], whose first embedding is closest to the second one of the same clip.
 
     Closeness is the cosine. Chance is 1 / N. No gradient.
+
+    >>> import torch
+    >>> from trivium.objectives import matching_accuracy
+    >>> matching_accuracy(torch.eye(4), torch.eye(4)[[0, 1, 3, 2]])
+    tensor(0.5000)
     """
     with torch.no_grad(), torch.autocast(first_ND.device.type, enabled=False):
         closest_N = (unit_rows(first_ND) @ unit_rows(second_ND).T).argmax(dim=1)

@@ -31,6 +31,12 @@ def supcon(
     first_ND, second_ND: embeddings of the global batch, of any length; the caller has gathered them with gradient.
     classes_N: int64, of the global batch. temperature: above 0. rows: this rank's clips; None takes all.
     float32 at least, whatever the autocast.
+
+    >>> import torch
+    >>> from trivium.objectives import supcon
+    >>> first, second = torch.eye(4), torch.eye(4)
+    >>> supcon(first, second, torch.tensor([0, 0, 1, 1]), temperature=0.5).mean()
+    tensor(1.9278)
     """
     assert classes_N.shape == first_ND.shape[:1], (classes_N.shape, first_ND.shape)
     scores, anchor = similarities(first_ND, second_ND, temperature, rows)

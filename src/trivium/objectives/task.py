@@ -55,14 +55,26 @@ class _Regression(TaskObjective):
 
 
 class L1(_Regression):
-    """Computes abs(score - target), as Self-MM, MMIM and MMSA do."""
+    """Computes abs(score - target), as Self-MM, MMIM and MMSA do.
+
+    >>> import torch
+    >>> from trivium.objectives import L1
+    >>> L1()(torch.tensor([[1.0], [-2.0]]), torch.tensor([0.5, 1.0]))
+    tensor([0.5000, 3.0000])
+    """
 
     def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
         return self.error(outputs_BK, targets_B).abs()
 
 
 class MSE(_Regression):
-    """Computes (score - target)^2, without a factor of a half."""
+    """Computes (score - target)^2, without a factor of a half.
+
+    >>> import torch
+    >>> from trivium.objectives import MSE
+    >>> MSE()(torch.tensor([[1.0], [-2.0]]), torch.tensor([0.5, 1.0]))
+    tensor([0.2500, 9.0000])
+    """
 
     def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
         return self.error(outputs_BK, targets_B).square()
@@ -114,6 +126,14 @@ class CrossEntropy(TaskObjective):
       2: a cut at 0 (-.5, .5).
 
     Raises ValueError for any other range or count, and for a label_smoothing outside [0, 1).
+
+    >>> import torch
+    >>> from trivium.objectives import CrossEntropy
+    >>> objective = CrossEntropy((-3.0, 3.0), classes=7)
+    >>> objective.classes(torch.tensor([-2.6, 0.2, 3.0]))
+    tensor([0, 3, 6])
+    >>> objective(torch.zeros(1, 7), torch.tensor([0.2]))  # log 7
+    tensor([1.9459])
     """
 
     def __init__(self, label_range: Sequence[float] | None, *, classes: int = 0, label_smoothing: float = 0.0) -> None:

@@ -3,6 +3,7 @@
 frame          results(): a row for each run and metric
 comparison     compare(): means, intervals, differences and their tests; spread: mean and deviation of a few numbers
 score_text     numbers as tables and pages print them
+run_list       runs of any state as a frame: how far each is
 records        one finished run's files; folders: which runs, tables and searches a folder holds
 table_folder   a written table; search_trials: a search's trials
 """

@@ -15,8 +15,10 @@ from trivium.evaluation.significance import LEVEL, Paired, corrected, paired_by_
 from trivium.results.score_text import kind_of
 from trivium.results.spread import Spread
 
-Scores = Mapping[tuple[str, str], Mapping[int, float]]  # (row, metric) -> seed -> value
-Tested = dict[tuple[str, str], tuple[Paired, float]]  # (row, metric) -> difference and its corrected p
+# (row, metric) -> seed -> value.
+Scores = Mapping[tuple[str, str], Mapping[int, float]]
+# (row, metric) -> difference and its corrected p.
+Tested = dict[tuple[str, str], tuple[Paired, float]]
 _INTEGERS = ("n", "difference_n", "best_n")
 
 
@@ -88,7 +90,8 @@ def _lines(
             from_baseline |= {(row, metric): tested for metric, tested in _tested(pairs).items()}
     from_best: Tested = {}
     best: dict[str, float] = {}
-    several = set()  # metrics of which a row has two seeds
+    # The metrics of which a row has two seeds.
+    several = set()
     for metric, lower in directions.items():
         means = {row: spreads[row, metric].mean for row in rows if not math.isnan(spreads[row, metric].mean)}
         if lower is None or len(means) < 2:

@@ -13,12 +13,15 @@ from trivium.results.search_trials import SearchFolder, read_search_folder
 from trivium.results.table_folder import TableFolder, read_table_folder
 from trivium.runs.directory import RunDirectory
 
-_SEARCH = "study.yaml"  # written when a search begins (trivium.search.study)
+_NUMBER = re.compile(r"(\d+)")
+# Written when a search begins (trivium.search.study).
+_SEARCH = "study.yaml"
 _EXPECTED = (
     "expected a finished run (outputs/runs/NAME), a table (outputs/tables/NAME), a search, "
     "or a folder of runs (a sweep's)"
 )
-Read = tuple[dict[Path, Record], list[str]]  # finished runs by their resolved path, and lines about the others
+# Finished runs by their resolved path, and lines about the others.
+Read = tuple[dict[Path, Record], list[str]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,10 @@ def gather(folders: Sequence[Path], *, whole: bool = True) -> Sources:
             finished, others = {folder.resolve(): read_record(folder)}, list[str]()
         elif (folder / TRIALS).is_file():
             studies.append(read_search_folder(folder))
-            finished, others = _read_trials(studies[-1], whole)
+            finished, stopped = _read(_runs_in(folder) | studies[-1].runs, whole)
+            finished = {path: replace(record, label=f"trial {path.name}") for path, record in finished.items()}
+            line = f"search {folder.name}: {len(stopped)} trials that were stopped or are still running, as runs"
+            others = [line] if stopped else []
             of_studies |= set(finished)
         elif table is not None:
             finished, others = _read_table(table, whole)
@@ -68,14 +74,10 @@ def gather(folders: Sequence[Path], *, whole: bool = True) -> Sources:
             records.setdefault(path, record)
         left_out += others
     missing = list(dict.fromkeys(left_out))
-    return Sources(labelled(_in_order(records)), tables, studies, missing, frozenset(of_tables), frozenset(of_studies))
-
-
-def _read_trials(study: SearchFolder, whole: bool) -> Read:
-    finished, others = _read(_runs_in(study.path) | study.runs, whole)
-    records = {path: replace(record, label=f"trial {path.name}") for path, record in finished.items()}
-    line = f"search {study.path.name}: {len(others)} trials that were stopped or are still running, as runs"
-    return records, [line] if others else []
+    # By group, groups as they come, and by seed within one.
+    groups = list(dict.fromkeys(record.group for record in records.values()))
+    in_order = sorted(records.values(), key=lambda record: (groups.index(record.group), record.seed))
+    return Sources(labelled(in_order), tables, studies, missing, frozenset(of_tables), frozenset(of_studies))
 
 
 def _read_table(table: TableFolder, whole: bool) -> Read:
@@ -117,7 +119,10 @@ def _runs_in(folder: Path) -> set[Path]:
 
 def _read(runs: Iterable[Path], whole: bool) -> Read:
     finished, others = {}, []
-    for path in sorted(runs, key=_by_number):
+    # 2 comes before 10, in names too.
+    for path in sorted(
+        runs, key=lambda run: [int(word) if word.isdecimal() else word for word in _NUMBER.split(str(run))]
+    ):
         if not RunDirectory(path).finished:
             others.append(f"{path}: {_status(path)}")
             continue
@@ -126,25 +131,16 @@ def _read(runs: Iterable[Path], whole: bool) -> Read:
             if whole:
                 record.check()
             finished[path.resolve()] = record
-        except ValueError as error:  # one damaged run costs itself, not all others
+        except ValueError as error:
+            # One damaged run costs itself, not all others.
             others.append(str(error))
     return finished, others
-
-
-def _by_number(path: Path) -> list[tuple[int, str]]:
-    """Sort key that puts 2 before 10, in names too."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def _status(path: Path) -> str:
     try:
         status = str(RunDirectory(path).record().get("status", "unknown"))
-    except (OSError, ValueError):  # killed before it was written, or damaged
+    except (OSError, ValueError):
+        # The run was killed before it was written, or it is damaged.
         status = "unknown"
     return f"not finished ({status})"
-
-
-def _in_order(records: dict[Path, Record]) -> list[Record]:
-    """Returns the runs by group, groups as they come, and by seed within one."""
-    groups = list(dict.fromkeys(record.group for record in records.values()))
-    return sorted(records.values(), key=lambda record: (groups.index(record.group), record.seed))

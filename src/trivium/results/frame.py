@@ -53,7 +53,10 @@ def results(folder: str | Path) -> pd.DataFrame:
     sources = gather([Path(folder)], whole=False)
     for line in sources.left_out:
         warnings.warn(line, stacklevel=3)
-    lines = [line for table in sources.tables for line in _table_lines(table, sources.records)]
+    by_path = {record.path.resolve(): record for record in sources.records}
+    lines = [
+        {**_facts_of(table, line, by_path), **table_score(line)} for table in sources.tables for line in table.values
+    ]
     return as_frame(lines or [line for record in sources.records for line in record_lines(record)])
 
 
@@ -91,13 +94,8 @@ def run_facts(record: Record, split: str = "test") -> dict[str, Any]:
     }
 
 
-def _table_lines(table: TableFolder, records: list[Record]) -> list[dict[str, Any]]:
-    """Returns the lines of a table's values.csv, with the facts of each run that is there."""
-    by_path = {record.path.resolve(): record for record in records}
-    return [{**_facts_of(table, line, by_path), **table_score(line)} for line in table.values]
-
-
 def _facts_of(table: TableFolder, line: Mapping[str, str], records: Mapping[Path, Record]) -> dict[str, Any]:
+    """Returns the facts of the run that a line of values.csv is of, where that is there."""
     path = table.run_of(line)
     record = None if path is None else records.get(path)
     if record is None:

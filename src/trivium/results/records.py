@@ -26,7 +26,7 @@ Values = npt.NDArray[np.float64]
 _NOT_COMPARED = ("run.", "resume", "paths.", "logger.", "debug.name", "seed")
 _NEEDED = ("seed", "method", "feature_set", "metrics", "val", "best_epoch", "epochs")
 _DAMAGED, _MEND = "cannot be read", "copy it again, or repeat the run"
-# settings that a label may carry to be told from others; of more it says "..."
+# Settings that a label may carry to be told from others; of more it says "...".
 _NAMED = 3
 
 
@@ -63,24 +63,24 @@ class Record:
 
     @cached_property
     def group(self) -> str:
-        """Equal for runs that differ only in their seeds, that of the run they began from included, and in places."""
+        """Returns a hash that is equal for runs that differ only in places and seeds, those of start_from included."""
         return _group(self.config)
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """The whole config as dotted key -> value."""
+        """Returns the whole config as dotted key -> value."""
         return flatten(self.config)
 
     @property
     def selected_by(self) -> str:
-        """The rule by which the tested epoch was chosen; results of version 0.1.0 do not say it."""
+        """Returns the rule by which the tested epoch was chosen; results of version 0.1.0 do not say it."""
         if "selection" in self.result:
             return str(self.result["selection"]["rule"])
         return "last epoch" if self.config.get("trainer", {}).get("select") == "last" else "lowest val/loss"
 
     @property
     def command(self) -> str:
-        """The command that trains it again. Raises ValueError naming the damaged file."""
+        """Returns the command that trains it again. Raises ValueError naming the damaged file."""
         file = self.path / "overrides.yaml"
         try:
             overrides = yaml.safe_load(file.read_text(encoding="utf-8")) or []
@@ -90,12 +90,12 @@ class Record:
 
     @cached_property
     def epochs(self) -> dict[str, Values]:
-        """The columns of metrics.csv, with one value an epoch; NaN where a row has none."""
+        """Returns the columns of metrics.csv, with one value an epoch; NaN where a row has none."""
         return read_columns(self.path / "metrics.csv")
 
     @cached_property
     def predictions(self) -> dict[str, Predicted]:
-        """The predictions of each split. Raises ValueError naming the file if a line is not whole."""
+        """Returns the predictions of each split. Raises ValueError naming the file if a line is not whole."""
         file, rows = self.path / "predictions.csv", dict[str, list[tuple[str, float, float]]]()
         lines = read_rows(file)
         try:
@@ -105,7 +105,7 @@ class Record:
             raise ValueError(f"{file}: {_DAMAGED} ({error!r}); {_MEND}") from error
         return {
             split: Predicted(list(ids), np.array(target), np.array(prediction))
-            for split, (ids, target, prediction) in ((split, zip(*its, strict=True)) for split, its in rows.items())
+            for split, (ids, target, prediction) in ((split, zip(*clips, strict=True)) for split, clips in rows.items())
         }
 
     def check(self) -> None:
@@ -125,7 +125,8 @@ def _group(config: dict[str, Any]) -> str:
 
 def _origin(path: Path) -> str:
     """Returns the group of the run that another began from; its name without seed and hash if it cannot be read."""
-    with contextlib.suppress(ValueError):  # a damaged one is as good as none
+    # A damaged one is as good as none.
+    with contextlib.suppress(ValueError):
         return _group(RunDirectory(path).config())
     row = OF_A_TABLE.fullmatch(path.name)
     return row["row"] if row else path.name

@@ -49,7 +49,7 @@ class SearchFolder:
 
     @property
     def complete(self) -> list[Trial]:
-        """The complete trials, the best first, of equal ones the earliest."""
+        """Returns the complete trials, the best first, of equal ones the earliest."""
         sign = 1 if self.lower_is_better else -1
         return sorted((trial for trial in self.trials if trial.complete), key=lambda trial: sign * trial.value)
 
@@ -59,7 +59,7 @@ class SearchFolder:
 
     @property
     def runs(self) -> set[Path]:
-        """The trials' directories that are there, as trials.csv names them or relative to the search's folder."""
+        """Returns the trials' directories that are there, as trials.csv names them or beneath the search's folder."""
         runs = set()
         for trial in self.trials:
             places = (Path(trial.run), self.path / trial.run) if trial.run else ()

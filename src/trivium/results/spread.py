@@ -1,4 +1,4 @@
-"""Mean and standard deviation over seeds."""
+"""Computes mean and standard deviation over seeds."""
 
 from __future__ import annotations
 

@@ -26,12 +26,12 @@ class TableFolder:
 
     @cached_property
     def labels(self) -> list[str]:
-        """The labels of its rows, in their order."""
+        """Returns the labels of its rows, in their order."""
         return list(dict.fromkeys(row["row"] for row in self.rows))
 
     @cached_property
     def data_sets(self) -> list[str]:
-        """The values of table.csv's column data, in their order; none in a table of one data set."""
+        """Returns the values of table.csv's column data, in their order; none in a table of one data set."""
         return list(dict.fromkeys(row["data"] for row in self.rows if row.get("data")))
 
     def place_of(self, label: str, data: str) -> tuple[int, int]:
@@ -42,7 +42,7 @@ class TableFolder:
 
     @cached_property
     def baseline(self) -> str:
-        """The row that the others are compared with: where they have differences, it has none. "" without one."""
+        """Returns the row that the others are compared with, "" without one: it has no differences where they have."""
         compared = {row["row"] for row in self.rows if row.get("difference")}
         measured = {row["row"] for row in self.rows if row.get("mean")}
         others = [label for label in self.labels if label not in compared and label in measured]
@@ -50,12 +50,12 @@ class TableFolder:
 
     @cached_property
     def runs(self) -> dict[Path, str]:
-        """The directory of each run that values.csv names -> its row."""
+        """Returns the directory of each run that values.csv names -> its row."""
         return {path: line["row"] for line in self.values if (path := self.run_of(line)) is not None}
 
     @cached_property
     def _places(self) -> dict[str, Path]:
-        """The column run of values.csv -> directory: written from the table's folder, or from where it was made."""
+        """Returns the column run of values.csv -> directory, from the table's folder or from where it was made."""
         places = {}
         for run in {line["run"] for line in self.values if line.get("run")}:
             both = (self.path / run, Path(run))
@@ -80,7 +80,8 @@ def read_table_folder(folder: Path) -> TableFolder | None:
     if not (folder / "table.csv").is_file():
         return None
     values = folder / "values.csv"
-    pages = [folder / "table.md", folder / "README.md"]  # README.md where it is published
+    # README.md where it is published.
+    pages = [folder / "table.md", folder / "README.md"]
     first = next((page.read_text(encoding="utf-8").partition("\n")[0] for page in pages if page.is_file()), "")
     title = first.removeprefix("# ").strip() or folder.name
     figures = sorted([*folder.glob("figure.png"), *folder.glob("figure_*.png")])

@@ -1,11 +1,12 @@
 """Trains one run, from a config to its record: train.py has it from top to bottom.
 
-resume       finds the directory that a command works in. directory reads and writes its files, config_hash identifies
-             a run by its config, and provenance finds out what the run was made with
+resume       finds the directory that a command works in. directory reads and writes its files, status reads how far
+             it is, config_hash identifies a run by its config, and provenance finds out what the run was made with
 assemble     makes store, batches and method of a config; start_from begins with another run's weights
-launch       joins the ranks of a launcher, or starts torchrun on several devices
-trainer      makes Lightning's Trainer, with recorder (metrics, weights), checkpointing and loggers; pruned is how a
-             search ends a run
+extend       makes a run longer; announce says what a run is
+launch       joins the ranks of a launcher, or starts torchrun on several devices, which starts worker
+trainer      makes Lightning's Trainer, with recorder (metrics), checkpointing, loggers, callbacks and progress_bar;
+             weights writes and reads the model, and pruned is how a search ends a run
 final_test   opens the test split, last; terminal prints the tables
 load         opens a finished run as a model; evaluate_run writes its scores and probes
 """

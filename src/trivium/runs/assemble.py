@@ -7,28 +7,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from trivium.config.generator_settings import settings_of
-from trivium.config.store_path import find_store, is_fixture
+from trivium.config.store_path import find_store
 from trivium.data.datamodule import DataModule, choose_reads
 from trivium.data.store import Statistics, Store, open_store
-from trivium.data.synthetic import RANGES, ensure_fixture, ensure_generated
+from trivium.data.synthetic import make_on_first_use
 from trivium.evaluation.metrics import refuse_other_scale
 from trivium.methods.base import Method
 from trivium.methods.build import build_method, token_readers
 
 
 def open_data(
-    config: dict[str, Any], store_file: Path | None = None, statistics: Mapping[str, Statistics] | None = None
+    config: dict[str, Any],
+    store_file: Path | None = None,
+    statistics: Mapping[str, Statistics] | None = None,
+    *,
+    kind: type[DataModule] = DataModule,
 ) -> tuple[Store, DataModule]:
     """Opens the store that the config names (or `store_file`), and returns it with its data module.
 
     The fixture and generated data are made on first use.
-    statistics: those to standardise with in place of the store's own, such as a trained model's.
+    statistics: those to standardise with in place of the store's own, such as a trained model's. kind: the class of the
+    data module.
     """
     node = config["data"]
     path = store_file or find_store(config)
     if store_file is None and not node["store"]:
-        _make_on_first_use(path, node)
+        make_on_first_use(path, node)
     store = open_store(path)
     _refuse_other_range(node["label_range"], store)
     refuse_other_scale(node["metrics"], store.schema.label_range)
@@ -36,7 +40,7 @@ def open_data(
         store = replace(store, statistics=dict(statistics))
     modalities = list(node["modalities"])
     reads = choose_reads(store, modalities, token_readers(config, modalities or store.schema.modalities))
-    data = DataModule(
+    data = kind(
         store,
         reads=reads,
         batch_size=node["batch_size"],
@@ -50,17 +54,12 @@ def open_data(
 
 def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
     """Returns the store, the data module and the method to train. Raises ValueError for a store without validation."""
-    store, data = open_data(config)
+    # Imported here, as it imports Lightning, and loading a run imports this module.
+    from trivium.data.training_data import TrainingData
+
+    store, data = open_data(config, kind=TrainingData)
     data.refuse_without_valid()
-    return store, data, build_method(config, store.schema, data.reads)
-
-
-def _make_on_first_use(path: Path, data: Mapping[str, Any]) -> None:
-    name = str(data["name"])
-    if is_fixture(name):
-        ensure_fixture(path, name=name, label_range=RANGES[name])
-    elif (settings := settings_of(data)) is not None:
-        ensure_generated(path, name=name, settings=settings)
+    return store, data, build_method(config, store.schema, data.reads, trains=True)
 
 
 def _refuse_other_range(label_range: list[float], store: Store) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trivium.config.callbacks import that_decide
 from trivium.config.renamed import with_new_names, with_old_names
 
 # Matches ROW_sSEED_HASH, the names that trivium.tables.plan gives to runs.
 OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")
 _NOT_HASHED = ("run", "resume", "paths", "logger", "trust")
-_NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress")
+_NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress", "callbacks", "profiler")
 _PLATEAU = "trivium.schedulers.plateau"
 _GMC = ("trivium.methods.gmc.GMC", "trivium.methods.m3ixup.M3ixup")
 
@@ -49,6 +50,8 @@ def _decisive(config: dict[str, Any]) -> dict[str, Any]:
     if OF_A_TABLE.fullmatch(start.name):
         decisive["start_from"] = start.name
     decisive["trainer"] = {key: value for key, value in config["trainer"].items() if key not in _NOT_HASHED_TRAINER}
+    if callbacks := that_decide(config["trainer"].get("callbacks", [])):
+        decisive["trainer"]["callbacks"] = callbacks
     return decisive
 
 
@@ -98,9 +101,14 @@ def _as_floats(value: Any) -> Any:
 
 def differences(stored: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Lists the differences of two configs in the keys that decide a run's numbers, as "seed (5 there, 6 now)"."""
+    return [f"{key} ({there!r} there, {now!r} now)" for key, there, now in differing(stored, new)]
+
+
+def differing(stored: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Returns (key, stored value, new value) of each difference of two configs in what decides a run's numbers."""
     stored_part, new_part = (dotted(with_new_names(_decisive(config))) for config in (stored, new))
     # Values are shown as they were written, but for the folder of a table's run.
     stored_values = {**dotted(stored), "start_from": stored_part.get("start_from")}
     new_values = {**dotted(new), "start_from": new_part.get("start_from")}
     keys = [key for key in {**stored_part, **new_part} if stored_part.get(key) != new_part.get(key)]
-    return [f"{key} ({stored_values.get(key)!r} there, {new_values.get(key)!r} now)" for key in keys]
+    return [(key, stored_values.get(key), new_values.get(key)) for key in keys]

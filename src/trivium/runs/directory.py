@@ -50,6 +50,11 @@ class RunDirectory:
         return self.path / "run.json"
 
     @property
+    def extension_file(self) -> Path:
+        """Names what an extension to more epochs wrote first and removes last (trivium.runs.extend)."""
+        return self.path / "extension.json"
+
+    @property
     def _lock_file(self) -> Path:
         return self.path / ".lock"
 

@@ -17,10 +17,10 @@ from trivium.evaluation.predict import predict_split, score_split, write_predict
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.probe import FittedReadout, fit_readout
 from trivium.methods.base import Method
-from trivium.runs.checkpointing import load_weights, save_weights
 from trivium.runs.directory import RunDirectory
 from trivium.runs.load import describe_model
 from trivium.runs.recorder import Recorder
+from trivium.runs.weights import load_weights, save_weights
 
 _FROM_RECORD = ("seed", "config_hash", "git_commit", "resumed_at", "versions", "hardware")
 
@@ -73,6 +73,7 @@ def _description(
     return {
         "method": method.name or type(method).__name__,
         **{key: record[key] for key in _FROM_RECORD},
+        **({"extended_at": record["extended_at"]} if "extended_at" in record else {}),
         "feature_set": store.schema.feature_set,
         "store_checksum": store.provenance["checksum"],
         "seconds": round(recorder.state_dict()["seconds"], 3),

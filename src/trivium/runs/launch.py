@@ -6,7 +6,6 @@ an outer torchrun or SLURM has started ranks already, these are used.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -18,10 +17,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from trivium.core.processes import die_with_parent
 from trivium.runs.directory import RunDirectory
-
-# The number of an option of Linux's prctl: the signal to get when the parent dies.
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -99,23 +96,32 @@ def wants_workers(config: dict[str, Any], ranks: Ranks) -> bool:
     return ranks.size == 1 and config["trainer"]["devices"] > 1
 
 
-def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
+def launch_workers(run: RunDirectory, config: dict[str, Any], *, loud: bool = False) -> None:
     """Starts torchrun on this machine, one process a device, and returns when all have finished.
 
+    loud: whether the first of them says how large the model is.
     Raises ChildProcessError if one failed; their output has been shown.
     """
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(config["trainer"]["devices"]), "-m", "trivium.runs.train"]
-    environment = {**os.environ, "TRIVIUM_RUN_DIR": str(run.path)}
+    command += ["--nproc-per-node", str(config["trainer"]["devices"]), "-m", "trivium.runs.worker"]
+    environment = {**os.environ, "TRIVIUM_RUN_DIR": str(run.path), "TRIVIUM_LOUD": str(int(loud))}
     share = max(1, (os.cpu_count() or 1) // config["trainer"]["devices"])
     environment.setdefault("OMP_NUM_THREADS", str(share))
     # torchrun inherits the run's lock, so that the run cannot be resumed before the workers have ended, even if this
     # process is killed.
     lock = () if run.lock is None else (run.lock.fileno(),)
-    process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent, pass_fds=lock)
+    # torchrun gets a session of its own, so that a terminal's Ctrl-C comes to this process alone. All of them would
+    # show tracebacks.
+    process = subprocess.Popen(
+        command, env=environment, preexec_fn=die_with_parent, pass_fds=lock, start_new_session=True
+    )
     previous_handler = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         code = process.wait()
+    except KeyboardInterrupt:
+        # The workers end with it.
+        process.kill()
+        raise
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
         if process.poll() is None:
@@ -126,13 +132,3 @@ def launch_workers(run: RunDirectory, config: dict[str, Any]) -> None:
         status = run.record()["status"]
         reason = status if status.startswith("failed") else "failed"
         raise ChildProcessError(f"{run.path}: a worker process {reason} (exit status {code}; its traceback is above)")
-
-
-def die_with_parent() -> None:
-    """Lets the system kill this process when its parent dies (on Linux).
-
-    A killed parent would otherwise leave workers that write into a directory that somebody resumes. Nothing is lost, as
-    every file is whole or not there.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

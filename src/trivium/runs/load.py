@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from trivium.config.trust import trust as trust_modules
-from trivium.data.datamodule import DataModule
+from trivium.core.metric_names import LABELS, METRICS
+from trivium.data.datamodule import BatchLoader, DataModule, standardized
+from trivium.data.own_clips import clips_of, columns_of
+from trivium.data.sampler import GlobalBatchSampler
 from trivium.data.store import Statistics, Store, StoreSchema
 from trivium.evaluation.predict import predict_split, score_split
 from trivium.evaluation.predictions import Predictions
+from trivium.evaluation.vectors import collect_vectors
 from trivium.methods.base import Method
 from trivium.methods.build import build_method
 from trivium.runs.assemble import open_data
-from trivium.runs.checkpointing import load_weights
 from trivium.runs.directory import RunDirectory
+from trivium.runs.weights import load_weights
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The type of the weights after training in a precision, where it is not float32.
 _WEIGHTS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """Holds a finished run: its config, its result, and its method with the selected weights, in evaluation mode.
 
@@ -39,7 +47,7 @@ class Run:
     method: Method
     schema: StoreSchema
     store: Path
-    statistics: dict[str, Statistics] = field(repr=False)
+    statistics: dict[str, Statistics]
 
     def data(self, store: str | os.PathLike[str] | None = None) -> tuple[Store, DataModule]:
         """Opens the run's store, or another one of the same modalities and feature sizes, standardised as in training.
@@ -64,26 +72,85 @@ class Run:
 
     def predict(
         self,
-        split: str = "test",
+        clips: str | Mapping[str, Sequence[Any]] | pd.DataFrame = "test",
         *,
         store: str | os.PathLike[str] | None = None,
         modalities: Sequence[str] | None = None,
+        ids: Any = None,
+        targets: Any = None,
     ) -> Predictions:
-        """Returns the predictions of a split, in the store's order, from all or some modalities."""
-        _, module = self.data(store)
-        return predict_split(self.method, module.loader(split, device=self.method.device), modalities)
+        """Returns predictions with ids and targets, in the order of the clips; `.to_frame()` makes a pandas frame.
+
+        clips: a split of the run's store, or of `store`; or clips of your own, with any of the run's modalities:
+        modality -> one array (T, D) a clip, None where a clip lacks it, or a pandas frame with such a column a
+        modality. They are standardised as in training. modalities: those to predict from; all if None.
+        ids, targets: of clips of your own, one a clip, or the name of a frame's column; a frame's columns "id" and
+        "target" are taken without being named. Without targets there are predictions and no losses.
+        Raises ValueError for arrays that do not fit, naming modality and clip, and for a split or store as `data` does.
+        """
+        loader, split = self._loader(clips, store, ids, targets)
+        return replace(predict_split(self.method, loader, modalities), split=split)
 
     def evaluate(
         self,
-        split: str = "test",
+        clips: str | Mapping[str, Sequence[Any]] | pd.DataFrame = "test",
         *,
         store: str | os.PathLike[str] | None = None,
         modalities: Sequence[str] | None = None,
+        targets: Any = None,
     ) -> dict[str, float]:
-        """Returns the protocol's metrics of `predict`."""
-        _, module = self.data(store)
-        loader = module.loader(split, device=self.method.device)
+        """Returns the protocol's metrics of `predict`, which takes the same clips. Clips of your own need targets."""
+        loader, _ = self._loader(clips, store, None, targets)
+        if not loader.split.targets:
+            raise ValueError("targets are missing: one score a clip, by which to evaluate; predict() does without")
         return score_split(self.method, loader, predict_split(self.method, loader, modalities))
+
+    def vectors(
+        self,
+        clips: str | Mapping[str, Sequence[Any]] | pd.DataFrame = "test",
+        *,
+        store: str | os.PathLike[str] | None = None,
+        modalities: Sequence[str] | None = None,
+    ) -> dict[str, Tensor]:
+        """Returns the vectors that probes read, of the clips that `predict` takes, in their order.
+
+        Name -> (N, E), float64 on the CPU: "joint", and each modality's own, which is 0 where a clip lacks it.
+        """
+        return collect_vectors(self.method, self._loader(clips, store, None, None)[0], modalities)
+
+    def __repr__(self) -> str:
+        config, result = self.config, self.result
+        # A search shows no test scores: nobody is to choose by them.
+        split = "val" if config["run"].get("study") or "test" not in result else "test"
+        metric = METRICS[self.method.metrics][0]
+        run = f"{result['method']} on {result['feature_set']}, seed {result['seed']}"
+        epoch = f"epoch {result['best_epoch']} of {result['epochs']}"
+        return f"Run({run}, {epoch}, {split} {LABELS[metric]} {result[split][metric]:.3f}, {str(self.path)!r})"
+
+    def _loader(
+        self, clips: Any, store: str | os.PathLike[str] | None, ids: Any, targets: Any
+    ) -> tuple[BatchLoader, str]:
+        """Returns the batches of a split, or of clips of the user's own, and the split's name."""
+        device = self.method.device
+        if isinstance(clips, str):
+            if ids is not None or targets is not None:
+                raise ValueError(f"ids and targets belong to clips of your own; split {clips!r} of a store has them")
+            return self.data(store)[1].loader(clips, device=device), clips
+        if store is not None:
+            raise ValueError("store goes with the name of a split; leave it out for clips of your own")
+        reads = {name: str(encoder.reads) for name, encoder in self.method.encoders.items()}
+        if not isinstance(clips, Mapping):
+            if not hasattr(clips, "columns"):
+                raise ValueError(
+                    f"clips: expected a split's name, a dict of modality -> arrays, or a pandas frame; found a "
+                    f"{type(clips).__name__}"
+                )
+            clips, ids, targets = columns_of(clips, list(reads), ids, targets)
+        schema, node = self.schema, self.config["data"]
+        own = clips_of(clips, reads, schema.dims, ids=ids, targets=targets, label_range=schema.label_range)
+        resident = standardized(own, reads, device, node["standardize"], self.statistics, schema.source_format)
+        sampler = GlobalBatchSampler(len(resident), node["eval_batch_size"], self.config["seed"], shuffle=False)
+        return BatchLoader(resident, sampler), ""
 
 
 def describe_model(store: Store, data: DataModule, method: Method) -> dict[str, Any]:

@@ -6,16 +6,17 @@ names them.
 
 from __future__ import annotations
 
+import inspect
 import os
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Protocol, cast
 
 import lightning as L
 from lightning.pytorch.loggers import Logger
 
-from trivium.config.instantiate import build
+from trivium.config.instantiate import build, target
 from trivium.runs.directory import RunDirectory
 
 
@@ -37,12 +38,25 @@ class NotSentError(OSError):
 
 
 def make_loggers(config: dict[str, Any], run: RunDirectory) -> list[Logger]:
-    """Returns the config's logger, which is imported only now, or none for logger=csv.
+    """Returns the config's loggers, which are imported only now, or none for logger=csv.
 
     Raises ValueError for a missing package.
     """
     node = config["logger"]
-    return [build(node, config, run)] if "_target_" in node else []
+    loggers = []
+    for name, place in _places(config).items():
+        takes = inspect.signature(target(place)).parameters
+        keys = {key: value for key, value in {**node, "name": name}.items() if key in takes}
+        loggers.append(build({**place, **keys}, config, run))
+    return loggers
+
+
+def _places(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns what the run is sent to: name -> node with the logger's _target_."""
+    node = config["logger"]
+    # A user's own logger may have its _target_ among its keys, as wandb had in version 0.1.0.
+    own = {str(node.get("name")): {"_target_": node["_target_"]}} if "_target_" in node else {}
+    return {**own, **node.get("send_to", {})}
 
 
 def loggers_of(trainer: L.Trainer) -> list[RunLogger]:
@@ -88,11 +102,17 @@ def deliver_again(config: dict[str, Any], run: RunDirectory) -> None:
         deliver(run, loggers)
 
 
+def _named(places: Collection[str]) -> str:
+    """Returns the loggers as they are chosen."""
+    names = ",".join(places)
+    return f"logger={names}" if len(places) == 1 else f"logger=[{names}]"
+
+
 def tell_unsent(config: dict[str, Any], run: RunDirectory) -> None:
     """Raises NotSentError if this command has a logger and the finished run was not sent completely."""
-    node, reason = config["logger"], run.record().get("unsent")
-    if reason and "_target_" in node:
+    places, reason = _places(config), run.record().get("unsent")
+    if reason and places:
         raise NotSentError(
-            f"{run.path} is finished and its result stands, but logger={node['name']} has not got all of it: {reason}. "
+            f"{run.path} is finished and its result stands, but {_named(places)} has not got all of it: {reason}. "
             f"Repeat the command with resume={run.path} to send it again"
         )

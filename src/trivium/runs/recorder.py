@@ -14,8 +14,11 @@ from trivium.config.monitor import Monitor
 from trivium.core.distributed import sum_over_ranks
 from trivium.core.files import csv_text, write_text
 from trivium.methods.base import Method
-from trivium.runs.checkpointing import save_weights
 from trivium.runs.directory import RunDirectory
+from trivium.runs.weights import save_weights
+
+# The width of a terminal.
+_COLUMNS = 80
 
 
 class Recorder(Checkpoint):
@@ -120,9 +123,13 @@ class Recorder(Checkpoint):
 
     def _line(self, row: dict[str, float], trainer: L.Trainer) -> str:
         mark = "  *" if self.best_epoch == row["epoch"] else ""
-        keys = dict.fromkeys(("train/loss", "val/loss", "val/mae", "val/corr", self.monitor.key))
-        shown = "  ".join(f"{key} {row[key]:.4f}" for key in keys if key in row)
-        return f"epoch {int(row['epoch']):>3}/{trainer.max_epochs}  {shown}{mark}"
+        line = f"epoch {int(row['epoch']):>3}/{trainer.max_epochs}"
+        # The metrics that come last are left out where a terminal would wrap the line.
+        for key in dict.fromkeys(("train/loss", "val/loss", self.monitor.key, "val/mae", "val/corr")):
+            name = key if key.endswith("/loss") else key.removeprefix("val/")
+            part = f"  {name} {row[key]:.4f}" if key in row else ""
+            line += part if len(line + part) <= _COLUMNS - len("  *") else ""
+        return line + mark
 
 
 def _write_rows(path: Path, rows: list[dict[str, float]]) -> None:

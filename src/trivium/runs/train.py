@@ -14,14 +14,16 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from trivium.config.monitor import monitor_of
 from trivium.core.distributed import gather_objects
+from trivium.core.interruption import Interrupted
 from trivium.data.datamodule import DataModule
 from trivium.data.store import Store
 from trivium.methods.base import Method
+from trivium.runs.announce import Say, say, say_model, silent
 from trivium.runs.assemble import assemble
 from trivium.runs.checkpointing import load_checkpoint
 from trivium.runs.directory import RunDirectory
 from trivium.runs.final_test import run_final_test
-from trivium.runs.launch import die_with_parent, join_ranks, launch_workers, wants_workers
+from trivium.runs.launch import Ranks, join_ranks, launch_workers, wants_workers
 from trivium.runs.loggers import deliver, deliver_again, end_all, loggers_of, tell_unsent
 from trivium.runs.pruned import Pruned
 from trivium.runs.recorder import Recorder
@@ -40,16 +42,20 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
     is finished but wandb or TensorBoard has not received all of it.
     """
     ranks = join_ranks(config)
-    run = ranks.first(lambda: open_run(config, overrides, default_dir))
+    # Sweeps tell of their runs themselves.
+    tell = say if ranks.is_first and default_dir is None and config["trainer"]["progress"] != "off" else silent
+    run = ranks.first(lambda: open_run(config, overrides, default_dir, tell))
     try:
         if run.finished:
             print(f"{run.path} is finished; this is its result")
             if ranks.is_first:
                 deliver_again(config, run)
-        elif wants_workers(config, ranks):
-            launch_workers(run, config)
         else:
-            fit_and_test(config, run)
+            tell("run", str(run.path))
+            if wants_workers(config, ranks):
+                launch_workers(run, config, loud=tell is say)
+            else:
+                fit_and_test(config, run, tell)
         # Of the runs that end without an error, a pruned one alone has no result.
         pruned = not run.finished
         if pruned or not ranks.is_first:
@@ -60,15 +66,28 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
             print_result(run, result)
         tell_unsent(config, run)
         return result
-    except BaseException:
+    except BaseException as error:
         if ranks.is_first:
             run.discard_unstarted()
+        if isinstance(error, KeyboardInterrupt):
+            raise _interrupted(config, run, ranks) from error
         raise
     finally:
         run.release()
 
 
-def fit_and_test(config: dict[str, Any], run: RunDirectory) -> None:
+def _interrupted(config: dict[str, Any], run: RunDirectory, ranks: Ranks) -> Interrupted:
+    """Records that Ctrl-C came, and returns what tells of it: how the run goes on, if it has begun."""
+    if not run.config_file.is_file():
+        return Interrupted()
+    if ranks.is_first and not run.finished:
+        run.update_record(status="interrupted")
+    # A run's files never say what is trusted.
+    trusted = [f"trust=[{','.join(config['trust'])}]"] if config.get("trust") else []
+    return Interrupted("train", f"resume={run.path}", *trusted)
+
+
+def fit_and_test(config: dict[str, Any], run: RunDirectory, tell: Say = silent) -> None:
     """Trains in this process (one of the ranks, where there are several), then tests and records on the first rank."""
     with _threads(config["trainer"]["threads"]):
         store, data, method = assemble(config)
@@ -79,6 +98,7 @@ def fit_and_test(config: dict[str, Any], run: RunDirectory) -> None:
             # Lightning would do this after reading a checkpoint, whose values would then pass through float32.
             method.double()
         trainer, recorder = make_trainer(config, run)
+        say_model(method, trainer, tell)
         with _ended_with_status(run, trainer):
             _refuse_another_store(run, store, trainer.is_global_zero)
             _fit(config, run, trainer, recorder, data, method)
@@ -115,13 +135,15 @@ def _ended_with_status(run: RunDirectory, trainer: L.Trainer) -> Iterator[None]:
         return
     except BaseException as error:
         if trainer.is_global_zero:
-            # Lightning makes a SystemExit of Ctrl-C.
             is_interrupted = isinstance(error, SIGTERMException | KeyboardInterrupt | SystemExit)
             run.update_record(status="interrupted" if is_interrupted else f"failed: {type(error).__name__}: {error}")
             end_all(loggers, failed=True)
         # Lightning would exit with code 0.
         if isinstance(error, SIGTERMException):
             raise SystemExit(143) from error
+        # Lightning exits with code 1 on Ctrl-C.
+        if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
         raise
     if trainer.is_global_zero:
         deliver(run, loggers)
@@ -162,20 +184,14 @@ def _fit(
             # The run was killed between its last epoch and its result.
             recorder.load_state_dict(recorded)
             return
+    assert isinstance(method, L.LightningModule)
+    assert isinstance(data, L.LightningDataModule)
     trainer.fit(method, datamodule=data, ckpt_path=resume_from, weights_only=True)
 
 
-def worker_main(run_dir: str) -> None:
-    """Trains as one rank of a run whose directory holds the config; trivium.runs.launch starts it by torchrun."""
-    die_with_parent()
+def train_as_worker(run_dir: str) -> None:
+    """Trains as one rank of a run whose directory holds the frozen config; started by trivium.runs.worker."""
     run = RunDirectory(Path(run_dir))
     config = run.config()
-    join_ranks(config)
-    fit_and_test(config, run)
-
-
-if __name__ == "__main__":
-    from torch.distributed.elastic.multiprocessing.errors import record
-
-    # Without `record` torchrun loses a dead rank's traceback.
-    record(worker_main)(os.environ["TRIVIUM_RUN_DIR"])
+    ranks = join_ranks(config)
+    fit_and_test(config, run, say if ranks.is_first and os.environ.get("TRIVIUM_LOUD") == "1" else silent)

@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.precision import HalfPrecision
 from lightning.pytorch.strategies import DDPStrategy, Strategy
@@ -22,9 +22,11 @@ from trivium.config.instantiate import build, target
 from trivium.config.monitor import monitor_of
 from trivium.data.batch import Batch
 from trivium.evaluation.validation import Validation
+from trivium.runs.callbacks import make_callbacks, make_profiler
 from trivium.runs.checkpointing import AtomicCheckpointIO
 from trivium.runs.directory import RunDirectory
 from trivium.runs.loggers import make_loggers
+from trivium.runs.progress_bar import EpochBar
 from trivium.runs.recorder import Recorder
 
 # Named by text, as loggers are, because searches stand above runs, and a run alone does without Optuna.
@@ -57,7 +59,8 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
         logging.getLogger(name).setLevel(logging.WARNING)
     node = config["trainer"]
     show = node["progress"]
-    bar = show == "bar" or (show == "auto" and sys.stderr.isatty())
+    # The bar is drawn where the lines of epochs go, which stay above it.
+    bar = show == "bar" or (show == "auto" and sys.stdout.isatty())
     monitor = monitor_of(config)
     recorder = Recorder(
         run,
@@ -65,7 +68,7 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
         checkpoint_every=int(config["run"]["checkpoint_every"]),
         select=node["select"],
         log_steps=bool(config["run"]["log_steps"]),
-        print_lines=not bar and show != "off",
+        print_lines=show != "off",
     )
     callbacks: list[Callback] = [Validation(monitor), recorder]
     if node["patience"]:
@@ -75,7 +78,8 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
         trial = {"folder": Path(config["run"]["study"]), "number": config["run"]["trial"]}
         callbacks.append(build({"_target_": _PRUNING, **trial}, recorder=recorder))
     if bar:
-        callbacks.append(RichProgressBar())
+        callbacks.append(EpochBar())
+    callbacks += make_callbacks(node.get("callbacks", []), _accelerator(node["accelerator"]))
     if node["deterministic"]:
         # cuBLAS needs it for deterministic results, before it is first used. Without a GPU it does nothing.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -106,6 +110,7 @@ def _make(
         callbacks=callbacks,
         logger=loggers,
         plugins=[AtomicCheckpointIO(), *([_HalfButTargets("bf16-true")] if node["precision"] == "bf16-true" else [])],
+        profiler=make_profiler(node.get("profiler", "none"), run.path),
         default_root_dir=run.path,
         enable_progress_bar=bar,
         enable_model_summary=False,

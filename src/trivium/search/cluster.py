@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-LOOK_EVERY = 1.0  # seconds between looks at a job of this machine
+# Seconds between looks at a job of this machine.
+LOOK_EVERY = 1.0
 
 
 def submitted(launcher: Any, kind: str) -> set[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from trivium.core.locks import take
+from trivium.core.processes import die_with_parent
 
 # Open until the process ends, which frees the device however it ends.
 _locks: list[IO[bytes]] = []
@@ -16,8 +17,6 @@ _locks: list[IO[bytes]] = []
 
 def begin_worker() -> None:
     """Prepares a process of joblib's: it ends with the sweep, and takes a GPU of its own where there are enough."""
-    from trivium.runs.launch import die_with_parent  # with torch
-
     die_with_parent()
     take_device()
 

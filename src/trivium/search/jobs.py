@@ -14,6 +14,7 @@ from typing import Any
 from trivium.core.wording import counted, duration, shortened
 from trivium.search.outcome import Outcome
 from trivium.search.scheduler import Job
+from trivium.search.titles import title_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def print_jobs(folder: Path, jobs: Sequence[Job], outcomes: Mapping[str, Outcome
         outcome = outcomes[job.name]
         text = "failed" if outcome.state == "fail" else outcome.text
         seconds = "" if outcome.seconds is None else duration(outcome.seconds)
-        print(f"  {job.name:<8} {text:<18} {seconds:>6}  {job.settings}")
+        print(f"  {job.name:<8} {text:<18} {seconds:>6}  {title_of(job.varied)}")
     sys.stdout.flush()
 
 

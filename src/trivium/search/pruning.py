@@ -92,7 +92,8 @@ def join(folder: Path, number: int) -> tuple[Trial, str]:
     study = optuna.load_study(
         study_name=node["name"],
         storage=open_storage(node["storage"]),
-        sampler=RandomSampler(),  # draws nothing: the trial has its values
+        # Draws nothing: the trial has its values.
+        sampler=RandomSampler(),
         pruner=make_pruner(
             node["pruner"], startup=node["startup"], warmup=node["warmup"], max_epochs=node["max_epochs"]
         ),

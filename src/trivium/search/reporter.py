@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from trivium.core.wording import duration, shortened
-from trivium.search.outcome import Outcome, epochs_done
+from trivium.runs.status import epochs_done
+from trivium.search.outcome import Outcome
+from trivium.search.titles import title_of
 
 if TYPE_CHECKING:
     from trivium.search.scheduler import Job
@@ -34,7 +36,8 @@ class _Running:
     """Holds a job at work. before: seconds of training in earlier starts."""
 
     job: Job
-    since: float  # on the clock
+    # Time on the reporter's clock.
+    since: float
     before: float
     bar: TaskID
 
@@ -103,7 +106,7 @@ class Reporter:
         """Tells that a job begins. before: seconds of training in earlier starts, None if it begins anew."""
         with self._lock:
             if self._bars.disable:
-                settings = f": {job.settings}" if job.settings else ""
+                settings = f": {title_of(job.varied)}" if job.varied else ""
                 self.say(f"{self._count()} {job.name} {'begins' if before is None else 'goes on'}{settings}")
             # It is there already if another process was faster at first.
             known = self._running.get(job.name)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from optuna.study import Study
@@ -59,10 +59,10 @@ class GridSampler(BaseSampler):
         self._space = space
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> _Space:
-        return distributions(self._space)
+        return {}
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: _Space) -> dict[str, Any]:
-        return {key: stored(value) for key, value in grid_point(self._space, trial.number).items()}
+        return {}
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, distribution: Any) -> Any:
         return stored(grid_point(self._space, trial.number)[param_name])
@@ -107,11 +107,6 @@ def make_pruner(name: str, *, startup: int, warmup: int, max_epochs: int) -> Bas
     return NopPruner()
 
 
-def distributions(space: Mapping[str, Dimension]) -> _Space:
-    """Returns the space as Optuna's distributions."""
-    return {key: _distribution(dimension) for key, dimension in space.items()}
-
-
 def draw(trial: Trial, dimension: Dimension) -> Any:
     """Draws the trial's value of a dimension, which the study stores, and returns it."""
     key, low, high, log = dimension.key, dimension.low, dimension.high, dimension.log
@@ -120,14 +115,6 @@ def draw(trial: Trial, dimension: Dimension) -> Any:
     if dimension.whole:
         return trial.suggest_int(key, int(low), int(high), log=log)
     return trial.suggest_float(key, float(low), float(high), log=log)
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    if dimension.values:
-        return CategoricalDistribution([stored(value) for value in dimension.values])
-    if dimension.whole:
-        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
-    return FloatDistribution(float(dimension.low), float(dimension.high), log=dimension.log)
 
 
 def stored(value: Any) -> Any:

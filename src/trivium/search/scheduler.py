@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from trivium.runs.directory import RunDirectory
-from trivium.search.outcome import Outcome, failure_of, has_ended, trained_seconds
+from trivium.runs.status import failure_of, has_ended, trained_seconds
+from trivium.search.outcome import Outcome
 from trivium.search.reporter import Reporter
 
-LOOK_EVERY = 1.0  # seconds between looks at runs that train elsewhere
-LOCKED = "is in use by another process"  # train.py's words for a run that another process took first
+# Seconds between looks at runs that train elsewhere.
+LOOK_EVERY = 1.0
+# train.py's words for a run that another process took first.
+LOCKED = "is in use by another process"
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Job:
     """Holds one run to make.
 
     name: unique among the jobs, for a reader: "trial 3". run: the directory that it fills. arguments: train.py's.
-    command: a shell's line that repeats it. settings: the part that no other job has, for a reader.
+    command: a shell's line that repeats it. varied: key -> word of the settings that not all jobs share.
     start: the directory of the run that it begins from. epochs: the most that it trains for, 0 where not known.
     """
 
@@ -35,7 +38,7 @@ class Job:
     run: RunDirectory
     arguments: tuple[str, ...]
     command: str = ""
-    settings: str = ""
+    varied: Mapping[str, str] = field(default_factory=dict)
     start: Path | None = None
     epochs: int = 0
 
@@ -59,7 +62,8 @@ class Workers(Protocol):
         """Ends all jobs."""
 
 
-Judge = Callable[[Job, str | None], Outcome]  # a job that has ended and its error -> its outcome
+# A job that has ended and its error -> its outcome.
+Judge = Callable[[Job, str | None], Outcome]
 
 
 def run_jobs(
@@ -180,7 +184,8 @@ def _watched(jobs: Sequence[Job], reporter: Reporter, judge: Judge) -> Iterator[
     def look() -> None:
         while not over.wait(LOOK_EVERY):
             for job in list(waiting):
-                with contextlib.suppress(FileNotFoundError):  # a run that is refused removes its files
+                # A run that is refused removes its files.
+                with contextlib.suppress(FileNotFoundError):
                     if has_ended(job.run):
                         reporter.ends(job.name, judge(job, failure_of(job.run)))
                         waiting.remove(job)

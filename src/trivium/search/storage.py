@@ -47,7 +47,8 @@ def open_storage(url: str) -> BaseStorage:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalLock(path)))  # type: ignore[arg-type]
     try:
         return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None)
-    except Exception as error:  # of SQLAlchemy or the database's driver: a wrong URL, or no such server
+    except Exception as error:
+        # SQLAlchemy or the database's driver raises it: a wrong URL, or no such server.
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"hydra.sweeper.storage: {without_password(url)} cannot be opened: {first}") from error
 

@@ -12,18 +12,19 @@ from typing import IO, Any
 
 import optuna
 import yaml
-from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from trivium.config.space import Dimension, describe_space
 from trivium.core.files import atomic_file
 from trivium.core.locks import SHORT_WAIT, alone, is_taken, take
 from trivium.runs.directory import RunDirectory
-from trivium.search.outcome import Outcome, outcome_of, status_of
+from trivium.runs.status import status_of
+from trivium.search.outcome import Outcome, outcome_of
 from trivium.search.sampling import as_override, draw, grid_size, make_pruner, make_sampler
 from trivium.search.storage import open_storage
 
-DEFINITION = "trivium"  # the study's attribute with what all of its trials share
+# The study's attribute with what all of its trials share.
+DEFINITION = "trivium"
 FILE = "study.yaml"
 PARAMS = "hydra.sweeper.params"
 
@@ -66,7 +67,8 @@ class OpenStudy:
     settings: StudySettings
     space: dict[str, Dimension]
     study: optuna.Study
-    on_end: Callable[[str, Outcome], None] = lambda name, outcome: None  # of a trial that `next` finds at its end
+    # Told of a trial that `next` finds at its end.
+    on_end: Callable[[str, Outcome], None] = lambda name, outcome: None
     _locks: dict[int, IO[bytes]] = field(default_factory=dict)
 
     @property
@@ -93,11 +95,15 @@ class OpenStudy:
         Settles interrupted trials whose run has ended meanwhile.
         """
         trials: list[TrialToRun] = []
+        # A running trial that was begun elsewhere may have a process that cannot be seen from here.
+        hosts = {socket.gethostname(), *self.settings.hosts}
         with self.alone():
-            for trial in self._interrupted():
+            for trial in self.trials():
                 if len(trials) == most:
                     break
-                if self._lock(trial.number, wait=0.0):  # most have somebody who works on them
+                # Most have somebody who works on them.
+                began_here = trial.state is TrialState.RUNNING and trial.user_attrs.get("host") in hosts
+                if began_here and self._lock(trial.number, wait=0.0):
                     self._claim(Trial(self.study, trial._trial_id), trials)
             while len(trials) < most and len(self.trials()) < self.planned:
                 new = self._ask()
@@ -141,19 +147,13 @@ class OpenStudy:
         on_this_host = [trial for trial in self.trials() if trial.user_attrs.get("host") == socket.gethostname()]
         return Trial(self.study, on_this_host[-1]._trial_id)
 
-    def _interrupted(self) -> Iterator[FrozenTrial]:
-        """Yields running trials that were begun on this machine or one of `hosts`: no process may work on them."""
-        hosts = {socket.gethostname(), *self.settings.hosts}
-        for trial in self.trials():
-            if trial.state is TrialState.RUNNING and trial.user_attrs.get("host") in hosts:
-                yield trial
-
     def _claim(self, trial: Trial, trials: list[TrialToRun]) -> None:
         """Adds a locked trial to those to run, or settles it if its run has ended."""
         if trial.user_attrs.get("host") != socket.gethostname():
             trial.set_user_attr("host", socket.gethostname())
         for dimension in self.space.values():
-            draw(trial, dimension)  # a value that was drawn already stays
+            # A value that was drawn already stays.
+            draw(trial, dimension)
         run = self.run(trial.number)
         if run.finished or status_of(run).startswith("pruned"):
             self.on_end(name_of(trial.number), self._settle(trial.number, None))
@@ -197,11 +197,16 @@ def open_study(
                 study_name=folder.name,
                 direction="minimize" if settings.lower_is_better else "maximize",
                 sampler=make_sampler(settings.sampler, space, settings.seed),
-                pruner=_pruner(settings),
+                pruner=make_pruner(
+                    settings.pruner, startup=settings.startup, warmup=settings.warmup, max_epochs=settings.max_epochs
+                ),
                 load_if_exists=True,
             )
             _same_study(study, {**shared, **definition(settings, space)}, folder)
-            _write_private(folder / FILE, _for_trials(folder.name, url, settings))
+            # What a trial's process needs of its study (trivium.search.pruning).
+            words = ("objective", "pruner", "startup", "warmup", "max_epochs")
+            for_trials = {word: getattr(settings, word) for word in words}
+            _write_private(folder / FILE, {"name": folder.name, "storage": url, **for_trials})
     except BaseException:
         _discard_unused(folder)
         raise
@@ -211,18 +216,6 @@ def open_study(
 def name_of(number: int) -> str:
     """Returns a trial's name, for a reader."""
     return f"trial {number}"
-
-
-def _pruner(settings: StudySettings) -> BasePruner:
-    return make_pruner(
-        settings.pruner, startup=settings.startup, warmup=settings.warmup, max_epochs=settings.max_epochs
-    )
-
-
-def _for_trials(name: str, url: str, settings: StudySettings) -> dict[str, Any]:
-    """Returns the settings that a trial's process needs of its study (trivium.search.pruning)."""
-    words = ("objective", "pruner", "startup", "warmup", "max_epochs")
-    return {"name": name, "storage": url, **{word: getattr(settings, word) for word in words}}
 
 
 def _discard_unused(folder: Path) -> None:

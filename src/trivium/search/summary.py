@@ -16,7 +16,8 @@ from trivium.search.reporter import Best
 from trivium.search.sampling import as_override, grid_size
 from trivium.search.study import OpenStudy, name_of
 
-Command = Callable[[Sequence[str]], str]  # a trial's parameters as arguments -> the command of a run with them
+# A trial's parameters as arguments -> the command of a run with them.
+Command = Callable[[Sequence[str]], str]
 
 
 def write_summary(search: OpenStudy, command: Command) -> None:

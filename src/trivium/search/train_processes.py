@@ -15,6 +15,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from threading import Thread
 
+from trivium.core.processes import die_with_parent
 from trivium.search.scheduler import Job
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -100,8 +101,6 @@ def _context() -> ForkServerContext:
 
 def _train(arguments: list[str], log: Path) -> None:
     """Runs `trivium train` in this process, which is the server's child, with its output in `log`."""
-    from trivium.runs.launch import die_with_parent
-
     # The system tells of the server's death. A pipe tells of the scheduler's: each child holds the server's own pipe
     # open, so that the server outlives the scheduler as long as one child runs.
     die_with_parent()

@@ -2,10 +2,11 @@
 
 definition   the YAML: rows, measures (published, datasets, yaml_keys)
 finished     runs that are there already; earlier_sections: those of data sets that this call leaves alone
+runs_table   instead of all these: finished runs in a folder, without a YAML
 plan         one run a row and seed; overview and estimate show what is left of it (dry=true)
 work         training it by the scheduler (trivium.search) and evaluating it (evaluations)
 collect      each seed's values as a frame, compared by trivium.results
-table_part   a data set's part of what is written: blocks of text cells, legend -> markdown, latex -> write_files
+blocks       tables of text cells, and legend -> markdown, latex -> write_files
 figure       of each part: bars, panels or a heat map
 publish      the same as files that may be committed
 """

@@ -12,8 +12,10 @@ from matplotlib.patheffects import withStroke
 from trivium.report.figure_style import COLOURS, legend_above, open_figure, save_figure
 from trivium.tables.collect import Measured
 
-BOUNDS: dict[str, Any] = {"chance": (0, (2, 1.5)), "Bayes-optimal": "solid"}  # line styles
-HATCHES = ("", "///", "...")  # tell a second round of colours apart
+# Line styles of the two bounds.
+BOUNDS: dict[str, Any] = {"chance": (0, (2, 1.5)), "Bayes-optimal": "solid"}
+# Tell a second round of colours apart.
+HATCHES = ("", "///", "...")
 
 
 def write_bars(stem: Path, measured: Measured) -> None:
@@ -22,7 +24,8 @@ def write_bars(stem: Path, measured: Measured) -> None:
         axes = grid[0, 0]
         draw_bars(axes, measured)
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-        labels = sorted(handles, key=lambda label: label in BOUNDS)  # the rows first
+        # The rows first.
+        labels = sorted(handles, key=lambda label: label in BOUNDS)
         legend_above(figure, [handles[label] for label in labels], labels, columns=3, handlelength=1.2)
         save_figure(figure, stem)
 
@@ -36,7 +39,8 @@ def draw_bars(axes: Axes, measured: Measured) -> None:
         places = [g + (r - (len(rows) - 1) / 2) * width for g in range(len(groups))]
         axes.bar(
             places,
-            [100 * spread.mean for spread in spreads],  # NaN, a row without a value, draws nothing
+            # NaN, a row without a value, draws nothing.
+            [100 * spread.mean for spread in spreads],
             0.92 * width,
             yerr=[100 * spread.std if spread.n > 1 else 0.0 for spread in spreads],
             error_kw={"elinewidth": 0.7, "capsize": 1.2, "capthick": 0.7},

@@ -16,12 +16,16 @@ from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Table
 from trivium.tables.published import Published
 
-OTHER_FEATURES = "†"  # behind a published number that is of other features than ours
-TIED = "≈"  # behind a mean that cannot be told apart from the best
+# Stands behind a published number that is of other features than ours.
+OTHER_FEATURES = "†"
+# Stands behind a mean that cannot be told apart from the best.
+TIED = "≈"
 INTERVAL = "95 % interval"
-TRAIN_MEAN = "train mean"  # predicting it for every clip
+# What predicting the train mean for every clip gives.
+TRAIN_MEAN = "train mean"
 UNDEFINED = "undefined"
-_BESIDE = 10  # measures of several units that one table holds
+# Measures of several units that one table holds.
+_BESIDE = 10
 
 Line = tuple[str, ...]
 Cell = Callable[[Measure, Mapping[str, Any]], str]
@@ -80,7 +84,7 @@ def _groups(table: Table) -> dict[str, Sequence[Measure]]:
     if not _by_unit(table):
         return {"": table.measures}
     better = {True: "lower is better", False: "higher is better"}
-    return {f"{unit} ({better[its[0].lower_is_better]})": its for unit, its in table.units.items()}
+    return {f"{unit} ({better[measures[0].lower_is_better]})": measures for unit, measures in table.units.items()}
 
 
 def _by_unit(table: Table) -> bool:

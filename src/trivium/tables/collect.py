@@ -37,17 +37,39 @@ class Measured:
     """Holds what was measured on one data set.
 
     frame: a line for each run and measure, in the columns of trivium.results; label is the row's, metric the measure's
-    name. bounds: measure -> bounds, where they are known. without: measures left out because the data lack a modality.
+    name. runs: those planned, finished or not. bounds: measure -> bounds, where they are known. without: measures left
+    out because the data lack a modality.
     """
 
     table: Table
     frame: pd.DataFrame
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    runs: Sequence[Planned] = ()
+
+    @property
+    def lacking(self) -> str:
+        """Says how to get the data that are not there; "" if nothing waits for any."""
+        return next((run.lacking for run in self.runs if run.status == "no data"), "")
+
+    @property
+    def empty(self) -> bool:
+        """Tells whether there is no value at all."""
+        return not len(self.frame)
+
+    @property
+    def heading(self) -> str:
+        """Names the data set and the feature sets that its runs were on."""
+        used, name = list(dict.fromkeys(self.frame["feature_set"])), self.table.data
+        return f"{name} ({', '.join(used)})" if used and used != [name] else name
+
+    @property
+    def seeds(self) -> int:
+        return len({run.seed for run in self.runs})
 
     @cached_property
     def compared(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """(row, measure) -> what `compare` says of it; a row without a run has n = 0."""
+        """Returns (row, measure) -> what `compare` says of it; a row without a run has n = 0."""
         rows, measures = [row.label for row in self.table.rows], self.table.measures
         lower = {measure.name: measure.lower_is_better for measure in measures}
         lines = compare(self.frame, self.table.baseline, within=(), rows=rows, metrics=list(lower), lower=lower)
@@ -56,13 +78,13 @@ class Measured:
 
     @cached_property
     def values(self) -> dict[tuple[str, str], list[float]]:
-        """(row, measure) -> its values by seed; absent without a run."""
+        """Returns (row, measure) -> its values by seed; absent without a run."""
         groups = self.frame.sort_values("seed", kind="stable").groupby(["label", "metric"], sort=False)["value"]
-        return {key: its.tolist() for key, its in groups}
+        return {key: values.tolist() for key, values in groups}
 
     @cached_property
     def train_mean(self) -> float:
-        """Test MAE of predicting the train mean for every clip; NaN if not known, or not the same for all runs."""
+        """Returns the test MAE of predicting the train mean; NaN if not known, or not the same for all runs."""
         known = self.frame["train_mean_mae"].unique()
         return float(known[0]) if len(known) == 1 else math.nan
 
@@ -73,11 +95,16 @@ class Measured:
     def other_features(self, row: str, published: Published) -> bool:
         """Returns whether any of the row's runs was on other features than the published numbers."""
         used = self.frame.loc[self.frame["label"] == row, ["feature_set", "modalities"]].drop_duplicates()
-        return not all(published.is_of(features, names.split("+")) for features, names in used.itertuples(index=False))
+        # result.json names them as DATA/FEATURES.
+        return not all(
+            published.features in (features, features.partition("/")[2])
+            and (not published.modalities or set(published.modalities) == set(names.split("+")))
+            for features, names in used.itertuples(index=False)
+        )
 
     @cached_property
     def costs(self) -> pd.DataFrame:
-        """A line for each row with finished runs: parameters, trained_parameters, seconds (median), selected_by."""
+        """Returns parameters, trained_parameters, seconds (median) and selected_by of each row with finished runs."""
         runs = self.frame.drop_duplicates(["label", "seed"]).groupby("label", sort=False)
         columns = {"parameters": "max", "trained_parameters": "max", "seconds": "median", "selected_by": _joined}
         labels = [row.label for row in self.table.rows if row.label in runs.groups]
@@ -94,6 +121,17 @@ class Measured:
         if not known:
             return None
         return Bounds(statistics.fmean(b.chance for b in known), statistics.fmean(b.bayes for b in known))
+
+
+def seeds_of(parts: Sequence[Measured]) -> int:
+    """Returns the largest number of seeds of any part."""
+    return max(part.seeds for part in parts)
+
+
+def is_complete(parts: Sequence[Measured]) -> bool:
+    """Returns whether every cell has all seeds, in the parts that have any."""
+    shown = [part for part in parts if not (part.empty and part.lacking)]
+    return {line["n"] for part in shown for line in part.compared.values()} == {seeds_of(parts)}
 
 
 def _joined(rules: pd.Series) -> str:
@@ -118,7 +156,7 @@ def collect(table: Table, runs: Sequence[Planned]) -> Measured:
         facts = run_facts(Record(run.directory.path, config, result, run.directory.record(), run.row.label))
         lines += [{**facts, "metric": m.name, "value": _value(m, run, result)} for m in table.measures]
     bounds = _bounds(table, [run for run, _ in ready])
-    return Measured(table, as_frame(lines), bounds, tuple(measure.name for measure in lost))
+    return Measured(table, as_frame(lines), bounds, tuple(measure.name for measure in lost), runs)
 
 
 def _value(measure: Measure, run: Planned, result: Mapping[str, Any]) -> float:

@@ -10,9 +10,10 @@ from trivium.config.compose import compose_config
 from trivium.config.config_folder import CONFIGS
 from trivium.core.choices import suggest
 from trivium.core.metric_names import METRICS
-from trivium.tables.definition import Measure, Row, Table
+from trivium.tables.definition import Table
 
-_ALWAYS = ("loss", "acc_argmax")  # of the objective, whatever the data set's protocol
+# Every objective has these, whatever the data set's protocol.
+_ALWAYS = ("loss", "acc_argmax")
 
 
 def parts_of(table: Table, wish: str = "") -> list[Table]:
@@ -50,27 +51,28 @@ def part_of(table: Table, data: str) -> Table:
         raise ValueError(f"datasets: {name}: no such choice in {CONFIGS / 'data'}")
     where = [f"data={name}", *([f"data.features={features}"] if features else [])]
     settings: dict[str, Any] = compose_config([f"data={name}"])["data"]
-    measures = tuple(m for m in table.measures if _measures(m, METRICS[settings["metrics"]]))
+    protocol = (*METRICS[settings["metrics"]], *_ALWAYS)
+    measures = tuple(
+        measure for measure in table.measures if measure.probe or measure.better or measure.metric in protocol
+    )
     if not measures:
         raise ValueError(f"measures: none is one of {name}'s, {', '.join(METRICS[settings['metrics']])}")
     names = [measure.name for measure in measures]
     return replace(
         table,
         overrides=(*where, *_filled(table.overrides, name)),
-        rows=tuple(_row(row, name) for row in table.rows),
+        rows=tuple(
+            replace(
+                row,
+                overrides=_filled(row.overrides, name),
+                published=tuple(values for values in row.published if values.data == name),
+            )
+            for row in table.rows
+        ),
         measures=measures,
         bars={group: bars for group, bars in table.bars.items() if set(bars) <= set(names)},
         data=data,
     )
-
-
-def _measures(measure: Measure, protocol: Sequence[str]) -> bool:
-    return bool(measure.probe) or measure.metric in (*protocol, *_ALWAYS)
-
-
-def _row(row: Row, name: str) -> Row:
-    published = tuple(values for values in row.published if values.data == name)
-    return replace(row, overrides=_filled(row.overrides, name), published=published)
 
 
 def _filled(overrides: Sequence[str], name: str) -> tuple[str, ...]:

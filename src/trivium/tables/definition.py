@@ -41,7 +41,7 @@ class Measure:
     Either metric, a key of result.json's "test", or probe, the target of a linear probe of the vector `of`, whose
     balanced accuracy it is. subset: of a metric, the modalities ("text+audio") that are predicted from; "": all that a
     clip has. factor, given: of the store's knowable factors, and the modalities from which it is best told; they give
-    chance and the Bayes-optimal accuracy. "": not known.
+    chance and the Bayes-optimal accuracy. "": not known. better: higher or lower, of a metric of one's own.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Measure:
     subset: str = ""
     factor: str = ""
     given: str = ""
+    better: str = ""
 
     @property
     def is_share(self) -> bool:
@@ -69,7 +70,10 @@ class Measure:
 
     @property
     def lower_is_better(self) -> bool:
-        return not self.probe and DIRECTION.get(self.metric, "min") == "min"  # "loss" is no metric of a protocol
+        if self.better:
+            return self.better == "lower"
+        # "loss" is no metric of a protocol.
+        return not self.probe and DIRECTION.get(self.metric, "min") == "min"
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Table:
     baseline: the label of the row that the others are compared with, seed by seed; "": none. settings: overrides of the
     command line, over those of the rows. datasets: those that the rows are repeated for, as NAME or
     NAME/FEATURES; data: the one of this part (trivium.tables.datasets), "" where there are none. wish: the value of
-    table=, or "" for the name.
+    table=, or "" for the name. words: of a table without a file (trivium.tables.runs_table), its command line.
     """
 
     name: str
@@ -95,6 +99,7 @@ class Table:
     datasets: tuple[str, ...] = ()
     data: str = ""
     wish: str = ""
+    words: tuple[str, ...] = ()
 
     @property
     def probes(self) -> dict[str, tuple[str, ...]]:
@@ -208,7 +213,7 @@ def _row(values: Any) -> Row:
 
 
 def _measure(values: Any) -> Measure:
-    node = keys("measures", values, ("name",), ("metric", "probe", "of", "subset", "factor", "given"))
+    node = keys("measures", values, ("name",), ("metric", "probe", "of", "subset", "factor", "given", "better"))
     if ("metric" in node) == ("probe" in node) or ("of" in node) != ("probe" in node):
         raise ValueError(f"measures: expected either metric, or probe and of, found {', '.join(node)}")
     if "subset" in node and "metric" not in node:
@@ -216,8 +221,13 @@ def _measure(values: Any) -> Measure:
     if ("factor" in node) != ("given" in node):
         raise ValueError(f"measures: {node['name']}: factor and given go together, found {', '.join(node)}")
     measure = Measure(**{key: str(value) for key, value in node.items()})
-    if measure.metric and measure.metric not in (*LABELS, "loss"):
-        raise ValueError(f"measures: {measure.name}: no metric {measure.metric!r}{suggest(measure.metric, LABELS)}")
+    known = (*LABELS, "loss")
+    if measure.better not in (("",) if measure.probe or measure.metric in known else ("", "higher", "lower")):
+        of_own = "higher or lower, of a metric of your own alone"
+        raise ValueError(f"measures: {measure.name}: better: expected {of_own}, found {measure.better!r}")
+    if measure.metric and not measure.better and measure.metric not in known:
+        hint = f"{suggest(measure.metric, LABELS)}; one of your own needs better: higher, or lower"
+        raise ValueError(f"measures: {measure.name}: no metric {measure.metric!r}{hint}")
     if measure.factor and not measure.is_share:
         raise ValueError(f"measures: {measure.name}: factor and given are for accuracies, not {measure.metric}")
     return measure

@@ -21,7 +21,13 @@ def earlier_sections(
     """
     names = {data.partition("/")[0] for data in table.datasets}
     sections, notes = [], []
-    for data, seeds in _written(folder).items():
+    file = folder / "values.csv"
+    seeds_of: dict[str, int] = {}
+    for line in read_rows(file) if file.is_file() else []:
+        # A table without data sets has no column for them.
+        if data := line.get("data"):
+            seeds_of[data] = max(seeds_of.get(data, 0), int(line["seed"]))
+    for data, seeds in seeds_of.items():
         if data in chosen or data.partition("/")[0] not in names:
             continue
         runs = plan(part_of(table, data), seeds, folder / "runs", finished)
@@ -41,14 +47,3 @@ def in_order(table: Table, parts: Sequence[list[Planned]]) -> list[list[Planned]
         return (names.index(data.partition("/")[0]) if data else 0, data)
 
     return sorted(parts, key=place)
-
-
-def _written(folder: Path) -> dict[str, int]:
-    """Returns the highest seed of each data set in values.csv; empty where there is no such file."""
-    file = folder / "values.csv"
-    seeds: dict[str, int] = {}
-    if file.is_file():
-        for row in read_rows(file):
-            if row.get("data"):
-                seeds[row["data"]] = max(seeds.get(row["data"], 0), int(row["seed"]))
-    return seeds

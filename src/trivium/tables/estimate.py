@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trivium.core.wording import counted, duration
-from trivium.runs.directory import RunDirectory
-from trivium.search.outcome import trained_seconds
+from trivium.runs.status import trained_seconds
 from trivium.tables.finished import Took
 from trivium.tables.plan import Planned
 
@@ -77,13 +76,11 @@ class Estimate:
             whole, of_row = self.of(run)
             if whole is None:
                 return Left(None)
-            seconds += max(0.0, whole - _trained(run.directory, begun or {}))
+            path = run.directory.path
+            trained = begun[path] if begun and path in begun else trained_seconds(run.directory)
+            seconds += max(0.0, whole - trained)
             guessed += not of_row
         return Left(seconds / jobs, guessed)
-
-
-def _trained(run: RunDirectory, begun: Mapping[Path, float]) -> float:
-    return begun[run.path] if run.path in begun else trained_seconds(run)
 
 
 def _data(run: Planned) -> str:

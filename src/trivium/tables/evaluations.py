@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,7 @@ def evaluate(run: Planned, log: Path) -> str:
     torch.set_num_threads(1)
     with log.open("a") as file, contextlib.redirect_stdout(file):
         try:
-            for work in _works(run, lacking):
-                work()
+            _evaluate(run, lacking)
         except Exception as error:
             # Whatever it is, it is that run's, and the table goes on without it.
             traceback.print_exc(file=file)
@@ -48,13 +46,10 @@ def evaluate(run: Planned, log: Path) -> str:
 
 def read_probes(run: Planned, target: str) -> dict[str, Any]:
     """Returns the results of `trivium.evaluation.probe.probe_run` by vector; empty if the run has not been probed."""
-    probes: dict[str, Any] = read_probe_file(probe_file(run, target))["probes"]
+    # As trivium evaluate probe=true names the file.
+    file = "probe.json" if target == "multimodal" else f"probe_{target}.json"
+    probes: dict[str, Any] = read_probe_file(run.directory.path / file)["probes"]
     return probes
-
-
-def probe_file(run: Planned, target: str) -> Path:
-    """Returns the file that scripts/evaluate.py probe=true writes."""
-    return run.directory.path / ("probe.json" if target == "multimodal" else f"probe_{target}.json")
 
 
 def read_subsets(run: Planned) -> dict[frozenset[str], dict[str, float]]:
@@ -72,15 +67,14 @@ def subsets_file(run: Planned) -> Path:
     return run.directory.path / "subsets.csv"
 
 
-def _works(run: Planned, lacking: Sequence[str]) -> list[Callable[[], object]]:
+def _evaluate(run: Planned, lacking: Sequence[str]) -> None:
     from trivium.runs.evaluate_run import probe
 
-    path, table = run.directory.path, run.table
-    targets = [target for target in table.probes if target in lacking]
-    works: list[Callable[[], object]] = [partial(probe, path, target=t, features=table.probes[t]) for t in targets]
-    if table.asks_subsets and "subsets" in lacking:
+    for target, vectors in run.table.probes.items():
+        if target in lacking:
+            probe(run.directory.path, target=target, features=vectors)
+    if run.table.asks_subsets and "subsets" in lacking:
         # It draws figures, and matplotlib takes a second to import.
         from trivium.report.robustness_report import write_protocols
 
-        works.append(partial(write_protocols, path, ["subsets"]))
-    return works
+        write_protocols(run.directory.path, ["subsets"])

@@ -21,8 +21,10 @@ from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure
 from trivium.tables.panels import PANELS, write_panels
 
-_DIFFERENCES, _VALUES = colormaps["PuOr"], colormaps["Purples"]  # diverging (orange, white, purple), and one side of it
-_PALE = 0.65  # how far to white
+# Diverging (orange, white, purple), and one side of it.
+_DIFFERENCES, _VALUES = colormaps["PuOr"], colormaps["Purples"]
+# How far pale colours go to white.
+_PALE = 0.65
 _NO_MEAN = (0.95, 0.95, 0.95, 1.0)
 
 Cells = npt.NDArray[np.float64]
@@ -108,7 +110,8 @@ def _coloured(measured: Measured, measures: list[Measure], means: Cells) -> tupl
         where = "below" if first.lower_is_better else "above"
         label = f"{first.unit}, how far {where} {baseline}; pale: p of {LEVEL:g} or more"
     else:
-        image = _VALUES(np.nan_to_num(_scaled(better * means)) / 1.4)  # the darkest would hide the digits
+        # The darkest would hide the digits.
+        image = _VALUES(np.nan_to_num(_scaled(better * means)) / 1.4)
         label = f"{first.unit}, darker is better"
     image[np.isnan(means)] = _NO_MEAN
     return image, key, label

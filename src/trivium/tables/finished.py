@@ -13,7 +13,8 @@ from trivium.data.store import open_store
 from trivium.runs.config_hash import identity_of
 from trivium.runs.directory import RunDirectory
 
-_PLACES = ("runs", "sweeps", "tables")  # folders of paths.outputs
+# Folders of paths.outputs.
+_PLACES = ("runs", "sweeps", "tables")
 # Two settings are read from config.yaml by expressions, as parsing YAML would take longer than all else in this file.
 # The first tells that the run began from another.
 _START = re.compile(r"^start_from: (?!['\"]{2}$)", re.MULTILINE)
@@ -41,7 +42,8 @@ class FinishedRuns:
     def __init__(self, outputs: Path) -> None:
         self.notes: list[str] = []
         self.took: list[Took] = []
-        self._runs: dict[str, list[tuple[Path, str]]] = {}  # identity -> run, store's checksum
+        # Identity -> run, store's checksum.
+        self._runs: dict[str, list[tuple[Path, str]]] = {}
         self._identities: dict[Path, str] = {}
         self._checksums: dict[Path, str] = {}
         for file in sorted(file for place in _PLACES for file in (outputs / place).rglob("result.json")):

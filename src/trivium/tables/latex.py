@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 
 from trivium.tables.blocks import Block, Line, Notes, sections_of
+from trivium.tables.collect import Measured, is_complete, seeds_of
 from trivium.tables.legend import legend
-from trivium.tables.table_part import Part, is_complete, seeds_of
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -22,32 +22,34 @@ _SPECIAL = {
     "†": r"$\dagger$",
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",
-    "[": "{[}",  # behind a line's \\\\ it would begin a length
+    # Behind a line's \\\\ it would begin a length.
+    "[": "{[}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
-_LINE, _SIGN, _GAP = 345.0, 4.3, 8.0  # pt: article's text, a digit of \\footnotesize, between two columns
+# In pt: the width of article's text, of a digit of \\footnotesize, and between two columns.
+_LINE, _SIGN, _GAP = 345.0, 4.3, 8.0
 _MARKUP = re.compile(r"\[\^\d+\]|\*\*")
 
 
-def latex(parts: Sequence[Part]) -> str:
+def latex(parts: Sequence[Measured]) -> str:
     """Returns a table environment for each block that a line holds; the sources of published numbers are last.
 
     To be used with \\input after \\usepackage{booktabs}. parts: one a data set; at least one.
     """
-    seeds, notes, first = seeds_of(parts), Notes(), parts[0].measured.table
+    seeds, notes, first = seeds_of(parts), Notes(), parts[0].table
     lines = ["% \\usepackage{booktabs}; \\input this file. Written by scripts/reproduce.py."]
     tables: list[tuple[str, Block]] = []
     for part in parts:
         if part.lacking and part.empty:
-            lines.append(f"% {part.measured.table.data or first.name}: not prepared: {' '.join(part.lacking.split())}")
+            lines.append(f"% {part.table.data or first.name}: not prepared: {' '.join(part.lacking.split())}")
             continue
-        for title, blocks in sections_of(part.measured, seeds, notes):
+        for title, blocks in sections_of(part, seeds, notes):
             for block in blocks:
                 of = "" if block.heads[0] == "row" else block.heads[0]
-                words = [first.title, part.heading if part.measured.table.data else "", title, of]
+                words = [first.title, part.heading if part.table.data else "", title, of]
                 name = ". ".join(word for word in words if word)
-                tables += [(f"{name}{', continued' * (k > 0)}.", its) for k, its in enumerate(fitting(block))]
-    sentences = " ".join(["", *legend([part.measured for part in parts], seeds, is_complete(parts))])
+                tables += [(f"{name}{', continued' * (k > 0)}.", columns) for k, columns in enumerate(fitting(block))]
+    sentences = " ".join(["", *legend(parts, seeds, is_complete(parts))])
     for number, (caption, block) in enumerate(tables, 1):
         lines += ["", "\\begin{table}", "\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}"]
         lines += [
@@ -67,11 +69,13 @@ def fitting(block: Block) -> list[Block]:
     first, *widths = (
         max(len(_MARKUP.sub("", row[c])) for row in every) * _SIGN + _GAP for c in range(len(block.heads))
     )
-    for most in range(len(widths), 0, -1):  # columns in a part
+    # `most` columns are in a part.
+    for most in range(len(widths), 0, -1):
         parts = [widths[at : at + most] for at in range(0, len(widths), most)]
         if most == 1 or all(first + sum(part) <= _LINE for part in parts):
             break
-    most = math.ceil(len(widths) / len(parts))  # the same number of parts, and their columns alike in number
+    # The same number of parts, and their columns alike in number.
+    most = math.ceil(len(widths) / len(parts))
     return [_columns(block, at, at + most) for at in range(1, len(block.heads), most)]
 
 

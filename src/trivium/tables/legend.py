@@ -37,7 +37,12 @@ def legend(parts: Sequence[Measured], seeds: int, complete: bool) -> list[str]:
     if tables[0].baseline:
         counts = " or ".join(dict.fromkeys(str(len(table.measures)) for table in tables))
         lines.append(_on_differences(tables[0].baseline, counts, seeds))
-    if any(part.other_features(row.label, its) for part in parts for row in part.table.rows for its in row.published):
+    if any(
+        part.other_features(row.label, numbers)
+        for part in parts
+        for row in part.table.rows
+        for numbers in row.published
+    ):
         lines.append(
             f"{OTHER_FEATURES}: our runs were on other features, so the difference says nothing of the method."
         )
@@ -47,7 +52,7 @@ def legend(parts: Sequence[Measured], seeds: int, complete: bool) -> list[str]:
 
 
 def _on_differences(baseline: str, measures: str, seeds: int) -> str:
-    """measures: the number of measures that a row has."""
+    """Returns the sentences about differences. measures: the number of measures that a row has."""
     what = f"Differences: a seed's value minus {baseline}'s of the same seed"
     if seeds == 1:
         return f"{what}."

@@ -6,45 +6,47 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from trivium.core.wording import command
 from trivium.tables.blocks import Block, Line, Notes, sections_of
+from trivium.tables.collect import Measured, is_complete, seeds_of
 from trivium.tables.legend import legend
 from trivium.tables.plan import Planned
-from trivium.tables.table_part import Part, commands_of, is_complete, seeds_of
 from trivium.tables.work import Failure
 
-Pictures = Mapping[str, Sequence[tuple[str, str]]]  # data set, "" in a table without -> file and what it shows
+# Data set ("" in a table without any) -> figure's file and what it shows.
+Pictures = Mapping[str, Sequence[tuple[str, str]]]
 
 
-def markdown(parts: Sequence[Part], failures: Sequence[Failure], pictures: Pictures | None = None) -> str:
+def markdown(parts: Sequence[Measured], failures: Sequence[Failure], pictures: Pictures | None = None) -> str:
     """Returns the page: each part's tables, what failed or is missing, and where the numbers come from.
 
     parts: one a data set; at least one.
     """
     seeds, notes = seeds_of(parts), Notes()
-    lines = [f"# {parts[0].measured.table.title}"]
+    lines = [f"# {parts[0].table.title}"]
     for part in parts:
         lines += _part(part, seeds, notes)
-        for file, shown in (pictures or {}).get(part.measured.table.data, ()):
+        for file, shown in (pictures or {}).get(part.table.data, ()):
             lines += ["", f"![{shown}]({file})"]
-    lines += ["", *legend([part.measured for part in parts], seeds, is_complete(parts))]
+    lines += ["", *legend(parts, seeds, is_complete(parts))]
     lines += [*_missing([run for part in parts for run in part.runs], failures), "", *_provenance(parts)]
     lines += [line for number, text in enumerate(notes.texts, 1) for line in ("", f"[^{number}]: {text}")]
     return "\n".join(lines) + "\n"
 
 
-def _part(part: Part, seeds: int, notes: Notes) -> list[str]:
-    measured, level = part.measured, "###" if part.measured.table.data else "##"
-    lines = ["", f"## {part.heading}"] if measured.table.data else []
+def _part(part: Measured, seeds: int, notes: Notes) -> list[str]:
+    level = "###" if part.table.data else "##"
+    lines = ["", f"## {part.heading}"] if part.table.data else []
     if part.lacking:
         lines += ["", f"**Not prepared**: {part.lacking} (docs/data.md says where to get it.)"]
     if part.empty and part.lacking:
         return lines
-    for title, blocks in sections_of(measured, seeds, notes):
+    for title, blocks in sections_of(part, seeds, notes):
         lines += ["", f"{level} {title}"] if title else []
         for block in blocks:
             lines += ["", *_table(block)]
-    if measured.without:
-        lines += ["", f"Not of these data, which lack a modality: {', '.join(measured.without)}."]
+    if part.without:
+        lines += ["", f"Not of these data, which lack a modality: {', '.join(part.without)}."]
     return lines
 
 
@@ -67,14 +69,14 @@ def _missing(runs: Sequence[Planned], failures: Sequence[Failure]) -> list[str]:
         if run.status not in ("done", "no data") and run not in failed:
             name = f"{run.row.label} ({run.table.data})" if run.table.data else run.row.label
             waiting.setdefault(name, []).append(str(run.seed))
-    lines += [f"- not run: {name}, seed{'s' * (len(its) > 1)} {', '.join(its)}" for name, its in waiting.items()]
+    lines += [f"- not run: {name}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}" for name, seeds in waiting.items()]
     return ["", *lines] if lines else []
 
 
-def _provenance(parts: Sequence[Part]) -> list[str]:
+def _provenance(parts: Sequence[Measured]) -> list[str]:
     """Returns the commands, and the days, commits, machines and times of the runs."""
     done = [(run.result(), run.directory.record()) for part in parts for run in part.runs if run.status == "done"]
-    lines = [f"Made by {' and '.join(f'`{command}`' for command in commands_of(parts))}."]
+    lines = [f"Made by {' and '.join(f'`{line}`' for line in _commands(parts))}."]
     if done:
         commits = [str(result["git_commit"]) for result, _ in done]
         days = sorted({record["created"][:10] for _, record in done})
@@ -85,6 +87,19 @@ def _provenance(parts: Sequence[Part]) -> list[str]:
         hardware = [f"{machine['cpus']} CPUs, {', '.join(machine['gpus']) or 'no GPU'}" for machine in machines]
         lines.append(f"Runs of {', '.join(days)}; commits {_counted(commits)}; {_counted(hardware)}; {took}.")
     return lines
+
+
+def _commands(parts: Sequence[Measured]) -> list[str]:
+    """Returns the commands that make the parts again, one for those with the same number of seeds."""
+    if parts[0].table.words:
+        return [command("reproduce", *parts[0].table.words)]
+    commands = []
+    for seeds in dict.fromkeys(part.seeds for part in parts):
+        tables = [part.table for part in parts if part.seeds == seeds]
+        data = ",".join(table.data for table in tables if table.data)
+        words = [f"table={tables[0].wish or tables[0].name}", *([f"data={data}"] if data else []), f"seeds={seeds}"]
+        commands.append(command("reproduce", *words, *tables[0].settings))
+    return commands
 
 
 def _counted(names: Sequence[str]) -> str:

@@ -26,12 +26,14 @@ def overview(parts: Sequence[Sequence[Planned]], jobs: int, estimate: Estimate, 
     parts: the runs of each data set. commands: also each run's command.
     """
     runs = [run for part in parts for run in part]
-    states = [[_state(run) for run in part] for part in parts]
+    states = [
+        ["to evaluate" if run.status == "done" and missing(run) else run.status for run in part] for part in parts
+    ]
     every = [state for part in states for state in part]
     estimate.learn(runs)
     lines = []
-    for part, its in zip(parts, states, strict=True):
-        lines += [*_section(part, its, estimate), ""]
+    for part, its_states in zip(parts, states, strict=True):
+        lines += [*_section(part, its_states, estimate), ""]
     counts = Counter(every)
     known = [f"{mark} {counts[state]} {state}" for state, mark in _MARKS.items() if counts[state]]
     lines.append(f"{len(runs)} runs: {'   '.join(known)}")
@@ -41,11 +43,6 @@ def overview(parts: Sequence[Sequence[Planned]], jobs: int, estimate: Estimate, 
         pairs = zip(every, runs, strict=True)
         lines += ["", *(f"{state:<12} {run.name}\n  {run.command}" for state, run in pairs)]
     return "\n".join(lines)
-
-
-def _state(run: Planned) -> str:
-    status = run.status
-    return "to evaluate" if status == "done" and missing(run) else status
 
 
 def _section(runs: Sequence[Planned], states: Sequence[str], estimate: Estimate) -> list[str]:

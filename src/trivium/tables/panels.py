@@ -19,8 +19,10 @@ from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure
 
 PANELS = f"Every seed (dots), means and their {INTERVAL}s, beside the baseline's mean (line); arrows: what is better"
-_WIDE = 4  # panels beside each other in a page's width
-_ROW, _HEAD = 0.155, 0.5  # inches of a row, and of what is around the rows of a panel
+# Panels beside each other in a page's width.
+_WIDE = 4
+# Inches of a row, and of what is around the rows of a panel.
+_ROW, _HEAD = 0.155, 0.5
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ BASELINE = Style("baseline", "black", "s")
 BETTER = Style(f"better, p < {LEVEL:g}", "#0072B2", "^")
 WORSE = Style(f"worse, p < {LEVEL:g}", "#D55E00", "v")
 ALIKE = Style("not told apart", "#666666", "o", filled=False)
-PLAIN = Style("mean", "#0072B2", "o")  # in a table without a baseline
+# Of a table without a baseline.
+PLAIN = Style("mean", "#0072B2", "o")
 
 
 def write_panels(stem: Path, measured: Measured) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,38 +87,36 @@ def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None =
     """
     runs: list[Planned] = []
     with composer() as session:
-        configs = {row.label: _configs(session, table, row) for row in table.rows}
-    for seed in range(1, seeds + 1):
-        begun: dict[str, Planned] = {}  # of this seed
-        for row in table.rows:
-            start = begun[row.start] if row.start else None
-            begun[row.label] = _planned(configs[row.label], table, row, seed, start, folder, finished)
-        runs += begun.values()
+        configs = {row.label: _config(session, table, row) for row in table.rows}
+        for seed in range(1, seeds + 1):
+            # The rows' runs of this seed.
+            begun: dict[str, Planned] = {}
+            for row in table.rows:
+                start = begun[row.start] if row.start else None
+                overrides = _overrides(table, row, seed, start)
+                if _follows_seed(table, row):
+                    config = session.compose(session.current(overrides))
+                else:
+                    # Composing takes a tenth of a second.
+                    begins = {"start_from": str(start.directory.path)} if start else {}
+                    config = {**configs[row.label], "seed": seed, **begins}
+                begun[row.label] = _planned(table, row, seed, start, overrides, config, folder, finished)
+            runs += begun.values()
     return runs
 
 
-_Config = Callable[[int, Path | None], dict[str, Any]]
-
-
-def _configs(session: Composer, table: Table, row: Row) -> _Config:
-    """Returns a function from seed and start to a row's config.
-
-    The config is composed once (a tenth of a second) where no other setting follows these two.
-    """
+def _config(session: Composer, table: Table, row: Row) -> dict[str, Any]:
+    """Returns the config of a row's run of seed 1. Raises ValueError naming the row if train.py would refuse it."""
     overrides = session.current(_overrides(table, row, 1, None))
     if problems := problems_of_run(session, overrides):
         raise ValueError(f"table {table.name}, row {row.label!r}: {'; '.join(problems)}")
-    config = session.compose(overrides)
-    if _files_follow_seed() or any(
-        _FOLLOWS.search(word) for word in (*table.overrides, *row.overrides, *table.settings)
-    ):
-        return functools.partial(_compose_again, table, row)
-    return lambda seed, start: {**config, "seed": seed, **({"start_from": str(start)} if start else {})}
+    return session.compose(overrides)
 
 
-def _compose_again(table: Table, row: Row, seed: int, start: Path | None) -> dict[str, Any]:
-    with composer() as session:
-        return session.compose(session.current(_overrides(table, row, seed, start)))
+def _follows_seed(table: Table, row: Row) -> bool:
+    """Returns whether a setting beside these two may differ between the runs of a row."""
+    overrides = (*table.overrides, *row.overrides, *table.settings)
+    return _files_follow_seed() or any(_FOLLOWS.search(word) for word in overrides)
 
 
 @functools.cache
@@ -126,37 +124,41 @@ def _files_follow_seed() -> bool:
     return any(_FOLLOWS.search(file.read_text(encoding="utf-8")) for file in CONFIGS.rglob("*.yaml"))
 
 
-def _overrides(table: Table, row: Row, seed: int, start: Path | None) -> list[str]:
-    begins = [assign("start_from", start)] if start else []
+def _overrides(table: Table, row: Row, seed: int, start: Planned | None) -> list[str]:
+    begins = [assign("start_from", start.directory.path)] if start else []
     return merged(table.overrides, row.overrides, table.settings, begins, [f"seed={seed}"])
 
 
 def _planned(
-    configs: _Config,
     table: Table,
     row: Row,
     seed: int,
     start: Planned | None,
+    overrides: Sequence[str],
+    config: Mapping[str, Any],
     folder: Path,
     finished: FinishedRuns | None,
 ) -> Planned:
-    at = start.directory.path if start else None
-    config = configs(seed, at)
     origin = start.identity if start else finished.origin(config["start_from"]) if finished else ""
-    hashed, identity = config_hash(config), identity_of(config, origin)
+    hashed, identity = config_hash(dict(config)), identity_of(config, origin)
     usual = RunDirectory(folder / f"{row.slug}_s{seed}_{hashed[:6]}")
+    lacking = ""
+    try:
+        find_store(config)
+    except ValueError as error:
+        lacking = str(error)
     return Planned(
         row,
         seed,
         usual if finished is None else _directory(usual, hashed, identity, config, finished),
-        tuple(_overrides(table, row, seed, at)),
+        tuple(overrides),
         table,
         identity,
         str(config["method"]["name"]),
         str(config["data"]["name"]),
         int(config["trainer"]["max_epochs"]),
         start.directory if start else None,
-        _lacking(config),
+        lacking,
     )
 
 
@@ -174,14 +176,6 @@ def _directory(
         return usual
     renamed = hashlib.sha256(f"{hashed} {other}".encode()).hexdigest()
     return RunDirectory(usual.path.with_name(f"{usual.path.name[:-6]}{renamed[:6]}"))
-
-
-def _lacking(config: Mapping[str, Any]) -> str:
-    try:
-        find_store(config)
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def assign(key: str, path: Path) -> str:

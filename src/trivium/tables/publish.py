@@ -13,7 +13,6 @@ from trivium.report.run_figures import draw_curves
 from trivium.results.records import read_record
 from trivium.tables.collect import Measured
 from trivium.tables.markdown import Pictures
-from trivium.tables.table_part import Part
 from trivium.tables.work import Failure
 from trivium.tables.write_files import table_texts
 
@@ -25,7 +24,7 @@ LEAD = (
 _PATH = re.compile(r"(?<![\w./:~}])/(?:[\w.+@%-]+/)+([\w.+@%-]*)")
 
 
-def publish(folder: Path, table: Path, parts: Sequence[Part], failures: Sequence[Failure], drawn: Pictures) -> None:
+def publish(folder: Path, table: Path, parts: Sequence[Measured], failures: Sequence[Failure], drawn: Pictures) -> None:
     """Writes README.md (table.md with figures and learning curves), table.csv, values.csv, table.tex and the figures.
 
     table: the folder that has the figures `drawn`.
@@ -34,20 +33,16 @@ def publish(folder: Path, table: Path, parts: Sequence[Part], failures: Sequence
     pictures = {}
     for part in parts:
         if not part.empty:
-            figures = drawn[part.measured.table.data]
+            figures = drawn[part.table.data]
             for stem in [Path(file).stem for file, _ in figures]:
-                _copy([table / f"{stem}.png", table / f"{stem}.pdf"], folder)
-            pictures[part.measured.table.data] = [*figures, _curves(folder, part.measured)]
+                for file in (f"{stem}.png", f"{stem}.pdf"):
+                    with atomic_file(folder / file) as copy:
+                        copy.write((table / file).read_bytes())
+            pictures[part.table.data] = [*figures, _curves(folder, part)]
     texts = table_texts(None, parts, failures, pictures)
     title, rest = texts.pop("table.md").split("\n", 1)
     for name, text in {"README.md": f"{title}\n\n{LEAD}\n{rest}", **texts}.items():
         write_text(folder / name, without_paths(text))
-
-
-def _copy(files: Sequence[Path], folder: Path) -> None:
-    for file in files:
-        with atomic_file(folder / file.name) as copy:
-            copy.write(file.read_bytes())
 
 
 def _curves(folder: Path, measured: Measured) -> tuple[str, str]:
@@ -55,14 +50,15 @@ def _curves(folder: Path, measured: Measured) -> tuple[str, str]:
     name = "_".join(["curves", *filter(None, measured.table.data.split("/"))])
     runs = measured.frame.drop_duplicates(["label", "seed"])
     groups = {
-        label: [replace(read_record(Path(path)), label=label) for path in its["path"]]
-        for label, its in runs.groupby("label", sort=False)
+        label: [replace(read_record(Path(path)), label=label) for path in of_label["path"]]
+        for label, of_label in runs.groupby("label", sort=False)
     }
     return f"{name}.png", draw_curves(Album(folder), groups, name).caption
 
 
 def without_paths(text: str) -> str:
     """Returns the text with .../NAME for every absolute path, which tells a user's name and helps nobody."""
-    for root in (Path.cwd(), Path.home()):  # whose names may have blanks
+    # Their names may have blanks, which the expression does not know.
+    for root in (Path.cwd(), Path.home()):
         text = text.replace(f"{root}/", ".../") if len(root.parts) > 1 else text
     return _PATH.sub(r".../\1", text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +25,6 @@ class Published:
     values: Mapping[str, tuple[float, float]] = field(hash=False)
     modalities: tuple[str, ...] = ()
     data: str = ""
-
-    def is_of(self, feature_set: str, modalities: Sequence[str]) -> bool:
-        """Returns whether a run was on these features. feature_set: as result.json names it, DATA/FEATURES."""
-        named = self.features in (feature_set, feature_set.partition("/")[2])
-        return named and (not self.modalities or set(self.modalities) == set(modalities))
 
 
 def read_published(label: str, values: Any) -> tuple[Published, ...]:

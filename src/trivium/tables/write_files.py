@@ -16,7 +16,6 @@ from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Row
 from trivium.tables.latex import latex
 from trivium.tables.markdown import Pictures, markdown
-from trivium.tables.table_part import Part
 from trivium.tables.work import Failure
 
 COLUMNS = ("row", "measure", "mean", "std", "n", "mean_low", "mean_high", "p_best")
@@ -28,7 +27,7 @@ VALUES = ("row", "measure", "seed", "value", "run")
 
 
 def write_tables(
-    folder: Path, parts: Sequence[Part], failures: Sequence[Failure], pictures: Pictures | None = None
+    folder: Path, parts: Sequence[Measured], failures: Sequence[Failure], pictures: Pictures | None = None
 ) -> None:
     """Writes what table_texts returns as files of `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,18 +36,18 @@ def write_tables(
 
 
 def table_texts(
-    folder: Path | None, parts: Sequence[Part], failures: Sequence[Failure], pictures: Pictures | None = None
+    folder: Path | None, parts: Sequence[Measured], failures: Sequence[Failure], pictures: Pictures | None = None
 ) -> dict[str, str]:
     """Returns the text of each file.
 
     folder: values.csv names the runs relative to it; None for their names alone. parts: one a data set, which each line
     of a CSV file then names first; at least one. pictures: what table.md shows.
     """
-    summary = pd.concat([_summary(part.measured) for part in parts])
-    values = pd.concat([_values(folder, part.measured) for part in parts])
-    table = parts[0].measured.table
+    summary = pd.concat([_summary(part) for part in parts])
+    values = pd.concat([_values(folder, part) for part in parts])
+    table = parts[0].table
     data = ("data",) * bool(table.data)
-    published = PUBLISHED * any(row.published for part in parts for row in part.measured.table.rows)
+    published = PUBLISHED * any(row.published for part in parts for row in part.table.rows)
     columns = [*data, *COLUMNS, *KNOWN, *DIFFERENCES * bool(table.baseline), *published, *COSTS]
     summary = summary.reindex(columns=columns)
     unknown = [name for name in (*KNOWN, *COSTS) if summary[name].isna().all()]
@@ -63,7 +62,6 @@ def table_texts(
 def _values(folder: Path | None, measured: Measured) -> pd.DataFrame:
     """Returns a line for each run and measure, in the order of the table's rows and measures."""
     rows, measures = [row.label for row in measured.table.rows], [measure.name for measure in measured.table.measures]
-    frame = measured.frame.sort_values("seed", kind="stable")
     frame = measured.frame.sort_values("seed", kind="stable")
     frame = frame.assign(
         data=measured.table.data,
@@ -93,7 +91,7 @@ def _summary(measured: Measured) -> pd.DataFrame:
 
 def _published(measured: Measured, row: Row, measure: Measure) -> dict[str, Any]:
     """Returns a published number in the units of the other columns: shares in [0, 1]."""
-    published = next((its for its in row.published if measure.name in its.values), None)
+    published = next((numbers for numbers in row.published if measure.name in numbers.values), None)
     if published is None:
         return {}
     unit = 100 if measure.is_share else 1

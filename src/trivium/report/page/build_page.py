@@ -161,4 +161,5 @@ def facts(record: Record) -> dict[str, str]:
         "config": str(result.get("config_hash", ""))[:12],
         "commit": record.record.get("git_commit") or "unknown (no git)",
         "resumed at step": ", ".join(map(str, result.get("resumed_at", []))) or "never",
+        **({"extended after epoch": ", ".join(map(str, at))} if (at := result.get("extended_at")) else {}),
     }

@@ -1,0 +1,39 @@
+"""Reads from a run's directory how far the run is, and how it ended, while it trains or afterwards; without torch."""
+
+from __future__ import annotations
+
+import csv
+
+from trivium.runs.directory import RunDirectory
+
+
+def has_ended(run: RunDirectory) -> bool:
+    """Returns whether a run is finished, pruned or failed; not so while it trains, or after a kill."""
+    return run.finished or status_of(run).startswith(("pruned", "failed"))
+
+
+def failure_of(run: RunDirectory) -> str | None:
+    """Returns the error that a run's record names, or None."""
+    status = status_of(run)
+    return status.removeprefix("failed: ") if status.startswith("failed") else None
+
+
+def status_of(run: RunDirectory) -> str:
+    """Returns the status of a run's record, "" before there is one."""
+    return str(run.record()["status"]) if run.record_file.is_file() else ""
+
+
+def epochs_done(run: RunDirectory) -> int:
+    """Returns the number of whole epochs that a run has trained for."""
+    return len(_epochs(run))
+
+
+def trained_seconds(run: RunDirectory) -> float:
+    """Returns the seconds that a run has trained for, up to its last whole epoch."""
+    rows = _epochs(run)
+    return float(rows[-1].get("seconds") or 0) if rows else 0.0
+
+
+def _epochs(run: RunDirectory) -> list[dict[str, str]]:
+    file = run.path / "metrics.csv"
+    return list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []

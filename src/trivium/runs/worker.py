@@ -1,0 +1,23 @@
+"""Trains as one rank of a run: torchrun starts this module once a device (trivium.runs.launch)."""
+
+from __future__ import annotations
+
+import os
+
+from trivium.core.processes import die_with_parent
+
+
+def main() -> None:
+    """Trains on the config that lies frozen in the run's directory, TRIVIUM_RUN_DIR."""
+    # This comes before torch is imported, which takes seconds.
+    die_with_parent()
+    from torch.distributed.elastic.multiprocessing.errors import record
+
+    from trivium.runs.train import train_as_worker
+
+    # Without `record` torchrun loses a dead rank's traceback.
+    record(train_as_worker)(os.environ["TRIVIUM_RUN_DIR"])
+
+
+if __name__ == "__main__":
+    main()
