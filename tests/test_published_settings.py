@@ -210,6 +210,27 @@ DEPTHS = {"mosi": 2, "mosei": 4, "sims": 4}
 BERTS = {"mosi": "bert-base-uncased", "mosei": "bert-base-uncased", "sims": "bert-base-chinese"}
 
 
+# LNLN's public code (methods/lnln, sections 2 to 6); what it shares with ALMT is checked as ALMT's
+OWN = {"method.name", "method.head_hidden", "fusion.embed_depth", "fusion.readout"}
+LNLN: dict[str, Any] = {key: value for key, value in ALMT.items() if key not in OWN} | {
+    "method.name": "lnln",
+    "method.dim": 128,
+    "method.tokens": 8,
+    "method.depth": 2,
+    "method.heads": 8,
+    "method.head_dim": 64,
+    "method.feedforward": 128,
+    "method.hidden": 64,
+    "method.reverse": "all",
+    "method.detach_targets": False,
+    "method.valid_rate": 0.5,
+    "method.unknown_id": 100,
+    "fusion.embed_depth": 0,
+    "fusion.readout": "mean",
+}
+ADVERSARIAL = {"mosi": 0.8, "mosei": 0.8, "sims": 0.6}
+
+
 def check(overrides: list[str], expected: dict[str, Any]) -> None:
     config = compose_config(overrides)
     found = {key: _at(config, key) for key in expected}
@@ -263,3 +284,10 @@ def test_tcmax_has_its_codes_optimiser_by_name() -> None:
 def test_almt_has_its_codes_settings(data: str) -> None:
     own = {"data.name": data, "fusion.depth": DEPTHS[data], "encoders.text.model": BERTS[data]}
     check([f"experiment=almt_{data}"], ALMT | own)
+
+
+@pytest.mark.parametrize("data", DEPTHS)
+def test_lnln_has_its_codes_settings(data: str) -> None:
+    weights = {"task": 1.0, "completeness": 0.9, "adversarial": ADVERSARIAL[data], "reconstruction": 0.1}
+    own = {"data.name": data, "fusion.depth": DEPTHS[data], "encoders.text.model": BERTS[data]}
+    check([f"experiment=lnln_{data}"], LNLN | own | {"method.weights": weights})

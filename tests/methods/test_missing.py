@@ -56,6 +56,15 @@ METHODS |= {
     "comm-faithful": ["method=comm", "method.faithful=true"],
     "gmc-encoded": ["method=gmc", "method.joint=encoded"],
 }
+LNLN = [
+    "method=lnln",
+    "method.dim=16",
+    "method.tokens=4",
+    "method.heads=2",
+    "method.head_dim=4",
+    "method.feedforward=8",
+]
+METHODS |= {"lnln": LNLN, "lnln-erase": [*LNLN, "method.absent=erase", "method.masks=false", "method.unknown=learned"]}
 FUSIONS |= {
     "transformer-deep": ["fusion=transformer", "fusion.layers=2"],
     "concat-bare": ["fusion=concat", "fusion.out=0"],

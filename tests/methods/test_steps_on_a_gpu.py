@@ -36,6 +36,7 @@ COMM = (
 )
 MULT = "fusion.layers=1 fusion.width=10 fusion.dim=12 encoder.hidden=6 encoder.out=12"
 ALMT = "fusion.dim=16 fusion.heads=4 fusion.head_dim=4 fusion.feedforward=8"
+LNLN = "method.dim=16 method.heads=4 method.head_dim=4 method.feedforward=8 method.hidden=8"
 STEPS = (
     "method=supervised encoder=lstm fusion=concat objective=l1 optimizer=adamw",
     "method=supervised encoder=gru fusion=tensor objective=cross_entropy optimizer=sgd encoder.pool=last",
@@ -67,6 +68,9 @@ STEPS = (
     f"method=cross_self {COMM}",
     f"method=simclr {COMM}",
     "method=supcon objective=cross_entropy encoder.feedforward=16 encoder.layers=1 data.modalities=[text,audio]",
+    f"method=lnln {LNLN} {ALMT}",
+    f"method=lnln fusion=transformer fusion.dim=16 {LNLN} method.unknown=learned method.modality_dropout=0.3 "
+    "objective=cross_entropy",
     f"method=gmc fusion=mult {MULT} data.modalities=[text,audio]",
     "method=gmc fusion=concat method.weights.task=0 method.modality_dropout=0.3",
     "method=m3ixup fusion=concat",

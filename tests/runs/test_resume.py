@@ -15,6 +15,7 @@ TINY = ["encoder.dim=10", "encoder.feedforward=32", "encoder.layers=1", "fusion.
 HEAD = ["method.head_hidden=[32,32]", "method.head_out=16"]
 MULT = ["fusion.layers=1", "fusion.width=4", "fusion.heads=2", "fusion.dim=8", "encoder.hidden=4", "encoder.out=8"]
 ALMT = ["fusion.dim=8", "fusion.heads=2", "fusion.head_dim=4", "fusion.feedforward=8"]
+LNLN = ["method.dim=8", "method.heads=2", "method.head_dim=4", "method.feedforward=8", "method.hidden=4"]
 # Validation is worse after the third epoch, which tells whether the schedule and the record remember the best one.
 PLATEAU = ["scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.03"]
 SETTINGS = {
@@ -31,6 +32,7 @@ SETTINGS = {
         "optimizer.lr=0.002",
     ],
     "selfmi_mixup": ["method=selfmi", *LSTM, "method.mixup=one", "fusion.dropout=0.1"],
+    "lnln": ["method=lnln", *ALMT, *LNLN, "scheduler=cosine", "method.modality_dropout=0.2"],
     "tcmax": ["method=tcmax", *LSTM, "scheduler=cosine", "objective.negatives=500", "objective.chunk=64"],
     "tcmax_all": ["method=tcmax", *LSTM, "fusion=bigated"],
     "comm": ["method=comm", *TINY, *HEAD, "trainer.select=last"],

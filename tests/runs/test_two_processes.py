@@ -18,6 +18,7 @@ TINY = "encoder.dim=10 encoder.feedforward=32 encoder.layers=1 fusion.dim=8"
 HEAD = "method.head_hidden=[32,32] method.head_out=16"
 MULT = "fusion.layers=1 fusion.width=4 fusion.heads=2 fusion.dim=8 encoder.hidden=4 encoder.out=8"
 ALMT = "fusion.dim=8 fusion.heads=2 fusion.head_dim=4 fusion.feedforward=8"
+LNLN = "method.dim=8 method.heads=2 method.head_dim=4 method.feedforward=8 method.hidden=4"
 CLASSES = "objective=cross_entropy trainer.accumulate_grad_batches=3"
 # Of 320 clips: 8 steps an epoch, the last of 5 clips, 3 on one rank and 2 on the other
 BY45 = "data.batch_size=45"
@@ -40,6 +41,7 @@ METHODS = {
     "comm": f"method=comm {TINY} {HEAD} {BY45}",
     "comm_filler": f"method=comm {TINY} {HEAD} {BY29} trainer.accumulate_grad_batches=2",
     "supcon": f"method=supcon {TINY} {BY45}",
+    "lnln": f"method=lnln {ALMT} {LNLN} {BY29} method.modality_dropout=0.2",
     "gmc": f"method=gmc {MULT} {BY45} method.modality_dropout=0.3",
     "m3ixup": f"method=m3ixup {MULT} {BY29} trainer.accumulate_grad_batches=2",
     "m3ixup_two": f"method=m3ixup {MULT} {BY45} method.steps=two method.unimodal_mix=series",

@@ -35,6 +35,7 @@ class Encoder(nn.Module):
     takes_steps: True if the constructor also takes `steps`, the length of the store's longest clip.
     dim: P, the size of the pooled vector.
     token_dim: E, the size of a token; None if it is P.
+    vocabulary: of an encoder of token ids, how many it knows; None if it does not say.
     lr: the learning rate of this encoder, unless optimizer.groups names one for its modality; None means the
         optimiser's learning rate.
     """
@@ -44,6 +45,7 @@ class Encoder(nn.Module):
     dim: int
     lr: float | None = None
     token_dim: int | None = None
+    vocabulary: int | None = None
 
     def forward(self, stream: Stream) -> Encoded:
         """Encodes the B clips of a stream, padded to T steps. Padding must not change what a clip is encoded to."""

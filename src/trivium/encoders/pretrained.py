@@ -69,6 +69,7 @@ class Pretrained(Encoder):
         self.limit = _longest(self.model.config)
         self.packed = packed and _packable(self.model.config)
         self.finetune = finetune
+        self.vocabulary = int(self.model.config.vocab_size)
         self._check_vocabulary(in_dim, model)
         self._keep_pooler(pool == "pooler", model)
         self.model.requires_grad_(finetune)

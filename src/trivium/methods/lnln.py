@@ -25,6 +25,7 @@ from trivium.encoders.pooling import check_least
 from trivium.fusions.almt import ALMT, language_of
 from trivium.fusions.token_encoder import ModalityEmbedding, TokenEncoder
 from trivium.methods.base import Method, Parts, Prediction
+from trivium.methods.gradient_reversal import reverse_gradient
 
 WEIGHTS = {"task": 1.0, "completeness": 0.9, "adversarial": 0.8, "reconstruction": 0.1}
 DISCRIMINATOR_CLASSES = 2
@@ -82,11 +83,12 @@ class LNLN(Method):
         for key, size in {"dim": dim, "tokens": tokens, "depth": depth, "heads": heads, "head_dim": head_dim}.items():
             check_least(f"method.{key}", size, 1)
         self.name, self.tokens = name, tokens
-        self.weights = _checked_weights({**WEIGHTS, **(weights or {})})
+        self.weights = {**WEIGHTS, **(weights or {})}
+        _check(self.weights, valid_rate)
         self.reverse = check_choice("method.reverse", reverse, ("all", "adversarial"))
         self.absent = check_choice("method.absent", absent, ("left_out", "erase"))
         self.detach_targets, self.frozen = detach_targets, frozen
-        self.valid_rate, self.unknown_id, self.special_ids = _checked_rate(valid_rate), unknown_id, special_ids
+        self.valid_rate, self.unknown_id, self.special_ids = valid_rate, unknown_id, special_ids
         self.names = list(parts.encoders)
         self.language = language_of(dict.fromkeys(self.names, dim), "method.language", language)
         self._refuse_another_language()
@@ -108,6 +110,7 @@ class LNLN(Method):
         )
         self.reconstructors = nn.ModuleList(TokenEncoder(dim, tokens, depth=depth, **sizes) for _ in self.names)
         self.head = nn.Linear(parts.fusion.dim, parts.objective.outputs)
+        self._refuse_unknown_ids(parts)
         self.unknown = self._unknown_vector(parts, check_choice("method.unknown", unknown, ("zero", "learned")))
 
     @classmethod
@@ -229,8 +232,7 @@ class LNLN(Method):
 
     def _predicted(self, corrected: Corrected, batch: Batch) -> Prediction:
         """Returns the prediction from the corrected tokens. Language counts as present, its proxy being there."""
-        encoded = {}
-        present = []
+        encoded, present = {}, []
         for m, name in enumerate(self.names):
             is_language = name == self.language
             here_B = torch.ones_like(batch.present[:, m]) if is_language else batch.present[:, m]
@@ -255,6 +257,19 @@ class LNLN(Method):
                 f"{self.fusion.language!r}; set both"
             )
 
+    def _refuse_unknown_ids(self, parts: Parts) -> None:
+        """Raises ValueError, naming the key, for ids that an encoder of token ids does not know."""
+        for name, encoder in parts.encoders.items():
+            if encoder.reads != "tokens" or encoder.vocabulary is None:
+                continue
+            ids = {"unknown_id": [self.unknown_id], "special_ids": self.special_ids if self.absent == "erase" else []}
+            for key, values in ids.items():
+                if not all(0 <= value < encoder.vocabulary for value in values):
+                    raise ValueError(
+                        f"method.{key}: expected what the tokenizer of {name!r} has, below {encoder.vocabulary}, found "
+                        f"{', '.join(map(str, values))}"
+                    )
+
     def _unknown_vector(self, parts: Parts, unknown: str) -> nn.Parameter | None:
         """Returns the learned vector of an erased word; None for zeros. Raises ValueError for text of token ids."""
         if unknown == "zero":
@@ -267,13 +282,8 @@ class LNLN(Method):
         return nn.Parameter(torch.zeros(parts.features[self.language]))
 
 
-def reverse_gradient(x: Tensor) -> Tensor:
-    """Returns x itself; its gradient is multiplied by -1 (Ganin and Lempitsky, 2015)."""
-    return 2 * x.detach() - x
-
-
-def _checked_weights(weights: dict[str, float]) -> dict[str, float]:
-    """Returns the weights. Raises ValueError for an unknown name and a weight below 0."""
+def _check(weights: Mapping[str, float], valid_rate: float) -> None:
+    """Raises ValueError, naming the key, for an unknown weight, one below 0, and a rate outside [0, 1]."""
     for name, weight in weights.items():
         if name not in WEIGHTS:
             raise ValueError(
@@ -281,10 +291,5 @@ def _checked_weights(weights: dict[str, float]) -> dict[str, float]:
             )
         if not 0.0 <= weight < float("inf"):
             raise ValueError(f"method.weights.{name}: expected a number from 0, found {weight}")
-    return weights
-
-
-def _checked_rate(rate: float) -> float:
-    if not 0.0 <= rate <= 1.0:
-        raise ValueError(f"method.valid_rate: expected a share of steps in [0, 1], found {rate}")
-    return rate
+    if not 0.0 <= valid_rate <= 1.0:
+        raise ValueError(f"method.valid_rate: expected a share of steps in [0, 1], found {valid_rate}")
