@@ -268,6 +268,17 @@ def test_terms_of_language_are_means_over_the_clips_that_have_it():
         torch.testing.assert_close(method.losses(some)[name], whole[name], rtol=1e-9, atol=0)
 
 
+def test_reconstruction_is_a_mean_over_the_modalities_that_a_clip_has():
+    method, batch = made(), batch_of(range(7), absent=True)
+    embedded, zeros = method.embed(batch), {name: torch.zeros(7, 2, 4, dtype=torch.float64) for name in DIMS}
+    found = method.reconstruction_loss(embedded, zeros, batch.present)
+    squares = [rec(embedded[name]).square().mean(dim=(1, 2)) for name, rec in
+               zip(DIMS, method.reconstructors, strict=True)]  # fmt: skip
+    for clip, present in enumerate(batch.present.tolist()):
+        has = [float(squares[m][clip]) for m in range(3) if present[m]]
+        assert float(found[clip]) == pytest.approx(sum(has) / len(has))
+
+
 # 16.12
 
 
