@@ -23,7 +23,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 demo: install ## train Self-MI on the embedded fixture and print the test table
-	$(PY) train.py method=selfmi trainer.max_epochs=20 trainer.threads=1
+	$(VENV)/bin/trivium train method=selfmi trainer.max_epochs=20 trainer.threads=1
 
 test: install ## every test but the slow and GPU ones
 	$(PY) -m pytest -n auto --dist loadfile

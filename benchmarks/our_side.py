@@ -60,7 +60,7 @@ def data(report: Report, *, store: str, batch_size: int) -> None:
 
 
 def step(report: Report, *, store: str, model: str, folder: str, batch_size: int, **trainer: str) -> None:
-    """Takes Self-MM's training steps, in the Trainer that train.py makes, each when it is asked for."""
+    """Takes Self-MM's training steps, in the Trainer that `trivium train` makes, each when it is asked for."""
     import lightning as L
     import torch
 

@@ -29,11 +29,11 @@ ROOT = Path(__file__).resolve().parents[1]
 # Relative to ROOT.
 OUT = Path("outputs/smoke")
 SMALL = f"trainer.accelerator=cpu trainer.threads=1 paths.data={OUT}/data paths.outputs={OUT}"
-TABLE = f"python scripts/reproduce.py table=smoke jobs=2 outputs={OUT} paths.data={OUT}/data"
+TABLE = f"trivium reproduce table=smoke jobs=2 paths.outputs={OUT} paths.data={OUT}/data"
 # An epoch has 10 steps. With a checkpoint every 4 batches the killed trial resumes from inside one.
-SEARCH = f"python train.py -m sweep=supervised hydra.sweeper.n_trials=6 hydra.sweeper.pruner=none \
+SEARCH = f"trivium train -m sweep=supervised hydra.sweeper.n_trials=6 hydra.sweeper.pruner=none \
 trainer.max_epochs=4 run.checkpoint_every=4 {SMALL}"
-GRID = f"python train.py -m optimizer.lr=0.001,1e30,0.01 trainer.max_epochs=1 {SMALL}"
+GRID = f"trivium train -m optimizer.lr=0.001,1e30,0.01 trainer.max_epochs=1 {SMALL}"
 
 
 class MissedError(Exception):
@@ -144,7 +144,7 @@ def grid() -> Path:
     (sweep,) = (OUT / "sweeps").iterdir()
     finished = [path.name for path in runs_of(sweep) if (path / "result.json").is_file()]
     result.check(finished == ["0", "2"], "jobs 0 and 2 finished", finished)
-    end = r"1 of 3 jobs failed\n(job 1: loss not finite.*)\n *python .*optimizer\.lr=1e\+30"
+    end = r"1 of 3 jobs failed\n(job 1: loss not finite.*)\n *trivium train .*optimizer\.lr=1e\+30"
     reported = re.search(end, result.log.read_text())
     result.check(reported is not None, "job 1 reported at the end with its error and command", "nothing of the kind")
     print_verdict(result, f"exit code 1, jobs 0 and 2 finished; reported: {reported[1][:50] if reported else ''}...")
@@ -154,7 +154,7 @@ def grid() -> Path:
 def make_page(table: Path, study: Path, sweep: Path) -> Path:
     """Checks that the page fetches nothing, and names every finished run and the failed one; returns its path."""
     page = OUT / "page.html"
-    result = run("page", f"python scripts/report.py {table} {study} {sweep} out={page}")
+    result = run("page", f"trivium report {table} {study} {sweep} out={page}")
     result.check(result.code == 0, "exit code 0", result.code)
     fetched = re.findall(r"""\s(?:src|href)=["']?(?!["']|data:|#)[^\s>]+""", page.read_text())
     result.check(not fetched, "a page that fetches nothing", fetched)
@@ -173,7 +173,10 @@ def run(name: str, command: str, kill_when: Callable[[], bool] = lambda: False) 
     If this process is stopped meanwhile, it kills the command and all that the command started.
     """
     print(f"$ {command}", flush=True)
-    log, start, words = OUT / "logs" / f"{name}.log", time.monotonic(), [sys.executable, *shlex.split(command)[1:]]
+    program, *words = shlex.split(command)
+    # of this environment, whether it is activated or not
+    words = [sys.executable, *(["-m", "trivium"] if program == "trivium" else []), *words]
+    log, start = OUT / "logs" / f"{name}.log", time.monotonic()
     with log.open("w") as out:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, process_group=0)
     try:

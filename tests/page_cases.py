@@ -168,7 +168,7 @@ def search_at(folder: Path, objective: str = "val/loss") -> Path:
     ]
     rows.append({**rows[0], "number": 6, "state": "pruned", "value": ""})
     _write(folder / "trials.csv", [{**row, "seconds": 2.5, "run": "", "error": ""} for row in rows])
-    best = {"objective": objective, "value": 0.5, "command": "python train.py optimizer.lr=1.024"}
+    best = {"objective": objective, "value": 0.5, "command": "trivium train optimizer.lr=1.024"}
     (folder / "best.json").write_text(json.dumps(best))
     return folder
 

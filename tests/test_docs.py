@@ -11,6 +11,7 @@ from trivium.cli.evaluate import main as evaluate
 from trivium.cli.prepare import main as prepare
 from trivium.cli.report import main as report
 from trivium.cli.reproduce import main as reproduce
+from trivium.cli.runs import main as runs
 from trivium.config.check import problems_of
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +22,7 @@ SCRIPTS: dict[str, Callable[[Sequence[str]], int]] = {
     "prepare": prepare,
     "report": report,
     "reproduce": reproduce,
+    "runs": runs,
 }
 
 
@@ -36,10 +38,10 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(page: Path) -> list[str]:
-    """What follows `python`, in the page's blocks of bash."""
+    """What follows `trivium`, in the page's blocks of bash."""
     blocks = re.findall(r"^```bash\n(.*?)^```", page.read_text(), flags=re.M | re.S)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.removeprefix("python ") for line in lines if line.startswith("python ")]
+    return [line.removeprefix("trivium ") for line in lines if line.startswith("trivium ")]
 
 
 COMMANDS = [line for page in PAGES if name(page) not in OWN_FILES for line in commands(page)]
@@ -69,7 +71,7 @@ def test_training_commands_compose() -> None:
         script, *arguments = shlex.split(command, comments=True)
         # runs that are looked into
         arguments = [one for one in arguments if not one.startswith(("start_from=", "resume=outputs/"))]
-        if script == "train.py" and (problems := problems_of([*arguments, "--cfg", "job"])):
+        if script == "train" and (problems := problems_of([*arguments, "--cfg", "job"])):
             wrong[command] = problems
     assert wrong == {}
 
@@ -78,9 +80,7 @@ def test_training_commands_compose() -> None:
 def test_scripts_know_the_keys_of_commands(script: str, capsys: pytest.CaptureFixture[str]) -> None:
     SCRIPTS[script](["--help"])
     taught = capsys.readouterr().out
-    used = [
-        shlex.split(command, comments=True)[1:] for command in COMMANDS if command.startswith(f"scripts/{script}.py")
-    ]
+    used = [shlex.split(command, comments=True)[1:] for command in COMMANDS if command.startswith(f"{script} ")]
     keys = {argument.partition("=")[0] for arguments in used for argument in arguments if "=" in argument}
     assert used, "no page shows it"
     assert {key for key in keys if not re.search(rf"\b{re.escape(key)}=", taught)} == set()

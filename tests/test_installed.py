@@ -27,7 +27,7 @@ MINE = {
         "defaults:\n  - supervised\n  - _self_\n"
         "method:\n  _target_: mine.Mine\n  name: mine\n"
     ),
-    "tiny.yaml": (
+    "conf/table/tiny.yaml": (
         "# Two methods\ntitle: Two methods\nbaseline: Supervised\nseeds: 2\ndatasets: [fixture]\n"
         f"overrides: [{', '.join(FAST.split())}]\n"
         "measures: [{name: MAE, metric: mae}]\n"
@@ -129,7 +129,7 @@ def test_every_verb_works_in_an_empty_folder(place: Path) -> None:
         "prepare": "trivium prepare data=custom source=mine.pkl",
         "prepared": f"trivium train data=custom run.dir=outputs/custom {FAST}",
         "evaluate": "trivium evaluate run=outputs/runs/first modalities=text",
-        "reproduce": "trivium reproduce table=tiny.yaml jobs=2",
+        "reproduce": "trivium reproduce table=tiny jobs=2 paths.outputs=outputs --config-dir conf",
         "report": "trivium report outputs/runs/first outputs/sweeps/two map=none",
         "own": f"trivium train method=mine trust=[mine] --config-dir conf run.dir=outputs/runs/mine {FAST}",
     }

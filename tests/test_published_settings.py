@@ -62,6 +62,68 @@ SELF_MM: dict[str, tuple[Any, Any, Any]] = {
     "method.unimodal_targets": ("generated",) * 3,
 }
 
+# MMSA's configuration of MISA on its branch v_1.0, that of its published results: key -> MOSI, MOSEI, SIMS
+MISA: dict[str, tuple[Any, Any, Any]] = {
+    "data.name": ("mosi", "mosei", "sims"),
+    "data.batch_size": (64, 32, 64),
+    "data.standardize": (NOT_SCALED,) * 3,
+    "trainer.accumulate_grad_batches": (2,) * 3,
+    "trainer.patience": (8,) * 3,
+    "trainer.min_delta": (1e-6,) * 3,
+    "trainer.gradient_clip": (1.0, 0.8, 0.8),
+    "trainer.gradient_clip_by": ("value",) * 3,
+    "scheduler._target_": ("trivium.schedulers.constant",) * 3,
+    "objective._target_": ("trivium.objectives.task.MSE",) * 3,
+    "optimizer._target_": ("trivium.optimizers.adam",) * 3,
+    "optimizer.lr": (1e-4,) * 3,
+    "optimizer.weight_decay": (0.0,) * 3,
+    "optimizer.groups.text.lr": (1e-4,) * 3,
+    "encoder._target_": ("trivium.encoders.stacked.Stacked",) * 3,
+    "encoder.hidden": (0,) * 3,
+    "encoder.cell": ("lstm",) * 3,
+    "encoders.text.model": ("bert-base-uncased", "bert-base-uncased", "bert-base-chinese"),
+    "encoders.text.finetune": (True,) * 3,
+    "encoders.text.pool": ("mean",) * 3,
+    "fusion._target_": ("trivium.fusions.misa.MISAFusion",) * 3,
+    "fusion.heads": (2,) * 3,
+    "fusion.feedforward": (2048,) * 3,
+    "fusion.dropout": (0.1,) * 3,
+    "method.dim": (128,) * 3,
+    "method.dropout": (0.2,) * 3,
+    "method.similarity": ("cmd",) * 3,
+    "method.difference_weight": (0.3, 0.1, 0.5),
+    "method.similarity_weight": (0.8, 1.0, 0.5),
+    "method.reconstruction_weight": (0.8,) * 3,
+}
+
+# MMSA's configuration of MAG-BERT: key -> MOSI, MOSEI, SIMS
+MAG_BERT: dict[str, tuple[Any, Any, Any]] = {
+    "data.name": ("mosi", "mosei", "sims"),
+    "data.batch_size": (32,) * 3,
+    "data.standardize": (NOT_SCALED,) * 3,
+    "trainer.accumulate_grad_batches": (1,) * 3,
+    "trainer.patience": (8,) * 3,
+    "trainer.min_delta": (1e-6,) * 3,
+    "trainer.gradient_clip": (0.0,) * 3,
+    "scheduler._target_": ("trivium.schedulers.constant",) * 3,
+    "objective._target_": ("trivium.objectives.task.L1",) * 3,
+    "optimizer._target_": ("trivium.optimizers.adam",) * 3,
+    "optimizer.lr": (2e-5, 1e-5, 5e-5),
+    "optimizer.weight_decay": (0.0,) * 3,
+    "optimizer.groups.text.lr": (2e-5, 1e-5, 5e-5),
+    "encoders.audio._target_": ("trivium.encoders.identity.Identity",) * 3,
+    "encoders.vision._target_": ("trivium.encoders.identity.Identity",) * 3,
+    "encoders.text.model": ("bert-base-uncased", "bert-base-uncased", "bert-base-chinese"),
+    "encoders.text.finetune": (True,) * 3,
+    "encoders.text.pool": ("pooler",) * 3,
+    "fusion._target_": ("trivium.fusions.only.Only",) * 3,
+    "method.layer": (0,) * 3,
+    "method.beta": (1.0,) * 3,
+    "method.bias": ("gated",) * 3,
+    "method.gate_dropout": (0.3, 0.2, 0.1),
+    "method.dropout": (0.1,) * 3,
+}
+
 COMM = {
     "data.modalities": ["vision", "text"],
     "data.standardize": NOT_SCALED,
@@ -252,6 +314,18 @@ def test_self_mm_and_self_mi_have_mmsas_column(method: str, weight: float, colum
         [f"experiment={method}_{expected['data.name']}"],
         expected | SELF_MI | {"method.name": method, "method.cpc_weight": weight, "method.pair_weight": weight},
     )
+
+
+@pytest.mark.parametrize("column", [0, 1, 2], ids=["mosi", "mosei", "sims"])
+def test_misa_has_the_settings_of_mmsas_results(column: int) -> None:
+    expected = {key: values[column] for key, values in MISA.items()}
+    check([f"experiment=misa_{expected['data.name']}"], expected)
+
+
+@pytest.mark.parametrize("column", [0, 1, 2], ids=["mosi", "mosei", "sims"])
+def test_mag_bert_has_mmsas_settings(column: int) -> None:
+    expected = {key: values[column] for key, values in MAG_BERT.items()}
+    check([f"experiment=mag_bert_{expected['data.name']}"], expected)
 
 
 @pytest.mark.parametrize("data", ["mosi", "mosei", "sims"])

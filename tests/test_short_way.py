@@ -211,6 +211,8 @@ def test_a_metric_with_one_function_and_one_yaml(copy: Path) -> None:
     strong = [line for line in lines if abs(float(line["target"])) > 0.5]
     wrong = [line for line in strong if float(line["prediction"]) * float(line["target"]) <= 0]
     assert result_of(copy, name)["test"]["sign_errors"] == pytest.approx(len(wrong) / len(strong))
+    both = result_of(copy, "trivium train metric=[ccc,sign_errors] --config-dir conf")["test"]
+    assert {"ccc", "sign_errors"} <= set(both)
 
 
 def test_a_method_with_one_module_and_one_yaml(copy: Path) -> None:

@@ -19,8 +19,8 @@ import pytest
 from driver import ROOT
 
 TABLE = "rows: [{label: Joint}, {label: Cross+Self}]\nmeasures: [{name: MAE}]\nseeds: 2\n"
-BEST = "python train.py optimizer.lr=0.1 'x=<a>'"
-FAILED = "1 of 3 jobs failed\njob 1: loss not finite at epoch 1\n  python train.py optimizer.lr=1e+30\n"
+BEST = "trivium train optimizer.lr=0.1 'x=<a>'"
+FAILED = "1 of 3 jobs failed\njob 1: loss not finite at epoch 1\n  trivium train optimizer.lr=1e+30\n"
 
 
 def load() -> Any:
@@ -87,7 +87,7 @@ class Commands:
     def page(self) -> None:
         runs = [file.parent for folder in ("tables/smoke/runs", "studies/s", "sweeps/now") for file in
                 sorted((self.out / folder).glob("*/result.json"))]  # fmt: skip
-        named = ["Joint Cross+Self python train.py optimizer.lr=0.1 &#39;x=&lt;a&gt;&#39;", *map(str, runs)]
+        named = ["Joint Cross+Self trivium train optimizer.lr=0.1 &#39;x=&lt;a&gt;&#39;", *map(str, runs)]
         failed = f"{self.sweep / '1'}: not finished (failed: NonFiniteLossError)"
         write(self.out / "page.html", "\n".join(['<a href="#x"><img src="data:image/png;base64,">', *named, failed]))
 

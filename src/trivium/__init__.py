@@ -38,7 +38,7 @@ _PACKAGES = ("encoders", "evaluation", "fusions", "objectives", "results")
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy on purpose: train.py must refuse a wrong config before torch is imported.
+    # Lazy on purpose: `trivium train` must refuse a wrong config before torch is imported.
     if name in _PACKAGES:
         return import_module(f"trivium.{name}")
     if name in _MODULES:

@@ -164,7 +164,7 @@ def test_a_choice_that_builds_on_another_adds_no_key(tmp_path: Path) -> None:
 def test_stores(tmp_path: Path) -> None:
     root = [f"paths.data={tmp_path}", "data=mosi"]
     assert "no prepared store" in problems_of(root)[0]
-    assert "scripts/prepare.py data=mosi source=FILE" in problems_of(root)[0]
+    assert "trivium prepare data=mosi source=FILE" in problems_of(root)[0]
     (tmp_path / "mosi").mkdir()
     (tmp_path / "mosi" / "mmsa-unaligned-50.h5").touch()
     assert problems_of(root) == []

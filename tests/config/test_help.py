@@ -20,7 +20,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_choice_has_a_line_of_its_own() -> None:
     lines = help_text().splitlines()
-    for file in (f for f in CONFIGS.glob("*/*.yaml") if f.parent.name != "table"):  # which scripts/reproduce.py reads
+    for file in (f for f in CONFIGS.glob("*/*.yaml") if f.parent.name != "table"):  # which trivium reproduce reads
         assert title(file), f"{file} has no comment line that says what it is"
         wanted = [line for line in lines if line.split() and line.split()[0] == file.stem]
         assert any(line.endswith(title(file)) for line in wanted), file
@@ -45,7 +45,7 @@ def test_help_exits_with_0_even_beside_a_mistake(flag: str, capsys: pytest.Captu
     with pytest.raises(SystemExit) as stop:
         check_command_line(["trainer.max_epoch=3", flag])
     assert stop.value.code == 0
-    assert capsys.readouterr().out.startswith("usage: python train.py")
+    assert capsys.readouterr().out.startswith("usage: trivium train")
 
 
 def test_from_the_prompt(tmp_path: Path) -> None:

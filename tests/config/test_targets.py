@@ -28,7 +28,14 @@ def nodes(session: Composer, group: str, choice: str) -> list[dict[str, Any]]:
     """The nodes with a target in a choice's composed config; for an experiment or a sweep all that it composes."""
     config = session.compose([f"{group}={choice}"])
     whole = group in ("experiment", "sweep")
-    parts = [*config.values(), *config["encoders"].values()] if whole else [config[group]]
+    # a metric is a function, and of its keys these two are for tables
+    metrics = [
+        {key: value for key, value in node.items() if key not in ("label", "better")}
+        for node in config["metrics"].values()
+    ]
+    parts = [*config.values(), *config["encoders"].values(), *metrics]
+    if not whole:
+        parts = metrics if group == "metric" else [config[group]]
     # a logger's keys are shared by those that are chosen at once, so that each of them takes those that it knows
     parts += [
         {**node, **{key: value for key, value in part.items() if key != "send_to"}, "name": name}

@@ -84,7 +84,7 @@ def test_unknown_file_is_stored_under_its_own_name_and_verifies(
     path = root / "mosi" / "My-features_v2.h5"
     assert "not a published file" in printed
     assert str(path) in printed
-    assert "python train.py data=mosi data.features=My-features_v2" in printed
+    assert "trivium train data=mosi data.features=My-features_v2" in printed
     assert files_in(root) == ["mosi", "mosi/My-features_v2.h5"]
     store = open_store(path)
     assert store.schema.feature_set == "mosi/My-features_v2"

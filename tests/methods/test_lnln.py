@@ -39,7 +39,7 @@ def made(dims=DIMS, fusion_keys=None, **keys):
     fusion = ALMT(dict.fromkeys(dims, keys["dim"]), steps=steps, embed_depth=0, readout="mean", **sizes,
                   **(fusion_keys or {}))  # fmt: skip
     encoders = {name: Identity(size) for name, size in dims.items()}
-    parts = Parts(encoders, fusion, MSE(), 100, 3.0, 3, longest=dict.fromkeys(dims, LONGEST + 4), features=dims)
+    parts = Parts(encoders, fusion, MSE(), 100, 3.0, 3, longest=dict.fromkeys(dims, LONGEST + 4))
     return LNLN(parts, **keys).double().eval()
 
 
@@ -375,9 +375,9 @@ def test_wrong_settings_are_named(keys, message):
 def test_a_learned_word_is_refused_where_text_comes_as_ids():
     method = made()
     method.encoders["text"].reads = "tokens"
-    parts = Parts(dict(method.encoders), method.fusion, MSE(), 9, 3.0, 0, longest=dict.fromkeys(DIMS, 9), features=DIMS)
+    parts = Parts(dict(method.encoders), method.fusion, MSE(), 9, 3.0, 0, longest=dict.fromkeys(DIMS, 9))
     with pytest.raises(ValueError, match=r"method\.unknown=learned: 'text' is read as token ids"):
-        LNLN(parts, unknown="learned", **SIZES)
+        LNLN(parts, unknown="learned", unknown_id=1, **SIZES)
 
 
 def test_any_other_modality_may_be_the_language_and_any_number_of_others_there():

@@ -47,6 +47,7 @@ ENCODERS = {
     "transformer": ["encoder=transformer", "encoder.feedforward=32"],
     "identity": ["encoder=identity", "encoder.out=8"],
     "flatten": ["encoder=published/gmc"],
+    "misa": ["encoder=published/misa"],
 }
 with composer() as _session:
     METHODS = {name: [f"method={name}"] for name in _session.choices("method") if "/" not in name}
@@ -55,6 +56,8 @@ METHODS |= {f"{name}-learned": [f"method={name}", "method.stand_in=learned"] for
 METHODS |= {
     "comm-faithful": ["method=comm", "method.faithful=true"],
     "gmc-encoded": ["method=gmc", "method.joint=encoded"],
+    "mag_bert-common": ["method=mag_bert", "method.bias=common", "method.placeholder_tokens=3"],
+    "misa-learned": ["method=misa", "method.absent_private=learned", "method.text_lengths=true"],
 }
 LNLN = [
     "method=lnln",
@@ -77,7 +80,9 @@ SMALL = {
     "almt": NARROW,
     "almt-zeros": NARROW,
 }  # saves time
-PAIRS = list(itertools.product(METHODS, FUSIONS))
+FUSIONS["text alone"] = ["fusion=published/text"]  # MAG-BERT's; in other methods it has no place for the rest
+# and its audio and vision are features, of other sizes than the text's vector, which fusion=share does not take
+PAIRS = [(m, f) for m, f in itertools.product(METHODS, FUSIONS) if f != ("share" if "mag_b" in m else "text alone")]
 TRAINED = [(m, f) for m, f in PAIRS if m == "supervised" or f in ("concat", "transformer", "mult")]
 ENCODER_OF = {
     (method, fusion): list(ENCODERS)[(m + f) % len(ENCODERS)]

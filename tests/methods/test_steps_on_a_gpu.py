@@ -73,6 +73,11 @@ STEPS = (
     "objective=cross_entropy",
     f"method=gmc fusion=mult {MULT} data.modalities=[text,audio]",
     "method=gmc fusion=concat method.weights.task=0 method.modality_dropout=0.3",
+    "method=mag_bert encoder=gru fusion=concat encoder@encoders.audio=identity encoder@encoders.vision=identity "
+    "method.modality_dropout=0.3",
+    "method=misa fusion=misa encoder.hidden=4 method.dim=8 fusion.feedforward=16 method.modality_dropout=0.3",
+    "method=misa encoder=gru method.dim=8 method.similarity=adversarial method.absent_private=learned "
+    "method.text_lengths=true method.faithful=true",
     "method=m3ixup fusion=concat",
     "method=m3ixup fusion=concat method.unimodal_mix=series method.adapt_members=modalities method.weights.task_mix=1 "
     "objective=cross_entropy",
@@ -80,8 +85,9 @@ STEPS = (
     "method.interpolation=slerp method.modality_dropout=0.3",
     "method=m3ixup fusion=concat method.unimodal_mix=input method.soft_targets=false method.explore_labels=perturbed",
 )
-# How long mixed clips are is known on the GPU alone, and these layers are laid out by it (real_steps.RealSteps).
-WAITS = ("method=supervised encoder=transformer method.mixup=input",)
+# How long mixed clips are is known on the GPU alone, and these layers are laid out by it (real_steps.RealSteps). So is
+# which clips lack text, and have placeholders instead.
+WAITS = ("method=supervised encoder=transformer method.mixup=input", "method=mag_bert encoder=transformer")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The page of scripts/report.py as a file: what is on it, that nothing of the data gets out, and what is refused."""
+"""The page of trivium report as a file: what is on it, that nothing of the data gets out, and what is refused."""
 
 from __future__ import annotations
 
@@ -315,7 +315,7 @@ def test_search_has_its_trials_and_needs_no_run(tmp_path: Path) -> None:
     assert rows[-1][1:3] == ["pruned", "-"]
     assert "<h1>Search search</h1>" in page
     assert "Best: trial 5, val/loss <strong>0.5</strong>" in page
-    assert "python train.py optimizer.lr=1.024" in page
+    assert "trivium train optimizer.lr=1.024" in page
 
 
 def test_fewer_than_three_seeds_have_no_p_and_no_interval(folder: Path, tmp_path: Path) -> None:

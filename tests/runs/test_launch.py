@@ -46,6 +46,6 @@ def test_a_number_of_processes_that_contradicts_the_config_is_refused(
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_more_nodes_than_this_one_are_not_launched_from_here(tmp_path: Path, devices: int) -> None:
-    with pytest.raises(ValueError, match=r"trainer.num_nodes=2: .*; start train.py on every node with torchrun"):
+    with pytest.raises(ValueError, match=r"trainer.num_nodes=2: .*; start trivium train on every node with torchrun"):
         here(tmp_path, *QUICK, "trainer=ddp", "trainer.num_nodes=2", f"trainer.devices={devices}")
     assert not any(tmp_path.iterdir())

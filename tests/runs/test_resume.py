@@ -38,6 +38,15 @@ SETTINGS = {
     "comm": ["method=comm", *TINY, *HEAD, "trainer.select=last"],
     "gmc": ["method=gmc", *MULT, "method.modality_dropout=0.2"],
     "m3ixup": ["method=m3ixup", *MULT, "trainer.gradient_clip=0.8", "method.adapt_members=learned"],
+    "mag_bert": ["method=mag_bert", "encoder.dim=8", "encoder.layers=1", "method.modality_dropout=0.2"],
+    "misa": [
+        "method=misa",
+        "encoder.hidden=4",
+        "method.dim=8",
+        "fusion.feedforward=16",
+        "trainer.gradient_clip=0.5",
+        "trainer.gradient_clip_by=value",
+    ],
     "m3ixup_two": ["method=m3ixup", *MULT, "method.steps=two", "method.unimodal_mix=series", "trainer.select=last"],
 }
 SLOW = {"selfmi_exact", "selfmi_ba", "supervised_mixup", "tcmax_all", "m3ixup_two"}  # variants, by their own verb

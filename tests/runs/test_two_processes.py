@@ -44,6 +44,8 @@ METHODS = {
     "lnln": f"method=lnln {ALMT} {LNLN} {BY29} method.modality_dropout=0.2",
     "gmc": f"method=gmc {MULT} {BY45} method.modality_dropout=0.3",
     "m3ixup": f"method=m3ixup {MULT} {BY29} trainer.accumulate_grad_batches=2",
+    "mag_bert": f"method=mag_bert encoder.dim=8 encoder.layers=1 {BY29} method.modality_dropout=0.3",
+    "misa": f"method=misa encoder.hidden=4 method.dim=8 {BY29} method.modality_dropout=0.3",
     "m3ixup_two": f"method=m3ixup {MULT} {BY45} method.steps=two method.unimodal_mix=series",
 }
 SLOW = {  # by their own verb: each is a variant of one that stands beside it

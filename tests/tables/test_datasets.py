@@ -112,6 +112,6 @@ def test_data_that_are_not_there_are_told_and_nothing_runs(
     for data in ("mosi", "sims/own"):
         name = data.partition("/")[0]
         assert f"\n## {data}\n\n**Not prepared**: data={name}: no prepared store in {tmp_path / 'data' / name};" in page
-        assert f"`python scripts/prepare.py data={name} source=FILE`" in page
+        assert f"`trivium prepare data={name} source=FILE`" in page
     assert "not run" not in page
     assert not (tmp_path / "outputs" / "tables" / "own" / "runs").exists()

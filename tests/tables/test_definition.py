@@ -121,12 +121,12 @@ def test_a_missing_key_is_told(tmp_path: Path) -> None:
 
 def test_tables_are_found_by_name_and_by_file(tmp_path: Path) -> None:
     own = written(tmp_path)
-    assert find_table("own", tmp_path) == own
-    assert find_table(str(own), TABLES) == own
+    assert find_table("own", [TABLES, tmp_path]) == own
+    assert find_table(str(own), [TABLES]) == own
     with pytest.raises(ValueError, match="table=interactoins: no such table; nearest is interactions"):
-        find_table("interactoins", TABLES)
+        find_table("interactoins", [TABLES])
     with pytest.raises(ValueError, match="no such file"):
-        find_table(str(tmp_path / "other.yaml"), TABLES)
+        find_table(str(tmp_path / "other.yaml"), [TABLES])
 
 
 def written(folder: Path, **changes: Any) -> Path:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """Calls train.py's function in a job's process, in the folder that the sweep was started in.
+    """Calls `trivium train`'s function in a job's process, in the folder that the sweep was started in.
 
     A cluster may start jobs elsewhere, and paths such as paths.data are relative.
     """

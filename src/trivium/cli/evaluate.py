@@ -11,16 +11,16 @@ from trivium.config.trust import trust
 HELP = """\
 Evaluate a finished run: metrics and per-clip predictions, without training anything.
 
-  python scripts/evaluate.py run=DIR [key=value ...]
+  trivium evaluate run=DIR [key=value ...]
 
 Examples
-  python scripts/evaluate.py run=outputs/runs/NAME                            its own store, all modalities
-  python scripts/evaluate.py run=outputs/runs/NAME modalities=text,audio      as if vision were missing
-  python scripts/evaluate.py run=outputs/runs/NAME store=other.h5 out=other   another store of the same features
-  python scripts/evaluate.py run=outputs/runs/NAME probe=true                 linear probes of its vectors
-  python scripts/evaluate.py run=outputs/runs/NAME probe=true features=raw    the same of the features themselves
-  python scripts/evaluate.py run=outputs/runs/NAME protocol=all               when modalities are missing or noisy
-  python scripts/evaluate.py run=outputs/runs/NAME alignment=true             modalities' vectors beside the joint ones
+  trivium evaluate run=outputs/runs/NAME                            its own store, all modalities
+  trivium evaluate run=outputs/runs/NAME modalities=text,audio      as if vision were missing
+  trivium evaluate run=outputs/runs/NAME store=other.h5 out=other   another store of the same features
+  trivium evaluate run=outputs/runs/NAME probe=true                 linear probes of its vectors
+  trivium evaluate run=outputs/runs/NAME probe=true features=raw    the same of the features themselves
+  trivium evaluate run=outputs/runs/NAME protocol=all               when modalities are missing or noisy
+  trivium evaluate run=outputs/runs/NAME alignment=true             modalities' vectors beside the joint ones
 
 Keys
   run=DIR             a finished run's directory

@@ -25,9 +25,9 @@ Trivium trains and compares methods of multimodal learning: text, audio and visi
 Verbs
 {verbs}
 
-  trivium VERB --help           its keys, with examples
+  trivium VERB --help            its keys, with examples
   trivium VERB --config-dir DIR  with configs of your own too (docs/extending.md)
-  trivium --version             the version
+  trivium --version              the version
 
 A first day
   trivium train                                       the small data set that comes with Trivium: seconds, no download

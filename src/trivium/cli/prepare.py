@@ -20,20 +20,20 @@ from trivium.data.store import verify_store
 HELP = """\
 Prepare a data set once: read its raw file, check it, and write the store that training opens.
 
-  python scripts/prepare.py data=DATA source=FILE [key=value ...]
-  python scripts/prepare.py verify=FILE
+  trivium prepare data=DATA source=FILE [key=value ...]
+  trivium prepare verify=FILE
 
 Examples
-  python scripts/prepare.py data=mosi source=unaligned_50.pkl              MMSA's file, recognised by its checksum
-  python scripts/prepare.py data=mosi source=mine.pkl name=mine            a file of your own in MMSA's layout
-  python scripts/prepare.py data=mosi source=mine.pkl tokenizer=bert-base-uncased
-                                                                           token ids from raw_text, for encoder=bert
-  python scripts/prepare.py data=mosi source=labels.csd,words.csd,covarep.csd folds=folds.json
-                                                                           the CMU SDK's files, one step a word
-  python scripts/prepare.py data=mosi source=csd/ folds=folds.json embeddings=glove.6B.300d.txt
-  python scripts/prepare.py data=mosi source=mosi_data.pkl                 MultiBench's file, told by its keys
-  python scripts/prepare.py data=mosi source=gmc/                          GMC's three .dt files
-  python scripts/prepare.py verify=data/mosi/mine.h5                       read a store again, compare its checksum
+  trivium prepare data=mosi source=unaligned_50.pkl              MMSA's file, recognised by its checksum
+  trivium prepare data=mosi source=mine.pkl name=mine            a file of your own in MMSA's layout
+  trivium prepare data=mosi source=mine.pkl tokenizer=bert-base-uncased
+                                                                 token ids from raw_text, for encoder=bert
+  trivium prepare data=mosi source=labels.csd,words.csd,covarep.csd folds=folds.json
+                                                                 the CMU SDK's files, one step a word
+  trivium prepare data=mosi source=csd/ folds=folds.json embeddings=glove.6B.300d.txt
+  trivium prepare data=mosi source=mosi_data.pkl                 MultiBench's file, told by its keys
+  trivium prepare data=mosi source=gmc/                          GMC's three .dt files
+  trivium prepare verify=data/mosi/mine.h5                       read a store again, compare its checksum
 
 Keys
   data=NAME           mosi, mosei, sims, simsv2, urfunny, mustard, or custom for scores of any range
@@ -45,7 +45,7 @@ Keys
   format=mmsa|csd|multibench|gmc  where the file does not tell
   tokenizer=NAME      make token ids from raw_text: a Hugging Face name or a folder
   label_range=LOW,HIGH  otherwise from configs/data/DATA.yaml
-  config_dir=DIR      where data/DATA.yaml of a data set of your own is, as train.py's --config-dir
+  config_dir=DIR      where data/DATA.yaml of a data set of your own is, as `trivium train`'s --config-dir
   paths.data=DIR      root of all stores; otherwise $TRIVIUM_DATA, or data
   folds=FILE          .csd: JSON of split -> video ids; otherwise the installed SDK's folds
   align=words|intervals  .csd: one step a word (mean of its steps), or each sequence's own steps
@@ -97,7 +97,7 @@ def label_range_of(data: str, config_dir: Path | None = None) -> tuple[float, fl
 def _prepare(values: dict[str, Any]) -> None:
     for key in ("data", "source"):
         if key not in values:
-            raise ValueError(f"{key}= is missing; python scripts/prepare.py --help shows examples")
+            raise ValueError(f"{key}= is missing; trivium prepare --help shows examples")
     typed = values.get("label_range")
     low_high = _low_high(typed.split(","), f"label_range={typed}") if typed else None
     # With a range that was typed, the configs are still read: a data set's name may be misspelled.

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trivium.config.arguments import Types, parse_key_values, path, script, truth, whole_number
-from trivium.config.config_folder import TABLES
+from trivium.config.arguments import Types, modules, parse_key_values, path, script, truth, whole_number
+from trivium.config.config_folder import TABLES, user_config_folder
 from trivium.config.help import title
+from trivium.config.trust import trust
 from trivium.core.interruption import Interrupted
 from trivium.core.locks import alone
 from trivium.search.jobs import FailedJob, print_failures
@@ -25,18 +26,18 @@ from trivium.tables.work import Failure, complete
 HELP = """\
 Reproduce a table: run what is missing of it, then write the table and its figure.
 
-  python scripts/reproduce.py table=NAME [key=value ...] [SETTING.KEY=value ...]
-  python scripts/reproduce.py runs=FOLDER [baseline=ROW] [data=A,B] [publish=DIR]
+  trivium reproduce table=NAME [key=value ...] [SETTING.KEY=value ...]
+  trivium reproduce runs=FOLDER [baseline=ROW] [data=A,B] [publish=DIR]
 
 Examples
-  python scripts/reproduce.py table=interactions                  what is there already is not run again
-  python scripts/reproduce.py table=interactions seeds=5 jobs=2   two more seeds, two runs at once
-  python scripts/reproduce.py table=interactions dry=true         what is done, what is left; starts nothing
-  python scripts/reproduce.py table=selfmi publish=docs/selfmi    also as files that may be committed
-  python scripts/reproduce.py table=selfmi data=mosi              of its data sets this one alone
-  python scripts/reproduce.py table=methods data=mosi/NAME        on the feature set NAME, where several are prepared
-  python scripts/reproduce.py table=m3ixup_mosi data.store=FILE   every row on that store
-  python scripts/reproduce.py runs=outputs/sweeps/TIME baseline=supervised   a table of a grid's runs, without a YAML
+  trivium reproduce table=interactions                  what is there already is not run again
+  trivium reproduce table=interactions seeds=5 jobs=2   two more seeds, two runs at once
+  trivium reproduce table=interactions dry=true         what is done, what is left; starts nothing
+  trivium reproduce table=selfmi publish=docs/selfmi    also as files that may be committed
+  trivium reproduce table=selfmi data=mosi              of its data sets this one alone
+  trivium reproduce table=methods data=mosi/NAME        on the feature set NAME, where several are prepared
+  trivium reproduce table=m3ixup_mosi data.store=FILE   every row on that store
+  trivium reproduce runs=outputs/sweeps/TIME baseline=supervised   a table of a grid's runs, without a YAML
 
 Keys
   table=NAME     one of the tables below, or a YAML file of the same form
@@ -47,7 +48,8 @@ Keys
   dry=true       show what is done of each row and seed, and how long the rest may take
   commands=true  with dry=true, also the command of each run
   jobs=N         runs at once, one thread each; otherwise 1
-  outputs=DIR    where everything goes; otherwise outputs
+  paths.outputs=DIR  where everything goes; otherwise outputs. In short outputs=DIR
+  trust=A,B      modules of your own that rows name (docs/extending.md)
   publish=DIR    also write README.md, table.csv, values.csv, table.tex, figures and learning curves there, without
                  paths of this machine
   SETTING.KEY=VALUE  a key with a dot is a setting of every run, over the table's own: data.store=FILE
@@ -67,20 +69,28 @@ _TYPES: Types = {
     "jobs": whole_number,
     "dry": truth,
     "commands": truth,
-    "outputs": path,
-    "publish": path,
+    **dict.fromkeys(("outputs", "paths.outputs", "publish"), path),
+    "trust": modules,
     "runs": path,
 }
 
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code: 1 if a run failed, 2 for a mistake in the call. Raises Interrupted on Ctrl-C."""
-    listed = "".join(f"  {file.stem:<17} {title(file)}\n" for file in sorted(TABLES.glob("*.yaml")))
     try:
+        listed = "".join(
+            f"  {file.stem:<17} {title(file)}\n" for folder in _folders() for file in sorted(folder.glob("*.yaml"))
+        )
         of_runs = any(word.startswith("runs=") for word in argv)
         return script(argv, HELP + listed, lambda: _tabulate(argv) if of_runs else _reproduce(_call(argv)))
     except KeyboardInterrupt as stop:
         raise Interrupted("reproduce", *argv) from stop
+
+
+def _folders() -> list[Path]:
+    """Returns the folders of tables: Trivium's own, and the user's."""
+    own = user_config_folder()
+    return [TABLES, *([] if own is None else [own / TABLES.name])]
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,7 @@ def _check_publish(folder: Path | None) -> None:
 
 
 def _call(argv: Sequence[str]) -> _Call:
-    settings = [word for word in argv if "." in word.partition("=")[0]]
+    settings = [word for word in argv if "." in word.partition("=")[0] and not word.startswith("paths.outputs=")]
     values = parse_key_values([word for word in argv if word not in settings], HELP, _TYPES)
     if "table" not in values:
         raise ValueError("table= is missing: the name of a table, or a YAML file; or runs=, a folder of finished runs")
@@ -138,7 +148,10 @@ def _call(argv: Sequence[str]) -> _Call:
     if dry and publish:
         raise ValueError("publish= does not go with dry=true, which writes nothing")
     _check_publish(publish)
-    table = read_table(find_table(values["table"], TABLES))
+    if trusted := values.get("trust", []):
+        trust(trusted)
+        settings.append(f"trust=[{','.join(trusted)}]")
+    table = read_table(find_table(values["table"], _folders()))
     return _Call(
         replace(table, settings=tuple(settings), wish=values["table"]),
         values.get("data", ""),
@@ -146,7 +159,7 @@ def _call(argv: Sequence[str]) -> _Call:
         values.get("jobs", 1),
         dry,
         commands,
-        values.get("outputs", Path("outputs")),
+        values.get("paths.outputs") or values.get("outputs") or Path("outputs"),
         publish,
     )
 

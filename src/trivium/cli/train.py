@@ -37,7 +37,9 @@ def job(config: DictConfig) -> None:
         # torch takes seconds to import.
         from trivium.runs.train import train
 
-        train(settings, list(composed.overrides.task))
+        # Here, as Hydra would first print a line of its own about an error.
+        with errors_for_users():
+            train(settings, list(composed.overrides.task))
         return
     from trivium.runs.train import train
     from trivium.search.devices import begin_worker

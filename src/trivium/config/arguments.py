@@ -1,6 +1,6 @@
 """Parses the scripts' command lines: words of the form key=value, whose keys stand in the script's help text.
 
-Hydra's grammar, which reads train.py's, would refuse paths and lists such as modalities=text,audio.
+Hydra's grammar, which reads `trivium train`'s, would refuse paths and lists such as modalities=text,audio.
 docs/architecture.md says why this is not argparse.
 """
 

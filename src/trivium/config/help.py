@@ -1,4 +1,4 @@
-"""Makes the text of `python train.py --help`: each group's choices, with the first comment line of their files."""
+"""Makes the text of `trivium train --help`: each group's choices, with the first comment line of their files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from trivium.config.compose import ROOT, Composer, composer
 from trivium.config.config_folder import CONFIGS
 
 _USAGE = """\
-usage: python train.py [GROUP=CHOICE | KEY=VALUE]...
+usage: trivium train [GROUP=CHOICE | KEY=VALUE]...
 
-  python train.py                                   the embedded fixture: seconds, no download
-  python train.py method=selfmi data=mosei          one run; other keys keep their defaults
-  python train.py experiment=selfmi_mosi seed=2     a published row's settings, another seed
-  python train.py -m method=selfmi,selfmm seed=1,2  a grid, one run each
-  python train.py -m sweep=selfmi data=mosi         a search with Optuna: hydra.sweeper.n_trials=50 and so on
-  python train.py method=selfmi --cfg job           print the composed config, and start nothing
+  trivium train                                   the embedded fixture: seconds, no download
+  trivium train method=selfmi data=mosei          one run; other keys keep their defaults
+  trivium train experiment=selfmi_mosi seed=2     a published row's settings, another seed
+  trivium train -m method=selfmi,selfmm seed=1,2  a grid, one run each
+  trivium train -m sweep=selfmi data=mosi         a search with Optuna: hydra.sweeper.n_trials=50 and so on
+  trivium train method=selfmi --cfg job           print the composed config, and start nothing
 """
 
 _ROOT_KEYS = """\

@@ -10,7 +10,7 @@ from trivium.config.callbacks import wrong_callbacks
 from trivium.config.generator_settings import settings_of
 from trivium.config.monitor import monitor_of
 from trivium.config.store_path import find_store
-from trivium.config.trust import check_modules, is_trusted, refusal
+from trivium.config.trust import PACKAGE, check_modules, is_trusted, refusal
 from trivium.core.choices import suggest
 
 # The smallest value of each number that has one.
@@ -32,6 +32,10 @@ MINIMUM: dict[str, float] = {
     "optimizer.weight_decay": 0,
 }
 
+# What a number may be in an encoder, fusion, objective or method of this package, by the last part of its key.
+_SHARES = ("dropout", "label_smoothing")
+_POSITIVE = ("temperature", "heads", "rank")
+
 
 def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
     """Yields a line for each value that is too small, contradicts another or names what does not exist."""
@@ -45,6 +49,8 @@ def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
         # Written with `not`, so that NaN is refused too.
         if not value >= minimum:
             yield f"{key}: expected at least {minimum:g}, found {value}"
+    for group in ("encoder", "encoders", "fusion", "objective", "method"):
+        yield from _impossible_numbers(config[group] or {}, f"{group}.")
     try:
         check_modules(config["trust"])
         yield from _foreign_targets(config, "", config["trust"])
@@ -62,6 +68,23 @@ def out_of_range(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"resume: no run directory {resume!r}{hint}; expected auto, off or a run's directory"
     if start and not (Path(start) / "result.json").is_file():
         yield f"start_from: no result.json in {start!r}; expected a finished run's directory, or start_from= for none"
+
+
+def _impossible_numbers(node: Mapping[str, Any], prefix: str, name: str = "") -> Iterator[str]:
+    """Yields a line for each number that no part takes. name: of the setting, where the node holds it by modality."""
+    if not str(node.get("_target_", PACKAGE)).startswith(PACKAGE):
+        # The user's own parts may mean something else by these names.
+        return
+    for key, value in node.items():
+        setting = name or key
+        if isinstance(value, dict):
+            yield from _impossible_numbers(value, f"{prefix}{key}.", key if "default" in value else "")
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        elif setting.endswith(_SHARES) and not 0 <= value <= 1:
+            yield f"{prefix}{key}: expected a number from 0 to 1, found {value}"
+        elif setting.endswith(_POSITIVE) and not value > 0:
+            yield f"{prefix}{key}: expected a number above 0, found {value}"
 
 
 def _foreign_targets(node: Mapping[str, Any], prefix: str, trusted: Sequence[str]) -> Iterator[str]:

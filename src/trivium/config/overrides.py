@@ -17,8 +17,8 @@ from trivium.core.choices import suggest
 
 # A composition of swept choices takes a tenth of a second, and the check should end within two seconds.
 MOST_COMBINATIONS = 8
-# The groups of which several choices may be taken at once: logger=[wandb,tensorboard].
-SEVERAL = ("logger",)
+# The groups of which several choices may be taken at once: logger=[wandb,tensorboard], metric=[ccc,mine].
+SEVERAL = ("logger", "metric")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,23 @@ NEEDED = (
 # All choices of these groups share a dataclass of trivium.config.schema; a choice of data may have further maps.
 TYPED = ("data", "trainer")
 
+# What other programs call a key -> how it is typed here.
+USUAL_NAMES = {
+    "epochs": "trainer.max_epochs=N",
+    "num_epochs": "trainer.max_epochs=N",
+    "n_epochs": "trainer.max_epochs=N",
+    "learning_rate": "optimizer.lr=X",
+    "seeds": "-m seed=1,2,3",
+    "n_trials": "-m sweep=NAME hydra.sweeper.n_trials=N",
+    "trials": "-m sweep=NAME hydra.sweeper.n_trials=N",
+    "gpus": "trainer.devices=N",
+    "device": "trainer.accelerator=cpu or gpu",
+    "dataset": "data=NAME",
+    "model": "method=NAME",
+    "output_dir": "paths.outputs=DIR, or run.dir=DIR",
+    "early_stopping": "trainer.patience=N",
+}
+
 
 @dataclass
 class Reference:
@@ -126,7 +143,8 @@ def _unknown_key_problems(value: Any, key: str, reference: Reference) -> Iterato
         plus = "" if modality in ("text", "audio", "vision") else "+"
         advice = f"; choose an encoder for {modality} alone with {plus}encoder@encoders.{modality}=NAME"
     else:
-        advice = suggest(key, reference.keys)
+        usual = USUAL_NAMES.get(key.rpartition(".")[2])
+        advice = f"; it is {usual} here" if usual else suggest(key, reference.keys)
     yield f"{key}: no such key{reference.origin(key)}{advice}"
 
 

@@ -58,6 +58,7 @@ class Trainer:
     precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true"]
     accumulate_grad_batches: int
     gradient_clip: float
+    gradient_clip_by: Literal["norm", "value"]
     deterministic: bool
     threads: int
     progress: Literal["auto", "bar", "lines", "off"]

@@ -24,7 +24,7 @@ def find_store(config: Mapping[str, Any]) -> Path:
         file = Path(data["store"])
         if not file.is_file():
             raise ValueError(
-                f"data.store: no file {file}; prepare it with scripts/prepare.py, or leave data.store empty"
+                f"data.store: no file {file}; prepare it with `trivium prepare`, or leave data.store empty"
             )
         return file
     if is_fixture(name):
@@ -36,7 +36,7 @@ def find_store(config: Mapping[str, Any]) -> Path:
     if not prepared:
         raise ValueError(
             f"data={name}: no prepared store in {root / name}; make one with "
-            f"`python scripts/prepare.py data={name} source=FILE`, or point paths.data or data.store at yours"
+            f"`trivium prepare data={name} source=FILE`, or point paths.data or data.store at yours"
         )
     if not features and len(prepared) == 1:
         return next(iter(prepared.values()))
@@ -45,7 +45,7 @@ def find_store(config: Mapping[str, Any]) -> Path:
     if features not in prepared:
         raise ValueError(
             f"data.features: no {features!r} in {root / name}{suggest(features, prepared)}; prepared are "
-            f"{', '.join(prepared)}; `python scripts/prepare.py data={name} source=FILE name={features}` makes it"
+            f"{', '.join(prepared)}; `trivium prepare data={name} source=FILE name={features}` makes it"
         )
     return prepared[features]
 

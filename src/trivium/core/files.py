@@ -24,7 +24,8 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    folder = os.open(path.parent, os.O_RDONLY)
+    # Windows opens no folder; there the name may reach the disk later than the bytes.
+    folder = os.open(path.parent, os.O_RDONLY) if os.name == "posix" else None
     unnamed = _open_unnamed(path.parent)
     file: IO[bytes] = part.open("w+b") if unnamed is None else os.fdopen(unnamed, "w+b")
     try:
@@ -36,9 +37,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
                 # A folder descriptor makes Python call linkat, which alone follows /proc's link to the unnamed file.
                 os.link(f"/proc/self/fd/{unnamed}", part, src_dir_fd=folder, follow_symlinks=True)
         os.replace(part, path)
-        os.fsync(folder)
+        if folder is not None:
+            os.fsync(folder)
     finally:
-        os.close(folder)
+        if folder is not None:
+            os.close(folder)
         part.unlink(missing_ok=True)
 
 

@@ -5,14 +5,18 @@ On Unix all of them are flock, so that runs, tables and searches see each other'
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
-from filelock import FileLock, lock_descriptor
+from filelock import FileLock, Timeout, lock_descriptor
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 # Seconds to try for a lock that should be free: `is_taken` in another process holds it for a few microseconds.
 SHORT_WAIT = 0.1
@@ -62,9 +66,22 @@ def is_taken(path: Path) -> bool:
     except FileNotFoundError:
         return False
     with file:
+        if fcntl is None:
+            return not _can_lock(path)
         # A shared lock, which filelock does not have: two processes that ask at once must not block each other.
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False
+
+
+def _can_lock(path: Path) -> bool:
+    """Tells whether the lock can be had, by having it for a moment."""
+    lock = FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    lock.release()
+    return True

@@ -33,13 +33,13 @@ def _next(source: Source, target: Path, feature_set: str, default: Path) -> str:
         reason = makes_ids if train.raw_text is not None else "the source has labels, but no text, audio or vision"
         return f"nothing here can be trained on: {reason}"
     if "valid" not in source.splits:
-        return "no split 'valid', without which nothing is trained; as store=FILE of scripts/evaluate.py it will do"
+        return "no split 'valid', without which nothing is trained; as store=FILE of `trivium evaluate` it will do"
     data, name = feature_set.split("/", 1)
     if target.absolute() != default.absolute():
-        return f"python train.py data={data} data.store={target}"
+        return f"trivium train data={data} data.store={target}"
     root = default.parent.parent
     where = "" if root == Path("data") else f" paths.data={root}"
-    return f"python train.py data={data} data.features={name}{where}"
+    return f"trivium train data={data} data.features={name}{where}"
 
 
 def _table(source: Source) -> Table:

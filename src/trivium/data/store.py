@@ -143,7 +143,7 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     if checksum != store.provenance["checksum"]:
         raise ValueError(
             f"{path}: content has checksum {checksum[:12]}, but {store.provenance['checksum'][:12]} was written; "
-            "the file was changed or damaged: prepare it again with scripts/prepare.py"
+            "the file was changed or damaged: prepare it again with `trivium prepare`"
         )
     schema = store.schema
     return {
@@ -161,7 +161,7 @@ def _mapped(path: Path) -> mmap.mmap:
     Raises ValueError, naming the file, if it is missing or empty.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such store; prepare one with scripts/prepare.py")
+        raise ValueError(f"{path}: no such store; prepare one with `trivium prepare`")
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             raise ValueError(f"{path}: an empty file, no store; prepare it again")
@@ -208,7 +208,7 @@ def _reading(path: Path, content: mmap.mmap) -> Iterator[h5py.File]:
 def _read_schema(path: Path, file: h5py.File) -> StoreSchema:
     attributes = file.attrs
     if attributes.get("format") != FORMAT:
-        raise ValueError(f"{path}: an HDF5 file, but no Trivium store; prepare one with scripts/prepare.py")
+        raise ValueError(f"{path}: an HDF5 file, but no Trivium store; prepare one with `trivium prepare`")
     version = int(attributes["schema_version"])
     if version > SCHEMA_VERSION:
         raise ValueError(

@@ -6,6 +6,7 @@ from trivium.encoders.gru import GRU
 from trivium.encoders.identity import Identity
 from trivium.encoders.lstm import LSTM
 from trivium.encoders.pretrained import Pretrained
+from trivium.encoders.stacked import Stacked
 from trivium.encoders.transformer import Transformer
 
-__all__ = ["GRU", "LSTM", "Encoded", "Encoder", "Identity", "Pretrained", "Stream", "Transformer"]
+__all__ = ["GRU", "LSTM", "Encoded", "Encoder", "Identity", "Pretrained", "Stacked", "Stream", "Transformer"]

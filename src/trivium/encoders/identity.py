@@ -27,6 +27,7 @@ class Identity(Encoder):
         width = in_dim * (2 if pool == "meanmax" else 1)
         self.project = nn.Linear(width, out) if out else nn.Identity()
         self.dim, self.token_dim = out or width, in_dim
+        self.input_size = self.adapts = in_dim
 
     def forward(self, stream: Stream) -> Encoded:
         pooled = self.project(pool_steps(self.pool, stream.values, stream.mask))

@@ -65,6 +65,11 @@ class Packing:
         padded = rows_RCE.new_zeros(clips * steps, rows_RCE.shape[-1]).index_copy(0, self.source, valid_LE)
         return padded.view(clips, steps, -1)
 
+    def repack(self, values_BTE: Tensor, rows_RCE: Tensor) -> Tensor:
+        """Returns (R, C, E) with the valid steps of (B, T, E) in their places, the inverse of `unpack`."""
+        valid_LE = values_BTE.flatten(0, 1).index_select(0, self.source)
+        return rows_RCE.flatten(0, 1).index_copy(0, self.place, valid_LE).view_as(rows_RCE)
+
     def bias(self, dtype: torch.dtype) -> Tensor:
         """Returns (R, 1, C, C), to be added to attention scores: 0 between steps of the same clip, -inf elsewhere.
 

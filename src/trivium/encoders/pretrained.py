@@ -5,7 +5,8 @@ Legend: B clips, T tokens, L valid tokens of all clips, R rows, C width of a row
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from trivium.core.choices import check_choice
 from trivium.data.batch import Stream
-from trivium.encoders.base import Encoded, Encoder
+from trivium.encoders.base import Adapt, Encoded, Encoder
 from trivium.encoders.hub import load_model
 from trivium.encoders.packing import Packing
 from trivium.encoders.pooling import check_least, pool_steps
@@ -69,13 +70,15 @@ class Pretrained(Encoder):
         self.limit = _longest(self.model.config)
         self.packed = packed and _packable(self.model.config)
         self.finetune = finetune
-        self.vocabulary = int(self.model.config.vocab_size)
+        self.input_size = int(self.model.config.vocab_size)
         self._check_vocabulary(in_dim, model)
         self._keep_pooler(pool == "pooler", model)
         self.model.requires_grad_(finetune)
         width = int(self.model.config.hidden_size)
         self.project = nn.Linear(width, out) if out else nn.Identity()
         self.dim = out or width
+        self.longest = self.limit or None
+        self._say_what_can_be_adapted(width)
         self.train()
 
     def forward(self, stream: Stream) -> Encoded:
@@ -87,7 +90,21 @@ class Pretrained(Encoder):
                 "store with the model's own tokenizer, which cuts at its limit"
             )
         with nullcontext() if self.finetune else torch.no_grad():
-            hidden_BTE, pooled_BE = self._run_packed(stream) if self.packed else self._run_padded(stream)
+            hidden_BTE, pooled_BE = self._run(stream, _as_it_is, 0)
+        return self._encoded(stream, hidden_BTE, pooled_BE)
+
+    def adapted(self, stream: Stream, adapt: Adapt, layer: int = 0) -> Encoded:
+        """Encodes with `adapt` applied behind `layer` of the model, or for 0 to what its embeddings return.
+
+        A frozen model passes gradients on to what adapts it.
+        """
+        return self._encoded(stream, *self._run(stream, lambda hidden_BTE: adapt(hidden_BTE, 0), layer))
+
+    def _run(self, stream: Stream, adapt: Callable[[Tensor], Tensor], layer: int) -> tuple[Tensor, Tensor]:
+        run = self._run_packed if self.packed else self._run_padded
+        return run(stream, adapt, layer)
+
+    def _encoded(self, stream: Stream, hidden_BTE: Tensor, pooled_BE: Tensor) -> Encoded:
         tokens_BTE = self.project(hidden_BTE).masked_fill(~stream.mask[..., None], 0.0)
         return Encoded(tokens_BTE, stream.mask, self.project(pooled_BE))
 
@@ -102,16 +119,42 @@ class Pretrained(Encoder):
         """Returns the model's config: all that its architecture needs."""
         return {"config": self._config}
 
-    def _run_padded(self, stream: Stream) -> tuple[Tensor, Tensor]:
+    @contextmanager
+    def _adapting(self, adapt: Callable[[Tensor], Tensor], layer: int) -> Iterator[None]:
+        """Changes what leaves `layer`, or the embeddings for 0, while the context is open."""
+        if adapt is _as_it_is:
+            yield
+            return
+
+        def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+            # Layers return a tensor, or in versions of transformers before 5 a tuple that begins with it.
+            return (adapt(output[0]), *output[1:]) if isinstance(output, tuple) else adapt(output)
+
+        part = self.model.encoder.layer[layer - 1] if layer else self.model.embeddings
+        handle = part.register_forward_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _say_what_can_be_adapted(self, width: int) -> None:
+        """Sets `adapts` and `adapt_layers`, if the model has embeddings of its width and a list of layers."""
+        layers = getattr(getattr(self.model, "encoder", None), "layer", None)
+        embedded = int(getattr(self.model.config, "embedding_size", width) or width)
+        if hasattr(self.model, "embeddings") and layers is not None and embedded == width:
+            self.adapts, self.adapt_layers = width, len(layers)
+
+    def _run_padded(self, stream: Stream, adapt: Callable[[Tensor], Tensor], layer: int) -> tuple[Tensor, Tensor]:
         """Returns hidden states (B, T, E) and pooled vectors (B, E), a clip a row, padded to the longest."""
         ids = stream.values.masked_fill(~stream.mask, _pad_id(self.model.config))
-        output = self.model(input_ids=ids, attention_mask=stream.mask.long())
+        with self._adapting(adapt, layer):
+            output = self.model(input_ids=ids, attention_mask=stream.mask.long())
         hidden_BTE = output.last_hidden_state
         if self.pool == "pooler":
             return hidden_BTE, output.pooler_output
         return hidden_BTE, self._pooled(hidden_BTE, stream.mask)
 
-    def _run_packed(self, stream: Stream) -> tuple[Tensor, Tensor]:
+    def _run_packed(self, stream: Stream, adapt: Callable[[Tensor], Tensor], layer: int) -> tuple[Tensor, Tensor]:
         """Returns what `_run_padded` does, with several clips in a row, so that next to no padding is computed.
 
         The attention mask keeps the clips of a row apart; all other layers work on one token at a time.
@@ -119,15 +162,20 @@ class Pretrained(Encoder):
         clips, steps = stream.values.shape
         config = self.model.config
         packing = Packing.plan(stream.lengths, steps, ROW_LENGTH, stream.values.device)
-        embedded_RCE = self.model.embeddings(
-            input_ids=packing.pack(stream.values, _pad_id(config)),
-            position_ids=packing.step + _first_position(config),
-            # Without these, older versions of transformers slice a buffer that is as long as one clip may be.
-            token_type_ids=torch.zeros_like(packing.step),
-        )
-        # Embeddings and layers are called separately, because which mask the whole model accepts differs between
-        # versions of transformers.
-        rows_RCE = self.model.encoder(embedded_RCE, attention_mask=packing.bias(embedded_RCE.dtype))[0]
+
+        def adapt_rows(rows_RCE: Tensor) -> Tensor:
+            return packing.repack(adapt(packing.unpack(rows_RCE, clips, steps)), rows_RCE)
+
+        with self._adapting(_as_it_is if adapt is _as_it_is else adapt_rows, layer):
+            embedded_RCE = self.model.embeddings(
+                input_ids=packing.pack(stream.values, _pad_id(config)),
+                position_ids=packing.step + _first_position(config),
+                # Without these, older versions of transformers slice a buffer that is as long as one clip may be.
+                token_type_ids=torch.zeros_like(packing.step),
+            )
+            # Embeddings and layers are called separately, because which mask the whole model accepts differs between
+            # versions of transformers.
+            rows_RCE = self.model.encoder(embedded_RCE, attention_mask=packing.bias(embedded_RCE.dtype))[0]
         hidden_BTE = packing.unpack(rows_RCE, clips, steps)
         if self.pool == "pooler":
             return hidden_BTE, self.model.pooler(hidden_BTE)
@@ -154,6 +202,10 @@ class Pretrained(Encoder):
             raise ValueError(f"pool: {name} ({self.model.config.model_type}) has no pooler; choose cls or mean")
         if not wanted and getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None
+
+
+def _as_it_is(hidden_BTE: Tensor) -> Tensor:
+    return hidden_BTE
 
 
 def _pad_id(config: Any) -> int:

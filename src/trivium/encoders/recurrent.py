@@ -59,6 +59,7 @@ class Recurrent(Encoder):
         for key, size, least in (("hidden", hidden, 1), ("layers", layers, 1), ("out", out, 0)):
             check_least(key, size, least)
         self.pool = check_choice("pool", pool, POOLS)
+        self.input_size = self.adapts = in_dim
         width = hidden * (2 if bidirectional else 1)
         sizes = [in_dim, *[width] * (layers - 1)]
         self.forward_cells = nn.ModuleList(self.cell(size, hidden, batch_first=True) for size in sizes)
@@ -68,7 +69,7 @@ class Recurrent(Encoder):
         accept_old_names(self, {"ahead.": "forward_cells.", "back.": "backward_cells."})
         self.input_dropout = nn.Dropout(input_dropout)
         self.dropout = nn.Dropout(dropout)
-        self.steps = steps if pool == "flatten" else None
+        self.steps = self.longest = steps if pool == "flatten" else None
         if pool == "flatten":
             assert steps is not None
             check_least("out", out, 1)

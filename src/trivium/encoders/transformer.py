@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trivium.core.choices import check_choice
 from trivium.data.batch import Stream
-from trivium.encoders.base import Encoded, Encoder
+from trivium.encoders.base import Adapt, Encoded, Encoder
 from trivium.encoders.pooling import check_least, pool_steps
 from trivium.encoders.real_steps import RealSteps
 from trivium.encoders.transformer_layer import TransformerLayer
@@ -58,7 +58,9 @@ class Transformer(Encoder):
         if dim % heads or (dim % 2 and positions == "sinusoidal"):
             even = "an even" if positions == "sinusoidal" else "a"
             raise ValueError(f"dim: expected {even} multiple of heads ({heads}), found {dim}")
-        self.dim = dim
+        self.dim = self.adapts = dim
+        self.input_size = in_dim
+        self.adapt_layers = layers
         self.input_dropout = nn.Dropout(input_dropout)
         self.embed = nn.Linear(in_dim, dim, bias=input_bias)
         self.cls = nn.Parameter(torch.randn(dim) * dim**-0.5) if pool == "cls" else None
@@ -67,6 +69,13 @@ class Transformer(Encoder):
         self.norm = nn.LayerNorm(dim) if final_norm else nn.Identity()
 
     def forward(self, stream: Stream) -> Encoded:
+        return self._encode(stream)
+
+    def adapted(self, stream: Stream, adapt: Adapt, layer: int = 0) -> Encoded:
+        """Encodes with `adapt` applied behind `layer`, or for 0 to the embedded steps with their positions."""
+        return self._encode(stream, adapt, layer)
+
+    def _encode(self, stream: Stream, adapt: Adapt | None = None, adapted_layer: int = 0) -> Encoded:
         steps = stream.values.shape[1]
         real = RealSteps.of(stream.lengths, steps, stream.values.device)
         rows_LE = self.embed(self.input_dropout(real.pack(stream.values)))
@@ -74,8 +83,13 @@ class Transformer(Encoder):
             real, rows_LE = self._with_cls(stream.lengths, steps, rows_LE, real)
         if self.positions == "sinusoidal":
             rows_LE = rows_LE + sinusoids(rows_LE.new_empty(1, real.steps, self.dim))[real.step]
-        for layer in self.layers:
+        front = int(self.cls is not None)
+        if adapt is not None and adapted_layer == 0:
+            rows_LE = real.pack(adapt(real.pad(rows_LE), front))
+        for number, layer in enumerate(self.layers, start=1):
             rows_LE = layer(rows_LE, real)
+            if adapt is not None and adapted_layer == number:
+                rows_LE = real.pack(adapt(real.pad(rows_LE), front))
         out_BTE = real.pad(self.norm(rows_LE))
         if self.cls is not None:
             return Encoded(out_BTE[:, 1:], stream.mask, out_BTE[:, 0])

@@ -7,6 +7,7 @@ from trivium.fusions.film import FiLM
 from trivium.fusions.gated import BiGated, Gated
 from trivium.fusions.gmu import GMU
 from trivium.fusions.lowrank import LowRank
+from trivium.fusions.misa import MISAFusion
 from trivium.fusions.mult import MulT
 from trivium.fusions.share import Share
 from trivium.fusions.sum import Sum
@@ -22,6 +23,7 @@ __all__ = [
     "Fusion",
     "Gated",
     "LowRank",
+    "MISAFusion",
     "MulT",
     "Share",
     "Sum",

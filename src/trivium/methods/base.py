@@ -6,7 +6,7 @@ Legend: B clips, E joint embedding, K outputs of the head, C classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -50,7 +50,7 @@ class Parts:
 
     train_clips: the number of clips in the train split. high: the largest label, for methods that generate labels; None
     if the store has no label range. options: the options that several methods share. longest: modality -> the length of
-    the store's longest clip. features: numeric modality -> the size of a step.
+    the store's longest clip.
     """
 
     encoders: dict[str, Encoder]
@@ -61,7 +61,6 @@ class Parts:
     seed: int
     options: Options = field(default_factory=Options)
     longest: Mapping[str, int] = field(default_factory=dict)
-    features: Mapping[str, int] = field(default_factory=dict)
 
 
 class Method(nn.Module, ABC):
@@ -139,12 +138,22 @@ class Method(nn.Module, ABC):
         return False
 
     @classmethod
-    def embeds_as(cls, settings: Mapping[str, Any]) -> tuple[int, int] | None:
-        """Returns how many tokens, and of which size, the method makes of a modality for its fusion.
+    def fusion_sizes(cls, settings: Mapping[str, Any], sizes: Mapping[str, int]) -> Mapping[str, int]:
+        """Returns name -> size of the vectors that the method gives to the fusion, `sizes` if they are the encoders'.
 
-        None if the fusion gets what encoders return. settings: the method's config.
+        settings: the method's config. sizes: modality -> size of the encoder's pooled vector, or of a token.
         """
-        return None
+        return sizes
+
+    @classmethod
+    def fusion_steps(
+        cls, settings: Mapping[str, Any], longest: Mapping[str, int], names: Iterable[str]
+    ) -> Mapping[str, int]:
+        """Returns name -> the most tokens of it that the method gives to the fusion; `names` are what it fuses.
+
+        settings: the method's config. longest: modality -> the length of the store's longest clip.
+        """
+        return {name: longest.get(name, 1) for name in names}
 
     def gradient_scale(self) -> float:
         """Returns the factor on the loss before it is differentiated. The recorded loss is without it."""
@@ -154,17 +163,18 @@ class Method(nn.Module, ABC):
 
     def encode(self, batch: Batch) -> dict[str, Encoded]:
         """Returns every modality encoded, with zeros and an empty mask where a clip lacks it."""
+        return {name: self.encode_modality(batch, name) for name in self.encoders}
+
+    def encode_modality(self, batch: Batch, name: str) -> Encoded:
+        """Returns one modality encoded, with zeros and an empty mask where a clip lacks it."""
         # This is the only place where absence is masked. torch.where also stops NaN, which a product with 0 would not.
-        encoded = {}
-        for column, (name, encoder) in enumerate(self.encoders.items()):
-            out: Encoded = encoder(batch.streams[name])
-            present_B = batch.present[:, column]
-            encoded[name] = Encoded(
-                tokens=torch.where(present_B[:, None, None], out.tokens, 0.0),
-                mask=out.mask & present_B[:, None],
-                pooled=torch.where(present_B[:, None], out.pooled, 0.0),
-            )
-        return encoded
+        out: Encoded = self.encoders[name](batch.streams[name])
+        present_B = batch.present[:, list(self.encoders).index(name)]
+        return Encoded(
+            tokens=torch.where(present_B[:, None, None], out.tokens, 0.0),
+            mask=out.mask & present_B[:, None],
+            pooled=torch.where(present_B[:, None], out.pooled, 0.0),
+        )
 
     def fuse(self, encoded: dict[str, Encoded], present_BM: Tensor) -> Tensor:
         """Returns the joint vector, (B, E). Absent modalities are zero, or learned stand-ins take their place."""

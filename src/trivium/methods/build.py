@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
@@ -64,25 +65,26 @@ def build_method(
         extra: dict[str, Any] = {"assets": assets[name]} if assets and assets.get(name) else {}
         if getattr(target(node), "takes_steps", False):
             extra["steps"] = longest[name]
-        with keyed(seed, "encoder", name):
+        own = f"encoders.{name}" if (config["encoders"] or {}).get(name) else "encoder"
+        with keyed(seed, "encoder", name), _mistakes_of(own):
             encoders[name] = build(node, size, **extra)
     kind: Any = target(config["method"])
-    embeds: tuple[int, int] | None = kind.embeds_as(config["method"])
-    with keyed(seed, "fusion"):
-        steps = longest if embeds is None else dict.fromkeys(reads, embeds[0])
-        takes_steps = {"steps": steps} if getattr(target(config["fusion"]), "takes_steps", False) else {}
-        dims = _fusion_dims(config, encoders, schema, reads) if embeds is None else dict.fromkeys(reads, embeds[1])
-        fusion = build(config["fusion"], dims, **takes_steps)
-    objective = build(config["objective"], schema.label_range)
+    with keyed(seed, "fusion"), _mistakes_of("fusion"):
+        dims = _fusion_dims(config, encoders, schema, reads)
+        takes_steps = getattr(target(config["fusion"]), "takes_steps", False)
+        steps = {"steps": kind.fusion_steps(config["method"], longest, dims)} if takes_steps else {}
+        fusion = build(config["fusion"], dims, **steps)
+    with _mistakes_of("objective"):
+        objective = build(config["objective"], schema.label_range)
     high = None if schema.label_range is None else max(map(abs, schema.label_range))
     options, settings = split_options(config["method"], getattr(kind, "shared_options", ()))
-    parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed, options, longest, schema.dims)
+    parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed, options, longest)
     if trains:
         # Here, as importing Lightning takes longer than loading a run.
         from trivium.methods.trainable import trainable
 
         kind = trainable(kind)
-    with keyed(seed, "method"):
+    with keyed(seed, "method"), _mistakes_of("method"):
         method: Method = build_as(kind, settings, parts)
     method.metrics = config["data"]["metrics"]
     method.added_metrics = _added_metrics(config)
@@ -93,6 +95,16 @@ def build_method(
     if config["debug"]["no_dropout"]:
         turn_off_dropout(method)
     return method
+
+
+@contextmanager
+def _mistakes_of(group: str) -> Iterator[None]:
+    """Lets a ValueError from a part's constructor begin with the group of the config that the part stands in."""
+    try:
+        yield
+    except ValueError as error:
+        named = str(error).startswith((group, "_target_", "trivium."))
+        raise (error if named else ValueError(f"{group}: {error}")) from error
 
 
 def _added_metrics(config: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
@@ -109,15 +121,21 @@ def _added_metrics(config: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
 def _fusion_dims(
     config: Mapping[str, Any], encoders: Mapping[str, Encoder], schema: StoreSchema, reads: Mapping[str, str]
 ) -> dict[str, int]:
-    """Returns modality -> the size of what the fusion reads: the pooled vector, a token, or the features of a step."""
-    if getattr(target(config["fusion"]), "reads", "pooled") != "tokens":
-        return {name: encoder.dim for name, encoder in encoders.items()}
+    """Returns the size of each vector, or token, that the fusion reads.
+
+    It is named after its modality and is the pooled vector, a token or the features of a step, unless the method makes
+    other vectors of them.
+    """
     method: Any = target(config["method"])
-    raw = method.fuses_inputs(config["method"])
-    return {
-        name: schema.dims[name] if raw and reads[name] == "values" else encoder.token_dim or encoder.dim
-        for name, encoder in encoders.items()
-    }
+    if getattr(target(config["fusion"]), "reads", "pooled") != "tokens":
+        sizes = {name: encoder.dim for name, encoder in encoders.items()}
+    else:
+        raw = method.fuses_inputs(config["method"])
+        sizes = {
+            name: schema.dims[name] if raw and reads[name] == "values" else encoder.token_dim or encoder.dim
+            for name, encoder in encoders.items()
+        }
+    return dict(method.fusion_sizes(config["method"], sizes))
 
 
 def turn_off_dropout(module: nn.Module) -> None:

@@ -7,7 +7,7 @@ Legend: B clips, M modalities, T tokens a modality, E their size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from trivium.encoders.pooling import check_least
 from trivium.fusions.almt import ALMT, language_of
 from trivium.fusions.token_encoder import ModalityEmbedding, TokenEncoder
 from trivium.methods.base import Method, Parts, Prediction
-from trivium.methods.gradient_reversal import reverse_gradient
+from trivium.methods.gradient_reversal import Reversal
 
 WEIGHTS = {"task": 1.0, "completeness": 0.9, "adversarial": 0.8, "reconstruction": 0.1}
 DISCRIMINATOR_CLASSES = 2
@@ -114,8 +114,14 @@ class LNLN(Method):
         self.unknown = self._unknown_vector(parts, check_choice("method.unknown", unknown, ("zero", "learned")))
 
     @classmethod
-    def embeds_as(cls, settings: Mapping[str, Any]) -> tuple[int, int] | None:
-        return int(settings.get("tokens", 8)), int(settings.get("dim", 128))
+    def fusion_sizes(cls, settings: Mapping[str, Any], sizes: Mapping[str, int]) -> Mapping[str, int]:
+        return dict.fromkeys(sizes, int(settings.get("dim", 128)))
+
+    @classmethod
+    def fusion_steps(
+        cls, settings: Mapping[str, Any], longest: Mapping[str, int], names: Iterable[str]
+    ) -> Mapping[str, int]:
+        return dict.fromkeys(names, int(settings.get("tokens", 8)))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         had_BM, had_NM, language = batch.present, batch.present_everywhere, self.names.index(self.language)
@@ -194,7 +200,7 @@ class LNLN(Method):
         completeness_B = torch.where(here[self.language], estimate_B, 0.0)
         proxy_BTE = self._proxy_of(embedded, here)
         weight_B11 = completeness_B.to(own_BTE.dtype)[:, None, None]
-        judged = weight_B11 * own_BTE + (1 - weight_B11) * reverse_gradient(proxy_BTE)
+        judged = weight_B11 * own_BTE + (1 - weight_B11) * Reversal.apply(proxy_BTE, 1.0)  # type: ignore[no-untyped-call]
         plain = weight_B11 * own_BTE + (1 - weight_B11) * proxy_BTE
         return Corrected(embedded, completeness_B, proxy_BTE, judged if self.reverse == "all" else plain, judged)
 
@@ -260,13 +266,13 @@ class LNLN(Method):
     def _refuse_unknown_ids(self, parts: Parts) -> None:
         """Raises ValueError, naming the key, for ids that an encoder of token ids does not know."""
         for name, encoder in parts.encoders.items():
-            if encoder.reads != "tokens" or encoder.vocabulary is None:
+            if encoder.reads != "tokens" or encoder.input_size is None:
                 continue
             ids = {"unknown_id": [self.unknown_id], "special_ids": self.special_ids if self.absent == "erase" else []}
             for key, values in ids.items():
-                if not all(0 <= value < encoder.vocabulary for value in values):
+                if not all(0 <= value < encoder.input_size for value in values):
                     raise ValueError(
-                        f"method.{key}: expected what the tokenizer of {name!r} has, below {encoder.vocabulary}, found "
+                        f"method.{key}: expected what the tokenizer of {name!r} has, below {encoder.input_size}, found "
                         f"{', '.join(map(str, values))}"
                     )
 
@@ -274,12 +280,13 @@ class LNLN(Method):
         """Returns the learned vector of an erased word; None for zeros. Raises ValueError for text of token ids."""
         if unknown == "zero":
             return None
-        if parts.encoders[self.language].reads == "tokens":
+        encoder = parts.encoders[self.language]
+        if encoder.reads == "tokens" or encoder.input_size is None:
             raise ValueError(
                 f"method.unknown=learned: {self.language!r} is read as token ids, whose erased words become "
                 f"method.unknown_id ({self.unknown_id}); take method.unknown=zero"
             )
-        return nn.Parameter(torch.zeros(parts.features[self.language]))
+        return nn.Parameter(torch.zeros(encoder.input_size))
 
 
 def _check(weights: Mapping[str, float], valid_rate: float) -> None:

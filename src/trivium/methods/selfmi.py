@@ -24,7 +24,8 @@ from trivium.core.seeding import keyed
 from trivium.data.batch import Batch
 from trivium.data.datamodule import DataModule
 from trivium.encoders.base import Encoded
-from trivium.methods.base import Method, Parts, Prediction
+from trivium.methods.accumulation import SummedAccumulation
+from trivium.methods.base import Parts, Prediction
 from trivium.methods.heads import Head
 from trivium.methods.label_bank import LabelBank
 from trivium.methods.mixup import Mixup
@@ -38,7 +39,7 @@ CHOICES = {
 }
 
 
-class SelfMI(Method):
+class SelfMI(SummedAccumulation):
     """Trains a joint head, a head for each modality on generated labels, and bounds on mutual information.
 
     configs/method/selfmi.yaml explains the keywords. pairs: pairs of modalities whose mutual information is maximised;
@@ -166,26 +167,9 @@ class SelfMI(Method):
         self._update_bank(batch, joint_BE, projected)
         return {**terms, "loss": total}
 
-    def gradient_scale(self) -> float:
-        """Returns the number of accumulated batches with faithful=true, because Self-MM's code sums their gradients.
-
-        Lightning takes the mean over them.
-        """
-        return float(self.trainer.accumulate_grad_batches) if self.faithful else 1.0
-
     def predict(self, batch: Batch) -> Prediction:
         joint_BE = self.fuse(self.encode(batch), batch.present)
         return self.decode(self.joint_head(joint_BE), joint_BE)
-
-    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
-        """Takes an optimiser step. With faithful=true an epoch's last, incomplete window of batches takes none."""
-        window = self.trainer.accumulate_grad_batches
-        if self.faithful and (batch_idx + 1) % window:
-            # Self-MM's code runs these batches and writes the label bank with them, but never steps.
-            optimizer_closure()
-            self.zero_grad()
-            return
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
 
     def _project(self, encoded: Mapping[str, Encoded]) -> dict[str, Tensor]:
         """Returns modality -> F_s* = ReLU(Linear(dropout(F_s))), (B, d), from which labels are generated.

@@ -1,4 +1,4 @@
-"""Writes a run's robustness as files, tables and figures: scripts/evaluate.py protocol=... and alignment=true."""
+"""Writes a run's robustness as files, tables and figures: `trivium evaluate protocol=...` and alignment=true."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def write_protocols(
 ) -> None:
     """Runs the protocols on a finished run and writes each, when done, to `out` (otherwise the run's directory).
 
-    complete: score only clips that have every modality. Files are those that scripts/evaluate.py's help lists; a name
+    complete: score only clips that have every modality. Files are those that `trivium evaluate --help` lists; a name
     ends with what differs from the default, as in subsets_valid.csv.
     Raises ValueError for a run that is not finished, a store that does not fit, an unknown split, and as
     trivium.evaluation.missing_modalities does.

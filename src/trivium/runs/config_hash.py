@@ -66,6 +66,8 @@ def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
     trainer, method = dict(config["trainer"]), dict(config.get("method") or {})
     if _selects_as_in_0_1(config):
         trainer.pop("monitor", None)
+    if not trainer.get("gradient_clip") or trainer.get("gradient_clip_by") == "norm":
+        trainer.pop("gradient_clip_by", None)
     if method.get("pair_estimator") != "ba" or not method.get("ba_standardised"):
         method.pop("ba_standardised", None)
     return {**config, "trainer": trainer, **({"method": method} if "method" in config else {})}

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from trivium.core.processes import die_with_parent
+from trivium.core.processes import options_of_child
 from trivium.runs.directory import RunDirectory
 
 
@@ -74,7 +74,7 @@ def join_ranks(config: dict[str, Any]) -> Ranks:
         if nodes > 1:
             raise ValueError(
                 f"trainer.num_nodes={nodes}: expected one process a device on every node, found this one alone; start "
-                "train.py on every node with torchrun or srun"
+                "trivium train on every node with torchrun or srun"
             )
         return Ranks()
     expected = config["trainer"]["devices"] * nodes
@@ -108,13 +108,8 @@ def launch_workers(run: RunDirectory, config: dict[str, Any], *, loud: bool = Fa
     share = max(1, (os.cpu_count() or 1) // config["trainer"]["devices"])
     environment.setdefault("OMP_NUM_THREADS", str(share))
     # torchrun inherits the run's lock, so that the run cannot be resumed before the workers have ended, even if this
-    # process is killed.
-    lock = () if run.lock is None else (run.lock.fileno(),)
-    # torchrun gets a session of its own, so that a terminal's Ctrl-C comes to this process alone. All of them would
-    # show tracebacks.
-    process = subprocess.Popen(
-        command, env=environment, preexec_fn=die_with_parent, pass_fds=lock, start_new_session=True
-    )
+    # process is killed. Ctrl-C comes to this process alone, as all of them would show tracebacks.
+    process = subprocess.Popen(command, env=environment, **options_of_child(run.lock))
     previous_handler = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         code = process.wait()

@@ -106,6 +106,8 @@ def _make(
         max_epochs=node["max_epochs"],
         accumulate_grad_batches=node["accumulate_grad_batches"],
         gradient_clip_val=node["gradient_clip"] or None,
+        # The key is newer than version 0.1.0, whose runs clip by the norm.
+        gradient_clip_algorithm=node.get("gradient_clip_by", "norm"),
         deterministic=node["deterministic"],
         callbacks=callbacks,
         logger=loggers,

@@ -123,7 +123,7 @@ def stored(value: Any) -> Any:
 
 
 def as_override(dimension: Dimension, value: Any) -> str:
-    """Returns one of a trial's parameters as train.py's argument."""
+    """Returns one of a trial's parameters as `trivium train`'s argument."""
     composite = {as_text(choice) for choice in dimension.values if isinstance(choice, list | tuple | Mapping)}
     text = value if isinstance(value, str) and value in composite else as_text(value)
     return f"{dimension.key}={text}"

@@ -1,7 +1,7 @@
 """Runs many runs: tables, grids and searches hand their jobs to `run_jobs`, which keeps N of them at work.
 
-The `Workers` are exchangeable: processes of train.py on this machine (train_processes), or one of Hydra's launchers
-(hydra_plugins/trivium_sweeper). Nothing is tried twice.
+The `Workers` are exchangeable: processes of `trivium train` on this machine (train_processes), or one of Hydra's
+launchers (hydra_plugins/trivium_sweeper). Nothing is tried twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trivium.search.reporter import Reporter
 
 # Seconds between looks at runs that train elsewhere.
 LOOK_EVERY = 1.0
-# train.py's words for a run that another process took first.
+# `trivium train`'s words for a run that another process took first.
 LOCKED = "is in use by another process"
 
 
@@ -29,7 +29,8 @@ LOCKED = "is in use by another process"
 class Job:
     """Holds one run to make.
 
-    name: unique among the jobs, for a reader: "trial 3". run: the directory that it fills. arguments: train.py's.
+    name: unique among the jobs, for a reader: "trial 3". run: the directory that it fills. arguments: those of
+    `trivium train`.
     command: a shell's line that repeats it. varied: key -> word of the settings that not all jobs share.
     start: the directory of the run that it begins from. epochs: the most that it trains for, 0 where not known.
     """

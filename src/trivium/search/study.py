@@ -48,7 +48,7 @@ class StudySettings:
 
 @dataclass(frozen=True)
 class TrialToRun:
-    """Holds a trial to run. overrides: its parameters, as train.py's arguments."""
+    """Holds a trial to run. overrides: its parameters, as `trivium train`'s arguments."""
 
     number: int
     overrides: tuple[str, ...]

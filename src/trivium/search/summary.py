@@ -60,7 +60,7 @@ def best_so_far(search: OpenStudy) -> Best | None:
 
 
 def arguments(search: OpenStudy, trial: FrozenTrial) -> list[str]:
-    """Returns a trial's parameters as train.py's arguments."""
+    """Returns a trial's parameters as `trivium train`'s arguments."""
     return [as_override(search.space[key], value) for key, value in trial.params.items() if key in search.space]
 
 

@@ -6,16 +6,15 @@ import functools
 import multiprocessing
 import os
 import runpy
-import signal
 import sys
 import time
-from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
 
-from trivium.core.processes import die_with_parent
+from trivium.core.processes import ctrl_c_waits, die_with_parent, take_ctrl_c
 from trivium.search.scheduler import Job
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -32,7 +31,7 @@ class TrainProcesses:
 
     def __init__(self, at_once: int, logs: Path) -> None:
         self.at_once, self._logs = at_once, logs
-        self._processes: dict[str, tuple[Job, ForkServerProcess]] = {}
+        self._processes: dict[str, tuple[Job, BaseProcess]] = {}
 
     def log(self, job: Job) -> Path:
         return self._logs / f"{job.run.path.name}.log"
@@ -43,17 +42,15 @@ class TrainProcesses:
         log.write_text(f"{job.command}\n")
         if job.run.config_file.is_file():
             job.run.config()
-        process = _context().Process(target=_train, args=(list(job.arguments), log))
-        # The server, which the first job starts, imports for seconds and would answer Ctrl-C with a traceback. The
-        # tracker is started before it, as it would otherwise be started with it and lift the mask.
-        resource_tracker.ensure_running()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        process: BaseProcess = _context().Process(  # type: ignore[attr-defined]
+            target=_train, args=(list(job.arguments), log)
+        )
+        # The server, which the first job starts, imports for seconds and would answer Ctrl-C with a traceback.
+        _start_tracker()
+        with ctrl_c_waits():
             process.start()
-            # Before the mask is lifted, which may raise KeyboardInterrupt: `stop` has to know of it.
+            # Inside, as leaving may raise KeyboardInterrupt: `stop` has to know of it.
             self._processes[job.name] = (job, process)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def wait(self, seconds: float) -> dict[str, str | None]:
         wait([process.sentinel for _, process in self._processes.values()], seconds)
@@ -80,7 +77,7 @@ class TrainProcesses:
             process.kill()
         self._wait_for_all(5.0)
 
-    def _alive(self) -> list[ForkServerProcess]:
+    def _alive(self) -> list[BaseProcess]:
         return [process for _, process in self._processes.values() if process.is_alive()]
 
     def _wait_for_all(self, seconds: float) -> None:
@@ -89,10 +86,19 @@ class TrainProcesses:
             wait([process.sentinel], max(0.0, until - time.monotonic()))
 
 
+def _start_tracker() -> None:
+    """Starts multiprocessing's tracker of resources, which would otherwise start with the server and lift its mask."""
+    if os.name == "posix":
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()
+
+
 @functools.cache
-def _context() -> ForkServerContext:
-    """Returns the context whose server has the imports of `trivium train`."""
-    context = multiprocessing.get_context("forkserver")
+def _context() -> BaseContext:
+    """Returns the context whose server has the imports of `trivium train`; without servers (Windows) each imports."""
+    kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(kind)
     context.set_forkserver_preload(["trivium.runs.train", "trivium.config.check"])
     # torch counts its threads when it is imported, so the server has to know first; its children inherit them.
     os.environ.update(_ONE_THREAD)
@@ -110,7 +116,7 @@ def _train(arguments: list[str], log: Path) -> None:
     os.dup2(output, 2)
     sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
     # From here on, what Ctrl-C brings goes to the log.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    take_ctrl_c()
     sys.argv = ["trivium", "train", *arguments]
     runpy.run_module("trivium", run_name="__main__")
 
@@ -119,7 +125,8 @@ def _die_with_scheduler() -> None:
     scheduler = multiprocessing.parent_process()
     assert scheduler is not None
     wait([scheduler.sentinel])
-    os.kill(os.getpid(), signal.SIGKILL)
+    # At once, without what Python does at its end; every file of a run is whole or not there.
+    os._exit(137)
 
 
 def _last_words(log: Path) -> str:

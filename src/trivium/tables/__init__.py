@@ -1,4 +1,4 @@
-"""Makes a paper's table (configs/table), from its file to the written table: scripts/reproduce.py, module by module.
+"""Makes a paper's table (configs/table), from its file to the written table: `trivium reproduce`, module by module.
 
 definition   the YAML: rows, measures (published, datasets, yaml_keys)
 finished     runs that are there already; earlier_sections: those of data sets that this call leaves alone

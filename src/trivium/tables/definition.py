@@ -123,16 +123,19 @@ class Table:
         return measures
 
 
-def find_table(wish: str, folder: Path) -> Path:
-    """Returns the file of a table's name in `folder`, or of a path. Raises ValueError naming the tables that exist."""
+def find_table(wish: str, folders: Sequence[Path]) -> Path:
+    """Returns the file of a table's name in one of `folders`, or of a path.
+
+    Raises ValueError naming the tables that exist.
+    """
     if wish.endswith(".yaml"):
         if Path(wish).is_file():
             return Path(wish)
         raise ValueError(f"table={wish}: no such file")
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    known = {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.yaml"))}
     if wish not in known:
-        raise ValueError(f"table={wish}: no such table{suggest(wish, known)}; there are {', '.join(known)}")
-    return folder / f"{wish}.yaml"
+        raise ValueError(f"table={wish}: no such table{suggest(wish, known)}; there are {', '.join(sorted(known))}")
+    return known[wish]
 
 
 def read_table(file: Path) -> Table:

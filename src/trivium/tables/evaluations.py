@@ -63,7 +63,7 @@ def read_subsets(run: Planned) -> dict[frozenset[str], dict[str, float]]:
 
 
 def subsets_file(run: Planned) -> Path:
-    """Returns the file that scripts/evaluate.py protocol=subsets writes."""
+    """Returns the file that `trivium evaluate protocol=subsets` writes."""
     return run.directory.path / "subsets.csv"
 
 

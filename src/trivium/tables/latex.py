@@ -37,7 +37,7 @@ def latex(parts: Sequence[Measured]) -> str:
     To be used with \\input after \\usepackage{booktabs}. parts: one a data set; at least one.
     """
     seeds, notes, first = seeds_of(parts), Notes(), parts[0].table
-    lines = ["% \\usepackage{booktabs}; \\input this file. Written by scripts/reproduce.py."]
+    lines = ["% \\usepackage{booktabs}; \\input this file. Written by trivium reproduce."]
     tables: list[tuple[str, Block]] = []
     for part in parts:
         if part.lacking and part.empty:

@@ -30,7 +30,7 @@ _PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)
 class Planned:
     """Holds one run of a table.
 
-    overrides: train.py's arguments without run.dir and resume. table: the part of the table that it belongs to.
+    overrides: `trivium train`'s arguments without run.dir and resume. table: the part of the table that it belongs to.
     identity: a hash of all that decides about its numbers. method, data (its name), epochs: of its config.
     start: the run that it begins from (start_from). lacking: how to get data that are not there, "" if they are.
     """
@@ -65,7 +65,7 @@ class Planned:
 
     @property
     def arguments(self) -> list[str]:
-        """Returns the arguments of train.py."""
+        """Returns the arguments of `trivium train`."""
         return [*self.overrides, assign("run.dir", self.directory.path), "resume=auto"]
 
     @property
@@ -83,7 +83,7 @@ def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None =
     A directory is folder/ROW_sSEED_HASH. The hash is that of the config: a row whose settings have changed gets new
     runs, and one whose settings have not finds its old ones; those that are not there may be among `finished`. Runs on
     another store than is there now stay where they are, and new ones get directories of their own.
-    Raises ValueError naming the row if train.py would refuse its overrides, and a result that is damaged.
+    Raises ValueError naming the row if `trivium train` would refuse its overrides, and a result that is damaged.
     """
     runs: list[Planned] = []
     with composer() as session:
@@ -106,7 +106,7 @@ def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None =
 
 
 def _config(session: Composer, table: Table, row: Row) -> dict[str, Any]:
-    """Returns the config of a row's run of seed 1. Raises ValueError naming the row if train.py would refuse it."""
+    """Returns the config of a row's run of seed 1. Raises ValueError naming the row if that would be refused."""
     overrides = session.current(_overrides(table, row, 1, None))
     if problems := problems_of_run(session, overrides):
         raise ValueError(f"table {table.name}, row {row.label!r}: {'; '.join(problems)}")

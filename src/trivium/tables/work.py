@@ -1,4 +1,4 @@
-"""Makes what a table lacks: runs in processes of train.py, then their linear probes and subsets."""
+"""Makes what a table lacks: runs in processes of `trivium train`, then their linear probes and subsets."""
 
 from __future__ import annotations
 

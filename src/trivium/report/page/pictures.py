@@ -107,7 +107,7 @@ def _detailed(records: Sequence[Record], pictures: Pictures) -> list[Record]:
 
 
 def _of_run(album: Album, record: Record) -> list[Picture]:
-    """Draws a run's predictions, and what scripts/evaluate.py protocol=... has left in its directory."""
+    """Draws a run's predictions, and what `trivium evaluate protocol=...` has left in its directory."""
     stem, of = f"{record.label}_s{record.seed}", f"{record.label}, seed {record.seed}"
     drawn = draw_predictions(album, record, f"{stem}_")
     for name, draw in (("subsets", draw_subsets), ("shapley", draw_shapley)):
