@@ -156,7 +156,7 @@ def epoch_of(copy: Path, name: str) -> dict[str, float]:
 def test_the_page_has_a_module_and_a_yaml_of_each_part() -> None:
     parts = {"encoder": "conv", "fusion": "product", "objective": "huber", "method": "multitask"}
     expected = {f"mine/{name}.py" for name in parts.values()} | {"mine/momentum.py", "conf/optimizer/nesterov.yaml"}
-    expected |= {"mine/metrics.py", "conf/metric/sign_errors.yaml"}
+    expected |= {"mine/metrics.py", "conf/metric/sign_errors.yaml", "mine/callbacks.py"}
     expected |= {f"conf/{kind}/{name}.yaml" for kind, name in parts.items()}
     assert set(FILES) == expected | {"conf/data/gestures.yaml", "gestures.py", "conf/trivium.yaml"}
     assert len(page_commands()) >= 9
@@ -213,6 +213,13 @@ def test_a_metric_with_one_function_and_one_yaml(copy: Path) -> None:
     assert result_of(copy, name)["test"]["sign_errors"] == pytest.approx(len(wrong) / len(strong))
     both = result_of(copy, "trivium train metric=[ccc,sign_errors] --config-dir conf")["test"]
     assert {"ccc", "sign_errors"} <= set(both)
+
+
+def test_a_callback_with_one_class(copy: Path) -> None:
+    (line,) = (copy / "norms.txt").read_text().splitlines()
+    epoch, norm = line.split()
+    assert epoch == "1"
+    assert float(norm) > 0
 
 
 def test_a_method_with_one_module_and_one_yaml(copy: Path) -> None:

@@ -12,6 +12,7 @@ import trivium
 from driver import here, rows
 from trivium.config.check import problems_of
 from trivium.evaluation.metrics import concordance
+from trivium.evaluation.predict import added_metrics
 from trivium.methods.supervised import Supervised
 from trivium.runs.config_hash import config_hash
 
@@ -57,4 +58,4 @@ def test_a_metric_that_returns_no_number_is_named() -> None:
     torch.nn.Module.__init__(method)
     method.added_metrics = {"odd": lambda scores, targets: "a word"}
     with pytest.raises(ValueError, match=r"metrics\.odd: expected a number from it, found 'a word'"):
-        method.compute_added(np.ones(2), np.ones(2))
+        added_metrics(method, np.ones(2), np.ones(2))

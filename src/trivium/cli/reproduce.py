@@ -89,8 +89,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _folders() -> list[Path]:
     """Returns the folders of tables: Trivium's own, and the user's."""
-    own = user_config_folder()
-    return [TABLES, *([] if own is None else [own / TABLES.name])]
+    user_folder = user_config_folder()
+    return [TABLES, *([] if user_folder is None else [user_folder / TABLES.name])]
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _call(argv: Sequence[str]) -> _Call:
         settings.append(f"trust=[{','.join(trusted)}]")
     table = read_table(find_table(values["table"], _folders()))
     return _Call(
-        replace(table, settings=tuple(settings), wish=values["table"]),
+        replace(table, settings=tuple(settings), request=values["table"]),
         values.get("data", ""),
         values.get("seeds", table.seeds),
         values.get("jobs", 1),

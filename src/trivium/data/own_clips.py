@@ -63,9 +63,9 @@ def clips_of(
     counts = {name: len(cells) for name, cells in sequences.items()}
     counts |= {key: len(values) for key, values in (("ids", ids), ("targets", targets)) if values is not None}
     if not sequences or len(set(counts.values())) != 1 or not max(counts.values()):
-        found = ", ".join(f"{name} {count}" for name, count in counts.items()) or "nothing"
+        counted = ", ".join(f"{name} {count}" for name, count in counts.items()) or "nothing"
         raise ValueError(
-            f"clips: {found}; expected at least one modality, and as many arrays of each as there are clips (None "
+            f"clips: {counted}; expected at least one modality, and as many arrays of each as there are clips (None "
             "where a clip lacks it)"
         )
     names: list[Any] = list(range(counts[next(iter(sequences))])) if ids is None else list(ids)

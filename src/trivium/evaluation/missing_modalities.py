@@ -21,7 +21,7 @@ from trivium.data.datamodule import BatchLoader, DataModule
 from trivium.evaluation.feature_noise import LEVELS, add_noise, clip_keys, drop_steps, noise_units
 from trivium.evaluation.metrics import compute_metrics
 from trivium.evaluation.missing_rates import RATES, draw_uniform, keep_at, share_missing
-from trivium.evaluation.predict import metrics_of, predict_split
+from trivium.evaluation.predict import added_metrics, metrics_of, predict_split
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.representation_alignment import align
 from trivium.evaluation.shapley import coalition, shapley_values
@@ -89,7 +89,7 @@ class Subject:
             likely_nC = F.one_hot(objective.classes(guess_n), objective.outputs)
             classes = {"probabilities": likely_nC, "classes": objective.classes(self.targets)}
         values = compute_metrics(self.method.metrics, guess_n, self.targets, **classes)
-        return {**values, **self.method.compute_added(guess_n.numpy(), self.targets.numpy()), "corr": 0.0}
+        return {**values, **added_metrics(self.method, guess_n.numpy(), self.targets.numpy()), "corr": 0.0}
 
     def refuse_incomplete(self) -> None:
         """Raises ValueError, naming the first, if a clip to score lacks a modality to predict it from."""

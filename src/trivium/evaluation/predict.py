@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,7 +76,22 @@ def metrics_of(method: Method, predictions: Predictions, targets_N: Tensor) -> d
     values = compute_metrics(
         method.metrics, score_N, target_N, probabilities=predictions.probabilities, classes=classes_N
     )
-    return values | method.compute_added(score_N, target_N)
+    return values | added_metrics(method, score_N, target_N)
+
+
+def added_metrics(method: Method, scores_N: Any, targets_N: Any) -> dict[str, float]:
+    """Computes the metrics that the config adds to those of its protocol, of a whole split's numpy arrays.
+
+    Raises ValueError naming a metric that returns no number.
+    """
+    values: dict[str, float] = {}
+    for name, metric in method.added_metrics.items():
+        value = metric(scores_N, targets_N)
+        try:
+            values[name] = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"metrics.{name}: expected a number from it, found {value!r}") from None
+    return values
 
 
 def write_predictions(path: Path, parts: dict[str, tuple[BatchLoader, Predictions]]) -> None:

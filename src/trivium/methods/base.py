@@ -20,6 +20,8 @@ from trivium.data.batch import Batch
 from trivium.data.datamodule import DataModule
 from trivium.encoders.base import Encoded, Encoder
 from trivium.fusions.base import Fusion
+from trivium.methods.contract import Prediction as Prediction
+from trivium.methods.contract import check_predict, check_terms
 from trivium.methods.meter import Meter, NonFiniteLossError
 from trivium.methods.options import Options
 from trivium.methods.stand_ins import make_stand_ins
@@ -28,20 +30,6 @@ from trivium.schedulers import Schedule
 
 # On a GPU a non-finite loss is looked for once in this many steps, because reading it makes the host wait.
 CHECK_EVERY = 50
-
-
-@dataclass
-class Prediction:
-    """Holds what a method predicts of a batch.
-
-    outputs: (B, K), of the head. score: (B,), in the labels' unit.
-    probabilities: (B, C), of the classes; None in a regression. features: (B, E), the joint vector.
-    """
-
-    outputs: Tensor
-    score: Tensor
-    probabilities: Tensor | None
-    features: Tensor
 
 
 @dataclass
@@ -282,20 +270,6 @@ class Method(nn.Module, ABC):
         classes = ["acc_argmax"] if isinstance(self.objective, CrossEntropy) else []
         return (*losses, *(f"val/{name}" for name in (*METRICS[self.metrics], *classes, *self.added_metrics)))
 
-    def compute_added(self, scores_N: Any, targets_N: Any) -> dict[str, float]:
-        """Computes the metrics that the config adds to those of its protocol, of a whole split's numpy arrays.
-
-        Raises ValueError naming a metric that returns no number.
-        """
-        values: dict[str, float] = {}
-        for name, metric in self.added_metrics.items():
-            value = metric(scores_N, targets_N)
-            try:
-                values[name] = float(value)
-            except (TypeError, ValueError):
-                raise ValueError(f"metrics.{name}: expected a number from it, found {value!r}") from None
-        return values
-
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Returns "prediction" and, under each name of `validation_losses`, the (B,) losses of the batch's clips.
 
@@ -345,41 +319,4 @@ class Method(nn.Module, ABC):
             f"{' and '.join(names)} not finite at epoch {epoch + 1}, step {step + 1} of {len(loader)}, on clips "
             f"{clips}; the last checkpoint is from before it. A smaller optimizer.lr, trainer.gradient_clip=1 or "
             "data.standardize.default=zscore may help"
-        )
-
-
-def check_terms(method: Method, terms: object) -> None:
-    """Raises TypeError or ValueError unless `terms`, returned by method.losses, are named scalars with a "loss"."""
-    name = f"{type(method).__name__}.losses"
-    expected = 'expected a dict of scalar tensors, one of them under "loss"'
-    if not isinstance(terms, dict):
-        raise TypeError(f"{name} returned a {type(terms).__name__}; {expected}")
-    for term, value in terms.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} returned a {type(value).__name__} as {term!r}; {expected}")
-        if value.dim():
-            raise ValueError(
-                f"{name} returned a tensor of shape {tuple(value.shape)} as {term!r}; {expected}. Batch.mean makes "
-                "one of a loss a clip"
-            )
-    if "loss" not in terms:
-        raise ValueError(f"{name} returned the terms {', '.join(map(str, terms)) or 'of an empty dict'}; {expected}")
-
-
-@torch.no_grad()
-def check_predict(method: Method, batch: Batch) -> None:
-    """Raises TypeError unless method.predict returns a Prediction.
-
-    It is called before the first training step, because the first validation may be hours later. The modules are in
-    evaluation mode meanwhile, so that no running statistics change. The step's random numbers are keyed afterwards.
-    """
-    modes = {module: module.training for module in method.modules()}
-    method.eval()
-    prediction: object = method.predict(batch)
-    for module, mode in modes.items():
-        module.training = mode
-    if not isinstance(prediction, Prediction):
-        raise TypeError(
-            f"{type(method).__name__}.predict returned a {type(prediction).__name__}; expected a "
-            "trivium.methods.base.Prediction, which Method.decode makes of the head's outputs and the joint vector"
         )

@@ -65,8 +65,8 @@ def build_method(
         extra: dict[str, Any] = {"assets": assets[name]} if assets and assets.get(name) else {}
         if getattr(target(node), "takes_steps", False):
             extra["steps"] = longest[name]
-        own = f"encoders.{name}" if (config["encoders"] or {}).get(name) else "encoder"
-        with keyed(seed, "encoder", name), _mistakes_of(own):
+        group = f"encoders.{name}" if (config["encoders"] or {}).get(name) else "encoder"
+        with keyed(seed, "encoder", name), _mistakes_of(group):
             encoders[name] = build(node, size, **extra)
     kind: Any = target(config["method"])
     with keyed(seed, "fusion"), _mistakes_of("fusion"):

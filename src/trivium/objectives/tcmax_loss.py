@@ -89,11 +89,11 @@ def _mixing(score: Pairings, features: Sequence[Tensor], batch: Batch) -> Factor
 def _factor(parts: dict[str, Tensor], score: Pairings, trained: tuple[nn.Parameter, ...], batch: Batch) -> Factor:
     """Returns the block that is scored by `score`, called with rows of one length."""
 
-    def broadcast(given: Mapping[str, Tensor], _: Mapping[str, Tensor]) -> Tensor:
-        if len(given) == 1:
-            return score(*given.values())
-        shape = torch.broadcast_shapes(*(part.shape[:-1] for part in given.values()))  # type: ignore[no-untyped-call]
-        rows = [part.expand(*shape, part.shape[-1]).reshape(-1, part.shape[-1]) for part in given.values()]
+    def broadcast(factors: Mapping[str, Tensor], _: Mapping[str, Tensor]) -> Tensor:
+        if len(factors) == 1:
+            return score(*factors.values())
+        shape = torch.broadcast_shapes(*(part.shape[:-1] for part in factors.values()))  # type: ignore[no-untyped-call]
+        rows = [part.expand(*shape, part.shape[-1]).reshape(-1, part.shape[-1]) for part in factors.values()]
         return score(*rows).unflatten(0, shape)  # type: ignore[no-any-return,no-untyped-call]
 
     present = dict.fromkeys(parts, batch.present[:, 0])
@@ -102,12 +102,12 @@ def _factor(parts: dict[str, Tensor], score: Pairings, trained: tuple[nn.Paramet
 
 def _leaves(output: Tensor) -> tuple[nn.Parameter, ...]:
     """Returns the tensors that a backward from `output` would give gradients to."""
-    leaves, seen, nodes = [], set(), [output.grad_fn]
+    leaves, visited, nodes = [], set(), [output.grad_fn]
     while nodes:
         node = nodes.pop()
-        if node is None or node in seen:
+        if node is None or node in visited:
             continue
-        seen.add(node)
+        visited.add(node)
         if hasattr(node, "variable"):
             leaves.append(node.variable)
         nodes += [before for before, _ in node.next_functions]

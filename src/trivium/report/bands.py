@@ -52,9 +52,9 @@ def draw_band(axes: Axes, runs: Sequence[Values], *, label: str, style: int) -> 
     mean_E, std_E, whole = seed_band(runs)
     epochs = np.arange(1, len(mean_E) + 1)
     colour = COLOURS[style % len(COLOURS)]
-    look: dict[str, Any] = {"color": colour, "linestyle": DASHES[style % len(DASHES)], "linewidth": 1.1}
+    style_keys: dict[str, Any] = {"color": colour, "linestyle": DASHES[style % len(DASHES)], "linewidth": 1.1}
     marker = "o" if len(mean_E) == 1 else None
-    axes.plot(epochs[:whole], mean_E[:whole], label=label, marker=marker, ms=3, **look)
+    axes.plot(epochs[:whole], mean_E[:whole], label=label, marker=marker, ms=3, **style_keys)
     axes.plot(epochs[whole - 1 :], mean_E[whole - 1 :], color=colour, linestyle=(0, (1, 1.5)), linewidth=0.9)
     axes.fill_between(epochs, mean_E - std_E, mean_E + std_E, color=colour, alpha=0.2, linewidth=0)
 

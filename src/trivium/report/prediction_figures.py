@@ -63,8 +63,8 @@ def scatter(axes: Axes, clips: Predicted) -> None:
     """Draws each clip as a dot, beside the line on which both scores are equal."""
     low, high = _range(clips)
     axes.plot([low, high], [low, high], color="black", linewidth=0.7, linestyle=(0, (3, 2)))
-    look: dict[str, Any] = {"s": 7, "color": COLOURS[0], "alpha": 0.45, "linewidths": 0}
-    axes.scatter(clips.target, clips.prediction, rasterized=len(clips.ids) > _AS_PIXELS, **look)
+    dots: dict[str, Any] = {"s": 7, "color": COLOURS[0], "alpha": 0.45, "linewidths": 0}
+    axes.scatter(clips.target, clips.prediction, rasterized=len(clips.ids) > _AS_PIXELS, **dots)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
     axes.set_xlabel("true score")

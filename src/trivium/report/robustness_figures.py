@@ -150,6 +150,6 @@ def curve(axes: Axes, rows: Sequence[Scored], over: str, metric: str, *, label: 
     draws = pd.DataFrame(rows).groupby(over)[metric]
     # a draw without a value, as Corr of a constant prediction, leaves a gap
     mean, std = draws.agg(lambda values: values.mean(skipna=False)), draws.std().fillna(0.0)
-    look: dict[str, Any] = {"color": COLOURS[style % len(COLOURS)], "linewidth": 1.0}
-    axes.plot(mean.index, mean, marker=MARKERS[style % len(MARKERS)], markersize=3, label=label, **look)
-    axes.fill_between(mean.index, mean - std, mean + std, color=look["color"], alpha=0.25, linewidth=0)
+    style_keys: dict[str, Any] = {"color": COLOURS[style % len(COLOURS)], "linewidth": 1.0}
+    axes.plot(mean.index, mean, marker=MARKERS[style % len(MARKERS)], markersize=3, label=label, **style_keys)
+    axes.fill_between(mean.index, mean - std, mean + std, color=style_keys["color"], alpha=0.25, linewidth=0)

@@ -44,8 +44,8 @@ def refuse_unless_exact(run: RunDirectory, config: dict[str, Any]) -> None:
     """Raises ValueError, saying why, if a run of this config would not have begun as the shorter run did."""
     epochs, name = config["trainer"]["max_epochs"], str(config["scheduler"]["_target_"])
     anew = f"train a new run of {epochs} epochs"
-    own, _, schedule = name.rpartition(".")
-    if own != "trivium.schedulers":
+    module, _, schedule = name.rpartition(".")
+    if module != "trivium.schedulers":
         raise ValueError(f"{run.path} cannot be extended: {name} may go by trainer.max_epochs; {anew}")
     if schedule not in _ANY_LENGTH:
         raise ValueError(

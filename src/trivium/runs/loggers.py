@@ -55,8 +55,8 @@ def _places(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Returns what the run is sent to: name -> node with the logger's _target_."""
     node = config["logger"]
     # A user's own logger may have its _target_ among its keys, as wandb had in version 0.1.0.
-    own = {str(node.get("name")): {"_target_": node["_target_"]}} if "_target_" in node else {}
-    return {**own, **node.get("send_to", {})}
+    users = {str(node.get("name")): {"_target_": node["_target_"]}} if "_target_" in node else {}
+    return {**users, **node.get("send_to", {})}
 
 
 def loggers_of(trainer: L.Trainer) -> list[RunLogger]:

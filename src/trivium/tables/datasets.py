@@ -16,31 +16,31 @@ from trivium.tables.definition import Table
 _ALWAYS = ("loss", "acc_argmax")
 
 
-def parts_of(table: Table, wish: str = "") -> list[Table]:
+def parts_of(table: Table, chosen: str = "") -> list[Table]:
     """Returns one table a data set, or the table as it is where it names none.
 
-    wish: the command line's data=, some of the data sets with commas between, each as NAME or NAME/FEATURES, the name
+    chosen: the command line's data=, some of the data sets with commas between, each as NAME or NAME/FEATURES, the name
     of a prepared feature set. Raises ValueError for one that the table does not have, and for data= without any.
     """
     if not table.datasets:
-        if wish:
-            raise ValueError(f"data={wish}: table {table.name} has no data sets; data.store=FILE changes the file")
+        if chosen:
+            raise ValueError(f"data={chosen}: table {table.name} has no data sets; data.store=FILE changes the file")
         return [table]
-    return [part_of(table, data) for data in (_chosen(table, wish) if wish else table.datasets)]
+    return [part_of(table, data) for data in (_chosen(table, chosen) if chosen else table.datasets)]
 
 
-def _chosen(table: Table, wish: str) -> list[str]:
+def _chosen(table: Table, text: str) -> list[str]:
     """Returns the chosen data sets. NAME alone means the table's entry, which may name features."""
     entries = {data.partition("/")[0]: data for data in table.datasets}
     chosen = []
-    for word in wish.split(","):
+    for word in text.split(","):
         name = word.partition("/")[0]
         if name not in entries:
             near, known = suggest(name, entries), ", ".join(entries)
-            raise ValueError(f"data={wish}: table {table.name} has no data set {name!r}{near}; it has {known}")
+            raise ValueError(f"data={text}: table {table.name} has no data set {name!r}{near}; it has {known}")
         chosen.append(word if "/" in word else entries[name])
     if len(set(chosen)) < len(chosen):
-        raise ValueError(f"data={wish}: one data set stands there twice")
+        raise ValueError(f"data={text}: one data set stands there twice")
     return chosen
 
 

@@ -83,7 +83,7 @@ class Table:
     bars: of the figure, a group of bars -> the measures whose mean over a run's values they show.
     baseline: the label of the row that the others are compared with, seed by seed; "": none. settings: overrides of the
     command line, over those of the rows. datasets: those that the rows are repeated for, as NAME or
-    NAME/FEATURES; data: the one of this part (trivium.tables.datasets), "" where there are none. wish: the value of
+    NAME/FEATURES; data: the one of this part (trivium.tables.datasets), "" where there are none. request: the value of
     table=, or "" for the name. words: of a table without a file (trivium.tables.runs_table), its command line.
     """
 
@@ -98,7 +98,7 @@ class Table:
     settings: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     data: str = ""
-    wish: str = ""
+    request: str = ""
     words: tuple[str, ...] = ()
 
     @property
@@ -123,19 +123,19 @@ class Table:
         return measures
 
 
-def find_table(wish: str, folders: Sequence[Path]) -> Path:
+def find_table(name: str, folders: Sequence[Path]) -> Path:
     """Returns the file of a table's name in one of `folders`, or of a path.
 
     Raises ValueError naming the tables that exist.
     """
-    if wish.endswith(".yaml"):
-        if Path(wish).is_file():
-            return Path(wish)
-        raise ValueError(f"table={wish}: no such file")
+    if name.endswith(".yaml"):
+        if Path(name).is_file():
+            return Path(name)
+        raise ValueError(f"table={name}: no such file")
     known = {file.stem: file for folder in reversed(folders) for file in sorted(folder.glob("*.yaml"))}
-    if wish not in known:
-        raise ValueError(f"table={wish}: no such table{suggest(wish, known)}; there are {', '.join(sorted(known))}")
-    return known[wish]
+    if name not in known:
+        raise ValueError(f"table={name}: no such table{suggest(name, known)}; there are {', '.join(sorted(known))}")
+    return known[name]
 
 
 def read_table(file: Path) -> Table:
@@ -173,7 +173,7 @@ def _table(name: str, values: Any) -> Table:
 def _check_rows(table: Table) -> None:
     """Checks what rows say of each other, of the measures and of the data sets."""
     labels, measures = [row.label for row in table.rows], [measure.name for measure in table.measures]
-    names = [wish.partition("/")[0] for wish in table.datasets] or [""]
+    names = [dataset.partition("/")[0] for dataset in table.datasets] or [""]
     for number, row in enumerate(table.rows):
         if row.start and row.start not in labels[:number]:
             before = ", ".join(labels[:number]) or "there are none"

@@ -82,10 +82,10 @@ def _provenance(parts: Sequence[Measured]) -> list[str]:
         days = sorted({record["created"][:10] for _, record in done})
         machines = [result["hardware"] for result, _ in done]
         seconds = [float(result["seconds"]) for result, _ in done]
-        took = f"{statistics.median(seconds):.0f} s a run (median; {min(seconds):.0f} to {max(seconds):.0f})"
+        run_time = f"{statistics.median(seconds):.0f} s a run (median; {min(seconds):.0f} to {max(seconds):.0f})"
         commits = [commit[:7] + "-dirty" * commit.endswith("-dirty") for commit in commits]
         hardware = [f"{machine['cpus']} CPUs, {', '.join(machine['gpus']) or 'no GPU'}" for machine in machines]
-        lines.append(f"Runs of {', '.join(days)}; commits {_counted(commits)}; {_counted(hardware)}; {took}.")
+        lines.append(f"Runs of {', '.join(days)}; commits {_counted(commits)}; {_counted(hardware)}; {run_time}.")
     return lines
 
 
@@ -97,7 +97,7 @@ def _commands(parts: Sequence[Measured]) -> list[str]:
     for seeds in dict.fromkeys(part.seeds for part in parts):
         tables = [part.table for part in parts if part.seeds == seeds]
         data = ",".join(table.data for table in tables if table.data)
-        words = [f"table={tables[0].wish or tables[0].name}", *([f"data={data}"] if data else []), f"seeds={seeds}"]
+        words = [f"table={tables[0].request or tables[0].name}", *([f"data={data}"] if data else []), f"seeds={seeds}"]
         commands.append(command("reproduce", *words, *tables[0].settings))
     return commands
 

@@ -63,7 +63,7 @@ def _matrix(runs: Sequence[Planned], states: Sequence[str], estimate: Estimate) 
     lines = [f"{table.data or table.name:<{wide}}  seed {' '.join(map(str, seeds))}   a run"]
     for row in table.rows:
         seconds, certain = estimate.of(first[row.label])
-        took = "" if seconds is None else f"{'' if certain else 'perhaps '}{duration(seconds)}"
+        run_time = "" if seconds is None else f"{'' if certain else 'perhaps '}{duration(seconds)}"
         cells = " ".join(marks[row.label, seed].rjust(len(str(seed))) for seed in seeds)
-        lines.append(f"  {row.label:<{wide - 2}}       {cells}   {took}".rstrip())
+        lines.append(f"  {row.label:<{wide - 2}}       {cells}   {run_time}".rstrip())
     return lines
