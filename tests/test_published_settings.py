@@ -329,6 +329,62 @@ SELF_MI = {
 }
 
 
+# ALMT's public code (methods/almt, sections 3 to 5); depth of the last fusion -> MOSI, MOSEI, SIMS
+ALMT: dict[str, Any] = {
+    "method.name": "almt",
+    "method.head_hidden": [],
+    "method.modality_dropout": 0.0,
+    "objective._target_": "trivium.objectives.task.MSE",
+    "data.batch_size": 64,
+    "data.standardize": NOT_SCALED,
+    "trainer.max_epochs": 200,
+    "trainer.patience": 0,
+    "trainer.select": "best",
+    "trainer.gradient_clip": 0.0,
+    "scheduler._target_": "trivium.schedulers.warmup_cosine",
+    "scheduler.warmup_ratio": 0.1,
+    "optimizer._target_": "trivium.optimizers.adamw",
+    "optimizer.lr": 1e-4,
+    "optimizer.groups.text.lr": 1e-4,
+    "optimizer.weight_decay": 1e-4,
+    "optimizer.exempt_bias_and_norm": "none",
+    "encoder": {"_target_": "trivium.encoders.identity.Identity", "pool": "mean", "out": 0},
+    "encoders.text.finetune": True,
+    "encoders.text.out": 0,
+    "fusion.dim": 128,
+    "fusion.tokens": 8,
+    "fusion.embed_depth": 1,
+    "fusion.layers": 3,
+    "fusion.heads": 8,
+    "fusion.head_dim": 64,
+    "fusion.feedforward": 128,
+    "fusion.readout": "token",
+}
+DEPTHS = {"mosi": 2, "mosei": 4, "sims": 4}
+BERTS = {"mosi": "bert-base-uncased", "mosei": "bert-base-uncased", "sims": "bert-base-chinese"}
+
+
+# LNLN's public code (methods/lnln, sections 2 to 6); what it shares with ALMT is checked as ALMT's
+OWN = {"method.name", "method.head_hidden", "fusion.embed_depth", "fusion.readout"}
+LNLN: dict[str, Any] = {key: value for key, value in ALMT.items() if key not in OWN} | {
+    "method.name": "lnln",
+    "method.dim": 128,
+    "method.tokens": 8,
+    "method.depth": 2,
+    "method.heads": 8,
+    "method.head_dim": 64,
+    "method.feedforward": 128,
+    "method.hidden": 64,
+    "method.reverse": "all",
+    "method.detach_targets": False,
+    "method.valid_rate": 0.5,
+    "method.unknown_id": 100,
+    "fusion.embed_depth": 0,
+    "fusion.readout": "mean",
+}
+ADVERSARIAL = {"mosi": 0.8, "mosei": 0.8, "sims": 0.6}
+
+
 def check(overrides: list[str], expected: dict[str, Any]) -> None:
     config = compose_config(overrides)
     found = {key: _at(config, key) for key in expected}
@@ -399,3 +455,16 @@ def test_gmc_has_its_codes_settings_and_m3ixup_the_readings_on_top(method: str, 
 
 def test_tcmax_has_its_codes_optimiser_by_name() -> None:
     check(["method=tcmax", "optimizer=published/tcmax", "scheduler=step"], TCMAX)
+
+
+@pytest.mark.parametrize("data", DEPTHS)
+def test_almt_has_its_codes_settings(data: str) -> None:
+    own = {"data.name": data, "fusion.depth": DEPTHS[data], "encoders.text.model": BERTS[data]}
+    check([f"experiment=almt_{data}"], ALMT | own)
+
+
+@pytest.mark.parametrize("data", DEPTHS)
+def test_lnln_has_its_codes_settings(data: str) -> None:
+    weights = {"task": 1.0, "completeness": 0.9, "adversarial": ADVERSARIAL[data], "reconstruction": 0.1}
+    own = {"data.name": data, "fusion.depth": DEPTHS[data], "encoders.text.model": BERTS[data]}
+    check([f"experiment=lnln_{data}"], LNLN | own | {"method.weights": weights})

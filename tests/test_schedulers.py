@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from trivium.schedulers import Schedule, constant, cosine, linear, plateau, step
+from trivium.schedulers import Schedule, constant, cosine, linear, plateau, step, warmup_cosine
 
 STEPS, EPOCHS = 5, 4
 
@@ -38,6 +38,31 @@ def test_cosine_warms_up_linearly_and_ends_at_the_final_ratio() -> None:
 def test_linear_warms_up_and_falls_to_nothing() -> None:
     found = rates(lambda o: linear(o, steps_per_epoch=STEPS, epochs=EPOCHS, warmup_ratio=0.2))
     assert found == pytest.approx([(n + 1) / 5 for n in range(4)] + [(20 - n) / 16 for n in range(4, 20)])
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [
+        (200, {0: 0, 1: 5e-6, 10: 5e-5, 20: 1e-4, 21: 1e-4, 22: 9.9992e-5, 99: 6.0396e-5, 199: 3.0459e-8}),
+        (20, {0: 0, 1: 5e-5, 2: 1e-4, 3: 1e-4, 4: 9.9240e-5, 19: 3.0154e-6}),
+    ],
+)
+def test_warmup_cosine_has_the_published_rates_of_almt(epochs: int, expected: dict[int, float]) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-4)
+    schedule, found = warmup_cosine(optimizer, steps_per_epoch=STEPS, epochs=epochs, warmup_ratio=0.1), {}
+    for epoch in range(epochs):
+        found[epoch] = optimizer.param_groups[0]["lr"]
+        for _ in range(STEPS):
+            optimizer.step()
+            schedule.after_step()
+        schedule.after_epoch(1.0)
+    assert {epoch: found[epoch] for epoch in expected} == pytest.approx(expected, rel=5e-5)
+
+
+def test_warmup_cosine_refuses_a_share_that_is_none() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    with pytest.raises(ValueError, match=r"scheduler\.warmup_ratio: expected a share above 0 and below 1, found 0"):
+        warmup_cosine(optimizer, steps_per_epoch=STEPS, epochs=EPOCHS, warmup_ratio=0)
 
 
 def test_step_falls_every_so_many_epochs() -> None:

@@ -105,3 +105,23 @@ def linear(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, warmup_ra
 def step(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, every: int, factor: float) -> Schedule:
     """Multiplies the learning rate by `factor` after every `every` epochs."""
     return Schedule(StepLR(optimizer, step_size=every, gamma=factor))
+
+
+def warmup_cosine(optimizer: Optimizer, *, steps_per_epoch: int, epochs: int, warmup_ratio: float) -> Schedule:
+    """Warms up from 0, then falls along half a cosine, epoch by epoch, as ALMT's public code does.
+
+    warmup_ratio: the share of epochs, above 0 and below 1. The first epoch's rate is 0, so that its gradients reach the
+    optimiser's running means alone. The peak is held for two epochs where the warm-up is a whole number of them.
+    Raises ValueError for a warmup_ratio out of range.
+    """
+    if not 0.0 < warmup_ratio < 1.0:
+        raise ValueError(f"scheduler.warmup_ratio: expected a share above 0 and below 1, found {warmup_ratio}")
+    warmup = warmup_ratio * epochs
+    first_after = math.floor(warmup) + 1
+
+    def ratio(epoch: int) -> float:
+        if epoch <= warmup:
+            return epoch / warmup
+        return 0.5 * (1 + math.cos(math.pi * (epoch - first_after) / (epochs - warmup)))
+
+    return Schedule(LambdaLR(optimizer, ratio))

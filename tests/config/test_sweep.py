@@ -80,7 +80,7 @@ def test_what_is_right_passes(line: str) -> None:
         (START + "seed=1,2", "seed=1,2: all trials of a search share one seed"),
         (
             "-m hydra.sweeper.n_trials=3 seed=1,2",
-            "only a search has this key; choose a search with sweep=NAME (comm, gmc",
+            "only a search has this key; choose a search with sweep=NAME (almt, comm",
         ),
         ("-m optimizer.lr=interval(0,1)", "only a search draws from an interval; choose one with sweep=NAME"),
         ("-m sweep=selfmi method=supervised optimizer=sgd", "method.cpc_weight: no such key (in the search space)"),

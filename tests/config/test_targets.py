@@ -14,7 +14,7 @@ with composer() as _session:
     CHOICES = [(group, choice) for group in _session.groups() for choice in _session.choices(group)]
 
 
-FROM_THE_RUN = {"epochs", "steps_per_epoch"}  # what schedulers are told beside their keys
+FROM_THE_RUN = {"steps", "epochs", "steps_per_epoch"}  # what schedulers are told beside their keys
 BUILDS_NOTHING = ("data", "trainer", "debug", "logger/csv")
 
 

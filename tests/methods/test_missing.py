@@ -60,15 +60,28 @@ METHODS |= {
     "mag_bert-common": ["method=mag_bert", "method.bias=common", "method.placeholder_tokens=3"],
     "misa-learned": ["method=misa", "method.absent_private=learned", "method.text_lengths=true"],
 }
+LNLN = [
+    "method=lnln",
+    "method.dim=16",
+    "method.tokens=4",
+    "method.heads=2",
+    "method.head_dim=4",
+    "method.feedforward=8",
+]
+METHODS |= {"lnln": LNLN, "lnln-erase": [*LNLN, "method.absent=erase", "method.masks=false", "method.unknown=learned"]}
 FUSIONS |= {
     "transformer-deep": ["fusion=transformer", "fusion.layers=2"],
     "concat-bare": ["fusion=concat", "fusion.out=0"],
+    "almt-zeros": ["fusion=almt", "fusion.masks=false", "fusion.absent=zeros", "fusion.readout=mean"],
 }
+NARROW = {"dim": 16, "heads": 4, "head_dim": 4, "feedforward": 8}
 SMALL = {
     "mult": {"layers": 1, "width": 10},
     "tetfn": {"layers": 1, "width": 10},
     "tensor": {"project": 3},
-}  # to save time
+    "almt": NARROW,
+    "almt-zeros": NARROW,
+}  # saves time
 FUSIONS["text alone"] = ["fusion=published/text"]  # MAG-BERT's; in other methods it has no place for the rest
 # and its audio and vision are features, of other sizes than the text's vector, which fusion=share does not take
 PAIRS = [(m, f) for m, f in itertools.product(METHODS, FUSIONS) if f != ("share" if "mag_b" in m else "text alone")]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from batches import DIMS, LONGEST, batch_of
 from driver import here, rows
 from trivium.config.compose import composer
-from trivium.config.instantiate import build
+from trivium.config.instantiate import build, target
 from trivium.data.batch import Batch
 from trivium.encoders.gru import GRU
 from trivium.methods.base import Method, Parts
@@ -40,7 +40,8 @@ def made(
     torch.manual_seed(0)
     encoders: Any = {name: GRU(size, hidden=6, out=8, pool="mean") for name, size in DIMS.items()}
     node = {**FUSIONS[fusion], **({"layers": 1, "width": 10} if fusion == "mult" else {})}
-    joint = build(node, dict.fromkeys(DIMS, 8))
+    takes_steps = {"steps": dict.fromkeys(DIMS, LONGEST)} if target(node).takes_steps else {}
+    joint = build(node, dict.fromkeys(DIMS, 8), **takes_steps)
     options, settings = split_options(settings, kind.shared_options)
     built = kind(Parts(encoders, joint, objective or L1(), CLIPS, 3.0, 5, options), **settings).double()
     built.position = (0, 3)

@@ -35,6 +35,8 @@ COMM = (
     "encoder.feedforward=16 encoder.layers=1 method.head_hidden=[16,16] method.head_out=8 data.modalities=[text,audio]"
 )
 MULT = "fusion.layers=1 fusion.width=10 fusion.dim=12 encoder.hidden=6 encoder.out=12"
+ALMT = "fusion.dim=16 fusion.heads=4 fusion.head_dim=4 fusion.feedforward=8"
+LNLN = "method.dim=16 method.heads=4 method.head_dim=4 method.feedforward=8 method.hidden=8"
 STEPS = (
     "method=supervised encoder=lstm fusion=concat objective=l1 optimizer=adamw",
     "method=supervised encoder=gru fusion=tensor objective=cross_entropy optimizer=sgd encoder.pool=last",
@@ -47,6 +49,8 @@ STEPS = (
     "method=supervised encoder=transformer encoder.pool=cls fusion=transformer method.mixup=manifold",
     "method=supervised encoder@encoders.text=bert",
     "method=supervised encoder@encoders.text=bert encoders.text.pool=mean encoders.text.finetune=false",
+    f"method=supervised encoder=identity fusion=almt {ALMT}",
+    f"method=supervised fusion=almt {ALMT} fusion.masks=false fusion.absent=zeros method.modality_dropout=0.3",
     "method=selfmi optimizer=selfmi method.update_from_epoch=1",
     "method=selfmi method.update_from_epoch=1 method.pair_estimator=ba method.ba_optimisation=separate "
     "method.modality_dropout=0.3 method.features=projected method.joint=hidden method.label_rule=tanh",
@@ -67,6 +71,9 @@ STEPS = (
     f"method=cross_self {COMM}",
     f"method=simclr {COMM}",
     "method=supcon objective=cross_entropy encoder.feedforward=16 encoder.layers=1 data.modalities=[text,audio]",
+    f"method=lnln {LNLN} {ALMT}",
+    f"method=lnln fusion=transformer fusion.dim=16 {LNLN} method.unknown=learned method.modality_dropout=0.3 "
+    "objective=cross_entropy",
     f"method=gmc fusion=mult {MULT} data.modalities=[text,audio]",
     "method=gmc fusion=concat method.weights.task=0 method.modality_dropout=0.3",
     "method=mag_bert encoder=gru fusion=concat encoder@encoders.audio=identity encoder@encoders.vision=identity "

@@ -15,6 +15,8 @@ TRACES = Path(__file__).parent / "traces"
 TINY = ["encoder.feedforward=32", "encoder.layers=2", "method.head_hidden=[32,32]", "method.head_out=16"]
 MULT = ["fusion.layers=1", "fusion.width=10", "fusion.dim=12", "encoder.hidden=6", "encoder.out=12"]
 TETFN = ["fusion.width=10", "fusion.layers=1", "fusion.dim=12", "fusion.kernels.vision=3"]
+ALMT = ["fusion.dim=16", "fusion.heads=4", "fusion.head_dim=4", "fusion.feedforward=8"]
+LNLN = ["method.dim=16", "method.heads=4", "method.head_dim=4", "method.feedforward=8", "method.hidden=8"]
 METHODS = {
     "supervised": ["method=supervised"],
     "supervised_classes": ["method=supervised", "objective=cross_entropy", "encoder=gru", "fusion=tensor"],
@@ -33,6 +35,8 @@ METHODS = {
     "mag_bert": ["method=mag_bert", "encoder.dim=12", "encoder.layers=1", "encoder.feedforward=16"],
     "misa": ["method=misa", "encoder.hidden=6", "method.dim=8", "fusion.feedforward=16"],
     "misa_adversarial": ["method=misa", "encoder=gru", "method.dim=8", "method.similarity=adversarial"],
+    "almt": ["method=published/almt", "fusion=almt", "encoder=identity", "objective=mse", *ALMT],
+    "lnln": ["method=lnln", *ALMT, *LNLN],
     "supervised_mixup": ["method=supervised", "method.mixup=series", "method.modality_dropout=0.2"],
     "selfmm_faithful": ["method=selfmm", "method.faithful=true", "trainer.accumulate_grad_batches=2"],
 }

@@ -15,11 +15,14 @@ TINY = ["encoder.dim=10", "encoder.feedforward=32", "encoder.layers=1", "fusion.
 HEAD = ["method.head_hidden=[32,32]", "method.head_out=16"]
 MULT = ["fusion.layers=1", "fusion.width=4", "fusion.heads=2", "fusion.dim=8", "encoder.hidden=4", "encoder.out=8"]
 TETFN = ["fusion.layers=1", "fusion.width=4", "fusion.heads=2", "fusion.dim=8", "fusion.kernels.audio=3"]
+ALMT = ["fusion.dim=8", "fusion.heads=2", "fusion.head_dim=4", "fusion.feedforward=8"]
+LNLN = ["method.dim=8", "method.heads=2", "method.head_dim=4", "method.feedforward=8", "method.hidden=4"]
 # Validation is worse after the third epoch, which tells whether the schedule and the record remember the best one.
 PLATEAU = ["scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.03"]
 SETTINGS = {
     "supervised": ["method=supervised", *LSTM, *PLATEAU, "fusion.dropout=0.1"],
     "supervised_mixup": ["method=supervised", *LSTM, "method.mixup=series", "method.modality_dropout=0.2"],
+    "almt": ["fusion=almt", "encoder=identity", *ALMT, "scheduler=warmup_cosine", "method.modality_dropout=0.2"],
     "selfmi": ["method=selfmi", *LSTM, "trainer.accumulate_grad_batches=2", "scheduler=cosine", "fusion.dropout=0.1"],
     "selfmi_exact": ["method=selfmi", *LSTM, "debug=exact"],
     "selfmi_ba": [
@@ -32,6 +35,7 @@ SETTINGS = {
     "selfmi_mixup": ["method=selfmi", *LSTM, "method.mixup=one", "fusion.dropout=0.1"],
     "tetfn": ["method=tetfn", "encoder.hidden=4", "encoder.out=8", *TETFN, "method.modality_dropout=0.2"],
     "mmim": ["method=mmim", *LSTM, "trainer.gradient_clip=1"],
+    "lnln": ["method=lnln", *ALMT, *LNLN, "scheduler=cosine", "method.modality_dropout=0.2"],
     "tcmax": ["method=tcmax", *LSTM, "scheduler=cosine", "objective.negatives=500", "objective.chunk=64"],
     "tcmax_all": ["method=tcmax", *LSTM, "fusion=bigated"],
     "comm": ["method=comm", *TINY, *HEAD, "trainer.select=last"],

@@ -70,6 +70,7 @@ class Pretrained(Encoder):
         self.limit = _longest(self.model.config)
         self.packed = packed and _packable(self.model.config)
         self.finetune = finetune
+        self.input_size = int(self.model.config.vocab_size)
         self._check_vocabulary(in_dim, model)
         self._keep_pooler(pool == "pooler", model)
         self.model.requires_grad_(finetune)
@@ -142,7 +143,6 @@ class Pretrained(Encoder):
         embedded = int(getattr(self.model.config, "embedding_size", width) or width)
         if hasattr(self.model, "embeddings") and layers is not None and embedded == width:
             self.adapts, self.adapt_layers = width, len(layers)
-            self.input_size = int(self.model.config.vocab_size)
 
     def _run_padded(self, stream: Stream, adapt: Callable[[Tensor], Tensor], layer: int) -> tuple[Tensor, Tensor]:
         """Returns hidden states (B, T, E) and pooled vectors (B, E), a clip a row, padded to the longest."""

@@ -35,11 +35,13 @@ class Fusion(nn.Module):
     unimodal_dim: the size of the vectors that `unimodal` returns; None if it returns the pooled vectors as they are.
     reads: "pooled" for pooled vectors, or "tokens"; `dims` then holds the sizes of tokens (Encoder.token_dim or
     Encoder.dim), and the part of a modality is all its tokens end to end (`_as_row`).
+    takes_steps: True if the constructor also takes `steps`, modality -> the length of the store's longest clip.
     """
 
     reads: ClassVar[Literal["pooled", "tokens"]] = "pooled"
     roles: Mapping[str, str] = {}
     unimodal_dim: int | None = None
+    takes_steps: ClassVar[bool] = False
     dims: dict[str, int]
     dim: int
 

@@ -6,7 +6,7 @@ Legend: B clips, E joint embedding, K outputs of the head, C classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -37,7 +37,8 @@ class Parts:
     """Holds what trivium.methods.build makes a method of.
 
     train_clips: the number of clips in the train split. high: the largest label, for methods that generate labels; None
-    if the store has no label range. options: the options that several methods share.
+    if the store has no label range. options: the options that several methods share. longest: modality -> the length of
+    the store's longest clip.
     """
 
     encoders: dict[str, Encoder]
@@ -47,6 +48,7 @@ class Parts:
     high: float | None
     seed: int
     options: Options = field(default_factory=Options)
+    longest: Mapping[str, int] = field(default_factory=dict)
 
 
 class Method(nn.Module, ABC):
@@ -141,6 +143,16 @@ class Method(nn.Module, ABC):
         settings: the method's config. sizes: modality -> size of the encoder's pooled vector, or of a token.
         """
         return sizes
+
+    @classmethod
+    def fusion_steps(
+        cls, settings: Mapping[str, Any], longest: Mapping[str, int], names: Iterable[str]
+    ) -> Mapping[str, int]:
+        """Returns name -> the most tokens of it that the method gives to the fusion; `names` are what it fuses.
+
+        settings: the method's config. longest: modality -> the length of the store's longest clip.
+        """
+        return {name: longest.get(name, 1) for name in names}
 
     def gradient_scale(self) -> float:
         """Returns the factor on the loss before it is differentiated. The recorded loss is without it."""

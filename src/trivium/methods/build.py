@@ -58,23 +58,27 @@ def build_method(
     """
     seed = int(config["seed"])
     encoders: dict[str, Encoder] = {}
+    longest = {name: schema.max_lengths["tokens" if what == "tokens" else name] for name, what in reads.items()}
     for name, what in reads.items():
         size = schema.max_token + 1 if what == "tokens" else schema.dims[name]
         node = encoder_node(config, name)
         extra: dict[str, Any] = {"assets": assets[name]} if assets and assets.get(name) else {}
         if getattr(target(node), "takes_steps", False):
-            extra["steps"] = schema.max_lengths["tokens" if what == "tokens" else name]
+            extra["steps"] = longest[name]
         group = f"encoders.{name}" if (config["encoders"] or {}).get(name) else "encoder"
         with keyed(seed, "encoder", name), _mistakes_of(group):
             encoders[name] = build(node, size, **extra)
+    kind: Any = target(config["method"])
     with keyed(seed, "fusion"), _mistakes_of("fusion"):
-        fusion = build(config["fusion"], _fusion_dims(config, encoders, schema, reads))
+        dims = _fusion_dims(config, encoders, schema, reads)
+        takes_steps = getattr(target(config["fusion"]), "takes_steps", False)
+        steps = {"steps": kind.fusion_steps(config["method"], longest, dims)} if takes_steps else {}
+        fusion = build(config["fusion"], dims, **steps)
     with _mistakes_of("objective"):
         objective = build(config["objective"], schema.label_range)
     high = None if schema.label_range is None else max(map(abs, schema.label_range))
-    kind: Any = target(config["method"])
     options, settings = split_options(config["method"], getattr(kind, "shared_options", ()))
-    parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed, options)
+    parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed, options, longest)
     if trains:
         # Here, as importing Lightning takes longer than loading a run.
         from trivium.methods.trainable import trainable

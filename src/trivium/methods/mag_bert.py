@@ -9,7 +9,8 @@ Legend: B clips, T tokens, M modalities, A size of a token in the encoder, D fea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +69,14 @@ class MAGBERT(Method):
                 self.gate = AdaptationGate(adapted_size, others, beta=beta, dropout=gate_dropout, bias=bias)
         # An encoder of features gets a learned vector, one of token ids the placeholder ids.
         self.placeholder = nn.Parameter(torch.zeros(input_size)) if encoder.reads == "values" else None
+
+    @classmethod
+    def fusion_steps(
+        cls, settings: Mapping[str, Any], longest: Mapping[str, int], names: Iterable[str]
+    ) -> Mapping[str, int]:
+        # Placeholders, with a token at both ends, may be more than any clip has.
+        least = {settings.get("carrier", "text"): int(settings.get("placeholder_tokens", 12)) + 2}
+        return {name: max(longest[name], least.get(name, 0)) for name in names}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         outputs_BK, _ = self._outputs(batch)

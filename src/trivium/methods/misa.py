@@ -27,6 +27,7 @@ from trivium.encoders.base import Encoded
 from trivium.encoders.pooling import check_least
 from trivium.methods.accumulation import SummedAccumulation
 from trivium.methods.base import Parts, Prediction
+from trivium.methods.gradient_reversal import Reversal
 from trivium.methods.heads import Head
 from trivium.objectives.subspaces import central_moment_discrepancy, subspace_difference
 
@@ -197,19 +198,6 @@ class MISA(SummedAccumulation):
             error_bD = at_least_float32(decoder(sums_bMD[:, m])) - at_least_float32(space.projected[:, m])
             per_modality.append(batch.mean(error_bD.square().mean(dim=1), batch.present_everywhere[:, m]))
         return torch.stack(per_modality).mean()
-
-
-class Reversal(torch.autograd.Function):
-    """Returns its input, and multiplies the gradient by -factor (Ganin and Lempitsky, ICML 2015)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
-        ctx.factor = factor
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return -ctx.factor * gradient, None
 
 
 def _differences(private_NMD: Tensor, shared_NMD: Tensor, present_NM: Tensor) -> Tensor:
