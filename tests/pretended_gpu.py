@@ -213,6 +213,7 @@ def pretended_gpu() -> Iterator[list[str]]:
     with contextlib.ExitStack() as stack:
         for name, value in {
             "torch.cuda._lazy_init": lambda: None,
+            "torch.cuda.get_device_name": lambda device: "pretended",
             "torch.cuda.amp.common.amp_definitely_not_available": lambda: False,
             "torch.cuda.is_bf16_supported": lambda: True,
             "torch.backends.cudnn.is_acceptable": lambda tensor: False,  # it would warn

@@ -420,6 +420,7 @@ def test_tetfn_has_mmsas_column(column: int) -> None:
     check([f"experiment=tetfn_{expected['data.name']}"], expected)
 
 
+@pytest.mark.parametrize("column", [0, 1, 2], ids=["mosi", "mosei", "sims"])
 def test_misa_has_the_settings_of_mmsas_results(column: int) -> None:
     expected = {key: values[column] for key, values in MISA.items()}
     check([f"experiment=misa_{expected['data.name']}"], expected)

@@ -6,7 +6,7 @@ import inspect
 import string
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,7 +34,9 @@ def test_content_of_an_absent_modality_changes_no_bit_and_no_gradient(kind, junk
         outputs, present = inputs(present=some_absent(), junk=fill)
         encoders = {name: lambda stream: stream for name in outputs}  # the streams are what encoders return
         batch = SimpleNamespace(streams=outputs, present=present)
-        joint = fusion(Method.encode(SimpleNamespace(encoders=encoders), batch), present)
+        method = SimpleNamespace(encoders=encoders)
+        method.encode_modality = MethodType(Method.encode_modality, method)
+        joint = fusion(Method.encode(method, batch), present)
         joint.square().sum().backward()
         results.append([joint.detach(), *(parameter.grad for parameter in fusion.parameters())])
     assert all(torch.equal(zero, other) for zero, other in zip(*results, strict=True))
@@ -184,8 +186,11 @@ def test_every_choice_has_a_title_and_keys_that_its_target_takes(file):
     keys = resolved(file)
     module, _, name = keys.pop("_target_").rpartition(".")
     target = getattr(import_module(module), name)
+    if target.takes_steps:
+        keys["steps"] = dict.fromkeys(DIMS, 6)
     inspect.signature(target).bind(DIMS, **keys)
     assert not [key for key, value in keys.items() if value is None]
-    dims = dict.fromkeys(DIMS, 16)  # of one size, as with one encoder for all
+    # of one size, as with one encoder for all; without a Linear in front, the fusion's own
+    dims = dict.fromkeys(DIMS, keys["dim"] if keys.get("embed_depth") == 0 else 16)
     fusion = target(dims, **keys).double()
     assert fusion(*inputs(dims)).shape == (B, fusion.dim)

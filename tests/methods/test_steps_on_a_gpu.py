@@ -56,7 +56,7 @@ STEPS = (
     "method.modality_dropout=0.3 method.features=projected method.joint=hidden method.label_rule=tanh",
     "method=selfmi data=fixture_sims method.unimodal_targets=annotated method.mixup=one method.direction=symmetric",
     "method=selfmm method.faithful=true method.label_rule=centres",
-    "method=tetfn fusion.width=10 fusion.layers=1 fusion.kernels.vision=3 method.update_from_epoch=1",
+    "method=tetfn fusion=tetfn fusion.width=10 fusion.layers=1 fusion.kernels.vision=3 method.update_from_epoch=1",
     "method=mmim optimizer=mmim",
     "method=mmim method.stages=one method.stand_in=conditional method.modality_dropout=0.3 method.direction=symmetric",
     "method=tcmax objective=tcmax fusion=share",

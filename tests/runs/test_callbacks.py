@@ -39,7 +39,7 @@ def test_two_loggers_get_the_same(tmp_path: Path) -> None:
     ("line", "told"),
     [
         ("logger=[wandb,tensorbord]", "logger=tensorbord: no such choice; nearest is tensorboard"),
-        ("fusion=[concat,sum]", "fusion takes one choice; several at once are for logger alone"),
+        ("fusion=[concat,sum]", "fusion takes one choice; several at once are for logger, metric alone"),
         ("trainer.callbacks=[lr_moniter]", "trainer.callbacks: no callback 'lr_moniter'; nearest is lr_monitor"),
         ("trainer.callbacks=[device_stats]", "device_stats writes to a logger alone; add logger=tensorboard"),
         ("trainer.callbacks=[{_target_: os.system}]", "_target_: 'os.system' is refused"),
