@@ -190,7 +190,9 @@ def test_every_choice_has_a_title_and_keys_that_its_target_takes(file):
         keys["steps"] = dict.fromkeys(DIMS, 6)
     inspect.signature(target).bind(DIMS, **keys)
     assert not [key for key, value in keys.items() if value is None]
-    # of one size, as with one encoder for all; without a Linear in front, the fusion's own
-    dims = dict.fromkeys(DIMS, keys["dim"] if keys.get("embed_depth") == 0 else 16)
+    if keys.get("embed_depth") == 0:
+        # LNLN gives it embedded tokens, of its own size and number: tests/methods/test_lnln.py
+        return
+    dims = dict.fromkeys(DIMS, 16)  # of one size, as with one encoder for all
     fusion = target(dims, **keys).double()
     assert fusion(*inputs(dims)).shape == (B, fusion.dim)
