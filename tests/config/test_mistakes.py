@@ -39,3 +39,12 @@ def test_a_part_s_own_refusal_names_where_the_part_stands(tmp_path: Path) -> Non
     (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: fusion: ")
     assert "Error executing job" not in printed
+
+
+def test_a_warning_is_a_line_without_a_place_in_the_code(tmp_path: Path) -> None:
+    few = ["data.batch_size=1", "trainer.limit_batches=1", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
+    code, printed = command(tmp_path, "method=tcmax", *few)
+    assert code == 0, printed
+    lines = [line for line in printed.splitlines() if "no negatives" in line]
+    assert lines == ["warning: TCMax on a batch of one clip has no negatives: it is cross-entropy - log C"]
+    assert ".py:" not in printed

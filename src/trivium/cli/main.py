@@ -64,6 +64,7 @@ def _run_verb(words: list[str]) -> int:
     from trivium.config.arguments import print_help
     from trivium.config.config_folder import config_dir_option, take_config_dir
     from trivium.core.choices import suggest
+    from trivium.core.wording import warn_in_lines
 
     if not words or words[0] in ("-h", "--help", "help"):
         print_help(help_text())
@@ -73,6 +74,7 @@ def _run_verb(words: list[str]) -> int:
         print(f"trivium {trivium.__version__}")
         return 0
     if verb in VERBS:
+        warn_in_lines()
         try:
             rest = take_config_dir(rest)
         except ValueError as error:

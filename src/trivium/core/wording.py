@@ -1,6 +1,7 @@
 """Writes times, counts, numbers and commands for a reader."""
 
 import shlex
+import warnings
 from collections.abc import Sequence
 
 
@@ -37,3 +38,12 @@ def brief(word: str) -> str:
 def command(verb: str, *words: object) -> str:
     """Returns a command of ours as it is typed in a shell: trivium train method=selfmi 'run.dir=a b'."""
     return shlex.join(["trivium", verb, *map(str, words)])
+
+
+def warn_in_lines() -> None:
+    """Lets each warning of this process be one line on stderr, without the place in the code that it comes from."""
+    warnings.formatwarning = _warning_line
+
+
+def _warning_line(message: Warning | str, *_: object, **__: object) -> str:
+    return f"warning: {' '.join(str(message).split())}\n"

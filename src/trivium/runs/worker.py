@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 
 from trivium.core.processes import die_with_parent
+from trivium.core.wording import warn_in_lines
 
 
 def main() -> None:
     """Trains on the config that lies frozen in the run's directory, TRIVIUM_RUN_DIR."""
     # This comes before torch is imported, which takes seconds.
     die_with_parent()
+    warn_in_lines()
     from torch.distributed.elastic.multiprocessing.errors import record
 
     from trivium.runs.train import train_as_worker
