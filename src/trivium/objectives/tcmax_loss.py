@@ -1,4 +1,4 @@
-"""TCMax as one call on plain tensors, for a training loop of one's own; trivium.objectives.tcmax is the objective.
+"""Gives TCMax as one call on plain tensors, for a loop of one's own; trivium.objectives.tcmax is the objective.
 
 Legend: B clips, M modalities, C classes, n tuples, D size of a modality's features.
 """

@@ -35,7 +35,7 @@ class TableFolder:
         return list(dict.fromkeys(row["data"] for row in self.rows if row.get("data")))
 
     def place_of(self, label: str, data: str) -> tuple[int, int]:
-        """Sort key of a row's run on a feature set: by row, then by data set, each in the table's order."""
+        """Returns the sort key of a row's run on a feature set: by row, then by data set, each in the table's order."""
         row = self.labels.index(label) if label in self.labels else len(self.labels)
         fitting = [place for place, name in enumerate(self.data_sets) if f"{data}/".startswith(f"{name}/")]
         return row, fitting[0] if fitting else len(self.data_sets)
