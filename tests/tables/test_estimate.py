@@ -75,4 +75,4 @@ def test_runs_without_data_take_no_time(runs: list[Planned]) -> None:
 def test_finished_runs_of_a_folder_are_read_with_their_epochs(tmp_path: Path) -> None:
     run = plan(TABLE, 1, tmp_path / "outputs" / "runs")[0]
     finish(run, 10.0)
-    assert FinishedRuns(tmp_path / "outputs").took == [Took("selfmi", "fixture", 5.0)]
+    assert FinishedRuns(tmp_path / "outputs").epoch_times == [Took("selfmi", "fixture", 5.0)]

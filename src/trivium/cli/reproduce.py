@@ -171,7 +171,7 @@ def _reproduce(call: _Call) -> int:
         print("note:", note, file=sys.stderr)
     parts = parts_of(call.table, call.data)
     planned = [plan(part, call.seeds, call.folder / "runs", finished) for part in parts]
-    runs, estimate = [run for part in planned for run in part], Estimate(finished.took)
+    runs, estimate = [run for part in planned for run in part], Estimate(finished.epoch_times)
     if call.dry:
         print(overview(planned, call.jobs, estimate, commands=call.commands))
         return 0

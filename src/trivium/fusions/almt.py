@@ -47,14 +47,14 @@ class HyperModalityLayer(nn.Module):
         others: (B, T, E) for each other modality. counts: (B,) bool for each, False where it adds nothing.
         """
         query = self.query(self.norm_language(language_BTE))
-        found = torch.zeros_like(query)
+        attended = torch.zeros_like(query)
         for m, (other_BTE, counts_B) in enumerate(zip(others, counts, strict=True)):
             normed = self.norm_others[m](other_BTE)
             key, value = self.keys[m](normed), self.values[m](normed)
-            attended = multi_head_attention(query, key, value, heads=self.heads, mask=None)
-            found = found + torch.where(counts_B[:, None, None], attended, 0.0)
+            context = multi_head_attention(query, key, value, heads=self.heads, mask=None)
+            attended = attended + torch.where(counts_B[:, None, None], context, 0.0)
         residual = hyper_BTE if self.plain else self.norm_hyper(hyper_BTE)
-        out_BTE: Tensor = residual + self.out_proj(found)
+        out_BTE: Tensor = residual + self.out_proj(attended)
         return out_BTE
 
 
@@ -176,10 +176,10 @@ class ALMT(Fusion):
     def _as_they_are(self, encoded: Mapping[str, Encoded]) -> dict[str, Tensor]:
         """Returns modality -> the tokens that it came as. Raises ValueError unless there are as many as expected."""
         for name in self.dims:
-            found = encoded[name].tokens.shape[1]
-            if found != self.tokens:
+            count = encoded[name].tokens.shape[1]
+            if count != self.tokens:
                 raise ValueError(
-                    f"fusion.embed_depth=0: expected {self.tokens} tokens (fusion.tokens) of {name!r}, found {found}; "
+                    f"fusion.embed_depth=0: expected {self.tokens} tokens (fusion.tokens) of {name!r}, found {count}; "
                     "method.tokens of method=lnln has to be the same, and with other methods take embed_depth=1"
                 )
         return {name: encoded[name].tokens for name in self.dims}

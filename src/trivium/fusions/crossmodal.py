@@ -197,6 +197,12 @@ def attention_with_dropout(
     return attended_RHTD.transpose(1, 2).flatten(2)
 
 
+def check_width(width: int, heads: int) -> None:
+    """Raises ValueError unless the width takes sines and cosines as positions and is shared out evenly over heads."""
+    if width % heads or width % 2 or width < 4:
+        raise ValueError(f"width: expected an even multiple of heads ({heads}) from 4 on, found {width}")
+
+
 def causal_mask(target_length: Tensor, source_length: Tensor, target_steps: int, source_steps: int) -> Tensor:
     """Returns (..., T, S) bool, True where target step t attends to source step s: s is real and s <= t + |Ls - Lt|.
 

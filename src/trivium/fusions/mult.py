@@ -15,7 +15,7 @@ from trivium.encoders.base import Encoded
 from trivium.encoders.dropout import Dropout
 from trivium.encoders.old_names import accept_old_names
 from trivium.fusions.base import Fusion
-from trivium.fusions.crossmodal import TransformerStack
+from trivium.fusions.crossmodal import TransformerStack, check_width
 from trivium.fusions.pooled_vectors import check_sizes, weight_of
 
 DEFAULT = "default"
@@ -65,8 +65,7 @@ class MulT(Fusion):
     ) -> None:
         super().__init__()
         check_sizes(dims, dim=dim, width=width, layers=layers, heads=heads)
-        if width % heads or width % 2 or width < 4:
-            raise ValueError(f"width: expected an even multiple of heads ({heads}) from 4 on, found {width}")
+        check_width(width, heads)
         for key, p in (("embed_dropout", embed_dropout), ("dropout", dropout), ("memory_dropout", memory_dropout)):
             check_probability(key, p)
         self.dims, self.dim = dict(dims), dim

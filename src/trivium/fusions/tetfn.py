@@ -16,7 +16,7 @@ from trivium.encoders.base import Encoded
 from trivium.encoders.dropout import Dropout
 from trivium.encoders.pooling import pool_steps
 from trivium.fusions.base import Fusion
-from trivium.fusions.crossmodal import TransformerStack
+from trivium.fusions.crossmodal import TransformerStack, check_width
 from trivium.fusions.mult import ALWAYS, DEFAULT, check_probability, dropout_by_modality
 from trivium.fusions.pooled_vectors import check_sizes
 
@@ -71,8 +71,7 @@ class TETFN(Fusion):
         super().__init__()
         check_sizes(dims, dim=dim, width=width, layers=layers, heads=heads)
         check_choice("fusion.positions", positions, POSITIONS)
-        if width % heads or width % 2 or width < 4:
-            raise ValueError(f"width: expected an even multiple of heads ({heads}) from 4 on, found {width}")
+        check_width(width, heads)
         probabilities = {"enhanced_dropout": enhanced_dropout, "embed_dropout": embed_dropout}
         probabilities |= {"relu_dropout": relu_dropout, "dropout": dropout, "joint_dropout": joint_dropout}
         for key, p in probabilities.items():

@@ -121,17 +121,17 @@ class ModalityEmbedding(nn.Module):
 
         Raises ValueError for a sequence of more than `steps`.
         """
-        found = values_BTD.shape[1]
-        if found > self.steps:
+        steps = values_BTD.shape[1]
+        if steps > self.steps:
             raise ValueError(
                 f"modality {self.name!r}: expected clips of at most {self.steps} steps, for which positions were "
-                f"learnt, found one of {found}; cut it, or train on a store that has clips as long"
+                f"learnt, found one of {steps}; cut it, or train on a store that has clips as long"
             )
         values_BTD = values_BTD.masked_fill(~real_BT[..., None], 0.0)
         if self.masked:
             real_BT = real_BT & present_B[:, None]
         else:
-            values_BTD = F.pad(values_BTD, (0, 0, 0, self.steps - found))
+            values_BTD = F.pad(values_BTD, (0, 0, 0, self.steps - steps))
             real_BT = present_B[:, None].expand(-1, self.steps)
         # Raw features may be in the hundreds, which half precision holds badly; behind this comes a norm.
         with torch.autocast(values_BTD.device.type, enabled=False):

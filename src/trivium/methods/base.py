@@ -133,8 +133,8 @@ class Method(nn.Module, ABC):
 
         Parameters of encoders have their modality's.
         """
-        own = {name: name for name in self.optimizer_roles}
-        return own | {f"fusion.{prefix}": modality for prefix, modality in self.fusion.roles.items()}
+        roles = {name: name for name in self.optimizer_roles}
+        return roles | {f"fusion.{prefix}": modality for prefix, modality in self.fusion.roles.items()}
 
     @classmethod
     def fusion_sizes(cls, settings: Mapping[str, Any], sizes: Mapping[str, int]) -> Mapping[str, int]:

@@ -189,16 +189,16 @@ class LNLN(Method):
     def correct(self, batch: Batch) -> Corrected:
         """Embeds the clips, and mixes the proxy into language by as much as is missing of it."""
         embedded = self.embed(batch)
-        here = dict(zip(self.names, batch.present.unbind(1), strict=True))
-        return self.mix(embedded, here)
+        present = dict(zip(self.names, batch.present.unbind(1), strict=True))
+        return self.mix(embedded, present)
 
-    def mix(self, embedded: dict[str, Tensor], here: Mapping[str, Tensor]) -> Corrected:
-        """Returns the corrected clips. here: modality -> (B,) bool; an absent language is all proxy."""
+    def mix(self, embedded: dict[str, Tensor], present: Mapping[str, Tensor]) -> Corrected:
+        """Returns the corrected clips. present: modality -> (B,) bool; an absent language is all proxy."""
         own_BTE = embedded[self.language]
         token_B1E = self.completeness_token(own_BTE)
         estimate_B = at_least_float32(self.completeness(token_B1E[:, 0])[:, 0]).sigmoid()
-        completeness_B = torch.where(here[self.language], estimate_B, 0.0)
-        proxy_BTE = self._proxy_of(embedded, here)
+        completeness_B = torch.where(present[self.language], estimate_B, 0.0)
+        proxy_BTE = self._proxy_of(embedded, present)
         weight_B11 = completeness_B.to(own_BTE.dtype)[:, None, None]
         judged = weight_B11 * own_BTE + (1 - weight_B11) * Reversal.apply(proxy_BTE, 1.0)  # type: ignore[no-untyped-call]
         plain = weight_B11 * own_BTE + (1 - weight_B11) * proxy_BTE
@@ -226,13 +226,13 @@ class LNLN(Method):
         error_BM = torch.where(had_BM, torch.stack(errors, dim=1), 0.0)
         return error_BM.sum(dim=1) / had_BM.sum(dim=1).clamp(min=1)
 
-    def _proxy_of(self, embedded: Mapping[str, Tensor], here: Mapping[str, Tensor]) -> Tensor:
+    def _proxy_of(self, embedded: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """Returns what the proxy's tokens read in its start and in the modalities beside language, (B, T, E)."""
         others = [name for name in self.names if name != self.language]
         start_BTE = self.proxy_start.expand(len(embedded[self.language]), -1, -1)
         rows_BNE = torch.cat([start_BTE, *(embedded[name] for name in others)], dim=1)
-        every_B = torch.ones_like(here[self.language])
-        real_BM = torch.stack([every_B, *(here[name] for name in others)], dim=1)
+        every_B = torch.ones_like(present[self.language])
+        real_BM = torch.stack([every_B, *(present[name] for name in others)], dim=1)
         proxy_BTE: Tensor = self.proxy(rows_BNE, real_BM.repeat_interleave(self.tokens, dim=1))
         return proxy_BTE
 

@@ -55,9 +55,11 @@ class Estimate:
         same = _mean(each for label, on, each in known if (label, on) == (row, data))
         others = (
             _mean(each for label, on, each in known if (label, on.partition("/")[0]) == (row, run.data)),
-            _mean(took.epoch_seconds for took in self.elsewhere if (took.method, took.data) == (run.method, run.data)),
+            _mean(
+                other.epoch_seconds for other in self.elsewhere if (other.method, other.data) == (run.method, run.data)
+            ),
             _mean(each for label, _, each in known if label == row),
-            _mean(took.epoch_seconds for took in self.elsewhere if took.method == run.method),
+            _mean(other.epoch_seconds for other in self.elsewhere if other.method == run.method),
             _mean(each for _, _, each in known),
         )
         each = next((seconds for seconds in (same, *others) if seconds is not None), None)

@@ -41,7 +41,7 @@ class FinishedRuns:
 
     def __init__(self, outputs: Path) -> None:
         self.notes: list[str] = []
-        self.took: list[Took] = []
+        self.epoch_times: list[Took] = []
         # Identity -> run, store's checksum.
         self._runs: dict[str, list[tuple[Path, str]]] = {}
         self._identities: dict[Path, str] = {}
@@ -64,7 +64,7 @@ class FinishedRuns:
         epochs = _EPOCHS.search(text)
         if epochs and {"method", "feature_set", "seconds"} <= result.keys():
             data, each = str(result["feature_set"]).partition("/")[0], float(result["seconds"]) / int(epochs[1])
-            self.took.append(Took(str(result["method"]), data, each))
+            self.epoch_times.append(Took(str(result["method"]), data, each))
 
     def find(self, identity: str, config: Mapping[str, Any]) -> Path | None:
         """Returns a run of that identity, its seed included, on the store that the config finds now, or None.
