@@ -74,7 +74,7 @@ class Subject:
     @property
     def train_mean(self) -> float:
         """Returns the mean label of the train split."""
-        return float(self.data.store.split("train").targets["multimodal"].mean(dtype="float64"))
+        return float(self.data.clips("train").targets["multimodal"].mean(dtype="float64"))
 
     def score(self, predictions: Predictions) -> dict[str, float]:
         """Computes the metrics and the loss of the clips to score, from predictions of the split."""
