@@ -182,3 +182,9 @@ def test_the_report_says_how_many_folds_and_what_to_type(path: Path, capsys: pyt
     printed = capsys.readouterr().out
     assert "clips: 90 in 5 folds (0 (Ses01): 18, 1 (Ses02): 18, " in printed
     assert "-m data.fold=0,1,2,3,4" in printed
+
+
+def test_a_store_of_version_0_1_0_has_no_folds() -> None:
+    store = open_store(Path(__file__).parents[1] / "runs" / "version_0_1_0" / "fixture.h5")
+    assert (store.schema.folds, store.schema.fold, store.folds) == (0, None, None)
+    assert set(store.statistics) == set(store.schema.dims)
