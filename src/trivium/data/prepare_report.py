@@ -43,15 +43,17 @@ def _next(source: Source, target: Path, feature_set: str, default: Path) -> str:
         reason = makes_ids if train.raw_text is not None else "the source has labels, but no text, audio or vision"
         return f"nothing here can be trained on: {reason}"
     folds = 0 if source.folds is None else len(source.folds.names)
-    words = "" if not folds else f" -m data.fold={','.join(map(str, range(folds)))}" if folds <= 10 else " data.fold=0"
+    numbers = ",".join(map(str, range(folds)))
+    train = "trivium train -m" if folds else "trivium train"
+    words = f" data.fold={numbers}" if folds else ""
     if "valid" not in source.splits and not folds:
         return "no split 'valid', without which nothing is trained; as store=FILE of `trivium evaluate` it will do"
     data, name = feature_set.split("/", 1)
     if target.absolute() != default.absolute():
-        return f"trivium train data={data} data.store={target}{words}"
+        return f"{train} data={data} data.store={target}{words}"
     root = default.parent.parent
     where = "" if root == Path("data") else f" paths.data={root}"
-    return f"trivium train data={data} data.features={name}{where}{words}"
+    return f"{train} data={data} data.features={name}{where}{words}"
 
 
 def _table(source: Source) -> Table:
