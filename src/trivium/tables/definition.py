@@ -11,6 +11,7 @@ import yaml
 
 from trivium.core.choices import suggest
 from trivium.core.metric_names import DIRECTION, LABELS, is_share
+from trivium.data.clips import FEWEST_FOLDS
 from trivium.results.records import slug
 from trivium.tables.published import Published, read_published
 from trivium.tables.yaml_keys import distinct, items, keys, texts
@@ -84,7 +85,8 @@ class Table:
     baseline: the label of the row that the others are compared with, seed by seed; "": none. settings: overrides of the
     command line, over those of the rows. datasets: those that the rows are repeated for, as NAME or
     NAME/FEATURES; data: the one of this part (trivium.tables.datasets), "" where there are none. request: the value of
-    table=, or "" for the name. words: of a table without a file (trivium.tables.runs_table), its command line.
+    table=, or "" for the name. words: of a table without a file (trivium.tables.runs_table), its
+    command line. folds: the number that each row is trained on, for every seed; 0 for data without folds.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Table:
     data: str = ""
     request: str = ""
     words: tuple[str, ...] = ()
+    folds: int = 0
 
     @property
     def probes(self) -> dict[str, tuple[str, ...]]:
@@ -146,7 +149,7 @@ def read_table(file: Path) -> Table:
         raise ValueError(f"{file}: {error}") from error
 
 
-_OPTIONAL = ("overrides", "seeds", "figure", "baseline", "datasets")
+_OPTIONAL = ("overrides", "seeds", "folds", "figure", "baseline", "datasets")
 
 
 def _table(name: str, values: Any) -> Table:
@@ -158,6 +161,9 @@ def _table(name: str, values: Any) -> Table:
     seeds = node.get("seeds", 3)
     if not isinstance(seeds, int) or seeds < 1:
         raise ValueError(f"seeds: expected how many, 1 or more, found {seeds!r}")
+    folds = node.get("folds", 0)
+    if "folds" in node and (not isinstance(folds, int) or folds < FEWEST_FOLDS):
+        raise ValueError(f"folds: expected how many the store has, {FEWEST_FOLDS} or more, found {folds!r}")
     baseline = str(node.get("baseline", ""))
     if baseline and baseline not in [row.label for row in rows]:
         raise ValueError(f"baseline: {baseline!r} is none of the rows {', '.join(row.label for row in rows)}")
@@ -165,7 +171,9 @@ def _table(name: str, values: Any) -> Table:
     datasets = texts("datasets", items("datasets", node["datasets"]) if "datasets" in node else [])
     distinct("datasets", datasets)
     bars = _bars(node.get("figure"), measures)
-    table = Table(name, str(node["title"]), common, seeds, rows, measures, bars, baseline, datasets=datasets)
+    table = Table(
+        name, str(node["title"]), common, seeds, rows, measures, bars, baseline, datasets=datasets, folds=folds
+    )
     _check_rows(table)
     return table
 

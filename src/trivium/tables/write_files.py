@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from trivium.core.files import write_text
+from trivium.results.frame import REPEAT
 from trivium.tables.blocks import published_difference
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Row
@@ -23,7 +24,7 @@ KNOWN = ("chance", "bayes", "train_mean")
 DIFFERENCES = ("difference", "difference_std", "difference_n", "p", "p_holm", "p_wilcoxon", "low", "high")
 PUBLISHED = ("published", "published_std", "published_difference", "same_features", "published_source")
 COSTS = ("parameters", "trained_parameters", "seconds")
-VALUES = ("row", "measure", "seed", "value", "run")
+VALUES = ("row", "measure", "seed", "fold", "value", "run")
 
 
 def write_tables(
@@ -51,9 +52,10 @@ def table_texts(
     columns = [*data, *COLUMNS, *KNOWN, *DIFFERENCES * bool(table.baseline), *published, *COSTS]
     summary = summary.reindex(columns=columns)
     unknown = [name for name in (*KNOWN, *COSTS) if summary[name].isna().all()]
+    without = ["fold"] if values["fold"].isna().all() else []
     return {
         "table.csv": summary.drop(columns=unknown).to_csv(index=False, lineterminator="\n"),
-        "values.csv": values[[*data, *VALUES]].to_csv(index=False, lineterminator="\n"),
+        "values.csv": values[[*data, *VALUES]].drop(columns=without).to_csv(index=False, lineterminator="\n"),
         "table.md": markdown(parts, failures, pictures),
         "table.tex": latex(parts),
     }
@@ -62,7 +64,7 @@ def table_texts(
 def _values(folder: Path | None, measured: Measured) -> pd.DataFrame:
     """Returns a line for each run and measure, in the order of the table's rows and measures."""
     rows, measures = [row.label for row in measured.table.rows], [measure.name for measure in measured.table.measures]
-    frame = measured.frame.sort_values("seed", kind="stable")
+    frame = measured.frame.sort_values(list(REPEAT), kind="stable")
     frame = frame.assign(
         data=measured.table.data,
         row=pd.Categorical(frame["label"], rows),
