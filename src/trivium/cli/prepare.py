@@ -44,6 +44,7 @@ Keys
   force=true          replace a store that is there
   format=mmsa|csd|multibench|gmc  where the file does not tell
   tokenizer=NAME      make token ids from raw_text: a Hugging Face name or a folder
+  classes=C[,C]       add the targets classes_C: the score in C classes, 7, 5, 3 or 2 (SIMS: 5, 3 or 2)
   label_range=LOW,HIGH  otherwise from configs/data/DATA.yaml
   config_dir=DIR      where data/DATA.yaml of a data set of your own is, as `trivium train`'s --config-dir
   paths.data=DIR      root of all stores; otherwise $TRIVIUM_DATA, or data
@@ -116,6 +117,7 @@ def _prepare(values: dict[str, Any]) -> None:
         embeddings=values.get("embeddings"),
         word_lag=int(values["word_lag"]) if "word_lag" in values else None,
         tokenizer=values.get("tokenizer"),
+        classes=_whole_numbers(values.get("classes", "")),
         format=values.get("format"),
         force=values.get("force", False),
     )
@@ -139,6 +141,13 @@ def _low_high(ends: Any, where: str) -> tuple[float, float]:
     if not low < high:
         raise ValueError(f"{where}: expected LOW below HIGH")
     return low, high
+
+
+def _whole_numbers(text: str) -> list[int]:
+    numbers = [part for part in text.split(",") if part]
+    if not all(part.isdecimal() for part in numbers):
+        raise ValueError(f"classes={text}: expected whole numbers, such as 3,7")
+    return [int(part) for part in numbers]
 
 
 def _paths(value: str) -> list[Path]:

@@ -41,7 +41,8 @@ class Data:
     batch_size: int
     eval_batch_size: int
     label_range: list[float]
-    metrics: Literal["mosi", "sims", "regression"]
+    metrics: Literal["auto", "mosi", "sims", "regression", "scores", "classes", "labels", "emotions"]
+    target: str
 
 
 @dataclass

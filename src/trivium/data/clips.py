@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from trivium.data.target import Target
 
 # The modalities and splits of the published feature files.
 MODALITIES = ("text", "audio", "vision")
@@ -76,8 +79,9 @@ def in_chunks(values: Any) -> Iterator[tuple[int, Any]]:
 class Clips:
     """Holds one split. Everything has N entries, in the source's order.
 
-    streams: modality -> (L, D) float32. targets: name -> (N,) float32: "multimodal", and others where the source has
-    them ("text", "redundant", ...). tokens: (L,) int32 token ids of the text modality.
+    streams: modality -> (L, D) float32. targets: name -> (N,) or (N, K) float32, as trivium.data.target.Target has it:
+    "multimodal", and others where the source has them ("text", "redundant", ...). tokens: (L,) int32 token ids of the
+    text modality.
     """
 
     ids: list[str]
@@ -104,6 +108,7 @@ class Source:
     splits: with keys from STORE_SPLITS, of which a file may lack some. format: "mmsa", "csd", "synthetic".
     files: the files in the order of reading; the first one's checksum identifies the feature set.
     tokenizer: the name of the tokenizer that made `tokens`.
+    described: name -> what the target of that name is; trivium.data.target.undeclared says it of others.
     repairs: modality -> {"neg_inf", "pos_inf", "nan"}, numbers of values. notes: key -> text, such as
     "padding/audio": "back".
     """
@@ -112,5 +117,6 @@ class Source:
     format: str
     files: list[Path]
     tokenizer: str | None = None
+    described: dict[str, Target] = field(default_factory=dict)
     repairs: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)

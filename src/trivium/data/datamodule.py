@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from trivium.data.batch import Batch
-from trivium.data.clips import Clips, Ragged, offsets_of
+from trivium.data.clips import Array, Clips, Ragged, offsets_of
 from trivium.data.resident import ResidentSplit
 from trivium.data.sampler import GlobalBatchSampler
 from trivium.data.store import Statistics, Store
+from trivium.data.target import MULTIMODAL, Target, choose_target
 
 CPU = torch.device("cpu")
 
@@ -73,7 +75,8 @@ class DataModule:
     reads: modality -> "values" | "tokens", in the order that batches keep. batch_size: one forward's global batch.
     standardize: modality (or "default") -> "none" | "zscore" (each feature's mean and standard deviation over the train
     split, from the store) | "source" (as the source's own loader does when its normalisation is on; for MMSA files the
-    mean over time). Raises ValueError for a modality that the store does not have.
+    mean over time). target: the name of the one to predict, or "" for "multimodal" or the only one.
+    Raises ValueError for a modality or a target that the store does not have.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class DataModule:
         standardize: Mapping[str, str] | None = None,
         seed: int = 0,
         limit_batches: int = 0,
+        target: str = "",
     ) -> None:
         super().__init__()
         self.store, self.reads = store, dict(reads)
@@ -93,6 +97,17 @@ class DataModule:
         self.standardize = dict(standardize or {"default": "none"})
         self.seed, self.limit_batches = seed, limit_batches
         _check_reads(store, self.reads)
+        self.target_name = choose_target(store.schema.targets, target, str(store.path))
+
+    @property
+    def target(self) -> Target:
+        """Returns what is to be predicted."""
+        return self.store.schema.targets[self.target_name]
+
+    def clips(self, split: str) -> Clips:
+        """Returns a split, with the chosen target as its target "multimodal"."""
+        clips = self.store.split(split)
+        return replace(clips, targets=_chosen(clips.targets, self.target_name, list(clips.streams)))
 
     def loader(
         self, split: str, *, device: torch.device = CPU, rank: int = 0, world: int = 1, training: bool = False
@@ -102,7 +117,7 @@ class DataModule:
         Raises ValueError, naming the clip, for one that has none of the modalities, from which a method could learn
         nothing.
         """
-        clips = self.store.split(split)
+        clips = self.clips(split)
         self._refuse_empty_clips(split, clips)
         resident = standardized(
             clips, self.reads, device, self.standardize, self.store.statistics, self.store.schema.source_format
@@ -134,6 +149,18 @@ class DataModule:
                 f"{', '.join(self.reads)} ({len(empty)} such); choose more data.modalities, or prepare the store "
                 "without it"
             )
+
+
+def _chosen(targets: Mapping[str, Array], name: str, modalities: Sequence[str]) -> dict[str, Array]:
+    """Returns the chosen target as "multimodal", and as MODALITY those of modalities that belong to it.
+
+    These have the modality's name in a store, or NAME_MODALITY beside a target NAME other than "multimodal". Further
+    targets stay under their names.
+    """
+    prefix = "" if name == MULTIMODAL else f"{name}_"
+    own = {m: targets[f"{prefix}{m}"] for m in modalities if f"{prefix}{m}" in targets}
+    others = {key: values for key, values in targets.items() if key not in (MULTIMODAL, *modalities)}
+    return {**others, MULTIMODAL: targets[name], **own}
 
 
 def standardized(

@@ -22,10 +22,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
+from trivium.data.clips import MODALITIES, STORE_SPLITS, Array, Clips, Ragged, Source
 from trivium.data.hdf5_errors import HDF5_ERRORS
 from trivium.data.source_check import check_source
 from trivium.data.store_writing import FORMAT, SCHEMA_VERSION, content_checksum, sha256_of, write_store
+from trivium.data.target import Target, undeclared
 
 __all__ = ["Statistics", "Store", "StoreSchema", "open_store", "sha256_of", "verify_store", "write_store"]
 
@@ -35,7 +36,7 @@ class StoreSchema:
     """Holds the facts of a store that a model is built from, in plain values that a run can save.
 
     dims: modality -> D of numeric streams. counts: split -> N. max_lengths: modality ("tokens" for token ids) -> steps
-    of the longest clip in any split. targets: names with scores. label_range: (low, high) or None. max_token: the
+    of the longest clip in any split. targets: name -> what it is, with the counts of the train split. max_token: the
     largest token id, -1 without tokens. tokenizer: the name of the one that made the ids.
     """
 
@@ -44,8 +45,7 @@ class StoreSchema:
     dims: dict[str, int]
     counts: dict[str, int]
     max_lengths: dict[str, int]
-    targets: tuple[str, ...]
-    label_range: tuple[float, float] | None
+    targets: dict[str, Target]
     max_token: int = -1
     tokenizer: str | None = None
     source_format: str = ""
@@ -61,14 +61,12 @@ class StoreSchema:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> StoreSchema:
-        low_high = value["label_range"]
-        return cls(
-            **{
-                **value,
-                "targets": tuple(value["targets"]),
-                "label_range": None if low_high is None else (float(low_high[0]), float(low_high[1])),
-            }
-        )
+        value = dict(value)
+        targets = value["targets"]
+        if "label_range" in value:  # of schema 1, which listed the names
+            score = {"kind": "score", "range": value.pop("label_range")}
+            targets = dict.fromkeys(targets, score)
+        return cls(**{**value, "targets": {name: Target.from_dict(target) for name, target in targets.items()}})
 
 
 @dataclass
@@ -139,7 +137,7 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
         checksum = content_checksum(file)
         for name in store.schema.counts:
             clips = _read_split(store.path, file[name], store.content)
-            check_source(Source({"train": clips}, "store", [store.path]))
+            check_source(Source({"train": clips}, "store", [store.path]), store.schema.targets)
     if checksum != store.provenance["checksum"]:
         raise ValueError(
             f"{path}: content has checksum {checksum[:12]}, but {store.provenance['checksum'][:12]} was written; "
@@ -221,19 +219,35 @@ def _read_schema(path: Path, file: h5py.File) -> StoreSchema:
     longest = {m: max(_longest(path, g) for g in groups) for m, groups in streams.items()}
     if tokens:
         longest["tokens"] = max(_longest(path, g) for g in tokens)
-    low_high = attributes.get("label_range")
     return StoreSchema(
         data=str(attributes["data"]),
         feature_set=str(attributes["feature_set"]),
         dims={m: int(groups[0]["values"].shape[1]) for m, groups in streams.items()},
         counts={s: len(file[s]["ids"]) for s in splits},
         max_lengths=longest,
-        targets=tuple(file["train"]["targets"]),
-        label_range=None if low_high is None else (float(low_high[0]), float(low_high[1])),
+        targets=_read_targets(file, version),
         max_token=max((int(g["values"][()].max(initial=0)) for g in tokens), default=-1),
         tokenizer=None if "tokenizer" not in attributes else str(attributes["tokenizer"]),
         source_format=str(attributes["source_format"]),
     )
+
+
+def _read_targets(file: h5py.File, version: int) -> dict[str, Target]:
+    """Returns the store's targets, with the train split's counts. Of schema 1 they are as `undeclared` guesses."""
+    values = {name: dataset[()] for name, dataset in file["train"]["targets"].items()}
+    if version >= 2:
+        described = json.loads(file.attrs["targets"])
+        targets = {name: Target.from_dict(target) for name, target in described.items()}
+    else:
+        low_high = file.attrs.get("label_range")
+        label_range = None if low_high is None else (float(low_high[0]), float(low_high[1]))
+        modalities = {*MODALITIES, *file["train"]["streams"]}
+        targets = {name: undeclared(name, _everywhere(file, name), modalities, label_range) for name in values}
+    return {name: target.counted(values[name]) for name, target in targets.items()}
+
+
+def _everywhere(file: h5py.File, target: str) -> Array:
+    return np.concatenate([file[split]["targets"][target][()] for split in STORE_SPLITS if split in file])
 
 
 def _longest(path: Path, group: h5py.Group) -> int:

@@ -17,10 +17,12 @@ import numpy as np
 import trivium
 from trivium.core.files import atomic_file
 from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source, in_chunks
-from trivium.data.source_check import check_labels, check_source
+from trivium.data.source_check import check_labels, check_source, targets_of
+from trivium.data.target import Target
 
 FORMAT = "trivium-store"
-SCHEMA_VERSION = 1
+# 2: "targets" says what each target is. A store of schema 1 has scores, and class numbers beside them.
+SCHEMA_VERSION = 2
 
 
 def write_store(
@@ -28,12 +30,14 @@ def write_store(
 ) -> None:
     """Writes `source` to `path`, atomically: whole, or not at all.
 
-    label_range: the lowest and highest possible score, or None where that is open. Raises ValueError as check_source
-    and check_labels do, and OSError as the file system does.
+    label_range: the lowest and highest possible score, or None where that is open, of scores that the source does not
+    describe. Raises ValueError as check_source and check_labels do, and OSError as the file system does.
     """
-    check_source(source)
     if label_range is not None:
         check_labels(source, label_range)
+    if "train" in source.splits:
+        targets = targets_of(source, label_range)
+    check_source(source)
     splits = {name: source.splits[name] for name in STORE_SPLITS if name in source.splits}
     with (
         atomic_file(path) as target,
@@ -45,7 +49,7 @@ def write_store(
             mean, std = _mean_std(ragged.values)
             group = file.create_group(f"statistics/{modality}")
             group["mean"], group["std"] = mean, std
-        file.attrs.update(_attributes(source, data, feature_set, label_range))
+        file.attrs.update(_attributes(source, data, feature_set, targets))
         file.attrs["checksum"] = content_checksum(file)
 
 
@@ -72,7 +76,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _attributes(source: Source, data: str, feature_set: str, label_range: tuple[float, float] | None) -> dict[str, Any]:
+def _attributes(source: Source, data: str, feature_set: str, targets: dict[str, Target]) -> dict[str, Any]:
     files = [{"name": f.name, "bytes": f.stat().st_size, "sha256": sha256_of(f)} for f in source.files if f.is_file()]
     attributes: dict[str, Any] = {
         "format": FORMAT,
@@ -85,9 +89,8 @@ def _attributes(source: Source, data: str, feature_set: str, label_range: tuple[
         "source_files": json.dumps(files),
         "repairs": json.dumps(source.repairs),
         "notes": json.dumps(source.notes),
+        "targets": json.dumps({name: target.to_dict() for name, target in targets.items()}),
     }
-    if label_range is not None:
-        attributes["label_range"] = np.asarray(label_range, dtype=np.float64)
     if source.tokenizer is not None:
         attributes["tokenizer"] = source.tokenizer
     return attributes

@@ -45,7 +45,7 @@ class ClassRule:
 
 def is_score(store: Store, target: str) -> bool:
     """Says whether a target holds scores, as those of clips and of their modalities do."""
-    return target == "multimodal" or target in store.schema.modalities
+    return store.schema.targets[target].is_score
 
 
 def class_rule(method: Method, store: Store, target: str, how: str = "") -> ClassRule:
@@ -71,7 +71,7 @@ def class_rule(method: Method, store: Store, target: str, how: str = "") -> Clas
             raise ValueError(f"classes=objective: the run's objective, {name}, has no classes; expected {RULES}")
     elif how.isdecimal():
         try:
-            objective = CrossEntropy(store.schema.label_range, classes=int(how))
+            objective = CrossEntropy(store.schema.targets[target].range, classes=int(how))
         except ValueError as error:
             raise ValueError(f"classes={how}: {error}") from error
     else:

@@ -19,6 +19,7 @@ from trivium.core.seeding import derive
 from trivium.data.batch import Batch
 from trivium.data.datamodule import DataModule
 from trivium.data.erase import erase
+from trivium.data.target import Target
 from trivium.encoders.base import Encoded, Encoder
 from trivium.fusions.base import Fusion
 from trivium.methods.contract import Prediction as Prediction
@@ -62,6 +63,7 @@ class Method(nn.Module, ABC):
     shared options, which are in `parts`. trivium.methods.build sets make_optimizer, make_schedule and metrics, the
     name of the protocol that scores the method (trivium.evaluation).
 
+    tasks: those that the method is defined for, of trivium.data.target.Target.task.
     shared_options: the options of trivium.methods.options that the method takes.
     factored: True if it can train on objectives that need a score's factors (TaskObjective.factored).
     probed: True if its score is a linear probe of frozen features. Such a method has a `readout`
@@ -73,6 +75,7 @@ class Method(nn.Module, ABC):
     """
 
     shared_options: ClassVar[tuple[str, ...]] = ("modality_dropout",)
+    tasks: ClassVar[tuple[str, ...]] = ("score", "scores", "classes", "labels")
     optimizer_roles: ClassVar[tuple[str, ...]] = ()
     factored: ClassVar[bool] = False
     probed: bool = False
@@ -89,6 +92,7 @@ class Method(nn.Module, ABC):
                 f"objective: {name} scores modalities of different clips against each other, which "
                 "method=tcmax does; choose that method, or objective=cross_entropy, l1 or mse"
             )
+        self.refuse_task(parts.objective.target)
         self.encoders = nn.ModuleDict(parts.encoders)
         self.fusion = parts.fusion
         self.objective = parts.objective
@@ -106,6 +110,15 @@ class Method(nn.Module, ABC):
         self._saved_schedule: dict[str, Any] | None = None
         # True once a step has shown that `losses` and `predict` return what they should.
         self._checked = False
+
+    @classmethod
+    def refuse_task(cls, target: Target) -> None:
+        """Raises ValueError unless the method is defined for such a target."""
+        if target.task not in cls.tasks:
+            raise ValueError(
+                f"method: {cls.__name__} is not defined for {target.words}, which is the target; method=supervised "
+                "takes every kind of target (docs/methods has a table)"
+            )
 
     # What a subclass defines, or may define
 
@@ -288,7 +301,8 @@ class Method(nn.Module, ABC):
     def monitorable(self) -> tuple[str, ...]:
         """Lists the validation metrics that can select this method's epoch."""
         losses = [f"val/{name}" for name in self.validation_losses]
-        classes = ["acc_argmax"] if isinstance(self.objective, CrossEntropy) else []
+        of_score = isinstance(self.objective, CrossEntropy) and self.objective.target.is_score
+        classes = ["acc_argmax"] if of_score else []
         return (*losses, *(f"val/{name}" for name in (*METRICS[self.metrics], *classes, *self.added_metrics)))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
@@ -298,7 +312,7 @@ class Method(nn.Module, ABC):
         weighted sum as "total". "prediction" is None if scores come only after training, from a probe.
         """
         prediction = self.predict(batch)
-        return {"prediction": prediction, "loss": self.objective(prediction.outputs, batch.targets["multimodal"])}
+        return {"prediction": prediction, "loss": self.objective(prediction.outputs, batch.target)}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Makes the optimiser and the schedule, and restores the schedule's state in a resumed run."""

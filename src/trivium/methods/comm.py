@@ -129,7 +129,7 @@ class CoMM(Method):
 
     def _classes(self, batch: Batch) -> Tensor:
         """Returns the classes of the objective, (B,) int64; if it has none, 1 for labels above 0 and else 0."""
-        target_B, classes = batch.targets["multimodal"], getattr(self.objective, "classes", None)
+        target_B, classes = batch.target, getattr(self.objective, "classes", None)
         return classes(target_B) if callable(classes) else (target_B > 0).long()
 
     def _weigh(self, terms: Mapping[str, Tensor]) -> Tensor:

@@ -108,7 +108,7 @@ class MMIM(Method):
             self.memory = {key: [] for key in self.entropies}
         encoded = self.encode(batch)
         joint_BE = self.fuse(encoded, batch.present)
-        task_B = self.objective(self.head(joint_BE), batch.targets["multimodal"])
+        task_B = self.objective(self.head(joint_BE), batch.target)
         terms = {"task": batch.mean(task_B)}
         total = terms["task"]
         for name, (weight, value) in (self._cpc(batch, encoded, joint_BE) | self._bound(batch, encoded)).items():
@@ -157,7 +157,7 @@ class MMIM(Method):
             return {}
         terms: dict[str, tuple[float, Tensor]] = {}
         present = self._present(batch)
-        labels_N = batch.gather(batch.targets["multimodal"])
+        labels_N = batch.gather(batch.target)
         singular: list[Tensor] = []
         for x, y in self.pairs:
             likelihood = self._likelihood(batch, encoded, x, y, frozen=True)
@@ -228,7 +228,7 @@ class MMIM(Method):
         if self.two_stages and self.trainer.scaler is not None:
             raise ValueError("method.stages=two: not with trainer.precision=16-mixed; take bf16-mixed or 32-true")
         data: DataModule = self.trainer.datamodule
-        labels_N = data.store.split("train").targets["multimodal"]
+        labels_N = data.clips("train").targets["multimodal"]
         if self.entropies and not labels_N.min() < 0 < labels_N.max():
             warnings.warn(
                 f"{self.name}: train labels lie in [{labels_N.min():g}, {labels_N.max():g}], all on one side of 0, so "

@@ -131,7 +131,7 @@ class SelfMI(SummedAccumulation):
         """Fills the label bank with the human labels of the train split. Raises ValueError if annotated ones lack."""
         super().on_fit_start()
         data: DataModule = self.trainer.datamodule
-        clips = data.store.split("train")
+        clips = data.clips("train")
         targets = clips.targets
         missing = [s for s in self.heads if s not in targets] if self.annotated else []
         if missing:
@@ -188,7 +188,7 @@ class SelfMI(SummedAccumulation):
         L_m = mean |y^_m - y_m|. L_s = mean of tanh|y_s - y_m| * |y^_s - y_s| over the clips that have s, where the tanh
         gets no gradient. With annotated labels its place is taken by 1.
         """
-        target = batch.targets["multimodal"]
+        target = batch.target
         terms = {"joint": batch.mean(self.objective(self.joint_head(joint_BE), target))}
         present = self._present(batch)
         for s, head in self.heads.items():
@@ -219,7 +219,7 @@ class SelfMI(SummedAccumulation):
                 f"cpc_{s}": (self.cpc_weight, batch.mean(loss_B, present[s])) for s, loss_B in per_modality.items()
             }
         if self.pair_mi is not None:
-            labels_N = batch.gather(batch.targets["multimodal"])
+            labels_N = batch.gather(batch.target)
             pairs = self.pair_mi(vectors, gathered, present, labels_N, batch.rows)
             for (x, y), (loss_B, both_N, whole) in pairs.items():
                 value = batch.mean(loss_B, both_N)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trivium.core.precision import at_least_float32
 from trivium.data.batch import Batch
+from trivium.data.target import Target
 from trivium.objectives.factored import Factor, FactoredObjective, FactoredScores, merged
 from trivium.objectives.task import MSE
 from trivium.objectives.tcmax import Evaluation, Form, tcmax_terms
@@ -26,23 +27,25 @@ LABEL = "(label)"
 
 
 class TCMaxRegression(FactoredObjective, MSE):
-    """Trains on L; validates and decodes as MSE does.
+    """Trains on L, for one score; validates and decodes as MSE does.
 
     The square mixes all modalities with the label, so that N^(M+1) tuples are scored whatever the fusion.
     scale: s, above 0, in the labels' unit. chunk, negatives, form: as in trivium.objectives.tcmax.Evaluation.
     Raises ValueError for a scale that is not above 0, and as Evaluation does.
     """
 
+    tasks = ("score",)
+
     def __init__(
         self,
-        label_range: Sequence[float] | None = None,
+        target: Target | Sequence[float] | None = None,
         *,
         scale: float = 1.0,
         chunk: int = 16384,
         negatives: int = 0,
         form: Form = "bound",
     ) -> None:
-        super().__init__(label_range)
+        super().__init__(target)
         if not scale > 0:
             raise ValueError(f"objective.scale: expected a number above 0, in the labels' unit; found {scale}")
         self.scale = scale
@@ -50,7 +53,7 @@ class TCMaxRegression(FactoredObjective, MSE):
 
     def losses(self, scores: FactoredScores, batch: Batch, key: int) -> dict[str, Tensor]:
         """Returns "tc_estimate", "zero_min" and "loss", in nats."""
-        target_b = at_least_float32(batch.targets["multimodal"])
+        target_b = at_least_float32(batch.target)
         matched_b1 = -self.error(scores.matched, target_b).square()[:, None] / (2 * self.scale**2)
         whole = FactoredScores(matched_b1, {}, (self._with_label(scores, target_b),), None)
         # With the label among the variables no class is left to sum over: there is one, and every clip is of it.

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trivium.core.metric_names import LABELS, LOSSES, METRICS
+from trivium.core.metric_names import LOSSES, METRICS, label_of
 from trivium.runs.directory import RunDirectory
 
 _SPLITS = {"val": "validation", "valid": "validation"}
@@ -32,8 +32,7 @@ def print_result(run: RunDirectory, result: Mapping[str, Any]) -> None:
     rule = f" ({result['selection']['rule']})" if "selection" in result else ""
     title = f"{result['method']} on {result['feature_set']}, seed {result['seed']}, epoch {result['best_epoch']}{rule}"
     print_scores(title, result["metrics"], {split: result[split] for split in ("val", "test") if split in result})
-    guesses = ", ".join(f"{_SPLITS.get(s, s)} {value:.4f}" for s, value in result["train_mean_mae"].items())
-    print(f"predicting the train mean would give MAE {guesses}")
+    _print_guess(result)
     sign = (result.get("probe") or {}).get("sign")
     if sign:
         shares = ", ".join(
@@ -41,6 +40,18 @@ def print_result(run: RunDirectory, result: Mapping[str, Any]) -> None:
         )
         print(f"linear probe of label > 0 on frozen features, balanced accuracy: {shares}")
     print(f"run: {run.path}  ({result['seconds']:.1f} s)", flush=True)
+
+
+def _print_guess(result: Mapping[str, Any]) -> None:
+    """Prints how well a constant would do. Runs of one score have its MAE, and others the main metric."""
+    if "train_mean_mae" in result:
+        what, metric, values = "the train mean", "MAE", result["train_mean_mae"]
+    else:
+        main = METRICS[result["metrics"]][0]
+        what, metric = "what the train split has most", label_of(main)
+        values = {split: metrics[main] for split, metrics in result["train_guess"].items()}
+    guesses = ", ".join(f"{_SPLITS.get(s, s)} {_cell(value)}" for s, value in values.items())
+    print(f"predicting {what} would give {metric} {guesses}")
 
 
 def print_scores(title: str, protocol: str, scores: Mapping[str, Mapping[str, float]]) -> None:
@@ -54,7 +65,7 @@ def print_scores(title: str, protocol: str, scores: Mapping[str, Mapping[str, fl
     added = [name for values in scores.values() for name in values if name not in protocol_names and name not in LOSSES]
     names = (*protocol_names, *dict.fromkeys(added))
     for name in [name for name in names if any(name in values for values in scores.values())]:
-        table.add_row(LABELS.get(name, name), *(_cell(values.get(name)) for values in scores.values()))
+        table.add_row(label_of(name), *(_cell(values.get(name)) for values in scores.values()))
     _print(title, table)
 
 
