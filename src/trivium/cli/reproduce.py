@@ -201,7 +201,8 @@ def _write(folder: Path, planned: Sequence[list[Planned]], failures: Sequence[Fa
     from trivium.tables.publish import publish
     from trivium.tables.write_files import write_tables
 
-    parts = [collect(runs[0].table, runs) for runs in planned]
+    reasons = {failure.run.name: failure.reason for failure in failures}
+    parts = [collect(runs[0].table, runs, reasons) for runs in planned]
     folder.mkdir(parents=True, exist_ok=True)
     pictures = write_figures(folder, [part for part in parts if not part.empty])
     write_tables(folder, parts, failures, pictures)

@@ -15,6 +15,7 @@ from trivium.results.score_text import p_text
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Table
 from trivium.tables.published import Published
+from trivium.tables.published_blocks import HEADS, source_lines, sources_text, verdict_lines
 
 # Stands behind a published number that is of other features than ours.
 OTHER_FEATURES = "†"
@@ -75,6 +76,7 @@ def sections_of(measured: Measured, seeds: int, notes: Notes) -> list[tuple[str,
             blocks.append(Block((f"minus {table.baseline}", *heads), others))
         sections.append((title, blocks))
     sections.append(("Beside published numbers", [_published(measured, complete, notes)]))
+    sections.append(("Beside published results, by source", _by_source(measured, complete, notes)))
     sections.append(("Size, time and selection", [_costs(measured)]))
     return [(title, filled) for title, blocks in sections if (filled := [block for block in blocks if block.rows])]
 
@@ -182,6 +184,23 @@ def _published(measured: Measured, complete: bool, notes: Notes) -> Block:
                     name = f"{measure.name}{', %' * measure.is_share}"
                     rows.append((row.label, name, ours, theirs + mark + note, beside))
     return Block(("row", "measure", "ours", "published", "ours minus published"), tuple(rows))
+
+
+def _by_source(measured: Measured, complete: bool, notes: Notes) -> list[Block]:
+    """Returns the ranges over sources of each row and measure, and a verdict a row."""
+    data, rows = measured.table.data.partition("/")[0], []
+    for row in measured.table.rows:
+        if row.cells:
+            note = notes.mark(sources_text(row, data))
+            compared = [(m, measured.compared[row.label, m.name]) for m in measured.table.measures]
+            ours = [_mean(complete, marks=False)(measure, line) for measure, line in compared]
+            rows += source_lines(measured, row, ours, OTHER_FEATURES, note)
+    return [Block(HEADS, tuple(rows)), verdict_block(measured)]
+
+
+def verdict_block(measured: Measured) -> Block:
+    """Returns a line for each row of which something is published: ours beside the spread over comparable sources."""
+    return Block(("row", "ours beside the published spread"), tuple(verdict_lines(measured)))
 
 
 def published_difference(measure: Measure, mean: float, published: Published) -> float:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from trivium.core.wording import command
-from trivium.tables.blocks import Block, Line, Notes, sections_of
+from trivium.tables.blocks import Block, Line, Notes, sections_of, verdict_block
 from trivium.tables.collect import Measured, is_complete, seeds_of
 from trivium.tables.legend import legend
 from trivium.tables.plan import Planned
@@ -40,7 +40,8 @@ def _part(part: Measured, seeds: int, notes: Notes) -> list[str]:
     if part.lacking:
         lines += ["", f"**Not prepared**: {part.lacking} (docs/data.md says where to get it.)"]
     if part.empty and part.lacking:
-        return lines
+        block = verdict_block(part)
+        return [*lines, "", *_table(block)] if block.rows else lines
     for title, blocks in sections_of(part, seeds, notes):
         lines += ["", f"{level} {title}"] if title else []
         for block in blocks:
