@@ -18,6 +18,7 @@ from trivium.results.comparison import compare
 from trivium.results.frame import as_frame, run_facts
 from trivium.results.records import Record
 from trivium.results.spread import Spread
+from trivium.tables.audit import Audited, audit_of
 from trivium.tables.definition import Measure, Table
 from trivium.tables.evaluations import missing, read_probes, read_subsets, subsets_file
 from trivium.tables.plan import Planned
@@ -42,7 +43,7 @@ class Measured:
     frame: a line for each run and measure, in the columns of trivium.results; label is the row's, metric the measure's
     name. runs: those planned, finished or not. bounds: measure -> bounds, where they are known. without: measures left
     out because the data lack a modality. text: row with published results -> how its runs read text (`text_of`).
-    unrun: row without any value -> why.
+    unrun: row without any value -> why. audit: what test's own choice of epochs would have given, where it was asked.
     """
 
     table: Table
@@ -50,6 +51,7 @@ class Measured:
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     runs: Sequence[Planned] = ()
+    audit: Sequence[Audited] = ()
     text: Mapping[str, str] = field(default_factory=dict)
     unrun: Mapping[str, str] = field(default_factory=dict)
 
@@ -169,9 +171,9 @@ def collect(table: Table, runs: Sequence[Planned], failures: Mapping[str, str] |
         if row.label in firsts and row.cells
     }
     lost_names = tuple(measure.name for measure in lost)
-    return Measured(
-        table, as_frame(lines), bounds, lost_names, runs, text, _unrun(table, runs, list(firsts), failures or {})
-    )
+    audit = audit_of([run for run, _ in ready], table.measures) if table.audit else ()
+    unrun = _unrun(table, runs, list(firsts), failures or {})
+    return Measured(table, as_frame(lines), bounds, lost_names, runs, audit, text, unrun)
 
 
 def text_of(config: Mapping[str, Any]) -> str:

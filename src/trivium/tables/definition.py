@@ -89,7 +89,8 @@ class Table:
     baseline: the label of the row that the others are compared with, seed by seed; "": none. settings: overrides of the
     command line, over those of the rows. datasets: those that the rows are repeated for, as NAME or
     NAME/FEATURES; data: the one of this part (trivium.tables.datasets), "" where there are none. request: the value of
-    table=, or "" for the name. words: of a table without a file (trivium.tables.runs_table), its command line.
+    table=, or "" for the name. audit: the epochs of every run are scored on test too (trivium.tables.audit).
+    words: of a table without a file (trivium.tables.runs_table), its command line.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Table:
     data: str = ""
     request: str = ""
     words: tuple[str, ...] = ()
+    audit: bool = False
 
     @property
     def probes(self) -> dict[str, tuple[str, ...]]:

@@ -59,6 +59,12 @@ def legend(parts: Sequence[Measured], seeds: int, complete: bool) -> list[str]:
         )
     if any(row.cells for part in parts for row in part.table.rows):
         lines += _ON_SOURCES
+    if any(part.audit for part in parts):
+        lines.append(
+            "Audit: test metrics of every epoch's weights, made when training was over; one for all: the epoch of the "
+            "monitor's best test value; flatters by: how much better that looks than the epoch chosen on validation, "
+            "seed by seed. Nothing is selected by it, and it is no result: docs/protocol.md."
+        )
     if any(len(part.costs) for part in parts):
         lines.append("Parameters: of the whole model, encoders included; time: median over the runs, testing left out.")
     return lines

@@ -99,6 +99,7 @@ def _commands(parts: Sequence[Measured]) -> list[str]:
         tables = [part.table for part in parts if part.seeds == seeds]
         data = ",".join(table.data for table in tables if table.data)
         words = [f"table={tables[0].request or tables[0].name}", *([f"data={data}"] if data else []), f"seeds={seeds}"]
+        words += ["audit=true"] * tables[0].audit
         commands.append(command("reproduce", *words, *tables[0].settings))
     return commands
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from trivium.core.files import write_text
+from trivium.core.files import csv_text, write_text
+from trivium.tables.audit import COLUMNS as AUDIT
 from trivium.tables.blocks import published_difference
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Row
@@ -38,9 +40,10 @@ def write_tables(
     texts = table_texts(folder, parts, failures, pictures)
     for name, text in texts.items():
         write_text(folder / name, text)
-    if "published.csv" not in texts:
-        # Of an earlier call, whose rows had published results.
-        (folder / "published.csv").unlink(missing_ok=True)
+    for name in ("published.csv", "audit.csv"):
+        if name not in texts:
+            # Of an earlier call.
+            (folder / name).unlink(missing_ok=True)
 
 
 def table_texts(
@@ -61,7 +64,9 @@ def table_texts(
     summary = summary.reindex(columns=columns)
     unknown = [name for name in (*KNOWN, *COSTS) if summary[name].isna().all()]
     cells = pd.DataFrame([{"data": part.table.data, **line} for part in parts for line in published_lines(part)])
+    audits = [{"data": part.table.data, **asdict(line)} for part in parts for line in part.audit]
     return {
+        **({"audit.csv": csv_text(AUDIT, audits)} if audits else {}),
         **({"published.csv": cells.to_csv(index=False, lineterminator="\n", columns=CELLS)} if len(cells) else {}),
         "table.csv": summary.drop(columns=unknown).to_csv(index=False, lineterminator="\n"),
         "values.csv": values[[*data, *VALUES]].to_csv(index=False, lineterminator="\n"),
