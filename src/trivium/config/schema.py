@@ -27,6 +27,7 @@ class RunKeys:
     dir: str
     log_steps: bool
     checkpoint_every: int
+    audit: bool
     study: str
     trial: int
 
