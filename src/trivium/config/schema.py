@@ -43,6 +43,7 @@ class Data:
     label_range: list[float]
     metrics: Literal["auto", "mosi", "sims", "regression", "scores", "classes", "labels", "emotions"]
     target: str
+    sampler: Literal["shuffled", "balanced"]
 
 
 @dataclass
