@@ -36,9 +36,16 @@ class TaskObjective(nn.Module):
 
     def __init__(self, target: Target | Sequence[float] | None = None) -> None:
         super().__init__()
-        self.target = target if isinstance(target, Target) else Target(range=_bounds(target))
-        if self.target.task not in self.tasks:
-            raise ValueError(self.refusal(self.target))
+        self.set_target(target if isinstance(target, Target) else Target(range=_bounds(target)))
+
+    def set_target(self, target: Target) -> None:
+        """Says what the target is. Raises ValueError for one of a task that the objective is not for.
+
+        A run does so for each objective, as one of a user's own may have left it to this class's default, a score.
+        """
+        if target.task not in self.tasks:
+            raise ValueError(self.refusal(target))
+        self.target = target
 
     @classmethod
     def refusal(cls, target: Target) -> str:
