@@ -32,6 +32,8 @@ from trivium.schedulers import Schedule
 
 # On a GPU a non-finite loss is looked for once in this many steps, because reading it makes the host wait.
 CHECK_EVERY = 50
+# bfloat16 has 8 bits of precision: class numbers from 0 to 256 are exact.
+_MOST_CLASSES_IN_BF16 = 257
 
 
 @dataclass
@@ -241,7 +243,20 @@ class Method(nn.Module, ABC):
         return next(self.parameters()).device
 
     def on_fit_start(self) -> None:
-        """Raises ValueError if stand-ins are to be learnt and no training clip lacks a modality."""
+        """Raises ValueError if stand-ins are to be learnt and no training clip lacks a modality.
+
+        Also for class numbers that the precision of the batches would round.
+        """
+        target = self.objective.target
+        if (
+            target.kind == "classes"
+            and len(target.names) > _MOST_CLASSES_IN_BF16
+            and self.trainer.precision == "bf16-true"
+        ):
+            raise ValueError(
+                f"trainer.precision=bf16-true holds whole numbers up to 256 alone, and the target has "
+                f"{len(target.names)} classes; take bf16-mixed or 32-true"
+            )
         if self.stand_ins is None or self.modality_dropout:
             return
         data: DataModule = self.trainer.datamodule
