@@ -44,16 +44,16 @@ def _next(source: Source, target: Path, feature_set: str, default: Path) -> str:
         return f"nothing here can be trained on: {reason}"
     folds = 0 if source.folds is None else len(source.folds.names)
     numbers = ",".join(map(str, range(folds)))
-    train = "trivium train -m" if folds else "trivium train"
+    verb = "trivium train -m" if folds else "trivium train"
     words = f" data.fold={numbers}" if folds else ""
     if "valid" not in source.splits and not folds:
         return "no split 'valid', without which nothing is trained; as store=FILE of `trivium evaluate` it will do"
     data, name = feature_set.split("/", 1)
     if target.absolute() != default.absolute():
-        return f"{train} data={data} data.store={target}{words}"
+        return f"{verb} data={data} data.store={target}{words}"
     root = default.parent.parent
     where = "" if root == Path("data") else f" paths.data={root}"
-    return f"{train} data={data} data.features={name}{where}{words}"
+    return f"{verb} data={data} data.features={name}{where}{words}"
 
 
 def _table(source: Source) -> Table:
@@ -65,7 +65,7 @@ def _table(source: Source) -> Table:
     for title in ("modality", "dim", "padded"):
         table.add_column(title)
     for split in source.splits:
-        table.add_column(split, justify="right")
+        table.add_column(split if source.folds is None else "all", justify="right")
     train = source.splits["train"]
     for modality, ragged in train.streams.items():
         steps = [_steps(clips.streams[modality]) for clips in source.splits.values()]

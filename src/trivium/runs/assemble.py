@@ -51,6 +51,7 @@ def open_data(
         seed=config["seed"],
         limit_batches=config["trainer"]["limit_batches"],
         target=node.get("target", ""),
+        sampler=node.get("sampler", "shuffled"),
     )
     _refuse_other_range(node["label_range"], store, data.target)
     choose_protocol(node["metrics"], data.target)

@@ -18,10 +18,14 @@ from trivium.results.comparison import compare
 from trivium.results.frame import REPEAT, as_frame, run_facts
 from trivium.results.records import Record
 from trivium.results.spread import Spread
+from trivium.tables.audit import Audited, audit_of
 from trivium.tables.definition import Measure, Table
 from trivium.tables.evaluations import missing, read_probes, read_subsets, subsets_file
 from trivium.tables.plan import Planned
 from trivium.tables.published import Published
+
+# The text models of MMSA's published results.
+_BERT = ("bert-base-uncased", "bert-base-chinese")
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Measured:
 
     frame: a line for each run and measure, in the columns of trivium.results; label is the row's, metric the measure's
     name. runs: those planned, finished or not. bounds: measure -> bounds, where they are known. without: measures left
-    out because the data lack a modality.
+    out because the data lack a modality. text: row with published results -> how its runs read text (`text_of`).
+    unrun: row without any value -> why. audit: what test's own choice of epochs would have given, where it was asked.
     """
 
     table: Table
@@ -46,6 +51,9 @@ class Measured:
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     runs: Sequence[Planned] = ()
+    audit: Sequence[Audited] = ()
+    text: Mapping[str, str] = field(default_factory=dict)
+    unrun: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def lacking(self) -> str:
@@ -153,8 +161,8 @@ def _joined(rules: pd.Series) -> str:
     return ", ".join(dict.fromkeys(rules.dropna()))
 
 
-def collect(table: Table, runs: Sequence[Planned]) -> Measured:
-    """Returns what the runs measured that are finished, probed and evaluated.
+def collect(table: Table, runs: Sequence[Planned], failures: Mapping[str, str] | None = None) -> Measured:
+    """Returns what the runs measured that are finished, probed and evaluated. failures: name of a run -> its error.
 
     Raises ValueError if runs of one table were made on different data, and for a measure that they do not have. In a
     table of data sets, a measure of a subset whose modalities the data lack is left out.
@@ -170,7 +178,41 @@ def collect(table: Table, runs: Sequence[Planned]) -> Measured:
         facts = run_facts(Record(run.directory.path, config, result, run.directory.record(), run.row.label))
         lines += [{**facts, "metric": m.name, "value": _value(m, run, result)} for m in table.measures]
     bounds = _bounds(table, [run for run, _ in ready])
-    return Measured(table, as_frame(lines), bounds, tuple(measure.name for measure in lost), runs)
+    firsts = {run.row.label: run for run, _ in reversed(ready)}
+    text = {
+        row.label: text_of(firsts[row.label].directory.config())
+        for row in table.rows
+        if row.label in firsts and row.cells
+    }
+    lost_names = tuple(measure.name for measure in lost)
+    audit = audit_of([run for run, _ in ready], table.measures) if table.audit else ()
+    unrun = _unrun(table, runs, list(firsts), failures or {})
+    return Measured(table, as_frame(lines), bounds, lost_names, runs, audit, text, unrun)
+
+
+def text_of(config: Mapping[str, Any]) -> str:
+    """Returns how a run read text: "trained" through a BERT-base that was, "frozen" for states of one that was not.
+
+    The latter are also the text features of MMSA's files. "" for any other model, or random weights.
+    """
+    encoder = (config.get("encoders") or {}).get("text") or config["encoder"]
+    if not str(encoder["_target_"]).startswith("trivium.encoders.pretrained."):
+        return "frozen"
+    if Path(encoder["model"]).name not in _BERT or encoder.get("random_init"):
+        return ""
+    return "trained" if encoder.get("finetune") else "frozen"
+
+
+def _unrun(
+    table: Table, runs: Sequence[Planned], measured: Sequence[str], failures: Mapping[str, str]
+) -> dict[str, str]:
+    """Returns row -> why it has no value, in a few words."""
+    reasons: dict[str, str] = {}
+    for run in runs:
+        if run.row.label not in measured:
+            why = run.lacking or failures.get(run.name) or "not yet"
+            reasons.setdefault(run.row.label, " ".join(why.split()).partition(";")[0])
+    return reasons
 
 
 def _value(measure: Measure, run: Planned, result: Mapping[str, Any]) -> float:

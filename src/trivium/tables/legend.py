@@ -9,6 +9,17 @@ from trivium.core.wording import counted
 from trivium.evaluation.significance import LEVEL
 from trivium.tables.blocks import INTERVAL, OTHER_FEATURES, TIED, TRAIN_MEAN, UNDEFINED
 from trivium.tables.collect import Measured
+from trivium.tables.published_blocks import FLAWED
+
+_ON_SOURCES = (
+    "By source: lowest to highest of what is published, never a mean, with the number of sources; authors: their own "
+    "paper or repository; re-run: trained anew by others; quoted: a number as another paper prints it; selected on: "
+    f"the split that chose their checkpoints. {OTHER_FEATURES}: none of them is known to be on our features. "
+    f"{FLAWED}: so many more are left out, as F1 with swapped arguments, corrected since, of a constant prediction, "
+    "or doubtful. On our features: of the same file and kind of text, selected on validation.",
+    f"Verdict: within, where the {INTERVAL} of our mean meets that range widened by the sources' standard deviations; "
+    "else better or worse. published.csv has every number with its source.",
+)
 
 
 def legend(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]:
@@ -55,6 +66,14 @@ def legend(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]
     ):
         lines.append(
             f"{OTHER_FEATURES}: our runs were on other features, so the difference says nothing of the method."
+        )
+    if any(row.cells for part in parts for row in part.table.rows):
+        lines += _ON_SOURCES
+    if any(part.audit for part in parts):
+        lines.append(
+            "Audit: test metrics of every epoch's weights, made when training was over; one for all: the epoch of the "
+            "monitor's best test value; flatters by: how much better that looks than the epoch chosen on validation, "
+            "seed by seed. Nothing is selected by it, and it is no result: docs/protocol.md."
         )
     if any(len(part.costs) for part in parts):
         lines.append("Parameters: of the whole model, encoders included; time: median over the runs, testing left out.")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from trivium.core.wording import command
-from trivium.tables.blocks import Block, Line, Notes, sections_of
+from trivium.tables.blocks import Block, Line, Notes, sections_of, verdict_block
 from trivium.tables.collect import Measured, is_complete, repeats_of
 from trivium.tables.legend import legend
 from trivium.tables.plan import Planned
@@ -40,7 +40,8 @@ def _part(part: Measured, repeats: int, notes: Notes) -> list[str]:
     if part.lacking:
         lines += ["", f"**Not prepared**: {part.lacking} (docs/data.md says where to get it.)"]
     if part.empty and part.lacking:
-        return lines
+        block = verdict_block(part)
+        return [*lines, "", *_table(block)] if block.rows else lines
     for title, blocks in sections_of(part, repeats, notes):
         lines += ["", f"{level} {title}"] if title else []
         for block in blocks:
@@ -98,6 +99,7 @@ def _commands(parts: Sequence[Measured]) -> list[str]:
         tables = [part.table for part in parts if part.seeds == seeds]
         data = ",".join(table.data for table in tables if table.data)
         words = [f"table={tables[0].request or tables[0].name}", *([f"data={data}"] if data else []), f"seeds={seeds}"]
+        words += ["audit=true"] * tables[0].audit
         commands.append(command("reproduce", *words, *tables[0].settings))
     return commands
 

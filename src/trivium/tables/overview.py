@@ -37,6 +37,11 @@ def overview(parts: Sequence[Sequence[Planned]], jobs: int, estimate: Estimate, 
     counts = Counter(every)
     known = [f"{mark} {counts[state]} {state}" for state, mark in _MARKS.items() if counts[state]]
     lines.append(f"{len(runs)} runs: {'   '.join(known)}")
+    if again := sum(run.again for run in runs):
+        lines.append(
+            f"audit=true: {again} of them are there, but kept no weights of their epochs to score on test; they are "
+            "trained again, to the same numbers"
+        )
     if counts.total() > counts["done"] + counts["no data"]:
         lines.append(f"time left{f' with {jobs} at once' if jobs > 1 else ''}: {estimate.left(runs, jobs)}")
     if commands:

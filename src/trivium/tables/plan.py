@@ -32,7 +32,8 @@ class Planned:
 
     overrides: `trivium train`'s arguments without run.dir and resume. table: the part of the table that it belongs to.
     identity: a hash of all that decides about its numbers. method, data (its name), epochs: of its config.
-    start: the run that it begins from (start_from). lacking: how to get data that are not there, "" if they are.
+    start: the run that it begins from (start_from). again: a finished run of the same numbers is there, but without the
+    audit that the table asks for. lacking: how to get data that are not there, "" if they are.
     fold: the fold that it tests, None for data without folds.
     """
 
@@ -48,6 +49,7 @@ class Planned:
     start: RunDirectory | None = None
     lacking: str = ""
     fold: int | None = None
+    again: bool = False
 
     @property
     def name(self) -> str:
@@ -149,8 +151,9 @@ def _refuse_a_fold(table: Table) -> None:
 
 def _overrides(table: Table, row: Row, seed: int, start: Planned | None, fold: int | None) -> list[str]:
     begins = [assign("start_from", start.directory.path)] if start else []
+    audit = ["run.audit=true"] if table.audit else []
     repeat = [f"seed={seed}", *([] if fold is None else [f"data.fold={fold}"])]
-    return merged(table.overrides, row.overrides, table.settings, begins, repeat)
+    return merged(table.overrides, row.overrides, table.settings, begins, audit, repeat)
 
 
 def _planned(
@@ -165,16 +168,23 @@ def _planned(
 ) -> Planned:
     origin = start.identity if start else finished.origin(config["start_from"]) if finished else ""
     hashed, identity = config_hash(dict(config)), identity_of(config, origin)
+    again = bool(table.audit and finished and finished.find(identity, config))
+    if table.audit:
+        # An audit changes no number and no hash, but a run without one, finished or not, kept no weights of its epochs.
+        hashed = hashlib.sha256(f"{hashed} audit".encode()).hexdigest()
     usual = RunDirectory(folder / f"{row.slug}_s{seed}_{hashed[:6]}")
     lacking = ""
     try:
         find_store(config)
     except ValueError as error:
         lacking = str(error)
+    directory = usual
+    if finished is not None:
+        directory = _directory(usual, hashed, identity, config, finished, table.audit)
     return Planned(
         row,
         seed,
-        usual if finished is None else _directory(usual, hashed, identity, config, finished),
+        directory,
         tuple(overrides),
         table,
         identity,
@@ -183,17 +193,18 @@ def _planned(
         int(config["trainer"]["max_epochs"]),
         start.directory if start else None,
         lacking,
+        again and not directory.finished,
     )
 
 
 def _directory(
-    usual: RunDirectory, hashed: str, identity: str, config: Mapping[str, Any], finished: FinishedRuns
+    usual: RunDirectory, hashed: str, identity: str, config: Mapping[str, Any], finished: FinishedRuns, audit: bool
 ) -> RunDirectory:
     """Returns `usual`, unless a finished run is elsewhere, or `usual` is on another store than is there now."""
     other = finished.other_store(usual, config)
     if usual.finished and not other:
         return usual
-    elsewhere = finished.find(identity, config)
+    elsewhere = finished.find(identity, config, audit=audit)
     if elsewhere is not None:
         return RunDirectory(elsewhere)
     if not other:
