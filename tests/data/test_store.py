@@ -65,7 +65,7 @@ def test_verify_finds_one_changed_value(store_file: Path) -> None:
 def test_store_of_a_newer_schema_is_refused(store_file: Path) -> None:
     with h5py.File(store_file, "r+") as file:
         file.attrs["schema_version"] = 99
-    with pytest.raises(ValueError, match=r"s\.h5: store of schema version 99, this Trivium reads up to 1"):
+    with pytest.raises(ValueError, match=r"s\.h5: store of schema version 99, this Trivium reads up to 2"):
         open_store(store_file)
 
 
