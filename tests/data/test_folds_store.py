@@ -140,7 +140,7 @@ def test_folds_count_in_the_checksum_and_are_verified(tmp_path: Path, path: Path
         verify_store(path)
     with h5py.File(path, "r+") as file:
         file["train/fold"][0] = 9
-    with pytest.raises(ValueError, match=r"s\.h5: train/fold does not give each clip a fold"):
+    with pytest.raises(ValueError, match=r"s\.h5: train/fold: expected every number from 0 to 4, found 9"):
         open_store(path)
 
 
