@@ -25,7 +25,7 @@ def map_run(album: Album, record: Record, kind: str, name: str) -> Picture:
     vectors_NE: Values = collect_vectors(run.method, loader)["joint"].numpy()
     target_N: Values = loader.split.targets["multimodal"].double().numpy()
     places_N2, labels = place(vectors_NE, kind)
-    caption = f"Joint vectors of {record.label}, seed {record.seed}, {split} split, coloured by the true score."
+    caption = f"Joint vectors of {record.label}, seed {record.repeat}, {split} split, coloured by the true score."
     return draw_map(album, places_N2, target_N, labels, name, caption)
 
 

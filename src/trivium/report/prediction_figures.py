@@ -35,7 +35,7 @@ def draw_predictions(album: Album, record: Record, prefix: str = "") -> list[Pic
     prefix: of the figures' names. Confusion is for protocols with classes.
     """
     split = "test" if "test" in record.predictions else next(iter(record.predictions))
-    clips, of = record.predictions[split], f"{record.label}, seed {record.seed}, {split} split"
+    clips, of = record.predictions[split], f"{record.label}, seed {record.repeat}, {split} split"
     drawn = [draw_scatter(album, clips, f"{prefix}predictions", f"Predicted against true score: {of}.")]
     if record.protocol in CLASSES:
         drawn.append(draw_confusion(album, clips, record.protocol, f"{prefix}confusion", of))

@@ -59,6 +59,16 @@ class Record:
         return self.result.get("fold")
 
     @property
+    def repeat(self) -> str:
+        """Names the run among those of its setting: by its seed, and its fold where there are any."""
+        return str(self.seed) if self.fold is None else f"{self.seed} fold {self.fold}"
+
+    @property
+    def stem(self) -> str:
+        """Returns what names of the run's figures begin with."""
+        return f"{self.label}_s{self.seed}" + ("" if self.fold is None else f"_f{self.fold}")
+
+    @property
     def data(self) -> str:
         return str(self.result["feature_set"])
 

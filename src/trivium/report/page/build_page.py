@@ -124,7 +124,9 @@ def _summary(sources: Sources) -> list[str]:
         facts.append(f"{len(states)} trials ({counts})")
     if records:
         groups, seeds = len(by_group(records)), len({record.seed for record in records})
-        facts.append(f"{counted(len(records), 'run')} of {counted(groups, 'setting')}, {counted(seeds, 'seed')}")
+        folds = {record.fold for record in records} - {None}
+        repeats = [counted(seeds, "seed"), *([counted(len(folds), "fold")] if folds else [])]
+        facts.append(f"{counted(len(records), 'run')} of {counted(groups, 'setting')}, {', '.join(repeats)}")
         facts.append(listed(list(dict.fromkeys(record.data for record in records))))
         days = sorted({str(record.record["created"])[:10] for record in records if record.record.get("created")})
         facts += [days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"] if days else []
