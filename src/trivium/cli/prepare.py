@@ -10,7 +10,7 @@ from typing import Any
 # omegaconf brings PyYAML.
 import yaml
 
-from trivium.config.arguments import Types, one_of, parse_key_values, path, script, truth
+from trivium.config.arguments import Types, modules, one_of, parse_key_values, path, script, truth
 from trivium.config.config_folder import CONFIGS
 from trivium.core.choices import suggest
 from trivium.data import formats
@@ -36,13 +36,14 @@ Examples
   trivium prepare verify=data/mosi/mine.h5                       read a store again, compare its checksum
 
 Keys
-  data=NAME           mosi, mosei, sims, simsv2, urfunny, mustard, or custom for scores of any range
+  data=NAME           mosi, mosei, sims, simsv2, urfunny, mustard, or custom for your own
   source=FILE[,FILE]  a pickle of MMSA's or MultiBench's; .csd files or folders of them (ROLE:FILE where a name does
                       not tell the role); one of GMC's .dt files or their folder
   name=NAME           name of the feature set; otherwise the published one, or made from the file's name
   out=FILE            where to write; otherwise PATHS.DATA/DATA/NAME.h5
   force=true          replace a store that is there
   format=mmsa|csd|multibench|gmc  where the file does not tell
+  drop=[KEY,KEY]      keys of a pickle to leave out; any other that is not read is an error
   tokenizer=NAME      make token ids from raw_text: a Hugging Face name or a folder
   label_range=LOW,HIGH  otherwise from configs/data/DATA.yaml
   config_dir=DIR      where data/DATA.yaml of a data set of your own is, as `trivium train`'s --config-dir
@@ -57,6 +58,7 @@ Keys
 _TYPES: Types = {
     **dict.fromkeys(("out", "config_dir", "paths.data", "folds", "embeddings", "verify"), path),
     "force": truth,
+    "drop": modules,
     "format": one_of(*formats.READERS),
     "word_lag": one_of("0", "1"),
 }
@@ -117,6 +119,7 @@ def _prepare(values: dict[str, Any]) -> None:
         word_lag=int(values["word_lag"]) if "word_lag" in values else None,
         tokenizer=values.get("tokenizer"),
         format=values.get("format"),
+        drop=values.get("drop", ()),
         force=values.get("force", False),
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def prepare(
     word_lag: int | None = None,
     tokenizer: str | None = None,
     format: str | None = None,
+    drop: Sequence[str] = (),
     force: bool = False,
 ) -> Path:
     """Makes the store `data_root/data/NAME.h5` (or `out`) from `source`, prints a report and returns the store's path.
@@ -38,7 +40,8 @@ def prepare(
     name: the name of the feature set, `data/name`; by default the published one's, or the file's stem.
     label_range: the range that every label must lie in, ends included; None accepts any.
     folds, align, embeddings, word_lag: for .csd files, see `read_csd`. MultiBench's pickles have align too, "true" or
-    "false", see `read_multibench`. tokenizer: the one that makes token ids anew, from raw text.
+    "false", see `read_multibench`. tokenizer: the one that makes token ids anew, from raw text. drop: keys of a pickle
+    to leave out, without which keys that nothing reads are refused.
     Raises ValueError, naming the file, for anything wrong with the source, and for a target that exists (without
     `force`) or cannot be written. It then leaves no new file, and an existing store as it was.
     """
@@ -50,7 +53,10 @@ def prepare(
     default = data_root / data / f"{name}.h5"
     target = default if out is None else out
     _check_target(target, force)
-    content = formats.read(format, source, formats.ReadOptions(data, folds, align, embeddings, word_lag))
+    options = formats.ReadOptions(
+        data, folds, align, embeddings, word_lag, tuple(drop), published=published is not None
+    )
+    content = formats.read(format, source, options)
     if published is not None:
         manifest.check(content, published)
         content.tokenizer = published.tokenizer if content.splits["train"].tokens is not None else None

@@ -14,12 +14,17 @@ from trivium.data.clips import Source
 _PICKLES = {".pkl", ".pickle", ".p"}
 _TAKES = "source= takes a pickle of MMSA's or MultiBench's, .csd files, or GMC's .dt files"
 
+# Maps an option to the files that it is for, where these are not .csd files alone.
+_OWNERS = {"align": ".csd files and MultiBench's pickles", "drop": "pickles of MMSA's or MultiBench's"}
+
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Holds the options of .csd files, see `read_csd`; files of the other layouts have no need of them.
+    """Holds the options of reading. Most are of .csd files, see `read_csd`.
 
     align: "words" or "intervals" for .csd files, "true" or "false" for MultiBench's pickles; None means the first.
+    drop: the keys of a pickle to leave out. labelled: False reads files without labels too, where the layout allows it.
+    published: the file is one of the manifest, whose content is known.
     """
 
     data: str
@@ -27,6 +32,9 @@ class ReadOptions:
     align: str | None = None
     embeddings: Path | None = None
     word_lag: int | None = None
+    drop: tuple[str, ...] = ()
+    labelled: bool = True
+    published: bool = False
 
 
 def read(format: str, files: list[Path], options: ReadOptions) -> Source:
@@ -102,17 +110,17 @@ def _has_key(content: mmap.mmap, key: bytes) -> bool:
 def _read_mmsa(files: list[Path], options: ReadOptions) -> Source:
     from trivium.data.formats.mmsa import read_mmsa
 
-    _refuse_others(files, options, "one MMSA pickle", known=())
-    return read_mmsa(files[0])
+    _refuse_others(files, options, "one MMSA pickle", known=("drop",))
+    return read_mmsa(files[0], drop=options.drop, labelled=options.labelled, known_keys_only=options.published)
 
 
 def _read_multibench(files: list[Path], options: ReadOptions) -> Source:
     from trivium.data.formats.multibench import read_multibench
 
-    _refuse_others(files, options, "one MultiBench pickle", known=("align",))
+    _refuse_others(files, options, "one MultiBench pickle", known=("align", "drop"))
     if options.align not in (None, "true", "false"):
         raise ValueError(f"{files[0]}: align={options.align}: expected true or false for a MultiBench pickle")
-    return read_multibench(files[0], align=options.align != "false", data=options.data)
+    return read_multibench(files[0], align=options.align != "false", data=options.data, drop=options.drop)
 
 
 def _read_gmc(files: list[Path], options: ReadOptions) -> Source:
@@ -126,9 +134,9 @@ def _refuse_others(files: list[Path], options: ReadOptions, expected: str, known
     """Raises ValueError for a second file, and for an option that the layout does not have."""
     if len(files) > 1:
         raise ValueError(f"{files[1]}: source= takes {expected}; found {len(files)} sources")
-    for name in ("folds", "align", "embeddings", "word_lag"):
-        if name not in known and getattr(options, name) is not None:
-            others = ".csd files and MultiBench's pickles" if name == "align" else ".csd files"
+    for name in ("folds", "align", "embeddings", "word_lag", "drop"):
+        if name not in known and getattr(options, name) not in (None, ()):
+            others = _OWNERS.get(name, ".csd files")
             raise ValueError(
                 f"{files[0]}: {name}= is for {others}; source= is {expected}, which has its splits and features"
             )
