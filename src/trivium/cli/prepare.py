@@ -10,11 +10,12 @@ from typing import Any
 # omegaconf brings PyYAML.
 import yaml
 
-from trivium.config.arguments import Types, modules, one_of, parse_key_values, path, script, truth
+from trivium.config.arguments import Types, modules, one_of, parse_key_values, path, paths, script, truth
 from trivium.config.config_folder import CONFIGS
 from trivium.core.choices import suggest
 from trivium.data import formats
 from trivium.data.prepare import prepare
+from trivium.data.splitting import KINDS, SplitOptions
 from trivium.data.store import verify_store
 
 HELP = """\
@@ -42,9 +43,11 @@ Keys
   name=NAME           name of the feature set; otherwise the published one, or made from the file's name
   out=FILE            where to write; otherwise PATHS.DATA/DATA/NAME.h5
   force=true          replace a store that is there
-  format=mmsa|csd|multibench|gmc  where the file does not tell
+  format=mmsa|csd|multibench|dialogues|gmc  where the file does not tell
+  emotions=6|4|4merged  IEMOCAP: all six; four, without excited and frustrated; four, with excited as happy
   drop=[KEY,KEY]      keys of a pickle to leave out; any other that is not read is an error
   tokenizer=NAME      make token ids from raw_text: a Hugging Face name or a folder
+  classes=C[,C]       add the targets classes_C: the score in C classes, 7, 5, 3 or 2 (SIMS: 5, 3 or 2)
   label_range=LOW,HIGH  otherwise from configs/data/DATA.yaml
   config_dir=DIR      where data/DATA.yaml of a data set of your own is, as `trivium train`'s --config-dir
   paths.data=DIR      root of all stores; otherwise $TRIVIUM_DATA, or data
@@ -53,14 +56,40 @@ Keys
        true|false     MultiBench: every modality from the text's first step (true), or from its own
   embeddings=FILE     .csd: word vectors in GloVe's text format, as the text features
   word_lag=0|1        .csd: whether words stand one interval after their own; otherwise found out
+  split=given|random|kfold|leave_one_group_out  how clips are split, where the source leaves it open: by its column
+                      split or fold (the default), or at random, or into folds of a cross-validation
+  group=COLUMN        column of speakers or videos, none of which is in two splits; otherwise group, if there
+  shares=.7,.1,.2     split=random: of train, valid and test
+  split_seed=0        split=random, split=kfold: what is drawn
+  fold_count=5        split=kfold: the number of folds
   verify=FILE         check a store, nothing else
 """
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(share) for share in text.split(","))
+    except ValueError as error:
+        raise ValueError("expected numbers for train, valid and test, such as .7,.1,.2") from error
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError("expected a whole number")
+    return int(text)
+
+
 _TYPES: Types = {
     **dict.fromkeys(("out", "config_dir", "paths.data", "folds", "embeddings", "verify"), path),
     "force": truth,
     "drop": modules,
+    "emotions": one_of("6", "4", "4merged"),
     "format": one_of(*formats.READERS),
     "word_lag": one_of("0", "1"),
+    "split": one_of(*KINDS),
+    "shares": _shares,
+    "split_seed": _number,
+    "fold_count": _number,
 }
 
 
@@ -108,7 +137,7 @@ def _prepare(values: dict[str, Any]) -> None:
         low_high = low_high or configured
     prepare(
         data=values["data"],
-        source=_paths(values["source"]),
+        source=paths(values["source"]),
         name=values.get("name"),
         out=values.get("out"),
         data_root=values.get("paths.data") or path(os.environ.get("TRIVIUM_DATA") or "data"),
@@ -117,9 +146,18 @@ def _prepare(values: dict[str, Any]) -> None:
         align=values.get("align"),
         embeddings=values.get("embeddings"),
         word_lag=int(values["word_lag"]) if "word_lag" in values else None,
+        splitting=SplitOptions(
+            values.get("split", ""),
+            values.get("group", ""),
+            values.get("shares"),
+            values.get("split_seed"),
+            values.get("fold_count"),
+        ),
         tokenizer=values.get("tokenizer"),
+        classes=_whole_numbers(values.get("classes", "")),
         format=values.get("format"),
         drop=values.get("drop", ()),
+        emotions=values.get("emotions"),
         force=values.get("force", False),
     )
 
@@ -144,7 +182,8 @@ def _low_high(ends: Any, where: str) -> tuple[float, float]:
     return low, high
 
 
-def _paths(value: str) -> list[Path]:
-    """Splits paths at commas, unless the text as a whole is the path of a file."""
-    whole_path = path(value)
-    return [whole_path] if whole_path.exists() else [path(part) for part in value.split(",") if part]
+def _whole_numbers(text: str) -> list[int]:
+    numbers = [part for part in text.split(",") if part]
+    if not all(part.isdecimal() for part in numbers):
+        raise ValueError(f"classes={text}: expected whole numbers, such as 3,7")
+    return [int(part) for part in numbers]

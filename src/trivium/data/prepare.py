@@ -14,7 +14,9 @@ from typing import Any
 from trivium.data import formats, manifest
 from trivium.data.clips import Source
 from trivium.data.prepare_report import report
+from trivium.data.score_classes import add_score_classes
 from trivium.data.source_check import check_labels
+from trivium.data.splitting import SplitOptions
 from trivium.data.store import sha256_of, write_store
 
 
@@ -30,9 +32,12 @@ def prepare(
     align: str | None = None,
     embeddings: Path | None = None,
     word_lag: int | None = None,
+    splitting: SplitOptions | None = None,
     tokenizer: str | None = None,
+    classes: Sequence[int] = (),
     format: str | None = None,
     drop: Sequence[str] = (),
+    emotions: str | None = None,
     force: bool = False,
 ) -> Path:
     """Makes the store `data_root/data/NAME.h5` (or `out`) from `source`, prints a report and returns the store's path.
@@ -40,8 +45,10 @@ def prepare(
     name: the name of the feature set, `data/name`; by default the published one's, or the file's stem.
     label_range: the range that every label must lie in, ends included; None accepts any.
     folds, align, embeddings, word_lag: for .csd files, see `read_csd`. MultiBench's pickles have align too, "true" or
-    "false", see `read_multibench`. tokenizer: the one that makes token ids anew, from raw text. drop: keys of a pickle
-    to leave out, without which keys that nothing reads are refused.
+    "false", see `read_multibench`. tokenizer: the one that makes token ids anew, from raw text.
+    splitting: how clips are split, for sources that leave it open, see `split_source`.
+    classes: adds for each number C the target "classes_C", the score's class among C. emotions: which of IEMOCAP's, see
+    `read_conversations`. drop: keys of a pickle to leave out, without which keys that nothing reads are refused.
     Raises ValueError, naming the file, for anything wrong with the source, and for a target that exists (without
     `force`) or cannot be written. It then leaves no new file, and an existing store as it was.
     """
@@ -49,12 +56,20 @@ def prepare(
     published = None
     if format == "mmsa":
         published = manifest.recognise(sha256_of(source[0]), path=source[0], data=data, name=name)
-    name = _feature_name(name or (published.name if published else _name_of(source, format, align)))
+    name = _feature_name(name or (published.name if published else _name_of(source, format, align, emotions)))
     default = data_root / data / f"{name}.h5"
     target = default if out is None else out
     _check_target(target, force)
     options = formats.ReadOptions(
-        data, folds, align, embeddings, word_lag, tuple(drop), published=published is not None
+        data,
+        folds,
+        align,
+        embeddings,
+        word_lag,
+        drop=tuple(drop),
+        emotions=emotions,
+        published=published is not None,
+        splitting=splitting or SplitOptions(),
     )
     content = formats.read(format, source, options)
     if published is not None:
@@ -62,6 +77,7 @@ def prepare(
         content.tokenizer = published.tokenizer if content.splits["train"].tokens is not None else None
     if label_range is not None:
         check_labels(content, label_range)
+    add_score_classes(content, classes, label_range)
     if tokenizer is not None:
         from trivium.data.text import tokenize
 
@@ -71,13 +87,14 @@ def prepare(
     return target
 
 
-def _name_of(source: list[Path], format: str, align: str | None) -> str:
+def _name_of(source: list[Path], format: str, align: str | None, emotions: str | None) -> str:
     # These layouts come in several files, none of which names the feature set.
     if format == "csd":
         return f"csd-{align or 'words'}"
     if format == "gmc":
         return "gmc-aligned"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", source[0].stem).strip("-._") or "features"
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", source[0].stem).strip("-._") or "features"
+    return f"{stem}-{emotions}" if emotions else stem
 
 
 def _feature_name(name: str) -> str:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trivium.data.clips import Ragged, Source
+from trivium.data.source_check import targets_of
 
 
 def report(source: Source, target: Path, *, feature_set: str, recognised: bool, default: Path) -> None:
@@ -73,15 +74,21 @@ def _steps(ragged: Ragged) -> str:
 def _remarks(source: Source) -> list[str]:
     """Returns a line each for targets, tokenizer, repairs and notes, without those on padding, which the table has."""
     train = source.splits["train"]
-    lines = [f"targets: {', '.join(train.targets)}" + ("; transcripts kept" if train.raw_text is not None else "")]
+    words = (f"{name} ({target.words})" for name, target in targets_of(source).items())
+    lines = [f"targets: {', '.join(words)}" + ("; transcripts kept" if train.raw_text is not None else "")]
     if train.tokens is not None:
         lines.append(f"tokenizer: {source.tokenizer or 'not stated by the source; tokenizer=NAME makes ids anew'}")
-    names = {"neg_inf": "-inf", "pos_inf": "+inf", "nan": "NaN"}
+    for modality, ragged in train.streams.items():
+        if not ragged.values.any():
+            lines.append(f"{modality}: no value of train is other than 0")
+    return lines + remarks(source)
+
+
+def remarks(source: Source) -> list[str]:
+    """Returns a line for each modality that was repaired, and each note, without those on padding."""
+    lines, names = [], {"neg_inf": "-inf", "pos_inf": "+inf", "nan": "NaN"}
     for modality, counts in source.repairs.items():
         repaired = ", ".join(f"{count} {names[kind]}" for kind, count in counts.items() if count)
         if repaired:
             lines.append(f"repaired in {modality}: {repaired}, now 0")
-    for modality, ragged in train.streams.items():
-        if not ragged.values.any():
-            lines.append(f"{modality}: no value of train is other than 0")
     return lines + [f"{key}: {value}" for key, value in source.notes.items() if not key.startswith("padding/")]

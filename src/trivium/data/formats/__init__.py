@@ -5,17 +5,22 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trivium.core.choices import check_choice
 from trivium.data.clips import Source
+from trivium.data.splitting import SplitOptions
 
 _PICKLES = {".pkl", ".pickle", ".p"}
-_TAKES = "source= takes a pickle of MMSA's or MultiBench's, .csd files, or GMC's .dt files"
+_TAKES = "source= takes a pickle of MMSA's or MultiBench's, or one of dialogues, .csd files, or GMC's .dt files"
 
 # Maps an option to the files that it is for, where these are not .csd files alone.
-_OWNERS = {"align": ".csd files and MultiBench's pickles", "drop": "pickles of MMSA's or MultiBench's"}
+_OWNERS = {
+    "align": ".csd files and MultiBench's pickles",
+    "drop": "pickles with keys",
+    "emotions": "IEMOCAP's pickles of dialogues",
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,9 @@ class ReadOptions:
 
     align: "words" or "intervals" for .csd files, "true" or "false" for MultiBench's pickles; None means the first.
     drop: the keys of a pickle to leave out. labelled: False reads files without labels too, where the layout allows it.
-    published: the file is one of the manifest, whose content is known.
+    published: the file is one of the manifest, whose content is known. emotions: which of IEMOCAP's, see
+    `read_conversations`.
+    splitting: how clips are split, for layouts whose files leave that open.
     """
 
     data: str
@@ -35,6 +42,8 @@ class ReadOptions:
     drop: tuple[str, ...] = ()
     labelled: bool = True
     published: bool = False
+    emotions: str | None = None
+    splitting: SplitOptions = field(default_factory=SplitOptions)
 
 
 def read(format: str, files: list[Path], options: ReadOptions) -> Source:
@@ -88,18 +97,34 @@ def _format_of(path: Path) -> str:
 
 
 def _pickle_format(path: Path) -> str:
-    """Returns "multibench" or "mmsa", whichever layout's key of the labels stands in the file's bytes.
+    """Returns "dialogues" for a tuple or list, and for a dict the layout whose keys stand in the file's bytes.
 
-    To unpickle gigabytes twice would take minutes. Without either key it is "mmsa", whose reader then says what is
-    wrong with the file.
+    These are "dialogues", "multibench" and "mmsa". To unpickle gigabytes twice would take minutes. Without any such key
+    it is "mmsa", whose reader then says what is wrong with the file.
     """
     # An empty file cannot be mapped.
     if not path.stat().st_size:
         return "mmsa"
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if _is_sequence(content[:16]):
+            return "dialogues"
         if content.find(b"regression_labels") < 0 and _has_key(content, b"labels"):
-            return "multibench"
+            return "dialogues" if _has_key(content, b"speakers") else "multibench"
     return "mmsa"
+
+
+def _is_sequence(start: bytes) -> bool:
+    """Tells whether a pickle holds a tuple or list of something, by its first bytes.
+
+    These are the protocol, a frame's length, and then the first opcode: a mark, beneath the items of a tuple, or an
+    empty list. In the protocols without either, a mark stands beneath a dict or list too.
+    """
+    if start.startswith(b"\x80"):
+        start = start[2:]
+    if start.startswith(b"\x95"):
+        start = start[9:]
+    # An empty list holds no dialogues.
+    return (start[:1] == b"(" and start[1:2] != b"d") or (start[:1] == b"]" and b"." not in start[1:3])
 
 
 def _has_key(content: mmap.mmap, key: bytes) -> bool:
@@ -123,6 +148,15 @@ def _read_multibench(files: list[Path], options: ReadOptions) -> Source:
     return read_multibench(files[0], align=options.align != "false", data=options.data, drop=options.drop)
 
 
+def _read_dialogues(files: list[Path], options: ReadOptions) -> Source:
+    from trivium.data.formats.dialogues import read_conversations
+
+    _refuse_others(files, options, "one pickle of dialogues", known=("drop", "emotions", "splitting"))
+    return read_conversations(
+        files[0], data=options.data, emotions=options.emotions, drop=options.drop, splitting=options.splitting
+    )
+
+
 def _read_gmc(files: list[Path], options: ReadOptions) -> Source:
     from trivium.data.formats.gmc_files import read_gmc
 
@@ -132,9 +166,11 @@ def _read_gmc(files: list[Path], options: ReadOptions) -> Source:
 
 def _refuse_others(files: list[Path], options: ReadOptions, expected: str, known: tuple[str, ...]) -> None:
     """Raises ValueError for a second file, and for an option that the layout does not have."""
+    if "splitting" not in known:
+        _refuse_splitting(files, options)
     if len(files) > 1:
         raise ValueError(f"{files[1]}: source= takes {expected}; found {len(files)} sources")
-    for name in ("folds", "align", "embeddings", "word_lag", "drop"):
+    for name in ("folds", "align", "embeddings", "word_lag", "drop", "emotions"):
         if name not in known and getattr(options, name) not in (None, ()):
             others = _OWNERS.get(name, ".csd files")
             raise ValueError(
@@ -142,9 +178,18 @@ def _refuse_others(files: list[Path], options: ReadOptions, expected: str, known
             )
 
 
+def _refuse_splitting(files: list[Path], options: ReadOptions) -> None:
+    if options.splitting != SplitOptions():
+        raise ValueError(
+            f"{files[0]}: split=, group=, shares=, split_seed= and fold_count= are for sources that leave their splits "
+            "open, and this one has its own"
+        )
+
+
 def _read_csd(files: list[Path], options: ReadOptions) -> Source:
     from trivium.data.formats.csd import read_csd
 
+    _refuse_splitting(files, options)
     return read_csd(
         files,
         data=options.data,
@@ -159,5 +204,6 @@ READERS: dict[str, Callable[[list[Path], ReadOptions], Source]] = {
     "mmsa": _read_mmsa,
     "csd": _read_csd,
     "multibench": _read_multibench,
+    "dialogues": _read_dialogues,
     "gmc": _read_gmc,
 }

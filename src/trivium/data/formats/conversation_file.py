@@ -21,7 +21,9 @@ from trivium.data.splitting import SPLIT_NAMES
 from trivium.data.unpickle import safe_load
 
 # ids, speakers, labels, features, sentences, train, test, and perhaps something that their authors' code leaves alone.
-_WITH_IDS = re.compile(r"(?P<ids>[SN])(?P<speakers>[SNV])(?P<labels>N)(?P<features>V{1,7})(?P<sentences>S)LL(?P<rest>.?)")
+_WITH_IDS = re.compile(
+    r"(?P<ids>[SN])(?P<speakers>[SNV])(?P<labels>N)(?P<features>V{1,7})(?P<sentences>S)LL(?P<rest>.?)"
+)
 # The same without ids, and with train, test and valid.
 _WITHOUT_IDS = re.compile(
     r"(?P<speakers>[SNV])(?P<labels>N)(?P<sentiments>N?)(?P<features>V{1,7})(?P<sentences>S)(?P<lists>LLL)"
@@ -100,15 +102,16 @@ def _from_parts(path: Path, content: Any, notes: dict[str, str]) -> list[Dialogu
     if match is None:
         found = f"{len(parts)} parts of the kinds {kinds}" if parts else f"a {type(content).__name__}"
         raise ValueError(f"{path}: expected {_EXPECTED}; found {found} (V vectors, N numbers, S texts, L dialogues)")
-    part_of = {name: parts[match.start(name)] for name, kind in match.groupdict().items() if kind}
+    named = {name: kind for name, kind in match.groupdict().items() if kind and name not in ("features", "lists")}
+    part_of = {name: parts[match.start(name)] for name in named}
     layers = parts[match.start("features") : match.end("features")]
     names = _FEATURES[len(layers)]
     features = {name: layer for name, layer in zip(names, layers, strict=True) if name}
     if "" in names:
         notes["dropped/text"] = f"{names.count('')} further layers of the text's features; the first is kept"
     lists = parts[match.end("sentences") :]
-    splits = {"train": lists[0], "test": lists[1]} | ({"valid": lists[2]} if "lists" in part_of else {})
-    rest = match.groupdict().get("rest")
+    splits = {"train": lists[0], "test": lists[1]} | ({"valid": lists[2]} if match.re is _WITHOUT_IDS else {})
+    rest = named.get("rest")
     if rest == "N":
         part_of["sentiments"] = part_of["rest"]
     elif rest == "L":
@@ -212,9 +215,7 @@ def _refuse_unlike(path: Path, dialogues: list[Dialogue]) -> None:
             )
 
 
-def _checked(
-    where: str, name: str, split: str, values: Mapping[str, Any], features: Mapping[str, Any]
-) -> Dialogue:
+def _checked(where: str, name: str, split: str, values: Mapping[str, Any], features: Mapping[str, Any]) -> Dialogue:
     """Returns a dialogue whose parts have one entry an utterance. Raises ValueError where they do not fit together."""
     if "labels" not in values or not features:
         raise ValueError(f"{where}: expected labels and features; found {', '.join([*values, *features])}")

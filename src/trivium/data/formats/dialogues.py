@@ -37,7 +37,12 @@ GROUPS = ("dialogue", "session", "speaker")
 
 
 def read_conversations(
-    path: Path, *, data: str, classes: str = "", drop: Sequence[str] = (), splitting: SplitOptions | None = None
+    path: Path,
+    *,
+    data: str,
+    emotions: str | None = None,
+    drop: Sequence[str] = (),
+    splitting: SplitOptions | None = None,
 ) -> Source:
     """Reads one pickle of dialogues; nothing in it is executed.
 
@@ -45,7 +50,7 @@ def read_conversations(
     whole numbers, and otherwise the place in the dialogue, from 0. The target is "multimodal", with the names of the
     classes for data="iemocap" and "meld", and "sentiment" where the file has that. NaN and infinities become 0, and are
     counted.
-    classes: for IEMOCAP's six, "4" leaves out excited and frustrated utterances, and "4merged" takes excited ones for
+    emotions: of IEMOCAP's six, "4" leaves out excited and frustrated utterances, and "4merged" takes excited ones for
     happy and leaves out frustrated ones. drop: keys to leave out, of files that have keys.
     splitting: by default the file's train and test. Without a valid split in the file, the train dialogues that MELD
     itself has for development validate, and otherwise a tenth of the train dialogues at random, with seed 0. Groups are
@@ -63,8 +68,8 @@ def read_conversations(
     options = splitting or SplitOptions()
     groups = _groups(path, dialogues, options.group or GROUPS[0])
     kept = np.arange(len(numbers))
-    if classes:
-        kept, names = _four_classes(path, source, data, classes, names)
+    if emotions is not None:
+        kept, names = _choose_emotions(path, source, data, emotions, names)
     source.described[MULTIMODAL] = Target("classes", names)
     _name_sentiments(source, data)
     columns = SplitColumns(split=[splits[n] for n in kept], group=[groups[n] for n in kept])
@@ -145,17 +150,17 @@ def _refuse_unknown_classes(path: Path, clips: Clips, names: tuple[str, ...]) ->
         )
 
 
-def _four_classes(
-    path: Path, source: Source, data: str, classes: str, names: tuple[str, ...]
+def _choose_emotions(
+    path: Path, source: Source, data: str, emotions: str, names: tuple[str, ...]
 ) -> tuple[Array, tuple[str, ...]]:
     """Leaves out the clips of other classes. Returns the places of those that stay, and the names of their classes."""
     if data != "iemocap":
-        raise ValueError(f"{path}: classes={classes}: is for data=iemocap, whose six classes become four")
+        raise ValueError(f"{path}: emotions={emotions}: is for data=iemocap, whose six classes become four")
     if len(names) == 4:
-        raise ValueError(f"{path}: classes={classes}: the file has four classes already; leave it out")
-    if classes == "6":
+        raise ValueError(f"{path}: emotions={emotions}: the file has four classes already; leave it out")
+    if emotions == "6":
         return np.arange(len(source.splits["train"])), names
-    clips, class_of = source.splits["train"], FOUR[classes]
+    clips, class_of = source.splits["train"], FOUR[emotions]
     numbers = clips.targets[MULTIMODAL].astype(int)
     kept = np.flatnonzero(np.isin(numbers, list(class_of)))
     source.splits["train"] = clips.select(kept)
@@ -164,7 +169,7 @@ def _four_classes(
     padding.note_dropped_clips(
         source.notes, {name: int((numbers == names.index(name)).sum()) for name in left_out}, "of other classes"
     )
-    if classes == "4merged":
+    if emotions == "4merged":
         source.notes["classes"] = "excited utterances count as happy"
     return kept, names[:4]
 
