@@ -35,12 +35,19 @@ class TaskObjective(nn.Module):
 
     def __init__(self, target: Target | Sequence[float] | None = None) -> None:
         super().__init__()
-        self.target = target if isinstance(target, Target) else Target(range=_bounds(target))
-        if self.target.task not in self.tasks:
+        self.set_target(target if isinstance(target, Target) else Target(range=_bounds(target)))
+
+    def set_target(self, target: Target) -> None:
+        """Says what the target is. Raises ValueError for one of a task that the objective is not for.
+
+        A run does so for each objective, as one of a user's own may have left it to this class's default, a score.
+        """
+        if target.task not in self.tasks:
             raise ValueError(
                 f"objective: {type(self).__name__} is for {' or '.join(_TASKS[task] for task in self.tasks)}, and the "
-                f"target is {self.target.words}; take objective=auto, which is {_AUTO[self.target.task]} for it"
+                f"target is {target.words}; take objective=auto, which is {_AUTO[target.task]} for it"
             )
+        self.target = target
 
     def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
         """Returns the loss of each clip, (B,), float32 at least."""
