@@ -91,7 +91,7 @@ def test_unknown_file_is_stored_under_its_own_name_and_verifies(
     assert store.schema.data == "mosi"
     assert store.schema.counts == COUNTS
     assert store.schema.dims == {"text": 5, "audio": 3}
-    assert store.schema.label_range == (-3.0, 3.0)
+    assert store.schema.targets["multimodal"].range == (-3.0, 3.0)
     raw = make_content()["test"]
     clips = store.split("test")
     assert clips.ids == raw["id"]

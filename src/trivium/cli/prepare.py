@@ -33,13 +33,14 @@ Examples
                                                                  the CMU SDK's files, one step a word
   trivium prepare data=mosi source=csd/ folds=folds.json embeddings=glove.6B.300d.txt
   trivium prepare data=mosi source=mosi_data.pkl                 MultiBench's file, told by its keys
+  trivium prepare data=iemocap source=IEMOCAP_features.pkl       utterances of dialogues, MELD's likewise
   trivium prepare data=mosi source=gmc/                          GMC's three .dt files
   trivium prepare verify=data/mosi/mine.h5                       read a store again, compare its checksum
 
 Keys
-  data=NAME           mosi, mosei, sims, simsv2, urfunny, mustard, or custom for your own
-  source=FILE[,FILE]  a pickle of MMSA's or MultiBench's; .csd files or folders of them (ROLE:FILE where a name does
-                      not tell the role); one of GMC's .dt files or their folder
+  data=NAME           mosi, mosei, sims, simsv2, urfunny, mustard, iemocap, meld, or custom for your own
+  source=FILE[,FILE]  a pickle of MMSA's or MultiBench's, or of dialogues; .csd files or folders of them (ROLE:FILE
+                      where a name does not tell the role); one of GMC's .dt files or their folder
   name=NAME           name of the feature set; otherwise the published one, or made from the file's name
   out=FILE            where to write; otherwise PATHS.DATA/DATA/NAME.h5
   force=true          replace a store that is there
@@ -58,7 +59,8 @@ Keys
   word_lag=0|1        .csd: whether words stand one interval after their own; otherwise found out
   split=given|random|kfold|leave_one_group_out  how clips are split, where the source leaves it open: by its column
                       split or fold (the default), or at random, or into folds of a cross-validation
-  group=COLUMN        column of speakers or videos, none of which is in two splits; otherwise group, if there
+  group=COLUMN        column of speakers or videos, none of which is in two splits; otherwise group, if there. Of
+                      dialogues: dialogue, session or speaker
   shares=.7,.1,.2     split=random: of train, valid and test
   split_seed=0        split=random, split=kfold: what is drawn
   fold_count=5        split=kfold: the number of folds
