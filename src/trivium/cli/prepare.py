@@ -168,7 +168,8 @@ def _verify(values: dict[str, Any]) -> None:
     if len(values) > 1:
         raise ValueError(f"verify= stands alone; leave out {', '.join(sorted(set(values) - {'verify'}))}")
     summary = verify_store(values["verify"])
-    counts = ", ".join(f"{split} {count}" for split, count in summary["counts"].items())
+    counts = ", ".join(f"{split} {count}" for split, count in (summary["folds"] or summary["counts"]).items())
+    counts = f"in {len(summary['folds'])} folds: {counts}" if summary["folds"] else counts
     dims = ", ".join(f"{modality} {dim}" for modality, dim in summary["dims"].items()) or "no numeric features"
     print(f"{values['verify']}: ok, {summary['feature_set']}; clips: {counts}; features a step: {dims}")
     print(f"checksum {summary['checksum']}")

@@ -21,6 +21,8 @@ MODALITIES = ("text", "audio", "vision")
 SPLITS = ("train", "valid", "test")
 # A store may hold these. Probes are fitted on "probe" where the train split's pairs are biased on purpose.
 STORE_SPLITS = ("train", "probe", "valid", "test")
+# One fold is for the test, one for validation, and at least one is trained on.
+FEWEST_FOLDS = 3
 Array = npt.NDArray[Any]
 
 
@@ -132,6 +134,11 @@ class Folds:
     numbers: Array
     names: tuple[str, ...]
     groups: list[str] | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Returns name -> number of clips of each fold."""
+        return dict(zip(self.names, np.bincount(self.numbers, minlength=len(self.names)).tolist(), strict=True))
 
     def places(self, fold: int) -> dict[str, Array]:
         """Returns split -> (n,) int64, the places of its clips in fold number `fold`, in order."""

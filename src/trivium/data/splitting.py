@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 
 from trivium.core.choices import check_choice
-from trivium.data.clips import SPLITS, Array, Clips, Folds, Source
+from trivium.data.clips import FEWEST_FOLDS, SPLITS, Array, Clips, Folds, Source
 from trivium.data.draw_splits import draw_clips, draw_groups
 
 # Names that a column of splits may have, and those of a store.
 SPLIT_NAMES = {"train": "train", "valid": "valid", "val": "valid", "dev": "valid", "test": "test"}
 KINDS = ("given", "random", "kfold", "leave_one_group_out")
-# One fold is for the test, one for validation, and the rest must be one at least.
-FEWEST_FOLDS = 3
 
 
 @dataclass(frozen=True)
