@@ -41,7 +41,7 @@ def read_new_clips(files: list[Path], format: str | None, options: formats.ReadO
     Raises ValueError, naming the file, for a modality that the run's data did not have, another D, token ids of another
     tokenizer, and labels that the run's target cannot have.
     """
-    source = _read(files, format, options)
+    source = _read(files, format, options, run.schema.fold)
     where = str(files[0])
     if any(what == "tokens" for what in run.reads.values()):
         source = _with_tokens(where, source, run)
@@ -51,9 +51,12 @@ def read_new_clips(files: list[Path], format: str | None, options: formats.ReadO
     return replace(source, splits=splits)
 
 
-def _read(files: list[Path], format: str | None, options: formats.ReadOptions) -> Source:
+def _read(files: list[Path], format: str | None, options: formats.ReadOptions, fold: int | None) -> Source:
+    """Reads the source; of a store with folds, the splits of the run's fold."""
     if len(files) == 1 and files[0].suffix in (".h5", ".hdf5") and format is None:
         store = open_store(files[0])
+        if store.schema.folds and fold is not None:
+            store = store.of_fold(fold)
         splits = {split: store.split(split) for split in store.schema.counts}
         source = Source(splits, store.schema.source_format, files, store.schema.tokenizer)
         source.described.update(store.schema.targets)
