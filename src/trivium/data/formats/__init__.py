@@ -12,14 +12,22 @@ from trivium.core.choices import check_choice
 from trivium.data.clips import Source
 
 _PICKLES = {".pkl", ".pickle", ".p"}
-_TAKES = "source= takes a pickle of MMSA's or MultiBench's, .csd files, or GMC's .dt files"
+_TAKES = "source= takes a folder with labels.csv, a pickle of MMSA's or MultiBench's, .csd files, or GMC's .dt files"
+
+# Maps an option to the files that it is for, where these are not .csd files alone.
+_OWNERS = {
+    "align": ".csd files and MultiBench's pickles",
+    "drop": "folders with labels.csv",
+    "absent": "folders with labels.csv",
+}
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Holds the options of .csd files, see `read_csd`; files of the other layouts have no need of them.
+    """Holds the options of reading. Most are of .csd files, see `read_csd`.
 
     align: "words" or "intervals" for .csd files, "true" or "false" for MultiBench's pickles; None means the first.
+    drop: columns of a folder's table to leave out. absent: modalities that its clips may lack.
     """
 
     data: str
@@ -27,6 +35,8 @@ class ReadOptions:
     align: str | None = None
     embeddings: Path | None = None
     word_lag: int | None = None
+    drop: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
 
 def read(format: str, files: list[Path], options: ReadOptions) -> Source:
@@ -40,8 +50,9 @@ def read(format: str, files: list[Path], options: ReadOptions) -> Source:
 def detect(files: list[Path]) -> str:
     """Returns the format of the files: "mmsa" or "multibench" of a pickle, "csd" of .csd files, "gmc" of .dt files.
 
-    .csd and .dt files may be given as their folder, and .csd files with `ROLE:` in front. Raises ValueError, naming the
-    file, for one that is missing or of no known format, and for files of several formats.
+    It is "folder" for a folder with labels.csv, and for its manifest in YAML. .csd and .dt files may be given as their
+    folder, and .csd files with `ROLE:` in front. Raises ValueError, naming the file, for one that is missing or of no
+    known format, and for files of several formats.
     """
     if not files:
         raise ValueError("no source file given; pass source=FILE")
@@ -60,11 +71,17 @@ def _format_of(path: Path) -> str:
     if path.is_dir():
         if any(path.glob("*.dt")):
             return "gmc"
-        raise ValueError(f"{path}: a folder without .csd or .dt files; {_TAKES}")
+        if (path / "labels.csv").is_file() or (path / "manifest.yaml").is_file():
+            return "folder"
+        raise ValueError(
+            f"{path}: a folder without labels.csv, manifest.yaml, .csd or .dt files; {_TAKES} (docs/my_own_data.md)"
+        )
     if not path.is_file():
         raise ValueError(f"{path}: no such file; {_TAKES}")
     if path.suffix == ".dt":
         return "gmc"
+    if path.suffix in (".yaml", ".yml"):
+        return "folder"
     with path.open("rb") as file:
         start = file.read(8)
     if start.startswith(b"\x89HDF"):
@@ -74,8 +91,8 @@ def _format_of(path: Path) -> str:
     if path.suffix in _PICKLES or start.startswith(b"\x80"):
         return _pickle_format(path)
     raise ValueError(
-        f"{path}: neither a pickle nor a .csd or .dt file; say which with format={' or format='.join(READERS)}, or "
-        "write the store from a script of your own (docs/extending.md, A data set)"
+        f"{path}: no folder, pickle, .csd or .dt file; say which with format={' or format='.join(READERS)}, "
+        "or write the store from a script of your own (docs/extending.md, A data set)"
     )
 
 
@@ -122,13 +139,20 @@ def _read_gmc(files: list[Path], options: ReadOptions) -> Source:
     return read_gmc(files[0], data=options.data)
 
 
+def _read_folder(files: list[Path], options: ReadOptions) -> Source:
+    from trivium.data.formats.folder import FolderOptions, read_folder
+
+    _refuse_others(files, options, "one folder, or its manifest.yaml", known=("drop", "absent"))
+    return read_folder(files[0], FolderOptions(options.absent, options.drop))
+
+
 def _refuse_others(files: list[Path], options: ReadOptions, expected: str, known: tuple[str, ...]) -> None:
     """Raises ValueError for a second file, and for an option that the layout does not have."""
     if len(files) > 1:
         raise ValueError(f"{files[1]}: source= takes {expected}; found {len(files)} sources")
-    for name in ("folds", "align", "embeddings", "word_lag"):
-        if name not in known and getattr(options, name) is not None:
-            others = ".csd files and MultiBench's pickles" if name == "align" else ".csd files"
+    for name in ("folds", "align", "embeddings", "word_lag", "drop", "absent"):
+        if name not in known and getattr(options, name) not in (None, ()):
+            others = _OWNERS.get(name, ".csd files")
             raise ValueError(
                 f"{files[0]}: {name}= is for {others}; source= is {expected}, which has its splits and features"
             )
@@ -152,4 +176,5 @@ READERS: dict[str, Callable[[list[Path], ReadOptions], Source]] = {
     "csd": _read_csd,
     "multibench": _read_multibench,
     "gmc": _read_gmc,
+    "folder": _read_folder,
 }
