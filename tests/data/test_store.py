@@ -26,7 +26,7 @@ def test_what_was_written_comes_back(store_file: Path) -> None:
     source, store = make_fixture(), open_store(store_file)
     assert store.schema.counts == {"train": 320, "valid": 96, "test": 128}
     assert store.schema.dims == {"text": 16, "audio": 6, "vision": 8}
-    assert store.schema.label_range == (-3.0, 3.0)
+    assert store.schema.targets["multimodal"].range == (-3.0, 3.0)
     for split, clips in source.splits.items():
         read = store.split(split)
         assert read.ids == clips.ids

@@ -51,6 +51,7 @@ Keys
   drop=A,B            folder: columns of labels.csv to leave out
   absent=A,B          folder: modalities that clips may lack; otherwise every clip needs a file of each
   tokenizer=NAME      make token ids from raw_text: a Hugging Face name or a folder
+  classes=C[,C]       add the targets classes_C: the score in C classes, 7, 5, 3 or 2 (SIMS: 5, 3 or 2)
   label_range=LOW,HIGH  otherwise from configs/data/DATA.yaml
   config_dir=DIR      where data/DATA.yaml of a data set of your own is, as `trivium train`'s --config-dir
   paths.data=DIR      root of all stores; otherwise $TRIVIUM_DATA, or data
@@ -128,6 +129,7 @@ def _prepare(values: dict[str, Any]) -> None:
         embeddings=values.get("embeddings"),
         word_lag=int(values["word_lag"]) if "word_lag" in values else None,
         tokenizer=values.get("tokenizer"),
+        classes=_whole_numbers(values.get("classes", "")),
         format=values.get("format"),
         drop=values.get("drop", ()),
         absent=values.get("absent", ()),
@@ -166,6 +168,13 @@ def _low_high(ends: Any, where: str) -> tuple[float, float]:
     if not low < high:
         raise ValueError(f"{where}: expected LOW below HIGH")
     return low, high
+
+
+def _whole_numbers(text: str) -> list[int]:
+    numbers = [part for part in text.split(",") if part]
+    if not all(part.isdecimal() for part in numbers):
+        raise ValueError(f"classes={text}: expected whole numbers, such as 3,7")
+    return [int(part) for part in numbers]
 
 
 def _paths(value: str) -> list[Path]:

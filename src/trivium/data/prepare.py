@@ -13,6 +13,7 @@ from pathlib import Path
 
 from trivium.data import formats, manifest
 from trivium.data.prepare_report import report
+from trivium.data.score_classes import add_score_classes
 from trivium.data.source_check import check_labels
 from trivium.data.store import sha256_of
 from trivium.data.store_place import check_place, feature_name, write_new
@@ -32,6 +33,7 @@ def prepare(
     embeddings: Path | None = None,
     word_lag: int | None = None,
     tokenizer: str | None = None,
+    classes: Sequence[int] = (),
     format: str | None = None,
     drop: Sequence[str] = (),
     absent: Sequence[str] = (),
@@ -43,9 +45,10 @@ def prepare(
     name: the name of the feature set, `data/name`; by default the published one's, or the file's stem.
     label_range: the range that every label must lie in, ends included; None accepts any.
     folds, align, embeddings, word_lag: for .csd files, see `read_csd`. MultiBench's pickles have align too, "true" or
-    "false", see `read_multibench`. tokenizer: the one that makes token ids anew, from raw text. drop: columns of a
-    folder's table to leave out. absent: modalities that the folder's clips may lack. own_name: no
-    config has the name `data`, so that commands say data=custom data.name=DATA.
+    "false", see `read_multibench`. tokenizer: the one that makes token ids anew, from raw text.
+    classes: adds for each number C the target "classes_C", the score's class among C.
+    drop: columns of a folder's table to leave out. absent: modalities that the folder's clips may lack.
+    own_name: no config has the name `data`, so that commands say data=custom data.name=DATA.
     Raises ValueError, naming the file, for anything wrong with the source, and for a target that exists (without
     `force`) or cannot be written. It then leaves no new file, and an existing store as it was.
     """
@@ -65,6 +68,7 @@ def prepare(
     if label_range is not None:
         check_labels(content, label_range)
         content.described = {name: _within(described, label_range) for name, described in content.described.items()}
+    add_score_classes(content, classes, label_range)
     if tokenizer is not None:
         from trivium.data.text import tokenize
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trivium.data.clips import Ragged, Source
+from trivium.data.source_check import targets_of
 from trivium.data.target import MULTIMODAL
 
 
@@ -81,7 +82,8 @@ def _steps(ragged: Ragged) -> str:
 def _remarks(source: Source) -> list[str]:
     """Returns a line each for targets, tokenizer, repairs and notes, without those on padding, which the table has."""
     train = source.splits["train"]
-    lines = [f"targets: {', '.join(train.targets)}" + ("; transcripts kept" if train.raw_text is not None else "")]
+    words = (f"{name} ({target.words})" for name, target in targets_of(source).items())
+    lines = [f"targets: {', '.join(words)}" + ("; transcripts kept" if train.raw_text is not None else "")]
     if train.tokens is not None:
         lines.append(f"tokenizer: {source.tokenizer or 'not stated by the source; tokenizer=NAME makes ids anew'}")
     names = {"neg_inf": "-inf", "pos_inf": "+inf", "nan": "NaN"}
