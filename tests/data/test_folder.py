@@ -237,6 +237,21 @@ def test_the_range_of_a_data_set_holds_for_its_scores(folder: Path, capsys: pyte
     assert store.schema.targets["valence"].range == (-9, 9)
 
 
+def test_folds_and_groups_of_the_table_and_splits_at_random(folder: Path) -> None:
+    rewrite(folder, {"split": [n % 3 for n in range(12)]})
+    edit(folder / "labels.csv", lambda lines: [lines[0].replace("split", "fold"), *lines[1:]])
+    store = prepared(folder)
+    assert store.schema.folds == {"0": 4, "1": 4, "2": 4}
+    rewrite(folder, {"speaker": [f"s{n // 3}" for n in range(12)]})
+    store = prepared(folder, "split=leave_one_group_out", "group=speaker", "force=true")
+    assert store.schema.folds == {f"s{n}": 3 for n in range(4)}
+    assert set(store.schema.targets) == {"emotion", "valence"}
+    store = prepared(folder, "split=random", "shares=.5,.25,.25", "group=speaker", "force=true")
+    assert store.schema.counts == {"train": 6, "valid": 3, "test": 3}
+    speakers = {name: {clip.rpartition("_")[0] for clip in store.split(name).ids} for name in store.schema.counts}
+    assert all(speakers.values())
+
+
 class Runs:
     """Makes a file when it is unpickled."""
 
@@ -299,7 +314,7 @@ MALFORMED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "empty split": (
         lambda folder: edit(folder / "labels.csv", lambda lines: [x.replace(",valid,", ",test,") for x in lines]),
-        "no clip is in 'valid', by which training selects",
+        "no clip is in the split 'valid', by which training selects",
     ),
     "no train": (
         lambda folder: edit(folder / "labels.csv", lambda lines: [x.replace(",train,", ",test,") for x in lines]),

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from trivium.data import from_arrays, from_frame, from_huggingface, open_store
+from trivium.data.splitting import SplitOptions
 from trivium.data.target import Target
 
 SPLIT = ["train"] * 4 + ["valid"] * 2 + ["test"] * 2
@@ -72,6 +73,16 @@ def test_targets_of_every_kind(tmp_path: Path) -> None:
     np.testing.assert_array_equal(train.targets["topics"], topics[:4])
 
 
+def test_splits_may_be_drawn_and_folds_given(tmp_path: Path) -> None:
+    speakers = [f"s{n % 4}" for n in range(8)]
+    path = made(tmp_path, split=SplitOptions("leave_one_group_out"), group=speakers)
+    assert open_store(path).schema.folds == {f"s{n}": 2 for n in range(4)}
+    path = made(tmp_path, split=None, fold=[n % 4 for n in range(8)], force=True)
+    assert open_store(path).schema.folds == {str(n): 2 for n in range(4)}
+    path = made(tmp_path, split=SplitOptions("random", shares=(0.5, 0.25, 0.25)), force=True)
+    assert open_store(path).schema.counts == {"train": 4, "valid": 2, "test": 2}
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "whole numbers": ({"targets": {"level": [0, 1] * 4}}, r"whole numbers \(0, 1\).* by kinds=\{'level': 'score'\}"),
     "several values": ({"targets": {"traits": np.ones((8, 2))}}, r"'traits' has 2 values a clip; say what they are by"),
@@ -92,7 +103,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no modality": ({"modalities": {}}, "no modality; expected at least one"),
     "repeated id": ({"ids": list("aabcdefg")}, "id 'a' of split 'train' occurs before"),
     "id in two splits": ({"ids": list("abcdefga")}, "id 'a' of split 'test' occurs before, in split 'train'"),
-    "no valid": ({"split": ["train"] * 6 + ["test"] * 2}, "no clip is in 'valid'"),
+    "no valid": ({"split": ["train"] * 6 + ["test"] * 2}, "no clip is in the split 'valid'"),
     "unseen class": ({"targets": {"emotion": [*EMOTION[:6], "sad", "sad"]}}, "class 'sad' of clip '6' in 'test'"),
     "unknown kind": ({"kinds": {"emotion": "class"}}, r"kinds\['emotion'\]: expected one of score, classes, labels"),
     "kind of no target": ({"kinds": {"emotoin": "classes"}}, "kinds: no target 'emotoin'"),

@@ -76,7 +76,7 @@ class DataModule:
     standardize: modality (or "default") -> "none" | "zscore" (each feature's mean and standard deviation over the train
     split, from the store) | "source" (as the source's own loader does when its normalisation is on; for MMSA files the
     mean over time). target: the name of the one to predict, or "" for "multimodal" or the only one.
-    Raises ValueError for a modality or a target that the store does not have.
+    Raises ValueError for a modality or a target that the store does not have, and for a store with folds as a whole.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class DataModule:
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.standardize = dict(standardize or {"default": "none"})
         self.seed, self.limit_batches = seed, limit_batches
+        store.refuse_without_fold()
         _check_reads(store, self.reads)
         self.target_name = choose_target(store.schema.targets, target, str(store.path))
 

@@ -15,6 +15,7 @@ from trivium.data import formats, manifest
 from trivium.data.prepare_report import report
 from trivium.data.score_classes import add_score_classes
 from trivium.data.source_check import check_labels
+from trivium.data.splitting import SplitOptions
 from trivium.data.store import sha256_of
 from trivium.data.store_place import check_place, feature_name, write_new
 from trivium.data.target import Target
@@ -32,6 +33,7 @@ def prepare(
     align: str | None = None,
     embeddings: Path | None = None,
     word_lag: int | None = None,
+    splitting: SplitOptions | None = None,
     tokenizer: str | None = None,
     classes: Sequence[int] = (),
     format: str | None = None,
@@ -46,6 +48,7 @@ def prepare(
     label_range: the range that every label must lie in, ends included; None accepts any.
     folds, align, embeddings, word_lag: for .csd files, see `read_csd`. MultiBench's pickles have align too, "true" or
     "false", see `read_multibench`. tokenizer: the one that makes token ids anew, from raw text.
+    splitting: how clips are split, for sources that leave it open, see `split_source`.
     classes: adds for each number C the target "classes_C", the score's class among C.
     drop: columns of a folder's table to leave out. absent: modalities that the folder's clips may lack.
     own_name: no config has the name `data`, so that commands say data=custom data.name=DATA.
@@ -60,7 +63,16 @@ def prepare(
     default = data_root / data / f"{name}.h5"
     target = default if out is None else out
     check_place(target, force)
-    options = formats.ReadOptions(data, folds, align, embeddings, word_lag, drop=tuple(drop), absent=tuple(absent))
+    options = formats.ReadOptions(
+        data,
+        folds,
+        align,
+        embeddings,
+        word_lag,
+        drop=tuple(drop),
+        absent=tuple(absent),
+        splitting=splitting or SplitOptions(),
+    )
     content = formats.read(format, source, options)
     if published is not None:
         manifest.check(content, published)

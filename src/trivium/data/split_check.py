@@ -15,9 +15,9 @@ def split_checked(source: Source, columns: SplitColumns, options: SplitOptions) 
     """
     content, where = split_source(source, columns, options), _where(source)
     # Folds leave all clips in one split, from which every fold's splits are made later.
-    if len(content.splits) > 1 or columns.split is not None:
+    if content.folds is None:
         if "valid" not in content.splits:
-            raise ValueError(f"{where}: column 'split': no clip is in 'valid', by which training selects; give it some")
+            raise ValueError(f"{where}: no clip is in the split 'valid', by which training selects; give it some")
         refuse_unseen_classes(content)
     return content
 

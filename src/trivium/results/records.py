@@ -54,6 +54,11 @@ class Record:
         return int(self.result["seed"])
 
     @property
+    def fold(self) -> int | None:
+        """Returns the number of the fold that the run tested (data.fold), or None of data without folds."""
+        return self.result.get("fold")
+
+    @property
     def data(self) -> str:
         return str(self.result["feature_set"])
 

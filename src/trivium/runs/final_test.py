@@ -86,6 +86,7 @@ def _description(
         **{key: record[key] for key in _FROM_RECORD},
         **({"extended_at": record["extended_at"]} if "extended_at" in record else {}),
         "feature_set": store.schema.feature_set,
+        **({} if store.schema.fold is None else {"fold": store.schema.fold, "folds": store.schema.folds}),
         "store_checksum": store.provenance["checksum"],
         "seconds": round(recorder.state_dict()["seconds"], 3),
         "world_size": trainer.world_size,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trivium.core.choices import check_choice
 from trivium.data.clips import Source
+from trivium.data.splitting import SplitOptions
 
 _PICKLES = {".pkl", ".pickle", ".p"}
 _TAKES = "source= takes a folder with labels.csv, a pickle of MMSA's or MultiBench's, .csd files, or GMC's .dt files"
@@ -28,6 +29,7 @@ class ReadOptions:
 
     align: "words" or "intervals" for .csd files, "true" or "false" for MultiBench's pickles; None means the first.
     drop: columns of a folder's table to leave out. absent: modalities that its clips may lack.
+    splitting: how clips are split, for layouts whose files leave that open.
     """
 
     data: str
@@ -37,6 +39,7 @@ class ReadOptions:
     word_lag: int | None = None
     drop: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    splitting: SplitOptions = field(default_factory=SplitOptions)
 
 
 def read(format: str, files: list[Path], options: ReadOptions) -> Source:
@@ -142,12 +145,14 @@ def _read_gmc(files: list[Path], options: ReadOptions) -> Source:
 def _read_folder(files: list[Path], options: ReadOptions) -> Source:
     from trivium.data.formats.folder import FolderOptions, read_folder
 
-    _refuse_others(files, options, "one folder, or its manifest.yaml", known=("drop", "absent"))
-    return read_folder(files[0], FolderOptions(options.absent, options.drop))
+    _refuse_others(files, options, "one folder, or its manifest.yaml", known=("drop", "absent", "splitting"))
+    return read_folder(files[0], FolderOptions(options.absent, options.drop, options.splitting))
 
 
 def _refuse_others(files: list[Path], options: ReadOptions, expected: str, known: tuple[str, ...]) -> None:
     """Raises ValueError for a second file, and for an option that the layout does not have."""
+    if "splitting" not in known:
+        _refuse_splitting(files, options)
     if len(files) > 1:
         raise ValueError(f"{files[1]}: source= takes {expected}; found {len(files)} sources")
     for name in ("folds", "align", "embeddings", "word_lag", "drop", "absent"):
@@ -158,9 +163,21 @@ def _refuse_others(files: list[Path], options: ReadOptions, expected: str, known
             )
 
 
+def _refuse_splitting(files: list[Path], options: ReadOptions) -> None:
+    if options.splitting != SplitOptions():
+        raise ValueError(
+            f"{files[0]}: split=, group=, shares=, split_seed= and fold_count= are for sources that leave their splits "
+            "open, and this one has its own"
+        )
+
+
 def _read_csd(files: list[Path], options: ReadOptions) -> Source:
     from trivium.data.formats.csd import read_csd
 
+    _refuse_splitting(files, options)
+    for name in ("drop", "absent"):
+        if getattr(options, name):
+            raise ValueError(f"{files[0]}: {name}= is for {_OWNERS[name]}; source= is .csd files")
     return read_csd(
         files,
         data=options.data,
