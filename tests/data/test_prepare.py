@@ -282,7 +282,10 @@ def test_bad_pickle_prints_one_line_and_leaves_nothing(
         (["data=mosi", "source=nowhere/a.pkl"], "nowhere/a.pkl: no such file"),
         (["data=mosi", "source=a.pkl", "label_range=3"], "expected two numbers"),
         (["data=mosi", "source=a.pkl", "force=yes"], "force=yes: expected true or false"),
-        (["data=mosi", "source=a.pkl", "format=hdf"], "format=hdf: expected mmsa, csd, multibench, dialogues or gmc"),
+        (
+            ["data=mosi", "source=a.pkl", "format=hdf"],
+            "format=hdf: expected mmsa, csd, multibench, dialogues, gmc or folder",
+        ),
         (["data=film", "source=a.pkl", "config_dir=nowhere"], "nowhere/data has custom"),
         (["verify=a.h5", "data=mosi"], "verify= stands alone"),
         (["verify=nowhere.h5"], "nowhere.h5"),

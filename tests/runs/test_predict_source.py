@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import trivium
+from data.clip_folder import write_folder
 from driver import here
 from refusal import refusal
 from trivium.cli.evaluate import main
@@ -244,3 +245,76 @@ def test_wrong_words_are_named(
     replaced = [word.replace("SOURCE", str(run.parent / "source.pkl")) for word in words]
     replaced = [word.replace("FOLDER", str(tmp_path)).replace("=o.csv", f"={tmp_path / 'o.csv'}") for word in replaced]
     assert message in refusal(main, [f"run={run}", *replaced], tmp_path, capsys)
+
+
+@pytest.fixture(scope="module")
+def folder_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("folder")
+    write_folder(folder / "clips", {"train": 24, "valid": 6, "test": 9})
+    words = ["data=custom", "data.name=clips", f"source={folder / 'clips'}", f"paths.data={folder / 'data'}"]
+    assert prepare(words) == 0
+    here(
+        folder, "method=supervised", "data=custom", "data.name=clips", "data.target=emotion", "encoder.hidden=8",
+        "trainer.max_epochs=2", f"run.dir={folder / 'run'}", "trainer.progress=off",
+    )  # fmt: skip
+    return folder / "run"
+
+
+def test_a_folder_with_its_table_is_predicted_as_the_store_that_was_made_of_it(
+    folder_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = folder_run.parent / "clips"
+    found = predict(folder_run, clips, tmp_path / "out.csv", "splits=valid,test")
+    assert found == recorded(folder_run)
+    assert "Balanced acc" in capsys.readouterr().out
+
+
+def of_test(folder: Path, table: str | None) -> Path:
+    """A folder with the test clips alone, as `write_folder` makes them."""
+    write_folder(folder, {"train": 24, "valid": 6, "test": 9})
+    for path in folder.rglob("*.npy"):
+        if not path.name.startswith("test_"):
+            path.unlink()
+    (folder / "labels.csv").unlink()
+    if table is not None:
+        (folder / "labels.csv").write_text(table)
+    return folder
+
+
+IDS = [f"test_{n}" for n in range(9)]
+
+
+@pytest.mark.parametrize("table", [None, "\n".join(["id", *IDS]), "\n".join(["id,speaker", *(f"{i},7" for i in IDS)])])
+def test_a_folder_without_labels_is_predicted_bit_for_bit(folder_run: Path, table: str | None, tmp_path: Path) -> None:
+    found = predict(folder_run, of_test(tmp_path / "new", table), tmp_path / "out.csv")
+    expected = {clip: row for clip, row in recorded(folder_run).items() if row["split"] == "test"}
+    assert found == {clip: {**row, "split": "new", "target": "nan"} for clip, row in expected.items()}
+
+
+def test_labels_of_a_new_folder_are_those_classes_of_the_run_that_occur(
+    folder_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    happy = "\n".join(["id,emotion", *(f"{clip},happy" for clip in IDS)])
+    found = predict(folder_run, of_test(tmp_path / "new", happy), tmp_path / "out.csv")
+    assert {row["target"] for row in found.values()} == {"happy"}
+    assert "Balanced acc" in capsys.readouterr().out
+    (tmp_path / "new" / "labels.csv").write_text(happy.replace("test_3,happy", "test_3,hapy"))
+    words = [f"run={folder_run}", f"source={tmp_path / 'new'}", f"out={tmp_path / 'b.csv'}"]
+    assert "clip 'test_3' has 'hapy'; expected one of angry, calm, happy" in refusal(main, words, tmp_path, capsys)
+
+
+def test_a_clip_may_lack_a_modality_in_a_folder_without_a_table(
+    folder_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = of_test(tmp_path / "new", None)
+    (folder / "wrist" / "test_4.npy").unlink()
+    found = predict(folder_run, folder, tmp_path / "out.csv")
+    assert list(found) == IDS
+    for path in (folder / "wrist").iterdir():
+        path.unlink()
+    speech = predict(folder_run, folder, tmp_path / "out.csv")
+    assert float(speech["test_4"]["p_calm"]) == pytest.approx(float(found["test_4"]["p_calm"]), abs=1e-6)
+    for path in (folder / "speech").iterdir():
+        path.unlink()
+    words = [f"run={folder_run}", f"source={folder}", f"out={tmp_path / 'b.csv'}"]
+    assert "new: has neither labels.csv nor files of features" in refusal(main, words, tmp_path, capsys)

@@ -48,7 +48,8 @@ out=FILE, a CSV file; with labels, metrics are printed.
   source=FILE[,FILE]  what `trivium prepare` takes as source, with or without labels and with any of the run's
                       modalities; or a store. splits= and modalities= choose among them
   format=NAME         of the files, where they do not tell
-  drop=[KEY,KEY]      keys of a pickle to leave out
+  drop=A,B            keys of a pickle to leave out
+  absent=A,B          folder with a table: modalities that clips may lack
   align=RULE          as in `trivium prepare`; so are folds, embeddings and word_lag
   folds=FILE          .csd: JSON of split -> video ids
   embeddings=FILE     .csd: word vectors in GloVe's text format
@@ -79,14 +80,14 @@ the run's directory; a name says what differs from the default, as in subsets_va
 _TYPES: Types = {
     **dict.fromkeys(("run", "store", "out", "folds", "embeddings"), path),
     "source": paths,
-    "drop": modules,
+    **dict.fromkeys(("drop", "absent"), modules),
     "word_lag": one_of("0", "1"),
     **dict.fromkeys(("modalities", "splits", "features", "protocol"), names),
     "trust": modules,
     **dict.fromkeys(("probe", "standardize", "alignment", "complete"), truth),
     "draws": whole_number,
 }
-_SOURCE_KEYS = ("format", "drop", "align", "folds", "embeddings", "word_lag")
+_SOURCE_KEYS = ("format", "drop", "absent", "align", "folds", "embeddings", "word_lag")
 _PROBE_KEYS = ("features", "target", "classes", "standardize")
 
 
@@ -147,6 +148,7 @@ def _predict_from(values: Mapping[str, Any]) -> None:
         values["source"],
         values["out"],
         drop=tuple(values.get("drop", ())),
+        absent=tuple(values.get("absent", ())),
         **{key: values[key] for key in ("modalities", "splits", "format", "device") if key in values},
         **reading,
     )

@@ -41,6 +41,7 @@ def read_new_clips(files: list[Path], format: str | None, options: formats.ReadO
     Raises ValueError, naming the file, for a modality that the run's data did not have, another D, token ids of another
     tokenizer, and labels that the run's target cannot have.
     """
+    options = replace(options, labelled=False, wanted={run.target_name: run.target})
     source = _read(files, format, options, run.schema.fold)
     where = str(files[0])
     if any(what == "tokens" for what in run.reads.values()):
@@ -61,12 +62,19 @@ def _read(files: list[Path], format: str | None, options: formats.ReadOptions, f
         source = Source(splits, store.schema.source_format, files, store.schema.tokenizer)
         source.described.update(store.schema.targets)
         return source
+    if (
+        format is None
+        and len(files) == 1
+        and files[0].is_dir()
+        and not any(path.suffix in (".csd", ".dt") for path in files[0].iterdir())
+    ):
+        format = "folder"
     format = format or formats.detect(files)
     published = None
     if format == "mmsa" and files[0].is_file():
         checksum = sha256_of(files[0])
         published = next((entry for entry in manifest.published() if entry.sha256 == checksum), None)
-    source = formats.read(format, files, replace(options, labelled=False, published=published is not None))
+    source = formats.read(format, files, replace(options, published=published is not None))
     if published is not None:
         source.tokenizer = published.tokenizer
     return source

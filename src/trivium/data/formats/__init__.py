@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from trivium.core.choices import check_choice
 from trivium.data.clips import Source
 from trivium.data.splitting import SplitOptions
+from trivium.data.target import Target
 
 _PICKLES = {".pkl", ".pickle", ".p"}
-_TAKES = "source= takes a pickle of MMSA's or MultiBench's, or one of dialogues, .csd files, or GMC's .dt files"
+_TAKES = (
+    "source= takes a folder with labels.csv, a pickle of MMSA's or MultiBench's, or one of dialogues, .csd files, or "
+    "GMC's .dt files"
+)
 
 # Maps an option to the files that it is for, where these are not .csd files alone.
 _OWNERS = {
     "align": ".csd files and MultiBench's pickles",
-    "drop": "pickles with keys",
+    "drop": "pickles with keys, and folders with labels.csv",
     "emotions": "IEMOCAP's pickles of dialogues",
+    "absent": "folders with labels.csv",
 }
 
 
@@ -28,9 +33,10 @@ class ReadOptions:
     """Holds the options of reading. Most are of .csd files, see `read_csd`.
 
     align: "words" or "intervals" for .csd files, "true" or "false" for MultiBench's pickles; None means the first.
-    drop: the keys of a pickle to leave out. labelled: False reads files without labels too, where the layout allows it.
-    published: the file is one of the manifest, whose content is known. emotions: which of IEMOCAP's, see
-    `read_conversations`.
+    drop: the keys of a pickle, or a folder's columns, to leave out. absent: modalities that a folder's clips may lack.
+    labelled: False reads files without labels too, where the layout allows it. wanted: the targets that then are read
+    of a folder, where it has them. published: the file is one of the
+    manifest, whose content is known. emotions: which of IEMOCAP's, see `read_conversations`.
     splitting: how clips are split, for layouts whose files leave that open.
     """
 
@@ -41,8 +47,10 @@ class ReadOptions:
     word_lag: int | None = None
     drop: tuple[str, ...] = ()
     labelled: bool = True
+    wanted: Mapping[str, Target] = field(default_factory=dict)
     published: bool = False
     emotions: str | None = None
+    absent: tuple[str, ...] = ()
     splitting: SplitOptions = field(default_factory=SplitOptions)
 
 
@@ -57,8 +65,9 @@ def read(format: str, files: list[Path], options: ReadOptions) -> Source:
 def detect(files: list[Path]) -> str:
     """Returns the format of the files: "mmsa" or "multibench" of a pickle, "csd" of .csd files, "gmc" of .dt files.
 
-    .csd and .dt files may be given as their folder, and .csd files with `ROLE:` in front. Raises ValueError, naming the
-    file, for one that is missing or of no known format, and for files of several formats.
+    It is "folder" for a folder with labels.csv, and for its manifest in YAML. .csd and .dt files may be given as their
+    folder, and .csd files with `ROLE:` in front. Raises ValueError, naming the file, for one that is missing or of no
+    known format, and for files of several formats.
     """
     if not files:
         raise ValueError("no source file given; pass source=FILE")
@@ -77,11 +86,17 @@ def _format_of(path: Path) -> str:
     if path.is_dir():
         if any(path.glob("*.dt")):
             return "gmc"
-        raise ValueError(f"{path}: a folder without .csd or .dt files; {_TAKES}")
+        if (path / "labels.csv").is_file() or (path / "manifest.yaml").is_file():
+            return "folder"
+        raise ValueError(
+            f"{path}: a folder without labels.csv, manifest.yaml, .csd or .dt files; {_TAKES} (docs/my_own_data.md)"
+        )
     if not path.is_file():
         raise ValueError(f"{path}: no such file; {_TAKES}")
     if path.suffix == ".dt":
         return "gmc"
+    if path.suffix in (".yaml", ".yml"):
+        return "folder"
     with path.open("rb") as file:
         start = file.read(8)
     if start.startswith(b"\x89HDF"):
@@ -91,8 +106,8 @@ def _format_of(path: Path) -> str:
     if path.suffix in _PICKLES or start.startswith(b"\x80"):
         return _pickle_format(path)
     raise ValueError(
-        f"{path}: neither a pickle nor a .csd or .dt file; say which with format={' or format='.join(READERS)}, or "
-        "write the store from a script of your own (docs/extending.md, A data set)"
+        f"{path}: no folder, pickle, .csd or .dt file; say which with format={' or format='.join(READERS)}, "
+        "or write the store from a script of your own (docs/extending.md, A data set)"
     )
 
 
@@ -164,13 +179,25 @@ def _read_gmc(files: list[Path], options: ReadOptions) -> Source:
     return read_gmc(files[0], data=options.data)
 
 
+def _read_folder(files: list[Path], options: ReadOptions) -> Source:
+    from trivium.data.formats.folder import FolderOptions, read_folder
+
+    _refuse_others(files, options, "one folder, or its manifest.yaml", known=("drop", "absent", "splitting"))
+    folder_options = FolderOptions(options.absent, options.drop, options.splitting)
+    if not options.labelled:
+        from trivium.data.formats.new_folder import read_new_folder
+
+        return read_new_folder(files[0], folder_options, options.wanted)
+    return read_folder(files[0], folder_options)
+
+
 def _refuse_others(files: list[Path], options: ReadOptions, expected: str, known: tuple[str, ...]) -> None:
     """Raises ValueError for a second file, and for an option that the layout does not have."""
     if "splitting" not in known:
         _refuse_splitting(files, options)
     if len(files) > 1:
         raise ValueError(f"{files[1]}: source= takes {expected}; found {len(files)} sources")
-    for name in ("folds", "align", "embeddings", "word_lag", "drop", "emotions"):
+    for name in ("folds", "align", "embeddings", "word_lag", "drop", "emotions", "absent"):
         if name not in known and getattr(options, name) not in (None, ()):
             others = _OWNERS.get(name, ".csd files")
             raise ValueError(
@@ -190,6 +217,9 @@ def _read_csd(files: list[Path], options: ReadOptions) -> Source:
     from trivium.data.formats.csd import read_csd
 
     _refuse_splitting(files, options)
+    for name in ("drop", "absent"):
+        if getattr(options, name):
+            raise ValueError(f"{files[0]}: {name}= is for {_OWNERS[name]}; source= is .csd files")
     return read_csd(
         files,
         data=options.data,
@@ -206,4 +236,5 @@ READERS: dict[str, Callable[[list[Path], ReadOptions], Source]] = {
     "multibench": _read_multibench,
     "dialogues": _read_dialogues,
     "gmc": _read_gmc,
+    "folder": _read_folder,
 }
