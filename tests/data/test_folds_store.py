@@ -140,7 +140,7 @@ def test_folds_count_in_the_checksum_and_are_verified(tmp_path: Path, path: Path
         verify_store(path)
     with h5py.File(path, "r+") as file:
         file["train/fold"][0] = 9
-    with pytest.raises(ValueError, match=r"s\.h5: train/fold does not give each clip a fold"):
+    with pytest.raises(ValueError, match=r"s\.h5: train/fold: expected every number from 0 to 4, found 9"):
         open_store(path)
 
 
@@ -182,3 +182,9 @@ def test_the_report_says_how_many_folds_and_what_to_type(path: Path, capsys: pyt
     printed = capsys.readouterr().out
     assert "clips: 90 in 5 folds (0 (Ses01): 18, 1 (Ses02): 18, " in printed
     assert "-m data.fold=0,1,2,3,4" in printed
+
+
+def test_a_store_of_version_0_1_0_has_no_folds() -> None:
+    store = open_store(Path(__file__).parents[1] / "runs" / "version_0_1_0" / "fixture.h5")
+    assert (store.schema.folds, store.schema.fold, store.folds) == (0, None, None)
+    assert set(store.statistics) == set(store.schema.dims)

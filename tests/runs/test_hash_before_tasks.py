@@ -17,7 +17,8 @@ def before_tasks(config: dict[str, Any]) -> dict[str, Any]:
         key: value for key, value in config["objective"].items() if key not in ("class_weights", "focal_gamma")
     }
     if objective["_target_"].endswith(".auto"):
-        objective = {"_target_": "trivium.objectives.task.L1"}
+        squared = objective["scores"] == "mse"
+        objective = {"_target_": f"trivium.objectives.task.{'MSE' if squared else 'L1'}"}
     if data["metrics"] == "auto":
         data["metrics"] = "regression"
     return {**config, "data": data, "objective": objective}
@@ -45,6 +46,8 @@ OLD_DATA = (
         ["objective=cross_entropy"],
         ["method=tcmax", "objective=joint"],
         ["method=misa"],
+        ["method=lnln"],
+        ["objective=mse"],
     ],
 )
 def test_a_run_of_a_score_keeps_the_hash_that_it_had(overrides: list[str]) -> None:
@@ -59,6 +62,7 @@ def test_a_run_of_a_score_keeps_the_hash_that_it_had(overrides: list[str]) -> No
         ["objective=cross_entropy", "objective.class_weights=balanced"],
         ["objective=cross_entropy", "objective.focal_gamma=2"],
         ["data.target=text"],
+        ["data.sampler=balanced"],
         ["data=fixture_classes"],
     ],
 )

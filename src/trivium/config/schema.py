@@ -27,6 +27,7 @@ class RunKeys:
     dir: str
     log_steps: bool
     checkpoint_every: int
+    audit: bool
     study: str
     trial: int
 
@@ -45,6 +46,7 @@ class Data:
     # Data sets' files of one's own that are older than these keys go on as they are.
     target: str = ""
     fold: int | None = None
+    sampler: Literal["shuffled", "balanced"] = "shuffled"
 
 
 @dataclass

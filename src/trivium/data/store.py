@@ -23,9 +23,10 @@ import h5py
 import numpy as np
 
 from trivium.data.clips import MODALITIES, STORE_SPLITS, Array, Clips, Folds, Ragged, Source
-from trivium.data.hdf5_errors import HDF5_ERRORS
+from trivium.data.hdf5_errors import HDF5_ERRORS, is_of_the_system
 from trivium.data.source_check import check_folds, check_source
-from trivium.data.store_writing import FORMAT, SCHEMA_VERSION, content_checksum, sha256_of, write_store
+from trivium.data.store_check import check_store, read_text
+from trivium.data.store_writing import content_checksum, sha256_of, write_store
 from trivium.data.target import Target, undeclared
 
 __all__ = ["Statistics", "Store", "StoreSchema", "open_store", "sha256_of", "verify_store", "write_store"]
@@ -157,16 +158,17 @@ class Store:
 
 
 def open_store(path: str | os.PathLike[str], fold: int | None = None) -> Store:
-    """Opens a prepared store, read-only. This is cheap, as only the index is read.
+    """Opens a prepared store, read-only, and checks its whole structure. This is cheap, as only the index is read.
 
     fold: of a store with folds, the one whose splits it then has; None opens it as a whole, see `Store`.
-    Raises ValueError, naming the file, if it is missing, no store, cut off, of a newer schema, inconsistent, or without
-    that fold.
+    Raises ValueError, naming the file and the path in it, if it is missing, no store, cut off, of a newer schema,
+    otherwise than the schema says, or without that fold; OSError if the system cannot open it.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     content = _mapped(path)
     with _reading(path, content) as file:
-        schema = _read_schema(path, file)
+        version = check_store(path, file, content)
+        schema = _read_schema(file, version)
         folds = _read_folds(path, file)
         groups = {} if folds else file.get("statistics", {})
         statistics = {name: Statistics(group["mean"][()], group["std"][()]) for name, group in groups.items()}
@@ -253,30 +255,31 @@ class _MappedFile(io.RawIOBase):
 
 @contextmanager
 def _reading(path: Path, content: mmap.mmap) -> Iterator[h5py.File]:
-    """Opens the mapped file, and turns the errors of h5py for a damaged one into a ValueError that names the file."""
+    """Opens the mapped file, and turns the errors of h5py for a damaged one into a ValueError that names the file.
+
+    Raises OSError, naming the file, for what is wrong with the system and not with the file: no memory left, too many
+    open files.
+    """
     try:
         with h5py.File(_MappedFile(content), "r") as file:
             yield file
-    except HDF5_ERRORS as error:
+    except (*HDF5_ERRORS, ValueError, OverflowError) as error:
+        # Messages of our own begin with the path; h5py raises ValueError too.
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
+            raise
+        if isinstance(error, OSError) and is_of_the_system(error):
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
         raise ValueError(f"{path}: not a store, or cut off or damaged ({error}); prepare it again") from error
 
 
-def _read_schema(path: Path, file: h5py.File) -> StoreSchema:
+def _read_schema(file: h5py.File, version: int) -> StoreSchema:
     attributes = file.attrs
-    if attributes.get("format") != FORMAT:
-        raise ValueError(f"{path}: an HDF5 file, but no Trivium store; prepare one with `trivium prepare`")
-    version = int(attributes["schema_version"])
-    if version > SCHEMA_VERSION:
-        raise ValueError(
-            f"{path}: store of schema version {version}, this Trivium reads up to {SCHEMA_VERSION}; "
-            "update Trivium, or prepare the store again with this version"
-        )
     splits = [name for name in STORE_SPLITS if name in file]
     streams = {m: [file[s]["streams"][m] for s in splits] for m in file["train"]["streams"]}
     tokens = [file[s]["tokens"] for s in splits if "tokens" in file[s]]
-    longest = {m: max(_longest(path, g) for g in groups) for m, groups in streams.items()}
+    longest = {m: max(map(_longest, groups)) for m, groups in streams.items()}
     if tokens:
-        longest["tokens"] = max(_longest(path, g) for g in tokens)
+        longest["tokens"] = max(map(_longest, tokens))
     return StoreSchema(
         data=str(attributes["data"]),
         feature_set=str(attributes["feature_set"]),
@@ -308,46 +311,34 @@ def _read_folds(path: Path, file: h5py.File) -> Folds | None:
     train = file["train"]
     if "fold" not in train:
         return None
-    groups = [value.decode() for value in train["group"][()]] if "group" in train else None
-    folds = Folds(train["fold"][()], tuple(json.loads(file.attrs["folds"])), groups)
-    numbers = folds.numbers
-    if len(numbers) != len(train["ids"]) or numbers.min() < 0 or numbers.max() >= len(folds.names):
-        raise ValueError(f"{path}: train/fold does not give each clip a fold; the file is damaged: prepare it again")
-    return folds
+    groups = read_text(path, train["group"]) if "group" in train else None
+    return Folds(train["fold"][()], tuple(json.loads(file.attrs["folds"])), groups)
 
 
 def _everywhere(file: h5py.File, target: str) -> Array:
     return np.concatenate([file[split]["targets"][target][()] for split in STORE_SPLITS if split in file])
 
 
-def _longest(path: Path, group: h5py.Group) -> int:
-    offsets, values = group["offsets"][()], group["values"]
-    if offsets[0] != 0 or (np.diff(offsets) < 0).any() or offsets[-1] != len(values):
-        raise ValueError(
-            f"{path}: {group.name}/offsets end at {offsets[-1]}, but {len(values)} steps are stored, or they go back; "
-            "the file is damaged: prepare it again"
-        )
-    return int(np.diff(offsets).max(initial=0))
+def _longest(group: h5py.Group) -> int:
+    return int(np.diff(group["offsets"][()]).max(initial=0))
 
 
 def _read_split(path: Path, group: h5py.Group, content: mmap.mmap) -> Clips:
     return Clips(
-        ids=[value.decode() for value in group["ids"][()]],
-        streams={name: _view_ragged(path, part, content) for name, part in group["streams"].items()},
+        ids=read_text(path, group["ids"]),
+        streams={name: _view_ragged(part, content) for name, part in group["streams"].items()},
         targets={name: values[()] for name, values in group["targets"].items()},
-        raw_text=[value.decode() for value in group["raw_text"][()]] if "raw_text" in group else None,
-        tokens=_view_ragged(path, group["tokens"], content) if "tokens" in group else None,
+        raw_text=read_text(path, group["raw_text"]) if "raw_text" in group else None,
+        tokens=_view_ragged(group["tokens"], content) if "tokens" in group else None,
     )
 
 
-def _view_ragged(path: Path, group: h5py.Group, content: mmap.mmap) -> Ragged:
+def _view_ragged(group: h5py.Group, content: mmap.mmap) -> Ragged:
     """Returns sequences whose values are a view of the mapping, where the file's layout allows it."""
     values = group["values"]
     offset = values.id.get_offset()
     # HDF5 gives no offset for values without a step, or in a layout that another writer chose.
     if offset is None:
         return Ragged(values[()], group["offsets"][()])
-    if offset + values.nbytes > len(content):
-        raise ValueError(f"{path}: {values.name} is cut off at the file's end; prepare it again")
     view = np.frombuffer(content, dtype=values.dtype, count=values.size, offset=offset).reshape(values.shape)
     return Ragged(view, group["offsets"][()])

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trivium.core.choices import check_choice
 from trivium.core.precision import at_least_float32
 from trivium.data.score_classes import SCORE_CLASSES, USUAL_COUNT, ScoreClasses
 from trivium.data.target import Target
@@ -43,11 +44,16 @@ class TaskObjective(nn.Module):
         A run does so for each objective, as one of a user's own may have left it to this class's default, a score.
         """
         if target.task not in self.tasks:
-            raise ValueError(
-                f"objective: {type(self).__name__} is for {' or '.join(_TASKS[task] for task in self.tasks)}, and the "
-                f"target is {target.words}; take objective=auto, which is {_AUTO[target.task]} for it"
-            )
+            raise ValueError(self.refusal(target))
         self.target = target
+
+    @classmethod
+    def refusal(cls, target: Target) -> str:
+        """Returns the message for a target that the objective is not defined for."""
+        return (
+            f"objective: {cls.__name__} is for {' or '.join(_TASKS[task] for task in cls.tasks)}, and the target is "
+            f"{target.words}; take objective=auto, which is {_AUTO[target.task]} for it"
+        )
 
     def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
         """Returns the loss of each clip, (B,), float32 at least."""
@@ -71,11 +77,15 @@ def _bounds(label_range: Sequence[float] | None) -> tuple[float, float] | None:
     return None if label_range is None else (float(label_range[0]), float(label_range[1]))
 
 
-def auto(target: Target | Sequence[float] | None = None) -> TaskObjective:
-    """Returns the usual objective of a target: L1 for scores, cross-entropy for classes, its binary form for labels."""
+def auto(target: Target | Sequence[float] | None = None, *, scores: str = "l1") -> TaskObjective:
+    """Returns the usual objective of a target: cross-entropy for classes, its binary form for labels.
+
+    scores: that of scores, "l1" or "mse", which some methods were published with. Raises ValueError for another word.
+    """
+    regression = {"l1": L1, "mse": MSE}[check_choice("objective.scores", scores, ("l1", "mse"))]
     if isinstance(target, Target) and target.kind == "classes":
         return CrossEntropy(target)
-    return BinaryCrossEntropy(target) if isinstance(target, Target) and target.kind == "labels" else L1(target)
+    return BinaryCrossEntropy(target) if isinstance(target, Target) and target.kind == "labels" else regression(target)
 
 
 class _Regression(TaskObjective):

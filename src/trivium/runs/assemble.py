@@ -52,6 +52,7 @@ def open_data(
         seed=config["seed"],
         limit_batches=config["trainer"]["limit_batches"],
         target=node.get("target", ""),
+        sampler=node.get("sampler", "shuffled"),
     )
     _refuse_other_range(node["label_range"], store, data.target)
     _refuse_classes_as_a_score(node["metrics"], store, data.target)

@@ -25,6 +25,7 @@ from trivium.evaluation.predict import (
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.probe import FittedReadout, fit_readout
 from trivium.methods.base import Method
+from trivium.runs.audit import write_audit
 from trivium.runs.directory import RunDirectory
 from trivium.runs.load import describe_model
 from trivium.runs.recorder import Recorder
@@ -65,6 +66,9 @@ def run_final_test(
         "modalities": list(data.reads),
         **({} if readout is None else {"probe": readout.summary}),
     }
+    # The run's own numbers are computed, so that the audit can change none of them.
+    if recorder.audit:
+        write_audit(run, len(recorder.history), data, method)
     write_json(run.result_file, result)
 
 
