@@ -366,3 +366,14 @@ def test_from_the_pickle_to_a_trained_run(tmp_path: Path, layout: str, options: 
     result = here(tmp_path, *settings)
     assert result["metrics"] == "classes"
     assert f"recall/{EMOTIONS[data][0]}" in result["test"]
+
+
+def test_a_class_that_train_lacks_is_named(tmp_path: Path) -> None:
+    labels = {
+        name: [2 if name.startswith("Ses05") else 1 - n % 2 for n in range(count)] for name, count in IEMOCAP.items()
+    }
+    labels[FIRST] = [5, 4, 3, 0]
+    with pytest.raises(
+        ValueError, match=r"class 'neutral' of clip 'Ses05M_impro01_0' in 'test' occurs in no clip of 't"
+    ):
+        load(tmp_path, make_file("IEMOCAP_features", labels=labels), "iemocap")

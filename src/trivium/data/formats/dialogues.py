@@ -17,7 +17,8 @@ from trivium.data.draw_splits import draw_groups
 from trivium.data.formats import padding
 from trivium.data.formats.conversation_file import Dialogue, read_dialogues
 from trivium.data.repair import no_repairs, repair
-from trivium.data.splitting import SplitColumns, SplitOptions, split_source
+from trivium.data.split_check import split_checked
+from trivium.data.splitting import SplitColumns, SplitOptions
 from trivium.data.target import MULTIMODAL, Target
 
 # The order of the numbers in the files, as their authors give it.
@@ -55,7 +56,8 @@ def read_conversations(
     splitting: by default the file's train and test. Without a valid split in the file, the train dialogues that MELD
     itself has for development validate, and otherwise a tenth of the train dialogues at random, with seed 0. Groups are
     dialogues, or with group=session or group=speaker the first part of IEMOCAP's dialogue names, or the speakers.
-    Raises ValueError, naming file and dialogue, for parts that do not fit together, and for a class that is unknown.
+    Raises ValueError, naming file and dialogue, for parts that do not fit together, for a class that is unknown, and
+    for one that no clip of train has.
     """
     notes: dict[str, str] = {}
     dialogues = read_dialogues(path, notes, drop)
@@ -73,7 +75,7 @@ def read_conversations(
     source.described[MULTIMODAL] = Target("classes", names)
     _name_sentiments(source, data)
     columns = SplitColumns(split=[splits[n] for n in kept], group=[groups[n] for n in kept])
-    return split_source(source, columns, options)
+    return split_checked(source, columns, options)
 
 
 def _refuse_repeated(path: Path, dialogues: list[Dialogue]) -> None:
