@@ -6,8 +6,8 @@ prepare          makes a store of raw files. formats/ has one reader a layout, m
                  which
 store            opens a store, an HDF5 file; store_writing lays it out, and hdf5_errors lists what h5py raises
 own_stores       makes a store of a user's arrays, own_columns of a frame or a Hugging Face data set; store_place
-                 checks where it goes. target_columns finds what targets are, for formats/folder too; splitting splits
-                 the clips, and split_check refuses splits that are of no use
+                 checks where it goes. target_columns finds what targets are, for formats/folder too, and split_check
+                 refuses splits that are of no use
 clips            holds one split in memory, as readers make it and stores return it; own_clips makes one of a user's own
                  arrays
 text             makes token ids and reads word vectors, when a store is prepared

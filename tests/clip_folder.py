@@ -13,18 +13,24 @@ EMOTIONS = ("angry", "calm", "happy")
 SIZES = {"speech": (8, 4, 8), "wrist": (3, 5, 11)}
 
 
-def write_folder(folder: Path, counts: dict[str, int] | None = None) -> Features:
-    """Writes clips whose features lie around a centre of their class; returns modality -> id -> (T, D) float32."""
+def write_folder(
+    folder: Path, counts: dict[str, int] | None = None, *, noise: float = 1.0, score: bool = True
+) -> Features:
+    """Writes clips whose features lie around a centre of their class; returns modality -> id -> (T, D) float32.
+
+    noise: the standard deviation around the centres. score: the table has a second target, valence.
+    """
     rng = np.random.default_rng(0)
     centres = {modality: rng.normal(size=(len(EMOTIONS), dim)) for modality, (dim, _, _) in SIZES.items()}
-    rows, features = ["id,split,emotion,valence"], Features()
+    rows, features = ["id,split,emotion" + ",valence" * score], Features()
     for split, count in (counts or {"train": 6, "valid": 3, "test": 3}).items():
         for n in range(count):
             clip, number = f"{split}_{n}", n % len(EMOTIONS)
-            rows.append(f"{clip},{split},{EMOTIONS[number]},{rng.normal():.3f}")
+            valence = f",{rng.normal():.3f}"
+            rows.append(f"{clip},{split},{EMOTIONS[number]}" + valence * score)
             for modality, (dim, fewest, most) in SIZES.items():
-                noise = rng.normal(size=(rng.integers(fewest, most), dim))
-                values = (centres[modality][number] + noise).astype(np.float32)
+                around = noise * rng.normal(size=(rng.integers(fewest, most), dim))
+                values = (centres[modality][number] + around).astype(np.float32)
                 features.setdefault(modality, {})[clip] = values
     for modality, by_clip in features.items():
         (folder / modality).mkdir(parents=True)
