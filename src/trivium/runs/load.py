@@ -189,14 +189,22 @@ def load_run(path: str | os.PathLike[str], device: str = "cpu", trust: Sequence[
     run = RunDirectory(Path(path))
     config, result = run.config(), run.result()
     model = run.model()
-    schema = StoreSchema.from_dict(model["schema"])
-    statistics = {
-        name: Statistics(np.array(each["mean"]), np.array(each["std"])) for name, each in model["statistics"].items()
-    }
     try:
+        statistics = {
+            name: Statistics(np.array(each["mean"]), np.array(each["std"]))
+            for name, each in model["statistics"].items()
+        }
+        schema = StoreSchema.from_dict(model["schema"])
         method = build_method(config, schema, model["reads"], model["assets"])
     except ValueError as error:
         raise ValueError(f"{run.path}: {error}") from error
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, AssertionError) as error:
+        # Parts trust the settings that their YAML files and the check let through, and this run's may have been edited.
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ValueError(
+            f"{run.path}: no model can be built from its config.yaml and model.json ({reason:.300}); copy both again "
+            "from where the run was made, or repeat the run"
+        ) from error
     method.to(_WEIGHTS.get(config["trainer"]["precision"], torch.float32))
     load_weights(method, run.weights)
     return Run(run.path, config, result, method.to(_device(device)).eval(), schema, Path(model["store"]), statistics)
