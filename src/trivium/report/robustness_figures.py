@@ -11,14 +11,17 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from trivium.core.metric_names import DIRECTION, LABELS
+from trivium.core.metric_names import DIRECTION, LABELS, guess_name
 from trivium.report.album import Album, Picture
 from trivium.report.figure_style import COLOURS, DARK, SHADES, legend_above, open_figure
 
 # a line of what trivium.evaluation.missing_modalities scores
 Scored = Mapping[str, Any]
 
-_CURVES = ("mae", "corr", "acc2_non0", "acc2", "acc7", "acc5")
+_CURVES = (
+    *("mae", "corr", "acc2_non0", "acc2", "acc7", "acc5"),
+    *("acc", "weighted_acc", "f1_micro", "f1_macro", "map", "auroc", "balanced_acc", "f1_weighted", "subset_acc"),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 # columns of the heat map from one modality's dots to the next
 _DOTS = 0.62
@@ -75,7 +78,7 @@ def _goodness(values: npt.NDArray[np.float64], metrics: Sequence[str]) -> npt.ND
 
 
 def draw_shapley(album: Album, rows: Sequence[Scored], name: str, of: str) -> Picture:
-    """Draws Shapley values as bars: what each modality adds to predicting the train mean, metric by metric.
+    """Draws Shapley values as bars: what each modality adds to a constant prediction, metric by metric.
 
     rows: of trivium.evaluation.missing_modalities.metric_shares. of: the run, for the caption.
     """
@@ -87,7 +90,7 @@ def draw_shapley(album: Album, rows: Sequence[Scored], name: str, of: str) -> Pi
 
 
 def shapley_bars(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> None:
-    """Draws a bar a metric and modality. To the right is better: MAE counts as its fall."""
+    """Draws a bar a metric and modality. To the right is better: MAE and ECE count as their fall."""
     value = {(row["metric"], row["modality"]): row["value"] for row in rows}
     width = 0.8 / len(modalities)
     for m, name in enumerate(modalities):
@@ -105,14 +108,16 @@ def shapley_bars(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], 
 def draw_rates(album: Album, rows: Sequence[Scored], name: str, train_mean: Mapping[str, float]) -> Picture:
     """Draws metrics over the missing rate: mean over draws and a band of one standard deviation.
 
-    train_mean: the metrics of predicting the train mean, a dashed line.
+    train_mean: the metrics of predicting the train mean or frequencies, a dashed line.
     """
     chosen = shown(rows[0])
     lines = math.ceil(len(chosen) / 2)
     with open_figure(0.35 + 1.35 * lines, nrows=lines, ncols=2, sharex=True) as (figure, grid):
         for axes, metric in zip(grid.flat, chosen, strict=False):
             curve(axes, rows, "rate", metric, label="model", style=0)
-            axes.axhline(train_mean[metric], color="black", linewidth=0.8, linestyle=(0, (3, 2)), label="train mean")
+            axes.axhline(
+                train_mean[metric], color="black", linewidth=0.8, linestyle=(0, (3, 2)), label=guess_name(chosen)
+            )
             axes.set_ylabel(LABELS[metric])
         for axes in grid.flat[len(chosen) :]:
             axes.set_axis_off()

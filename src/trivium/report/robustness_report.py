@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trivium.core.files import csv_text, write_json, write_text
-from trivium.core.metric_names import LABELS
+from trivium.core.metric_names import LABELS, guess_name
 from trivium.evaluation.missing_modalities import (
     ScoreRow,
     Subject,
@@ -137,7 +137,7 @@ def _report_subsets(report: _Report, predictions: SubsetPredictions) -> None:
     report.write("subsets", rows, lambda album, name: draw_subsets(album, rows, name, report.title))
     report.write("shapley", shares, lambda album, name: draw_shapley(album, shares, name, report.title))
     report.write("shapley_clips", clip_shares(subject, predictions))
-    labels = [*(row["modalities"] for row in rows[:-1]), "all", "train mean"]
+    labels = [*(row["modalities"] for row in rows[:-1]), "all", guess_name(metrics)]
     cells = [
         [label, *(_number(row[metric]) for metric in metrics)]
         for label, row in zip(labels, [*rows, subject.score_train_mean()], strict=True)
@@ -145,7 +145,11 @@ def _report_subsets(report: _Report, predictions: SubsetPredictions) -> None:
     _print(f"{report.title}: predicted from subsets", ["modalities", *(LABELS[m] for m in metrics)], cells)
     value = {(row["metric"], row["modality"]): row["value"] for row in shares}
     cells = [[name, *(_number(value[metric, name]) for metric in metrics)] for name in names]
-    _print("Shapley values: all modalities minus the train mean", ["modality", *(LABELS[m] for m in metrics)], cells)
+    _print(
+        f"Shapley values: all modalities minus the {guess_name(metrics)}",
+        ["modality", *(LABELS[m] for m in metrics)],
+        cells,
+    )
 
 
 def _report_rates(report: _Report, predictions: SubsetPredictions, draws: int) -> None:

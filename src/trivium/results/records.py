@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ import yaml
 from trivium.core.wording import brief, command
 from trivium.runs.config_hash import OF_A_TABLE, config_hash, dotted
 from trivium.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from trivium.data.target import Target
 
 Values = npt.NDArray[np.float64]
 
@@ -32,11 +35,16 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Predicted:
-    """Holds one split's clips in the store's order. target, prediction: (N,)."""
+    """Holds one split's clips in the store's order.
+
+    target, prediction: (N,) scores or class numbers, (N, K) of several scores, (N, C) labels of 0 and 1.
+    probabilities: (N, C) of classes or labels, or None.
+    """
 
     ids: list[str]
     target: Values
     prediction: Values
+    probabilities: Values | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,14 @@ class Record:
     @property
     def protocol(self) -> str:
         return str(self.result["metrics"])
+
+    @cached_property
+    def target(self) -> Target:
+        """Returns what was predicted; results of earlier versions, all of one score, do not say it."""
+        # h5py comes with it, which lists and tables do without.
+        from trivium.data.target import Target
+
+        return Target.from_dict(self.result.get("target") or {"kind": "score"})
 
     @cached_property
     def group(self) -> str:
@@ -96,21 +112,37 @@ class Record:
     @cached_property
     def predictions(self) -> dict[str, Predicted]:
         """Returns the predictions of each split. Raises ValueError naming the file if a line is not whole."""
-        file, rows = self.path / "predictions.csv", dict[str, list[tuple[str, float, float]]]()
-        lines = read_rows(file)
+        file, splits = self.path / "predictions.csv", dict[str, list[dict[str, str]]]()
         try:
-            for row in lines:
-                rows.setdefault(row["split"], []).append((row["id"], float(row["target"]), float(row["prediction"])))
-        except (KeyError, TypeError, ValueError) as error:
+            for row in read_rows(file):
+                splits.setdefault(row["split"], []).append(row)
+            return {split: _predicted(rows, self.target) for split, rows in splits.items()}
+        except (KeyError, TypeError) as error:
             raise ValueError(f"{file}: {_DAMAGED} ({error!r}); {_MEND}") from error
-        return {
-            split: Predicted(list(ids), np.array(target), np.array(prediction))
-            for split, (ids, target, prediction) in ((split, zip(*clips, strict=True)) for split, clips in rows.items())
-        }
+        except ValueError as error:
+            # That of a file that is not there names it already.
+            raise (error if str(file) in str(error) else ValueError(f"{file}: {_DAMAGED} ({error}); {_MEND}")) from None
 
     def check(self) -> None:
         """Reads what figures and pages are made of. Raises ValueError naming the file that is damaged or missing."""
         _ = self.epochs, self.predictions, self.command
+
+
+def _predicted(rows: Sequence[Mapping[str, str]], target: Target) -> Predicted:
+    """Returns the clips of a split from lines of predictions.csv; their columns are those of `Predictions.columns`."""
+    ids, names = [row["id"] for row in rows], target.names
+    if target.kind == "classes":
+        numbers = {name: float(number) for number, name in enumerate(names)}
+        true, predicted = (np.array([numbers[row[head]] for row in rows]) for head in ("target", "prediction"))
+    else:
+        suffixes = [f"_{name}" for name in names] if target.shape else [""]
+        true, predicted = (
+            np.array([[float(row[head + suffix]) for suffix in suffixes] for row in rows]).reshape(-1, *target.shape)
+            for head in ("target", "prediction")
+        )
+    if target.kind == "score":
+        return Predicted(ids, true, predicted)
+    return Predicted(ids, true, predicted, np.array([[float(row[f"p_{name}"]) for name in names] for row in rows]))
 
 
 def slug(label: str) -> str:

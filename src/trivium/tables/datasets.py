@@ -9,7 +9,7 @@ from typing import Any
 from trivium.config.compose import compose_config
 from trivium.config.config_folder import CONFIGS
 from trivium.core.choices import suggest
-from trivium.core.metric_names import METRICS
+from trivium.core.metric_names import METRICS, OF
 from trivium.tables.definition import Table
 
 # Every objective has these, whatever the data set's protocol.
@@ -51,12 +51,15 @@ def part_of(table: Table, data: str) -> Table:
         raise ValueError(f"datasets: {name}: no such choice in {CONFIGS / 'data'}")
     where = [f"data={name}", *([f"data.features={features}"] if features else [])]
     settings: dict[str, Any] = compose_config([f"data={name}"])["data"]
-    protocol = (*METRICS[settings["metrics"]], *_ALWAYS)
+    # With data.metrics=auto the store decides, which need not be there yet: all measures stay.
+    protocol, is_open = METRICS.get(settings["metrics"], ()), settings["metrics"] == "auto"
     measures = tuple(
-        measure for measure in table.measures if measure.probe or measure.better or measure.metric in protocol
+        measure
+        for measure in table.measures
+        if is_open or measure.probe or measure.better or OF in measure.metric or measure.metric in (*protocol, *_ALWAYS)
     )
     if not measures:
-        raise ValueError(f"measures: none is one of {name}'s, {', '.join(METRICS[settings['metrics']])}")
+        raise ValueError(f"measures: none is one of {name}'s, {', '.join(protocol)}")
     names = [measure.name for measure in measures]
     return replace(
         table,

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from trivium.core.metric_names import guess_name
 from trivium.evaluation.significance import LEVEL
 from trivium.report.figure_style import COLUMN_INCHES, PAGE_INCHES, legend_above, open_figure, save_figure
-from trivium.tables.blocks import INTERVAL, OTHER_FEATURES, TRAIN_MEAN
+from trivium.tables.blocks import INTERVAL, OTHER_FEATURES
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure
 
@@ -147,7 +148,9 @@ def _legend(figure: Figure, measured: Measured, columns: int) -> None:
         label = f"{table.baseline}, line: mean" if style is BASELINE else style.label
         handles.append(Line2D([], [], label=label, **_marker(style)))
     if any(not math.isnan(measured.reference(measure)) for measure in table.measures):
-        handles.append(Line2D([], [], label=TRAIN_MEAN, **_TRAIN_MEAN_LINE))
+        handles.append(
+            Line2D([], [], label=guess_name(measure.metric for measure in measured.table.measures), **_TRAIN_MEAN_LINE)
+        )
     handles += _published_handles(measured)
     labels, layout = [str(handle.get_label()) for handle in handles], {"handlelength": 1.2, "handletextpad": 0.4}
     legend_above(figure, handles, labels, columns=min(columns, len(handles)), fontsize=6.5, **layout)
