@@ -3,6 +3,7 @@
 write_report       runs, tables and searches -> page/, one HTML file
 robustness_report  what `trivium evaluate protocol=...` writes: figures and tables of missing modalities
 figure_style       the style of every figure; album: figures on their way to a page
-run_figures        over epochs (bands, curve_panels); prediction_figures, search_figures, robustness_figures
+run_figures        over epochs (bands, curve_panels); prediction_figures (task_figures: of classes, labels and several
+                   scores), search_figures, robustness_figures
 embedding          maps of joint vectors
 """

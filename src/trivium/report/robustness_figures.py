@@ -83,6 +83,8 @@ def draw_shapley(album: Album, rows: Sequence[Scored], name: str, of: str) -> Pi
     rows: of trivium.evaluation.missing_modalities.metric_shares. of: the run, for the caption.
     """
     metrics, modalities = (list(dict.fromkeys(row[key] for row in rows)) for key in ("metric", "modality"))
+    # Which way a metric of one's own is better is not known here.
+    metrics = [metric for metric in metrics if metric in LABELS]
     with open_figure(0.6 + (0.09 * len(modalities) + 0.12) * len(metrics)) as (figure, grid):
         shapley_bars(grid[0, 0], rows, modalities, metrics)
         legend_above(figure, *grid[0, 0].get_legend_handles_labels(), columns=4, handlelength=1.6)
