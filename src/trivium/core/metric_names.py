@@ -90,11 +90,16 @@ def monitorable(protocol: str) -> dict[str, str]:
     protocol: data.metrics. "val/total" is there for methods that add terms to the task's loss, "val/acc_argmax" for
     objectives with classes.
     """
-    # With "auto" the store decides, which is not open yet.
-    protocols = METRICS if protocol == "auto" else [protocol]
-    names = dict.fromkeys([*(name for known in protocols for name in METRICS[known]), "acc_argmax"])
+    names = (*known_metrics(protocol), "acc_argmax")
     directions = LOSSES | {name: DIRECTION[name] for name in names}
     return {f"val/{name}": direction for name, direction in directions.items()}
+
+
+def known_metrics(protocol: str) -> tuple[str, ...]:
+    """Returns the metrics of a protocol, and for "auto" those of all, as the store that decides is not open yet."""
+    if protocol != "auto":
+        return METRICS[protocol]
+    return tuple(dict.fromkeys(name for names in METRICS.values() for name in names))
 
 
 def is_share(metric: str) -> bool:

@@ -78,6 +78,7 @@ def build_method(
     described = schema.targets[choose_target(schema.targets, config["data"].get("target", ""), schema.feature_set)]
     with _mistakes_of("objective"):
         objective = build(config["objective"], described)
+        objective.set_target(described)
     high = None if described.range is None else max(map(abs, described.range))
     options, settings = split_options(config["method"], getattr(kind, "shared_options", ()))
     parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed, options, longest)

@@ -20,6 +20,8 @@ _PROBE_COLUMNS = {
     "valid": ("valid", "balanced_accuracy"),
     "test": ("test", "balanced_accuracy"),
     "AUC": ("test", "auc"),
+    "F1 macro": ("test", "f1_macro"),
+    "mAP": ("test", "map"),
     "MAE": ("ridge", "test", "mae"),
     "Corr": ("ridge", "test", "corr"),
 }
@@ -86,7 +88,7 @@ def print_scores(title: str, protocol: str, scores: Mapping[str, Mapping[str, fl
 
 
 def print_probes(title: str, probes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Prints one row a vector: size, C, balanced accuracy on validation and test; AUC and ridge regression on test."""
+    """Prints one row a vector: size, C, balanced accuracy on validation and test, or F1 and mAP of labels; ridge."""
     columns = {name: [_at(probe, path) for probe in probes.values()] for name, path in _PROBE_COLUMNS.items()}
     shown = [name for name, values in columns.items() if any(value is not None for value in values)]
     table = Table("vector", *shown)
@@ -96,17 +98,16 @@ def print_probes(title: str, probes: Mapping[str, Mapping[str, Any]]) -> None:
         table.add_row(name, *(_cell(columns[column][row], _FORMATS.get(column, ".4f")) for column in shown))
     probe = next(iter(probes.values()))
     _print(title, table)
-    print(
-        f"valid, test: balanced accuracy of {probe['rule']}, chance {1 / probe['classes']:.4f}; the rest: test. "
-        f"Fitted on {probe['fitted_on']}"
-    )
+    accuracy = f"balanced accuracy of {probe['rule']}, chance {1 / probe['classes']:.4f}" if "classes" in probe else ""
+    print(f"{f'valid, test: {accuracy}; the rest: test. ' if accuracy else ''}Fitted on {probe['fitted_on']}")
 
 
 def _at(probe: Mapping[str, Any], path: tuple[str, ...]) -> float | None:
     value: Any = probe
     for key in path:
         value = value.get(key) if value is not None else None
-    return value  # type: ignore[no-any-return]
+    # Where each label has a C of its own, the file has them.
+    return None if isinstance(value, list) else value
 
 
 def _print(title: str, table: Table) -> None:
