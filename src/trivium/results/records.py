@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ import yaml
 from trivium.core.wording import brief, command
 from trivium.runs.config_hash import OF_A_TABLE, config_hash, dotted
 from trivium.runs.directory import RunDirectory
+from trivium.runs.run_files import numbers_of, read_rows
 
 if TYPE_CHECKING:
     from trivium.data.target import Target
@@ -27,7 +27,6 @@ Values = npt.NDArray[np.float64]
 
 # settings that say nothing of what a run is, and the seed and the fold
 _NOT_COMPARED = ("run.", "resume", "paths.", "logger.", "debug.name", "seed", "data.fold")
-_NEEDED = ("seed", "method", "feature_set", "metrics", "val", "best_epoch", "epochs")
 _DAMAGED, _MEND = "cannot be read", "copy it again, or repeat the run"
 # Settings that a label may carry to be told from others; of more it says "...".
 _NAMED = 3
@@ -45,6 +44,12 @@ class Predicted:
     target: Values
     prediction: Values
     probabilities: Values | None = None
+
+    def chosen(self, rows_N: npt.NDArray[np.bool_]) -> Predicted:
+        """Returns the clips where rows_N is True."""
+        probabilities = None if self.probabilities is None else self.probabilities[rows_N]
+        ids = [clip for clip, kept in zip(self.ids, rows_N.tolist(), strict=True) if kept]
+        return Predicted(ids, self.target[rows_N], self.prediction[rows_N], probabilities)
 
 
 @dataclass(frozen=True)
@@ -102,52 +107,53 @@ class Record:
     @property
     def command(self) -> str:
         """Returns the command that trains it again. Raises ValueError naming the damaged file."""
-        file = self.path / "overrides.yaml"
-        try:
-            overrides = yaml.safe_load(file.read_text(encoding="utf-8")) or []
-        except (OSError, yaml.YAMLError) as error:
-            raise ValueError(f"{file}: {_DAMAGED} ({error}); {_MEND}") from error
-        return command("train", *overrides)
+        return command("train", *RunDirectory(self.path).overrides())
 
     @cached_property
     def epochs(self) -> dict[str, Values]:
         """Returns the columns of metrics.csv, with one value an epoch; NaN where a row has none."""
-        return read_columns(self.path / "metrics.csv")
+        columns = read_columns(self.path / "metrics.csv")
+        if "epoch" not in columns:
+            raise ValueError(f"{self.path / 'metrics.csv'}: no epoch in it; {_MEND}")
+        return columns
 
     @cached_property
     def predictions(self) -> dict[str, Predicted]:
         """Returns the predictions of each split. Raises ValueError naming the file if a line is not whole."""
-        file, splits = self.path / "predictions.csv", dict[str, list[dict[str, str]]]()
-        try:
-            for row in read_rows(file):
-                splits.setdefault(row["split"], []).append(row)
-            return {split: _predicted(rows, self.target) for split, rows in splits.items()}
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{file}: {_DAMAGED} ({error!r}); {_MEND}") from error
-        except ValueError as error:
-            # That of a file that is not there names it already.
-            raise (error if str(file) in str(error) else ValueError(f"{file}: {_DAMAGED} ({error}); {_MEND}")) from None
+        file = self.path / "predictions.csv"
+        rows = read_rows(file, ("split", "id"))
+        if not rows:
+            raise ValueError(f"{file}: no clip in it; {_MEND}")
+        whole = _predicted(file, rows, self.target)
+        splits = np.array([row["split"] for row in rows])
+        return {split: whole.chosen(splits == split) for split in dict.fromkeys(splits.tolist())}
 
     def check(self) -> None:
         """Reads what figures and pages are made of. Raises ValueError naming the file that is damaged or missing."""
         _ = self.epochs, self.predictions, self.command
 
 
-def _predicted(rows: Sequence[Mapping[str, str]], target: Target) -> Predicted:
-    """Returns the clips of a split from lines of predictions.csv; their columns are those of `Predictions.columns`."""
-    ids, names = [row["id"] for row in rows], target.names
+def _predicted(file: Path, rows: Sequence[dict[str, str]], target: Target) -> Predicted:
+    """Returns the clips of all lines of predictions.csv; its columns are those of `Predictions.columns`.
+
+    Raises ValueError naming the file, for a column that is missing and for what is no number or class.
+    """
+    names, sides = target.names, ("target", "prediction")
+    heads = [[f"{side}_{name}" for name in names] if target.shape else [side] for side in sides]
+    likely = [f"p_{name}" for name in names] if target.kind != "score" else []
+    if lacking := [column for column in (*heads[0], *heads[1], *likely) if column not in rows[0]]:
+        raise ValueError(f"{file}: {_DAMAGED}: no column {', '.join(lacking)}; {_MEND}")
     if target.kind == "classes":
-        numbers = {name: float(number) for number, name in enumerate(names)}
-        true, predicted = (np.array([numbers[row[head]] for row in rows]) for head in ("target", "prediction"))
+        known = {name: float(number) for number, name in enumerate(names)}
+        if wrong := [row[side] for row in rows for side in sides if row[side] not in known]:
+            raise ValueError(f"{file}: {_DAMAGED}: {wrong[0]!r} is no class of {', '.join(names)}; {_MEND}")
+        values = [np.array([known[row[side]] for row in rows]) for side in sides]
     else:
-        suffixes = [f"_{name}" for name in names] if target.shape else [""]
-        true, predicted = (
-            np.array([[float(row[head + suffix]) for suffix in suffixes] for row in rows]).reshape(-1, *target.shape)
-            for head in ("target", "prediction")
-        )
-    if target.kind == "score":
-        return Predicted(ids, true, predicted)
-    return Predicted(ids, true, predicted, np.array([[float(row[f"p_{name}"]) for name in names] for row in rows]))
+        numbers = numbers_of(file, rows, [*heads[0], *heads[1]])
+        values = [np.array([numbers[head] for head in part]).T.reshape(-1, *target.shape) for part in heads]
+    shares = numbers_of(file, rows, likely)
+    probabilities = np.array([shares[head] for head in likely]).T if likely else None
+    return Predicted([row["id"] for row in rows], values[0], values[1], probabilities)
 
 
 def slug(label: str) -> str:
@@ -178,8 +184,6 @@ def read_record(path: Path) -> Record:
         record = Record(path, run.config(), run.result(), run.record())
     except OSError as error:
         raise ValueError(f"{path}: a file of the run {_DAMAGED} ({error}); {_MEND}") from error
-    if lacking := [key for key in _NEEDED if key not in record.result]:
-        raise ValueError(f"{run.result_file}: no {', '.join(lacking)}; the file was changed, or is of another version")
     return record
 
 
@@ -260,18 +264,7 @@ def by_group(records: Sequence[Record]) -> dict[str, list[Record]]:
     return {label: sorted(group, key=lambda record: (record.seed, record.fold or 0)) for label, group in groups.items()}
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Returns a CSV file's rows. Raises ValueError naming the file if it is not there."""
-    if not path.is_file():
-        raise ValueError(f"{path}: not there; a finished run has it, so copy the run's directory whole")
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def read_columns(path: Path) -> dict[str, Values]:
     """Returns column -> numbers, NaN for an empty cell. Raises ValueError as read_rows does, and for other words."""
     rows = read_rows(path)
-    try:
-        return {key: np.array([float(row[key] or "nan") for row in rows]) for key in (rows[0] if rows else ())}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: expected numbers in every column ({error}); the file was changed by hand") from error
+    return {key: np.array(values) for key, values in numbers_of(path, rows, list(rows[0]) if rows else []).items()}
