@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from trivium.core.metric_names import guess_name
 from trivium.core.wording import brief, counted, listed
 from trivium.report.album import Picture
 from trivium.report.page.boards import FEWEST, Board, boards_of
@@ -145,7 +146,8 @@ def _board(board: Board, place: int, sources: Sources, boards: int) -> dict[str,
         for measure in board.measures:
             line = board.compared[board.rows[0], measure]
             tiles[measure] = spread_text(Spread(line["mean"], line["std"], line["n"]), kind_of(measure))
-        tiles |= {f"{name} of the train mean": number_text(v, kind_of(name)) for name, v in board.train_mean.items()}
+        if (name := board.measures[0]) in board.train_mean:
+            tiles[f"{name} of the {guess_name([name])}"] = number_text(board.train_mean[name], kind_of(name))
         head += board.rows if head or sources.tables or sources.studies else []
     elif not head:
         head = ["All measures"]
