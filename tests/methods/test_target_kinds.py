@@ -6,6 +6,7 @@ The fixtures need each modality. Chance is .5 for AUROC and 0 for Corr, whatever
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from trivium.evaluation import probe_choice
 from trivium.evaluation.predict import predict_split
 
 MODALITIES = ("text", "audio", "vision")
-EVERY = ("classes", "labels", "traits")
 # 8 steps an epoch, the last of 5 clips, 3 on one rank and 2 on the other.
 BUDGET = "debug=exact data.batch_size=45 trainer.max_epochs=5 optimizer.lr=0.02 trainer.progress=off"
 MEANS = "encoder=identity encoder.out=8"
@@ -29,7 +29,7 @@ TETFN = "fusion.layers=1 fusion.width=4 fusion.heads=2 fusion.dim=8 fusion.kerne
 COMM = "encoder=identity fusion=concat fusion.out=8 method.head_hidden=[16] method.head_out=8"
 RARE = "data.sampler=balanced objective=cross_entropy objective.class_weights=balanced objective.focal_gamma=1"
 NO_UNIMODAL = "method.unimodal_targets=none"
-# Name -> settings, and the kinds. The first kind is resumed and run on two processes in every run of the tests.
+# Name -> settings, and the kinds.
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "supervised": (f"{MEANS} method.modality_dropout=0.1", ("labels", "classes", "traits")),
     "rare classes": (f"{MEANS} {RARE}", ("classes",)),
@@ -62,8 +62,22 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "tetfn": (f"method=tetfn {NO_UNIMODAL} {MEANS} {TETFN}", ("classes", "labels", "traits")),
 }
 PAIRS = [(name, kind) for name, (_, kinds) in CASES.items() for kind in kinds]
-# Variants of a loss that stands beside them, by their own verb.
-ALWAYS = [(name, kinds[0]) for name, (_, kinds) in CASES.items() if name not in ("joint", "unimodal", "cross_self")]
+# Resumed and run on two processes in every run of the tests: one of each way in which a step may read the target. The
+# others by their own verb.
+ALWAYS = [
+    ("supervised", "labels"),
+    ("rare classes", "classes"),
+    ("mixup", "classes"),
+    ("tcmax_regression", "traits"),
+    ("selfmi_ba", "classes"),
+    ("mmim", "classes"),
+    ("comm", "traits"),
+    ("supcon", "classes"),
+    ("m3ixup", "classes"),
+    ("lnln", "labels"),
+]
+# These read the target through their objective alone, and learn scores as they learn one.
+SLOW_TRAITS = ("gmc", "m3ixup", "misa", "mag_bert", "lnln", "tetfn", "selfmi")
 WHOLE: dict[tuple[str, str], tuple[Path, list[str], dict[str, Any]]] = {}
 
 
@@ -81,13 +95,13 @@ def trained(folder: Path, name: str, kind: str) -> tuple[Path, list[str], dict[s
     return WHOLE[name, kind]
 
 
-def each(pairs: list[tuple[str, str]], slow: bool) -> Any:
-    """Parametrises over method and kind; with `slow`, those that are not among ALWAYS run by their own verb alone."""
-    marked = [pytest.param(*pair, marks=[pytest.mark.slow] * (slow and pair not in ALWAYS)) for pair in pairs]
+def each(slow: Callable[[str, str], bool]) -> Any:
+    """Parametrises over method and kind; those that are slow run by their own verb alone."""
+    marked = [pytest.param(*pair, marks=[pytest.mark.slow] * slow(*pair)) for pair in PAIRS]
     return pytest.mark.parametrize(("name", "kind"), marked)
 
 
-@each(PAIRS, slow=False)
+@each(lambda name, kind: kind == "traits" and name in SLOW_TRAITS)
 def test_it_learns_and_predicts_from_every_subset(
     folder: Path, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +130,7 @@ def test_it_learns_and_predicts_from_every_subset(
             assert not torch.equal(likely, all_likely)
 
 
-@each(PAIRS, slow=True)
+@each(lambda *pair: pair not in ALWAYS)
 def test_killed_and_resumed_it_ends_bit_equal(folder: Path, tmp_path: Path, name: str, kind: str) -> None:
     path, settings, _ = trained(folder, name, kind)
     resumed = [*settings, f"run.dir={tmp_path / 'run'}", "run.checkpoint_every=3", "resume=auto"]
@@ -129,7 +143,7 @@ def test_killed_and_resumed_it_ends_bit_equal(folder: Path, tmp_path: Path, name
     assert found == expected
 
 
-@each(PAIRS, slow=True)
+@each(lambda *pair: pair not in ALWAYS)
 def test_two_processes_equal_one(folder: Path, tmp_path: Path, name: str, kind: str) -> None:
     path, settings, _ = trained(folder, name, kind)
     assert run_ranks(tmp_path, *settings, f"run.dir={tmp_path / 'two'}") == [0, 0]

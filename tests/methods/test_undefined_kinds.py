@@ -105,7 +105,18 @@ def build(session: Composer, settings: str, kind: str) -> None:
     )
     overrides = settings.split()
     own_encoder = any(one in ("method=mag_bert", "method=comm", "method=supcon") for one in overrides)
-    build_method(session.compose([*overrides, *([] if own_encoder else SMALL)]), schema, dict.fromkeys(DIMS, "values"))
+    config = composed(session, *overrides, *([] if own_encoder else SMALL))
+    build_method(config, schema, dict.fromkeys(DIMS, "values"))
+
+
+COMPOSED: dict[tuple[str, ...], dict[str, Any]] = {}
+
+
+def composed(session: Composer, *overrides: str) -> dict[str, Any]:
+    """The config, composed once: that takes longer than building a method."""
+    if overrides not in COMPOSED:
+        COMPOSED[overrides] = session.compose(list(overrides))
+    return COMPOSED[overrides]
 
 
 @pytest.mark.parametrize(("settings", "kind", "name", "take", "instead"), CASES)
