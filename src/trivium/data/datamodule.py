@@ -80,7 +80,8 @@ class DataModule:
     split, from the store) | "source" (as the source's own loader does when its normalisation is on; for MMSA files the
     mean over time). target: the name of the one to predict, or "" for "multimodal" or the only one.
     sampler: "shuffled", or "balanced", which trains on classes equally often.
-    Raises ValueError for a modality or a target that the store does not have, and for balanced without classes.
+    Raises ValueError for a modality or a target that the store does not have, for a store with folds as a whole, and
+    for balanced without classes.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class DataModule:
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.standardize = dict(standardize or {"default": "none"})
         self.seed, self.limit_batches = seed, limit_batches
+        store.refuse_without_fold()
         _check_reads(store, self.reads)
         self.target_name = choose_target(store.schema.targets, target, str(store.path))
         self.balanced = check_choice("data.sampler", sampler, SAMPLERS) == "balanced"

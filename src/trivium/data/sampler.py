@@ -69,7 +69,7 @@ def balanced_order(classes_N: Tensor, draw: torch.Generator) -> Tensor:
     Which have one more is drawn. Of a class, each clip comes q // n_c or one time more often, q being the class's
     number: a large class leaves clips out, others in every epoch, and a small one repeats its own.
     """
-    occurring = classes_N.unique()
+    occurring = classes_N.bincount().nonzero()[:, 0]
     order = torch.randperm(len(occurring), generator=draw)
     quotient, remainder = divmod(len(classes_N), len(occurring))
     drawn = []

@@ -21,7 +21,14 @@ from trivium.data.batch import Batch
 from trivium.data.datamodule import BatchLoader, DataModule
 from trivium.data.target import MULTIMODAL
 from trivium.evaluation.feature_noise import LEVELS, add_noise, clip_keys, drop_steps, noise_units
-from trivium.evaluation.missing_rates import RATES, draw_uniform, keep_at, share_missing
+from trivium.evaluation.missing_rates import (
+    RATES,
+    draw_uniform,
+    imbalanced_rates,
+    keep_at,
+    loss_law,
+    share_missing,
+)
 from trivium.evaluation.predict import guess_of, metrics_of, predict_split
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.representation_alignment import align
@@ -181,20 +188,42 @@ def _worth(subject: Subject, predictions: Predictions) -> npt.NDArray[np.float64
     return worth_nK.numpy()
 
 
-def score_rates(subject: Subject, subset_predictions: SubsetPredictions, draws: int) -> list[ScoreRow]:
+def score_rates(
+    subject: Subject, subset_predictions: SubsetPredictions, draws: int, law: str = "keep_one"
+) -> list[ScoreRow]:
     """Returns a row for each rate and draw (from 1): "split", "rate", "draw", "n", "missing", and metrics.
 
-    "missing" is the share of the clips' modalities that they lost.
+    "missing" is the share of the clips' modalities that they lost. law: how they lose them (`loss_law`).
     """
     rows, present_NM = [], subset_predictions.present
     for draw in range(1, draws + 1):
-        uniform_NM = draw_uniform(subject.ids, subject.modalities, draw)
+        keep = loss_law(law, subject.ids, subject.modalities, draw, present_NM)
         for rate in RATES:
-            keep_NM = keep_at(rate, uniform_NM, present_NM)
-            missing = share_missing(keep_NM[subject.rows], present_NM[subject.rows])
-            head = {"split": subject.split, "rate": rate, "draw": draw, "n": int(subject.rows.sum())}
-            rows.append({**head, "missing": missing, **subject.score(subset_predictions.at(keep_NM))})
+            head = {"split": subject.split, "rate": rate, "draw": draw}
+            rows.append({**head, **_score_kept(subject, subset_predictions, keep(rate))})
     return sorted(rows, key=lambda row: (row["rate"], row["draw"]))
+
+
+def score_imbalanced(subject: Subject, subset_predictions: SubsetPredictions, draws: int) -> list[ScoreRow]:
+    """Returns a row for each grid of rates (`imbalanced_rates`) and draw: "split", "kind", "rates", "draw", and so on.
+
+    "rates" has the rate of each modality in the data's order, such as "0.1/0.3/0.5".
+    """
+    rows, present_NM = [], subset_predictions.present
+    uniforms = {draw: draw_uniform(subject.ids, subject.modalities, draw) for draw in range(1, draws + 1)}
+    for kind, grids in imbalanced_rates(len(subject.modalities)).items():
+        for rates in grids:
+            for draw, uniform_NM in uniforms.items():
+                keep_NM = keep_at(rates, uniform_NM, present_NM)
+                head = {"split": subject.split, "kind": kind, "rates": "/".join(f"{r:g}" for r in rates), "draw": draw}
+                rows.append({**head, **_score_kept(subject, subset_predictions, keep_NM)})
+    return rows
+
+
+def _score_kept(subject: Subject, subset_predictions: SubsetPredictions, keep_NM: Tensor) -> ScoreRow:
+    """Returns "n", "missing" and the metrics of predicting from the modalities that clips keep."""
+    missing = share_missing(keep_NM[subject.rows], subset_predictions.present[subject.rows])
+    return {"n": int(subject.rows.sum()), "missing": missing, **subject.score(subset_predictions.at(keep_NM))}
 
 
 def score_noise(subject: Subject, draws: int, track: Track = untracked) -> list[ScoreRow]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,8 +52,8 @@ def paired(values: Sequence[float], baseline: Sequence[float], *, seed: int = 0)
     return Paired(n, float(differences.mean()), std, t_test(differences), wilcoxon(differences), low, high)
 
 
-def paired_by_seed(values: Mapping[int, float], baseline: Mapping[int, float]) -> Paired | None:
-    """Tests over the seeds that both mappings (seed -> value) have. Returns None without any, or if a value is NaN."""
+def paired_by_seed(values: Mapping[Any, float], baseline: Mapping[Any, float]) -> Paired | None:
+    """Tests over the seeds, or pairs of fold and seed, that are keys of both. Returns None without any, or for NaN."""
     pairs = [(values[seed], baseline[seed]) for seed in sorted(values) if seed in baseline]
     if not pairs or any(math.isnan(value) for pair in pairs for value in pair):
         return None

@@ -1,5 +1,6 @@
 """Compares methods, or any other rows, over their seeds: means, and whether differences are more than chance.
 
+Of data with folds, whatever is said of a seed here is said of a fold and a seed: n is the number of these pairs.
 Legend: n seeds. A row is what is compared, such as a label; a score is one run's value of one metric.
 """
 
@@ -25,8 +26,8 @@ from trivium.evaluation.significance import (
 from trivium.results.score_text import kind_of
 from trivium.results.spread import Spread
 
-# (row, metric) -> seed -> value.
-Scores = Mapping[tuple[str, str], Mapping[int, float]]
+# (row, metric) -> (fold, seed) -> value. The fold is -1 for data without folds.
+Scores = Mapping[tuple[str, str], Mapping[tuple[int, int], float]]
 # (row, metric) -> difference and its corrected p.
 Tested = dict[tuple[str, str], tuple[Paired, float]]
 # The difference below which two rows count as the same: .02 MAE, and one point of accuracy, F1 and other shares.
@@ -49,7 +50,8 @@ def compare(
 ) -> pd.DataFrame:
     """Returns a line for each row and metric, within each data set and split.
 
-    frame: a line for each run and metric, with the columns `by`, metric, seed and value, as trivium.results returns it.
+    frame: a line for each run and metric, with the columns `by`, metric, seed and value, and fold where the data have
+    folds, as trivium.results returns it.
     baseline: the row that the others are compared with; "" for none. within: columns whose values are never mixed.
     rows, metrics: which, in their order; those without a run get a line with n = 0. Otherwise all, as they come.
     lower: metric -> whether lower is better, None where that is not known; otherwise known from the metric's name.
@@ -70,17 +72,21 @@ def compare(
     known = list(dict.fromkeys(frame[by] if rows is None else rows))
     if baseline and baseline not in known:
         raise ValueError(f"compare: baseline {baseline!r} is none of the {by}s {', '.join(map(str, known))}")
-    _refuse_doubles(frame, [*within, by, "metric", "seed"])
+    if "fold" not in frame:
+        frame = frame.assign(fold=None)
+    _refuse_doubles(frame, [*within, by, "metric", "seed", *["fold"] * bool(frame["fold"].notna().any())])
     parts = frame.groupby(list(within), sort=False, dropna=False) if within else [((), frame)]
     lines = []
     for names, part in parts:
         place = dict(zip(within, names, strict=True))
         part_rows = list(dict.fromkeys(part[by])) if rows is None else rows
         part_metrics = list(dict.fromkeys(part["metric"])) if metrics is None else metrics
-        scores: dict[tuple[str, str], dict[int, float]] = {(r, m): {} for r in part_rows for m in part_metrics}
-        for row, metric, seed, value in zip(part[by], part["metric"], part["seed"], part["value"], strict=True):
+        scores: dict[tuple[str, str], dict[tuple[int, int], float]]
+        scores = {(row, metric): {} for row in part_rows for metric in part_metrics}
+        columns = (part[name] for name in (by, "metric", "fold", "seed", "value"))
+        for row, metric, fold, seed, value in zip(*columns, strict=True):
             if (row, metric) in scores:
-                scores[row, metric][int(seed)] = float(value)
+                scores[row, metric][-1 if pd.isna(fold) else int(fold), int(seed)] = float(value)
         directions = {metric: kind_of(metric).lower if lower is None else lower[metric] for metric in part_metrics}
         known_margins = {metric: (margins or {}).get(metric, margin_of(metric)) for metric in part_metrics}
         tested = _lines(scores, baseline, directions, known_margins)

@@ -34,7 +34,10 @@ def open_data(
     path = store_file or find_store(config)
     if store_file is None and not node["store"]:
         make_on_first_use(path, node)
-    store = open_store(path)
+    store, fold = open_store(path), node.get("fold")
+    # Of another store without folds, a run of a fold predicts the splits that are there.
+    if fold is not None and (store_file is None or store.schema.folds):
+        store = store.of_fold(fold)
     if statistics is not None:
         store = replace(store, statistics=dict(statistics))
     modalities = list(node["modalities"])

@@ -18,7 +18,7 @@ _NOT_HASHED = ("run", "resume", "paths", "logger", "trust")
 _NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress", "callbacks", "profiler")
 # Keys that came later than version 0.1.0, with the values at which they change nothing.
 _NEW_OF_OBJECTIVE = {"class_weights": None, "focal_gamma": 0.0}
-_NEW_OF_DATA: dict[str, Any] = {"target": "", "sampler": "shuffled"}
+_NEW_OF_DATA: dict[str, Any] = {"target": "", "fold": None, "sampler": "shuffled"}
 _PLATEAU = "trivium.schedulers.plateau"
 _GMC = ("trivium.methods.gmc.GMC", "trivium.methods.m3ixup.M3ixup")
 

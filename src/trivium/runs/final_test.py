@@ -25,6 +25,7 @@ from trivium.evaluation.predict import (
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.probe import FittedReadout, fit_readout
 from trivium.methods.base import Method
+from trivium.runs.audit import write_audit
 from trivium.runs.directory import RunDirectory
 from trivium.runs.load import describe_model
 from trivium.runs.recorder import Recorder
@@ -65,6 +66,9 @@ def run_final_test(
         "modalities": list(data.reads),
         **({} if readout is None else {"probe": readout.summary}),
     }
+    # The run's own numbers are computed, so that the audit can change none of them.
+    if recorder.audit:
+        write_audit(run, len(recorder.history), data, method)
     write_json(run.result_file, result)
 
 
@@ -86,6 +90,7 @@ def _description(
         **{key: record[key] for key in _FROM_RECORD},
         **({"extended_at": record["extended_at"]} if "extended_at" in record else {}),
         "feature_set": store.schema.feature_set,
+        **({} if store.schema.fold is None else {"fold": store.schema.fold, "folds": store.schema.folds}),
         "store_checksum": store.provenance["checksum"],
         "seconds": round(recorder.state_dict()["seconds"], 3),
         "world_size": trainer.world_size,

@@ -27,7 +27,8 @@ class Recorder(Checkpoint):
     It runs after every other callback (Lightning puts Checkpoint callbacks last), so that their state is complete.
 
     With select "best", weights are saved when the monitor is better than before, and after the first epoch in any case,
-    as its monitor may be undefined. With "last" they are saved after each epoch. The checkpoint is written after each
+    as its monitor may be undefined. With "last" they are saved after each epoch. With audit, those of each epoch are
+    kept beside them (trivium.runs.audit). The checkpoint is written after each
     epoch's validation and, if checkpoint_every > 0, after each checkpoint_every batches inside an epoch.
     """
 
@@ -39,10 +40,12 @@ class Recorder(Checkpoint):
         checkpoint_every: int = 0,
         select: str = "best",
         log_steps: bool = False,
+        audit: bool = False,
         print_lines: bool = False,
     ) -> None:
         self.run, self.monitor, self.select = run, monitor, select
         self.log_steps, self.print_lines = log_steps, print_lines
+        self.audit = audit
         self.checkpoint_every = checkpoint_every
         self.history: list[dict[str, float]] = []
         self.steps: list[dict[str, float]] = []
@@ -82,6 +85,10 @@ class Recorder(Checkpoint):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         value = float(trainer.callback_metrics[self.monitor.key])
         better = self.monitor.better(value, self.best_value) or math.isnan(self.best_value) or not self.best_epoch
+        if self.audit and trainer.is_global_zero:
+            weights = self.run.epoch_weights(trainer.current_epoch + 1)
+            weights.parent.mkdir(exist_ok=True)
+            save_weights(pl_module, weights)
         if self.select == "last" or better:
             self.best_value, self.best_epoch = value, trainer.current_epoch + 1
             if trainer.is_global_zero:

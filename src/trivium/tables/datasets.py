@@ -11,6 +11,7 @@ from trivium.config.config_folder import CONFIGS
 from trivium.core.choices import suggest
 from trivium.core.metric_names import OF, known_metrics
 from trivium.tables.definition import Table
+from trivium.tables.published_results import cells_of
 
 # Every objective has these, whatever the data set's protocol.
 _ALWAYS = ("loss", "acc_argmax")
@@ -69,6 +70,7 @@ def part_of(table: Table, data: str) -> Table:
                 row,
                 overrides=_filled(row.overrides, name),
                 published=tuple(values for values in row.published if values.data == name),
+                cells=cells_of(name, row.results) if row.results else (),
             )
             for row in table.rows
         ),
