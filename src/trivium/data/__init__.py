@@ -9,7 +9,7 @@ own_stores       makes a store of a user's arrays, own_columns of a frame or a H
                  checks where it goes. target_columns finds what targets are, for formats/folder too, and split_check
                  refuses splits that are of no use
 clips            holds one split in memory, as readers make it and stores return it; own_clips makes one of a user's own
-                 arrays
+                 arrays, and new_clips of files that a trained run is to predict
 text             makes token ids and reads word vectors, when a store is prepared
 unpickle         reads pickles without running anything in them; torch_file reads files of torch.save likewise
 datamodule       makes batches of a store: sampler chooses the clips, resident holds a split on the device, and batch
