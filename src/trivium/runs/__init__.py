@@ -8,5 +8,6 @@ launch       joins the ranks of a launcher, or starts torchrun on several device
 trainer      makes Lightning's Trainer, with recorder (metrics), checkpointing, loggers, callbacks and progress_bar;
              weights writes and reads the model, and pruned is how a search ends a run
 final_test   opens the test split, last; terminal prints the tables
-load         opens a finished run as a model; evaluate_run writes its scores and probes
+load         opens a finished run as a model; evaluate_run writes its scores and probes, predict_source its
+             predictions of new files
 """

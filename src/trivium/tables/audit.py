@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from trivium.core.metric_names import DIRECTION, LOSSES
-from trivium.results.records import read_rows
 from trivium.results.spread import Spread
+from trivium.runs.run_files import read_rows
 from trivium.tables.definition import Measure
 from trivium.tables.plan import Planned
 
