@@ -23,6 +23,7 @@ _INTERVAL_KEYS = {"low": float, "high": float, "log": bool, "int": bool, "points
 # The most whole numbers that a grid takes from an interval without `points`.
 MOST_POINTS = 1000
 _PLAIN = re.compile(r"[A-Za-z_][\w./+-]*")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+:@-]+")
 _MEANS_MORE = ("true", "false", "null", "inf", "nan", "yes", "no", "on", "off")
 
 
@@ -122,6 +123,12 @@ def as_text(value: Any) -> str:
         return text
     # In Hydra's quotes a backslash is itself, except before a quote: there \\ is a backslash and \' a quote.
     return "'" + re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + match[2].replace("'", "\\'"), text) + "'"
+
+
+def path_setting(key: str, path: object) -> str:
+    """Returns KEY=PATH as Hydra reads it: quoted where it would take a sign of the path for one of its grammar."""
+    text = str(path)
+    return f"{key}={text if _PLAIN_PATH.fullmatch(text) else as_text(text)}"
 
 
 def _problems(value: Any) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from trivium.data import formats, manifest
 from trivium.data.clips import Source
 from trivium.data.prepare_report import report
-from trivium.data.source_check import check_labels
+from trivium.data.source_check import check_labels, leave_out_empty_clips
 from trivium.data.store import sha256_of, write_store
 
 
@@ -60,6 +60,7 @@ def prepare(
         from trivium.data.text import tokenize
 
         content = tokenize(content, tokenizer)
+    leave_out_empty_clips(content)
     _write(target, content, data=data, feature_set=f"{data}/{name}", label_range=label_range)
     report(content, target, feature_set=f"{data}/{name}", recognised=published is not None, default=default)
     return target

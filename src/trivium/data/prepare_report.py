@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from trivium.config.space import path_setting
+from trivium.core.wording import command
 from trivium.data.clips import Ragged, Source
 
 
@@ -36,10 +38,10 @@ def _next(source: Source, target: Path, feature_set: str, default: Path) -> str:
         return "no split 'valid', without which nothing is trained; as store=FILE of `trivium evaluate` it will do"
     data, name = feature_set.split("/", 1)
     if target.absolute() != default.absolute():
-        return f"trivium train data={data} data.store={target}"
+        return command("train", f"data={data}", path_setting("data.store", target))
     root = default.parent.parent
-    where = "" if root == Path("data") else f" paths.data={root}"
-    return f"trivium train data={data} data.features={name}{where}"
+    where = [] if root == Path("data") else [path_setting("paths.data", root)]
+    return command("train", f"data={data}", f"data.features={name}", *where)
 
 
 def _table(source: Source) -> Table:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from trivium.core.files import csv_text, write_json, write_text
 from trivium.core.metric_names import LABELS
+from trivium.core.system_errors import refuse_unwritable
 from trivium.evaluation.missing_modalities import (
     ScoreRow,
     Subject,
@@ -119,6 +120,8 @@ def write_alignment(
 
 
 def _open(run_dir: Path, split: str, complete: bool, store: Path | None, out: Path | None, device: str) -> _Report:
+    # Asked first, as an evaluation takes minutes.
+    refuse_unwritable(out or run_dir)
     run = load_run(run_dir, device)
     opened, data = run.data(store)
     subject = Subject.open(run.method, data, split, complete=complete)

@@ -25,7 +25,7 @@ def run_list(folder: str | Path) -> pd.DataFrame:
     when: time at which the run began, in this machine's zone. A file that is damaged is named as the run's status.
     Raises ValueError for a folder that is not there.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected one with runs in it, such as outputs")
     runs = [RunDirectory(file.parent) for file in folder.rglob("config.yaml")]

@@ -20,7 +20,7 @@ from trivium.core.structure import Keys, parse_json, parse_yaml, require, shown
 
 ADVICE = "copy it again, or delete {folder} and repeat the run"
 # A run's files are small, but for its weights and checkpoints.
-_MOST_BYTES = 1 << 30
+_MOST_BYTES = 1 << 28
 
 Content = TypeVar("Content")
 
@@ -48,6 +48,27 @@ _CONFIG = Keys(
         "trust": [str],
         "metrics": (Keys(other=_PART), None),
     },
+)
+# What loading a model needs of it beside that.
+_LOADED = Keys(
+    {
+        "data": Keys(
+            {
+                "modalities": [str],
+                "standardize": Keys(other=str),
+                "batch_size": int,
+                "eval_batch_size": int,
+                "label_range": [float],
+                "metrics": str,
+                "store": str,
+            }
+        ),
+        "trainer": Keys({"precision": str, "limit_batches": int}),
+        "encoder": _PART,
+        "fusion": Keys({"_target_": str}),
+        "objective": Keys({"_target_": str}),
+        "paths": Keys({"data": str}),
+    }
 )
 _RESULT = Keys(
     {
@@ -128,6 +149,14 @@ _EXTENSION = Keys({"config": Keys(), "overrides": [str], "record": Keys()})
 def read_config(file: Path) -> dict[str, Any]:
     """Returns the resolved config of config.yaml, with keys by their current names."""
     return _checked(file, parse_yaml, _config)
+
+
+def require_loadable(file: Path, config: dict[str, Any]) -> None:
+    """Raises ValueError, naming the key, for a config.yaml without what a model and its data are made from."""
+    try:
+        require(config, _LOADED, "")
+    except ValueError as error:
+        raise _damaged(file, error) from error
 
 
 def read_result(file: Path) -> dict[str, Any]:
