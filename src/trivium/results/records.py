@@ -18,7 +18,7 @@ import yaml
 from trivium.core.wording import brief, command
 from trivium.runs.config_hash import OF_A_TABLE, config_hash, dotted
 from trivium.runs.directory import RunDirectory
-from trivium.runs.run_files import numbers_of, read_rows
+from trivium.runs.run_files import numbers_of, read_rows, require_whole
 
 Values = npt.NDArray[np.float64]
 
@@ -136,6 +136,7 @@ def read_record(path: Path) -> Record:
         record = Record(path, run.config(), run.result(), run.record())
     except OSError as error:
         raise ValueError(f"{path}: a file of the run {_DAMAGED} ({error}); {_MEND}") from error
+    require_whole(run.result_file, record.result)
     return record
 
 

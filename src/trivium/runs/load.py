@@ -25,7 +25,7 @@ from trivium.methods.base import Method
 from trivium.methods.build import build_method
 from trivium.runs.assemble import open_data
 from trivium.runs.directory import RunDirectory
-from trivium.runs.run_files import require_loadable
+from trivium.runs.run_files import require_loadable, require_whole
 from trivium.runs.weights import load_weights
 
 if TYPE_CHECKING:
@@ -194,6 +194,7 @@ def load_run(path: str | os.PathLike[str], device: str = "cpu", trust: Sequence[
     run = RunDirectory(Path(path).expanduser())
     config, result = run.config(), run.result()
     require_loadable(run.config_file, config)
+    require_whole(run.result_file, result)
     model = run.model()
     try:
         statistics = {

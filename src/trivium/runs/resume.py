@@ -121,7 +121,7 @@ def _newest_unfinished(config: dict[str, Any], tell: Say) -> RunDirectory | None
             record = run.record()
             cut_off = run.extension_file.is_file() and config_hash(_config_of(run)) == this_hash
             same = cut_off or record.get("config_hash") == this_hash
-            (unfinished if same else others).append((record["created"], run))
+            (unfinished if same else others).append((record.get("created", ""), run))
     for _, run in sorted(unfinished, key=lambda item: item[0], reverse=True):
         if run.try_lock():
             return _with_this_config(run, config, tell)

@@ -71,17 +71,9 @@ _LOADED = Keys(
     }
 )
 _RESULT = Keys(
+    {"val": _NUMBERS},
     {
-        "seed": int,
-        "method": str,
-        "feature_set": str,
-        "metrics": str,
-        "val": _NUMBERS,
-        "best_epoch": int,
-        "epochs": int,
         "store_checksum": str,
-    },
-    {
         "test": _NUMBERS,
         "config_hash": str,
         "git_commit": (str, None),
@@ -102,9 +94,22 @@ _RESULT = Keys(
         "probe": (Keys(), None),
     },
 )
-_RECORD = Keys(
-    {"status": str, "created": str},
+# What loading a run and showing it need beside that; a search compares the validation metrics alone.
+_WHOLE_RESULT = Keys(
     {
+        "seed": int,
+        "method": str,
+        "feature_set": str,
+        "metrics": str,
+        "best_epoch": int,
+        "epochs": int,
+        "store_checksum": str,
+    }
+)
+_RECORD = Keys(
+    {"status": str},
+    {
+        "created": str,
         "config_hash": str,
         "resumed_at": [int],
         "seed": int,
@@ -155,6 +160,14 @@ def require_loadable(file: Path, config: dict[str, Any]) -> None:
     """Raises ValueError, naming the key, for a config.yaml without what a model and its data are made from."""
     try:
         require(config, _LOADED, "")
+    except ValueError as error:
+        raise _damaged(file, error) from error
+
+
+def require_whole(file: Path, result: dict[str, Any]) -> None:
+    """Raises ValueError, naming the key, for a result.json without what says which run it is of."""
+    try:
+        require(result, _WHOLE_RESULT, "")
     except ValueError as error:
         raise _damaged(file, error) from error
 
@@ -268,7 +281,7 @@ def _config(content: Any) -> dict[str, Any]:
 
 def _result(content: Any) -> dict[str, Any]:
     require(content, _RESULT, "")
-    if content["metrics"] not in METRICS:
+    if content.get("metrics", "mosi") not in METRICS:
         raise ValueError(f"metrics: expected one of {', '.join(METRICS)}, found {shown(content['metrics'])}")
     result: dict[str, Any] = content
     return result
