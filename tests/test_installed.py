@@ -109,6 +109,7 @@ def test_the_wheel_has_all_configs_and_the_mark_of_types(wheel: Path) -> None:
     configs = {f"trivium/{file.relative_to(ROOT).as_posix()}" for file in (ROOT / "configs").rglob("*.yaml")}
     assert configs <= names
     assert {"trivium/py.typed", "trivium/report/page/page.html", "trivium/data/feature_sets.yaml"} <= names
+    assert "trivium/tables/published_results.yaml" in names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
 
 

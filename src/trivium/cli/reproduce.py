@@ -47,6 +47,8 @@ Keys
   seeds=N        seeds 1 to N of each row; otherwise as the table says
   dry=true       show what is done of each row and seed, and how long the rest may take
   commands=true  with dry=true, also the command of each run
+  audit=true     also what the best test epoch would have given, in a block of its own that nothing is selected by;
+                 runs that kept no weights of their epochs are trained again (docs/protocol.md)
   jobs=N         runs at once, one thread each; otherwise 1
   paths.outputs=DIR  where everything goes; otherwise outputs
   outputs=DIR    the same, in short
@@ -69,6 +71,7 @@ _TYPES: Types = {
     "seeds": whole_number,
     "jobs": whole_number,
     "dry": truth,
+    "audit": truth,
     "commands": truth,
     **dict.fromkeys(("outputs", "paths.outputs", "publish"), path),
     "trust": modules,
@@ -156,7 +159,7 @@ def _call(argv: Sequence[str]) -> _Call:
         settings.append(f"trust=[{','.join(trusted)}]")
     table = read_table(find_table(values["table"], _folders()))
     return _Call(
-        replace(table, settings=tuple(settings), request=values["table"]),
+        replace(table, settings=tuple(settings), request=values["table"], audit=values.get("audit", False)),
         values.get("data", ""),
         values.get("seeds", table.seeds),
         values.get("jobs", 1),
@@ -203,7 +206,8 @@ def _write(folder: Path, planned: Sequence[list[Planned]], failures: Sequence[Fa
     from trivium.tables.publish import publish
     from trivium.tables.write_files import write_tables
 
-    parts = [collect(runs[0].table, runs) for runs in planned]
+    reasons = {failure.run.name: failure.reason for failure in failures}
+    parts = [collect(runs[0].table, runs, reasons) for runs in planned]
     folder.mkdir(parents=True, exist_ok=True)
     pictures = write_figures(folder, [part for part in parts if not part.empty])
     write_tables(folder, parts, failures, pictures)

@@ -225,6 +225,8 @@ def _taken_keys(overrides: Sequence[ParsedOverride]) -> Iterator[str]:
     for override in overrides:
         if override.key in SET_BY_THE_SEARCH:
             yield f"{override.key}: the search sets it for each trial (paths.outputs says where); leave it out"
+        elif override.key == "run.audit":
+            yield "run.audit: a search goes by validation alone and shows no test scores; leave it out"
         elif override.key == "seed" and len(override.values) > 1:
             yield f"seed={','.join(override.values)}: all trials of a search share one seed; start a search for each"
 

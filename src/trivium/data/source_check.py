@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from trivium.data.clips import MODALITIES, STORE_SPLITS, Array, Clips, Ragged, Source, in_chunks
+from trivium.data.clips import FEWEST_FOLDS, MODALITIES, STORE_SPLITS, Array, Clips, Folds, Ragged, Source, in_chunks
 from trivium.data.target import MULTIMODAL, Target, undeclared
 
 Range = tuple[float, float] | None
@@ -60,6 +60,32 @@ def check_source(source: Source, targets: dict[str, Target] | None = None) -> No
         for split, clips in source.splits.items():
             target.check(np.asarray(clips.targets[name]), clips.ids, f"{where}: split {split!r}: target {name!r}")
     refuse_repeated_ids(where, source.splits)
+    if source.folds is not None:
+        if list(source.splits) != ["train"]:
+            raise ValueError(
+                f"{where}: folds and the splits {list(source.splits)}; with folds, all clips are in 'train'"
+            )
+        check_folds(where, source.splits["train"], source.folds)
+
+
+def check_folds(where: str, clips: Clips, folds: Folds) -> None:
+    """Raises ValueError unless every clip has one of three folds or more, none of which is empty."""
+    count, numbers = len(folds.names), np.asarray(folds.numbers)
+    if count < FEWEST_FOLDS or len(set(folds.names)) != count:
+        raise ValueError(
+            f"{where}: folds {list(folds.names)}; expected {FEWEST_FOLDS} names or more, each once, as one fold is "
+            "tested, one validates and the rest is trained on"
+        )
+    if numbers.shape != (len(clips),) or numbers.dtype.kind not in "iu":
+        raise ValueError(
+            f"{where}: folds: expected a whole number a clip, ({len(clips)},), found {numbers.shape} {numbers.dtype}"
+        )
+    if set(numbers.tolist()) != set(range(count)):
+        raise ValueError(
+            f"{where}: folds: expected clips in each of 0 to {count - 1}, found {sorted(set(numbers.tolist()))}"
+        )
+    if folds.groups is not None and len(folds.groups) != len(clips):
+        raise ValueError(f"{where}: folds: {len(folds.groups)} groups for {len(clips)} clips")
 
 
 def check_labels(source: Source, label_range: tuple[float, float]) -> None:

@@ -15,16 +15,16 @@ import mmap
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from trivium.data.clips import MODALITIES, STORE_SPLITS, Array, Clips, Ragged, Source
+from trivium.data.clips import MODALITIES, STORE_SPLITS, Array, Clips, Folds, Ragged, Source
 from trivium.data.hdf5_errors import HDF5_ERRORS, is_of_the_system
-from trivium.data.source_check import check_source
+from trivium.data.source_check import check_folds, check_source
 from trivium.data.store_check import check_store, read_text
 from trivium.data.store_writing import content_checksum, sha256_of, write_store
 from trivium.data.target import Target, undeclared
@@ -38,7 +38,8 @@ class StoreSchema:
 
     dims: modality -> D of numeric streams. counts: split -> N. max_lengths: modality ("tokens" for token ids) -> steps
     of the longest clip in any split. targets: name -> what it is, with the counts of the train split. max_token: the
-    largest token id, -1 without tokens. tokenizer: the name of the one that made the ids.
+    largest token id, -1 without tokens. tokenizer: the name of the one that made the ids. folds: the number of folds,
+    0 without any. fold: the one whose splits these are; None where the store was opened as a whole.
     """
 
     data: str
@@ -50,6 +51,8 @@ class StoreSchema:
     max_token: int = -1
     tokenizer: str | None = None
     source_format: str = ""
+    folds: int = 0
+    fold: int | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -83,6 +86,8 @@ class Store:
     """Returns the splits of an open store as Clips, whose streams are memory-mapped and must not be written to.
 
     content: the mapped file as it was when the store was opened, even if another file lies at `path` later.
+    folds: those of a cross-validation. As a whole such a store has one split, "train", with every clip, and no
+    statistics; `of_fold` gives it the splits and statistics of a fold.
     """
 
     path: Path
@@ -90,13 +95,57 @@ class Store:
     statistics: dict[str, Statistics]
     provenance: dict[str, Any] = field(repr=False)
     content: mmap.mmap = field(repr=False, compare=False)
+    folds: Folds | None = field(default=None, repr=False, compare=False)
 
     def split(self, name: str) -> Clips:
         """Returns a split. Raises ValueError if the store has no such split."""
         if name not in self.schema.counts:
-            raise ValueError(f"{self.path}: no split {name!r}; it has {list(self.schema.counts)}")
+            whole = self.schema.folds and self.schema.fold is None
+            advice = f", and {self.schema.folds} folds: open_store(path, fold=0)" if whole else ""
+            raise ValueError(f"{self.path}: no split {name!r}; it has {list(self.schema.counts)}{advice}")
+        fold = self.schema.fold
         with _reading(self.path, self.content) as file:
-            return _read_split(self.path, file[name], self.content)
+            if self.folds is None or fold is None:
+                return _read_split(self.path, file[name], self.content)
+            # A split's clips lie among others, so that they are copied. No larger part of the file is read.
+            return _read_split(self.path, file["train"], self.content).select(self.folds.places(fold)[name])
+
+    def of_fold(self, fold: int) -> Store:
+        """Returns the store with the splits of a fold; its statistics and counts are those of the fold's train clips.
+
+        Raises ValueError for a store without folds or without this one.
+        """
+        if self.folds is None:
+            raise ValueError(
+                f"data.fold={fold}: {self.path} has no folds; leave data.fold out, or prepare the store again with "
+                "split=kfold, split=leave_one_group_out or a column of folds"
+            )
+        names = self.folds.names
+        if not 0 <= fold < len(names):
+            raise ValueError(f"data.fold={fold}: {self.path} has {len(names)} folds, 0 to {len(names) - 1}")
+        places = self.folds.places(fold)
+        with _reading(self.path, self.content) as file:
+            statistics = {
+                name: Statistics(group["mean"][fold], group["std"][fold]) for name, group in file["statistics"].items()
+            }
+            train = {name: values[()][places["train"]] for name, values in file["train"]["targets"].items()}
+        schema = replace(
+            self.schema,
+            counts={split: len(clips) for split, clips in places.items()},
+            targets={name: target.counted(train[name]) for name, target in self.schema.targets.items()},
+            fold=fold,
+        )
+        return replace(self, schema=schema, statistics=statistics)
+
+    def refuse_without_fold(self) -> None:
+        """Raises ValueError for a store with folds of which none is chosen, whose clips are all in "train"."""
+        count = self.schema.folds
+        if count and self.schema.fold is None:
+            several = ",".join(map(str, range(count))) if count <= 10 else f"0,1,..,{count - 1}"
+            raise ValueError(
+                f"data.fold: {self.path} has {count} folds; choose one with data.fold=0..{count - 1}, or run all of "
+                f"them with -m and data.fold={several}"
+            )
 
     def with_absent(self, dims: Mapping[str, int]) -> Store:
         """Returns the store with these modalities in this order; no clip has those that the file lacks.
@@ -105,7 +154,8 @@ class Store:
         """
         schema = replace(self.schema, dims={**dims, **{m: d for m, d in self.schema.dims.items() if m not in dims}})
         absent = {name: dim for name, dim in dims.items() if name not in self.schema.dims}
-        return _WidenedStore(self.path, schema, self.statistics, self.provenance, self.content, absent)
+        kept = {part.name: getattr(self, part.name) for part in fields(self)}
+        return _WidenedStore(**{**kept, "schema": schema}, absent=absent)
 
     def refuse_other_than(self, checksum: str, run: Path) -> None:
         """Raises ValueError unless this is the store that `run` was trained on, by the checksum of its content."""
@@ -132,31 +182,36 @@ class _WidenedStore(Store):
         return replace(clips, streams={**clips.streams, **nothing})
 
 
-def open_store(path: str | os.PathLike[str]) -> Store:
+def open_store(path: str | os.PathLike[str], fold: int | None = None) -> Store:
     """Opens a prepared store, read-only, and checks its whole structure. This is cheap, as only the index is read.
 
-    Raises ValueError, naming the file and the path in it, if it is missing, no store, cut off, of a newer schema, or
-    otherwise than the schema says; OSError if the system cannot open it.
+    fold: of a store with folds, the one whose splits it then has; None opens it as a whole, see `Store`.
+    Raises ValueError, naming the file and the path in it, if it is missing, no store, cut off, of a newer schema,
+    otherwise than the schema says, or without that fold; OSError if the system cannot open it.
     """
     path = Path(path).expanduser()
     content = _mapped(path)
     with _reading(path, content) as file:
         version = check_store(path, file, content)
         schema = _read_schema(file, version)
-        statistics = {
-            name: Statistics(group["mean"][()], group["std"][()]) for name, group in file.get("statistics", {}).items()
-        }
+        folds = _read_folds(path, file)
+        groups = {} if folds else file.get("statistics", {})
+        statistics = {name: Statistics(group["mean"][()], group["std"][()]) for name, group in groups.items()}
         keys = ("created", "trivium_version", "source_files", "repairs", "notes", "checksum")
         provenance = {key: file.attrs[key] for key in keys}
     for key in ("source_files", "repairs", "notes"):
         provenance[key] = json.loads(provenance[key])
-    return Store(path, schema, statistics, provenance, content)
+    if folds is not None:
+        schema = replace(schema, folds=len(folds.names))
+    store = Store(path, schema, statistics, provenance, content, folds)
+    return store if fold is None else store.of_fold(fold)
 
 
 def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads every byte of a store and compares the content with the checksum that was written at preparation.
 
-    Returns {"feature_set", "counts", "dims", "checksum", "source_files"}. Raises ValueError naming the file and what
+    Returns {"feature_set", "counts", "folds", "dims", "checksum", "source_files"}; folds is fold's name -> clips, empty
+    without folds. Raises ValueError naming the file and what
     differs.
     """
     store = open_store(path)
@@ -165,6 +220,8 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
         for name in store.schema.counts:
             clips = _read_split(store.path, file[name], store.content)
             check_source(Source({"train": clips}, "store", [store.path]), store.schema.targets)
+        if store.folds is not None:
+            check_folds(str(store.path), clips, store.folds)
     if checksum != store.provenance["checksum"]:
         raise ValueError(
             f"{path}: content has checksum {checksum[:12]}, but {store.provenance['checksum'][:12]} was written; "
@@ -174,6 +231,7 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {
         "feature_set": schema.feature_set,
         "counts": schema.counts,
+        "folds": {} if store.folds is None else store.folds.counts,
         "dims": schema.dims,
         "checksum": checksum,
         "source_files": store.provenance["source_files"],
@@ -272,6 +330,14 @@ def _read_targets(file: h5py.File, version: int) -> dict[str, Target]:
         modalities = {*MODALITIES, *file["train"]["streams"]}
         targets = {name: undeclared(name, _everywhere(file, name), modalities, label_range) for name in values}
     return {name: target.counted(values[name]) for name, target in targets.items()}
+
+
+def _read_folds(path: Path, file: h5py.File) -> Folds | None:
+    train = file["train"]
+    if "fold" not in train:
+        return None
+    groups = read_text(path, train["group"]) if "group" in train else None
+    return Folds(train["fold"][()], tuple(json.loads(file.attrs["folds"])), groups)
 
 
 def _everywhere(file: h5py.File, target: str) -> Array:

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from trivium.core.structure import Expected, Keys, parse_json, require, shown
-from trivium.data.clips import STORE_SPLITS, Array
+from trivium.data.clips import FEWEST_FOLDS, STORE_SPLITS, Array
 from trivium.data.hdf5_errors import HDF5_ERRORS
 from trivium.data.store_writing import FORMAT, SCHEMA_VERSION
 from trivium.data.target import Target
@@ -214,9 +214,10 @@ class _Check:
                 part = min(key for key, _ in differing)
                 here, there = (_part_words(parts[split].get(part)) for split in (name, "train"))
                 self.refuse(f"{name}/{part}", f"{there}, as in train", here)
+        folds = self._folds() if "fold" in self.file["train"] else ()
         for part, shape in parts["train"].items():
             if part.startswith("streams/"):
-                self._statistics(part.removeprefix("streams/"), shape[0])
+                self._statistics(part.removeprefix("streams/"), (*folds, shape[0]))
         if version >= 2:
             self._as_described(names)
 
@@ -266,13 +267,34 @@ class _Check:
         if lowest < 0:
             self.refuse(name, "token ids from 0", str(lowest))
 
-    def _statistics(self, modality: str, dim: int) -> None:
+    def _folds(self) -> tuple[int]:
+        """Returns the number of folds, of which each clip must have one."""
+        names = self._json("folds")
+        require(names, [str], f"{self.path}: attribute 'folds'")
+        if len(names) < FEWEST_FOLDS or len(set(names)) < len(names):
+            self.refuse("attribute 'folds'", f"at least {FEWEST_FOLDS} names, each once", shown(names))
+        stored, count = self.array("train/fold", "i8"), len(self.file["train"]["ids"])
+        self._entries("train/fold", stored, count)
+        numbers = stored[()]
+        outside = sorted(set(numbers.tolist()) - set(range(len(names))))
+        if outside or len(set(numbers.tolist())) < len(names):
+            found = ", ".join(map(str, outside[:3])) or f"{len(set(numbers.tolist()))} of them"
+            self.refuse("train/fold", f"every number from 0 to {len(names) - 1}", found)
+        if "group" in self.file["train"]:
+            groups = self.array("train/group", "text")
+            self._entries("train/group", groups, count)
+            read_text(self.path, groups)
+        return (len(names),)
+
+    def _statistics(self, modality: str, shape: tuple[int, ...]) -> None:
+        """Refuses statistics that are not of `shape`: (D,), or (K, D) with a row a fold."""
         for word in ("mean", "std"):
             name = f"statistics/{modality}/{word}"
             self.group("statistics")
             self.group(f"statistics/{modality}")
-            values = self.array(name, "f8")
-            self._entries(name, values, dim)
+            values = self.array(name, "f8", ndims=(len(shape),))
+            if values.shape != shape:
+                self.refuse(name, f"an array of shape {shape}", str(values.shape))
             numbers = values[()]
             if not np.isfinite(numbers).all() or (word == "std" and not (numbers > 0).all()):
                 self.refuse(name, "finite numbers" if word == "mean" else "numbers above 0", shown(numbers.tolist()))

@@ -1,6 +1,6 @@
 """Writes a store: checks the source, lays out the file, and adds the checksum that `verify_store` compares.
 
-Legend: N clips of a split, L sum of their steps, D features.
+Legend: N clips of a split, L sum of their steps, D features, K folds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 import trivium
 from trivium.core.files import atomic_file
-from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source, in_chunks
+from trivium.data.clips import STORE_SPLITS, Array, Clips, Folds, Ragged, Source, in_chunks
 from trivium.data.source_check import check_labels, check_source, targets_of
 from trivium.data.target import Target
 
@@ -45,8 +45,10 @@ def write_store(
     ):
         for name, clips in splits.items():
             _write_split(file.create_group(name), clips)
+        if source.folds is not None:
+            _write_folds(file["train"], source.folds)
         for modality, ragged in splits["train"].streams.items():
-            mean, std = _mean_std(ragged.values)
+            mean, std = _mean_std(ragged.values) if source.folds is None else _fold_statistics(ragged, source.folds)
             group = file.create_group(f"statistics/{modality}")
             group["mean"], group["std"] = mean, std
         file.attrs.update(_attributes(source, data, feature_set, targets))
@@ -93,6 +95,8 @@ def _attributes(source: Source, data: str, feature_set: str, targets: dict[str, 
     }
     if source.tokenizer is not None:
         attributes["tokenizer"] = source.tokenizer
+    if source.folds is not None:
+        attributes["folds"] = json.dumps(source.folds.names)
     return attributes
 
 
@@ -111,6 +115,12 @@ def _write_split(group: h5py.Group, clips: Clips) -> None:
         _write_ragged(group.create_group("tokens"), clips.tokens, np.dtype("<i4"))
 
 
+def _write_folds(train: h5py.Group, folds: Folds) -> None:
+    train.create_dataset("fold", data=np.asarray(folds.numbers, dtype=np.int64))
+    if folds.groups is not None:
+        train.create_dataset("group", data=np.asarray(folds.groups, dtype=object), dtype=h5py.string_dtype())
+
+
 def _write_ragged(group: h5py.Group, ragged: Ragged, dtype: np.dtype[Any]) -> None:
     group.create_dataset("values", data=np.ascontiguousarray(ragged.values, dtype=dtype))
     group.create_dataset("offsets", data=np.asarray(ragged.offsets, dtype=np.int64))
@@ -121,7 +131,36 @@ def _mean_std(values: Array) -> tuple[Array, Array]:
 
     A constant feature gets a deviation of 1, so that dividing by it is safe.
     """
-    count, zero = max(1, len(values)), np.zeros(values.shape[1])
-    mean = sum((chunk.sum(axis=0, dtype=np.float64) for _, chunk in in_chunks(values)), zero) / count
-    std = np.sqrt(sum((((chunk - mean) ** 2).sum(axis=0) for _, chunk in in_chunks(values)), zero) / count)
-    return mean, np.where(std > 1e-12, std, 1.0)
+    count, mean, squares = _moments(values)
+    return mean, _deviation(squares, count)
+
+
+def _fold_statistics(ragged: Ragged, folds: Folds) -> tuple[Array, Array]:
+    """Returns mean and standard deviation, (K, D) float64: of the train clips of each fold, as `_mean_std`.
+
+    The values are read once, whatever the number of folds: the moments of all folds but two are put together (Chan,
+    Golub and LeVeque, 1983, eq. 1.5).
+    """
+    parts = [_moments(ragged.select(folds.places(fold)["test"]).values) for fold in range(len(folds.names))]
+    counts_K, means_KD, squares_KD = (np.array(column) for column in zip(*parts, strict=True))
+    means, deviations = [], []
+    for fold in range(len(folds.names)):
+        trained = np.unique(folds.numbers[folds.places(fold)["train"]])
+        counts, total = counts_K[trained, None], max(1, int(counts_K[trained].sum()))
+        mean = (counts * means_KD[trained]).sum(axis=0) / total
+        squares = (squares_KD[trained] + counts * (means_KD[trained] - mean) ** 2).sum(axis=0)
+        means.append(mean)
+        deviations.append(_deviation(squares, total))
+    return np.array(means), np.array(deviations)
+
+
+def _moments(values: Array) -> tuple[int, Array, Array]:
+    """Returns the number of steps, each feature's mean (D,), and its sum of squares about the mean (D,), in float64."""
+    count, zero = len(values), np.zeros(values.shape[1])
+    mean = sum((chunk.sum(axis=0, dtype=np.float64) for _, chunk in in_chunks(values)), zero) / max(1, count)
+    return count, mean, sum((((chunk - mean) ** 2).sum(axis=0) for _, chunk in in_chunks(values)), zero)
+
+
+def _deviation(squares: Array, count: int) -> Array:
+    std = np.sqrt(squares / max(1, count))
+    return np.where(std > 1e-12, std, 1.0)

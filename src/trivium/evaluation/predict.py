@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def metrics_of(method: Method, predictions: Predictions, targets_N: Tensor) -> d
     values = compute_metrics(
         method.metrics, score_N, target_N, probabilities=predictions.probabilities, classes=classes_N
     )
-    return values | added_metrics(method, score_N, target_N)
+    return values | added_metrics(method, score_N, target_N, predictions.probabilities)
 
 
 def details_of(method: Method, predictions: Predictions, targets_N: Tensor) -> dict[str, float]:
@@ -103,6 +104,23 @@ def details_of(method: Method, predictions: Predictions, targets_N: Tensor) -> d
 
     score, target = predictions.score.numpy(), targets_N.cpu().numpy()
     return metrics_by_name(method.metrics, names, score, target, predictions.probabilities)
+
+
+def confusion_of(method: Method, parts: Mapping[str, tuple[BatchLoader, Predictions]]) -> dict[str, Any]:
+    """Returns "confusion": split -> counts by true (row) and predicted class; empty for other targets than classes.
+
+    parts: split -> its loader and predictions.
+    """
+    if method.objective.target.kind != "classes":
+        return {}
+    from trivium.evaluation.task_metrics import confusion
+
+    return {
+        "confusion": {
+            split: confusion(predictions.probabilities, loader.split.targets[MULTIMODAL].cpu().numpy())
+            for split, (loader, predictions) in parts.items()
+        }
+    }
 
 
 def guess_of(target: Target, train_targets: Any, clips: int) -> Predictions:
@@ -122,14 +140,21 @@ def guess_of(target: Target, train_targets: Any, clips: int) -> Predictions:
     return Predictions((likely_NC >= 0.5).double(), {}, likely_NC, target=target)
 
 
-def added_metrics(method: Method, scores_N: Any, targets_N: Any) -> dict[str, float]:
+def added_metrics(
+    method: Method, predictions: Any, targets: Any, probabilities: Tensor | None = None
+) -> dict[str, float]:
     """Computes the metrics that the config adds to those of its protocol, of a whole split's numpy arrays.
 
+    A metric gets predictions and targets: (N,) scores or class numbers, (N, K) of several scores, (N, C) labels of 0
+    and 1. One that has a parameter `probabilities` gets those too, (N, C) float64; None in a regression.
     Raises ValueError naming a metric that returns no number.
     """
     values: dict[str, float] = {}
     for name, metric in method.added_metrics.items():
-        value = metric(scores_N, targets_N)
+        more = {}
+        if "probabilities" in inspect.signature(metric).parameters:
+            more["probabilities"] = None if probabilities is None else probabilities.double().cpu().numpy()
+        value = metric(predictions, targets, **more)
         try:
             values[name] = float(value)
         except (TypeError, ValueError):

@@ -18,6 +18,7 @@ from trivium.core.metric_names import METRICS
 from trivium.core.seeding import derive
 from trivium.data.batch import Batch
 from trivium.data.datamodule import DataModule
+from trivium.data.erase import erase
 from trivium.data.target import Target
 from trivium.encoders.base import Encoded, Encoder
 from trivium.fusions.base import Fusion
@@ -31,6 +32,8 @@ from trivium.schedulers import Schedule
 
 # On a GPU a non-finite loss is looked for once in this many steps, because reading it makes the host wait.
 CHECK_EVERY = 50
+# bfloat16 has 8 bits of precision: class numbers from 0 to 256 are exact.
+_MOST_CLASSES_IN_BF16 = 257
 
 
 @dataclass
@@ -69,6 +72,7 @@ class Method(nn.Module, ABC):
     (trivium.methods.readout) of vectors()["joint"], which trivium.evaluation.probe fits after training.
     optimizer_roles: the names of submodules that optimizer.groups can give rates of their own.
     validation_losses: the names of the losses that `validation_step` returns. Each can be monitored, as "val/NAME".
+    unknown_id: what an erased word becomes where text comes as token ids; [UNK] of bert-base-uncased and -chinese.
     Raises ValueError for an unknown stand_in, and for an objective that needs factors if the method gives none.
     """
 
@@ -79,6 +83,7 @@ class Method(nn.Module, ABC):
     probed: bool = False
     name: str = ""
     validation_losses: tuple[str, ...] = ("loss",)
+    unknown_id: int = 100
     trainer: Any
 
     def __init__(self, parts: Parts) -> None:
@@ -209,6 +214,13 @@ class Method(nn.Module, ABC):
         stays_BM = (drawn_BM >= self.modality_dropout) | (drawn_BM == drawn_BM.amax(dim=1, keepdim=True))
         return batch.without(batch.present & ~stays_BM)
 
+    def erased(self, batch: Batch, rate_BM: Tensor, key: int, clips_B: Tensor | None = None) -> Batch:
+        """Returns the batch with each real step erased with its clip's and modality's probability.
+
+        clips_B: as in trivium.data.erase.draw_lost.
+        """
+        return erase(batch, rate_BM, key, unknown_id=self.unknown_id, clips_B=clips_B)
+
     def step_key(self, *names: str) -> int:
         """Returns a seed for draws of this step that concern the global batch. It is the same on every rank."""
         return derive(self.seed, *names, *self.position)
@@ -231,7 +243,20 @@ class Method(nn.Module, ABC):
         return next(self.parameters()).device
 
     def on_fit_start(self) -> None:
-        """Raises ValueError if stand-ins are to be learnt and no training clip lacks a modality."""
+        """Raises ValueError if stand-ins are to be learnt and no training clip lacks a modality.
+
+        Also for class numbers that the precision of the batches would round.
+        """
+        target = self.objective.target
+        if (
+            target.kind == "classes"
+            and len(target.names) > _MOST_CLASSES_IN_BF16
+            and self.trainer.precision == "bf16-true"
+        ):
+            raise ValueError(
+                f"trainer.precision=bf16-true holds whole numbers up to 256 alone, and the target has "
+                f"{len(target.names)} classes; take bf16-mixed or 32-true"
+            )
         if self.stand_ins is None or self.modality_dropout:
             return
         data: DataModule = self.trainer.datamodule

@@ -173,10 +173,9 @@ class LNLN(Method):
 
     # Parts of a step
 
-    def erased(self, batch: Batch, rate_BM: Tensor, key: int) -> Batch:
-        """Returns the batch with each real step erased with its clip's and modality's probability."""
+    def erased(self, batch: Batch, rate_BM: Tensor, key: int, clips_B: Tensor | None = None) -> Batch:
         unknown = {} if self.unknown is None else {self.language: self.unknown}
-        return erase(batch, rate_BM, key, unknown_id=self.unknown_id, unknown=unknown)
+        return erase(batch, rate_BM, key, unknown_id=self.unknown_id, unknown=unknown, clips_B=clips_B)
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """Returns modality -> its tokens, (B, T, E); of an absent modality constants."""

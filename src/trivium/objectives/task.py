@@ -8,14 +8,15 @@ Legend: B clips, K head outputs or scores, C classes or labels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trivium.core.choices import check_choice
 from trivium.core.precision import at_least_float32
+from trivium.data.score_classes import SCORE_CLASSES, USUAL_COUNT, ScoreClasses
 from trivium.data.target import Target
 
 
@@ -35,12 +36,24 @@ class TaskObjective(nn.Module):
 
     def __init__(self, target: Target | Sequence[float] | None = None) -> None:
         super().__init__()
-        self.target = target if isinstance(target, Target) else Target(range=_bounds(target))
-        if self.target.task not in self.tasks:
-            raise ValueError(
-                f"objective: {type(self).__name__} is for {' or '.join(_TASKS[task] for task in self.tasks)}, and the "
-                f"target is {self.target.words}; take objective=auto, which is {_AUTO[self.target.task]} for it"
-            )
+        self.set_target(target if isinstance(target, Target) else Target(range=_bounds(target)))
+
+    def set_target(self, target: Target) -> None:
+        """Says what the target is. Raises ValueError for one of a task that the objective is not for.
+
+        A run does so for each objective, as one of a user's own may have left it to this class's default, a score.
+        """
+        if target.task not in self.tasks:
+            raise ValueError(self.refusal(target))
+        self.target = target
+
+    @classmethod
+    def refusal(cls, target: Target) -> str:
+        """Returns the message for a target that the objective is not defined for."""
+        return (
+            f"objective: {cls.__name__} is for {' or '.join(_TASKS[task] for task in cls.tasks)}, and the target is "
+            f"{target.words}; take objective=auto, which is {_AUTO[target.task]} for it"
+        )
 
     def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
         """Returns the loss of each clip, (B,), float32 at least."""
@@ -64,11 +77,15 @@ def _bounds(label_range: Sequence[float] | None) -> tuple[float, float] | None:
     return None if label_range is None else (float(label_range[0]), float(label_range[1]))
 
 
-def auto(target: Target | Sequence[float] | None = None) -> TaskObjective:
-    """Returns the usual objective of a target: L1 for scores, cross-entropy for classes, its binary form for labels."""
+def auto(target: Target | Sequence[float] | None = None, *, scores: str = "l1") -> TaskObjective:
+    """Returns the usual objective of a target: cross-entropy for classes, its binary form for labels.
+
+    scores: that of scores, "l1" or "mse", which some methods were published with. Raises ValueError for another word.
+    """
+    regression = {"l1": L1, "mse": MSE}[check_choice("objective.scores", scores, ("l1", "mse"))]
     if isinstance(target, Target) and target.kind == "classes":
         return CrossEntropy(target)
-    return BinaryCrossEntropy(target) if isinstance(target, Target) and target.kind == "labels" else L1(target)
+    return BinaryCrossEntropy(target) if isinstance(target, Target) and target.kind == "labels" else regression(target)
 
 
 class _Regression(TaskObjective):
@@ -120,35 +137,6 @@ class MSE(_Regression):
 
     def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
         return self.per_clip(self.error(outputs_BK, targets_B).square())
-
-
-@dataclass(frozen=True)
-class _Classes:
-    """Holds how scores become classes, and classes scores.
-
-    values: the score that stands for each class, ascending.
-    cuts: class k holds the scores t with cuts[k-1] < t <= cuts[k]; None rounds to the nearest value, half to even.
-    zero_is_upper: True if a score at the single cut is of the upper class (Has0).
-    """
-
-    values: tuple[float, ...]
-    cuts: tuple[float, ...] | None = None
-    zero_is_upper: bool = False
-
-
-# (label range, number of classes) -> classes, with the bins of the metrics. A class's value is the whole number that
-# its scores are rounded to, or else the centre of its bin, or the only score in it.
-_CLASSES: dict[tuple[tuple[float, float] | None, int], _Classes] = {
-    ((-3.0, 3.0), 7): _Classes((-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)),
-    ((-3.0, 3.0), 5): _Classes((-2.0, -1.0, 0.0, 1.0, 2.0)),
-    ((-3.0, 3.0), 3): _Classes((-1.5, 0.0, 1.5)),
-    ((-3.0, 3.0), 2): _Classes((-1.5, 1.5), cuts=(0.0,), zero_is_upper=True),
-    ((-1.0, 1.0), 2): _Classes((-0.5, 0.5), cuts=(0.0,)),
-    ((-1.0, 1.0), 3): _Classes((-0.55, 0.0, 0.55), cuts=(-0.1, 0.1)),
-    ((-1.0, 1.0), 5): _Classes((-0.85, -0.4, 0.0, 0.4, 0.85), cuts=(-0.7, -0.1, 0.1, 0.7)),
-}
-# Label range -> the number of classes that the field uses; 7 for all others, which the table then refuses.
-_USUAL: dict[tuple[float, float] | None, int] = {(-3.0, 3.0): 7, (-1.0, 1.0): 3}
 
 
 class CrossEntropy(TaskObjective):
@@ -336,10 +324,10 @@ def _balanced_weights(target: Target) -> list[float]:
     return [clips / (len(counts) * count) for count in counts]
 
 
-def _table_of(target: Target, classes: int) -> _Classes:
+def _table_of(target: Target, classes: int) -> ScoreClasses:
     """Returns how a score becomes one of `classes` classes. Raises ValueError where that is not defined."""
-    classes = classes or _USUAL.get(target.range, 7)
-    table = _CLASSES.get((target.range, classes))
+    classes = classes or USUAL_COUNT.get(target.range, 7)
+    table = SCORE_CLASSES.get((target.range, classes))
     if table is None:
         raise ValueError(_no_such_classes(target.range, classes))
     return table
@@ -347,7 +335,7 @@ def _table_of(target: Target, classes: int) -> _Classes:
 
 def _no_such_classes(bounds: tuple[float, float] | None, classes: int) -> str:
     """Returns the message for a range and count that have no definition: it lists what there is to choose."""
-    counts = sorted(count for known, count in _CLASSES if known == bounds)
+    counts = sorted(count for known, count in SCORE_CLASSES if known == bounds)
     if counts:
         return f"objective.classes: no {classes} classes of labels in {bounds} are defined; they have {counts}"
     actual = "these data state no range" if bounds is None else f"those of these data lie in {list(bounds)}"

@@ -21,6 +21,7 @@ COLUMNS = (
     "feature_set",
     "modalities",
     "seed",
+    "fold",
     "split",
     "metric",
     "value",
@@ -32,14 +33,17 @@ COLUMNS = (
     "parameters",
     "trained_parameters",
     "train_mean_mae",
+    "train_guess",
     "git_commit",
     "status",
     "path",
 )
+# What tells the runs of one setting apart; fold is missing where the data have no folds.
+REPEAT = ("seed", "fold")
 _AS_WRITTEN = ("method", "config_hash", "best_epoch", "epochs", "seconds", "parameters", "trained_parameters")
 _SPLITS = ("val", "test")
-_FLOATS = ("value", "seconds", "train_mean_mae")
-_INTEGERS = ("seed", "best_epoch", "epochs", "parameters", "trained_parameters")
+_FLOATS = ("value", "seconds", "train_mean_mae", "train_guess")
+_INTEGERS = ("seed", "fold", "best_epoch", "epochs", "parameters", "trained_parameters")
 
 
 def results(folder: str | Path) -> pd.DataFrame:
@@ -69,10 +73,26 @@ def as_frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
 def record_lines(record: Record) -> list[dict[str, Any]]:
     """Returns a line for each split and metric of a run."""
     return [
-        {**run_facts(record, split), "metric": metric, "value": math.nan if value is None else float(value)}
+        {
+            **run_facts(record, split),
+            "metric": metric,
+            "value": math.nan if value is None else float(value),
+            "train_guess": guess_value(record.result, split, metric),
+        }
         for split in _SPLITS
         for metric, value in record.result.get(split, {}).items()
     ]
+
+
+def guess_value(result: Mapping[str, Any], split: str, metric: str) -> float:
+    """Returns the metric of a constant prediction from the train split; NaN where that is not known.
+
+    It is known of the MAE of a score, and of all metrics of other targets.
+    """
+    known = result.get("train_guess", {}).get(split, {}).get(metric)
+    if known is None and metric == "mae":
+        known = result.get("train_mean_mae", {}).get(split)
+    return math.nan if known is None else float(known)
 
 
 def run_facts(record: Record, split: str = "test") -> dict[str, Any]:
@@ -85,6 +105,7 @@ def run_facts(record: Record, split: str = "test") -> dict[str, Any]:
         "feature_set": record.data,
         "modalities": "+".join(result.get("modalities", [])),
         "seed": record.seed,
+        "fold": record.fold,
         "split": split,
         "selected_by": record.selected_by,
         "train_mean_mae": result.get("train_mean_mae", {}).get(split, math.nan),
@@ -107,4 +128,12 @@ def _facts_of(table: TableFolder, line: Mapping[str, str], records: Mapping[Path
 def table_score(line: Mapping[str, str]) -> dict[str, Any]:
     """Returns a line of values.csv under the names of the frame."""
     seed, value = int(line["seed"]), float(line["value"] or "nan")
-    return {"label": line["row"], "seed": seed, "split": "test", "metric": line["measure"], "value": value}
+    fold = int(line["fold"]) if line.get("fold") else None
+    return {
+        "label": line["row"],
+        "seed": seed,
+        "fold": fold,
+        "split": "test",
+        "metric": line["measure"],
+        "value": value,
+    }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.config.store_path import find_store
+from trivium.core.metric_names import TASKS
 from trivium.data.datamodule import DataModule, choose_reads
 from trivium.data.store import Statistics, Store, open_store
 from trivium.data.synthetic import make_on_first_use
@@ -35,7 +36,10 @@ def open_data(
     path = store_file or find_store(config)
     if store_file is None and not node["store"]:
         make_on_first_use(path, node)
-    store = open_store(path)
+    store, fold = open_store(path), node.get("fold")
+    # Of another store without folds, a run of a fold predicts the splits that are there.
+    if fold is not None and (store_file is None or store.schema.folds):
+        store = store.of_fold(fold)
     if statistics is not None:
         store = replace(store, statistics=dict(statistics))
     if absent:
@@ -51,8 +55,10 @@ def open_data(
         seed=config["seed"],
         limit_batches=config["trainer"]["limit_batches"],
         target=node.get("target", ""),
+        sampler=node.get("sampler", "shuffled"),
     )
     _refuse_other_range(node["label_range"], store, data.target)
+    _refuse_classes_as_a_score(node["metrics"], store, data.target)
     choose_protocol(node["metrics"], data.target)
     return store, data
 
@@ -73,4 +79,14 @@ def _refuse_other_range(label_range: list[float], store: Store, target: Target) 
         raise ValueError(
             f"data.label_range: {label_range}, but {store.path} was prepared with {list(stored_range)}; leave it out, "
             "or prepare the store again with label_range=LOW,HIGH"
+        )
+
+
+def _refuse_classes_as_a_score(metrics: str, store: Store, target: Target) -> None:
+    """Raises ValueError for a store of UR-FUNNY or MUsTARD that was prepared when their two classes were a score."""
+    if store.schema.source_format == "multibench" and target.is_score and TASKS.get(metrics) == "classes":
+        raise ValueError(
+            f"{store.path}: holds {target.words}, as older versions prepared the two classes of this data set; prepare "
+            "it again from its source (force=true replaces it), or train on the score as then, with "
+            "data.metrics=regression 'data.label_range=[-1,1]'"
         )

@@ -18,7 +18,7 @@ _NOT_HASHED = ("run", "resume", "paths", "logger", "trust")
 _NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress", "callbacks", "profiler")
 # Keys that came later than version 0.1.0, with the values at which they change nothing.
 _NEW_OF_OBJECTIVE = {"class_weights": None, "focal_gamma": 0.0}
-_NEW_OF_DATA: dict[str, Any] = {"target": ""}
+_NEW_OF_DATA: dict[str, Any] = {"target": "", "fold": None, "sampler": "shuffled"}
 _PLATEAU = "trivium.schedulers.plateau"
 _GMC = ("trivium.methods.gmc.GMC", "trivium.methods.m3ixup.M3ixup")
 
@@ -86,7 +86,8 @@ def _before_tasks(config: dict[str, Any]) -> dict[str, Any]:
     groups = {name: dict(config[name]) for name in ("objective", "data") if config.get(name)}
     objective, data = groups.get("objective", {}), groups.get("data", {})
     if objective.get("_target_") == "trivium.objectives.task.auto":
-        objective["_target_"] = "trivium.objectives.task.L1"
+        squared = objective.pop("scores", "l1") == "mse"
+        objective["_target_"] = f"trivium.objectives.task.{'MSE' if squared else 'L1'}"
     if data.get("metrics") == "auto":
         data["metrics"] = "regression"
     for node, defaults in ((objective, _NEW_OF_OBJECTIVE), (data, _NEW_OF_DATA)):

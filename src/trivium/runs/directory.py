@@ -44,6 +44,15 @@ class RunDirectory:
         return self.path / "result.json"
 
     @property
+    def audit_file(self) -> Path:
+        """Names the test metrics of each epoch (run.audit=true; trivium.runs.audit)."""
+        return self.path / "audit.csv"
+
+    def epoch_weights(self, epoch: int) -> Path:
+        """Returns the path of an epoch's weights, which are kept until the audit has scored them."""
+        return self.path / "epoch_weights" / f"{epoch}.safetensors"
+
+    @property
     def record_file(self) -> Path:
         return self.path / "run.json"
 

@@ -24,7 +24,8 @@ def evaluate(
     Raises ValueError for a run that is not finished, an unknown modality or split, or a store that does not fit.
     """
     from trivium.core.files import write_json
-    from trivium.evaluation.predict import predict_split, score_split, write_predictions
+    from trivium.data.target import MULTIMODAL
+    from trivium.evaluation.predict import confusion_of, details_of, predict_split, score_split, write_predictions
     from trivium.runs.load import load_run
     from trivium.runs.terminal import print_scores
 
@@ -40,7 +41,11 @@ def evaluate(
             parts[split] = loader, predict_split(run.method, loader, modalities)
         except ValueError as error:
             raise ValueError(f"{evaluated_store.path}: split {split!r}: {error}") from error
-    scores = {split: score_split(run.method, loader, predictions) for split, (loader, predictions) in parts.items()}
+    scores = {
+        split: score_split(run.method, loader, predictions)
+        | details_of(run.method, predictions, loader.split.targets[MULTIMODAL])
+        for split, (loader, predictions) in parts.items()
+    }
     out.mkdir(parents=True, exist_ok=True)
     write_predictions(out / "predictions.csv", parts)
     modalities_used = list(modalities) or list(data.reads)
@@ -48,6 +53,7 @@ def evaluate(
         out / "metrics.json",
         {
             **scores,
+            **confusion_of(run.method, parts),
             "run": str(run.path),
             "feature_set": evaluated_store.schema.feature_set,
             "modalities": modalities_used,

@@ -27,10 +27,11 @@ _ANY_LENGTH = ("constant", "plateau", "step")
 _OF_THE_RESULT = (
     "predictions.csv",
     "model.json",
+    "audit.csv",
     "report.html",
     *(f"{name}*" for name in ("probe", "subsets", "rates", "noise", "shapley", "alignment", "evaluation")),
 )
-_NOT_COPIED = shutil.ignore_patterns("checkpoints", "wandb", "tb", ".*", "epochs_*", "extension.json")
+_NOT_COPIED = shutil.ignore_patterns("checkpoints", "epoch_weights", "wandb", "tb", ".*", "epochs_*", "extension.json")
 
 
 def is_extension(stored: dict[str, Any], config: dict[str, Any]) -> bool:
@@ -53,6 +54,11 @@ def refuse_unless_exact(run: RunDirectory, config: dict[str, Any]) -> None:
         )
     if config["run"]["study"]:
         raise ValueError(f"{run.path} cannot be extended: it is a trial of a search, whose trials are compared; {anew}")
+    if config["run"].get("audit"):
+        raise ValueError(
+            f"{run.path} cannot be extended with run.audit=true, which has removed the weights of its epochs; leave "
+            f"run.audit out, or {anew}"
+        )
     if not run.checkpoint.is_file():
         if run.finished:
             raise ValueError(f"{run.path} cannot be extended: {run.checkpoint} is gone; {anew}")

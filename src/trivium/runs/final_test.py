@@ -15,6 +15,7 @@ from trivium.data.datamodule import BatchLoader, DataModule
 from trivium.data.store import Store
 from trivium.data.target import MULTIMODAL
 from trivium.evaluation.predict import (
+    confusion_of,
     details_of,
     guess_of,
     metrics_of,
@@ -25,6 +26,7 @@ from trivium.evaluation.predict import (
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.probe import FittedReadout, fit_readout
 from trivium.methods.base import Method
+from trivium.runs.audit import write_audit
 from trivium.runs.directory import RunDirectory
 from trivium.runs.load import describe_model
 from trivium.runs.recorder import Recorder
@@ -63,11 +65,14 @@ def run_final_test(
         **scores,
         **_description(run, trainer, recorder, store, method),
         **_guess(method, data, {split: loader for split, (loader, _) in parts.items()}),
-        **_confusion(method, parts),
+        **confusion_of(method, {_as_in_result(split): part for split, part in parts.items()}),
         "target": {"name": data.target_name, **data.target.to_dict()},
         "modalities": list(data.reads),
         **({} if readout is None else {"probe": readout.summary}),
     }
+    # The run's own numbers are computed, so that the audit can change none of them.
+    if recorder.audit:
+        write_audit(run, len(recorder.history), data, method)
     write_json(run.result_file, result)
 
 
@@ -89,6 +94,7 @@ def _description(
         **{key: record[key] for key in _FROM_RECORD if key in record},
         **({"extended_at": record["extended_at"]} if "extended_at" in record else {}),
         "feature_set": store.schema.feature_set,
+        **({} if store.schema.fold is None else {"fold": store.schema.fold, "folds": store.schema.folds}),
         "store_checksum": store.provenance["checksum"],
         "seconds": round(recorder.state_dict()["seconds"], 3),
         "world_size": trainer.world_size,
@@ -119,20 +125,6 @@ def _guess(method: Method, data: DataModule, loaders: dict[str, BatchLoader]) ->
         for split, loader in loaders.items()
     }
     return {"train_guess": guesses}
-
-
-def _confusion(method: Method, parts: dict[str, tuple[BatchLoader, Predictions]]) -> dict[str, Any]:
-    """Returns "confusion": split -> counts by true and predicted class; empty for other targets than classes."""
-    if method.objective.target.kind != "classes":
-        return {}
-    from trivium.evaluation.task_metrics import confusion
-
-    return {
-        "confusion": {
-            _as_in_result(split): confusion(predictions.probabilities, loader.split.targets[MULTIMODAL].cpu().numpy())
-            for split, (loader, predictions) in parts.items()
-        }
-    }
 
 
 def _as_in_result(split: str) -> str:

@@ -15,9 +15,11 @@ from torch import Tensor
 from trivium.config.trust import trust as trust_modules
 from trivium.core.metric_names import LABELS, METRICS
 from trivium.data.datamodule import BatchLoader, DataModule, standardized
+from trivium.data.new_clips import RunData
 from trivium.data.own_clips import clips_of, columns_of
 from trivium.data.sampler import GlobalBatchSampler
 from trivium.data.store import Statistics, Store, StoreSchema
+from trivium.data.target import choose_target
 from trivium.evaluation.predict import predict_split, score_split
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.vectors import collect_vectors
@@ -49,6 +51,16 @@ class Run:
     schema: StoreSchema
     store: Path
     statistics: dict[str, Statistics]
+
+    @property
+    def reads(self) -> dict[str, str]:
+        """Returns modality -> "values" or "tokens", in the order of the method's encoders."""
+        return {name: str(encoder.reads) for name, encoder in self.method.encoders.items()}
+
+    def expects(self) -> RunData:
+        """Returns what the run expects of clips of new files."""
+        name = choose_target(self.schema.targets, self.config["data"].get("target", ""), str(self.path))
+        return RunData(self.schema, self.reads, name, self.method.objective.target)
 
     def data(
         self, store: str | os.PathLike[str] | None = None, modalities: Sequence[str] | None = None
@@ -155,7 +167,7 @@ class Run:
             return self.data(store, modalities)[1].loader(clips, device=device), clips
         if store is not None:
             raise ValueError("store goes with the name of a split; leave it out for clips of your own")
-        reads = {name: str(encoder.reads) for name, encoder in self.method.encoders.items()}
+        reads = self.reads
         if not isinstance(clips, Mapping):
             if not hasattr(clips, "columns"):
                 raise ValueError(

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from trivium.config.monitor import Monitor
 from trivium.core.distributed import sum_over_ranks
 from trivium.core.files import csv_text, write_text
+from trivium.core.metric_names import METRICS
 from trivium.methods.base import Method
 from trivium.runs.directory import RunDirectory
 from trivium.runs.weights import save_weights
@@ -27,7 +28,8 @@ class Recorder(Checkpoint):
     It runs after every other callback (Lightning puts Checkpoint callbacks last), so that their state is complete.
 
     With select "best", weights are saved when the monitor is better than before, and after the first epoch in any case,
-    as its monitor may be undefined. With "last" they are saved after each epoch. The checkpoint is written after each
+    as its monitor may be undefined. With "last" they are saved after each epoch. With audit, those of each epoch are
+    kept beside them (trivium.runs.audit). The checkpoint is written after each
     epoch's validation and, if checkpoint_every > 0, after each checkpoint_every batches inside an epoch.
     """
 
@@ -39,10 +41,12 @@ class Recorder(Checkpoint):
         checkpoint_every: int = 0,
         select: str = "best",
         log_steps: bool = False,
+        audit: bool = False,
         print_lines: bool = False,
     ) -> None:
         self.run, self.monitor, self.select = run, monitor, select
         self.log_steps, self.print_lines = log_steps, print_lines
+        self.audit = audit
         self.checkpoint_every = checkpoint_every
         self.history: list[dict[str, float]] = []
         self.steps: list[dict[str, float]] = []
@@ -82,6 +86,10 @@ class Recorder(Checkpoint):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         value = float(trainer.callback_metrics[self.monitor.key])
         better = self.monitor.better(value, self.best_value) or math.isnan(self.best_value) or not self.best_epoch
+        if self.audit and trainer.is_global_zero:
+            weights = self.run.epoch_weights(trainer.current_epoch + 1)
+            weights.parent.mkdir(exist_ok=True)
+            save_weights(pl_module, weights)
         if self.select == "last" or better:
             self.best_value, self.best_epoch = value, trainer.current_epoch + 1
             if trainer.is_global_zero:
@@ -121,11 +129,17 @@ class Recorder(Checkpoint):
         value = None if math.isnan(self.best_value) else self.best_value
         return {"monitor": self.monitor.key, "rule": rule, "value": value}
 
+    @staticmethod
+    def _main_keys(trainer: L.Trainer) -> list[str]:
+        """Returns the keys of the protocol's first two metrics, such as val/mae and val/corr."""
+        method = trainer.lightning_module
+        return [f"val/{name}" for name in METRICS[method.metrics][:2]] if isinstance(method, Method) else []
+
     def _line(self, row: dict[str, float], trainer: L.Trainer) -> str:
         mark = "  *" if self.best_epoch == row["epoch"] else ""
         line = f"epoch {int(row['epoch']):>3}/{trainer.max_epochs}"
         # The metrics that come last are left out where a terminal would wrap the line.
-        for key in dict.fromkeys(("train/loss", "val/loss", self.monitor.key, "val/mae", "val/corr")):
+        for key in dict.fromkeys(("train/loss", "val/loss", self.monitor.key, *self._main_keys(trainer))):
             name = key if key.endswith("/loss") else key.removeprefix("val/")
             part = f"  {name} {row[key]:.4f}" if key in row else ""
             line += part if len(line + part) <= _COLUMNS - len("  *") else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,10 +81,23 @@ def _resume(run: RunDirectory, config: dict[str, Any], tell: Say, longer: list[s
 def _with_this_config(run: RunDirectory, config: dict[str, Any], tell: Say) -> RunDirectory:
     """Writes this command's config over an unfinished run's, as it may name other devices, logger or data folder."""
     complete_extension(run)
+    _refuse_late_audit(run, config)
     if not run.finished:
+        if not config["run"].get("audit"):
+            shutil.rmtree(run.epoch_weights(1).parent, ignore_errors=True)
         run.freeze(config)
         tell("resume", f"{run.path}, {resumed_at(run.checkpoint, config['trainer']['max_epochs'])}")
     return run
+
+
+def _refuse_late_audit(run: RunDirectory, config: dict[str, Any]) -> None:
+    """Raises ValueError if a run with epochs behind it is to be audited, and did not keep their weights."""
+    behind = run.finished or run.checkpoint.is_file()
+    if config["run"].get("audit") and behind and not run.config()["run"].get("audit"):
+        raise ValueError(
+            f"{run.path}: run.audit=true needs the weights of every epoch, and this run was begun without it; leave "
+            "run.audit out, or train a new run"
+        )
 
 
 def _config_of(run: RunDirectory) -> dict[str, Any]:

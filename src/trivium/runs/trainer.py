@@ -68,6 +68,8 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
         checkpoint_every=int(config["run"]["checkpoint_every"]),
         select=node["select"],
         log_steps=bool(config["run"]["log_steps"]),
+        # The key is newer than version 0.1.0.
+        audit=bool(config["run"].get("audit")),
         print_lines=show != "off",
     )
     callbacks: list[Callback] = [Validation(monitor), recorder]

@@ -9,20 +9,25 @@ from typing import Any
 
 import pandas as pd
 
-from trivium.core.metric_names import metric_text
+from trivium.core.metric_names import guess_name, metric_text
 from trivium.evaluation.significance import LEVEL
 from trivium.results.score_text import p_text
+from trivium.tables.audit import spreads
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Table
 from trivium.tables.published import Published
+from trivium.tables.published_blocks import HEADS, source_lines, sources_text, verdict_lines
 
 # Stands behind a published number that is of other features than ours.
 OTHER_FEATURES = "†"
 # Stands behind a mean that cannot be told apart from the best.
 TIED = "≈"
 INTERVAL = "95 % interval"
-# What predicting the train mean for every clip gives.
-TRAIN_MEAN = "train mean"
+AUDIT = "Audit: epochs chosen on the test split. Not comparable with any number above"
+_AUDIT_HEADS = (
+    *("row", "measure", "chosen on validation", "best test epoch, one for all", "flatters by"),
+    *("best test epoch of each measure", "flatters by"),
+)
 UNDEFINED = "undefined"
 # Measures of several units that one table holds.
 _BESIDE = 10
@@ -56,13 +61,14 @@ class Notes:
         return f"[^{self.texts.index(text) + 1}]"
 
 
-def sections_of(measured: Measured, seeds: int, notes: Notes) -> list[tuple[str, list[Block]]]:
+def sections_of(measured: Measured, repeats: int, notes: Notes) -> list[tuple[str, list[Block]]]:
     """Returns titles ("" for none) and blocks: means, intervals, differences; then published numbers, and costs.
 
     All measures share the first three, or, if they are many or of subsets, there is a section for each unit.
+    repeats: the number of runs of a complete row.
     """
     table = measured.table
-    complete = all(line["n"] == seeds for line in measured.compared.values())
+    complete = all(line["n"] == repeats for line in measured.compared.values())
     sections = []
     for title, measures in _groups(table).items():
         heads = _heads(measures, table)
@@ -75,6 +81,8 @@ def sections_of(measured: Measured, seeds: int, notes: Notes) -> list[tuple[str,
             blocks.append(Block((f"minus {table.baseline}", *heads), others))
         sections.append((title, blocks))
     sections.append(("Beside published numbers", [_published(measured, complete, notes)]))
+    sections.append(("Beside published results, by source", _by_source(measured, complete, notes)))
+    sections.append((AUDIT, [_audit(measured)]))
     sections.append(("Size, time and selection", [_costs(measured)]))
     return [(title, filled) for title, blocks in sections if (filled := [block for block in blocks if block.rows])]
 
@@ -84,7 +92,11 @@ def _groups(table: Table) -> dict[str, Sequence[Measure]]:
     if not _by_unit(table):
         return {"": table.measures}
     better = {True: "lower is better", False: "higher is better"}
-    return {f"{unit} ({better[measures[0].lower_is_better]})": measures for unit, measures in table.units.items()}
+    directions = {unit: {m.lower_is_better for m in measures} for unit, measures in table.units.items()}
+    return {
+        f"{unit} ({better[measures[0].lower_is_better]})" if len(directions[unit]) == 1 else unit: measures
+        for unit, measures in table.units.items()
+    }
 
 
 def _by_unit(table: Table) -> bool:
@@ -94,10 +106,12 @@ def _by_unit(table: Table) -> bool:
 
 def _heads(measures: Sequence[Measure], table: Table) -> Line:
     """Returns the measures' names, with the direction where measures of several units are beside each other."""
-    if len(table.units) == 1:
-        return tuple(measure.name for measure in measures)
-    if _by_unit(table):
-        return tuple(measure.head for measure in measures)
+    if len(table.units) == 1 or _by_unit(table):
+        # The calibration error is a share that is better when lower.
+        mixed = len({measure.lower_is_better for measure in measures}) > 1
+        arrows = [" ↓" * (mixed and measure.lower_is_better) for measure in measures]
+        names = [measure.head if len(table.units) > 1 else measure.name for measure in measures]
+        return tuple(name + arrow for name, arrow in zip(names, arrows, strict=True))
     return tuple(f"{m.name}{', %' * m.is_share} {'↓' if m.lower_is_better else '↑'}" for m in measures)
 
 
@@ -107,13 +121,13 @@ def _rows(measured: Measured, measures: Sequence[Measure], cell: Cell) -> tuple[
 
 
 def _references(measured: Measured, measures: Sequence[Measure]) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
-    """Returns the lines below (chance and Bayes-optimal) and above (the train mean), where any of them is known."""
+    """Returns the lines below (chance and Bayes-optimal) and above (the train mean or frequencies), where known."""
     bounds = [measured.bounds.get(measure.name) for measure in measures]
     below = {
         "chance": [b.chance if b else math.nan for b in bounds],
         "Bayes-optimal": [b.bayes if b else math.nan for b in bounds],
     }
-    above = {TRAIN_MEAN: [measured.reference(measure) for measure in measures]}
+    above = {guess_name(measure.metric for measure in measures): [measured.reference(measure) for measure in measures]}
 
     def lines(references: Mapping[str, Sequence[float]]) -> tuple[Line, ...]:
         known = {label: values for label, values in references.items() if not all(map(math.isnan, values))}
@@ -184,9 +198,42 @@ def _published(measured: Measured, complete: bool, notes: Notes) -> Block:
     return Block(("row", "measure", "ours", "published", "ours minus published"), tuple(rows))
 
 
+def _by_source(measured: Measured, complete: bool, notes: Notes) -> list[Block]:
+    """Returns the ranges over sources of each row and measure, and a verdict a row."""
+    data, rows = measured.table.data.partition("/")[0], []
+    for row in measured.table.rows:
+        if row.cells:
+            note = notes.mark(sources_text(row, data))
+            compared = [(m, measured.compared[row.label, m.name]) for m in measured.table.measures]
+            ours = [_mean(complete, marks=False)(measure, line) for measure, line in compared]
+            rows += source_lines(measured, row, ours, OTHER_FEATURES, note)
+    return [Block(HEADS, tuple(rows)), verdict_block(measured)]
+
+
+def verdict_block(measured: Measured) -> Block:
+    """Returns a line for each row of which something is published: ours beside the spread over comparable sources."""
+    return Block(("row", "ours beside the published spread"), tuple(verdict_lines(measured)))
+
+
 def published_difference(measure: Measure, mean: float, published: Published) -> float:
     """Returns our mean minus the published one, in the unit of the latter; NaN where there is nothing of ours."""
     return (100 if measure.is_share else 1) * mean - published.values[measure.name][0]
+
+
+def _audit(measured: Measured) -> Block:
+    """Returns a line for each row and measure: by validation, by one test epoch for all measures, and by each's own."""
+    rows: list[Line] = []
+    for row in measured.table.rows:
+        for measure in measured.table.measures:
+            by_choice = spreads(measured.audit, row.label, measure)
+            if by_choice is not None:
+                cells = [
+                    metric_text(spread.mean, measure.is_share, sign=name.endswith("gain")) + _std(measure, spread.std)
+                    for name in ("selected", "one", "one gain", "own", "own gain")
+                    for spread in [by_choice[name]]
+                ]
+                rows.append((row.label, f"{measure.name}{', %' * measure.is_share}", *cells))
+    return Block(_AUDIT_HEADS, tuple(rows))
 
 
 def _costs(measured: Measured) -> Block:

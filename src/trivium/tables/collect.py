@@ -15,13 +15,17 @@ import pandas as pd
 from trivium.data.knowable import knowable_of
 from trivium.data.store import open_store
 from trivium.results.comparison import compare
-from trivium.results.frame import as_frame, run_facts
+from trivium.results.frame import REPEAT, as_frame, guess_value, run_facts
 from trivium.results.records import Record
 from trivium.results.spread import Spread
+from trivium.tables.audit import Audited, audit_of
 from trivium.tables.definition import Measure, Table
 from trivium.tables.evaluations import missing, read_probes, read_subsets, subsets_file
 from trivium.tables.plan import Planned
 from trivium.tables.published import Published
+
+# The text models of MMSA's published results.
+_BERT = ("bert-base-uncased", "bert-base-chinese")
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Measured:
 
     frame: a line for each run and measure, in the columns of trivium.results; label is the row's, metric the measure's
     name. runs: those planned, finished or not. bounds: measure -> bounds, where they are known. without: measures left
-    out because the data lack a modality.
+    out because the data lack a modality. text: row with published results -> how its runs read text (`text_of`).
+    unrun: row without any value -> why. audit: what test's own choice of epochs would have given, where it was asked.
     """
 
     table: Table
@@ -46,6 +51,9 @@ class Measured:
     bounds: Mapping[str, Bounds] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     runs: Sequence[Planned] = ()
+    audit: Sequence[Audited] = ()
+    text: Mapping[str, str] = field(default_factory=dict)
+    unrun: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def lacking(self) -> str:
@@ -67,6 +75,16 @@ class Measured:
     def seeds(self) -> int:
         return len({run.seed for run in self.runs})
 
+    @property
+    def folds(self) -> int:
+        """Returns the number of folds, 0 for data without any."""
+        return len({run.fold for run in self.runs} - {None})
+
+    @property
+    def repeats(self) -> int:
+        """Returns the number of runs that a row has when all are finished: its seeds, times its folds if it has any."""
+        return len({(run.seed, run.fold) for run in self.runs})
+
     @cached_property
     def compared(self) -> dict[tuple[str, str], dict[str, Any]]:
         """Returns (row, measure) -> what `compare` says of it; a row without a run has n = 0."""
@@ -78,19 +96,30 @@ class Measured:
 
     @cached_property
     def values(self) -> dict[tuple[str, str], list[float]]:
-        """Returns (row, measure) -> its values by seed; absent without a run."""
-        groups = self.frame.sort_values("seed", kind="stable").groupby(["label", "metric"], sort=False)["value"]
+        """Returns (row, measure) -> its values by seed and fold; absent without a run."""
+        groups = self.frame.sort_values(list(REPEAT), kind="stable").groupby(["label", "metric"], sort=False)["value"]
         return {key: values.tolist() for key, values in groups}
 
     @cached_property
     def train_mean(self) -> float:
-        """Returns the test MAE of predicting the train mean; NaN if not known, or not the same for all runs."""
-        known = self.frame["train_mean_mae"].unique()
-        return float(known[0]) if len(known) == 1 else math.nan
+        """Returns the test MAE of predicting the train mean, of folds the mean over them.
+
+        NaN if it is not known, or not the same for all runs (of a fold).
+        """
+        return self._same(self.frame, "train_mean_mae")
+
+    @staticmethod
+    def _same(lines: pd.DataFrame, column: str) -> float:
+        """Returns the mean over folds of a column that is the same for all runs of a fold; NaN where it is not."""
+        known = lines[["fold", column]].drop_duplicates()
+        ambiguous = known.empty or known["fold"].duplicated().any()
+        return math.nan if ambiguous else float(known[column].mean(skipna=False))
 
     def reference(self, measure: Measure) -> float:
-        """Returns the measure of predicting the train mean for every clip; NaN where that says nothing."""
-        return self.train_mean if measure.metric == "mae" else math.nan
+        """Returns the measure of a constant prediction, the train mean or frequencies; NaN where that is not known."""
+        if measure.metric == "mae" and not math.isnan(self.train_mean):
+            return self.train_mean
+        return self._same(self.frame[self.frame["metric"] == measure.name], "train_guess")
 
     def other_features(self, row: str, published: Published) -> bool:
         """Returns whether any of the row's runs was on other features than the published numbers."""
@@ -105,7 +134,7 @@ class Measured:
     @cached_property
     def costs(self) -> pd.DataFrame:
         """Returns parameters, trained_parameters, seconds (median) and selected_by of each row with finished runs."""
-        runs = self.frame.drop_duplicates(["label", "seed"]).groupby("label", sort=False)
+        runs = self.frame.drop_duplicates(["label", *REPEAT]).groupby("label", sort=False)
         columns = {"parameters": "max", "trained_parameters": "max", "seconds": "median", "selected_by": _joined}
         labels = [row.label for row in self.table.rows if row.label in runs.groups]
         return runs.agg(columns).loc[labels].dropna(subset=["seconds"])
@@ -123,15 +152,15 @@ class Measured:
         return Bounds(statistics.fmean(b.chance for b in known), statistics.fmean(b.bayes for b in known))
 
 
-def seeds_of(parts: Sequence[Measured]) -> int:
-    """Returns the largest number of seeds of any part."""
-    return max(part.seeds for part in parts)
+def repeats_of(parts: Sequence[Measured]) -> int:
+    """Returns the largest number of repeats (seeds, or folds times seeds) of any part."""
+    return max(part.repeats for part in parts)
 
 
 def is_complete(parts: Sequence[Measured]) -> bool:
-    """Returns whether every cell has all seeds, in the parts that have any."""
+    """Returns whether every cell has all seeds and folds, in the parts that have any."""
     shown = [part for part in parts if not (part.empty and part.lacking)]
-    return {line["n"] for part in shown for line in part.compared.values()} == {seeds_of(parts)}
+    return {line["n"] for part in shown for line in part.compared.values()} == {repeats_of(parts)}
 
 
 def _joined(rules: pd.Series) -> str:
@@ -139,8 +168,8 @@ def _joined(rules: pd.Series) -> str:
     return ", ".join(dict.fromkeys(rules.dropna()))
 
 
-def collect(table: Table, runs: Sequence[Planned]) -> Measured:
-    """Returns what the runs measured that are finished, probed and evaluated.
+def collect(table: Table, runs: Sequence[Planned], failures: Mapping[str, str] | None = None) -> Measured:
+    """Returns what the runs measured that are finished, probed and evaluated. failures: name of a run -> its error.
 
     Raises ValueError if runs of one table were made on different data, and for a measure that they do not have. In a
     table of data sets, a measure of a subset whose modalities the data lack is left out.
@@ -154,9 +183,45 @@ def collect(table: Table, runs: Sequence[Planned]) -> Measured:
         # reading a config takes longer than all else, and only results of version 0.1.0 need it (selected_by)
         config = {} if "selection" in result else run.directory.config()
         facts = run_facts(Record(run.directory.path, config, result, run.directory.record(), run.row.label))
-        lines += [{**facts, "metric": m.name, "value": _value(m, run, result)} for m in table.measures]
+        for m in table.measures:
+            guess = math.nan if m.probe else guess_value(result, "test", m.metric)
+            lines.append({**facts, "metric": m.name, "value": _value(m, run, result), "train_guess": guess})
     bounds = _bounds(table, [run for run, _ in ready])
-    return Measured(table, as_frame(lines), bounds, tuple(measure.name for measure in lost), runs)
+    firsts = {run.row.label: run for run, _ in reversed(ready)}
+    text = {
+        row.label: text_of(firsts[row.label].directory.config())
+        for row in table.rows
+        if row.label in firsts and row.cells
+    }
+    lost_names = tuple(measure.name for measure in lost)
+    audit = audit_of([run for run, _ in ready], table.measures) if table.audit else ()
+    unrun = _unrun(table, runs, list(firsts), failures or {})
+    return Measured(table, as_frame(lines), bounds, lost_names, runs, audit, text, unrun)
+
+
+def text_of(config: Mapping[str, Any]) -> str:
+    """Returns how a run read text: "trained" through a BERT-base that was, "frozen" for states of one that was not.
+
+    The latter are also the text features of MMSA's files. "" for any other model, or random weights.
+    """
+    encoder = (config.get("encoders") or {}).get("text") or config["encoder"]
+    if not str(encoder["_target_"]).startswith("trivium.encoders.pretrained."):
+        return "frozen"
+    if Path(encoder["model"]).name not in _BERT or encoder.get("random_init"):
+        return ""
+    return "trained" if encoder.get("finetune") else "frozen"
+
+
+def _unrun(
+    table: Table, runs: Sequence[Planned], measured: Sequence[str], failures: Mapping[str, str]
+) -> dict[str, str]:
+    """Returns row -> why it has no value, in a few words."""
+    reasons: dict[str, str] = {}
+    for run in runs:
+        if run.row.label not in measured:
+            why = run.lacking or failures.get(run.name) or "not yet"
+            reasons.setdefault(run.row.label, " ".join(why.split()).partition(";")[0])
+    return reasons
 
 
 def _value(measure: Measure, run: Planned, result: Mapping[str, Any]) -> float:

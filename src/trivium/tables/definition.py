@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from trivium.core.choices import suggest
-from trivium.core.metric_names import DIRECTION, LABELS, is_share
+from trivium.core.metric_names import DIRECTION, LABELS, OF, is_share, label_of
+from trivium.data.clips import FEWEST_FOLDS
 from trivium.results.records import slug
 from trivium.tables.published import Published, read_published
+from trivium.tables.published_results import Cell, refuse_unknown_method
 from trivium.tables.yaml_keys import distinct, items, keys, texts
 
 
@@ -21,12 +23,16 @@ class Row:
     """Holds one line of the table: a label, and the overrides of its runs beside those of every row.
 
     start: the label of the row whose run of the same seed this row's runs begin from (start_from); "": none.
+    results: the method whose published results stand beside the row (published_results.yaml), "" for none; cells: these
+    results on the data set of a table's part (trivium.tables.datasets).
     """
 
     label: str
     overrides: tuple[str, ...]
     start: str = ""
     published: tuple[Published, ...] = ()
+    results: str = ""
+    cells: tuple[Cell, ...] = field(default=(), repr=False)
 
     @property
     def slug(self) -> str:
@@ -61,7 +67,7 @@ class Measure:
     @property
     def unit(self) -> str:
         """Returns "%" or a metric's label: measures of one unit may share a table."""
-        return "%" if self.is_share else LABELS.get(self.metric, self.metric)
+        return "%" if self.is_share else label_of(self.metric.partition(OF)[0])
 
     @property
     def head(self) -> str:
@@ -73,7 +79,7 @@ class Measure:
         if self.better:
             return self.better == "lower"
         # "loss" is no metric of a protocol.
-        return not self.probe and DIRECTION.get(self.metric, "min") == "min"
+        return not self.probe and DIRECTION.get(self.metric.partition(OF)[0], "min") == "min"
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,9 @@ class Table:
     baseline: the label of the row that the others are compared with, seed by seed; "": none. settings: overrides of the
     command line, over those of the rows. datasets: those that the rows are repeated for, as NAME or
     NAME/FEATURES; data: the one of this part (trivium.tables.datasets), "" where there are none. request: the value of
-    table=, or "" for the name. words: of a table without a file (trivium.tables.runs_table), its command line.
+    table=, or "" for the name. audit: the epochs of every run are scored on test too (trivium.tables.audit).
+    words: of a table without a file (trivium.tables.runs_table), its command line. folds: the number that each row is
+    trained on, for every seed; 0 for data without folds.
     """
 
     name: str
@@ -100,6 +108,8 @@ class Table:
     data: str = ""
     request: str = ""
     words: tuple[str, ...] = ()
+    folds: int = 0
+    audit: bool = False
 
     @property
     def probes(self) -> dict[str, tuple[str, ...]]:
@@ -146,7 +156,7 @@ def read_table(file: Path) -> Table:
         raise ValueError(f"{file}: {error}") from error
 
 
-_OPTIONAL = ("overrides", "seeds", "figure", "baseline", "datasets")
+_OPTIONAL = ("overrides", "seeds", "folds", "figure", "baseline", "datasets")
 
 
 def _table(name: str, values: Any) -> Table:
@@ -158,6 +168,9 @@ def _table(name: str, values: Any) -> Table:
     seeds = node.get("seeds", 3)
     if not isinstance(seeds, int) or seeds < 1:
         raise ValueError(f"seeds: expected how many, 1 or more, found {seeds!r}")
+    folds = node.get("folds", 0)
+    if "folds" in node and (not isinstance(folds, int) or folds < FEWEST_FOLDS):
+        raise ValueError(f"folds: expected how many the store has, {FEWEST_FOLDS} or more, found {folds!r}")
     baseline = str(node.get("baseline", ""))
     if baseline and baseline not in [row.label for row in rows]:
         raise ValueError(f"baseline: {baseline!r} is none of the rows {', '.join(row.label for row in rows)}")
@@ -165,7 +178,9 @@ def _table(name: str, values: Any) -> Table:
     datasets = texts("datasets", items("datasets", node["datasets"]) if "datasets" in node else [])
     distinct("datasets", datasets)
     bars = _bars(node.get("figure"), measures)
-    table = Table(name, str(node["title"]), common, seeds, rows, measures, bars, baseline, datasets=datasets)
+    table = Table(
+        name, str(node["title"]), common, seeds, rows, measures, bars, baseline, datasets=datasets, folds=folds
+    )
     _check_rows(table)
     return table
 
@@ -178,6 +193,10 @@ def _check_rows(table: Table) -> None:
         if row.start and row.start not in labels[:number]:
             before = ", ".join(labels[:number]) or "there are none"
             raise ValueError(f"rows: {row.label}: start_from_row: {row.start!r} is no row above it: {before}")
+        if row.results and not table.datasets:
+            raise ValueError(
+                f"rows: {row.label}: published: {row.results}: the table needs `datasets`, to know of which"
+            )
         for published in row.published:
             if published.data not in names:
                 raise ValueError(f"rows: {row.label}: published.data: {published.data!r} is none of {', '.join(names)}")
@@ -207,12 +226,23 @@ def _bars(values: Any, measures: Sequence[Measure]) -> dict[str, tuple[str, ...]
 def _row(values: Any) -> Row:
     node = keys("rows", values, ("label",), ("overrides", "start_from_row", "published"))
     label = str(node["label"])
-    published = read_published(label, node["published"]) if "published" in node else ()
+    entry = node.get("published")
+    results = entry if isinstance(entry, str) else ""
+    if isinstance(entry, str):
+        _refuse_unpublished(label, results)
+    published = () if entry is None or results else read_published(label, entry)
     overrides = texts("rows.overrides", node.get("overrides", []))
-    row = Row(label, overrides, str(node.get("start_from_row", "")), published)
+    row = Row(label, overrides, str(node.get("start_from_row", "")), published, results)
     if not row.slug:
         raise ValueError(f"rows.label: expected some letters or digits, found {row.label!r}")
     return row
+
+
+def _refuse_unpublished(label: str, method: str) -> None:
+    try:
+        refuse_unknown_method(method)
+    except ValueError as error:
+        raise ValueError(f"rows: {label}: published: {error}") from None
 
 
 def _measure(values: Any) -> Measure:
@@ -225,10 +255,12 @@ def _measure(values: Any) -> Measure:
         raise ValueError(f"measures: {node['name']}: factor and given go together, found {', '.join(node)}")
     measure = Measure(**{key: str(value) for key, value in node.items()})
     known = (*LABELS, "loss")
-    if measure.better not in (("",) if measure.probe or measure.metric in known else ("", "higher", "lower")):
+    # Of one class, label or score, as recall/happy, the part before the stroke is the metric.
+    is_known = measure.metric.partition(OF)[0] in known
+    if measure.better not in (("",) if measure.probe or is_known else ("", "higher", "lower")):
         of_own = "higher or lower, of a metric of your own alone"
         raise ValueError(f"measures: {measure.name}: better: expected {of_own}, found {measure.better!r}")
-    if measure.metric and not measure.better and measure.metric not in known:
+    if measure.metric and not measure.better and not is_known:
         hint = f"{suggest(measure.metric, LABELS)}; one of your own needs better: higher, or lower"
         raise ValueError(f"measures: {measure.name}: no metric {measure.metric!r}{hint}")
     if measure.factor and not measure.is_share:

@@ -66,12 +66,15 @@ class FinishedRuns:
             data, each = str(result["feature_set"]).partition("/")[0], float(result["seconds"]) / int(epochs[1])
             self.epoch_times.append(Took(str(result["method"]), data, each))
 
-    def find(self, identity: str, config: Mapping[str, Any]) -> Path | None:
+    def find(self, identity: str, config: Mapping[str, Any], *, audit: bool = False) -> Path | None:
         """Returns a run of that identity, its seed included, on the store that the config finds now, or None.
 
+        audit: one with test metrics of its epochs (run.audit).
         Of several it is the first by name. Without a prepared store there is none, as their store cannot be compared.
         """
         runs = self._runs.get(identity, [])
+        if audit:
+            runs = [(path, checksum) for path, checksum in runs if RunDirectory(path).audit_file.is_file()]
         if not runs:
             return None
         try:

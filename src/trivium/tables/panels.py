@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from trivium.core.metric_names import guess_name
 from trivium.evaluation.significance import LEVEL
 from trivium.report.figure_style import COLUMN_INCHES, PAGE_INCHES, legend_above, open_figure, save_figure
-from trivium.tables.blocks import INTERVAL, OTHER_FEATURES, TRAIN_MEAN
+from trivium.tables.blocks import INTERVAL, OTHER_FEATURES
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure
+from trivium.tables.published_range import cells_of_measure, is_same, sound
+from trivium.tables.published_results import Cell
 
 PANELS = f"Every seed (dots), means and their {INTERVAL}s, beside the baseline's mean (line); arrows: what is better"
 # Panels beside each other in a page's width.
@@ -77,6 +80,9 @@ def draw_panel(axes: Axes, measured: Measured, measure: Measure) -> None:
             if measure.name in published.values:
                 value = published.values[measure.name][0]
                 _published(axes, value, y - 0.22, other=measured.other_features(row_of.label, published))
+        for cell in sound(cells_of_measure(row_of, measure)):
+            same = is_same(measured, row_of.label, cell)
+            axes.plot([scale * cell.value], [y - 0.26], **_tick(cell, same=same))
     better = "↓" if measure.lower_is_better else "↑"
     axes.set_title(f"{measure.name}{', %' if measure.is_share else ''} {better}", fontsize=7, pad=3)
     axes.set_yticks(range(len(rows)), rows, fontsize=6.5)
@@ -125,6 +131,29 @@ def _published(axes: Axes, value: float, y: float, *, other: bool) -> None:
         axes.annotate(OTHER_FEATURES, (value, y), (2.2, 0.4), textcoords="offset points", fontsize=6, color="#CC79A7")
 
 
+# A published result by its kind; pale where it is not known to be on our features.
+_KINDS = {
+    "authors": ("published: authors", "#000000"),
+    "rerun": ("re-run", "#009E73"),
+    "quoted": ("quoted", "#E69F00"),
+}
+_PALE = 0.5
+
+
+def _tick(cell: Cell, *, same: bool) -> dict[str, Any]:
+    """Returns the style of one published result: a tick in its kind's colour, a cross where test chose the epoch."""
+    on_test = cell.selection == "test"
+    return {
+        "marker": "x" if on_test else "|",
+        "color": _KINDS[cell.kind][1],
+        "alpha": 1.0 if same else _PALE,
+        "markersize": 2.4 if on_test else 4.5,
+        "markeredgewidth": 1.1 if same else 0.7,
+        "linestyle": "none",
+        "zorder": 2,
+    }
+
+
 def _marker(style: Style) -> dict[str, Any]:
     face = style.colour if style.filled else "white"
     return {
@@ -147,8 +176,11 @@ def _legend(figure: Figure, measured: Measured, columns: int) -> None:
         label = f"{table.baseline}, line: mean" if style is BASELINE else style.label
         handles.append(Line2D([], [], label=label, **_marker(style)))
     if any(not math.isnan(measured.reference(measure)) for measure in table.measures):
-        handles.append(Line2D([], [], label=TRAIN_MEAN, **_TRAIN_MEAN_LINE))
-    handles += _published_handles(measured)
+        name = guess_name(measure.metric for measure in table.measures)
+        handles.append(Line2D([], [], label=name, **_TRAIN_MEAN_LINE))
+    handles += _published_handles(measured) + _tick_handles(measured)
+    # Their labels are longer.
+    columns = min(columns, 6) if any(row.cells for row in table.rows) else columns
     labels, layout = [str(handle.get_label()) for handle in handles], {"handlelength": 1.2, "handletextpad": 0.4}
     legend_above(figure, handles, labels, columns=min(columns, len(handles)), fontsize=6.5, **layout)
 
@@ -163,3 +195,25 @@ def _published_handles(measured: Measured) -> list[Line2D]:
     }
     labels = {False: ("published", _SAME), True: (f"published{OTHER_FEATURES}, other features", _OTHER)}
     return [Line2D([], [], label=label, **style) for other, (label, style) in labels.items() if other in others]
+
+
+def _tick_handles(measured: Measured) -> list[Line2D]:
+    """Returns a handle for each kind of published result that is drawn, and for what pale ticks and crosses are."""
+    drawn = [
+        (cell, is_same(measured, row.label, cell))
+        for row in measured.table.rows
+        for measure in measured.table.measures
+        for cell in sound(cells_of_measure(row, measure))
+    ]
+    handles = []
+    for kind, (label, _) in _KINDS.items():
+        cell = next((cell for cell, _ in drawn if cell.kind == kind), None)
+        if cell is not None:
+            handles.append(Line2D([], [], label=label, **_tick(replace(cell, selection=""), same=True)))
+    first = drawn[0][0] if drawn else None
+    if first is not None and any(not same for _, same in drawn):
+        pale = _tick(replace(first, selection=""), same=False)
+        handles.append(Line2D([], [], label=f"pale: other features{OTHER_FEATURES}", **pale))
+    if first is not None and any(cell.selection == "test" for cell, _ in drawn):
+        handles.append(Line2D([], [], label="selected on test", **_tick(replace(first, selection="test"), same=True)))
+    return handles

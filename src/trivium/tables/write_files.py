@@ -1,29 +1,36 @@
-"""Writes a measured table: table.csv and values.csv for machines, table.md for people, table.tex for papers."""
+"""Writes a measured table: table.csv, values.csv, published.csv for machines, table.md for people, table.tex."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from trivium.core.files import write_text
+from trivium.core.files import csv_text, write_text
+from trivium.results.frame import REPEAT
+from trivium.tables.audit import COLUMNS as AUDIT
 from trivium.tables.blocks import published_difference
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure, Row
 from trivium.tables.latex import latex
 from trivium.tables.markdown import Pictures, markdown
+from trivium.tables.published_blocks import COLUMNS as CELLS
+from trivium.tables.published_blocks import published_lines
+from trivium.tables.published_range import comparable, range_of, verdict
 from trivium.tables.work import Failure
 
 COLUMNS = ("row", "measure", "mean", "std", "n", "mean_low", "mean_high", "p_best")
 KNOWN = ("chance", "bayes", "train_mean")
 DIFFERENCES = ("difference", "difference_std", "difference_n", "p", "p_holm", "p_wilcoxon", "low", "high")
 PUBLISHED = ("published", "published_std", "published_difference", "same_features", "published_source")
+RANGES = ("published_low", "published_high", "published_sources", "verdict")
 COSTS = ("parameters", "trained_parameters", "seconds")
-VALUES = ("row", "measure", "seed", "value", "run")
+VALUES = ("row", "measure", "seed", "fold", "value", "run")
 
 
 def write_tables(
@@ -31,8 +38,13 @@ def write_tables(
 ) -> None:
     """Writes what table_texts returns as files of `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in table_texts(folder, parts, failures, pictures).items():
+    texts = table_texts(folder, parts, failures, pictures)
+    for name, text in texts.items():
         write_text(folder / name, text)
+    for name in ("published.csv", "audit.csv"):
+        if name not in texts:
+            # Of an earlier call.
+            (folder / name).unlink(missing_ok=True)
 
 
 def table_texts(
@@ -48,12 +60,18 @@ def table_texts(
     table = parts[0].table
     data = ("data",) * bool(table.data)
     published = PUBLISHED * any(row.published for part in parts for row in part.table.rows)
-    columns = [*data, *COLUMNS, *KNOWN, *DIFFERENCES * bool(table.baseline), *published, *COSTS]
+    ranges = RANGES * any(row.cells for part in parts for row in part.table.rows)
+    columns = [*data, *COLUMNS, *KNOWN, *DIFFERENCES * bool(table.baseline), *published, *ranges, *COSTS]
     summary = summary.reindex(columns=columns)
     unknown = [name for name in (*KNOWN, *COSTS) if summary[name].isna().all()]
+    without = ["fold"] if values["fold"].isna().all() else []
+    cells = pd.DataFrame([{"data": part.table.data, **line} for part in parts for line in published_lines(part)])
+    audits = [{"data": part.table.data, **asdict(line)} for part in parts for line in part.audit]
     return {
+        **({"audit.csv": csv_text(AUDIT, audits)} if audits else {}),
+        **({"published.csv": cells.to_csv(index=False, lineterminator="\n", columns=CELLS)} if len(cells) else {}),
         "table.csv": summary.drop(columns=unknown).to_csv(index=False, lineterminator="\n"),
-        "values.csv": values[[*data, *VALUES]].to_csv(index=False, lineterminator="\n"),
+        "values.csv": values[[*data, *VALUES]].drop(columns=without).to_csv(index=False, lineterminator="\n"),
         "table.md": markdown(parts, failures, pictures),
         "table.tex": latex(parts),
     }
@@ -62,7 +80,7 @@ def table_texts(
 def _values(folder: Path | None, measured: Measured) -> pd.DataFrame:
     """Returns a line for each run and measure, in the order of the table's rows and measures."""
     rows, measures = [row.label for row in measured.table.rows], [measure.name for measure in measured.table.measures]
-    frame = measured.frame.sort_values("seed", kind="stable")
+    frame = measured.frame.sort_values(list(REPEAT), kind="stable")
     frame = frame.assign(
         data=measured.table.data,
         row=pd.Categorical(frame["label"], rows),
@@ -83,9 +101,8 @@ def _summary(measured: Measured) -> pd.DataFrame:
             line = {"data": measured.table.data, "row": row.label, "measure": measure.name}
             bounds, known = measured.bounds.get(measure.name), {"train_mean": measured.reference(measure)}
             known |= {"chance": bounds.chance, "bayes": bounds.bayes} if bounds else {}
-            lines.append(
-                {**line, **measured.compared[row.label, measure.name], **known, **_published(measured, row, measure)}
-            )
+            theirs = {**_published(measured, row, measure), **_range(measured, row, measure)}
+            lines.append({**line, **measured.compared[row.label, measure.name], **known, **theirs})
     return pd.DataFrame(lines).merge(measured.costs, how="left", left_on="row", right_index=True)
 
 
@@ -100,3 +117,10 @@ def _published(measured: Measured, row: Row, measure: Measure) -> dict[str, Any]
     same = None if math.isnan(difference) else not measured.other_features(row.label, published)
     numbers = (mean / unit, std / unit, difference / unit, same, published.source)
     return dict(zip(PUBLISHED, numbers, strict=True))
+
+
+def _range(measured: Measured, row: Row, measure: Measure) -> dict[str, Any]:
+    """Returns the range over comparable sources, with their standard deviations, and the verdict on ours."""
+    theirs = range_of(comparable(measured, row, measure), spread=True)
+    numbers = (theirs.low, theirs.high, theirs.n, verdict(measured, row, measure))
+    return dict(zip(RANGES, numbers, strict=True)) if theirs.n else {}

@@ -13,7 +13,7 @@ import pandas as pd
 from trivium.core.metric_names import LABELS
 from trivium.results.comparison import compare
 from trivium.results.folders import Sources
-from trivium.results.frame import record_lines, table_score
+from trivium.results.frame import REPEAT, record_lines, table_score
 from trivium.results.records import Record
 from trivium.results.table_folder import TableFolder
 
@@ -33,7 +33,8 @@ class Board:
 
     frame: a line for each run and measure (label, metric, seed, value). rows, measures: in the order to show.
     baseline: the row that others are compared with, "" without one. published: (row, measure) -> a paper's number in
-    the measure's unit, and whether our features are the same. train_mean: measure -> that of predicting the train mean.
+    the measure's unit, and whether our features are the same. train_mean: measure -> that of predicting the train
+    mean or frequencies.
     """
 
     name: str
@@ -56,7 +57,9 @@ class Board:
     @cached_property
     def seeds(self) -> dict[tuple[str, str], list[tuple[int, float]]]:
         """Maps (row, measure) to pairs of seed and value, by seed; a row without a run is left out."""
-        groups = self.frame.sort_values("seed").groupby(["label", "metric"])[["seed", "value"]]
+        groups = self.frame.sort_values([name for name in REPEAT if name in self.frame]).groupby(["label", "metric"])[
+            ["seed", "value"]
+        ]
         return {key: list(group.itertuples(index=False, name=None)) for key, group in groups}
 
 
@@ -97,12 +100,12 @@ def of_records(records: Sequence[Record], prefix: str = "") -> Board:
     data = records[0].data
     frame = pd.DataFrame([line for record in records for line in record_lines(record) if line["split"] == "test"])
     frame = frame[frame["metric"].isin(LABELS)].dropna(subset=["value"])
+    guesses = frame.groupby("metric")["train_guess"].unique()
+    # They are the same for all runs on one store, and left out where stores differ.
+    known = {LABELS[metric]: float(v[0]) for metric, v in guesses.items() if len(v) == 1 and not math.isnan(v[0])}
     frame = frame.assign(label=frame["label"].str.removesuffix(f", {data}"))
-    # A setting that was trained twice with the same seed counts once.
-    frame = frame.drop_duplicates(["label", "metric", "seed"], keep="last")
+    # A setting that was trained twice with the same seed, on the same fold, counts once.
+    frame = frame.drop_duplicates(["label", "metric", *REPEAT], keep="last")
     measures = [label for metric, label in LABELS.items() if metric in set(frame["metric"])]
     rows = list(dict.fromkeys(record.label.removesuffix(f", {data}") for record in records))
-    train_means = {record.result.get("train_mean_mae", {}).get("test") for record in records}
-    # It is the same for all runs on one store, and left out where stores differ.
-    known = {LABELS["mae"]: float(train_means.pop())} if len(train_means) == 1 and None not in train_means else {}
     return Board(prefix + data, frame.replace({"metric": LABELS}), rows, measures, train_mean=known)

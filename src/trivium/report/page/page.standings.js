@@ -61,7 +61,7 @@ function showStanding() {
   const unit = measure.share ? ", %" : "", way = { true: ", lower is better", false: ", higher is better" };
   query("#unit").textContent = `${measure.name}${unit}${way[measure.lower] ?? ""}`;
   const [first, ...others] = measure.verdict;
-  if (measure.train_mean !== null) others.push(`Predicting the train mean: ${numberText(measure.train_mean, measure)}.`);
+  if (measure.train_mean !== null) others.push(`Predicting the ${measure.guess}: ${numberText(measure.train_mean, measure)}.`);
   query("#verdict").replaceChildren(make("strong", first ?? ""), ` ${others.join(" ")}`);
   query("#key-published").hidden = !measure.rows.some((row) => row.published);
   const family = { best: "over the rows; the best is chosen by the same numbers, which flatters it", baseline: "over the row's measures" };

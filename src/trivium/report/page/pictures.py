@@ -12,6 +12,7 @@ import pandas as pd
 from trivium.report.album import Album, Picture
 from trivium.report.embedding import map_run
 from trivium.report.prediction_figures import draw_predictions
+from trivium.report.rate_curves import OVER_RATES, draw_rate_curves
 from trivium.report.robustness_figures import draw_shapley, draw_subsets
 from trivium.report.run_figures import draw_curves, draw_shifts, draw_terms
 from trivium.report.search_figures import draw_history, draw_importances, draw_parallel
@@ -23,7 +24,9 @@ Step = Callable[[str], AbstractContextManager[None]]
 
 # Beyond as many runs, only the first seed of each group has figures.
 EACH_RUN = 40
-_WRITTEN = {"rates": "Metrics when modalities are missing at random", "noise": "Metrics when features are disturbed"}
+_WRITTEN = {name: caption for name, (caption, _) in OVER_RATES.items()} | {
+    "noise": "Metrics when features are disturbed"
+}
 
 
 @dataclass
@@ -58,6 +61,7 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Step) -> Pict
         for study in sources.studies:
             pictures.of_study[study.path] = _of_study(pictures, album, study)
         pictures.overall += _curves(sources, album)
+        pictures.overall += draw_rate_curves(album, sources.records)
         for label, runs in groups.items():
             if runs[0] in detailed:
                 shifts = draw_shifts(album, runs, f"labels_{label}")
@@ -65,7 +69,7 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Step) -> Pict
                 terms = draw_terms(album, runs, f"terms_{label}")
                 pictures.of_group[label] = [terms] if terms else []
     for record in sources.records:
-        with step(f"{record.label}, seed {record.seed}"):
+        with step(f"{record.label}, seed {record.repeat}"):
             if record in detailed:
                 pictures.of_run[record.path] = _of_run(album, record, pictures.notes)
                 if maps != "none" and record is groups[record.label][0]:
@@ -111,7 +115,7 @@ def _of_run(album: Album, record: Record, notes: list[str]) -> list[Picture]:
 
     notes: gets a line for a file of these that is damaged.
     """
-    stem, of = f"{record.label}_s{record.seed}", f"{record.label}, seed {record.seed}"
+    stem, of = record.stem, f"{record.label}, seed {record.repeat}"
     drawn = draw_predictions(album, record, f"{stem}_")
     for name, draw in (("subsets", draw_subsets), ("shapley", draw_shapley)):
         file = record.path / f"{name}.csv"
@@ -128,7 +132,7 @@ def _of_run(album: Album, record: Record, notes: list[str]) -> list[Picture]:
 
 def _add_map(pictures: Pictures, album: Album, record: Record, maps: str) -> None:
     try:
-        pictures.of_run[record.path].append(map_run(album, record, maps, f"{record.label}_s{record.seed}_{maps}"))
+        pictures.of_run[record.path].append(map_run(album, record, maps, f"{record.stem}_{maps}"))
     except ValueError as error:
         # The store may have gone; the page then has a note in place of the map.
         pictures.notes.append(f"no map of {record.path.name}: {error}")

@@ -1,0 +1,89 @@
+"""Collects what rows would have reported if the test split had chosen their epochs (audit=true). It chooses nothing.
+
+Each run's audit.csv has the test metrics of every epoch, made when its training was over (trivium.runs.audit).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trivium.core.metric_names import DIRECTION, LOSSES
+from trivium.results.spread import Spread
+from trivium.runs.run_files import read_rows
+from trivium.tables.definition import Measure
+from trivium.tables.plan import Planned
+
+COLUMNS = ("data", *("row", "measure", "seed", "selected", "one", "own", "epoch", "one_epoch", "own_epoch"))
+
+
+@dataclass(frozen=True)
+class Audited:
+    """Holds one run's test values of a measure, by what chose the epoch, and these epochs.
+
+    selected: validation, as every other number of the table. one: the monitor's best test value, one epoch for all
+    measures. own: the measure's own best test value.
+    """
+
+    row: str
+    measure: str
+    seed: int
+    selected: float
+    one: float
+    own: float
+    epoch: int
+    one_epoch: int
+    own_epoch: int
+
+
+def audit_of(runs: Sequence[Planned], measures: Sequence[Measure]) -> list[Audited]:
+    """Returns a line for each finished run with an audit and each metric from all modalities."""
+    lines = []
+    for run in runs:
+        if run.directory.finished and run.directory.audit_file.is_file():
+            result = run.result()
+            epochs = [{k: float(v or "nan") for k, v in row.items()} for row in read_rows(run.directory.audit_file)]
+            shown = [m for m in measures if m.metric and not m.subset and m.metric in epochs[0]]
+            lines += [_audited(run, result, measure, epochs) for measure in shown]
+    return lines
+
+
+def _audited(
+    run: Planned, result: Mapping[str, Any], measure: Measure, epochs: Sequence[Mapping[str, float]]
+) -> Audited:
+    monitor = str(result["selection"]["monitor"]).removeprefix("val/")
+    # val/total, a sum of all terms, has no counterpart on test.
+    monitor = monitor if monitor in epochs[0] else "loss"
+    one = _best(epochs, monitor, lower=(LOSSES | DIRECTION).get(monitor, "min") == "min")
+    own = _best(epochs, measure.metric, lower=measure.lower_is_better)
+    selected = int(result["best_epoch"])
+    at_selected, at_one, at_own = (epochs[epoch - 1][measure.metric] for epoch in (selected, one, own))
+    return Audited(run.row.label, measure.name, run.seed, at_selected, at_one, at_own, selected, one, own)
+
+
+def _best(epochs: Sequence[Mapping[str, float]], metric: str, *, lower: bool) -> int:
+    """Returns the number of the first epoch of the best value; the first epoch where none is defined."""
+    known = [
+        (row[metric] if lower else -row[metric], int(row["epoch"])) for row in epochs if not math.isnan(row[metric])
+    ]
+    return min(known)[1] if known else 1
+
+
+def spreads(lines: Sequence[Audited], row: str, measure: Measure) -> dict[str, Spread] | None:
+    """Returns the spread over seeds of each choice, and under "one gain" and "own gain" of how much it flatters.
+
+    A gain is positive where test's choice looks better than validation's. None if no run has an audit.
+    """
+    fit = [line for line in lines if (line.row, line.measure) == (row, measure.name)]
+    if not fit:
+        return None
+    better = -1.0 if measure.lower_is_better else 1.0
+    columns: dict[str, list[float]] = {
+        name: [getattr(line, name) for line in fit] for name in ("selected", "one", "own")
+    }
+    for name in ("one", "own"):
+        pairs = zip(columns[name], columns["selected"], strict=True)
+        columns[f"{name} gain"] = [better * (chosen - honest) for chosen, honest in pairs]
+    return {name: Spread.of(values) for name, values in columns.items()}
