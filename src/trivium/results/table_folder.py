@@ -15,7 +15,8 @@ from trivium.runs.config_hash import OF_A_TABLE
 class TableFolder:
     """Holds a table's files. rows: lines of table.csv. values: lines of values.csv, one a run and measure, or none.
 
-    figures: figure.png, or figure_DATA.png of each data set.
+    published: lines of published.csv, one a published result of a row and measure. figures: figure.png, or
+    figure_DATA.png of each data set.
     """
 
     path: Path
@@ -23,6 +24,7 @@ class TableFolder:
     rows: list[dict[str, str]] = field(repr=False)
     values: list[dict[str, str]] = field(repr=False)
     figures: list[Path]
+    published: list[dict[str, str]] = field(default_factory=list, repr=False)
 
     @cached_property
     def labels(self) -> list[str]:
@@ -86,4 +88,6 @@ def read_table_folder(folder: Path) -> TableFolder | None:
     title = first.removeprefix("# ").strip() or folder.name
     figures = sorted([*folder.glob("figure.png"), *folder.glob("figure_*.png")])
     rows = read_rows(folder / "table.csv")
-    return TableFolder(folder, title, rows, read_rows(values) if values.is_file() else [], figures)
+    published = folder / "published.csv"
+    beside = read_rows(published) if published.is_file() else []
+    return TableFolder(folder, title, rows, read_rows(values) if values.is_file() else [], figures, beside)
