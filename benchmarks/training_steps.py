@@ -48,11 +48,13 @@ def build_experiment(name: str, dims: Mapping[str, int], clips: int, overrides: 
     """Builds the network of experiment=NAME on modalities of sizes `dims`, with the same weights each time."""
     from trivium.config.compose import compose_config
     from trivium.data.store import StoreSchema
+    from trivium.data.target import Target
     from trivium.methods.build import build_method
 
     config = compose_config([f"experiment={name}", *overrides])
     longest = dict.fromkeys(dims, LONGEST)
-    schema = StoreSchema("bench", "", dict(dims), {"train": clips * BATCHES}, longest, ("multimodal",), (-3.0, 3.0))
+    targets = {"multimodal": Target("score", range=(-3.0, 3.0))}
+    schema = StoreSchema("bench", "", dict(dims), {"train": clips * BATCHES}, longest, targets)
     return build_method(config, schema, dict.fromkeys(dims, "values"))
 
 

@@ -356,7 +356,7 @@ def test_from_the_pickle_to_a_store_that_verifies(
     assert store.schema.source_format == "multibench"
     assert store.schema.counts == {"train": 6, "valid": 3, "test": 4}
     assert store.schema.dims == {"text": 5, "audio": 3, "vision": 4}
-    assert store.schema.label_range == (-3.0, 3.0)
+    assert store.schema.targets["multimodal"].range == (-3.0, 3.0)
     expected = slowly(make_file()["test"], align == "true")
     clips = store.split("test")
     assert clips.ids == expected["id"]
@@ -375,7 +375,7 @@ def test_binary_sets_train_with_two_classes(tmp_path: Path, data: str) -> None:
     path = dump(tmp_path / "file.pkl", content)
     assert main([f"data={data}", f"source={path}", f"paths.data={tmp_path / 'data'}"]) == 0
     store = open_store(tmp_path / "data" / data / "file.h5")
-    assert store.schema.label_range == (-1.0, 1.0)
+    assert store.schema.targets["multimodal"].range == (-1.0, 1.0)
     assert set(store.split("train").targets["multimodal"].tolist()) == {-1.0, 1.0}
     settings = ["method=supervised", f"data={data}", "objective=cross_entropy", "objective.classes=2"]
     result = here(tmp_path, *settings, "encoder=identity", "trainer.max_epochs=1", "trainer.progress=off")

@@ -17,6 +17,7 @@ from trivium.config.compose import compose_config
 from trivium.config.instantiate import build
 from trivium.data.batch import Stream
 from trivium.data.store import StoreSchema
+from trivium.data.target import Target
 from trivium.encoders.gru import GRU
 from trivium.encoders.lstm import LSTM
 from trivium.methods.build import build_method
@@ -126,7 +127,13 @@ def test_gmcs_encoders_have_the_published_number_of_parameters(features: int, co
 def test_the_steps_are_those_of_the_stores_longest_clip_of_the_modality() -> None:
     lengths = {"text": 7, "audio": 9}
     schema = StoreSchema(
-        "x", "x/y", {"text": 4, "audio": 3}, {"train": 5}, {**lengths, "tokens": 8}, ("multimodal",), (-3.0, 3.0), 20
+        "x",
+        "x/y",
+        {"text": 4, "audio": 3},
+        {"train": 5},
+        {**lengths, "tokens": 8},
+        {"multimodal": Target("score", range=(-3.0, 3.0))},
+        20,
     )
     config = compose_config(["encoder=gru", "encoder.pool=flatten", "encoder.hidden=6", "encoder.bidirectional=false"])
     encoders = build_method(config, schema, {"text": "values", "audio": "values"}).encoders

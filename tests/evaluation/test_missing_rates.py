@@ -9,7 +9,7 @@ import torch
 from scipy.stats import kstest
 from torch.testing import assert_close
 
-from trivium.evaluation.missing_rates import RATES, draw_uniform, keep_at, share_missing
+from trivium.evaluation.missing_rates import RATES, draw_uniform, imbalanced_rates, keep_at, loss_law, share_missing
 
 MODALITIES = ("text", "audio", "vision")
 IDS = [f"clip{i // 7}$_${i % 7}" for i in range(4000)]
@@ -88,3 +88,89 @@ def test_share_is_of_what_clips_have() -> None:
     present = torch.tensor([[True, True, False], [True, False, False]])
     keep = torch.tensor([[True, False, True], [True, True, True]])
     assert_close(share_missing(keep, present), 1 / 3)
+
+
+def test_a_rate_for_each_modality_equals_a_plain_loop(uniform: torch.Tensor) -> None:
+    some, rates = uniform[:500], (0.7, 0.1, 0.9)
+    present = torch.from_numpy(np.random.default_rng(1).random((500, 3)) < 0.6)
+    present[:, 2] |= ~present.any(dim=1)
+    expected = []
+    for row, has in zip(some.tolist(), present.tolist(), strict=True):
+        available = [m for m in range(3) if has[m]]
+        keeps = {m for m in available if row[m] >= rates[m]} or {max(available, key=lambda m: row[m] - rates[m])}
+        expected.append([m in keeps for m in range(3)])
+    assert keep_at(rates, some, present).tolist() == expected
+
+
+def test_equal_rates_are_the_shared_rate_bit_for_bit(uniform: torch.Tensor) -> None:
+    every = torch.ones_like(uniform, dtype=torch.bool)
+    for rate in RATES:
+        assert torch.equal(keep_at((rate,) * 3, uniform, every), keep_at(rate, uniform, every))
+
+
+@pytest.mark.parametrize("modalities", [1, 2, 3, 4])
+def test_imbalanced_rates_all_have_mean_3_tenths_and_differ(modalities: int) -> None:
+    grids = imbalanced_rates(modalities)
+    every = [rates for kind in grids.values() for rates in kind]
+    assert len({*every}) == len(every)
+    assert all(np.mean(rates) == pytest.approx(0.3, abs=1e-4) and len(rates) == modalities for rates in every)
+    assert {kind: len(rates) for kind, rates in grids.items()} == {
+        1: {"shared": 1},
+        2: {"shared": 1, "spread": 2},
+        3: {"shared": 1, "spread": 6, "one": 3},
+        4: {"shared": 1, "spread": 24, "one": 4},
+    }[modalities]
+    if modalities == 3:
+        assert (0.7, 0.1, 0.1) in grids["one"]
+        assert (0.1, 0.5, 0.3) in grids["spread"]
+
+
+# share of clips that keep one, two and three modalities: GCNet's q = 1 - 1.5 rate, (1 - q)^2, 2 q (1 - q), q^2
+GCNET = {0.0: (0, 0, 1), 0.3: (0.2025, 0.495, 0.3025), 0.5: (0.5625, 0.375, 0.0625), 0.7: (1, 0, 0)}
+IMDER = {0.0: (0, 0, 1), 0.1: (0.1, 0.1, 0.8), 0.4: (0.5, 0.2, 0.3), 0.6: (0.9, 0, 0.1), 0.7: (1, 0, 0)}
+
+
+@pytest.mark.parametrize(("law", "shares"), [("gcnet", GCNET), ("imder", IMDER)])
+def test_laws_keep_one_two_or_three_as_often_as_published(law: str, shares: dict[float, tuple[float, ...]]) -> None:
+    ids = [f"clip{n}" for n in range(30_000)]
+    every = torch.ones(len(ids), 3, dtype=torch.bool)
+    keep = loss_law(law, ids, MODALITIES, 1, every)
+    for rate, expected in shares.items():
+        kept = keep(rate)
+        counts = kept.sum(dim=1)
+        found = [float((counts == number).double().mean()) for number in (1, 2, 3)]
+        assert found == pytest.approx(expected, abs=0.01)
+        # no modality is lost more often than another
+        assert kept.double().mean(dim=0).tolist() == pytest.approx([float(kept.double().mean())] * 3, abs=0.01)
+
+
+@pytest.mark.parametrize("law", ["keep_one", "gcnet", "imder"])
+def test_laws_are_nested_leave_one_and_depend_on_the_clip_alone(law: str) -> None:
+    ids = IDS[:600]
+    present = torch.from_numpy(np.random.default_rng(2).random((600, 3)) < 0.6)
+    present[:, 0] |= ~present.any(dim=1)
+    keep = loss_law(law, ids, MODALITIES, 1, present)
+    masks = [keep(rate) for rate in RATES]
+    assert torch.equal(masks[0], present)
+    for lower, higher in pairwise(masks):
+        assert not (higher & ~lower).any()
+        assert higher.any(dim=1).all()
+    order = np.random.default_rng(0).permutation(600)[:50]
+    some = loss_law(law, [ids[n] for n in order], MODALITIES, 1, present[order])
+    assert torch.equal(some(0.4), keep(0.4)[order])
+    assert not torch.equal(loss_law(law, ids, MODALITIES, 2, present)(0.4), keep(0.4))
+
+
+def test_gcnet_loses_the_rate_of_two_modalities_up_to_a_half() -> None:
+    every = torch.ones(len(IDS), 2, dtype=torch.bool)
+    keep = loss_law("gcnet", IDS, MODALITIES[:2], 1, every)
+    for rate in RATES:
+        assert share_missing(keep(rate), every) == pytest.approx(min(rate, 0.5), abs=0.02)
+
+
+def test_unknown_laws_and_imders_of_two_modalities_are_refused() -> None:
+    every = torch.ones(1, 2, dtype=torch.bool)
+    with pytest.raises(ValueError, match="law: expected one of keep_one, gcnet, imder, found 'gcnt'; nearest is gcnet"):
+        loss_law("gcnt", ["a"], MODALITIES[:2], 1, every)
+    with pytest.raises(ValueError, match=r"law=imder: expected three modalities, .* found text, audio"):
+        loss_law("imder", ["a"], MODALITIES[:2], 1, every)

@@ -11,11 +11,15 @@ from scipy import stats
 from trivium.evaluation.significance import (
     bootstrap_interval,
     corrected,
+    equivalence_test,
     holm,
     paired,
     paired_by_seed,
     seed_interval,
+    seeds_and_clips_interval,
+    smallest_difference,
     t_test,
+    verdict,
     wilcoxon,
 )
 
@@ -177,3 +181,65 @@ def test_an_interval_over_seeds_needs_two_numbers() -> None:
     assert seed_interval([1.0, 2.0, 4.0]) == bootstrap_interval([1.0, 2.0, 4.0])
     for values in ([], [1.0], [1.0, math.nan], [math.inf, 1.0]):
         assert all(map(math.isnan, seed_interval(values)))
+
+
+def test_equivalence_is_two_one_sided_t_tests() -> None:
+    d, margin = np.array([0.004, -0.013, 0.012, 0.001, -0.009]), 0.02
+    n, mean, error = len(d), d.mean(), d.std(ddof=1) / math.sqrt(len(d))
+    expected = max(stats.t.sf((mean + margin) / error, n - 1), stats.t.cdf((mean - margin) / error, n - 1))
+    assert equivalence_test(d, margin) == pytest.approx(expected, rel=1e-12)
+    # A wide margin holds it, one narrower than the mean never does.
+    assert equivalence_test(d, 10.0) < 1e-6
+    assert equivalence_test(d + 0.05, margin) > 0.5
+
+
+def test_equivalence_of_equal_differences_is_told_only_at_zero() -> None:
+    assert equivalence_test([0.0, 0.0, 0.0], 0.01) == 0.0
+    assert math.isnan(equivalence_test([0.001, 0.001, 0.001], 0.01))
+    assert math.isnan(equivalence_test([0.001], 0.01))
+    with pytest.raises(ValueError, match="margin 0; expected a number above 0"):
+        equivalence_test([0.1, 0.2], 0)
+
+
+def test_the_smallest_difference_is_found_about_as_often_as_it_says() -> None:
+    rng, n, std = np.random.default_rng(0), 8, 1.0
+    effect = smallest_difference(std, n)
+    samples = rng.normal(effect, std, size=(4000, n))
+    found = stats.ttest_1samp(samples, 0.0, axis=1).pvalue < 0.05
+    # The formula is the usual approximation of the noncentral t distribution.
+    assert found.mean() == pytest.approx(0.8, abs=0.04)
+    assert math.isnan(smallest_difference(std, 1))
+    assert math.isnan(smallest_difference(math.nan, 5))
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "same", "lower", "expected"),
+    [
+        (-0.05, 0.01, 0.9, True, "better"),
+        (-0.05, 0.01, 0.9, False, "worse"),
+        (0.05, 0.01, 0.9, True, "worse"),
+        (0.001, 0.01, 0.001, False, "better"),
+        (0.001, 0.6, 0.01, True, "same"),
+        (0.03, 0.2, 0.4, True, "not told"),
+        (0.03, math.nan, math.nan, True, "not told"),
+    ],
+)
+def test_a_verdict_says_different_before_same_and_same_before_nothing(
+    difference: float, p: float, same: float, lower: bool, expected: str
+) -> None:
+    assert verdict(difference, p, same, lower) == expected
+
+
+def test_the_interval_of_seeds_and_clips_has_the_variance_of_both() -> None:
+    rng, n, clips = np.random.default_rng(1), 12, 400
+    of_seed, of_clip = rng.normal(0, 0.3, size=(n, 1)), rng.normal(0, 2.0, size=(1, clips))
+    low, high = seeds_and_clips_interval(0.5 + of_seed + of_clip, resamples=4000)
+    spread = math.sqrt(of_seed.var() / n + of_clip.var() / clips)
+    middle = 0.5 + of_seed.mean() + of_clip.mean()
+    assert (low + high) / 2 == pytest.approx(middle, abs=0.2 * spread)
+    assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.1)
+    # One seed: the interval of clips alone.
+    only = seeds_and_clips_interval(of_clip, resamples=4000)
+    assert only[1] - only[0] == pytest.approx(2 * 1.96 * of_clip.std() / math.sqrt(clips), rel=0.1)
+    with pytest.raises(ValueError, match=r"differences of shape \(3,\); expected \(n, N\)"):
+        seeds_and_clips_interval([0.1, 0.2, 0.3])

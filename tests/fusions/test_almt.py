@@ -17,6 +17,7 @@ from ranks import on_ranks
 from sine_filled import fill, sines
 from trivium.config.compose import compose_config
 from trivium.data.store import StoreSchema
+from trivium.data.target import Target
 from trivium.encoders.base import Encoded
 from trivium.encoders.identity import Identity
 from trivium.fusions.almt import ALMT, CrossFusion, HyperModalityLayer
@@ -117,7 +118,7 @@ def test_a5_whole_network(readout, expected):
 )
 def test_2_parameters_are_as_many_as_published_without_bert(experiment, dims, steps, count):
     sizes, longest = (dict(zip(("text", "audio", "vision"), each, strict=True)) for each in (dims, steps))
-    schema = StoreSchema("d", "d/f", sizes, {"train": 9}, longest, ("multimodal",), (-3.0, 3.0))
+    schema = StoreSchema("d", "d/f", sizes, {"train": 9}, longest, {"multimodal": Target("score", range=(-3.0, 3.0))})
     config = compose_config([f"experiment={experiment}", "encoder@encoders.text=identity"])
     method = build_method(config, schema, dict.fromkeys(sizes, "values"))
     assert sum(parameter.numel() for parameter in method.parameters()) == count

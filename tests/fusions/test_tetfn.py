@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trivium.config.compose import compose_config
 from trivium.data.store import StoreSchema
+from trivium.data.target import Target
 from trivium.encoders.base import Encoded
 from trivium.fusions.crossmodal import TransformerStack
 from trivium.fusions.tetfn import TETFN
@@ -234,7 +235,9 @@ def _close(found: Tensor, expected: list[float]) -> None:
 def test_2_it_has_the_public_code_s_number_of_parameters(data: str, audio: int, vision: int, count: int) -> None:
     config = compose_config([f"experiment=tetfn_{data}", "encoder@encoders.text=identity"])
     dims = {"text": 768, "audio": audio, "vision": vision}
-    schema = StoreSchema("x", "x/y", dims, {"train": 8}, dict.fromkeys(dims, 4), ("multimodal",), (-3.0, 3.0))
+    schema = StoreSchema(
+        "x", "x/y", dims, {"train": 8}, dict.fromkeys(dims, 4), {"multimodal": Target("score", range=(-3.0, 3.0))}
+    )
     method = build_method(config, schema, dict.fromkeys(dims, "values"))
     assert sum(parameter.numel() for parameter in method.parameters()) == count
 

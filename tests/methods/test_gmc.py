@@ -11,6 +11,7 @@ from driver import here, record
 from ranks import on_ranks
 from trivium.config.compose import compose_config
 from trivium.data.store import StoreSchema
+from trivium.data.target import Target
 from trivium.fusions.concat import Concat
 from trivium.methods.build import build_method
 from trivium.methods.gmc import GMC
@@ -23,7 +24,9 @@ from trivium.objectives.task import CrossEntropy
 )
 def test_parameters_are_as_many_as_in_gmc(experiment, dims, count):
     sizes = dict(zip(("text", "audio", "vision"), dims, strict=True))
-    schema = StoreSchema("d", "d/f", sizes, {"train": 9}, dict.fromkeys(sizes, 50), ("multimodal",), (-3.0, 3.0))
+    schema = StoreSchema(
+        "d", "d/f", sizes, {"train": 9}, dict.fromkeys(sizes, 50), {"multimodal": Target("score", range=(-3.0, 3.0))}
+    )
     for name in (experiment, experiment.replace("gmc", "m3ixup")):
         method = build_method(compose_config([f"experiment={name}"]), schema, dict.fromkeys(sizes, "values"))
         assert sum(p.numel() for p in method.parameters()) == count

@@ -19,6 +19,7 @@ from ranks import on_ranks
 from sine_filled import fill, sines
 from trivium.config.compose import compose_config
 from trivium.data.store import StoreSchema
+from trivium.data.target import Target
 from trivium.encoders.identity import Identity
 from trivium.fusions.almt import ALMT
 from trivium.methods.base import Parts
@@ -121,7 +122,7 @@ def test_n5_weighted_sum():
 )
 def test_2_parameters_are_as_many_as_published_without_bert(experiment, dims, steps, count):
     sizes, longest = (dict(zip(("text", "audio", "vision"), each, strict=True)) for each in (dims, steps))
-    schema = StoreSchema("d", "d/f", sizes, {"train": 9}, longest, ("multimodal",), (-3.0, 3.0))
+    schema = StoreSchema("d", "d/f", sizes, {"train": 9}, longest, {"multimodal": Target("score", range=(-3.0, 3.0))})
     config = compose_config([f"experiment={experiment}", "encoder@encoders.text=identity"])
     method = build_method(config, schema, dict.fromkeys(sizes, "values"))
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in method.named_children()}

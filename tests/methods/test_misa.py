@@ -19,6 +19,7 @@ from ranks import on_ranks
 from trivium.config.compose import compose_config
 from trivium.data.batch import Batch, Stream
 from trivium.data.store import StoreSchema
+from trivium.data.target import Target
 from trivium.encoders.lstm import LSTM
 from trivium.encoders.stacked import Stacked
 from trivium.fusions.concat import Concat
@@ -344,7 +345,9 @@ def test_check_10_training_lowers_similarity_and_reconstruction_and_keeps_the_su
 )
 def test_parameters_are_as_many_as_in_misa(dims: tuple[int, int, int], lines: int) -> None:
     sizes = dict(zip(("text", "audio", "vision"), dims, strict=True))
-    schema = StoreSchema("d", "d/f", sizes, {"train": 9}, dict.fromkeys(sizes, 50), ("multimodal",), (-3.0, 3.0))
+    schema = StoreSchema(
+        "d", "d/f", sizes, {"train": 9}, dict.fromkeys(sizes, 50), {"multimodal": Target("score", range=(-3.0, 3.0))}
+    )
     reads = dict.fromkeys(sizes, "values")
     count = [
         sum(p.numel() for p in build_method(compose_config(["method=misa", *keys]), schema, reads).parameters())

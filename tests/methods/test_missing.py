@@ -24,6 +24,7 @@ from trivium.data.clips import Ragged
 from trivium.data.datamodule import DataModule
 from trivium.data.store import StoreSchema, open_store, write_store
 from trivium.data.synthetic import make_fixture
+from trivium.data.target import Target
 from trivium.evaluation.predict import predict_split
 from trivium.methods.base import Method
 from trivium.methods.build import build_method
@@ -37,8 +38,7 @@ SCHEMA = StoreSchema(
     dims=DIMS,
     counts={"train": CLIPS},
     max_lengths=dict.fromkeys(DIMS, STEPS),
-    targets=("multimodal",),
-    label_range=(-3.0, 3.0),
+    targets={"multimodal": Target("score", range=(-3.0, 3.0))},
 )
 READS = dict.fromkeys(DIMS, "values")
 ENCODERS = {

@@ -15,6 +15,7 @@ from ranks import on_ranks
 from trivium.config.compose import compose_config
 from trivium.data.batch import Stream
 from trivium.data.store import StoreSchema
+from trivium.data.target import Target
 from trivium.encoders.lstm import LSTM
 from trivium.methods.build import build_method
 from trivium.methods.mmim import MMIM
@@ -319,6 +320,8 @@ def test_10_it_has_the_public_code_s_number_of_parameters(
 ) -> None:
     config = compose_config(["method=mmim", "encoder=published/mmim", "encoder@encoders.text=identity", *more])
     dims = {"text": text, "audio": audio, "vision": vision}
-    schema = StoreSchema("x", "x/y", dims, {"train": 8}, dict.fromkeys(dims, 4), ("multimodal",), (-3.0, 3.0))
+    schema = StoreSchema(
+        "x", "x/y", dims, {"train": 8}, dict.fromkeys(dims, 4), {"multimodal": Target("score", range=(-3.0, 3.0))}
+    )
     method = build_method(config, schema, dict.fromkeys(dims, "values"))
     assert sum(parameter.numel() for parameter in method.parameters()) == count

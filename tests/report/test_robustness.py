@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from trivium.data.store import write_store
 from trivium.data.synthetic import SPECIAL, WORDS, make_fixture
 
 QUICK = ("trainer.max_epochs=2", "trainer.progress=off", "encoder=identity", "optimizer.lr=0.01")
-FILES = {f"{name}.{ending}" for name in ("subsets", "shapley", "rates", "noise") for ending in ("csv", "png", "pdf")}
+DRAWN = ("subsets", "shapley", "rates", "erased", "noise")
+FILES = {f"{name}.{ending}" for name in DRAWN for ending in ("csv", "png", "pdf")}
+AVERAGED = ("subsets", "rates", "imbalanced", "erased")
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +60,12 @@ def test_all_protocols_are_written_and_agree_with_the_run(
 ) -> None:
     assert main([f"run={run_dir}", "protocol=all", "draws=2", f"out={tmp_path / 'out'}"]) == 0
     out, test = tmp_path / "out", json.loads((run_dir / "result.json").read_text())["test"]
-    assert {file.name for file in out.iterdir()} == {*FILES, "shapley_clips.csv"}
-    rows = {name: table(out / f"{name}.csv") for name in ("subsets", "shapley", "rates", "noise", "shapley_clips")}
-    assert [len(part) for part in rows.values()] == [7, 3 * 9, 8 * 2, 2 * 4 * 4 * 2, 128]
-    clean = [rows["subsets"][-1], *rows["rates"][:2], *(row for row in rows["noise"] if float(row["level"]) == 0)]
+    averages = {f"{name}.json" for name in AVERAGED}
+    assert {file.name for file in out.iterdir()} == {*FILES, *averages, "shapley_clips.csv", "imbalanced.csv"}
+    rows = {name: table(out / f"{name}.csv") for name in (*DRAWN, "imbalanced", "shapley_clips")}
+    assert [len(part) for part in rows.values()] == [7, 3 * 9, 8 * 2, 10 * 2, 2 * 4 * 4 * 2, 10 * 2, 128]
+    clean = [rows["subsets"][-1], *rows["rates"][:2], *rows["erased"][:2]]
+    clean += [row for row in rows["noise"] if float(row["level"]) == 0]
     for row in clean:
         assert {key: float(row[key]) for key in test} == pytest.approx(test, abs=1e-6)
     assert [row["modalities"] for row in rows["subsets"]][2:5] == ["vision", "text+audio", "text+vision"]
@@ -69,6 +74,12 @@ def test_all_protocols_are_written_and_agree_with_the_run(
     for row in rows["shapley_clips"]:
         assert float(row["prediction"]) == pytest.approx(predicted[row["id"]], abs=1e-6)
     printed = capsys.readouterr()
+    for name in AVERAGED:
+        content = json.loads((out / f"{name}.json").read_text())
+        assert (content["n"], content["split"], content["draws"]) == (128, "test", 1 if name == "subsets" else 2)
+    averaged = content["averages"]["rates 0 to 0.9"]["mae"]["mean"]
+    assert averaged == pytest.approx(sum(float(row["mae"]) for row in rows["erased"]) / 20)
+    assert re.search(rf"rates 0 to 0\.9 +{averaged:.3f}±", printed.out)
     assert f"{float(rows['subsets'][0]['mae']):.3f}" in printed.out
     assert "mean ± standard deviation of 2 draws" in printed.out
     assert str(out) in printed.out
@@ -97,6 +108,16 @@ def test_rates_and_noise_take_clips_that_lack_a_modality(comm_dir: Path, tmp_pat
     rates, noise = table(tmp_path / "rates_silent.csv"), table(tmp_path / "noise_silent.csv")
     assert {row["n"] for row in [*rates, *noise]} == {"128"}
     assert float(rates[0]["missing"]) == 0.0
+
+
+def test_a_law_has_files_of_its_own(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for law in ("gcnet", "imder"):
+        assert main([f"run={run_dir}", "protocol=rates", f"law={law}", "draws=1", f"out={tmp_path}"]) == 0
+        assert f"modalities missing at random ({law})" in capsys.readouterr().out
+        rows = table(tmp_path / f"rates_{law}.csv")
+        assert float(rows[-1]["missing"]) == pytest.approx(2 / 3)  # one of three stays at .7
+        assert (tmp_path / f"rates_{law}.json").is_file()
+    assert not (tmp_path / "rates.csv").exists()
 
 
 def test_token_ids_take_no_noise_which_is_said_and_take_their_part_in_subsets(
@@ -138,11 +159,15 @@ def test_alignment_leaves_out_incomplete_clips_and_retrieval_where_sizes_differ(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["protocol=subset"], "protocol=subset: expected subsets, rates, noise or all"),
+        (["protocol=subset"], "protocol=subset: expected subsets, rates, imbalanced, erased, noise or all"),
+        (["protocol=rates", "law=gcnt"], "law: expected one of keep_one, gcnet, imder, found 'gcnt'; nearest is gcnet"),
+        (["protocol=erased", "law=gcnet"], "law= belongs to protocol=rates"),
+        (["protocol=rates", "unknown_id=3"], "unknown_id= belongs to protocol=erased"),
+        (["law=gcnet"], "law= belongs to protocol=; add it"),
         (["protocol=all,noise"], "protocol=all,noise: expected subsets"),
         (["protocol=rates", "draws=0"], "draws=0: expected a whole number, 1 or more"),
         (["protocol=rates", "draws=x"], "draws=x: expected a whole number"),
-        (["protocol=subsets", "draws=3"], "draws= belongs to rates and noise"),
+        (["protocol=subsets", "draws=3"], "draws= belongs to the other protocols"),
         (["protocol=rates", "split=tset"], "no split 'tset'"),
         (["protocol=rates", "splits=test"], "splits= does not go with protocol=, which takes split="),
         (["protocol=rates", "modalities=text"], "modalities= does not go with protocol="),

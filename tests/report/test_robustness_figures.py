@@ -132,9 +132,11 @@ def test_curves_show_four_metrics_at_most_and_two_where_there_are_two() -> None:
     [
         lambda album, name: draw_subsets(album, subsets(), name, "a run"),
         lambda album, name: draw_shapley(album, shares(), name, "a run"),
-        lambda album, name: draw_rates(album, rates(), name, dict.fromkeys(METRICS, 0.5)),
-        lambda album, name: draw_rates(album, rates(METRICS[:3]), name, dict.fromkeys(METRICS, 0.5)),
-        lambda album, name: draw_rates(album, rates(METRICS[:2]), name, dict.fromkeys(METRICS, 0.5)),
+        lambda album, name: draw_rates(album, {"model": rates()}, name, dict.fromkeys(METRICS, 0.5)),
+        lambda album, name: draw_rates(
+            album, {"a": rates(METRICS[:3]), "b": rates(METRICS[:3])}, name, dict.fromkeys(METRICS, 0.5)
+        ),
+        lambda album, name: draw_rates(album, {"model": rates(METRICS[:2])}, name, dict.fromkeys(METRICS, 0.5)),
         lambda album, name: draw_noise(album, noise(), name),
     ],
 )

@@ -47,7 +47,8 @@ def audited(folder: Path, monitor: str = "val/loss") -> list[Planned]:
     runs = plan(TABLE, 2, folder)
     for run, scores in zip(runs, SCORES, strict=True):
         test = {"mae": scores[1, 1], "acc7": scores[1, 2]}
-        finish(run, best_epoch=2, test=test, selection={"monitor": monitor, "rule": "lowest", "value": 1.0})
+        rule = f"{'highest' if monitor == 'val/acc7' else 'lowest'} {monitor}"
+        finish(run, best_epoch=2, test=test, selection={"monitor": monitor, "rule": rule, "value": 1.0})
         lines = [f"{epoch},{','.join(map(str, row))}" for epoch, row in enumerate(scores, 1)]
         run.directory.audit_file.write_text("\n".join(["epoch,loss,mae,acc7", *lines]) + "\n")
     return runs

@@ -140,7 +140,7 @@ def test_a_page_shows_ranges_marks_flaws_sources_and_verdict(tmp_path: Path) -> 
     assert (lines["C"]["selection"], lines["D"]["flaw"], lines["A"]["value"]) == ("test", "doubtful", "0.7")
     with (tmp_path / "table.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert [float(row["published_low"]), float(row["published_high"]), row["verdict"]] == [0.7, 0.7, "better"]
+    assert [float(row["published_low"]), float(row["published_high"]), row["published_verdict"]] == [0.7, 0.7, "better"]
     write_tables(tmp_path, [measured([0.65], [])], [])
     assert not (tmp_path / "published.csv").exists()
 

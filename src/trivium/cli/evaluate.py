@@ -45,12 +45,20 @@ Missing modalities: one set of weights when modalities are missing or disturbed 
 the run's directory; a name says what differs from the default, as in subsets_valid.csv.
   protocol=subsets    from every subset: subsets.csv and .png, .pdf; each modality's Shapley value in every metric,
                       shapley.csv and .png, .pdf, and in each clip's prediction, shapley_clips.csv
-  protocol=rates      each clip loses each modality at random, at rates 0 to .7: rates.csv and .png, .pdf
+                      and averages over subsets, subsets.json
+  protocol=rates      each clip loses each modality at random, at rates 0 to .7: rates.csv and .png, .pdf, and averages
+                      over rates, rates.json
+  protocol=imbalanced the same at rates of mean .3 that are shared, or differ between modalities: imbalanced.csv, .json
+  protocol=erased     each clip loses single frames and words, at rates 0 to .9, as in LNLN: erased.csv and .png, .pdf,
+                      and averages, erased.json
   protocol=noise      Gaussian noise, and steps set to zero: noise.csv and .png, .pdf
-  protocol=all        the three of them; or some with commas between
+  protocol=all        all of them; or some with commas between
+  law=NAME            of protocol=rates: keep_one (the default), gcnet, imder; files are then rates_gcnet.csv and so on
+  unknown_id=N        of protocol=erased, where text is token ids: what an erased word becomes; otherwise 100, or what
+                      method=lnln was trained with
   alignment=true      alignment.json: whether a modality's vectors have the joint vectors' neighbours (complete clips)
   split=test          what to evaluate
-  draws=5             of the random masks of rates and of the random numbers of noise; 1 is the fastest
+  draws=5             of the random masks, and of the random numbers of noise; 1 is the fastest
   complete=true       score only clips that have every modality
 """
 _TYPES: Types = {
@@ -58,7 +66,7 @@ _TYPES: Types = {
     **dict.fromkeys(("modalities", "splits", "features", "protocol"), names),
     "trust": modules,
     **dict.fromkeys(("probe", "standardize", "alignment", "complete"), truth),
-    "draws": whole_number,
+    **dict.fromkeys(("draws", "unknown_id"), whole_number),
 }
 _PROBE_KEYS = ("features", "target", "classes", "standardize")
 
@@ -91,7 +99,7 @@ def _evaluate_from(values: Mapping[str, Any]) -> None:
 
     _refuse_of_probes(values)
     _refuse(values, ["split"], "belongs to protocol= and alignment=true; here it is splits=")
-    _refuse(values, ["draws", "complete"], "belongs to protocol=; add it")
+    _refuse(values, ["draws", "complete", "law", "unknown_id"], "belongs to protocol=; add it")
     evaluate(
         values["run"],
         **{key: values[key] for key in ("modalities", "splits") if key in values},
@@ -100,6 +108,8 @@ def _evaluate_from(values: Mapping[str, Any]) -> None:
 
 
 def _protocols_from(values: Mapping[str, Any]) -> None:
+    from trivium.core.choices import check_choice
+    from trivium.evaluation.missing_rates import LAWS
     from trivium.report.robustness_report import PROTOCOLS, write_protocols
 
     _refuse_of_probes(values)
@@ -109,13 +119,18 @@ def _protocols_from(values: Mapping[str, Any]) -> None:
     if set(protocols) - set(PROTOCOLS):
         raise ValueError(f"protocol={','.join(requested)}: expected {', '.join(PROTOCOLS)} or all")
     if set(protocols) == {"subsets"}:
-        _refuse(values, ["draws"], "belongs to rates and noise; subsets has nothing random")
+        _refuse(values, ["draws"], "belongs to the other protocols; subsets has nothing random")
+    for key, protocol in (("law", "rates"), ("unknown_id", "erased")):
+        if protocol not in protocols:
+            _refuse(values, [key], f"belongs to protocol={protocol}")
     write_protocols(
         values["run"],
         protocols,
         split=values.get("split", "test"),
         draws=values.get("draws", 5),
         complete=values.get("complete", False),
+        law=check_choice("law", values.get("law", LAWS[0]), LAWS),
+        unknown_id=values.get("unknown_id"),
         **_common_options(values),
     )
 
@@ -124,7 +139,8 @@ def _align_from(values: Mapping[str, Any]) -> None:
     from trivium.report.robustness_report import write_alignment
 
     _refuse_of_probes(values)
-    _refuse(values, ["modalities", "splits", "draws"], "does not go with alignment=true; leave it out")
+    protocol_keys = ["draws", "law", "unknown_id"]
+    _refuse(values, ["modalities", "splits", *protocol_keys], "does not go with alignment=true; leave it out")
     _refuse(values, ["complete"], "does not go with alignment=true, which takes complete clips alone")
     write_alignment(values["run"], split=values.get("split", "test"), **_common_options(values))
 
@@ -138,7 +154,7 @@ def _probe_from(values: Mapping[str, Any]) -> None:
     from trivium.runs.evaluate_run import probe
 
     _refuse(values, ["modalities", "splits"], "does not go with probe=true, which reads all of them; leave it out")
-    _refuse(values, ["split", "draws", "complete"], "does not go with probe=true; leave it out")
+    _refuse(values, ["split", "draws", "complete", "law", "unknown_id"], "does not go with probe=true; leave it out")
     features = values.get("features", [])
     if "raw" in features and len(features) > 1:
         raise ValueError(f"features={','.join(features)}: raw stands alone; ask for the vectors in another call")

@@ -15,6 +15,7 @@ from trivium.config.config_folder import CONFIGS
 from trivium.core.choices import suggest
 from trivium.data import formats
 from trivium.data.prepare import prepare
+from trivium.data.splitting import KINDS, SplitOptions
 from trivium.data.store import verify_store
 
 HELP = """\
@@ -44,6 +45,7 @@ Keys
   force=true          replace a store that is there
   format=mmsa|csd|multibench|gmc  where the file does not tell
   tokenizer=NAME      make token ids from raw_text: a Hugging Face name or a folder
+  classes=C[,C]       add the targets classes_C: the score in C classes, 7, 5, 3 or 2 (SIMS: 5, 3 or 2)
   label_range=LOW,HIGH  otherwise from configs/data/DATA.yaml
   config_dir=DIR      where data/DATA.yaml of a data set of your own is, as `trivium train`'s --config-dir
   paths.data=DIR      root of all stores; otherwise $TRIVIUM_DATA, or data
@@ -52,13 +54,38 @@ Keys
        true|false     MultiBench: every modality from the text's first step (true), or from its own
   embeddings=FILE     .csd: word vectors in GloVe's text format, as the text features
   word_lag=0|1        .csd: whether words stand one interval after their own; otherwise found out
+  split=given|random|kfold|leave_one_group_out  how clips are split, where the source leaves it open: by its column
+                      split or fold (the default), or at random, or into folds of a cross-validation
+  group=COLUMN        column of speakers or videos, none of which is in two splits; otherwise group, if there
+  shares=.7,.1,.2     split=random: of train, valid and test
+  split_seed=0        split=random, split=kfold: what is drawn
+  fold_count=5        split=kfold: the number of folds
   verify=FILE         check a store, nothing else
 """
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(share) for share in text.split(","))
+    except ValueError as error:
+        raise ValueError("expected numbers for train, valid and test, such as .7,.1,.2") from error
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError("expected a whole number")
+    return int(text)
+
+
 _TYPES: Types = {
     **dict.fromkeys(("out", "config_dir", "paths.data", "folds", "embeddings", "verify"), path),
     "force": truth,
     "format": one_of(*formats.READERS),
     "word_lag": one_of("0", "1"),
+    "split": one_of(*KINDS),
+    "shares": _shares,
+    "split_seed": _number,
+    "fold_count": _number,
 }
 
 
@@ -115,7 +142,15 @@ def _prepare(values: dict[str, Any]) -> None:
         align=values.get("align"),
         embeddings=values.get("embeddings"),
         word_lag=int(values["word_lag"]) if "word_lag" in values else None,
+        splitting=SplitOptions(
+            values.get("split", ""),
+            values.get("group", ""),
+            values.get("shares"),
+            values.get("split_seed"),
+            values.get("fold_count"),
+        ),
         tokenizer=values.get("tokenizer"),
+        classes=_whole_numbers(values.get("classes", "")),
         format=values.get("format"),
         force=values.get("force", False),
     )
@@ -125,7 +160,8 @@ def _verify(values: dict[str, Any]) -> None:
     if len(values) > 1:
         raise ValueError(f"verify= stands alone; leave out {', '.join(sorted(set(values) - {'verify'}))}")
     summary = verify_store(values["verify"])
-    counts = ", ".join(f"{split} {count}" for split, count in summary["counts"].items())
+    counts = ", ".join(f"{split} {count}" for split, count in (summary["folds"] or summary["counts"]).items())
+    counts = f"in {len(summary['folds'])} folds: {counts}" if summary["folds"] else counts
     dims = ", ".join(f"{modality} {dim}" for modality, dim in summary["dims"].items()) or "no numeric features"
     print(f"{values['verify']}: ok, {summary['feature_set']}; clips: {counts}; features a step: {dims}")
     print(f"checksum {summary['checksum']}")
@@ -139,6 +175,13 @@ def _low_high(ends: Any, where: str) -> tuple[float, float]:
     if not low < high:
         raise ValueError(f"{where}: expected LOW below HIGH")
     return low, high
+
+
+def _whole_numbers(text: str) -> list[int]:
+    numbers = [part for part in text.split(",") if part]
+    if not all(part.isdecimal() for part in numbers):
+        raise ValueError(f"classes={text}: expected whole numbers, such as 3,7")
+    return [int(part) for part in numbers]
 
 
 def _paths(value: str) -> list[Path]:

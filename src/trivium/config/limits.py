@@ -102,6 +102,8 @@ def _of_data(data: Mapping[str, Any]) -> Iterator[str]:
     low_high = data["label_range"]
     if low_high and not (len(low_high) == 2 and low_high[0] < low_high[1]):
         yield f"data.label_range: expected [low, high] with low < high, or [], found {low_high}"
+    if (data.get("fold") or 0) < 0:
+        yield f"data.fold: expected a fold's number, 0 or more, found {data['fold']}"
     names = data["modalities"]
     if len(set(names)) != len(names):
         yield f"data.modalities: a name occurs twice in {names}"

@@ -127,7 +127,7 @@ def compare(value: Any, schema: Schema, key: str, reference: Reference, partial:
                 is_new = name not in schema.fields
                 yield from compare(inner, field, f"{key}.{name}", reference, partial or is_new)
         for name in schema.fields:
-            if name not in value and not partial:
+            if name not in value and not partial and name not in schema.optional:
                 yield f"{key}.{name}: removed, but a run needs it"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
@@ -42,7 +42,11 @@ class Data:
     batch_size: int
     eval_batch_size: int
     label_range: list[float]
-    metrics: Literal["mosi", "sims", "regression"]
+    metrics: Literal["auto", "mosi", "sims", "regression", "scores", "classes", "labels", "emotions"]
+    # Data sets' files of one's own that are older than these keys go on as they are.
+    target: str = ""
+    fold: int | None = None
+    sampler: Literal["shuffled", "balanced"] = "shuffled"
 
 
 @dataclass
@@ -104,10 +108,14 @@ class Leaf:
 
 @dataclass
 class Map:
-    """Describes a node by its keys. other: the schema of any further key; None where no further key is allowed."""
+    """Describes a node by its keys.
+
+    other: the schema of any further key; None where no further key is allowed. optional: keys that may be missing.
+    """
 
     fields: dict[str, Schema] = field(default_factory=dict)
     other: Schema | None = None
+    optional: frozenset[str] = frozenset()
 
 
 Schema = Leaf | Map
@@ -120,7 +128,8 @@ _OPTIONS = re.compile(r"# one of: ([\w.-]+(?:, [\w.-]+)*)")
 def of_type(hint: Any) -> Schema:
     """Returns the schema of a dataclass, of dict[str, X], or of a plain type."""
     if is_dataclass(hint):
-        return Map({name: of_type(part) for name, part in get_type_hints(hint).items()})
+        optional = frozenset(part.name for part in fields(hint) if part.default is not MISSING)
+        return Map({name: of_type(part) for name, part in get_type_hints(hint).items()}, optional=optional)
     if get_origin(hint) is dict:
         return Map({}, of_type(get_args(hint)[1]))
     return Leaf(hint)

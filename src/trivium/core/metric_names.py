@@ -16,7 +16,24 @@ METRICS: dict[str, tuple[str, ...]] = {
     "mosi": _SENTIMENT,
     "sims": _SIMS,
     "regression": ("mae", "corr"),
+    "scores": ("mae", "corr"),
+    "classes": ("acc", "balanced_acc", "f1_macro", "f1_weighted", "auroc", "ece"),
+    "labels": ("f1_micro", "f1_macro", "f1_weighted", "map", "auroc", "subset_acc"),
+    "emotions": ("weighted_acc", "f1_weighted", "f1_binary", "auroc", "subset_acc"),
 }
+
+# Maps a protocol to what it is for, as trivium.data.target.Target.task says it.
+TASKS: dict[str, str] = {
+    "mosi": "score",
+    "sims": "score",
+    "regression": "score",
+    "scores": "scores",
+    "classes": "classes",
+    "labels": "labels",
+    "emotions": "labels",
+}
+# Maps a task to the protocol that data.metrics=auto takes.
+USUAL: dict[str, str] = {"score": "regression", "scores": "scores", "classes": "classes", "labels": "labels"}
 
 LABELS: dict[str, str] = {
     "mae": "MAE",
@@ -31,10 +48,26 @@ LABELS: dict[str, str] = {
     "f1_has0": "F1 Has0",
     "f1_non0": "F1 Non0",
     "acc_argmax": "Acc argmax",
+    "acc": "Acc",
+    "balanced_acc": "Balanced acc",
+    "f1_macro": "F1 macro",
+    "f1_micro": "F1 micro",
+    "f1_weighted": "F1 weighted",
+    "f1_binary": "F1 of the label",
+    "auroc": "AUROC",
+    "ece": "ECE",
+    "map": "mAP",
+    "subset_acc": "Subset acc",
+    "weighted_acc": "WA",
+    "recall": "Recall",
 }
 
+# Stands between a metric and the class, label or score that it is of, as in "recall/happy".
+OF = "/"
+_SHARES = ("balanced_acc", "subset_acc", "weighted_acc", "auroc", "map", "ece", "recall")
+
 # "min" means that lower is better.
-DIRECTION: dict[str, str] = {key: "min" if key == "mae" else "max" for key in LABELS}
+DIRECTION: dict[str, str] = {key: "min" if key in ("mae", "ece") else "max" for key in LABELS}
 
 # Maps a protocol to its accuracy over the most classes, and to these classes from the lowest: a confusion matrix shows
 # them.
@@ -56,17 +89,37 @@ def monitorable(protocol: str) -> dict[str, str]:
     protocol: data.metrics. "val/total" is there for methods that add terms to the task's loss, "val/acc_argmax" for
     objectives with classes.
     """
-    names = (*METRICS[protocol], "acc_argmax")
+    names = (*known_metrics(protocol), "acc_argmax")
     directions = LOSSES | {name: DIRECTION[name] for name in names}
     return {f"val/{name}": direction for name, direction in directions.items()}
+
+
+def known_metrics(protocol: str) -> tuple[str, ...]:
+    """Returns the metrics of a protocol, and for "auto" those of all, as the store that decides is not open yet."""
+    if protocol != "auto":
+        return METRICS[protocol]
+    return tuple(dict.fromkeys(name for names in METRICS.values() for name in names))
 
 
 def is_share(metric: str) -> bool:
     """Tells whether a metric lies in [0, 1] and is shown in %, as accuracies and F1 are.
 
-    MAE is in the labels' unit, and Corr lies in [-1, 1].
+    MAE is in the labels' unit, and Corr lies in [-1, 1]. A metric of one class, label or score, such as "recall/happy",
+    is as its first part says.
     """
-    return metric.startswith(("acc", "f1"))
+    name = metric.partition(OF)[0]
+    return name.startswith(("acc", "f1")) or name in _SHARES
+
+
+def label_of(metric: str) -> str:
+    """Returns a metric's name for people: "F1 macro", or "Recall happy" for that of one class, label or score."""
+    name, _, part = metric.partition(OF)
+    return f"{LABELS.get(name, name)} {part}".rstrip()
+
+
+def direction_of(metric: str) -> str:
+    """Returns "min" or "max", the better direction of a metric, that of one class, label or score included."""
+    return DIRECTION[metric.partition(OF)[0]]
 
 
 def metric_text(value: float, share: bool, sign: bool = False) -> str:

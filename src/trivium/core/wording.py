@@ -35,6 +35,15 @@ def brief(word: str) -> str:
         return word
 
 
+def undefined(what: str, target: str, reason: str, instead: str) -> str:
+    """Returns the sentence that refuses a method or option for a target: what is not defined, why, what to take.
+
+    >>> undefined("method=supcon", "3 labels", "it pairs clips of one class", "take method=comm")
+    'method=supcon is not defined for 3 labels: it pairs clips of one class; take method=comm'
+    """
+    return f"{what} is not defined for {target}: {reason}; {instead}"
+
+
 def command(verb: str, *words: object) -> str:
     """Returns a command of ours as it is typed in a shell: trivium train method=selfmi 'run.dir=a b'."""
     return shlex.join(["trivium", verb, *map(str, words)])

@@ -2,7 +2,8 @@
 
 prepare          makes a store of raw files. formats/ has one reader a layout, manifest knows the published feature
                  sets, repair makes -inf, +inf and NaN 0, source_check refuses what a store cannot hold, and
-                 prepare_report prints what was done
+                 prepare_report prints what was done; splitting divides clips into splits or folds, draw_splits draws
+                 which
 store            opens a store, an HDF5 file; store_writing lays it out, and hdf5_errors lists what h5py raises
 clips            holds one split in memory, as readers make it and stores return it; own_clips makes one of a user's own
                  arrays

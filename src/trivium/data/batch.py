@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trivium.core.distributed import gather_rows
+from trivium.data.target import MULTIMODAL
 
 
 @dataclass
@@ -57,7 +58,8 @@ class Batch:
     """Holds one rank's slice of a global batch.
 
     streams: modality -> Stream, in the data module's order. present: (B, M) bool, columns in that order.
-    targets: name -> (B,) scores ("multimodal", and unimodal names where annotated).
+    targets: name -> values of each clip: "multimodal", the chosen target (B,) or (B, K), whatever its name in the
+    store is; and modalities' own where they are annotated.
     index: (B,) int64, the clips' positions in the split, by which banks are addressed.
     weight: (B,) 1.0, or 0.0 for the one clip that a rank without clips gets to keep it in step.
     shares: the number of this global batch's clips on each rank; their sum is N. rank: this rank.
@@ -91,6 +93,11 @@ class Batch:
         if len(self.shares) == 1:
             return self.present
         return gather_rows(self.present.to(torch.uint8), self.shares).bool()
+
+    @property
+    def target(self) -> Tensor:
+        """Returns what is to be predicted of each clip: (B,) scores or class numbers; (B, K) scores or labels."""
+        return self.targets[MULTIMODAL]
 
     def gather(self, rows: Tensor) -> Tensor:
         """Returns every rank's rows, end to end in the global batch's order, with gradients."""

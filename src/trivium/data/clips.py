@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from trivium.data.target import Target
 
 # The modalities and splits of the published feature files.
 MODALITIES = ("text", "audio", "vision")
 SPLITS = ("train", "valid", "test")
 # A store may hold these. Probes are fitted on "probe" where the train split's pairs are biased on purpose.
 STORE_SPLITS = ("train", "probe", "valid", "test")
+# One fold is for the test, one for validation, and at least one is trained on.
+FEWEST_FOLDS = 3
 Array = npt.NDArray[Any]
 
 
@@ -52,6 +57,13 @@ class Ragged:
         """Returns the number of features a step; 0 for token ids."""
         return int(self.values.shape[1]) if self.values.ndim == 2 else 0
 
+    def select(self, clips: Array) -> Ragged:
+        """Returns the sequences of these clips, (n,) int64, in their order, as a copy."""
+        lengths = self.lengths[clips]
+        offsets = offsets_of(lengths)
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][clips] - offsets[:-1], lengths)
+        return Ragged(self.values[rows], offsets)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -76,8 +88,9 @@ def in_chunks(values: Any) -> Iterator[tuple[int, Any]]:
 class Clips:
     """Holds one split. Everything has N entries, in the source's order.
 
-    streams: modality -> (L, D) float32. targets: name -> (N,) float32: "multimodal", and others where the source has
-    them ("text", "redundant", ...). tokens: (L,) int32 token ids of the text modality.
+    streams: modality -> (L, D) float32. targets: name -> (N,) or (N, K) float32, as trivium.data.target.Target has it:
+    "multimodal", and others where the source has them ("text", "redundant", ...). tokens: (L,) int32 token ids of the
+    text modality.
     """
 
     ids: list[str]
@@ -96,6 +109,44 @@ class Clips:
         assert self.tokens is not None, "DataModule refuses a store without token ids"
         return self.tokens
 
+    def select(self, clips: Array) -> Clips:
+        """Returns these clips, (n,) int64, in their order, as a copy."""
+        return Clips(
+            [self.ids[n] for n in clips],
+            {name: ragged.select(clips) for name, ragged in self.streams.items()},
+            {name: np.asarray(values)[clips] for name, values in self.targets.items()},
+            None if self.raw_text is None else [self.raw_text[n] for n in clips],
+            None if self.tokens is None else self.tokens.select(clips),
+        )
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Holds the folds of a cross-validation, over all clips of a source or store.
+
+    numbers: (N,) int64, the fold of each clip, from 0. names: of the folds, in the order of their numbers.
+    groups: the group (speaker, video) of each clip, where that is known.
+
+    Of fold k the test split is fold k, validation is the fold after it (after the last the first), and train is the
+    rest. So each clip is tested once and validates once over all folds.
+    """
+
+    numbers: Array
+    names: tuple[str, ...]
+    groups: list[str] | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Returns name -> number of clips of each fold."""
+        return dict(zip(self.names, np.bincount(self.numbers, minlength=len(self.names)).tolist(), strict=True))
+
+    def places(self, fold: int) -> dict[str, Array]:
+        """Returns split -> (n,) int64, the places of its clips in fold number `fold`, in order."""
+        following = (fold + 1) % len(self.names)
+        test, valid = self.numbers == fold, self.numbers == following
+        chosen = {"train": ~test & ~valid, "valid": valid, "test": test}
+        return {split: np.flatnonzero(mask) for split, mask in chosen.items()}
+
 
 @dataclass
 class Source:
@@ -104,6 +155,8 @@ class Source:
     splits: with keys from STORE_SPLITS, of which a file may lack some. format: "mmsa", "csd", "synthetic".
     files: the files in the order of reading; the first one's checksum identifies the feature set.
     tokenizer: the name of the tokenizer that made `tokens`.
+    described: name -> what the target of that name is; trivium.data.target.undeclared says it of others.
+    folds: of a cross-validation; all clips are then in "train", the only split.
     repairs: modality -> {"neg_inf", "pos_inf", "nan"}, numbers of values. notes: key -> text, such as
     "padding/audio": "back".
     """
@@ -112,5 +165,7 @@ class Source:
     format: str
     files: list[Path]
     tokenizer: str | None = None
+    described: dict[str, Target] = field(default_factory=dict)
+    folds: Folds | None = None
     repairs: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from trivium.core.choices import check_choice
+from trivium.core.wording import undefined
 from trivium.data.batch import Batch
-from trivium.data.clips import Clips, Ragged, offsets_of
+from trivium.data.clips import Array, Clips, Ragged, offsets_of
 from trivium.data.resident import ResidentSplit
 from trivium.data.sampler import GlobalBatchSampler
 from trivium.data.store import Statistics, Store
+from trivium.data.target import MULTIMODAL, Target, choose_target
 
 CPU = torch.device("cpu")
+SAMPLERS = ("shuffled", "balanced")
 
 
 class BatchLoader:
@@ -56,8 +61,8 @@ class BatchLoader:
     def ids(self, epoch: int, step: int) -> list[str]:
         """Returns the ids of all clips of global batch `step` of `epoch`, for messages."""
         sampler = self.sampler
-        # With its default of one rank, a sampler's slice is the whole global batch.
-        one_rank = GlobalBatchSampler(sampler.clips, sampler.batch_size, sampler.seed, sampler.shuffle, epoch=epoch)
+        # Of one rank, a sampler's slice is the whole global batch.
+        one_rank = replace(sampler, rank=0, world=1, epoch=epoch)
         return [self.split.ids[i] for i in one_rank.order()[one_rank.local(step)].tolist()]
 
     def state_dict(self) -> dict[str, int]:
@@ -73,7 +78,10 @@ class DataModule:
     reads: modality -> "values" | "tokens", in the order that batches keep. batch_size: one forward's global batch.
     standardize: modality (or "default") -> "none" | "zscore" (each feature's mean and standard deviation over the train
     split, from the store) | "source" (as the source's own loader does when its normalisation is on; for MMSA files the
-    mean over time). Raises ValueError for a modality that the store does not have.
+    mean over time). target: the name of the one to predict, or "" for "multimodal" or the only one.
+    sampler: "shuffled", or "balanced", which trains on classes equally often.
+    Raises ValueError for a modality or a target that the store does not have, for a store with folds as a whole, and
+    for balanced without classes.
     """
 
     def __init__(
@@ -86,13 +94,46 @@ class DataModule:
         standardize: Mapping[str, str] | None = None,
         seed: int = 0,
         limit_batches: int = 0,
+        target: str = "",
+        sampler: str = "shuffled",
     ) -> None:
         super().__init__()
         self.store, self.reads = store, dict(reads)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.standardize = dict(standardize or {"default": "none"})
         self.seed, self.limit_batches = seed, limit_batches
+        store.refuse_without_fold()
         _check_reads(store, self.reads)
+        self.target_name = choose_target(store.schema.targets, target, str(store.path))
+        self.balanced = check_choice("data.sampler", sampler, SAMPLERS) == "balanced"
+        if self.balanced and self.target.kind != "classes":
+            instead = ", or objective.class_weights=balanced" if self.target.kind == "labels" else ""
+            reason = "it draws the clips of each class equally often"
+            raise ValueError(
+                undefined("data.sampler=balanced", self.target.words, reason, f"take data.sampler=shuffled{instead}")
+            )
+
+    @property
+    def target(self) -> Target:
+        """Returns what is to be predicted."""
+        return self.store.schema.targets[self.target_name]
+
+    def described(self, name: str) -> Target | None:
+        """Returns what a target of `clips` is, or None for one that is not there.
+
+        name: "multimodal" for the chosen one, a modality for its own, or that of another target of the store.
+        """
+        if name == MULTIMODAL:
+            return self.target
+        targets, prefix = self.store.schema.targets, _prefix_of_own(self.target_name)
+        if name in self.store.schema.modalities:
+            return targets.get(f"{prefix}{name}")
+        return targets.get(name)
+
+    def clips(self, split: str) -> Clips:
+        """Returns a split, with the chosen target as its target "multimodal"."""
+        clips = self.store.split(split)
+        return replace(clips, targets=_chosen(clips.targets, self.target_name, list(clips.streams)))
 
     def loader(
         self, split: str, *, device: torch.device = CPU, rank: int = 0, world: int = 1, training: bool = False
@@ -102,13 +143,15 @@ class DataModule:
         Raises ValueError, naming the clip, for one that has none of the modalities, from which a method could learn
         nothing.
         """
-        clips = self.store.split(split)
+        clips = self.clips(split)
         self._refuse_empty_clips(split, clips)
         resident = standardized(
             clips, self.reads, device, self.standardize, self.store.statistics, self.store.schema.source_format
         )
         size = self.batch_size if training else self.eval_batch_size
         sampler = GlobalBatchSampler(len(resident), size, self.seed, shuffle=training, rank=rank, world=world)
+        if training and self.balanced:
+            sampler.classes = torch.from_numpy(clips.targets[MULTIMODAL]).long()
         return BatchLoader(resident, sampler, self.limit_batches if training else 0)
 
     def refuse_without_valid(self) -> None:
@@ -134,6 +177,23 @@ class DataModule:
                 f"{', '.join(self.reads)} ({len(empty)} such); choose more data.modalities, or prepare the store "
                 "without it"
             )
+
+
+def _chosen(targets: Mapping[str, Array], name: str, modalities: Sequence[str]) -> dict[str, Array]:
+    """Returns the chosen target as "multimodal", and as MODALITY those of modalities that belong to it.
+
+    These have the modality's name in a store, or NAME_MODALITY beside a target NAME other than "multimodal". Further
+    targets stay under their names.
+    """
+    prefix = _prefix_of_own(name)
+    own = {m: targets[f"{prefix}{m}"] for m in modalities if f"{prefix}{m}" in targets}
+    others = {key: values for key, values in targets.items() if key not in (MULTIMODAL, *modalities)}
+    return {**others, MULTIMODAL: targets[name], **own}
+
+
+def _prefix_of_own(name: str) -> str:
+    """Returns what stands before a modality in the name of its own target, beside the chosen target `name`."""
+    return "" if name == MULTIMODAL else f"{name}_"
 
 
 def standardized(

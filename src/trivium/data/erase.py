@@ -1,7 +1,7 @@
 """Erases random steps of sequences: frames become zeros, and words the unknown one (LNLN; Zhang et al., 2024).
 
-What is lost is a function of the key, the clip's index, the modality and the step alone, so it is the same in any batch
-and on any rank, and what is lost at one rate is lost at every higher one.
+What is lost is a function of the key, the clip, the modality and the step alone, so it is the same in any batch and on
+any rank, and what is lost at one rate is lost at every higher one.
 Legend: B clips, M modalities, T steps of the padded batch, D features.
 """
 
@@ -27,20 +27,47 @@ def draw_rates(names: Sequence[str], index_B: Tensor, key: int) -> Tensor:
     return torch.stack(drawn, dim=1)
 
 
+def draw_lost(batch: Batch, rate_BM: Tensor, key: int, clips_B: Tensor | None = None) -> dict[str, Tensor]:
+    """Draws which steps each clip loses: modality -> (B, T) bool, padding and protected tokens not yet left out.
+
+    clips_B: (B,) int64, the numbers that stand for the clips in the draw; None for their places in the split.
+    """
+    clip_B1 = (batch.index if clips_B is None else clips_B)[:, None]
+    lost = {}
+    for m, (name, stream) in enumerate(batch.streams.items()):
+        step_T = torch.arange(stream.mask.shape[1], device=batch.index.device)
+        drawn_BT = uniform(derive(key, "step", name), clip_B1, step_T, dtype=torch.float64)
+        lost[name] = drawn_BT < rate_BM[:, m, None]
+    return lost
+
+
 def erase(
-    batch: Batch, rate_BM: Tensor, key: int, *, unknown_id: int, unknown: Mapping[str, Tensor] | None = None
+    batch: Batch,
+    rate_BM: Tensor,
+    key: int,
+    *,
+    unknown_id: int,
+    unknown: Mapping[str, Tensor] | None = None,
+    clips_B: Tensor | None = None,
 ) -> Batch:
     """Returns the batch with each real step erased with its clip's and modality's probability.
 
-    unknown_id, unknown: as in `erase_steps`; unknown has a vector for some modalities.
+    unknown_id, unknown: as in `erase_steps`; unknown has a vector for some modalities. clips_B: as in `draw_lost`.
     """
-    streams = {}
-    for m, (name, stream) in enumerate(batch.streams.items()):
-        step_T = torch.arange(stream.mask.shape[1], device=batch.index.device)
-        drawn_BT = uniform(derive(key, "step", name), batch.index[:, None], step_T, dtype=torch.float64)
-        vector = (unknown or {}).get(name)
-        streams[name] = erase_steps(stream, drawn_BT < rate_BM[:, m, None], unknown_id=unknown_id, unknown_D=vector)
+    lost, vectors = draw_lost(batch, rate_BM, key, clips_B), unknown or {}
+    streams = {
+        name: erase_steps(stream, lost[name], unknown_id=unknown_id, unknown_D=vectors.get(name))
+        for name, stream in batch.streams.items()
+    }
     return replace(batch, streams=streams)
+
+
+def erasable(stream: Stream) -> Tensor:
+    """Marks the steps that can be erased, (B, T) bool: real ones, but for the first and last token of token ids."""
+    if stream.values.is_floating_point():
+        return stream.mask
+    step_T = torch.arange(stream.mask.shape[1], device=stream.mask.device)
+    return (step_T > 0) & (step_T < stream.mask.sum(dim=1, keepdim=True) - 1)
 
 
 def erase_steps(stream: Stream, lost_BT: Tensor, *, unknown_id: int, unknown_D: Tensor | None = None) -> Stream:
@@ -49,13 +76,11 @@ def erase_steps(stream: Stream, lost_BT: Tensor, *, unknown_id: int, unknown_D: 
     unknown_id: what erased token ids become. A clip's first and last token, [CLS] and [SEP], are never erased.
     unknown_D: what erased features become; None for zeros.
     """
+    lost_BT = lost_BT & erasable(stream)
     if stream.values.is_floating_point():
-        lost_BT1 = (lost_BT & stream.mask)[..., None]
         erased = torch.zeros_like(stream.values[0, 0]) if unknown_D is None else unknown_D.to(stream.values.dtype)
-        return replace(stream, values=torch.where(lost_BT1, erased, stream.values))
-    step_T = torch.arange(stream.mask.shape[1], device=stream.mask.device)
-    inner_BT = (step_T > 0) & (step_T < stream.mask.sum(dim=1, keepdim=True) - 1)
-    return replace(stream, values=stream.values.masked_fill(lost_BT & inner_BT, unknown_id))
+        return replace(stream, values=torch.where(lost_BT[..., None], erased, stream.values))
+    return replace(stream, values=stream.values.masked_fill(lost_BT, unknown_id))
 
 
 def fill_absent(batch: Batch, *, unknown_id: int, first_id: int, last_id: int) -> Batch:

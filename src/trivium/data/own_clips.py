@@ -12,7 +12,7 @@ import numpy as np
 
 from trivium.core.choices import suggest
 from trivium.data.clips import Array, Clips, Ragged
-from trivium.data.source_check import SCORE
+from trivium.data.target import MULTIMODAL, Target
 
 TARGET = "target"
 ID = "id"
@@ -43,15 +43,16 @@ def clips_of(
     dims: Mapping[str, int],
     *,
     ids: Sequence[Any] | None = None,
-    targets: Sequence[float] | None = None,
-    label_range: tuple[float, float] | None = None,
+    targets: Any = None,
+    target: Target | None = None,
 ) -> Clips:
     """Returns clips of modality -> one array a clip: (T, D) features, or (T,) token ids where `reads` says "tokens".
 
     None, NaN and an array without steps say that a clip lacks the modality; one that `sequences` has not, that all do.
-    reads, dims: of the trained model. ids: 0, 1, ... if None. targets: one score a clip, or None without labels.
-    Raises ValueError for an unknown modality, another D, lengths that differ, values that are not finite, and a target
-    outside label_range.
+    reads, dims: of the trained model. ids: 0, 1, ... if None. targets: one value a clip as
+    `target` describes it (a score if None), classes by name or number; or None without labels.
+    Raises ValueError for an unknown modality, another D, lengths that differ, values that are not finite, and a
+    target that `target` cannot have.
     """
     modalities = list(reads)
     for name in sequences:
@@ -78,8 +79,8 @@ def clips_of(
     }
     tokens = next((ragged[name] for name, what in reads.items() if what == "tokens"), None)
     streams = {name: part for name, part in ragged.items() if reads[name] == "values"}
-    scores = {} if targets is None else {SCORE: _scores(targets, names, label_range)}
-    return Clips(names, streams, scores, tokens=tokens)
+    values = {} if targets is None else {MULTIMODAL: target_values(targets, names, target or Target())}
+    return Clips(names, streams, values, tokens=tokens)
 
 
 def _sequence(cell: Any, modality: str, clip: Any, what: str, dim: int) -> Array:
@@ -108,19 +109,24 @@ def _refused(modality: str, clip: Any, expected: str, values: Array) -> str:
     return f"{modality!r} of clip {clip!r}: expected {expected}, found {values.dtype} of shape {values.shape}"
 
 
-def _scores(targets: Sequence[float], names: Sequence[Any], label_range: tuple[float, float] | None) -> Array:
-    scores = _array(targets)
-    if scores.ndim != 1 or scores.dtype.kind not in "fiub":
-        raise ValueError(f"targets: expected one number a clip, found {scores.dtype} of shape {scores.shape}")
-    low, high = label_range or (-np.inf, np.inf)
-    slack = 0.0 if label_range is None else 1e-6 * max(abs(low), abs(high))
-    wrong = np.flatnonzero(~((scores >= low - slack) & (scores <= high + slack) & np.isfinite(scores)))
-    if len(wrong):
-        raise ValueError(
-            f"targets: that of clip {names[int(wrong[0])]!r} is {scores[wrong[0]]:g}; expected a number in [{low:g}, "
-            f"{high:g}], as in training, for every clip, or targets=None"
-        )
-    return scores.astype(np.float32)
+def target_values(targets: Any, names: Sequence[Any], target: Target) -> Array:
+    """Returns the targets of a user's clips as float32, (N,) or (N, K), classes given by name as their numbers.
+
+    Raises ValueError, naming the clip, for a value that the target cannot have.
+    """
+    values = _array(targets)
+    if target.kind == "classes" and values.dtype.kind in "OUS":
+        numbers = {name: number for number, name in enumerate(target.names)}
+        unknown = [(clip, str(v)) for clip, v in zip(names, values, strict=False) if str(v) not in numbers]
+        if unknown:
+            clip, name = unknown[0]
+            raise ValueError(
+                f"targets: that of clip {clip!r} is {name!r}; expected one of {', '.join(target.names)}"
+                f"{suggest(name, target.names)}"
+            )
+        values = np.array([numbers[str(value)] for value in values])
+    target.check(values, names, "targets")
+    return values.astype(np.float32)
 
 
 def _column(frame: Any, key: str, value: Any) -> Any:

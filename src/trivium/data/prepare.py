@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from trivium.data import formats, manifest
 from trivium.data.clips import Source
 from trivium.data.prepare_report import report
+from trivium.data.score_classes import add_score_classes
 from trivium.data.source_check import check_labels
+from trivium.data.splitting import SplitOptions
 from trivium.data.store import sha256_of, write_store
 
 
@@ -29,7 +32,9 @@ def prepare(
     align: str | None = None,
     embeddings: Path | None = None,
     word_lag: int | None = None,
+    splitting: SplitOptions | None = None,
     tokenizer: str | None = None,
+    classes: Sequence[int] = (),
     format: str | None = None,
     force: bool = False,
 ) -> Path:
@@ -39,6 +44,8 @@ def prepare(
     label_range: the range that every label must lie in, ends included; None accepts any.
     folds, align, embeddings, word_lag: for .csd files, see `read_csd`. MultiBench's pickles have align too, "true" or
     "false", see `read_multibench`. tokenizer: the one that makes token ids anew, from raw text.
+    splitting: how clips are split, for sources that leave it open, see `split_source`.
+    classes: adds for each number C the target "classes_C", the score's class among C.
     Raises ValueError, naming the file, for anything wrong with the source, and for a target that exists (without
     `force`) or cannot be written. It then leaves no new file, and an existing store as it was.
     """
@@ -50,12 +57,15 @@ def prepare(
     default = data_root / data / f"{name}.h5"
     target = default if out is None else out
     _check_target(target, force)
-    content = formats.read(format, source, formats.ReadOptions(data, folds, align, embeddings, word_lag))
+    content = formats.read(
+        format, source, formats.ReadOptions(data, folds, align, embeddings, word_lag, splitting or SplitOptions())
+    )
     if published is not None:
         manifest.check(content, published)
         content.tokenizer = published.tokenizer if content.splits["train"].tokens is not None else None
     if label_range is not None:
         check_labels(content, label_range)
+    add_score_classes(content, classes, label_range)
     if tokenizer is not None:
         from trivium.data.text import tokenize
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trivium.data.clips import Ragged, Source
+from trivium.data.source_check import targets_of
 
 
 def report(source: Source, target: Path, *, feature_set: str, recognised: bool, default: Path) -> None:
@@ -16,13 +17,22 @@ def report(source: Source, target: Path, *, feature_set: str, recognised: bool, 
     console.print(
         f"{feature_set}: {'a published feature set, by its checksum' if recognised else 'not a published file'}"
     )
-    clips = ", ".join(f"{split} {len(part)}" for split, part in source.splits.items())
-    console.print(f"clips: {clips}; steps a clip, mean / most:")
+    console.print(f"clips: {_counts(source)}; steps a clip, mean / most:")
     console.print(_table(source))
     for line in _remarks(source):
         console.print(line)
     console.print(f"written to {target} ({target.stat().st_size / 2**20:.1f} MiB)")
     console.print(f"next: {_next(source, target, feature_set, default)}")
+
+
+def _counts(source: Source) -> str:
+    if source.folds is None:
+        return ", ".join(f"{split} {len(part)}" for split, part in source.splits.items())
+    # Numbers are what data.fold takes; a fold of other names has both.
+    folds = enumerate(source.folds.counts.items())
+    parts = [f"{number}{f' ({name})' if name != str(number) else ''}: {count}" for number, (name, count) in folds]
+    shown = parts if len(parts) <= 10 else [*parts[:9], "...", parts[-1]]
+    return f"{len(source.splits['train'])} in {len(parts)} folds ({', '.join(shown)})"
 
 
 def _next(source: Source, target: Path, feature_set: str, default: Path) -> str:
@@ -32,14 +42,16 @@ def _next(source: Source, target: Path, feature_set: str, default: Path) -> str:
         makes_ids = "prepare again with tokenizer=NAME, which makes token ids of the transcripts"
         reason = makes_ids if train.raw_text is not None else "the source has labels, but no text, audio or vision"
         return f"nothing here can be trained on: {reason}"
-    if "valid" not in source.splits:
+    folds = 0 if source.folds is None else len(source.folds.names)
+    words = "" if not folds else f" -m data.fold={','.join(map(str, range(folds)))}" if folds <= 10 else " data.fold=0"
+    if "valid" not in source.splits and not folds:
         return "no split 'valid', without which nothing is trained; as store=FILE of `trivium evaluate` it will do"
     data, name = feature_set.split("/", 1)
     if target.absolute() != default.absolute():
-        return f"trivium train data={data} data.store={target}"
+        return f"trivium train data={data} data.store={target}{words}"
     root = default.parent.parent
     where = "" if root == Path("data") else f" paths.data={root}"
-    return f"trivium train data={data} data.features={name}{where}"
+    return f"trivium train data={data} data.features={name}{where}{words}"
 
 
 def _table(source: Source) -> Table:
@@ -73,7 +85,8 @@ def _steps(ragged: Ragged) -> str:
 def _remarks(source: Source) -> list[str]:
     """Returns a line each for targets, tokenizer, repairs and notes, without those on padding, which the table has."""
     train = source.splits["train"]
-    lines = [f"targets: {', '.join(train.targets)}" + ("; transcripts kept" if train.raw_text is not None else "")]
+    words = (f"{name} ({target.words})" for name, target in targets_of(source).items())
+    lines = [f"targets: {', '.join(words)}" + ("; transcripts kept" if train.raw_text is not None else "")]
     if train.tokens is not None:
         lines.append(f"tokenizer: {source.tokenizer or 'not stated by the source; tokenizer=NAME makes ids anew'}")
     names = {"neg_inf": "-inf", "pos_inf": "+inf", "nan": "NaN"}

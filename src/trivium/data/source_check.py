@@ -9,19 +9,39 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source, in_chunks
+from trivium.data.clips import FEWEST_FOLDS, MODALITIES, STORE_SPLITS, Array, Clips, Folds, Ragged, Source, in_chunks
+from trivium.data.target import MULTIMODAL, Target, undeclared
 
-SCORE = "multimodal"
-# Targets in the labels' unit. Targets named after other modalities are in that unit too.
-_SCORES = {SCORE, "text", "audio", "vision"}
+Range = tuple[float, float] | None
 
 
-def check_source(source: Source) -> None:
+def targets_of(source: Source, label_range: Range = None) -> dict[str, Target]:
+    """Returns what each target of the source's train split is: as the source says, or else as `undeclared` does.
+
+    label_range: that of scores which the source does not describe. The descriptions have no counts yet.
+    """
+    train = source.splits["train"]
+    modalities = {*MODALITIES, *train.streams}
+    return {
+        name: source.described.get(name) or undeclared(name, _everywhere(source, name), modalities, label_range)
+        for name in train.targets
+    }
+
+
+def _everywhere(source: Source, target: str) -> Array:
+    """Returns the values of a target in all splits that have it, end to end."""
+    return np.concatenate(
+        [np.asarray(clips.targets[target]) for clips in source.splits.values() if target in clips.targets]
+    )
+
+
+def check_source(source: Source, targets: dict[str, Target] | None = None) -> None:
     """Raises ValueError, naming file, split and key, for a source that a store cannot hold.
 
-    Every part must have one entry a clip, and ids must be unique texts. Values and scores must be finite numbers, and
-    each clip needs a score and a step in some modality. Every split must have the modalities, features, targets and
-    tokens of train, and names must be usable as names of settings.
+    Every part must have one entry a clip, and ids must be unique texts. Values must be finite numbers, and each clip
+    needs a step in some modality and a value of each target, as `targets` (those of the source, if None) describe them.
+    Every split must have the modalities, features, targets and tokens of train, and names must be usable as names of
+    settings.
     """
     where = _where(source)
     if "train" not in source.splits:
@@ -33,7 +53,36 @@ def check_source(source: Source) -> None:
             )
         _check_clips(f"{where}: split {split!r}", clips)
         _check_alike(f"{where}: split {split!r}", clips, source.splits["train"])
+    for name, target in (targets_of(source) if targets is None else targets).items():
+        for split, clips in source.splits.items():
+            target.check(np.asarray(clips.targets[name]), clips.ids, f"{where}: split {split!r}: target {name!r}")
     refuse_repeated_ids(where, source.splits)
+    if source.folds is not None:
+        if list(source.splits) != ["train"]:
+            raise ValueError(
+                f"{where}: folds and the splits {list(source.splits)}; with folds, all clips are in 'train'"
+            )
+        check_folds(where, source.splits["train"], source.folds)
+
+
+def check_folds(where: str, clips: Clips, folds: Folds) -> None:
+    """Raises ValueError unless every clip has one of three folds or more, none of which is empty."""
+    count, numbers = len(folds.names), np.asarray(folds.numbers)
+    if count < FEWEST_FOLDS or len(set(folds.names)) != count:
+        raise ValueError(
+            f"{where}: folds {list(folds.names)}; expected {FEWEST_FOLDS} names or more, each once, as one fold is "
+            "tested, one validates and the rest is trained on"
+        )
+    if numbers.shape != (len(clips),) or numbers.dtype.kind not in "iu":
+        raise ValueError(
+            f"{where}: folds: expected a whole number a clip, ({len(clips)},), found {numbers.shape} {numbers.dtype}"
+        )
+    if set(numbers.tolist()) != set(range(count)):
+        raise ValueError(
+            f"{where}: folds: expected clips in each of 0 to {count - 1}, found {sorted(set(numbers.tolist()))}"
+        )
+    if folds.groups is not None and len(folds.groups) != len(clips):
+        raise ValueError(f"{where}: folds: {len(folds.groups)} groups for {len(clips)} clips")
 
 
 def check_labels(source: Source, label_range: tuple[float, float]) -> None:
@@ -44,7 +93,7 @@ def check_labels(source: Source, label_range: tuple[float, float]) -> None:
     # An end that is no binary fraction is rounded in float32.
     slack = 1e-6 * max(abs(low), abs(high))
     for split, clips in source.splits.items():
-        for target in clips.targets.keys() & {*_SCORES, *clips.streams}:
+        for target in clips.targets.keys() & {MULTIMODAL, *MODALITIES, *clips.streams} - source.described.keys():
             scores = clips.targets[target]
             outside = np.flatnonzero((scores < low - slack) | (scores > high + slack))
             if len(outside):
@@ -88,8 +137,6 @@ def _check_clips(where: str, clips: Clips) -> None:
     for key, count in _part_counts(clips).items():
         if count != len(clips):
             raise ValueError(f"{where} has {len(clips)} ids but {count} entries in {key!r}")
-    for name, scores in clips.targets.items():
-        _check_scores(f"{where}: target {name!r}", clips.ids, np.asarray(scores))
     for name, ragged in _raggeds(clips):
         _check_ragged(f"{where}: {name!r}", clips.ids, ragged, ndim=1 if name == "tokens" else 2)
     _refuse_empty_clips(where, clips)
@@ -107,14 +154,6 @@ def _raggeds(clips: Clips) -> Iterator[tuple[str, Ragged]]:
     yield from clips.streams.items()
     if clips.tokens is not None:
         yield "tokens", clips.tokens
-
-
-def _check_scores(where: str, ids: list[str], scores: Array) -> None:
-    if scores.ndim != 1 or scores.dtype.kind not in "fiub":
-        raise ValueError(f"{where} must hold one number a clip, (N,); found {scores.shape} {scores.dtype}")
-    bad = np.flatnonzero(~np.isfinite(scores))
-    if len(bad):
-        raise ValueError(f"{where}: that of clip {ids[bad[0]]!r} is {scores[bad[0]]}; every clip needs a number")
 
 
 def _check_ragged(where: str, ids: list[str], ragged: Ragged, *, ndim: int) -> None:
@@ -147,8 +186,8 @@ def _refuse_empty_clips(where: str, clips: Clips) -> None:
 
 
 def _check_alike(where: str, clips: Clips, train: Clips) -> None:
-    if SCORE not in clips.targets:
-        raise ValueError(f"{where}: no target {SCORE!r}, each clip's score; found {list(clips.targets)}")
+    if not clips.targets:
+        raise ValueError(f"{where}: no target; every clip needs one, such as {MULTIMODAL!r}, its score")
     contents, expected = _contents(clips), _contents(train)
     for name in sorted(contents.keys() | expected.keys()):
         actual, expected_text = contents.get(name, "missing"), expected.get(name, "missing")

@@ -15,17 +15,19 @@ import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source
-from trivium.data.hdf5_errors import HDF5_ERRORS
-from trivium.data.source_check import check_source
-from trivium.data.store_writing import FORMAT, SCHEMA_VERSION, content_checksum, sha256_of, write_store
+from trivium.data.clips import MODALITIES, STORE_SPLITS, Array, Clips, Folds, Ragged, Source
+from trivium.data.hdf5_errors import HDF5_ERRORS, is_of_the_system
+from trivium.data.source_check import check_folds, check_source
+from trivium.data.store_check import check_store, read_text
+from trivium.data.store_writing import content_checksum, sha256_of, write_store
+from trivium.data.target import Target, undeclared
 
 __all__ = ["Statistics", "Store", "StoreSchema", "open_store", "sha256_of", "verify_store", "write_store"]
 
@@ -35,8 +37,9 @@ class StoreSchema:
     """Holds the facts of a store that a model is built from, in plain values that a run can save.
 
     dims: modality -> D of numeric streams. counts: split -> N. max_lengths: modality ("tokens" for token ids) -> steps
-    of the longest clip in any split. targets: names with scores. label_range: (low, high) or None. max_token: the
-    largest token id, -1 without tokens. tokenizer: the name of the one that made the ids.
+    of the longest clip in any split. targets: name -> what it is, with the counts of the train split. max_token: the
+    largest token id, -1 without tokens. tokenizer: the name of the one that made the ids. folds: the number of folds,
+    0 without any. fold: the one whose splits these are; None where the store was opened as a whole.
     """
 
     data: str
@@ -44,11 +47,12 @@ class StoreSchema:
     dims: dict[str, int]
     counts: dict[str, int]
     max_lengths: dict[str, int]
-    targets: tuple[str, ...]
-    label_range: tuple[float, float] | None
+    targets: dict[str, Target]
     max_token: int = -1
     tokenizer: str | None = None
     source_format: str = ""
+    folds: int = 0
+    fold: int | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -61,14 +65,12 @@ class StoreSchema:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> StoreSchema:
-        low_high = value["label_range"]
-        return cls(
-            **{
-                **value,
-                "targets": tuple(value["targets"]),
-                "label_range": None if low_high is None else (float(low_high[0]), float(low_high[1])),
-            }
-        )
+        value = dict(value)
+        targets = value["targets"]
+        if "label_range" in value:  # of schema 1, which listed the names
+            score = {"kind": "score", "range": value.pop("label_range")}
+            targets = dict.fromkeys(targets, score)
+        return cls(**{**value, "targets": {name: Target.from_dict(target) for name, target in targets.items()}})
 
 
 @dataclass
@@ -84,6 +86,8 @@ class Store:
     """Returns the splits of an open store as Clips, whose streams are memory-mapped and must not be written to.
 
     content: the mapped file as it was when the store was opened, even if another file lies at `path` later.
+    folds: those of a cross-validation. As a whole such a store has one split, "train", with every clip, and no
+    statistics; `of_fold` gives it the splits and statistics of a fold.
     """
 
     path: Path
@@ -91,13 +95,57 @@ class Store:
     statistics: dict[str, Statistics]
     provenance: dict[str, Any] = field(repr=False)
     content: mmap.mmap = field(repr=False, compare=False)
+    folds: Folds | None = field(default=None, repr=False, compare=False)
 
     def split(self, name: str) -> Clips:
         """Returns a split. Raises ValueError if the store has no such split."""
         if name not in self.schema.counts:
-            raise ValueError(f"{self.path}: no split {name!r}; it has {list(self.schema.counts)}")
+            whole = self.schema.folds and self.schema.fold is None
+            advice = f", and {self.schema.folds} folds: open_store(path, fold=0)" if whole else ""
+            raise ValueError(f"{self.path}: no split {name!r}; it has {list(self.schema.counts)}{advice}")
+        fold = self.schema.fold
         with _reading(self.path, self.content) as file:
-            return _read_split(self.path, file[name], self.content)
+            if self.folds is None or fold is None:
+                return _read_split(self.path, file[name], self.content)
+            # A split's clips lie among others, so that they are copied. No larger part of the file is read.
+            return _read_split(self.path, file["train"], self.content).select(self.folds.places(fold)[name])
+
+    def of_fold(self, fold: int) -> Store:
+        """Returns the store with the splits of a fold; its statistics and counts are those of the fold's train clips.
+
+        Raises ValueError for a store without folds or without this one.
+        """
+        if self.folds is None:
+            raise ValueError(
+                f"data.fold={fold}: {self.path} has no folds; leave data.fold out, or prepare the store again with "
+                "split=kfold, split=leave_one_group_out or a column of folds"
+            )
+        names = self.folds.names
+        if not 0 <= fold < len(names):
+            raise ValueError(f"data.fold={fold}: {self.path} has {len(names)} folds, 0 to {len(names) - 1}")
+        places = self.folds.places(fold)
+        with _reading(self.path, self.content) as file:
+            statistics = {
+                name: Statistics(group["mean"][fold], group["std"][fold]) for name, group in file["statistics"].items()
+            }
+            train = {name: values[()][places["train"]] for name, values in file["train"]["targets"].items()}
+        schema = replace(
+            self.schema,
+            counts={split: len(clips) for split, clips in places.items()},
+            targets={name: target.counted(train[name]) for name, target in self.schema.targets.items()},
+            fold=fold,
+        )
+        return replace(self, schema=schema, statistics=statistics)
+
+    def refuse_without_fold(self) -> None:
+        """Raises ValueError for a store with folds of which none is chosen, whose clips are all in "train"."""
+        count = self.schema.folds
+        if count and self.schema.fold is None:
+            several = ",".join(map(str, range(count))) if count <= 10 else f"0,1,..,{count - 1}"
+            raise ValueError(
+                f"data.fold: {self.path} has {count} folds; choose one with data.fold=0..{count - 1}, or run all of "
+                f"them with -m data.fold={several}"
+            )
 
     def refuse_other_than(self, checksum: str, run: Path) -> None:
         """Raises ValueError unless this is the store that `run` was trained on, by the checksum of its content."""
@@ -109,29 +157,36 @@ class Store:
             )
 
 
-def open_store(path: str | os.PathLike[str]) -> Store:
-    """Opens a prepared store, read-only. This is cheap, as only the index is read.
+def open_store(path: str | os.PathLike[str], fold: int | None = None) -> Store:
+    """Opens a prepared store, read-only, and checks its whole structure. This is cheap, as only the index is read.
 
-    Raises ValueError, naming the file, if it is missing, no store, cut off, of a newer schema, or inconsistent.
+    fold: of a store with folds, the one whose splits it then has; None opens it as a whole, see `Store`.
+    Raises ValueError, naming the file and the path in it, if it is missing, no store, cut off, of a newer schema,
+    otherwise than the schema says, or without that fold; OSError if the system cannot open it.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     content = _mapped(path)
     with _reading(path, content) as file:
-        schema = _read_schema(path, file)
-        statistics = {
-            name: Statistics(group["mean"][()], group["std"][()]) for name, group in file.get("statistics", {}).items()
-        }
+        version = check_store(path, file, content)
+        schema = _read_schema(file, version)
+        folds = _read_folds(path, file)
+        groups = {} if folds else file.get("statistics", {})
+        statistics = {name: Statistics(group["mean"][()], group["std"][()]) for name, group in groups.items()}
         keys = ("created", "trivium_version", "source_files", "repairs", "notes", "checksum")
         provenance = {key: file.attrs[key] for key in keys}
     for key in ("source_files", "repairs", "notes"):
         provenance[key] = json.loads(provenance[key])
-    return Store(path, schema, statistics, provenance, content)
+    if folds is not None:
+        schema = replace(schema, folds=len(folds.names))
+    store = Store(path, schema, statistics, provenance, content, folds)
+    return store if fold is None else store.of_fold(fold)
 
 
 def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads every byte of a store and compares the content with the checksum that was written at preparation.
 
-    Returns {"feature_set", "counts", "dims", "checksum", "source_files"}. Raises ValueError naming the file and what
+    Returns {"feature_set", "counts", "folds", "dims", "checksum", "source_files"}; folds is fold's name -> clips, empty
+    without folds. Raises ValueError naming the file and what
     differs.
     """
     store = open_store(path)
@@ -139,7 +194,9 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
         checksum = content_checksum(file)
         for name in store.schema.counts:
             clips = _read_split(store.path, file[name], store.content)
-            check_source(Source({"train": clips}, "store", [store.path]))
+            check_source(Source({"train": clips}, "store", [store.path]), store.schema.targets)
+        if store.folds is not None:
+            check_folds(str(store.path), clips, store.folds)
     if checksum != store.provenance["checksum"]:
         raise ValueError(
             f"{path}: content has checksum {checksum[:12]}, but {store.provenance['checksum'][:12]} was written; "
@@ -149,6 +206,7 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {
         "feature_set": schema.feature_set,
         "counts": schema.counts,
+        "folds": {} if store.folds is None else store.folds.counts,
         "dims": schema.dims,
         "checksum": checksum,
         "source_files": store.provenance["source_files"],
@@ -197,73 +255,90 @@ class _MappedFile(io.RawIOBase):
 
 @contextmanager
 def _reading(path: Path, content: mmap.mmap) -> Iterator[h5py.File]:
-    """Opens the mapped file, and turns the errors of h5py for a damaged one into a ValueError that names the file."""
+    """Opens the mapped file, and turns the errors of h5py for a damaged one into a ValueError that names the file.
+
+    Raises OSError, naming the file, for what is wrong with the system and not with the file: no memory left, too many
+    open files.
+    """
     try:
         with h5py.File(_MappedFile(content), "r") as file:
             yield file
-    except HDF5_ERRORS as error:
+    except (*HDF5_ERRORS, ValueError, OverflowError) as error:
+        # Messages of our own begin with the path; h5py raises ValueError too.
+        if isinstance(error, ValueError) and str(error).startswith(str(path)):
+            raise
+        if isinstance(error, OSError) and is_of_the_system(error):
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
         raise ValueError(f"{path}: not a store, or cut off or damaged ({error}); prepare it again") from error
 
 
-def _read_schema(path: Path, file: h5py.File) -> StoreSchema:
+def _read_schema(file: h5py.File, version: int) -> StoreSchema:
     attributes = file.attrs
-    if attributes.get("format") != FORMAT:
-        raise ValueError(f"{path}: an HDF5 file, but no Trivium store; prepare one with `trivium prepare`")
-    version = int(attributes["schema_version"])
-    if version > SCHEMA_VERSION:
-        raise ValueError(
-            f"{path}: store of schema version {version}, this Trivium reads up to {SCHEMA_VERSION}; "
-            "update Trivium, or prepare the store again with this version"
-        )
     splits = [name for name in STORE_SPLITS if name in file]
     streams = {m: [file[s]["streams"][m] for s in splits] for m in file["train"]["streams"]}
     tokens = [file[s]["tokens"] for s in splits if "tokens" in file[s]]
-    longest = {m: max(_longest(path, g) for g in groups) for m, groups in streams.items()}
+    longest = {m: max(map(_longest, groups)) for m, groups in streams.items()}
     if tokens:
-        longest["tokens"] = max(_longest(path, g) for g in tokens)
-    low_high = attributes.get("label_range")
+        longest["tokens"] = max(map(_longest, tokens))
     return StoreSchema(
         data=str(attributes["data"]),
         feature_set=str(attributes["feature_set"]),
         dims={m: int(groups[0]["values"].shape[1]) for m, groups in streams.items()},
         counts={s: len(file[s]["ids"]) for s in splits},
         max_lengths=longest,
-        targets=tuple(file["train"]["targets"]),
-        label_range=None if low_high is None else (float(low_high[0]), float(low_high[1])),
+        targets=_read_targets(file, version),
         max_token=max((int(g["values"][()].max(initial=0)) for g in tokens), default=-1),
         tokenizer=None if "tokenizer" not in attributes else str(attributes["tokenizer"]),
         source_format=str(attributes["source_format"]),
     )
 
 
-def _longest(path: Path, group: h5py.Group) -> int:
-    offsets, values = group["offsets"][()], group["values"]
-    if offsets[0] != 0 or (np.diff(offsets) < 0).any() or offsets[-1] != len(values):
-        raise ValueError(
-            f"{path}: {group.name}/offsets end at {offsets[-1]}, but {len(values)} steps are stored, or they go back; "
-            "the file is damaged: prepare it again"
-        )
-    return int(np.diff(offsets).max(initial=0))
+def _read_targets(file: h5py.File, version: int) -> dict[str, Target]:
+    """Returns the store's targets, with the train split's counts. Of schema 1 they are as `undeclared` guesses."""
+    values = {name: dataset[()] for name, dataset in file["train"]["targets"].items()}
+    if version >= 2:
+        described = json.loads(file.attrs["targets"])
+        targets = {name: Target.from_dict(target) for name, target in described.items()}
+    else:
+        low_high = file.attrs.get("label_range")
+        label_range = None if low_high is None else (float(low_high[0]), float(low_high[1]))
+        modalities = {*MODALITIES, *file["train"]["streams"]}
+        targets = {name: undeclared(name, _everywhere(file, name), modalities, label_range) for name in values}
+    return {name: target.counted(values[name]) for name, target in targets.items()}
+
+
+def _read_folds(path: Path, file: h5py.File) -> Folds | None:
+    train = file["train"]
+    if "fold" not in train:
+        return None
+    groups = read_text(path, train["group"]) if "group" in train else None
+    return Folds(train["fold"][()], tuple(json.loads(file.attrs["folds"])), groups)
+
+
+def _everywhere(file: h5py.File, target: str) -> Array:
+    return np.concatenate([file[split]["targets"][target][()] for split in STORE_SPLITS if split in file])
+
+
+def _longest(group: h5py.Group) -> int:
+    return int(np.diff(group["offsets"][()]).max(initial=0))
 
 
 def _read_split(path: Path, group: h5py.Group, content: mmap.mmap) -> Clips:
     return Clips(
-        ids=[value.decode() for value in group["ids"][()]],
-        streams={name: _view_ragged(path, part, content) for name, part in group["streams"].items()},
+        ids=read_text(path, group["ids"]),
+        streams={name: _view_ragged(part, content) for name, part in group["streams"].items()},
         targets={name: values[()] for name, values in group["targets"].items()},
-        raw_text=[value.decode() for value in group["raw_text"][()]] if "raw_text" in group else None,
-        tokens=_view_ragged(path, group["tokens"], content) if "tokens" in group else None,
+        raw_text=read_text(path, group["raw_text"]) if "raw_text" in group else None,
+        tokens=_view_ragged(group["tokens"], content) if "tokens" in group else None,
     )
 
 
-def _view_ragged(path: Path, group: h5py.Group, content: mmap.mmap) -> Ragged:
+def _view_ragged(group: h5py.Group, content: mmap.mmap) -> Ragged:
     """Returns sequences whose values are a view of the mapping, where the file's layout allows it."""
     values = group["values"]
     offset = values.id.get_offset()
     # HDF5 gives no offset for values without a step, or in a layout that another writer chose.
     if offset is None:
         return Ragged(values[()], group["offsets"][()])
-    if offset + values.nbytes > len(content):
-        raise ValueError(f"{path}: {values.name} is cut off at the file's end; prepare it again")
     view = np.frombuffer(content, dtype=values.dtype, count=values.size, offset=offset).reshape(values.shape)
     return Ragged(view, group["offsets"][()])

@@ -1,6 +1,6 @@
 """Writes a store: checks the source, lays out the file, and adds the checksum that `verify_store` compares.
 
-Legend: N clips of a split, L sum of their steps, D features.
+Legend: N clips of a split, L sum of their steps, D features, K folds.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import numpy as np
 
 import trivium
 from trivium.core.files import atomic_file
-from trivium.data.clips import STORE_SPLITS, Array, Clips, Ragged, Source, in_chunks
-from trivium.data.source_check import check_labels, check_source
+from trivium.data.clips import STORE_SPLITS, Array, Clips, Folds, Ragged, Source, in_chunks
+from trivium.data.source_check import check_labels, check_source, targets_of
+from trivium.data.target import Target
 
 FORMAT = "trivium-store"
-SCHEMA_VERSION = 1
+# 2: "targets" says what each target is. A store of schema 1 has scores, and class numbers beside them.
+SCHEMA_VERSION = 2
 
 
 def write_store(
@@ -28,12 +30,14 @@ def write_store(
 ) -> None:
     """Writes `source` to `path`, atomically: whole, or not at all.
 
-    label_range: the lowest and highest possible score, or None where that is open. Raises ValueError as check_source
-    and check_labels do, and OSError as the file system does.
+    label_range: the lowest and highest possible score, or None where that is open, of scores that the source does not
+    describe. Raises ValueError as check_source and check_labels do, and OSError as the file system does.
     """
-    check_source(source)
     if label_range is not None:
         check_labels(source, label_range)
+    if "train" in source.splits:
+        targets = targets_of(source, label_range)
+    check_source(source)
     splits = {name: source.splits[name] for name in STORE_SPLITS if name in source.splits}
     with (
         atomic_file(path) as target,
@@ -41,11 +45,13 @@ def write_store(
     ):
         for name, clips in splits.items():
             _write_split(file.create_group(name), clips)
+        if source.folds is not None:
+            _write_folds(file["train"], source.folds)
         for modality, ragged in splits["train"].streams.items():
-            mean, std = _mean_std(ragged.values)
+            mean, std = _mean_std(ragged.values) if source.folds is None else _fold_statistics(ragged, source.folds)
             group = file.create_group(f"statistics/{modality}")
             group["mean"], group["std"] = mean, std
-        file.attrs.update(_attributes(source, data, feature_set, label_range))
+        file.attrs.update(_attributes(source, data, feature_set, targets))
         file.attrs["checksum"] = content_checksum(file)
 
 
@@ -72,7 +78,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _attributes(source: Source, data: str, feature_set: str, label_range: tuple[float, float] | None) -> dict[str, Any]:
+def _attributes(source: Source, data: str, feature_set: str, targets: dict[str, Target]) -> dict[str, Any]:
     files = [{"name": f.name, "bytes": f.stat().st_size, "sha256": sha256_of(f)} for f in source.files if f.is_file()]
     attributes: dict[str, Any] = {
         "format": FORMAT,
@@ -85,11 +91,12 @@ def _attributes(source: Source, data: str, feature_set: str, label_range: tuple[
         "source_files": json.dumps(files),
         "repairs": json.dumps(source.repairs),
         "notes": json.dumps(source.notes),
+        "targets": json.dumps({name: target.to_dict() for name, target in targets.items()}),
     }
-    if label_range is not None:
-        attributes["label_range"] = np.asarray(label_range, dtype=np.float64)
     if source.tokenizer is not None:
         attributes["tokenizer"] = source.tokenizer
+    if source.folds is not None:
+        attributes["folds"] = json.dumps(source.folds.names)
     return attributes
 
 
@@ -108,6 +115,12 @@ def _write_split(group: h5py.Group, clips: Clips) -> None:
         _write_ragged(group.create_group("tokens"), clips.tokens, np.dtype("<i4"))
 
 
+def _write_folds(train: h5py.Group, folds: Folds) -> None:
+    train.create_dataset("fold", data=np.asarray(folds.numbers, dtype=np.int64))
+    if folds.groups is not None:
+        train.create_dataset("group", data=np.asarray(folds.groups, dtype=object), dtype=h5py.string_dtype())
+
+
 def _write_ragged(group: h5py.Group, ragged: Ragged, dtype: np.dtype[Any]) -> None:
     group.create_dataset("values", data=np.ascontiguousarray(ragged.values, dtype=dtype))
     group.create_dataset("offsets", data=np.asarray(ragged.offsets, dtype=np.int64))
@@ -118,7 +131,36 @@ def _mean_std(values: Array) -> tuple[Array, Array]:
 
     A constant feature gets a deviation of 1, so that dividing by it is safe.
     """
-    count, zero = max(1, len(values)), np.zeros(values.shape[1])
-    mean = sum((chunk.sum(axis=0, dtype=np.float64) for _, chunk in in_chunks(values)), zero) / count
-    std = np.sqrt(sum((((chunk - mean) ** 2).sum(axis=0) for _, chunk in in_chunks(values)), zero) / count)
-    return mean, np.where(std > 1e-12, std, 1.0)
+    count, mean, squares = _moments(values)
+    return mean, _deviation(squares, count)
+
+
+def _fold_statistics(ragged: Ragged, folds: Folds) -> tuple[Array, Array]:
+    """Returns mean and standard deviation, (K, D) float64: of the train clips of each fold, as `_mean_std`.
+
+    The values are read once, whatever the number of folds: the moments of all folds but two are put together (Chan,
+    Golub and LeVeque, 1983, eq. 1.5).
+    """
+    parts = [_moments(ragged.select(folds.places(fold)["test"]).values) for fold in range(len(folds.names))]
+    counts_K, means_KD, squares_KD = (np.array(column) for column in zip(*parts, strict=True))
+    means, deviations = [], []
+    for fold in range(len(folds.names)):
+        trained = np.unique(folds.numbers[folds.places(fold)["train"]])
+        counts, total = counts_K[trained, None], max(1, int(counts_K[trained].sum()))
+        mean = (counts * means_KD[trained]).sum(axis=0) / total
+        squares = (squares_KD[trained] + counts * (means_KD[trained] - mean) ** 2).sum(axis=0)
+        means.append(mean)
+        deviations.append(_deviation(squares, total))
+    return np.array(means), np.array(deviations)
+
+
+def _moments(values: Array) -> tuple[int, Array, Array]:
+    """Returns the number of steps, each feature's mean (D,), and its sum of squares about the mean (D,), in float64."""
+    count, zero = len(values), np.zeros(values.shape[1])
+    mean = sum((chunk.sum(axis=0, dtype=np.float64) for _, chunk in in_chunks(values)), zero) / max(1, count)
+    return count, mean, sum((((chunk - mean) ** 2).sum(axis=0) for _, chunk in in_chunks(values)), zero)
+
+
+def _deviation(squares: Array, count: int) -> Array:
+    std = np.sqrt(squares / max(1, count))
+    return np.where(std > 1e-12, std, 1.0)

@@ -4,6 +4,7 @@ metrics             the field's metrics of a split's predictions
 predict             predictions of a split (predictions: gathered by clip) and their metrics; validation: while fitting
 probe               linear probes of frozen vectors: vectors, probe_targets, probe_choice, linear_models, classification
 missing_modalities  the protocols of missing and disturbed modalities: subsets, missing_rates, feature_noise, shapley
+erased_steps        LNLN's protocol: single frames and words are erased; averages: over rates, as papers print them
 representation_alignment  agreement of a modality's vectors with the joint ones
 significance        paired tests over seeds, Holm's correction, intervals
 
@@ -27,6 +28,17 @@ array([0.375, 0.625])
 >>> bootstrap_interval([1.0, 1.0, 1.0])
 (1.0, 1.0)
 
+Whether two methods are the same within a margin, the difference that so many seeds could show, and an interval that
+carries both seeds and clips:
+
+>>> from trivium.evaluation import equivalence_test, seeds_and_clips_interval, smallest_difference
+>>> round(equivalence_test([0.004, -0.003, 0.002, 0.001, -0.002], margin=0.02), 5)
+0.00005
+>>> round(smallest_difference(0.02, 5), 3)
+0.033
+>>> seeds_and_clips_interval([[0.5, 0.5], [0.5, 0.5]])
+(0.5, 0.5)
+
 Metrics of class scores, and how far one modality's vectors have the joint vectors' neighbours:
 
 >>> import torch
@@ -47,7 +59,16 @@ if TYPE_CHECKING:
     from trivium.evaluation.metrics import compute_metrics
     from trivium.evaluation.representation_alignment import align
     from trivium.evaluation.shapley import shapley_values
-    from trivium.evaluation.significance import bootstrap_interval, holm, paired, t_test, wilcoxon
+    from trivium.evaluation.significance import (
+        bootstrap_interval,
+        equivalence_test,
+        holm,
+        paired,
+        seeds_and_clips_interval,
+        smallest_difference,
+        t_test,
+        wilcoxon,
+    )
 
 __all__ = [
     "align",
@@ -55,9 +76,12 @@ __all__ = [
     "bootstrap_interval",
     "classification_metrics",
     "compute_metrics",
+    "equivalence_test",
     "holm",
     "paired",
+    "seeds_and_clips_interval",
     "shapley_values",
+    "smallest_difference",
     "t_test",
     "wilcoxon",
 ]
@@ -68,9 +92,12 @@ _HOME = {
     "bootstrap_interval": "significance",
     "classification_metrics": "classification",
     "compute_metrics": "metrics",
+    "equivalence_test": "significance",
     "holm": "significance",
     "paired": "significance",
+    "seeds_and_clips_interval": "significance",
     "shapley_values": "shapley",
+    "smallest_difference": "significance",
     "t_test": "significance",
     "wilcoxon": "significance",
 }

@@ -15,13 +15,31 @@ import numpy as np
 import numpy.typing as npt
 
 from trivium.core.choices import check_choice
-from trivium.core.metric_names import CLASSES, METRICS, RANGES
+from trivium.core.metric_names import CLASSES, METRICS, RANGES, TASKS, USUAL
+from trivium.data.target import Target
 
 Scores = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 # Where CH-SIMS's Acc-5 cuts the labels.
 _SIMS_CUTS = (-0.7, -0.1, 0.1, 0.7)
+
+
+def choose_protocol(protocol: str, target: Target) -> str:
+    """Returns the protocol that scores a target: `protocol`, or for "auto" the usual one of its task.
+
+    Raises ValueError for a protocol of another task, and for scores in a range that the protocol is not for.
+    """
+    if protocol == "auto":
+        return USUAL[target.task]
+    if TASKS[protocol] != target.task:
+        fitting = [name for name, task in TASKS.items() if task == target.task]
+        raise ValueError(
+            f"data.metrics={protocol}: is not for {target.words}, which is the target; take data.metrics=auto, or "
+            f"{' or '.join(fitting)}"
+        )
+    refuse_other_scale(protocol, target.range)
+    return protocol
 
 
 def refuse_other_scale(protocol: str, label_range: tuple[float, float] | None) -> None:
@@ -52,14 +70,19 @@ def compute_metrics(
 ) -> dict[str, float]:
     """Computes the metrics of METRICS[protocol] over a whole split, not as averages over batches.
 
-    predictions, targets: (N,) arrays or tensors of scores, unclipped, in the data's unit.
-    probabilities, classes: (N, C) and (N,) class indices. With both, `acc_argmax` is added: the share of clips whose
-    likeliest class is right.
+    predictions, targets: arrays or tensors. (N,) scores, unclipped, in the data's unit; (N, K) of several scores; (N,)
+    class numbers; (N, C) labels of 0 and 1.
+    probabilities: (N, C), which classes and labels need. classes: (N,) class indices of a score. With both,
+    `acc_argmax` is added for a score: the share of clips whose likeliest class is right.
     MAE is in the data's unit, Corr in [-1, 1], and all others are shares in [0, 1]. A metric that is undefined is NaN:
     Corr of constant values, and the Non0 metrics of a split whose labels are all 0.
     Raises ValueError for an unknown protocol, shapes that differ or are not (N,), no clips, or non-finite values.
     """
     check_choice("metrics protocol", protocol, METRICS)
+    if TASKS[protocol] != "score":
+        from trivium.evaluation.task_metrics import task_metrics
+
+        return task_metrics(protocol, _numpy(predictions), _numpy(targets), probabilities)
     p, t = _scores("predictions", predictions), _scores("targets", targets)
     if p.shape != t.shape:
         raise ValueError(f"metrics: {len(p)} predictions but {len(t)} targets; give one of each a clip")

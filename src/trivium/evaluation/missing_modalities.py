@@ -8,20 +8,28 @@ Legend: N clips of the split, n those that are scored, M modalities, K metrics.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trivium.data.batch import Batch
 from trivium.data.datamodule import BatchLoader, DataModule
+from trivium.data.target import MULTIMODAL
 from trivium.evaluation.feature_noise import LEVELS, add_noise, clip_keys, drop_steps, noise_units
-from trivium.evaluation.metrics import compute_metrics
-from trivium.evaluation.missing_rates import RATES, draw_uniform, keep_at, share_missing
-from trivium.evaluation.predict import added_metrics, metrics_of, predict_split
+from trivium.evaluation.missing_rates import (
+    RATES,
+    draw_uniform,
+    imbalanced_rates,
+    keep_at,
+    loss_law,
+    share_missing,
+)
+from trivium.evaluation.predict import guess_of, metrics_of, predict_split
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.representation_alignment import align
 from trivium.evaluation.shapley import coalition, shapley_values
@@ -68,13 +76,13 @@ class Subject:
 
     @property
     def targets(self) -> Tensor:
-        """Returns the labels of the clips to score, (n,), on the CPU."""
-        return self.loader.split.targets["multimodal"].cpu()[self.rows]
+        """Returns the targets of the clips to score, (n,) or (n, K), on the CPU."""
+        return self.loader.split.targets[MULTIMODAL].cpu()[self.rows]
 
     @property
-    def train_mean(self) -> float:
-        """Returns the mean label of the train split."""
-        return float(self.data.store.split("train").targets["multimodal"].mean(dtype="float64"))
+    def guess(self) -> Predictions:
+        """Returns the same prediction for each clip to score: the train mean, or the train shares (`guess_of`)."""
+        return guess_of(self.data.target, self.data.clips("train").targets[MULTIMODAL], int(self.rows.sum()))
 
     def score(self, predictions: Predictions) -> dict[str, float]:
         """Computes the metrics and the loss of the clips to score, from predictions of the split."""
@@ -82,14 +90,14 @@ class Subject:
         return {**metrics_of(self.method, chosen, self.targets), "loss": float(chosen.loss.mean())}
 
     def score_train_mean(self) -> dict[str, float]:
-        """Computes the metrics of predicting `train_mean` for every clip. Corr, which is undefined then, is 0."""
-        guess_n, objective = torch.full_like(self.targets, self.train_mean), self.method.objective
-        classes: dict[str, Tensor] = {}
-        if isinstance(objective, CrossEntropy):
-            likely_nC = F.one_hot(objective.classes(guess_n), objective.outputs)
-            classes = {"probabilities": likely_nC, "classes": objective.classes(self.targets)}
-        values = compute_metrics(self.method.metrics, guess_n, self.targets, **classes)
-        return {**values, **added_metrics(self.method, guess_n.numpy(), self.targets.numpy()), "corr": 0.0}
+        """Computes the metrics of predicting `guess` for every clip. Corr, which is undefined then, is 0."""
+        guess, objective = self.guess, self.method.objective
+        if isinstance(objective, CrossEntropy) and objective.target.is_score:
+            # The class that the train mean is in, as acc_argmax asks for probabilities.
+            likely_nC = F.one_hot(objective.classes(guess.score.to(self.targets.dtype)), objective.outputs)
+            guess = replace(guess, probabilities=likely_nC.double())
+        values = metrics_of(self.method, guess, self.targets)
+        return {**values, **({"corr": 0.0} if "corr" in values else {})}
 
     def refuse_incomplete(self) -> None:
         """Raises ValueError, naming the first, if a clip to score lacks a modality to predict it from."""
@@ -120,8 +128,8 @@ def score_subsets(subject: Subject, subset_predictions: SubsetPredictions) -> li
 def metric_shares(subject: Subject, rows: Sequence[ScoreRow]) -> list[ScoreRow]:
     """Returns each modality's Shapley value in each metric: "split", "metric", "modality", "value".
 
-    rows: those of `score_subsets`. The values sum to the metric from all modalities minus that of predicting the train
-    split's mean label, which is what a subset of no modalities counts as (`Subject.score_train_mean`).
+    rows: those of `score_subsets`. The values sum to the metric from all modalities minus that of the constant
+    guess, which is what a subset of no modalities counts as (`Subject.score_train_mean`).
     """
     empty, names = subject.score_train_mean(), subject.modalities
     worth_SK = np.empty((1 << len(names), len(empty)))
@@ -137,36 +145,85 @@ def metric_shares(subject: Subject, rows: Sequence[ScoreRow]) -> list[ScoreRow]:
 
 
 def clip_shares(subject: Subject, subset_predictions: SubsetPredictions) -> list[ScoreRow]:
-    """Returns a row for each clip: "id", "target", "prediction" from all modalities, and each one's Shapley value.
+    """Returns a row for each clip: "id", "target", "prediction" from all modalities, and each modality's Shapley value.
 
-    The values are in the labels' unit, and sum to the prediction minus the mean label of the train split.
+    Of scores, the values are in the labels' unit, and sum to the prediction minus the train split's mean. Of classes,
+    they are in the probability of the clip's true class, and of labels in that of the label: they sum to that from all
+    modalities, "probability", minus the share of the train clips that are of the class or have the label. Several
+    scores and labels have a row each, named by "score" or "label".
     `Subject.refuse_incomplete` must have been called.
     """
-    names = subject.modalities
-    worth_Sn = np.full((1 << len(names), int(subject.rows.sum())), subject.train_mean)
+    names, target, n = subject.modalities, subject.data.target, int(subject.rows.sum())
+    worth_SnK = np.empty((1 << len(names), n, 1 if target.kind == "classes" else target.columns))
+    worth_SnK[0] = _worth(subject, subject.guess)
     for subset, predictions in subset_predictions.by_subset.items():
-        worth_Sn[coalition(subset, names)] = predictions.score[subject.rows].numpy()
+        worth_SnK[coalition(subset, names)] = _worth(subject, choose_clips(predictions, subject.rows))
+    values_MnK = shapley_values(worth_SnK)
+    whole = choose_clips(subset_predictions.whole, subject.rows).score.reshape(n, -1)
+    true_nK = subject.targets.reshape(n, -1)
     ids = [clip for clip, scored in zip(subject.ids, subject.rows.tolist(), strict=True) if scored]
-    parts = [*shapley_values(worth_Sn)]
-    columns = [ids, subject.targets.tolist(), worth_Sn[-1].tolist(), *(part.tolist() for part in parts)]
-    heads = ("id", "target", "prediction", *names)
-    return [dict(zip(heads, row, strict=True)) for row in zip(*columns, strict=True)]
+    rows = []
+    for place, clip in enumerate(ids):
+        for k in range(worth_SnK.shape[2]):
+            row: ScoreRow = {"id": clip}
+            if target.shape:
+                row["score" if target.kind == "score" else "label"] = target.names[k]
+            row |= {"target": float(true_nK[place, k]), "prediction": float(whole[place, k])}
+            if target.kind == "classes":
+                row |= {key: target.names[int(row[key])] for key in ("target", "prediction")}
+            if target.kind != "score":
+                row["probability"] = float(worth_SnK[-1, place, k])
+            rows.append(row | {name: float(values_MnK[m, place, k]) for m, name in enumerate(names)})
+    return rows
 
 
-def score_rates(subject: Subject, subset_predictions: SubsetPredictions, draws: int) -> list[ScoreRow]:
+def _worth(subject: Subject, predictions: Predictions) -> npt.NDArray[np.float64]:
+    """Returns what a clip's prediction is worth, (n, K): its scores, or the probability of its true class or labels."""
+    kind = subject.data.target.kind
+    if kind == "score":
+        return predictions.score.reshape(len(predictions), -1).double().numpy()
+    assert predictions.probabilities is not None
+    likely_nC = predictions.probabilities.double()
+    worth_nK = likely_nC.gather(1, subject.targets.long()[:, None]) if kind == "classes" else likely_nC
+    return worth_nK.numpy()
+
+
+def score_rates(
+    subject: Subject, subset_predictions: SubsetPredictions, draws: int, law: str = "keep_one"
+) -> list[ScoreRow]:
     """Returns a row for each rate and draw (from 1): "split", "rate", "draw", "n", "missing", and metrics.
 
-    "missing" is the share of the clips' modalities that they lost.
+    "missing" is the share of the clips' modalities that they lost. law: how they lose them (`loss_law`).
     """
     rows, present_NM = [], subset_predictions.present
     for draw in range(1, draws + 1):
-        uniform_NM = draw_uniform(subject.ids, subject.modalities, draw)
+        keep = loss_law(law, subject.ids, subject.modalities, draw, present_NM)
         for rate in RATES:
-            keep_NM = keep_at(rate, uniform_NM, present_NM)
-            missing = share_missing(keep_NM[subject.rows], present_NM[subject.rows])
-            head = {"split": subject.split, "rate": rate, "draw": draw, "n": int(subject.rows.sum())}
-            rows.append({**head, "missing": missing, **subject.score(subset_predictions.at(keep_NM))})
+            head = {"split": subject.split, "rate": rate, "draw": draw}
+            rows.append({**head, **_score_kept(subject, subset_predictions, keep(rate))})
     return sorted(rows, key=lambda row: (row["rate"], row["draw"]))
+
+
+def score_imbalanced(subject: Subject, subset_predictions: SubsetPredictions, draws: int) -> list[ScoreRow]:
+    """Returns a row for each grid of rates (`imbalanced_rates`) and draw: "split", "kind", "rates", "draw", and so on.
+
+    "rates" has the rate of each modality in the data's order, such as "0.1/0.3/0.5".
+    """
+    rows, present_NM = [], subset_predictions.present
+    uniforms = {draw: draw_uniform(subject.ids, subject.modalities, draw) for draw in range(1, draws + 1)}
+    for kind, grids in imbalanced_rates(len(subject.modalities)).items():
+        for rates in grids:
+            for draw, uniform_NM in uniforms.items():
+                keep_NM = keep_at(rates, uniform_NM, present_NM)
+                head = {"split": subject.split, "kind": kind, "rates": "/".join(f"{r:g}" for r in rates), "draw": draw}
+                rows.append({**head, **_score_kept(subject, subset_predictions, keep_NM)})
+    return rows
+
+
+def _score_kept(subject: Subject, subset_predictions: SubsetPredictions, keep_NM: Tensor) -> ScoreRow:
+    """Returns "n", "missing" and the metrics of predicting from the modalities that clips keep."""
+    missing = share_missing(keep_NM[subject.rows], subset_predictions.present[subject.rows])
+    return {"n": int(subject.rows.sum()), "missing": missing, **subject.score(subset_predictions.at(keep_NM))}
 
 
 def score_noise(subject: Subject, draws: int, track: Track = untracked) -> list[ScoreRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from torch import Tensor
 from trivium.core.files import write_text
 from trivium.data.batch import Batch
 from trivium.data.datamodule import BatchLoader
+from trivium.data.target import MULTIMODAL, Target
 from trivium.evaluation.metrics import compute_metrics
 from trivium.evaluation.predictions import Collector, Predictions
 from trivium.methods.base import Method
@@ -46,47 +48,85 @@ def predict_split(
         match_dtype(batch, method)
         prediction = method.predict(batch)
         losses = {}
-        if (target_B := batch.targets.get("multimodal")) is not None:
-            losses["loss"] = method.objective(prediction.outputs, target_B.to(prediction.outputs.dtype))
+        if (target_B := batch.targets.get(MULTIMODAL)) is not None:
+            # Class numbers must not be rounded to half precision.
+            dtype = torch.promote_types(target_B.dtype, prediction.outputs.dtype)
+            losses["loss"] = method.objective(prediction.outputs, target_B.to(dtype))
         collector.add(batch.index, batch.weight, prediction.score, losses, prediction.probabilities)
-    targets = loader.split.targets.get("multimodal")
+    targets = loader.split.targets.get(MULTIMODAL)
     return replace(
         collector.result(over_ranks=False),
         ids=list(loader.split.ids),
         targets=None if targets is None else targets.double().cpu(),
+        target=method.objective.target,
     )
 
 
 def score_split(method: Method, loader: BatchLoader, predictions: Predictions) -> dict[str, float]:
     """Computes the protocol's metrics over the whole split, and as "loss" the mean of the objective."""
-    metrics = metrics_of(method, predictions, loader.split.targets["multimodal"])
+    metrics = metrics_of(method, predictions, loader.split.targets[MULTIMODAL])
     return {**metrics, "loss": float(predictions.loss.mean())}
 
 
 def metrics_of(method: Method, predictions: Predictions, targets_N: Tensor) -> dict[str, float]:
-    """Computes the protocol's metrics of the decoded scores, and those that the config adds.
+    """Computes the protocol's metrics of the decoded predictions, and those that the config adds.
 
-    If the objective has classes, `acc_argmax` is among them.
+    If the objective has classes of a score, `acc_argmax` is among them.
     Raises ValueError, naming it, for an added metric that returns no number.
     """
     targets_N, classes_N = targets_N.cpu(), None
-    if isinstance(method.objective, CrossEntropy):
+    if isinstance(method.objective, CrossEntropy) and method.objective.target.is_score:
         classes_N = method.objective.classes(targets_N)
     score_N, target_N = predictions.score.numpy(), targets_N.numpy()
     values = compute_metrics(
         method.metrics, score_N, target_N, probabilities=predictions.probabilities, classes=classes_N
     )
-    return values | added_metrics(method, score_N, target_N)
+    return values | added_metrics(method, score_N, target_N, predictions.probabilities)
 
 
-def added_metrics(method: Method, scores_N: Any, targets_N: Any) -> dict[str, float]:
+def details_of(method: Method, predictions: Predictions, targets_N: Tensor) -> dict[str, float]:
+    """Returns "METRIC/NAME" -> value of each class, label or score; empty for a single score."""
+    names = method.objective.target.names
+    if not names:
+        return {}
+    from trivium.evaluation.task_metrics import metrics_by_name
+
+    score, target = predictions.score.numpy(), targets_N.cpu().numpy()
+    return metrics_by_name(method.metrics, names, score, target, predictions.probabilities)
+
+
+def guess_of(target: Target, train_targets: Any, clips: int) -> Predictions:
+    """Returns what could be predicted without looking at a clip: the same for each of `clips`.
+
+    It is the train split's mean score, or the share of its clips that are of each class or have each label.
+    """
+    train = torch.as_tensor(train_targets).double()
+    if target.kind == "score":
+        return Predictions(train.mean(dim=0).expand(clips, *target.shape).clone(), {}, None, target=target)
+    if target.kind == "classes":
+        share_C = torch.bincount(train.long(), minlength=len(target.names)) / len(train)
+        score_N = share_C.argmax().double().expand(clips).clone()
+        return Predictions(score_N, {}, share_C.double().expand(clips, -1).clone(), target=target)
+    share_C = train.mean(dim=0)
+    likely_NC = share_C.expand(clips, -1).clone()
+    return Predictions((likely_NC >= 0.5).double(), {}, likely_NC, target=target)
+
+
+def added_metrics(
+    method: Method, predictions: Any, targets: Any, probabilities: Tensor | None = None
+) -> dict[str, float]:
     """Computes the metrics that the config adds to those of its protocol, of a whole split's numpy arrays.
 
+    A metric gets predictions and targets: (N,) scores or class numbers, (N, K) of several scores, (N, C) labels of 0
+    and 1. One that has a parameter `probabilities` gets those too, (N, C) float64; None in a regression.
     Raises ValueError naming a metric that returns no number.
     """
     values: dict[str, float] = {}
     for name, metric in method.added_metrics.items():
-        value = metric(scores_N, targets_N)
+        more = {}
+        if "probabilities" in inspect.signature(metric).parameters:
+            more["probabilities"] = None if probabilities is None else probabilities.double().cpu().numpy()
+        value = metric(predictions, targets, **more)
         try:
             values[name] = float(value)
         except (TypeError, ValueError):
@@ -95,19 +135,20 @@ def added_metrics(method: Method, scores_N: Any, targets_N: Any) -> dict[str, fl
 
 
 def write_predictions(path: Path, parts: dict[str, tuple[BatchLoader, Predictions]]) -> None:
-    """Writes a CSV file with a row for each clip: split, id, target, prediction, and class probabilities if any.
+    """Writes a CSV file with a row for each clip: split, id, and the columns of `Predictions.columns`.
 
     parts: split -> its loader and predictions.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    classes = max((p.probabilities.shape[1] for _, p in parts.values() if p.probabilities is not None), default=0)
-    writer.writerow(["split", "id", "target", "prediction", *(f"p{c}" for c in range(classes))])
-    for split, (loader, predictions) in parts.items():
-        targets = loader.split.targets["multimodal"].tolist()
-        rows = predictions.probabilities.tolist() if predictions.probabilities is not None else [[]] * len(targets)
-        for clip, target, score, row in zip(loader.split.ids, targets, predictions.score.tolist(), rows, strict=True):
-            writer.writerow([split, clip, target, score, *row])
+    heads: list[str] = []
+    for split, (_, predictions) in parts.items():
+        columns = predictions.columns()
+        if not heads:
+            heads = list(columns)
+            writer.writerow(["split", "id", *heads])
+        for clip, *row in zip(predictions.ids, *columns.values(), strict=True):
+            writer.writerow([split, clip, *row])
     write_text(path, text.getvalue())
 
 

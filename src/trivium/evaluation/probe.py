@@ -8,17 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
+from trivium.core.metric_names import TASKS, USUAL
 from trivium.data.datamodule import DataModule
+from trivium.data.target import MULTIMODAL, Target
 from trivium.evaluation.classification import classification_metrics
 from trivium.evaluation.metrics import compute_metrics
 from trivium.evaluation.predict import metrics_of
 from trivium.evaluation.predictions import Predictions
-from trivium.evaluation.probe_choice import Probe, Report, Rows, choose_classifier, choose_ridge, fitted_on
-from trivium.evaluation.probe_targets import ClassRule, class_rule, is_score
+from trivium.evaluation.probe_choice import (
+    Probe,
+    Report,
+    Rows,
+    choose_classifier,
+    choose_each,
+    choose_label_classifier,
+    choose_ridge,
+    fitted_on,
+)
+from trivium.evaluation.probe_targets import ClassRule, class_rule, refuse_rule, target_of
 from trivium.evaluation.vectors import collect_vectors, raw_vectors
 from trivium.methods.base import Method
 from trivium.methods.readout import Readout
@@ -37,31 +49,45 @@ def probe_run(
 ) -> dict[str, dict[str, Any]]:
     """Probes the joint vector and each modality's vector, and returns the results by the vectors' names.
 
-    target: "multimodal", a modality's name, or another target of the store, which holds class numbers.
-    classes: how scores become classes (trivium.evaluation.probe_targets).
+    target: "multimodal", which is the one that the run predicts, a modality's name, or another target of the store.
+    classes: how one score becomes classes (trivium.evaluation.probe_targets).
     features: names of the vectors to probe; empty means all.
     raw: True probes the features' means over time in place of the method's vectors.
     standardize: True scales the features of a probe to mean 0 and variance 1.
     report: shows a line of progress.
 
-    A result is {"size", "fitted_on", "rule", "classes", "c", "valid", "test"}, with classification_metrics under
-    "valid" and "test". For scores it also has "ridge": {"alpha", "valid", "test"}, with the protocol's
-    metrics. The numbers of "valid" are those of a map that was fitted without it.
+    A result is {"size", "fitted_on"} and what belongs to the target's kind, each with metrics under "valid" and "test":
+    * classes: {"rule", "classes", "c", "valid", "test"}, with classification_metrics
+    * one score: the same of the classes that it becomes, and "ridge": {"alpha", "valid", "test"}, with the protocol's
+    * several scores: "ridge" alone, with one alpha a score
+    * labels: {"rule", "labels", "c", "valid", "test"}, with one C a label and the metrics of labels
+    The numbers of "valid" are those of a map that was fitted without it.
     Raises ValueError for an unknown target, vector or rule, and for fewer than two classes.
     """
-    rule = class_rule(method, data.store, target, classes)
+    described = target_of(data, target)
+    refuse_rule(described, target, classes)
+    rule = class_rule(method, described, target, classes) if described.task in ("score", "classes") else None
     vectors, targets = _read(method, data, target, raw)
     chosen = _chosen(list(vectors[fitted_on(vectors)]), features)
-    rule.refuse_single_class(targets[fitted_on(targets)], f"{data.store.path}: split {fitted_on(targets)!r}")
+    if rule is not None:
+        rule.refuse_single_class(targets[fitted_on(targets)], f"{data.store.path}: split {fitted_on(targets)!r}")
     results: dict[str, dict[str, Any]] = {}
     for name in chosen:
         named = None if report is None else _prefixed(report, name)
         rows = {split: Rows(part[name], targets[split]) for split, part in vectors.items()}
         results[name] = {"size": rows[fitted_on(rows)].features.shape[1], "fitted_on": fitted_on(rows)}
-        results[name] |= _probe_classes(rows, rule, standardize, named)
-        if is_score(data.store, target):
-            results[name]["ridge"] = _probe_scores(rows, method.metrics, standardize)
+        if rule is not None:
+            results[name] |= _probe_classes(rows, rule, standardize, named)
+        if described.kind == "labels":
+            results[name] |= _probe_labels(rows, described, standardize, named)
+        if described.kind == "score":
+            results[name]["ridge"] = _probe_scores(rows, _protocol_of(described, method), standardize)
     return results
+
+
+def _protocol_of(target: Target, method: Method) -> str:
+    """Returns the run's protocol of metrics where it is for the target, and else the usual one."""
+    return method.metrics if TASKS[method.metrics] == target.task else USUAL[target.task]
 
 
 def _prefixed(report: Report, name: str) -> Report:
@@ -72,7 +98,7 @@ def _prefixed(report: Report, name: str) -> Report:
 def _read(
     method: Method, data: DataModule, target: str, raw: bool, splits: Sequence[str] = ("valid", "test")
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
-    """Returns split -> name -> vectors (N, E), and split -> targets (N,), all float64 on the CPU.
+    """Returns split -> name -> vectors (N, E), and split -> targets (N,) or (N, K), all float64 on the CPU.
 
     splits: those to read beside the split to fit on, if the store has them.
     """
@@ -112,15 +138,31 @@ def _probe_classes(
     return {"rule": rule.name, "classes": rule.classes, "c": probe.strength, **scores}
 
 
+def _probe_labels(rows: Mapping[str, Rows], target: Target, standardize: bool, report: Report | None) -> dict[str, Any]:
+    """Fits a classifier a label, and returns the names of the labels, each C, and the metrics of labels."""
+    probe = choose_each(rows, partial(choose_label_classifier, standardize=standardize, report=report))
+    scores: dict[str, Any] = {}
+    for split in [split for split in ("valid", "test") if split in rows]:
+        likely_NC = probe.on(split).outputs(rows[split].features).sigmoid()
+        guess_NC = (likely_NC >= 0.5).to(likely_NC.dtype)
+        scores[split] = compute_metrics("labels", guess_NC, rows[split].targets, probabilities=likely_NC)
+    return {"rule": "each label", "labels": list(target.names), "c": probe.strength, **scores}
+
+
 def _probe_scores(rows: Mapping[str, Rows], protocol: str, standardize: bool) -> dict[str, Any]:
-    """Fits a ridge regression, and returns its alpha and metrics."""
-    probe = choose_ridge(rows, standardize=standardize)
-    scores: dict[str, Any] = {
-        split: compute_metrics(protocol, probe.on(split).outputs(rows[split].features)[:, 0], rows[split].targets)
-        for split in ("valid", "test")
-        if split in rows
-    }
+    """Fits a ridge regression, of several scores one each, and returns its alpha and metrics."""
+    probe = _ridge(rows, standardize)
+    scores: dict[str, Any] = {}
+    for split in [split for split in ("valid", "test") if split in rows]:
+        targets, outputs_NK = rows[split].targets, probe.on(split).outputs(rows[split].features)
+        scores[split] = compute_metrics(protocol, outputs_NK.view(targets.shape), targets)
     return {"alpha": probe.strength, **scores}
+
+
+def _ridge(rows: Mapping[str, Rows], standardize: bool = False) -> Probe:
+    """Returns the ridge regression of targets (N,), or one for each column of targets (N, K)."""
+    choose = partial(choose_ridge, standardize=standardize)
+    return choose_each(rows, choose) if rows[fitted_on(rows)].targets.dim() == 2 else choose(rows)
 
 
 @dataclass
@@ -140,20 +182,30 @@ class FittedReadout:
 def fit_readout(method: Method, data: DataModule, report: Report | None = None) -> FittedReadout:
     """Fits the readout of a `probed` method on its joint vectors, and sets it to the final map.
 
-    It is ridge regression if the objective has one output, and else a linear classifier of the objective's classes. The
-    summary holds what was chosen, and under "sign" the results of a probe of label > 0 on the same vectors; None if all
-    labels to fit on are of one sign.
+    It is a linear classifier of the objective's classes, one of each label, or ridge regression of each score. The
+    summary holds what was chosen, and under "sign" the results of a probe of label > 0 on the same vectors; None if the
+    target is not one score, or all labels to fit on are of one sign.
     Raises ValueError for a vector that is not finite, and for an objective that has outputs but no classes.
     """
     vectors, targets = _read(method, data, "multimodal", raw=False)
     rows = {split: Rows(part["joint"], targets[split]) for split, part in vectors.items()}
     probe, chosen = _choose(method, data, rows, report)
-    sign = class_rule(method, data.store, "multimodal", "sign")
-    both_signs = sign.kinds(targets[fitted_on(targets)]) > 1
-    binary = _probe_classes(rows, sign, False, report) if both_signs else None
+    binary = _probe_sign(method, data.target, rows, report)
     fitted = FittedReadout(probe, {"fitted_on": fitted_on(rows), **chosen, "sign": binary})
     fitted.use(method, "test")
     return fitted
+
+
+def _probe_sign(
+    method: Method, target: Target, rows: Mapping[str, Rows], report: Report | None
+) -> dict[str, Any] | None:
+    """Returns the probe of score > 0, or None for other targets and for scores of one sign."""
+    if not target.is_score:
+        return None
+    rule = class_rule(method, target, MULTIMODAL, "sign")
+    if rule.kinds(rows[fitted_on(rows)].targets) < 2:
+        return None
+    return _probe_classes(rows, rule, False, report)
 
 
 def validation_metrics(method: Method, data: DataModule) -> dict[str, float]:
@@ -171,10 +223,14 @@ def validation_metrics(method: Method, data: DataModule) -> dict[str, float]:
 def _choose(
     method: Method, data: DataModule, rows: Mapping[str, Rows], report: Report | None
 ) -> tuple[Probe, dict[str, Any]]:
-    """Returns the probe of the objective's scores or classes, and as plain JSON what was chosen."""
-    if method.objective.outputs == 1:
-        probe = choose_ridge(rows)
+    """Returns the probe of the objective's scores, classes or labels, and as plain JSON what was chosen."""
+    target = data.target
+    if target.kind == "labels":
+        probe = choose_each(rows, partial(choose_label_classifier, report=report))
+        return probe, {"kind": "classifier of each label", "labels": list(target.names), "c": probe.strength}
+    if target.kind == "score" and method.objective.outputs == target.columns:
+        probe = _ridge(rows)
         return probe, {"kind": "ridge", "alpha": probe.strength}
-    rule = class_rule(method, data.store, "multimodal", "objective")
+    rule = class_rule(method, target, MULTIMODAL, "objective" if target.is_score else "")
     probe = choose_classifier(_labelled(rows, rule), rule.classes, report=report)
     return probe, {"kind": "classifier", "classes": rule.classes, "c": probe.strength}

@@ -4,7 +4,8 @@ A probe is fitted on the split "probe" if there is one, and else on "train". The
 map is then fitted again on both. With a split "probe", "valid" is not used, because it may be drawn like "train"; the
 strength is then chosen on 40 % that are held out of "probe", as it is on 40 % of "train" if there is no "valid". This
 is the protocol of CoMM's linear evaluation (Dufumier et al., 2025, public code).
-Legend: N clips, E features, C classes, A regularisation strengths.
+A target of several columns has one probe a column, each with its own strength.
+Legend: N clips, E features, C classes or labels, K scores or labels, A regularisation strengths.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ HELD_OUT_SEED = 48
 
 @dataclass
 class Rows:
-    """Holds features (N, E), float64, and the targets (N,) that a probe reads from them: int64 classes, or scores."""
+    """Holds features (N, E), float64, and the targets that a probe reads from them.
+
+    These are int64 classes (N,), scores (N,) or (N, K), or labels (N, C) of 0 and 1.
+    """
 
     features: Tensor
     targets: Tensor
@@ -40,9 +44,12 @@ class Rows:
 
 @dataclass
 class Probe:
-    """Holds the chosen strength (C or alpha), the final map, and the map fitted without the validation split."""
+    """Holds the chosen strength (C or alpha), the final map, and the map fitted without the validation split.
 
-    strength: float
+    strength: one a column for targets of several columns.
+    """
+
+    strength: float | list[float]
     without_valid: Linear
     final: Linear
 
@@ -90,6 +97,41 @@ def choose_ridge(rows: Mapping[str, Rows], alphas: Sequence[float] = ALPHAS, *, 
     best = int(errors_A.argmin())
     final = _row(fit(train + held_out), best)
     return Probe(alphas[best], _row(path, best) if is_valid else final, final)
+
+
+def choose_each(rows: Mapping[str, Rows], choose: Callable[[Mapping[str, Rows]], Probe]) -> Probe:
+    """Fits a probe of one output for each column of the targets (N, K), and returns the probe of K outputs.
+
+    choose: fits that of a column, whose targets are (N,).
+    """
+    columns = next(iter(rows.values())).targets.shape[1]
+    probes = [
+        choose({split: Rows(part.features, part.targets[:, k]) for split, part in rows.items()}) for k in range(columns)
+    ]
+    strengths = [probe.strength for probe in probes if isinstance(probe.strength, float)]
+    return Probe(strengths, _stacked([p.without_valid for p in probes]), _stacked([p.final for p in probes]))
+
+
+def choose_label_classifier(
+    rows: Mapping[str, Rows], *, standardize: bool = False, report: Report | None = None
+) -> Probe:
+    """Fits `choose_classifier` on whether clips have a label; the one output is the logit of its probability.
+
+    rows: as there, with targets (N,) of 0 and 1.
+    """
+    labelled = {split: Rows(part.features, part.targets.long()) for split, part in rows.items()}
+    probe = choose_classifier(labelled, 2, standardize=standardize, report=report)
+    return Probe(probe.strength, _logit(probe.without_valid), _logit(probe.final))
+
+
+def _logit(linear: Linear) -> Linear:
+    """Returns the map to the second of two logits minus the first, whose sigmoid is the softmax of the second."""
+    return Linear(linear.weight[1:] - linear.weight[:1], linear.bias[1:] - linear.bias[:1])
+
+
+def _stacked(maps: Sequence[Linear]) -> Linear:
+    """Returns the map with the outputs of all maps."""
+    return Linear(torch.cat([one.weight for one in maps]), torch.cat([one.bias for one in maps]))
 
 
 def _row(path: Linear, index: int) -> Linear:

@@ -1,4 +1,4 @@
-"""Defines the classes that a probe is to recognise: those of a score, or a target that holds class numbers.
+"""Defines what a probe is to recognise, and how a score becomes classes.
 
 Legend: N clips.
 """
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trivium.data.store import Store
+from trivium.data.datamodule import DataModule
+from trivium.data.target import Target
 from trivium.methods.base import Method
 from trivium.objectives.task import CrossEntropy
 
@@ -43,35 +44,37 @@ class ClassRule:
             )
 
 
-def is_score(store: Store, target: str) -> bool:
-    """Says whether a target holds scores, as those of clips and of their modalities do."""
-    return target == "multimodal" or target in store.schema.modalities
+def target_of(data: DataModule, name: str) -> Target:
+    """Returns what a target of the data is: "multimodal", the one that a run predicts, or another by its name.
+
+    Raises ValueError for one that the store lacks.
+    """
+    described = data.described(name)
+    if described is None:
+        raise ValueError(f"target={name}: {data.store.path} has {', '.join(data.store.schema.targets)}")
+    return described
 
 
-def class_rule(method: Method, store: Store, target: str, how: str = "") -> ClassRule:
-    """Returns the rule by which a target becomes classes.
+def class_rule(method: Method, target: Target, name: str, how: str = "") -> ClassRule:
+    """Returns the rule by which a target of one score or of classes becomes classes.
 
     how: for a score "sign" (the default: label > 0, as in CoMM), "objective" (the classes of the run's objective), or a
-    number of classes, as objective=cross_entropy defines them. Any other target holds class numbers 0, 1, ..., and
-    takes no `how`.
-    Raises ValueError for a target that the store lacks or that is no class number, and for an unknown `how`.
+    number of classes, as objective=cross_entropy defines them. Classes are taken as they are.
+    Raises ValueError for an unknown `how`.
     """
-    if target not in store.schema.targets:
-        raise ValueError(f"target={target}: {store.path} has {', '.join(store.schema.targets)}")
-    if not is_score(store, target):
-        if how:
-            raise ValueError(f"classes={how}: is for scores, and {target!r} holds class numbers; leave it out")
-        return ClassRule(f"{target} as it is", _class_numbers(store, target), lambda targets_N: targets_N.long())
+    refuse_rule(target, name, how)
+    if target.kind == "classes":
+        return ClassRule(f"{name} as it is", len(target.names), lambda targets_N: targets_N.long())
     if how in ("", "sign"):
         return ClassRule("label > 0", 2, lambda scores_N: (scores_N > 0).long())
     if how == "objective":
         objective = method.objective
         if not isinstance(objective, CrossEntropy):
-            name = type(objective).__name__
-            raise ValueError(f"classes=objective: the run's objective, {name}, has no classes; expected {RULES}")
+            kind = type(objective).__name__
+            raise ValueError(f"classes=objective: the run's objective, {kind}, has no classes; expected {RULES}")
     elif how.isdecimal():
         try:
-            objective = CrossEntropy(store.schema.label_range, classes=int(how))
+            objective = CrossEntropy(target.range, classes=int(how))
         except ValueError as error:
             raise ValueError(f"classes={how}: {error}") from error
     else:
@@ -79,13 +82,7 @@ def class_rule(method: Method, store: Store, target: str, how: str = "") -> Clas
     return ClassRule(f"{objective.outputs} classes of the score", objective.outputs, objective.classes)
 
 
-def _class_numbers(store: Store, target: str) -> int:
-    """Returns the number of classes of a target of class numbers. Raises ValueError if a value is no class number."""
-    values_N = torch.cat([torch.from_numpy(store.split(name).targets[target]) for name in store.schema.counts])
-    odd_N = ~((values_N >= 0) & (values_N == values_N.round()) & values_N.isfinite())
-    if bool(odd_N.any()):
-        raise ValueError(
-            f"{store.path}: target {target!r} holds {float(values_N[odd_N][0]):g}; a target that is no score is probed "
-            "as class numbers 0, 1, 2, ..."
-        )
-    return int(values_N.max()) + 1
+def refuse_rule(target: Target, name: str, how: str) -> None:
+    """Raises ValueError if `how`, which says how a score becomes classes, is given for another target."""
+    if how and not target.is_score:
+        raise ValueError(f"classes={how}: is for one score, and {name!r} is {target.words}; leave it out")

@@ -1,4 +1,4 @@
-"""Compares a method with a baseline over the same seeds: paired tests, their correction, and a bootstrap interval.
+"""Compares a method with a baseline over the same seeds: tests of difference and of equivalence, and intervals.
 
 scipy.stats is imported where it is used, because the import takes half a second and most commands need none of it.
 Legend: n seeds, R resamples. Differences are one number a seed, method minus baseline.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,8 +52,8 @@ def paired(values: Sequence[float], baseline: Sequence[float], *, seed: int = 0)
     return Paired(n, float(differences.mean()), std, t_test(differences), wilcoxon(differences), low, high)
 
 
-def paired_by_seed(values: Mapping[int, float], baseline: Mapping[int, float]) -> Paired | None:
-    """Tests over the seeds that both mappings (seed -> value) have. Returns None without any, or if a value is NaN."""
+def paired_by_seed(values: Mapping[Any, float], baseline: Mapping[Any, float]) -> Paired | None:
+    """Tests over the seeds, or pairs of fold and seed, that are keys of both. Returns None without any, or for NaN."""
     pairs = [(values[seed], baseline[seed]) for seed in sorted(values) if seed in baseline]
     if not pairs or any(math.isnan(value) for pair in pairs for value in pair):
         return None
@@ -124,6 +125,50 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
+def equivalence_test(differences: npt.ArrayLike, margin: float) -> float:
+    """Returns the p of two one-sided t tests that the mean difference lies within (-margin, margin) (Schuirmann, 1987).
+
+    It is the larger of the two p values. It is 0 if all differences are 0, and NaN for n = 1 and if all are equal and
+    not 0, as `t_test` is. Raises ValueError as `paired` does, and for a margin that is not above 0.
+    """
+    d = _finite(differences)
+    if not margin > 0:
+        raise ValueError(f"equivalence_test: margin {margin}; expected a number above 0, in the metric's unit")
+    if len(d) == 1:
+        return math.nan
+    if np.ptp(d) <= 1e-9 * np.abs(d).max():
+        return math.nan if d.any() else 0.0
+    from scipy.stats import ttest_1samp
+
+    above = ttest_1samp(d, -margin, alternative="greater").pvalue
+    below = ttest_1samp(d, margin, alternative="less").pvalue
+    return float(max(above, below))
+
+
+def smallest_difference(std: float, n: int, *, power: float = 0.8) -> float:
+    """Returns the mean difference that a paired t test over n seeds finds with probability `power`, at p < .05.
+
+    It is (t_.975 + t_power) std / sqrt(n) with n - 1 degrees of freedom, the usual approximation. std: of the
+    differences. NaN for n = 1, and for a std that is NaN.
+    """
+    if n < 2 or math.isnan(std):
+        return math.nan
+    from scipy.stats import t
+
+    return float((t.ppf(1 - LEVEL / 2, n - 1) + t.ppf(power, n - 1)) * std / math.sqrt(n))
+
+
+def verdict(difference: float, p: float, equivalence_p: float, lower_is_better: bool) -> str:
+    """Returns what can be told of a row and its baseline: "better", "worse", "same" or "not told".
+
+    p, equivalence_p: of the tests of difference and of equivalence within a margin, corrected. A difference that is
+    told apart from 0 is better or worse even where it is within the margin.
+    """
+    if p < LEVEL:
+        return "better" if (difference < 0) == lower_is_better else "worse"
+    return "same" if equivalence_p < LEVEL else "not told"
+
+
 def bootstrap_interval(
     values: npt.ArrayLike, *, level: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
@@ -142,6 +187,34 @@ def bootstrap_interval(
     # scipy.stats.bootstrap draws the same resamples, but the last digit of some ends differs from committed tables.
     chosen_Rn = np.random.default_rng(seed).integers(len(v), size=(resamples, len(v)))
     low, high = np.quantile(v[chosen_Rn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def seeds_and_clips_interval(
+    differences_nN: npt.ArrayLike, *, level: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
+    """Returns the ends of a bootstrap interval of the mean difference that carries both seeds and clips.
+
+    differences_nN: (n, N), of each seed the difference of each of the same N test clips. In every resample n seeds and
+    N clips are drawn with replacement, independently of each other, and the mean is over all pairs of the two; so the
+    interval says how far the mean may lie off with other seeds and other test clips. With one seed it is that of clips
+    alone. Raises ValueError for another shape and for values that are not finite.
+    """
+    d_nN = np.asarray(differences_nN, dtype=np.float64)
+    if d_nN.ndim != 2 or not d_nN.size or not np.isfinite(d_nN).all():
+        raise ValueError(
+            f"seeds_and_clips_interval: differences of shape {d_nN.shape}; expected (n, N) finite numbers, one a seed "
+            "and clip"
+        )
+    n, clips = d_nN.shape
+    rng = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    for r in range(resamples):
+        # A mean over a product of resamples is seen from the counts of each alone.
+        seeds_n = np.bincount(rng.integers(n, size=n), minlength=n)
+        clips_N = np.bincount(rng.integers(clips, size=clips), minlength=clips)
+        means[r] = seeds_n @ d_nN @ clips_N / (n * clips)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -9,9 +9,11 @@ import lightning as L
 import torch
 
 from trivium.config.monitor import Monitor
+from trivium.core.metric_names import METRICS
 from trivium.data.batch import Batch
 from trivium.data.datamodule import DataModule
 from trivium.data.resident import ResidentSplit
+from trivium.data.target import MULTIMODAL
 from trivium.evaluation.predict import metrics_of
 from trivium.evaluation.predictions import Collector, Predictions
 from trivium.evaluation.probe import validation_metrics
@@ -51,7 +53,7 @@ class Validation(L.Callback):
         losses = {name: value for name, value in outputs.items() if name != "prediction"}
         self._scored = prediction is not None
         score, probabilities = (
-            (outputs["loss"], None) if prediction is None else (prediction.score, prediction.probabilities)
+            (next(iter(losses.values())), None) if prediction is None else (prediction.score, prediction.probabilities)
         )
         self._collector.add(batch.index, batch.weight, score, losses, probabilities)
 
@@ -60,8 +62,9 @@ class Validation(L.Callback):
         values = self._values(trainer, pl_module, self._collector.result(over_ranks=True))
         # A tensor in float64, because Lightning would round a number to float32. Without logger, because the recorder
         # gives loggers the whole row of the epoch.
+        shown_names = ("loss", METRICS[pl_module.metrics][0])
         for name, value in values.items():
-            exact, shown = torch.tensor(value, dtype=torch.float64), name in ("loss", "mae")
+            exact, shown = torch.tensor(value, dtype=torch.float64), name in shown_names
             pl_module.log(f"val/{name}", exact, prog_bar=shown, logger=False)
         if pl_module.schedule is not None:
             pl_module.schedule.after_epoch(values[self.monitor.name])
@@ -76,7 +79,7 @@ class Validation(L.Callback):
                     f"val/{name} is {value} after epoch {epoch}; the last checkpoint is from before it"
                 )
         if self._scored:
-            return {**losses, **metrics_of(method, predictions, _split(trainer).targets["multimodal"])}
+            return {**losses, **metrics_of(method, predictions, _split(trainer).targets[MULTIMODAL])}
         if self.monitor.is_loss:
             return losses
         data: DataModule = trainer.datamodule  # type: ignore[attr-defined]

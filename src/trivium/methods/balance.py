@@ -9,6 +9,7 @@ Legend: b clips on this rank, M modalities, C classes, P parameters of an encode
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,12 @@ from trivium.core.distributed import sum_over_ranks, world
 from trivium.core.keyed_random import normal
 from trivium.core.precision import at_least_float32
 from trivium.core.seeding import derive
+from trivium.core.wording import undefined
 from trivium.encoders.base import Encoded
 from trivium.fusions.base import Fusion
 from trivium.methods.base import Parts
 from trivium.methods.heads import Head, unimodal_share
-from trivium.objectives.task import CrossEntropy
+from trivium.objectives.task import CrossEntropy, TaskObjective
 
 BALANCES = ("none", "ogm_ge", "mmpareto")
 # The least coefficient of OGM. The noise is sized by the gradient before the coefficient, which is recovered by
@@ -36,8 +38,8 @@ CANCELLED = 1e-6
 def check_balance(parts: Parts) -> None:
     """Raises ValueError, naming the key, for balance options that are out of range or do not go with the parts.
 
-    Balancing needs an objective with classes and at least two modalities. It goes neither with learned stand-ins nor
-    with mixup.
+    OGM-GE needs an objective with classes, whose probabilities it compares; MMPareto takes any, as it compares
+    gradients. Both need at least two modalities, and go neither with learned stand-ins nor with mixup.
     """
     options, balance = parts.options, parts.options.balance
     check_choice("method.balance", balance, BALANCES)
@@ -48,11 +50,8 @@ def check_balance(parts: Parts) -> None:
             raise ValueError(f"method.{key}: expected a number above 0, found {getattr(options, key)}")
     if balance == "none":
         return
-    if not isinstance(parts.objective, CrossEntropy):
-        raise ValueError(
-            f"method.balance={balance} needs objective=cross_entropy, as it compares modalities by their class "
-            f"probabilities; found {type(parts.objective).__name__}. Choose that objective, or method.balance=none"
-        )
+    if balance == "ogm_ge" and not isinstance(parts.objective, CrossEntropy):
+        _refuse_without_classes(parts.objective)
     if len(parts.encoders) < 2:
         raise ValueError(
             f"method.balance={balance} weighs modalities against each other; found {list(parts.encoders)} alone. Give "
@@ -65,9 +64,23 @@ def check_balance(parts: Parts) -> None:
         )
     if options.mixup != "none":
         raise ValueError(
-            f"method.mixup={options.mixup} does not go with method.balance={balance}, which compares modalities by "
-            "the class of a clip, and a mixed clip has several; take method.mixup=none or method.balance=none"
+            f"method.mixup={options.mixup} does not go with method.balance={balance}, which compares modalities on "
+            "the clips as they are; take method.mixup=none or method.balance=none"
         )
+
+
+def _refuse_without_classes(objective: TaskObjective) -> NoReturn:
+    """Raises ValueError, as OGM-GE compares modalities by the probability of a clip's class."""
+    target = objective.target
+    if target.is_score:
+        raise ValueError(
+            "method.balance=ogm_ge needs objective=cross_entropy, as it compares modalities by their class "
+            f"probabilities; found {type(objective).__name__}. Choose that objective, or method.balance=none"
+        )
+    reason = "it compares modalities by the probability of the one class that a clip is of"
+    raise ValueError(
+        undefined("method.balance=ogm_ge", target.words, reason, "take method.balance=mmpareto, or method.balance=none")
+    )
 
 
 def scale_gradient(tensors: Iterable[Tensor], factor: Tensor) -> None:

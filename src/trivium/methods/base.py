@@ -18,6 +18,8 @@ from trivium.core.metric_names import METRICS
 from trivium.core.seeding import derive
 from trivium.data.batch import Batch
 from trivium.data.datamodule import DataModule
+from trivium.data.erase import erase
+from trivium.data.target import Target
 from trivium.encoders.base import Encoded, Encoder
 from trivium.fusions.base import Fusion
 from trivium.methods.contract import Prediction as Prediction
@@ -30,6 +32,8 @@ from trivium.schedulers import Schedule
 
 # On a GPU a non-finite loss is looked for once in this many steps, because reading it makes the host wait.
 CHECK_EVERY = 50
+# bfloat16 has 8 bits of precision: class numbers from 0 to 256 are exact.
+_MOST_CLASSES_IN_BF16 = 257
 
 
 @dataclass
@@ -61,21 +65,25 @@ class Method(nn.Module, ABC):
     shared options, which are in `parts`. trivium.methods.build sets make_optimizer, make_schedule and metrics, the
     name of the protocol that scores the method (trivium.evaluation).
 
+    tasks: those that the method is defined for, of trivium.data.target.Target.task.
     shared_options: the options of trivium.methods.options that the method takes.
     factored: True if it can train on objectives that need a score's factors (TaskObjective.factored).
     probed: True if its score is a linear probe of frozen features. Such a method has a `readout`
     (trivium.methods.readout) of vectors()["joint"], which trivium.evaluation.probe fits after training.
     optimizer_roles: the names of submodules that optimizer.groups can give rates of their own.
     validation_losses: the names of the losses that `validation_step` returns. Each can be monitored, as "val/NAME".
+    unknown_id: what an erased word becomes where text comes as token ids; [UNK] of bert-base-uncased and -chinese.
     Raises ValueError for an unknown stand_in, and for an objective that needs factors if the method gives none.
     """
 
     shared_options: ClassVar[tuple[str, ...]] = ("modality_dropout",)
+    tasks: ClassVar[tuple[str, ...]] = ("score", "scores", "classes", "labels")
     optimizer_roles: ClassVar[tuple[str, ...]] = ()
     factored: ClassVar[bool] = False
     probed: bool = False
     name: str = ""
     validation_losses: tuple[str, ...] = ("loss",)
+    unknown_id: int = 100
     trainer: Any
 
     def __init__(self, parts: Parts) -> None:
@@ -86,6 +94,7 @@ class Method(nn.Module, ABC):
                 f"objective: {name} scores modalities of different clips against each other, which "
                 "method=tcmax does; choose that method, or objective=cross_entropy, l1 or mse"
             )
+        self.refuse_task(parts.objective.target)
         self.encoders = nn.ModuleDict(parts.encoders)
         self.fusion = parts.fusion
         self.objective = parts.objective
@@ -103,6 +112,15 @@ class Method(nn.Module, ABC):
         self._saved_schedule: dict[str, Any] | None = None
         # True once a step has shown that `losses` and `predict` return what they should.
         self._checked = False
+
+    @classmethod
+    def refuse_task(cls, target: Target) -> None:
+        """Raises ValueError unless the method is defined for such a target."""
+        if target.task not in cls.tasks:
+            raise ValueError(
+                f"method: {cls.__name__} is not defined for {target.words}, which is the target; method=supervised "
+                "takes every kind of target (docs/methods has a table)"
+            )
 
     # What a subclass defines, or may define
 
@@ -196,6 +214,13 @@ class Method(nn.Module, ABC):
         stays_BM = (drawn_BM >= self.modality_dropout) | (drawn_BM == drawn_BM.amax(dim=1, keepdim=True))
         return batch.without(batch.present & ~stays_BM)
 
+    def erased(self, batch: Batch, rate_BM: Tensor, key: int, clips_B: Tensor | None = None) -> Batch:
+        """Returns the batch with each real step erased with its clip's and modality's probability.
+
+        clips_B: as in trivium.data.erase.draw_lost.
+        """
+        return erase(batch, rate_BM, key, unknown_id=self.unknown_id, clips_B=clips_B)
+
     def step_key(self, *names: str) -> int:
         """Returns a seed for draws of this step that concern the global batch. It is the same on every rank."""
         return derive(self.seed, *names, *self.position)
@@ -218,7 +243,20 @@ class Method(nn.Module, ABC):
         return next(self.parameters()).device
 
     def on_fit_start(self) -> None:
-        """Raises ValueError if stand-ins are to be learnt and no training clip lacks a modality."""
+        """Raises ValueError if stand-ins are to be learnt and no training clip lacks a modality.
+
+        Also for class numbers that the precision of the batches would round.
+        """
+        target = self.objective.target
+        if (
+            target.kind == "classes"
+            and len(target.names) > _MOST_CLASSES_IN_BF16
+            and self.trainer.precision == "bf16-true"
+        ):
+            raise ValueError(
+                f"trainer.precision=bf16-true holds whole numbers up to 256 alone, and the target has "
+                f"{len(target.names)} classes; take bf16-mixed or 32-true"
+            )
         if self.stand_ins is None or self.modality_dropout:
             return
         data: DataModule = self.trainer.datamodule
@@ -278,7 +316,8 @@ class Method(nn.Module, ABC):
     def monitorable(self) -> tuple[str, ...]:
         """Lists the validation metrics that can select this method's epoch."""
         losses = [f"val/{name}" for name in self.validation_losses]
-        classes = ["acc_argmax"] if isinstance(self.objective, CrossEntropy) else []
+        of_score = isinstance(self.objective, CrossEntropy) and self.objective.target.is_score
+        classes = ["acc_argmax"] if of_score else []
         return (*losses, *(f"val/{name}" for name in (*METRICS[self.metrics], *classes, *self.added_metrics)))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
@@ -288,7 +327,7 @@ class Method(nn.Module, ABC):
         weighted sum as "total". "prediction" is None if scores come only after training, from a probe.
         """
         prediction = self.predict(batch)
-        return {"prediction": prediction, "loss": self.objective(prediction.outputs, batch.targets["multimodal"])}
+        return {"prediction": prediction, "loss": self.objective(prediction.outputs, batch.target)}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Makes the optimiser and the schedule, and restores the schedule's state in a resumed run."""

@@ -12,9 +12,10 @@ from torch import nn
 
 from trivium.config.instantiate import build, build_as, target
 from trivium.config.monitor import monitor_of
-from trivium.core.metric_names import LABELS, LOSSES
+from trivium.core.metric_names import LABELS, LOSSES, USUAL
 from trivium.core.seeding import keyed
 from trivium.data.store import StoreSchema
+from trivium.data.target import choose_target
 from trivium.encoders.base import Encoder
 from trivium.methods.base import Method, Parts
 from trivium.methods.options import split_options
@@ -74,9 +75,11 @@ def build_method(
         takes_steps = getattr(target(config["fusion"]), "takes_steps", False)
         steps = {"steps": kind.fusion_steps(config["method"], longest, dims)} if takes_steps else {}
         fusion = build(config["fusion"], dims, **steps)
+    described = schema.targets[choose_target(schema.targets, config["data"].get("target", ""), schema.feature_set)]
     with _mistakes_of("objective"):
-        objective = build(config["objective"], schema.label_range)
-    high = None if schema.label_range is None else max(map(abs, schema.label_range))
+        objective = build(config["objective"], described)
+        objective.set_target(described)
+    high = None if described.range is None else max(map(abs, described.range))
     options, settings = split_options(config["method"], getattr(kind, "shared_options", ()))
     parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed, options, longest)
     if trains:
@@ -86,7 +89,8 @@ def build_method(
         kind = trainable(kind)
     with keyed(seed, "method"), _mistakes_of("method"):
         method: Method = build_as(kind, settings, parts)
-    method.metrics = config["data"]["metrics"]
+    protocol = config["data"]["metrics"]
+    method.metrics = USUAL[described.task] if protocol == "auto" else protocol
     method.added_metrics = _added_metrics(config)
     method.make_optimizer = functools.partial(build, config["optimizer"])
     takes_mode = "mode" in signature(target(config["scheduler"])).parameters

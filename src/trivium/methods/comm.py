@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trivium.core.choices import check_choice, suggest
 from trivium.core.seeding import derive
+from trivium.core.wording import undefined
 from trivium.data.augment import Augment
 from trivium.data.batch import Batch, Stream
 from trivium.encoders.base import Encoded
@@ -33,8 +34,9 @@ class CoMM(Method):
     Its score is that of a linear probe of `vectors()["joint"]`: the joint vector of the clip as it is, before the
     projection head. For terms that train no joint vector (cross, cross_self, self) it is the vectors of all modalities,
     end to end. Any fusion will do; fusion=transformer computes all masks in one pass.
-    Raises ValueError for unknown terms or weights, sizes and temperatures out of range, and terms that contrast pairs
-    of modalities if there is only one.
+    Any target will do, as training reads none; supcon alone pairs clips of one class, of the target or of its score.
+    Raises ValueError for unknown terms or weights, sizes and temperatures out of range, terms that contrast pairs of
+    modalities if there is only one, and supcon of a target without classes.
     """
 
     probed = True
@@ -58,6 +60,10 @@ class CoMM(Method):
         modalities = list(parts.encoders)
         _check(terms, modalities, temperature)
         _check_weights(weights or {}, terms, modalities)
+        if terms == "supcon" and parts.objective.target.task not in ("score", "classes"):
+            reason = "it draws clips of one class to each other"
+            instead = "take method=comm, which needs no labels, or method=supervised"
+            raise ValueError(undefined("method=supcon", parts.objective.target.words, reason, instead))
         self.name, self.terms, self.temperature, self.faithful = name, terms, temperature, faithful
         self.weights = dict(weights or {})
         pipelines = {key: steps for key, steps in (augment or {"default": "drop+noise"}).items() if steps is not None}
@@ -129,7 +135,7 @@ class CoMM(Method):
 
     def _classes(self, batch: Batch) -> Tensor:
         """Returns the classes of the objective, (B,) int64; if it has none, 1 for labels above 0 and else 0."""
-        target_B, classes = batch.targets["multimodal"], getattr(self.objective, "classes", None)
+        target_B, classes = batch.target, getattr(self.objective, "classes", None)
         return classes(target_B) if callable(classes) else (target_B > 0).long()
 
     def _weigh(self, terms: Mapping[str, Tensor]) -> Tensor:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Prediction:
     """Holds what a method predicts of a batch.
 
-    outputs: (B, K), of the head. score: (B,), in the labels' unit.
-    probabilities: (B, C), of the classes; None in a regression. features: (B, E), the joint vector.
+    outputs: (B, K), of the head. score: (B,) or (B, K), what the objective's `decode` makes of them: scores in the
+    target's unit, class numbers or labels. probabilities: (B, C), of classes or labels; None in a regression.
+    features: (B, E), the joint vector.
     """
 
     outputs: Tensor

@@ -177,7 +177,7 @@ class GMC(Method):
         terms = {}
         if not self.probed:
             outputs_bK = self.outputs(self.represent(*space.local))
-            terms["task"] = self.objective(outputs_bK, batch.targets["multimodal"])
+            terms["task"] = self.objective(outputs_bK, batch.target)
         *unimodal, joint_ND = space.unit.unbind(dim=1)
         contrasts_b = [
             nt_xent(joint_ND, modality_ND, temperature=self.temperature, rows=space.rows, present_N=space.complete)

@@ -135,7 +135,7 @@ class LNLN(Method):
             "completeness": self.completeness_loss(erased.completeness, label_B),
             "adversarial": self.adversarial_loss(erased.judged, complete[self.language]),
             "reconstruction": self.reconstruction_loss(erased.embedded, complete, had_BM),
-            "task": self.objective(self._predicted(erased, clips).outputs, batch.targets["multimodal"]),
+            "task": self.objective(self._predicted(erased, clips).outputs, batch.target),
         }
         # Terms that look at language are means over the clips that have it.
         with_language_N = had_NM[:, language]
@@ -165,7 +165,7 @@ class LNLN(Method):
         rate_BM = torch.where(batch.present, self.valid_rate, 1.0).double()
         corrected = self.correct(self.erased(clips, rate_BM, derive(0, "erasing of validation")))
         prediction = self._predicted(corrected, clips)
-        loss_B = self.objective(prediction.outputs, batch.targets["multimodal"])
+        loss_B = self.objective(prediction.outputs, batch.target)
         label_B = 1.0 - rate_BM[:, self.names.index(self.language)]
         total_B = self.weights["task"] * loss_B
         total_B = total_B + self.weights["completeness"] * self.completeness_loss(corrected.completeness, label_B)
@@ -173,10 +173,9 @@ class LNLN(Method):
 
     # Parts of a step
 
-    def erased(self, batch: Batch, rate_BM: Tensor, key: int) -> Batch:
-        """Returns the batch with each real step erased with its clip's and modality's probability."""
+    def erased(self, batch: Batch, rate_BM: Tensor, key: int, clips_B: Tensor | None = None) -> Batch:
         unknown = {} if self.unknown is None else {self.language: self.unknown}
-        return erase(batch, rate_BM, key, unknown_id=self.unknown_id, unknown=unknown)
+        return erase(batch, rate_BM, key, unknown_id=self.unknown_id, unknown=unknown, clips_B=clips_B)
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """Returns modality -> its tokens, (B, T, E); of an absent modality constants."""

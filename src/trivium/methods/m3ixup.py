@@ -198,7 +198,7 @@ class M3ixup(GMC):
 
     def _task_of(self, views: list[MixedViews], mixing: Mixing, batch: Batch) -> Tensor:
         """Returns the task loss of the views against the mixed labels, in the mean over the views, (b,)."""
-        targets_N = batch.gather(batch.targets["multimodal"])
+        targets_N = batch.gather(batch.target)
         vectors_VbD = torch.cat([term.vectors for term in views])
         losses = [mixed_loss(self.objective, self.outputs(v), targets_N, mixing, batch.rows) for v in vectors_VbD]
         return torch.stack(losses).mean(dim=0)

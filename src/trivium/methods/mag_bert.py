@@ -80,7 +80,7 @@ class MAGBERT(Method):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         outputs_BK, _ = self._outputs(batch)
-        return {"loss": batch.mean(self.objective(outputs_BK, batch.targets["multimodal"]))}
+        return {"loss": batch.mean(self.objective(outputs_BK, batch.target))}
 
     def predict(self, batch: Batch) -> Prediction:
         return self.decode(*self._outputs(batch))

@@ -110,7 +110,7 @@ class MISA(SummedAccumulation):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         space = self.to_subspaces(batch)
         outputs = self.head(self.fuse_subspaces(space, batch.present))
-        terms = {"task": batch.mean(self.objective(outputs, batch.targets["multimodal"]))}
+        terms = {"task": batch.mean(self.objective(outputs, batch.target))}
         terms |= self._subspace_terms(batch, space)
         weighted = [self.weights.get(name, 1.0) * value for name, value in terms.items()]
         return {**terms, "loss": torch.stack(weighted).sum()}

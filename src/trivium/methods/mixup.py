@@ -49,7 +49,7 @@ class Mixup:
         """
         mixed, present_bM, mixing = self._mixed(method, batch, encoded)
         outputs_bK = head(method.fuse(mixed, present_bM))
-        targets_N = batch.gather(batch.targets["multimodal"])
+        targets_N = batch.gather(batch.target)
         loss_b = mixed_loss(method.objective, outputs_bK, targets_N, mixing, batch.rows)
         return batch.mean(torch.where(present_bM.any(dim=1), loss_b, 0.0))
 

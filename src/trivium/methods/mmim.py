@@ -27,9 +27,15 @@ from trivium.encoders.base import Encoded
 from trivium.methods.base import Method, Parts, Prediction
 from trivium.methods.heads import Head
 from trivium.methods.meter import Meter, NonFiniteLossError
-from trivium.methods.mutual_information import FusionCPC, known_pairs, warn_of_no_pairs
+from trivium.methods.mutual_information import (
+    FusionCPC,
+    entropy_classes,
+    entropy_labels,
+    known_pairs,
+    warn_of_no_pairs,
+)
 from trivium.methods.stand_ins import make_stand_ins
-from trivium.objectives.barber_agakov import Conditional, EntropyProjection, class_entropy
+from trivium.objectives.barber_agakov import Conditional, EntropyProjection, class_entropy, memberships
 from trivium.objectives.cpc import Direction
 
 STAGES = ("two", "one")
@@ -42,7 +48,9 @@ class MMIM(Method):
 
     conditionals: pair -> q(y|x), a Gaussian. entropies: pair -> the projection of y, drawn once and never trained.
     memory: pair -> projected y and labels of the last `memory_batches` batches of this epoch.
-    Raises ValueError for unknown choices, numbers out of range and pairs of unknown modalities.
+    The entropy of the bound is defined for a score and for classes; with ba_weight=0 any target will do.
+    Raises ValueError for unknown choices, numbers out of range, pairs of unknown modalities, and a bound on a target
+    that has no single class.
     """
 
     optimizer_roles: ClassVar[tuple[str, ...]] = ("conditionals",)
@@ -67,6 +75,8 @@ class MMIM(Method):
         super().__init__(parts)
         _check(parts, stages, initialisation, stand_in, memory_batches, first_stage)
         self.name, self.cpc_weight, self.ba_weight = name, cpc_weight, ba_weight
+        instead = "take method.ba_weight=0, which leaves its CPC beside the task, or method=supervised"
+        self.classes = entropy_classes(parts.objective.target, f"method={name}", instead) if ba_weight else 0
         self.normalised, self.memory_batches = ba_normalised, memory_batches
         self.two_stages, self.first_stage, self.stand_in = stages == "two", first_stage, stand_in
         self.stand_ins = make_stand_ins("learned" if stand_in == "learned" else "zero", parts.encoders, parts.fusion)
@@ -108,7 +118,7 @@ class MMIM(Method):
             self.memory = {key: [] for key in self.entropies}
         encoded = self.encode(batch)
         joint_BE = self.fuse(encoded, batch.present)
-        task_B = self.objective(self.head(joint_BE), batch.targets["multimodal"])
+        task_B = self.objective(self.head(joint_BE), batch.target)
         terms = {"task": batch.mean(task_B)}
         total = terms["task"]
         for name, (weight, value) in (self._cpc(batch, encoded, joint_BE) | self._bound(batch, encoded)).items():
@@ -157,7 +167,7 @@ class MMIM(Method):
             return {}
         terms: dict[str, tuple[float, Tensor]] = {}
         present = self._present(batch)
-        labels_N = batch.gather(batch.targets["multimodal"])
+        labels_N = entropy_labels(self.objective.target, batch.gather(batch.target))
         singular: list[Tensor] = []
         for x, y in self.pairs:
             likelihood = self._likelihood(batch, encoded, x, y, frozen=True)
@@ -197,9 +207,9 @@ class MMIM(Method):
         if self.position[1] > self.memory_batches and memory:
             columns = zip(*memory, strict=True)
             rows_MP, remembered_M = (torch.cat([part.to(y_NP.device) for part in parts]) for parts in columns)
-            entropy = class_entropy(rows_NP, labels_N, (rows_MP, remembered_M))
-            signs = torch.cat([labels_N, remembered_M.to(labels_N)]).sign()
-            few = [(signs == sign).sum() <= rows_NP.shape[1] for sign in (1, -1)]
+            entropy = class_entropy(rows_NP, labels_N, (rows_MP, remembered_M), classes=self.classes)
+            members = memberships(torch.cat([labels_N, remembered_M.to(labels_N)]), self.classes)
+            few = [member.sum() <= rows_NP.shape[1] for member in members]
         if self.training:
             self.memory[key] = [*memory, (rows_NP.detach(), labels_N)][-self.memory_batches :]
         return entropy, few
@@ -228,8 +238,8 @@ class MMIM(Method):
         if self.two_stages and self.trainer.scaler is not None:
             raise ValueError("method.stages=two: not with trainer.precision=16-mixed; take bf16-mixed or 32-true")
         data: DataModule = self.trainer.datamodule
-        labels_N = data.store.split("train").targets["multimodal"]
-        if self.entropies and not labels_N.min() < 0 < labels_N.max():
+        labels_N = data.clips("train").targets["multimodal"]
+        if self.entropies and not self.classes and not labels_N.min() < 0 < labels_N.max():
             warnings.warn(
                 f"{self.name}: train labels lie in [{labels_N.min():g}, {labels_N.max():g}], all on one side of 0, so "
                 "that one of the two classes of the entropy is empty. Shift the labels so that 0 is neutral, or set "

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from trivium.core.choices import check_choice
+from trivium.core.wording import undefined
+from trivium.data.target import Target
 from trivium.objectives.barber_agakov import Conditional, EntropyProjection, class_entropy, standardise
 from trivium.objectives.cpc import CPCPredictor, Direction, cpc_loss
 
@@ -53,6 +55,7 @@ class PairMI(nn.Module):
     one step. False trains both on one objective.
     normalised: True includes the -0.5 log-variance term, which MMIM's public code lacks.
     standardised: True scales x and y to mean 0 and deviation 1 over the global batch, before q and the entropy.
+    classes: those of the entropy, as `class_entropy` takes them; 0 is the sign of a score.
     Raises ValueError for an unknown estimator, and for the two forms whose optimum is no estimate: normalised but not
     standardised, and not normalised where q is not fitted separately.
     """
@@ -67,6 +70,7 @@ class PairMI(nn.Module):
         separate: bool,
         normalised: bool,
         standardised: bool,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         check_choice("method.pair_estimator", estimator, ("cpc", "ba"))
@@ -74,6 +78,7 @@ class PairMI(nn.Module):
             _refuse_without_optimum(separate, normalised, standardised)
         self.pairs, self.estimator, self.direction = list(pairs), estimator, direction
         self.separate, self.normalised, self.standardised = separate, normalised, standardised
+        self.classes = classes
         self.critics = nn.ModuleDict()
         self.entropies = nn.ModuleDict()
         for x, y in pairs:
@@ -101,7 +106,7 @@ class PairMI(nn.Module):
 
         local_BP, all_NP: modality -> vectors of this rank's clips, and of the global batch.
         present_N: modality -> the clips of the global batch that have it, bool.
-        labels_N: human labels, whose signs the entropy's classes are. rows: this rank's clips.
+        labels_N: `entropy_labels` of the clips; cpc does not read them. rows: this rank's clips.
         """
         terms: dict[Pair, tuple[Tensor, Tensor, Tensor | None]] = {}
         for x, y in self.pairs:
@@ -135,7 +140,7 @@ class PairMI(nn.Module):
     def _entropy(self, key: str, y_NP: Tensor, labels_N: Tensor) -> Tensor:
         """Returns H(y) of this and the previous batch, in nats. With `separate` the projection is fixed, as in MMIM."""
         rows_N = self.entropies[key](y_NP, frozen=self.separate)
-        entropy = class_entropy(rows_N, labels_N, self.memory.get(key))
+        entropy = class_entropy(rows_N, labels_N, self.memory.get(key), classes=self.classes)
         if self.training:
             self.memory[key] = (rows_N.detach(), labels_N)
         return entropy
@@ -162,6 +167,22 @@ def _refuse_without_optimum(separate: bool, normalised: bool, standardised: bool
             "method.ba_normalised=false without method.ba_optimisation=separate has no finite optimum: the log-"
             "variance grows without bound; take separate, or ba_normalised=true"
         )
+
+
+def entropy_classes(target: Target, what: str, instead: str) -> int:
+    """Returns the classes that `class_entropy` is taken over: 0, the two signs, for a score, and C of a target of C.
+
+    Raises ValueError for other targets, which put a clip in no single class. what, instead: for that message.
+    """
+    if target.task in ("score", "classes"):
+        return len(target.names)
+    reason = "its entropy is that of each class, or of positive and of negative scores"
+    raise ValueError(undefined(what, target.words, reason, instead))
+
+
+def entropy_labels(target: Target, values_N: Tensor) -> Tensor:
+    """Returns the labels of `class_entropy`, (N,): scores as they are, and class numbers from 1."""
+    return values_N + 1 if target.kind == "classes" else values_N
 
 
 def known_pairs(pairs: Sequence[Sequence[str]], sizes: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -84,7 +84,7 @@ class Supervised(Method):
 
     def _joint_loss(self, batch: Batch, encoded: dict[str, Encoded]) -> Tensor:
         outputs_BK = self.head(self.fuse(encoded, batch.present))
-        return batch.mean(self.objective(outputs_BK, batch.targets["multimodal"]))
+        return batch.mean(self.objective(outputs_BK, batch.target))
 
     def _with_mixed_loss(self, batch: Batch, encoded: dict[str, Encoded]) -> dict[str, Tensor]:
         joint, weight = self._joint_loss(batch, encoded), self.mixup.weight
@@ -115,7 +115,7 @@ class Supervised(Method):
         outputs = unimodal_outputs(self.fusion, self.head, encoded, batch.present)
         outputs_BMC = torch.stack([at_least_float32(outputs_BC) for outputs_BC in outputs.values()], dim=1)
         probability_BMC = outputs_BMC.softmax(dim=-1)
-        class_B = self.objective.classes(batch.targets["multimodal"])
+        class_B = self.objective.classes(batch.target)
         true_BM = probability_BMC[torch.arange(len(batch), device=class_B.device), :, class_B]
         return true_class_means(true_BM, batch.present & (batch.weight[:, None] > 0))
 
@@ -141,7 +141,7 @@ class Supervised(Method):
         joint = self._joint_loss(batch, for_joint)
         unimodal = {}
         for column, (m, head) in enumerate(self.unimodal_heads.items()):
-            loss_B = self.objective(head(for_unimodal[m]), batch.targets["multimodal"])
+            loss_B = self.objective(head(for_unimodal[m]), batch.target)
             unimodal[m] = batch.mean(loss_B, batch.present_everywhere[:, column])
         weights = {m: joint.new_ones(2) for m in encoded}
         if self._balances_now:

@@ -52,7 +52,7 @@ class TCMax(Method):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         if isinstance(self.objective, FactoredObjective):
             return self.objective.losses(self.scores(batch), batch, self.step_key("negatives"))
-        return {"loss": batch.mean(self.objective(self.predict(batch).outputs, batch.targets["multimodal"]))}
+        return {"loss": batch.mean(self.objective(self.predict(batch).outputs, batch.target))}
 
     def predict(self, batch: Batch) -> Prediction:
         parts, present = self._parts(batch)

@@ -6,12 +6,13 @@ from trivium.objectives.mixed_contrast import mixed_contrast
 from trivium.objectives.nt_xent import matching_accuracy, nt_xent
 from trivium.objectives.subspaces import central_moment_discrepancy, subspace_difference
 from trivium.objectives.supcon import supcon
-from trivium.objectives.task import L1, MSE, CrossEntropy
+from trivium.objectives.task import L1, MSE, BinaryCrossEntropy, CrossEntropy
 from trivium.objectives.tcmax_loss import tcmax_loss
 
 __all__ = [
     "L1",
     "MSE",
+    "BinaryCrossEntropy",
     "CPCPredictor",
     "Conditional",
     "CrossEntropy",

@@ -72,15 +72,16 @@ def standardise(rows_NP: Tensor, counted_N: Tensor, eps: float = 1e-6) -> Tensor
 
 
 def class_entropy(
-    projected_NP: Tensor, labels_N: Tensor, memory: tuple[Tensor, Tensor] | None, eps: float = 1e-4
+    projected_NP: Tensor, labels_N: Tensor, memory: tuple[Tensor, Tensor] | None, eps: float = 1e-4, classes: int = 0
 ) -> Tensor:
     """Returns MMIM's H(Y), a scalar in nats: 0.25 (log det Sigma_pos + log det Sigma_neg).
 
     It is the entropy of a Gaussian for the clips of positive labels and one for those of negative labels, without the
     constants. The covariances divide by the number of rows, not by one less.
+    With `classes` C the same is taken over nominal classes: the sum over classes of log det Sigma_c, over 2 C.
 
-    projected_NP: rows of the global batch, with gradient. labels_N: their signs choose the class. Rows of label 0 are
-    left out, so that a 0 can also mark a clip that lacks the modality.
+    projected_NP: rows of the global batch, with gradient. labels_N: their signs choose the class, or they are class
+    numbers from 1 to C. Rows of label 0 are left out, so that a 0 can also mark a clip that lacks the modality.
     memory: rows and labels of the previous batch, which get no gradient; None at the first batch. The value is then 0,
     and connected to the graph.
     eps: added to the diagonal, so that a class with fewer rows than P stays finite. A class of a single row gives
@@ -94,8 +95,17 @@ def class_entropy(
     remembered_MP, labels_M = memory
     rows_NP = torch.cat([rows_NP, remembered_MP.detach().to(rows_NP, non_blocking=True)])
     labels = torch.cat([labels, labels_M.to(labels, non_blocking=True)])
+    members = memberships(labels, classes)
     with torch.autocast(rows_NP.device.type, enabled=False):
-        return zero + 0.25 * (_logdet(rows_NP, labels > 0, eps) + _logdet(rows_NP, labels < 0, eps))
+        logdets = [_logdet(rows_NP, member_N, eps) for member_N in members]
+        return zero + sum(logdets[1:], start=logdets[0]) / (2 * len(members))
+
+
+def memberships(labels_N: Tensor, classes: int = 0) -> list[Tensor]:
+    """Returns the clips of each class of `class_entropy`, (N,) bool: positive and negative ones, or C classes."""
+    if not classes:
+        return [labels_N > 0, labels_N < 0]
+    return [labels_N == number for number in range(1, classes + 1)]
 
 
 def _logdet(rows_NP: Tensor, member_N: Tensor, eps: float) -> Tensor:

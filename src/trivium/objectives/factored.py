@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from trivium.core.precision import at_least_float32
+from trivium.core.wording import undefined
 from trivium.data.batch import Batch
+from trivium.data.target import Target
 
 Score = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
 
@@ -61,10 +63,19 @@ class FactoredObjective:
 
     The TaskObjective's `forward` and `decode` take the matched scores.
     wants_unimodal: True if `losses` reads FactoredScores.unimodal, which is left empty otherwise.
+    needs: why it is not defined for other targets, for messages.
     """
 
     factored: ClassVar[bool] = True
     wants_unimodal: ClassVar[bool] = False
+    needs: ClassVar[str] = "it scores pairings of modalities for the one class of a clip"
+
+    @classmethod
+    def refusal(cls, target: Target) -> str:
+        """Returns the message for a target that the objective is not defined for (TaskObjective.refusal)."""
+        others = {"scores": "objective=tcmax_regression, or ", "classes": "objective=tcmax, or "}
+        what = f"objective: {cls.__name__}, for method=tcmax,"
+        return undefined(what, target.words, cls.needs, f"take {others.get(target.task, '')}method=supervised")
 
     def losses(self, scores: FactoredScores, batch: Batch, key: int) -> dict[str, Tensor]:
         """Returns named scalar terms, "loss" last. key: seed of draws for the global batch, the same on every rank."""

@@ -36,6 +36,7 @@ from trivium.core.distributed import sum_over_ranks
 from trivium.core.precision import at_least_float32
 from trivium.core.seeding import generator
 from trivium.data.batch import Batch
+from trivium.data.target import Target
 from trivium.objectives.factored import Factor, FactoredObjective, FactoredScores, in_full_precision, merged
 from trivium.objectives.log_sums import LogSums, log_sum_over_ranks, log_sums, sampled_log_sums
 from trivium.objectives.task import CrossEntropy
@@ -186,25 +187,25 @@ class TCMax(FactoredObjective, CrossEntropy):
 
     def __init__(
         self,
-        label_range: Sequence[float] | None,
+        target: Target | Sequence[float] | None,
         *,
         classes: int = 0,
         chunk: int = 16384,
         negatives: int = 0,
         form: Form = "bound",
     ) -> None:
-        super().__init__(label_range, classes=classes)
+        super().__init__(target, classes=classes)
         self.evaluation = Evaluation(chunk, negatives, form)
 
     def losses(self, scores: FactoredScores, batch: Batch, key: int) -> dict[str, Tensor]:
-        return tcmax_terms(scores, self.classes(batch.targets["multimodal"]), batch, key, self.evaluation)
+        return tcmax_terms(scores, self.classes(batch.target), batch, key, self.evaluation)
 
 
 class Joint(FactoredObjective, CrossEntropy):
     """Trains on the cross-entropy of the matched scores: TCMax's baseline with the same encoders, fusion and head."""
 
     def losses(self, scores: FactoredScores, batch: Batch, key: int) -> dict[str, Tensor]:
-        return {"loss": batch.mean(self(scores.matched, batch.targets["multimodal"]))}
+        return {"loss": batch.mean(self(scores.matched, batch.target))}
 
 
 class Unimodal(FactoredObjective, CrossEntropy):
@@ -221,6 +222,6 @@ class Unimodal(FactoredObjective, CrossEntropy):
         clips_M = sum_over_ranks(counted_bM.sum(dim=0)).clamp_min(1)
         terms = {}
         for column, (m, outputs_bC) in enumerate(scores.unimodal.items()):
-            per_clip_b = torch.where(counted_bM[:, column], self(outputs_bC, batch.targets["multimodal"]), 0.0)
+            per_clip_b = torch.where(counted_bM[:, column], self(outputs_bC, batch.target), 0.0)
             terms[f"unimodal_{m}"] = batch.mean(per_clip_b) * batch.global_size / clips_M[column]
         return {**terms, "loss": torch.stack(list(terms.values())).sum()}

@@ -102,25 +102,38 @@ def shapley_bars(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], 
     axes.set_xlabel("Shapley value")
 
 
-def draw_rates(album: Album, rows: Sequence[Scored], name: str, train_mean: Mapping[str, float]) -> Picture:
-    """Draws metrics over the missing rate: mean over draws and a band of one standard deviation.
+def draw_rates(
+    album: Album,
+    groups: Mapping[str, Sequence[Scored]],
+    name: str,
+    train_mean: Mapping[str, float],
+    *,
+    axis: str = "missing rate",
+    caption: str = "Metrics when modalities are missing at random",
+) -> Picture:
+    """Draws metrics over the rate, a line a group: mean over its rows and a band of one standard deviation.
 
-    train_mean: the metrics of predicting the train mean, a dashed line.
+    groups: label -> rows, of draws or of seeds. train_mean: metrics of predicting the train mean, dashed lines.
     """
-    chosen = shown(rows[0])
+    first = next(iter(groups.values()))
+    chosen, highest = shown(first[0]), max(row["rate"] for row in first)
     lines = math.ceil(len(chosen) / 2)
     with open_figure(0.35 + 1.35 * lines, nrows=lines, ncols=2, sharex=True) as (figure, grid):
         for axes, metric in zip(grid.flat, chosen, strict=False):
-            curve(axes, rows, "rate", metric, label="model", style=0)
-            axes.axhline(train_mean[metric], color="black", linewidth=0.8, linestyle=(0, (3, 2)), label="train mean")
+            for style, (label, rows) in enumerate(groups.items()):
+                curve(axes, rows, "rate", metric, label=label, style=style)
+            if metric in train_mean:
+                axes.axhline(
+                    train_mean[metric], color="black", linewidth=0.8, linestyle=(0, (3, 2)), label="train mean"
+                )
             axes.set_ylabel(LABELS[metric])
         for axes in grid.flat[len(chosen) :]:
             axes.set_axis_off()
         for axes in grid[-1]:
-            axes.set_xlabel("missing rate")
-            axes.set_xticks([0, 0.2, 0.4, 0.6])
-        legend_above(figure, *grid[0, 0].get_legend_handles_labels(), columns=4, handlelength=1.6)
-        return album.keep(figure, name, "Metrics when modalities are missing at random")
+            axes.set_xlabel(axis)
+            axes.set_xticks([tick for tick in (0, 0.2, 0.4, 0.6, 0.8) if tick < highest])
+        legend_above(figure, *grid[0, 0].get_legend_handles_labels(), columns=3, handlelength=1.6)
+        return album.keep(figure, name, caption)
 
 
 def draw_noise(album: Album, rows: Sequence[Scored], name: str) -> Picture:

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from trivium.core.files import csv_text, write_json, write_text
 from trivium.core.metric_names import LABELS
+from trivium.evaluation.averages import Groups, average, over_kinds, over_rates, over_subsets
+from trivium.evaluation.erased_steps import refuse_unknown_id, score_erased
 from trivium.evaluation.missing_modalities import (
     ScoreRow,
     Subject,
     clip_shares,
     measure_alignment,
     metric_shares,
+    score_imbalanced,
     score_noise,
     score_rates,
     score_subsets,
 )
+from trivium.evaluation.missing_rates import check_law
 from trivium.evaluation.subsets import SubsetPredictions, predict_subsets
-from trivium.results.spread import Spread
+from trivium.report.robustness_tables import number, print_averages, print_spreads, print_table
 from trivium.runs.load import Run, load_run
 from trivium.search.reporter import Reporter
 
 if TYPE_CHECKING:
     from trivium.report.album import Album
 
-PROTOCOLS = ("subsets", "rates", "noise")
-_TEXT_COLUMNS = ("kind", "modality", "modalities")
+PROTOCOLS = ("subsets", "rates", "imbalanced", "erased", "noise")
 
 
 @dataclass
@@ -56,6 +55,15 @@ class _Report:
         if draw is not None:
             draw(Album(self.folder), name + self.suffix)
 
+    def write_averages(self, name: str, rows: Sequence[ScoreRow], groups: Groups) -> None:
+        """Writes the averages that papers print as a JSON file, and prints them."""
+        metrics = [*_metrics(rows), "loss"]
+        averages, file = average(rows, groups, metrics), self.folder / f"{name}{self.suffix}.json"
+        head = {"run": str(self.run.path), "feature_set": self.run.schema.feature_set, "split": self.subject.split}
+        draws = max(row.get("draw", 1) for row in rows)
+        write_json(file, {**head, "n": rows[0]["n"], "protocol": name, "draws": draws, "averages": averages})
+        print_averages(averages, metrics)
+
 
 def write_protocols(
     run_dir: Path,
@@ -64,14 +72,17 @@ def write_protocols(
     split: str = "test",
     draws: int = 5,
     complete: bool = False,
+    law: str = "keep_one",
+    unknown_id: int | None = None,
     store: Path | None = None,
     out: Path | None = None,
     device: str = "cpu",
 ) -> None:
     """Runs the protocols on a finished run and writes each, when done, to `out` (otherwise the run's directory).
 
-    complete: score only clips that have every modality. Files are those that `trivium evaluate --help` lists; a name
-    ends with what differs from the default, as in subsets_valid.csv.
+    complete: score only clips that have every modality. law: of "rates", how clips lose modalities. unknown_id: the
+    token that an erased word becomes; None for the method's own. Files are those that `trivium evaluate --help` lists;
+    a name ends with what differs from the default, as in subsets_valid.csv.
     Raises ValueError for a run that is not finished, a store that does not fit, an unknown split, and as
     trivium.evaluation.missing_modalities does.
     """
@@ -80,12 +91,21 @@ def write_protocols(
     if "subsets" in protocols:
         # It is refused before minutes of predictions.
         subject.refuse_incomplete()
-    if {"subsets", "rates"} & set(protocols):
+    check_law(law, subject.modalities)
+    if unknown_id is not None:
+        subject.method.unknown_id = unknown_id
+    if "erased" in protocols:
+        refuse_unknown_id(subject.method)
+    if {"subsets", "rates", "imbalanced"} & set(protocols):
         predictions = predict_subsets(subject.method, subject.loader, _track)
         if "subsets" in protocols:
             _report_subsets(report, predictions)
         if "rates" in protocols:
-            _report_rates(report, predictions, draws)
+            _report_rates(report, predictions, draws, law)
+        if "imbalanced" in protocols:
+            _report_imbalanced(report, predictions, draws)
+    if "erased" in protocols:
+        _report_erased(report, draws)
     if "noise" in protocols:
         _report_noise(report, draws)
     if subject.method.probed and split == "valid":
@@ -110,8 +130,8 @@ def write_alignment(
     write_json(file, {**head, "modalities": alignment})
     columns = {"n": "n", "top-1": "top1", "chance": "chance_top1", "MRR": "mrr", "chance MRR": "chance_mrr"}
     columns |= {"mutual kNN": "mutual_knn", "chance kNN": "chance_knn"}
-    rows = [[name, *(_number(values.get(key)) for key in columns.values())] for name, values in alignment.items()]
-    _print(f"{report.title}: each modality's vectors beside the joint ones", ["modality", *columns], rows)
+    rows = [[name, *(number(values.get(key)) for key in columns.values())] for name, values in alignment.items()]
+    print_table(f"{report.title}: each modality's vectors beside the joint ones", ["modality", *columns], rows)
     k = next(iter(alignment.values()))["k"]
     print(f"k is {k}; retrieval is left out where a vector's size is not the joint one's")
     print(f"written to {file}")
@@ -139,23 +159,46 @@ def _report_subsets(report: _Report, predictions: SubsetPredictions) -> None:
     report.write("shapley_clips", clip_shares(subject, predictions))
     labels = [*(row["modalities"] for row in rows[:-1]), "all", "train mean"]
     cells = [
-        [label, *(_number(row[metric]) for metric in metrics)]
+        [label, *(number(row[metric]) for metric in metrics)]
         for label, row in zip(labels, [*rows, subject.score_train_mean()], strict=True)
     ]
-    _print(f"{report.title}: predicted from subsets", ["modalities", *(LABELS[m] for m in metrics)], cells)
+    print_table(f"{report.title}: predicted from subsets", ["modalities", *(LABELS[m] for m in metrics)], cells)
+    report.write_averages("subsets", rows, over_subsets(rows))
     value = {(row["metric"], row["modality"]): row["value"] for row in shares}
-    cells = [[name, *(_number(value[metric, name]) for metric in metrics)] for name in names]
-    _print("Shapley values: all modalities minus the train mean", ["modality", *(LABELS[m] for m in metrics)], cells)
+    cells = [[name, *(number(value[metric, name]) for metric in metrics)] for name in names]
+    print_table(
+        "Shapley values: all modalities minus the train mean", ["modality", *(LABELS[m] for m in metrics)], cells
+    )
 
 
-def _report_rates(report: _Report, predictions: SubsetPredictions, draws: int) -> None:
+def _report_rates(report: _Report, predictions: SubsetPredictions, draws: int, law: str) -> None:
     from trivium.report.robustness_figures import draw_rates
 
-    rows = score_rates(report.subject, predictions, draws)
-    train_mean = report.subject.score_train_mean()
-    report.write("rates", rows, lambda album, name: draw_rates(album, rows, name, train_mean))
-    _print_spreads(f"{report.title}: modalities missing at random, {_over(draws)}", rows, ["rate"])
-    print("every metric and draw: rates.csv")
+    rows = score_rates(report.subject, predictions, draws, law)
+    train_mean, file = report.subject.score_train_mean(), "rates" if law == "keep_one" else f"rates_{law}"
+    report.write(file, rows, lambda album, name: draw_rates(album, {"model": rows}, name, train_mean))
+    print_spreads(f"{report.title}: modalities missing at random ({law}), {_over(draws)}", rows, ["rate"])
+    report.write_averages(file, rows, over_rates(rows))
+    print(f"every metric and draw: {file}{report.suffix}.csv")
+
+
+def _report_imbalanced(report: _Report, predictions: SubsetPredictions, draws: int) -> None:
+    rows = score_imbalanced(report.subject, predictions, draws)
+    report.write("imbalanced", rows)
+    order = "/".join(report.subject.modalities)
+    title = f"{report.title}: modalities missing at random at the rates {order}, {_over(draws)}"
+    print_spreads(title, rows, ["kind", "rates"])
+    report.write_averages("imbalanced", rows, over_kinds(rows))
+
+
+def _report_erased(report: _Report, draws: int) -> None:
+    from trivium.report.robustness_figures import draw_rates
+
+    rows, train_mean = score_erased(report.subject, draws, _track), report.subject.score_train_mean()
+    words = {"axis": "share of steps erased", "caption": "Metrics when single frames and words are erased"}
+    report.write("erased", rows, lambda album, name: draw_rates(album, {"model": rows}, name, train_mean, **words))
+    print_spreads(f"{report.title}: frames and words erased at random, {_over(draws)}", rows, ["rate"])
+    report.write_averages("erased", rows, over_rates(rows))
 
 
 def _report_noise(report: _Report, draws: int) -> None:
@@ -168,7 +211,7 @@ def _report_noise(report: _Report, draws: int) -> None:
         {**row, "modality": "all" if "+" in row["modalities"] else row["modalities"]} for row in rows if row["level"]
     ]
     title = f"{report.title}: features disturbed, {_over(draws)}"
-    _print_spreads(title, [*undisturbed, *disturbed], ["kind", "modality", "level"])
+    print_spreads(title, [*undisturbed, *disturbed], ["kind", "modality", "level"])
     reads = report.subject.data.reads
     left_out = [name for name, what in reads.items() if what == "tokens"]
     if left_out:
@@ -182,39 +225,6 @@ def _over(draws: int) -> str:
 
 def _metrics(rows: Sequence[ScoreRow]) -> list[str]:
     return [key for key in rows[0] if key in LABELS]
-
-
-def _print_spreads(title: str, rows: Sequence[ScoreRow], keys: Sequence[str]) -> None:
-    """Prints a line for each setting of `keys`, over its draws, with the metrics that curves show."""
-    from trivium.report.robustness_figures import shown
-
-    metrics = shown(rows[0])
-    settings = pd.DataFrame(rows).groupby(list(keys), sort=False)[metrics]
-    lines = settings.agg(lambda values: _spread(Spread.of(values.tolist()))).reset_index().astype(str)
-    _print(title, [*keys, *(LABELS[metric] for metric in metrics)], lines.to_numpy().tolist())
-
-
-def _print(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a table so narrow that eight metrics fit 80 columns; digits are folded rather than cut off."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in columns:
-        is_text = column in _TEXT_COLUMNS
-        table.add_column(column, justify="left" if is_text else "right", no_wrap=is_text, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    console.print(f"\n{title}", soft_wrap=True, highlight=False)
-    console.print(table)
-
-
-def _number(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
-
-
-def _spread(spread: Spread) -> str:
-    return _number(spread.mean) + ("" if math.isnan(spread.std) else f"±{spread.std:.3f}")
 
 
 def _track(items: Sequence[Any], what: str) -> Iterator[Any]:

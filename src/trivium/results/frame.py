@@ -21,6 +21,7 @@ COLUMNS = (
     "feature_set",
     "modalities",
     "seed",
+    "fold",
     "split",
     "metric",
     "value",
@@ -36,10 +37,12 @@ COLUMNS = (
     "status",
     "path",
 )
+# What tells the runs of one setting apart; fold is missing where the data have no folds.
+REPEAT = ("seed", "fold")
 _AS_WRITTEN = ("method", "config_hash", "best_epoch", "epochs", "seconds", "parameters", "trained_parameters")
 _SPLITS = ("val", "test")
 _FLOATS = ("value", "seconds", "train_mean_mae")
-_INTEGERS = ("seed", "best_epoch", "epochs", "parameters", "trained_parameters")
+_INTEGERS = ("seed", "fold", "best_epoch", "epochs", "parameters", "trained_parameters")
 
 
 def results(folder: str | Path) -> pd.DataFrame:
@@ -85,6 +88,7 @@ def run_facts(record: Record, split: str = "test") -> dict[str, Any]:
         "feature_set": record.data,
         "modalities": "+".join(result.get("modalities", [])),
         "seed": record.seed,
+        "fold": record.fold,
         "split": split,
         "selected_by": record.selected_by,
         "train_mean_mae": result.get("train_mean_mae", {}).get(split, math.nan),
@@ -107,4 +111,12 @@ def _facts_of(table: TableFolder, line: Mapping[str, str], records: Mapping[Path
 def table_score(line: Mapping[str, str]) -> dict[str, Any]:
     """Returns a line of values.csv under the names of the frame."""
     seed, value = int(line["seed"]), float(line["value"] or "nan")
-    return {"label": line["row"], "seed": seed, "split": "test", "metric": line["measure"], "value": value}
+    fold = int(line["fold"]) if line.get("fold") else None
+    return {
+        "label": line["row"],
+        "seed": seed,
+        "fold": fold,
+        "split": "test",
+        "metric": line["measure"],
+        "value": value,
+    }

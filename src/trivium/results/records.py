@@ -22,8 +22,8 @@ from trivium.runs.directory import RunDirectory
 
 Values = npt.NDArray[np.float64]
 
-# settings that say nothing of what a run is, and the seed
-_NOT_COMPARED = ("run.", "resume", "paths.", "logger.", "debug.name", "seed")
+# settings that say nothing of what a run is, and the seed and the fold
+_NOT_COMPARED = ("run.", "resume", "paths.", "logger.", "debug.name", "seed", "data.fold")
 _NEEDED = ("seed", "method", "feature_set", "metrics", "val", "best_epoch", "epochs")
 _DAMAGED, _MEND = "cannot be read", "copy it again, or repeat the run"
 # Settings that a label may carry to be told from others; of more it says "...".
@@ -41,7 +41,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Record:
-    """Holds what a finished run's directory says. config: as composed. label: names the setting, without the seed."""
+    """Holds what a finished run's directory says. config: as composed. label: of the setting, without seed and fold."""
 
     path: Path
     config: dict[str, Any] = field(repr=False)
@@ -54,6 +54,11 @@ class Record:
         return int(self.result["seed"])
 
     @property
+    def fold(self) -> int | None:
+        """Returns the number of the fold that the run tested (data.fold), or None of data without folds."""
+        return self.result.get("fold")
+
+    @property
     def data(self) -> str:
         return str(self.result["feature_set"])
 
@@ -63,7 +68,7 @@ class Record:
 
     @cached_property
     def group(self) -> str:
-        """Returns a hash that is equal for runs that differ only in places and seeds, those of start_from included."""
+        """Returns a hash that is equal for runs that differ in places, seeds and folds alone, also of start_from."""
         return _group(self.config)
 
     @cached_property
@@ -120,6 +125,8 @@ def slug(label: str) -> str:
 
 def _group(config: dict[str, Any]) -> str:
     origin = str(config.get("start_from") or "")
+    data = {**config["data"], "fold": None} if "data" in config else None
+    config = config if data is None else {**config, "data": data}
     return config_hash({**config, "seed": 0, "start_from": _origin(Path(origin)) if origin else ""})
 
 
@@ -214,11 +221,11 @@ def _setting(key: str, word: str) -> str:
 
 
 def by_group(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Returns label -> its runs by seed, labels in the order in which they come."""
+    """Returns label -> its runs by seed and fold, labels in the order in which they come."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.label, []).append(record)
-    return {label: sorted(group, key=lambda record: record.seed) for label, group in groups.items()}
+    return {label: sorted(group, key=lambda record: (record.seed, record.fold or 0)) for label, group in groups.items()}
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

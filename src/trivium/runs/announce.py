@@ -61,11 +61,14 @@ def _say_data(config: Mapping[str, Any]) -> None:
     if not path.is_file():
         say("data", f"made now, as it is used for the first time: {path}")
         make_on_first_use(path, config["data"])
-    schema = open_store(path).schema
+    store = open_store(path, config["data"].get("fold"))
+    store.refuse_without_fold()
+    schema = store.schema
     counts = ", ".join(f"{count} {split}" for split, count in schema.counts.items())
     names = config["data"]["modalities"] or schema.modalities
     sizes = ", ".join(f"{name} {schema.dims.get(name, 'tokens')}" for name in names)
-    say("data", f"{schema.feature_set}: {counts} clips")
+    fold = "" if schema.fold is None else f", fold {schema.fold} of {schema.folds}"
+    say("data", f"{schema.feature_set}{fold}: {counts} clips")
     say("", sizes)
 
 

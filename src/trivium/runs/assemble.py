@@ -11,7 +11,8 @@ from trivium.config.store_path import find_store
 from trivium.data.datamodule import DataModule, choose_reads
 from trivium.data.store import Statistics, Store, open_store
 from trivium.data.synthetic import make_on_first_use
-from trivium.evaluation.metrics import refuse_other_scale
+from trivium.data.target import Target
+from trivium.evaluation.metrics import choose_protocol
 from trivium.methods.base import Method
 from trivium.methods.build import build_method, token_readers
 
@@ -33,9 +34,10 @@ def open_data(
     path = store_file or find_store(config)
     if store_file is None and not node["store"]:
         make_on_first_use(path, node)
-    store = open_store(path)
-    _refuse_other_range(node["label_range"], store)
-    refuse_other_scale(node["metrics"], store.schema.label_range)
+    store, fold = open_store(path), node.get("fold")
+    # Of another store without folds, a run of a fold predicts the splits that are there.
+    if fold is not None and (store_file is None or store.schema.folds):
+        store = store.of_fold(fold)
     if statistics is not None:
         store = replace(store, statistics=dict(statistics))
     modalities = list(node["modalities"])
@@ -48,7 +50,11 @@ def open_data(
         standardize=node["standardize"],
         seed=config["seed"],
         limit_batches=config["trainer"]["limit_batches"],
+        target=node.get("target", ""),
+        sampler=node.get("sampler", "shuffled"),
     )
+    _refuse_other_range(node["label_range"], store, data.target)
+    choose_protocol(node["metrics"], data.target)
     return store, data
 
 
@@ -62,8 +68,8 @@ def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
     return store, data, build_method(config, store.schema, data.reads, trains=True)
 
 
-def _refuse_other_range(label_range: list[float], store: Store) -> None:
-    stored_range = store.schema.label_range
+def _refuse_other_range(label_range: list[float], store: Store, target: Target) -> None:
+    stored_range = target.range
     if label_range and stored_range is not None and tuple(label_range) != stored_range:
         raise ValueError(
             f"data.label_range: {label_range}, but {store.path} was prepared with {list(stored_range)}; leave it out, "

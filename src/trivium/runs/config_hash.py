@@ -16,6 +16,9 @@ from trivium.config.renamed import with_new_names, with_old_names
 OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")
 _NOT_HASHED = ("run", "resume", "paths", "logger", "trust")
 _NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress", "callbacks", "profiler")
+# Keys that came later than version 0.1.0, with the values at which they change nothing.
+_NEW_OF_OBJECTIVE = {"class_weights": None, "focal_gamma": 0.0}
+_NEW_OF_DATA: dict[str, Any] = {"target": "", "fold": None, "sampler": "shuffled"}
 _PLATEAU = "trivium.schedulers.plateau"
 _GMC = ("trivium.methods.gmc.GMC", "trivium.methods.m3ixup.M3ixup")
 
@@ -64,6 +67,7 @@ def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
     if not config.get("metrics"):
         config = {key: value for key, value in config.items() if key != "metrics"}
     trainer, method = dict(config["trainer"]), dict(config.get("method") or {})
+    config = {**config, **_before_tasks(config)}
     if _selects_as_in_0_1(config):
         trainer.pop("monitor", None)
     if not trainer.get("gradient_clip") or trainer.get("gradient_clip_by") == "norm":
@@ -71,6 +75,25 @@ def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
     if method.get("pair_estimator") != "ba" or not method.get("ba_standardised"):
         method.pop("ba_standardised", None)
     return {**config, "trainer": trainer, **({"method": method} if "method" in config else {})}
+
+
+def _before_tasks(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the groups objective and data as they were when a score was the only target.
+
+    What "auto" stands for depends on the target, of which only a score goes with these older choices. So no two runs
+    with different numbers get the same hash.
+    """
+    groups = {name: dict(config[name]) for name in ("objective", "data") if config.get(name)}
+    objective, data = groups.get("objective", {}), groups.get("data", {})
+    if objective.get("_target_") == "trivium.objectives.task.auto":
+        squared = objective.pop("scores", "l1") == "mse"
+        objective["_target_"] = f"trivium.objectives.task.{'MSE' if squared else 'L1'}"
+    if data.get("metrics") == "auto":
+        data["metrics"] = "regression"
+    for node, defaults in ((objective, _NEW_OF_OBJECTIVE), (data, _NEW_OF_DATA)):
+        for key in [key for key, default in defaults.items() if key in node and node[key] == default]:
+            del node[key]
+    return groups
 
 
 def _selects_as_in_0_1(config: dict[str, Any]) -> bool:

@@ -13,7 +13,15 @@ import lightning as L
 from trivium.core.files import write_json
 from trivium.data.datamodule import BatchLoader, DataModule
 from trivium.data.store import Store
-from trivium.evaluation.predict import predict_split, score_split, write_predictions
+from trivium.data.target import MULTIMODAL
+from trivium.evaluation.predict import (
+    details_of,
+    guess_of,
+    metrics_of,
+    predict_split,
+    score_split,
+    write_predictions,
+)
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.probe import FittedReadout, fit_readout
 from trivium.methods.base import Method
@@ -44,14 +52,17 @@ def run_final_test(
             readout.use(method, split)
         predictions = predict_split(method, loader)
         parts[split] = (loader, predictions)
-        scores["val" if split == "valid" else split] = score_split(method, loader, predictions)
+        details = details_of(method, predictions, loader.split.targets[MULTIMODAL])
+        scores[_as_in_result(split)] = score_split(method, loader, predictions) | details
     write_predictions(run.path / "predictions.csv", parts)
     write_json(run.path / "model.json", describe_model(store, data, method))
     run.update_record(status="finished", **({"unsent": "not yet"} if trainer.loggers else {}))
     result = {
         **scores,
         **_description(run, trainer, recorder, store, method),
-        "train_mean_mae": _train_mean_mae(store, {split: loader for split, (loader, _) in parts.items()}),
+        **_guess(method, data, {split: loader for split, (loader, _) in parts.items()}),
+        **_confusion(method, parts),
+        "target": {"name": data.target_name, **data.target.to_dict()},
         "modalities": list(data.reads),
         **({} if readout is None else {"probe": readout.summary}),
     }
@@ -79,6 +90,7 @@ def _description(
         **{key: record[key] for key in _FROM_RECORD},
         **({"extended_at": record["extended_at"]} if "extended_at" in record else {}),
         "feature_set": store.schema.feature_set,
+        **({} if store.schema.fold is None else {"fold": store.schema.fold, "folds": store.schema.folds}),
         "store_checksum": store.provenance["checksum"],
         "seconds": round(recorder.state_dict()["seconds"], 3),
         "world_size": trainer.world_size,
@@ -91,10 +103,39 @@ def _description(
     }
 
 
-def _train_mean_mae(store: Store, loaders: dict[str, BatchLoader]) -> dict[str, float]:
-    """Returns each split's MAE of predicting the train mean for every clip, which a model has to beat."""
-    mean = float(store.split("train").targets["multimodal"].mean(dtype="float64"))
-    return {
-        "val" if split == "valid" else split: float((loader.split.targets["multimodal"].double() - mean).abs().mean())
+def _guess(method: Method, data: DataModule, loaders: dict[str, BatchLoader]) -> dict[str, Any]:
+    """Returns how well a constant predicts each split, which a model has to beat.
+
+    Of a score it is "train_mean_mae", the MAE of the train mean. Of other targets it is "train_guess", the metrics of
+    predicting what is most frequent in the train split, or its mean.
+    """
+    train = data.clips("train").targets[MULTIMODAL]
+    if data.target.is_score:
+        mean = float(train.mean(dtype="float64"))
+        errors = {split: loader.split.targets[MULTIMODAL].double() - mean for split, loader in loaders.items()}
+        return {"train_mean_mae": {_as_in_result(s): float(error.abs().mean()) for s, error in errors.items()}}
+    guesses = {
+        _as_in_result(split): metrics_of(
+            method, guess_of(data.target, train, len(loader.split)), loader.split.targets[MULTIMODAL]
+        )
         for split, loader in loaders.items()
     }
+    return {"train_guess": guesses}
+
+
+def _confusion(method: Method, parts: dict[str, tuple[BatchLoader, Predictions]]) -> dict[str, Any]:
+    """Returns "confusion": split -> counts by true and predicted class; empty for other targets than classes."""
+    if method.objective.target.kind != "classes":
+        return {}
+    from trivium.evaluation.task_metrics import confusion
+
+    return {
+        "confusion": {
+            _as_in_result(split): confusion(predictions.probabilities, loader.split.targets[MULTIMODAL].cpu().numpy())
+            for split, (loader, predictions) in parts.items()
+        }
+    }
+
+
+def _as_in_result(split: str) -> str:
+    return "val" if split == "valid" else split

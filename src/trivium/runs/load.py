@@ -147,7 +147,7 @@ class Run:
                 )
             clips, ids, targets = columns_of(clips, list(reads), ids, targets)
         schema, node = self.schema, self.config["data"]
-        own_clips = clips_of(clips, reads, schema.dims, ids=ids, targets=targets, label_range=schema.label_range)
+        own_clips = clips_of(clips, reads, schema.dims, ids=ids, targets=targets, target=self.method.objective.target)
         resident = standardized(own_clips, reads, device, node["standardize"], self.statistics, schema.source_format)
         sampler = GlobalBatchSampler(len(resident), node["eval_batch_size"], self.config["seed"], shuffle=False)
         return BatchLoader(resident, sampler), ""

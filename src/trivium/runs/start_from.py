@@ -9,6 +9,7 @@ import safetensors
 from safetensors.torch import load_file
 from torch import Tensor
 
+from trivium.data.store import Store
 from trivium.encoders.old_names import with_current_names
 from trivium.methods.base import Method
 from trivium.runs.directory import RunDirectory
@@ -43,6 +44,20 @@ def start_from(method: Method, path: Path) -> None:
     else:
         names += list(fusion)
     method.load_state_dict({name: saved[name].to(weights[name].dtype) for name in names}, strict=False)
+
+
+def refuse_another_fold(path: Path, store: Store) -> None:
+    """Raises ValueError if the run at `path` was trained on another fold of `store`, and so on clips that are tested.
+
+    path: a finished run.
+    """
+    result = RunDirectory(path).result()
+    fold, here = result.get("fold"), store.schema.fold
+    if result.get("store_checksum") == store.provenance["checksum"] and fold != here:
+        raise ValueError(
+            f"start_from: {path} is of data.fold={fold}, this run of data.fold={here}, some of whose test clips that "
+            "run was trained on; begin from a run of the same fold"
+        )
 
 
 def _with_prefix(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trivium.core.metric_names import LABELS, LOSSES, METRICS
+from trivium.core.metric_names import LOSSES, METRICS, label_of
 from trivium.runs.directory import RunDirectory
 
 _SPLITS = {"val": "validation", "valid": "validation"}
@@ -20,6 +20,8 @@ _PROBE_COLUMNS = {
     "valid": ("valid", "balanced_accuracy"),
     "test": ("test", "balanced_accuracy"),
     "AUC": ("test", "auc"),
+    "F1 macro": ("test", "f1_macro"),
+    "mAP": ("test", "map"),
     "MAE": ("ridge", "test", "mae"),
     "Corr": ("ridge", "test", "corr"),
 }
@@ -32,8 +34,7 @@ def print_result(run: RunDirectory, result: Mapping[str, Any]) -> None:
     rule = f" ({result['selection']['rule']})" if "selection" in result else ""
     title = f"{result['method']} on {result['feature_set']}, seed {result['seed']}, epoch {result['best_epoch']}{rule}"
     print_scores(title, result["metrics"], {split: result[split] for split in ("val", "test") if split in result})
-    guesses = ", ".join(f"{_SPLITS.get(s, s)} {value:.4f}" for s, value in result["train_mean_mae"].items())
-    print(f"predicting the train mean would give MAE {guesses}")
+    _print_guess(result)
     sign = (result.get("probe") or {}).get("sign")
     if sign:
         shares = ", ".join(
@@ -41,6 +42,18 @@ def print_result(run: RunDirectory, result: Mapping[str, Any]) -> None:
         )
         print(f"linear probe of label > 0 on frozen features, balanced accuracy: {shares}")
     print(f"run: {run.path}  ({result['seconds']:.1f} s)", flush=True)
+
+
+def _print_guess(result: Mapping[str, Any]) -> None:
+    """Prints how well a constant would do. Runs of one score have its MAE, and others the main metric."""
+    if "train_mean_mae" in result:
+        what, metric, values = "the train mean", "MAE", result["train_mean_mae"]
+    else:
+        main = METRICS[result["metrics"]][0]
+        what, metric = "what the train split has most", label_of(main)
+        values = {split: metrics[main] for split, metrics in result["train_guess"].items()}
+    guesses = ", ".join(f"{_SPLITS.get(s, s)} {_cell(value)}" for s, value in values.items())
+    print(f"predicting {what} would give {metric} {guesses}")
 
 
 def print_scores(title: str, protocol: str, scores: Mapping[str, Mapping[str, float]]) -> None:
@@ -54,12 +67,12 @@ def print_scores(title: str, protocol: str, scores: Mapping[str, Mapping[str, fl
     added = [name for values in scores.values() for name in values if name not in protocol_names and name not in LOSSES]
     names = (*protocol_names, *dict.fromkeys(added))
     for name in [name for name in names if any(name in values for values in scores.values())]:
-        table.add_row(LABELS.get(name, name), *(_cell(values.get(name)) for values in scores.values()))
+        table.add_row(label_of(name), *(_cell(values.get(name)) for values in scores.values()))
     _print(title, table)
 
 
 def print_probes(title: str, probes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Prints one row a vector: size, C, balanced accuracy on validation and test; AUC and ridge regression on test."""
+    """Prints one row a vector: size, C, balanced accuracy on validation and test, or F1 and mAP of labels; ridge."""
     columns = {name: [_at(probe, path) for probe in probes.values()] for name, path in _PROBE_COLUMNS.items()}
     shown = [name for name, values in columns.items() if any(value is not None for value in values)]
     table = Table("vector", *shown)
@@ -69,17 +82,16 @@ def print_probes(title: str, probes: Mapping[str, Mapping[str, Any]]) -> None:
         table.add_row(name, *(_cell(columns[column][row], _FORMATS.get(column, ".4f")) for column in shown))
     probe = next(iter(probes.values()))
     _print(title, table)
-    print(
-        f"valid, test: balanced accuracy of {probe['rule']}, chance {1 / probe['classes']:.4f}; the rest: test. "
-        f"Fitted on {probe['fitted_on']}"
-    )
+    accuracy = f"balanced accuracy of {probe['rule']}, chance {1 / probe['classes']:.4f}" if "classes" in probe else ""
+    print(f"{f'valid, test: {accuracy}; the rest: test. ' if accuracy else ''}Fitted on {probe['fitted_on']}")
 
 
 def _at(probe: Mapping[str, Any], path: tuple[str, ...]) -> float | None:
     value: Any = probe
     for key in path:
         value = value.get(key) if value is not None else None
-    return value  # type: ignore[no-any-return]
+    # Where each label has a C of its own, the file has them.
+    return None if isinstance(value, list) else value
 
 
 def _print(title: str, table: Table) -> None:

@@ -28,7 +28,7 @@ from trivium.runs.loggers import deliver, deliver_again, end_all, loggers_of, te
 from trivium.runs.pruned import Pruned
 from trivium.runs.recorder import Recorder
 from trivium.runs.resume import open_run
-from trivium.runs.start_from import start_from
+from trivium.runs.start_from import refuse_another_fold, start_from
 from trivium.runs.terminal import print_result
 from trivium.runs.trainer import make_trainer
 
@@ -92,6 +92,7 @@ def fit_and_test(config: dict[str, Any], run: RunDirectory, tell: Say = silent) 
     with _threads(config["trainer"]["threads"]):
         store, data, method = assemble(config)
         if config["start_from"]:
+            refuse_another_fold(Path(config["start_from"]), store)
             start_from(method, Path(config["start_from"]))
         monitor_of(config).refuse_unless_in(method.monitorable, f"method={method.name or type(method).__name__}")
         if config["trainer"]["precision"] == "64-true":

@@ -1,4 +1,4 @@
-"""Summarises a grid from the frame of its finished runs: means over seeds for each combination of what was varied."""
+"""Summarises a grid from the frame of its finished runs: means over seeds, and folds, for each varied combination."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rich.table import Table
 
 from trivium.core.files import write_text
 from trivium.core.metric_names import LABELS, LOSSES, is_share, metric_text
-from trivium.core.wording import brief, command
+from trivium.core.wording import brief, command, counted
 from trivium.results.comparison import compare
-from trivium.results.frame import as_frame, record_lines
+from trivium.results.frame import REPEAT, as_frame, record_lines
 from trivium.results.records import read_record
 from trivium.search.scheduler import Job
 from trivium.search.titles import short_names
@@ -33,24 +33,35 @@ def print_sweep_table(folder: Path, jobs: Sequence[Job]) -> None:
         return
     write_text(folder / FILE, summary.to_csv(index=False, lineterminator="\n"))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
-    several = summary["n"].max() > 1
-    print(f"\ntest split{', mean ± standard deviation over seeds' if several else ''}; {FILE} has all digits")
+    print(f"\ntest split{_repeats(summary)}; {FILE} has all digits")
     for table in _fitting(summary, console):
         console.print(table)
     print(f"a page of these runs:  {command('report', folder)}")
     print(f"a table for a paper:   {command('reproduce', f'runs={folder}')}", flush=True)
 
 
-def summarise(jobs: Sequence[Job]) -> pd.DataFrame:
-    """Returns a line for each combination of what was varied, the seed excepted, that has a finished run.
+def _repeats(summary: pd.DataFrame) -> str:
+    """Returns what the means are over; "" where every combination has one run."""
+    if summary["n"].max() == 1:
+        return ""
+    seeds, folds = (summary[name].str.split() if name in summary else pd.Series() for name in ("seeds", "folds"))
+    if not len(folds):
+        return ", mean ± standard deviation over seeds"
+    most = counted(len(set(folds.sum())), "fold"), counted(len(set(seeds.sum())), "seed")
+    return f", mean ± standard deviation over {' x '.join(most)}"
 
-    Its columns are the varied keys; n, the seeds, and the epoch that was tested of each; METRIC and METRIC_std of the
-    test split, shares in [0, 1]. METRIC_std is there if a combination has two seeds. Damaged runs are named on stderr.
+
+def summarise(jobs: Sequence[Job]) -> pd.DataFrame:
+    """Returns a line for each combination of what was varied, seed and fold excepted, that has a finished run.
+
+    Its columns are the varied keys; n, the seeds, the folds if there are any, and the epoch that was tested of each
+    run; METRIC and METRIC_std of the test split, shares in [0, 1]. METRIC_std is there if a combination has two runs.
+    Damaged runs are named on stderr.
     """
     settings: list[dict[str, str]] = []
     lines = []
     for job in jobs:
-        combination = {key: word for key, word in job.varied.items() if key != "seed"}
+        combination = {key: word for key, word in job.varied.items() if key not in ("seed", "data.fold")}
         if combination not in settings:
             settings.append(combination)
         if job.run.finished:
@@ -63,7 +74,7 @@ def summarise(jobs: Sequence[Job]) -> pd.DataFrame:
     frame = as_frame(lines)
     frame = frame[(frame["split"] == "test") & ~frame["metric"].isin(LOSSES)]
     # One seed that was asked for twice counts once.
-    frame = frame.drop_duplicates(["label", "metric", "seed"], keep="last").sort_values(["label", "seed"])
+    frame = frame.drop_duplicates(["label", "metric", *REPEAT], keep="last").sort_values(["label", *REPEAT])
     if frame.empty:
         return pd.DataFrame()
     compared = compare(frame, within=()).set_index(["metric", "label"])
@@ -74,14 +85,22 @@ def summarise(jobs: Sequence[Job]) -> pd.DataFrame:
             continue
         scores[metric] = compared.loc[metric, "mean"]
         scores[f"{metric}_std"] = compared.loc[metric, "std"]
-    by_setting = frame.drop_duplicates(["label", "seed"]).groupby("label")
-    facts = by_setting.agg(n=("seed", "size"), seeds=("seed", _joined), epochs=("best_epoch", _joined))
+    by_setting = frame.drop_duplicates(["label", *REPEAT]).groupby("label")
+    facts = by_setting.agg(
+        n=("seed", "size"), seeds=("seed", _each), folds=("fold", _each), epochs=("best_epoch", _joined)
+    )
+    if frame["fold"].isna().all():
+        facts = facts.drop(columns="folds")
     summary = pd.concat([facts, pd.DataFrame(scores)], axis=1)
     if facts["n"].max() == 1:
         summary = summary.drop(columns=[name for name in scores if name.endswith("_std")])
     keys = list(dict.fromkeys(key for combination in settings for key in combination))
     words_of = pd.DataFrame([settings[row] for row in summary.index], summary.index, keys)
     return pd.concat([words_of, summary], axis=1)
+
+
+def _each(numbers: pd.Series) -> str:
+    return _joined(numbers.dropna().drop_duplicates())
 
 
 def _joined(numbers: pd.Series) -> str:

@@ -16,7 +16,7 @@ from trivium.results.spread import Spread
 from trivium.tables.definition import Measure
 from trivium.tables.plan import Planned
 
-COLUMNS = ("data", *("row", "measure", "seed", "selected", "one", "own", "epoch", "one_epoch", "own_epoch"))
+COLUMNS = ("data", *("row", "measure", "seed", "fold", "selected", "one", "own", "epoch", "one_epoch", "own_epoch"))
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Audited:
     epoch: int
     one_epoch: int
     own_epoch: int
+    fold: int | None = None
 
 
 def audit_of(runs: Sequence[Planned], measures: Sequence[Measure]) -> list[Audited]:
@@ -56,11 +57,13 @@ def _audited(
     monitor = str(result["selection"]["monitor"]).removeprefix("val/")
     # val/total, a sum of all terms, has no counterpart on test.
     monitor = monitor if monitor in epochs[0] else "loss"
-    one = _best(epochs, monitor, lower=(LOSSES | DIRECTION).get(monitor, "min") == "min")
+    # A metric of one's own is in no list, and the rule says which way the run went by it.
+    lower = monitor in LOSSES or DIRECTION.get(monitor, "") == "min" or result["selection"]["rule"].startswith("lowest")
+    one = _best(epochs, monitor, lower=lower)
     own = _best(epochs, measure.metric, lower=measure.lower_is_better)
     selected = int(result["best_epoch"])
     at_selected, at_one, at_own = (epochs[epoch - 1][measure.metric] for epoch in (selected, one, own))
-    return Audited(run.row.label, measure.name, run.seed, at_selected, at_one, at_own, selected, one, own)
+    return Audited(run.row.label, measure.name, run.seed, at_selected, at_one, at_own, selected, one, own, run.fold)
 
 
 def _best(epochs: Sequence[Mapping[str, float]], metric: str, *, lower: bool) -> int:

@@ -63,13 +63,14 @@ class Notes:
         return f"[^{self.texts.index(text) + 1}]"
 
 
-def sections_of(measured: Measured, seeds: int, notes: Notes) -> list[tuple[str, list[Block]]]:
+def sections_of(measured: Measured, repeats: int, notes: Notes) -> list[tuple[str, list[Block]]]:
     """Returns titles ("" for none) and blocks: means, intervals, differences; then published numbers, and costs.
 
     All measures share the first three, or, if they are many or of subsets, there is a section for each unit.
+    repeats: the number of runs of a complete row.
     """
     table = measured.table
-    complete = all(line["n"] == seeds for line in measured.compared.values())
+    complete = all(line["n"] == repeats for line in measured.compared.values())
     sections = []
     for title, measures in _groups(table).items():
         heads = _heads(measures, table)

@@ -15,7 +15,7 @@ import pandas as pd
 from trivium.data.knowable import knowable_of
 from trivium.data.store import open_store
 from trivium.results.comparison import compare
-from trivium.results.frame import as_frame, run_facts
+from trivium.results.frame import REPEAT, as_frame, run_facts
 from trivium.results.records import Record
 from trivium.results.spread import Spread
 from trivium.tables.audit import Audited, audit_of
@@ -75,6 +75,16 @@ class Measured:
     def seeds(self) -> int:
         return len({run.seed for run in self.runs})
 
+    @property
+    def folds(self) -> int:
+        """Returns the number of folds, 0 for data without any."""
+        return len({run.fold for run in self.runs} - {None})
+
+    @property
+    def repeats(self) -> int:
+        """Returns the number of runs that a row has when all are finished: its seeds, times its folds if it has any."""
+        return len({(run.seed, run.fold) for run in self.runs})
+
     @cached_property
     def compared(self) -> dict[tuple[str, str], dict[str, Any]]:
         """Returns (row, measure) -> what `compare` says of it; a row without a run has n = 0."""
@@ -86,15 +96,19 @@ class Measured:
 
     @cached_property
     def values(self) -> dict[tuple[str, str], list[float]]:
-        """Returns (row, measure) -> its values by seed; absent without a run."""
-        groups = self.frame.sort_values("seed", kind="stable").groupby(["label", "metric"], sort=False)["value"]
+        """Returns (row, measure) -> its values by seed and fold; absent without a run."""
+        groups = self.frame.sort_values(list(REPEAT), kind="stable").groupby(["label", "metric"], sort=False)["value"]
         return {key: values.tolist() for key, values in groups}
 
     @cached_property
     def train_mean(self) -> float:
-        """Returns the test MAE of predicting the train mean; NaN if not known, or not the same for all runs."""
-        known = self.frame["train_mean_mae"].unique()
-        return float(known[0]) if len(known) == 1 else math.nan
+        """Returns the test MAE of predicting the train mean, of folds the mean over them.
+
+        NaN if it is not known, or not the same for all runs (of a fold).
+        """
+        known = self.frame[["fold", "train_mean_mae"]].drop_duplicates()
+        ambiguous = known.empty or known["fold"].duplicated().any()
+        return math.nan if ambiguous else float(known["train_mean_mae"].mean(skipna=False))
 
     def reference(self, measure: Measure) -> float:
         """Returns the measure of predicting the train mean for every clip; NaN where that says nothing."""
@@ -113,7 +127,7 @@ class Measured:
     @cached_property
     def costs(self) -> pd.DataFrame:
         """Returns parameters, trained_parameters, seconds (median) and selected_by of each row with finished runs."""
-        runs = self.frame.drop_duplicates(["label", "seed"]).groupby("label", sort=False)
+        runs = self.frame.drop_duplicates(["label", *REPEAT]).groupby("label", sort=False)
         columns = {"parameters": "max", "trained_parameters": "max", "seconds": "median", "selected_by": _joined}
         labels = [row.label for row in self.table.rows if row.label in runs.groups]
         return runs.agg(columns).loc[labels].dropna(subset=["seconds"])
@@ -131,15 +145,15 @@ class Measured:
         return Bounds(statistics.fmean(b.chance for b in known), statistics.fmean(b.bayes for b in known))
 
 
-def seeds_of(parts: Sequence[Measured]) -> int:
-    """Returns the largest number of seeds of any part."""
-    return max(part.seeds for part in parts)
+def repeats_of(parts: Sequence[Measured]) -> int:
+    """Returns the largest number of repeats (seeds, or folds times seeds) of any part."""
+    return max(part.repeats for part in parts)
 
 
 def is_complete(parts: Sequence[Measured]) -> bool:
-    """Returns whether every cell has all seeds, in the parts that have any."""
+    """Returns whether every cell has all seeds and folds, in the parts that have any."""
     shown = [part for part in parts if not (part.empty and part.lacking)]
-    return {line["n"] for part in shown for line in part.compared.values()} == {seeds_of(parts)}
+    return {line["n"] for part in shown for line in part.compared.values()} == {repeats_of(parts)}
 
 
 def _joined(rules: pd.Series) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from trivium.config.compose import compose_config
 from trivium.config.config_folder import CONFIGS
 from trivium.core.choices import suggest
-from trivium.core.metric_names import METRICS
+from trivium.core.metric_names import OF, known_metrics
 from trivium.tables.definition import Table
 from trivium.tables.published_results import cells_of
 
@@ -51,13 +51,16 @@ def part_of(table: Table, data: str) -> Table:
     if not (CONFIGS / "data" / f"{name}.yaml").is_file():
         raise ValueError(f"datasets: {name}: no such choice in {CONFIGS / 'data'}")
     where = [f"data={name}", *([f"data.features={features}"] if features else [])]
-    settings: dict[str, Any] = compose_config([f"data={name}"])["data"]
-    protocol = (*METRICS[settings["metrics"]], *_ALWAYS)
+    of_data = [override for override in table.overrides if override.startswith("data.")]
+    settings: dict[str, Any] = compose_config([f"data={name}", *_filled(of_data, name)])["data"]
+    known = known_metrics(settings["metrics"])
     measures = tuple(
-        measure for measure in table.measures if measure.probe or measure.better or measure.metric in protocol
+        measure
+        for measure in table.measures
+        if measure.probe or measure.better or measure.metric.partition(OF)[0] in (*known, *_ALWAYS)
     )
     if not measures:
-        raise ValueError(f"measures: none is one of {name}'s, {', '.join(METRICS[settings['metrics']])}")
+        raise ValueError(f"measures: none is one of {name}'s, {', '.join(known)}")
     names = [measure.name for measure in measures]
     return replace(
         table,

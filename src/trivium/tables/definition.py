@@ -11,6 +11,7 @@ import yaml
 
 from trivium.core.choices import suggest
 from trivium.core.metric_names import DIRECTION, LABELS, is_share
+from trivium.data.clips import FEWEST_FOLDS
 from trivium.results.records import slug
 from trivium.tables.published import Published, read_published
 from trivium.tables.published_results import Cell, refuse_unknown_method
@@ -92,7 +93,8 @@ class Table:
     command line, over those of the rows. datasets: those that the rows are repeated for, as NAME or
     NAME/FEATURES; data: the one of this part (trivium.tables.datasets), "" where there are none. request: the value of
     table=, or "" for the name. audit: the epochs of every run are scored on test too (trivium.tables.audit).
-    words: of a table without a file (trivium.tables.runs_table), its command line.
+    words: of a table without a file (trivium.tables.runs_table), its command line. folds: the number that each row is
+    trained on, for every seed; 0 for data without folds.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Table:
     data: str = ""
     request: str = ""
     words: tuple[str, ...] = ()
+    folds: int = 0
     audit: bool = False
 
     @property
@@ -155,7 +158,7 @@ def read_table(file: Path) -> Table:
         raise ValueError(f"{file}: {error}") from error
 
 
-_OPTIONAL = ("overrides", "seeds", "figure", "baseline", "datasets")
+_OPTIONAL = ("overrides", "seeds", "folds", "figure", "baseline", "datasets")
 
 
 def _table(name: str, values: Any) -> Table:
@@ -167,6 +170,9 @@ def _table(name: str, values: Any) -> Table:
     seeds = node.get("seeds", 3)
     if not isinstance(seeds, int) or seeds < 1:
         raise ValueError(f"seeds: expected how many, 1 or more, found {seeds!r}")
+    folds = node.get("folds", 0)
+    if "folds" in node and (not isinstance(folds, int) or folds < FEWEST_FOLDS):
+        raise ValueError(f"folds: expected how many the store has, {FEWEST_FOLDS} or more, found {folds!r}")
     baseline = str(node.get("baseline", ""))
     if baseline and baseline not in [row.label for row in rows]:
         raise ValueError(f"baseline: {baseline!r} is none of the rows {', '.join(row.label for row in rows)}")
@@ -174,7 +180,9 @@ def _table(name: str, values: Any) -> Table:
     datasets = texts("datasets", items("datasets", node["datasets"]) if "datasets" in node else [])
     distinct("datasets", datasets)
     bars = _bars(node.get("figure"), measures)
-    table = Table(name, str(node["title"]), common, seeds, rows, measures, bars, baseline, datasets=datasets)
+    table = Table(
+        name, str(node["title"]), common, seeds, rows, measures, bars, baseline, datasets=datasets, folds=folds
+    )
     _check_rows(table)
     return table
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from trivium.tables.blocks import Block, Line, Notes, sections_of
-from trivium.tables.collect import Measured, is_complete, seeds_of
+from trivium.tables.collect import Measured, is_complete, repeats_of
 from trivium.tables.legend import legend
 
 _SPECIAL = {
@@ -36,20 +36,20 @@ def latex(parts: Sequence[Measured]) -> str:
 
     To be used with \\input after \\usepackage{booktabs}. parts: one a data set; at least one.
     """
-    seeds, notes, first = seeds_of(parts), Notes(), parts[0].table
+    repeats, notes, first = repeats_of(parts), Notes(), parts[0].table
     lines = ["% \\usepackage{booktabs}; \\input this file. Written by trivium reproduce."]
     tables: list[tuple[str, Block]] = []
     for part in parts:
         if part.lacking and part.empty:
             lines.append(f"% {part.table.data or first.name}: not prepared: {' '.join(part.lacking.split())}")
             continue
-        for title, blocks in sections_of(part, seeds, notes):
+        for title, blocks in sections_of(part, repeats, notes):
             for block in blocks:
                 of = "" if block.heads[0] == "row" else block.heads[0]
                 words = [first.title, part.heading if part.table.data else "", title, of]
                 name = ". ".join(word for word in words if word)
                 tables += [(f"{name}{', continued' * (k > 0)}.", columns) for k, columns in enumerate(fitting(block))]
-    sentences = " ".join(["", *legend(parts, seeds, is_complete(parts))])
+    sentences = " ".join(["", *legend(parts, repeats, is_complete(parts))])
     for number, (caption, block) in enumerate(tables, 1):
         lines += ["", "\\begin{table}", "\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}"]
         lines += [

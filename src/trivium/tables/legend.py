@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from trivium.core.wording import counted
 from trivium.evaluation.significance import LEVEL
 from trivium.tables.blocks import INTERVAL, OTHER_FEATURES, TIED, TRAIN_MEAN, UNDEFINED
 from trivium.tables.collect import Measured
@@ -21,21 +22,30 @@ _ON_SOURCES = (
 )
 
 
-def legend(parts: Sequence[Measured], seeds: int, complete: bool) -> list[str]:
-    """Returns the sentences, each about something that occurs in the parts."""
+def legend(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]:
+    """Returns the sentences, each about something that occurs in the parts.
+
+    repeats: the number of runs of a complete row: its seeds, times its folds if the data have any.
+    """
     tables, cells = [part.table for part in parts], [line for part in parts for line in part.compared.values()]
     measures = list(dict.fromkeys(measure for table in tables for measure in table.measures))
     shares = [measure.is_share for measure in measures]
     unit = ", %," if all(shares) else "; shares in %;" if any(shares) else ","
-    each = f"n = {seeds} seeds" if complete else f"n of {seeds} seeds in brackets"
-    numbers = f"mean ± standard deviation over seeds (n - 1), {each}" if seeds > 1 else "one seed"
+    folds, kind = max(part.folds for part in parts), "seeds"
+    over = "seeds"
+    if folds:
+        kind, over = "runs", f"{folds} folds x {counted(max(part.seeds for part in parts), 'seed')}"
+    each = f"n = {repeats} {kind}" if complete else f"n of {repeats} {kind} in brackets"
+    numbers = f"mean ± standard deviation over {over} (n - 1), {each}" if repeats > 1 else "one seed"
     lines = [f"Test split{unit} {numbers}."]
+    if folds:
+        lines.append("Folds share train clips, so that their p values and intervals are too sure (docs/protocol.md).")
     if any(line["best"] for line in cells):
         tied = f"; {TIED}: not told apart from it: p of the paired t test, corrected (Holm) over the other rows"
         over = ", or over the row's measures where the baseline is the best" if tables[0].baseline else ""
-        lines.append(f"Bold: the best{f'{tied}{over}, is {LEVEL:g} or more' if seeds > 1 else ''}.")
-    if seeds > 1:
-        lines.append(f"{INTERVAL}: of the mean, percentile bootstrap over seeds; too narrow for few of them.")
+        lines.append(f"Bold: the best{f'{tied}{over}, is {LEVEL:g} or more' if repeats > 1 else ''}.")
+    if repeats > 1:
+        lines.append(f"{INTERVAL}: of the mean, percentile bootstrap over {kind}; too narrow for few of them.")
     if any(not math.isnan(part.reference(measure)) for part in parts for measure in part.table.measures):
         lines.append(f"{TRAIN_MEAN}: MAE of predicting it for every clip.")
     if any(line["n"] and math.isnan(line["mean"]) for line in cells):
@@ -47,7 +57,7 @@ def legend(parts: Sequence[Measured], seeds: int, complete: bool) -> list[str]:
         lines.append("One set of weights a run, predicting from the modalities named; docs/protocol.md.")
     if tables[0].baseline:
         counts = " or ".join(dict.fromkeys(str(len(table.measures)) for table in tables))
-        lines.append(_on_differences(tables[0].baseline, counts, seeds))
+        lines.append(_on_differences(tables[0].baseline, counts, repeats, folds))
     if any(
         part.other_features(row.label, numbers)
         for part in parts
@@ -70,10 +80,10 @@ def legend(parts: Sequence[Measured], seeds: int, complete: bool) -> list[str]:
     return lines
 
 
-def _on_differences(baseline: str, measures: str, seeds: int) -> str:
+def _on_differences(baseline: str, measures: str, repeats: int, folds: int) -> str:
     """Returns the sentences about differences. measures: the number of measures that a row has."""
-    what = f"Differences: a seed's value minus {baseline}'s of the same seed"
-    if seeds == 1:
+    what = f"Differences: a run's value minus {baseline}'s of the same seed{' and fold' if folds else ''}"
+    if repeats == 1:
         return f"{what}."
     corrected = f", corrected (Holm) over the row's {measures} measures" if measures != "1" else ""
     return (

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from trivium.core.wording import command
 from trivium.tables.blocks import Block, Line, Notes, sections_of, verdict_block
-from trivium.tables.collect import Measured, is_complete, seeds_of
+from trivium.tables.collect import Measured, is_complete, repeats_of
 from trivium.tables.legend import legend
 from trivium.tables.plan import Planned
 from trivium.tables.work import Failure
@@ -22,19 +22,19 @@ def markdown(parts: Sequence[Measured], failures: Sequence[Failure], pictures: P
 
     parts: one a data set; at least one.
     """
-    seeds, notes = seeds_of(parts), Notes()
+    repeats, notes = repeats_of(parts), Notes()
     lines = [f"# {parts[0].table.title}"]
     for part in parts:
-        lines += _part(part, seeds, notes)
+        lines += _part(part, repeats, notes)
         for file, shown in (pictures or {}).get(part.table.data, ()):
             lines += ["", f"![{shown}]({file})"]
-    lines += ["", *legend(parts, seeds, is_complete(parts))]
+    lines += ["", *legend(parts, repeats, is_complete(parts))]
     lines += [*_missing([run for part in parts for run in part.runs], failures), "", *_provenance(parts)]
     lines += [line for number, text in enumerate(notes.texts, 1) for line in ("", f"[^{number}]: {text}")]
     return "\n".join(lines) + "\n"
 
 
-def _part(part: Measured, seeds: int, notes: Notes) -> list[str]:
+def _part(part: Measured, repeats: int, notes: Notes) -> list[str]:
     level = "###" if part.table.data else "##"
     lines = ["", f"## {part.heading}"] if part.table.data else []
     if part.lacking:
@@ -42,7 +42,7 @@ def _part(part: Measured, seeds: int, notes: Notes) -> list[str]:
     if part.empty and part.lacking:
         block = verdict_block(part)
         return [*lines, "", *_table(block)] if block.rows else lines
-    for title, blocks in sections_of(part, seeds, notes):
+    for title, blocks in sections_of(part, repeats, notes):
         lines += ["", f"{level} {title}"] if title else []
         for block in blocks:
             lines += ["", *_table(block)]
@@ -69,7 +69,7 @@ def _missing(runs: Sequence[Planned], failures: Sequence[Failure]) -> list[str]:
     for run in runs:
         if run.status not in ("done", "no data") and run not in failed:
             name = f"{run.row.label} ({run.table.data})" if run.table.data else run.row.label
-            waiting.setdefault(name, []).append(str(run.seed))
+            waiting.setdefault(name, []).append(run.repeat)
     lines += [f"- not run: {name}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}" for name, seeds in waiting.items()]
     return ["", *lines] if lines else []
 

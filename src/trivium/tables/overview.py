@@ -62,13 +62,17 @@ def _section(runs: Sequence[Planned], states: Sequence[str], estimate: Estimate)
 def _matrix(runs: Sequence[Planned], states: Sequence[str], estimate: Estimate) -> list[str]:
     table = runs[0].table
     seeds = list(dict.fromkeys(run.seed for run in runs))
-    marks = {(run.row.label, run.seed): _MARKS[state] for run, state in zip(runs, states, strict=True)}
+    # A seed has a mark for each fold, one alone without folds.
+    marks: dict[tuple[str, int], str] = {}
+    for run, state in zip(runs, states, strict=True):
+        marks[run.row.label, run.seed] = marks.get((run.row.label, run.seed), "") + _MARKS[state]
+    width = max(len(text) for text in marks.values())
     first = {run.row.label: run for run in reversed(runs)}
     wide = max(len(table.data or table.name), *(len(row.label) + 2 for row in table.rows))
-    lines = [f"{table.data or table.name:<{wide}}  seed {' '.join(map(str, seeds))}   a run"]
+    lines = [f"{table.data or table.name:<{wide}}  seed {' '.join(str(seed).rjust(width) for seed in seeds)}   a run"]
     for row in table.rows:
         seconds, certain = estimate.of(first[row.label])
         run_time = "" if seconds is None else f"{'' if certain else 'perhaps '}{duration(seconds)}"
-        cells = " ".join(marks[row.label, seed].rjust(len(str(seed))) for seed in seeds)
+        cells = " ".join(marks[row.label, seed].rjust(max(width, len(str(seed)))) for seed in seeds)
         lines.append(f"  {row.label:<{wide - 2}}       {cells}   {run_time}".rstrip())
     return lines

@@ -1,4 +1,4 @@
-"""Plans a table: one run for each row and seed, in a directory of its own, finished or still to do."""
+"""Plans a table: one run for each row, seed and fold, if there are any, in a directory of its own, done or to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from trivium.tables.definition import Row, Table
 from trivium.tables.finished import FinishedRuns
 
 # An interpolation of a setting that differs between the runs of a row.
-_FOLLOWS = re.compile(r"\$\{[^}]*\b(seed|start_from)\b")
+_FOLLOWS = re.compile(r"\$\{[^}]*\b(seed|fold|start_from)\b")
 # Hydra's grammar reads such text without quotes.
 _PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)
 
@@ -35,6 +35,7 @@ class Planned:
     identity: a hash of all that decides about its numbers. method, data (its name), epochs: of its config.
     start: the run that it begins from (start_from). again: a finished run of the same numbers is there, but without the
     audit that the table asks for. lacking: how to get data, or a pretrained model, that are not there, "" if they are.
+    fold: the fold that it tests, None for data without folds.
     """
 
     row: Row
@@ -48,12 +49,18 @@ class Planned:
     epochs: int = 0
     start: RunDirectory | None = None
     lacking: str = ""
+    fold: int | None = None
     again: bool = False
 
     @property
     def name(self) -> str:
         data = f"{self.table.data}, " if self.table.data else ""
-        return f"{self.row.label}, {data}seed {self.seed}"
+        return f"{self.row.label}, {data}seed {self.repeat}"
+
+    @property
+    def repeat(self) -> str:
+        """Names the run among those of its row and data set: by its seed, and its fold where there are any."""
+        return str(self.seed) if self.fold is None else f"{self.seed} fold {self.fold}"
 
     @property
     def status(self) -> str:
@@ -83,34 +90,41 @@ class Planned:
 def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None = None) -> list[Planned]:
     """Returns all runs of a table or a part of it, seed by seed, so that an interrupted table has whole seeds.
 
+    With folds each seed has a run for each fold.
+
     A directory is folder/ROW_sSEED_HASH. The hash is that of the config: a row whose settings have changed gets new
     runs, and one whose settings have not finds its old ones; those that are not there may be among `finished`. Runs on
     another store than is there now stay where they are, and new ones get directories of their own.
     Raises ValueError naming the row if `trivium train` would refuse its overrides, and a result that is damaged.
     """
+    _refuse_a_fold(table)
     runs: list[Planned] = []
+    repeats = [(seed, fold) for seed in range(1, seeds + 1) for fold in (range(table.folds) if table.folds else [None])]
     with composer() as session:
         configs = {row.label: _config(session, table, row) for row in table.rows}
-        for seed in range(1, seeds + 1):
-            # The rows' runs of this seed.
+        for seed, fold in repeats:
+            # The rows' runs of this seed and fold.
             begun: dict[str, Planned] = {}
             for row in table.rows:
                 start = begun[row.start] if row.start else None
-                overrides = _overrides(table, row, seed, start)
+                overrides = _overrides(table, row, seed, start, fold)
                 if _follows_seed(table, row):
                     config = session.compose(session.current(overrides))
                 else:
                     # Composing takes a tenth of a second.
                     begins = {"start_from": str(start.directory.path)} if start else {}
                     config = {**configs[row.label], "seed": seed, **begins}
-                begun[row.label] = _planned(table, row, seed, start, overrides, config, folder, finished)
+                    if fold is not None:
+                        config["data"] = {**config["data"], "fold": fold}
+                run = _planned(table, row, seed, start, overrides, config, folder, finished)
+                begun[row.label] = replace(run, fold=fold)
             runs += begun.values()
     return runs
 
 
 def _config(session: Composer, table: Table, row: Row) -> dict[str, Any]:
     """Returns the config of a row's run of seed 1. Raises ValueError naming the row if that would be refused."""
-    overrides = session.current(_overrides(table, row, 1, None))
+    overrides = session.current(_overrides(table, row, 1, None, 0 if table.folds else None))
     if problems := problems_of_run(session, overrides):
         raise ValueError(f"table {table.name}, row {row.label!r}: {'; '.join(problems)}")
     return session.compose(overrides)
@@ -127,10 +141,20 @@ def _files_follow_seed() -> bool:
     return any(_FOLLOWS.search(file.read_text(encoding="utf-8")) for file in CONFIGS.rglob("*.yaml"))
 
 
-def _overrides(table: Table, row: Row, seed: int, start: Planned | None) -> list[str]:
+def _refuse_a_fold(table: Table) -> None:
+    """Raises ValueError where a table trains on all folds and one of its settings names a fold."""
+    settings = (*table.overrides, *table.settings, *(word for row in table.rows for word in row.overrides))
+    if table.folds and (words := [word for word in settings if word.lstrip("+").startswith("data.fold=")]):
+        raise ValueError(
+            f"table {table.name}: {words[0]}, but the table has folds: {table.folds}; leave one of them out"
+        )
+
+
+def _overrides(table: Table, row: Row, seed: int, start: Planned | None, fold: int | None) -> list[str]:
     begins = [assign("start_from", start.directory.path)] if start else []
     audit = ["run.audit=true"] if table.audit else []
-    return merged(table.overrides, row.overrides, table.settings, begins, audit, [f"seed={seed}"])
+    repeat = [f"seed={seed}", *([] if fold is None else [f"data.fold={fold}"])]
+    return merged(table.overrides, row.overrides, table.settings, begins, audit, repeat)
 
 
 def _planned(

@@ -10,6 +10,7 @@ from pathlib import Path
 from trivium.core.files import atomic_file, write_text
 from trivium.report.album import Album
 from trivium.report.run_figures import draw_curves
+from trivium.results.frame import REPEAT
 from trivium.results.records import read_record
 from trivium.tables.collect import Measured
 from trivium.tables.markdown import Pictures
@@ -48,7 +49,7 @@ def publish(folder: Path, table: Path, parts: Sequence[Measured], failures: Sequ
 def _curves(folder: Path, measured: Measured) -> tuple[str, str]:
     """Draws curves.png and .pdf (curves_DATA of several data sets); returns the former's name and what it shows."""
     name = "_".join(["curves", *filter(None, measured.table.data.split("/"))])
-    runs = measured.frame.drop_duplicates(["label", "seed"])
+    runs = measured.frame.drop_duplicates(["label", *REPEAT])
     groups = {
         label: [replace(read_record(Path(path)), label=label) for path in of_label["path"]]
         for label, of_label in runs.groupby("label", sort=False)

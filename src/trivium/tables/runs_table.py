@@ -14,12 +14,15 @@ from trivium.runs.directory import RunDirectory
 from trivium.tables.definition import Measure, Row, Table
 from trivium.tables.plan import Planned
 
+# A run's row, seed and fold (None for data without folds).
+Key = tuple[str, int, int | None]
+
 
 def runs_table(folder: Path, data: str = "", baseline: str = "") -> tuple[list[list[Planned]], list[str]]:
     """Returns the runs of each data set as those of a table, and notes on what is left out.
 
-    Rows are the settings, by their labels in `trivium.results`; seeds are repeats, data sets are parts, and measures
-    are the metrics of the data set's protocol. Of two runs of one setting and seed the later counts.
+    Rows are the settings, by their labels in `trivium.results`; seeds and folds are repeats, data sets are parts, and
+    measures are the metrics of the data set's protocol. Of two runs of one setting, seed and fold the later counts.
     data: some of the data sets with commas between, as result.json names them; "" for all. baseline: a row's label.
     Raises ValueError for a folder without finished runs, and for a data set or baseline that is not there.
     """
@@ -48,23 +51,24 @@ def runs_table(folder: Path, data: str = "", baseline: str = "") -> tuple[list[l
     return parts, notes
 
 
-def _each_once(records: Sequence[Record]) -> tuple[dict[tuple[str, int], Record], list[str]]:
-    """Returns (row, seed) -> the run that was begun last, and a note for each other."""
-    runs: dict[tuple[str, int], Record] = {}
+def _each_once(records: Sequence[Record]) -> tuple[dict[Key, Record], list[str]]:
+    """Returns (row, seed, fold) -> the run that was begun last, and a note for each other."""
+    runs: dict[Key, Record] = {}
     notes = []
     for record in sorted(records, key=lambda record: str(record.record.get("created", ""))):
-        key = record.label.removesuffix(f", {record.data}"), record.seed
+        key = _key(record)
         if key in runs:
             notes.append(f"{runs[key].path}: {record.path} is a later run of the same settings and seed")
         runs[key] = record
-    in_order = [(record.label.removesuffix(f", {record.data}"), record.seed) for record in records]
-    return {key: runs[key] for key in in_order}, notes
+    return {key: runs[key] for key in map(_key, records)}, notes
 
 
-def _part(
-    folder: Path, data: str, runs: dict[tuple[str, int], Record], baseline: str, words: tuple[str, ...]
-) -> list[Planned]:
-    rows = {label: Row(label, ()) for label, _ in runs}
+def _key(record: Record) -> Key:
+    return record.label.removesuffix(f", {record.data}"), record.seed, record.fold
+
+
+def _part(folder: Path, data: str, runs: dict[Key, Record], baseline: str, words: tuple[str, ...]) -> list[Planned]:
+    rows = {label: Row(label, ()) for label, _, _ in runs}
     if baseline and baseline not in rows:
         near = suggest(baseline, rows)
         raise ValueError(f"baseline={baseline}: no such row on {data}{near}; the rows are: {'; '.join(rows)}")
@@ -81,7 +85,7 @@ def _part(
         folder.resolve().name,
         f"Runs of {folder}",
         (),
-        len({seed for _, seed in runs}),
+        len({seed for _, seed, _ in runs}),
         tuple(rows.values()),
         measures,
         {measure.name: (measure.name,) for measure in measures},
@@ -89,4 +93,7 @@ def _part(
         data=data,
         words=words,
     )
-    return [Planned(rows[row], seed, RunDirectory(record.path), (), table) for (row, seed), record in runs.items()]
+    return [
+        Planned(rows[row], seed, RunDirectory(record.path), (), table, fold=fold)
+        for (row, seed, fold), record in runs.items()
+    ]

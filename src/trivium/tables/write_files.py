@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from trivium.core.files import csv_text, write_text
+from trivium.results.frame import REPEAT
 from trivium.tables.audit import COLUMNS as AUDIT
 from trivium.tables.blocks import published_difference
 from trivium.tables.collect import Measured
@@ -27,9 +28,9 @@ COLUMNS = ("row", "measure", "mean", "std", "n", "mean_low", "mean_high", "p_bes
 KNOWN = ("chance", "bayes", "train_mean")
 DIFFERENCES = ("difference", "difference_std", "difference_n", "p", "p_holm", "p_wilcoxon", "low", "high")
 PUBLISHED = ("published", "published_std", "published_difference", "same_features", "published_source")
-RANGES = ("published_low", "published_high", "published_sources", "verdict")
+RANGES = ("published_low", "published_high", "published_sources", "published_verdict")
 COSTS = ("parameters", "trained_parameters", "seconds")
-VALUES = ("row", "measure", "seed", "value", "run")
+VALUES = ("row", "measure", "seed", "fold", "value", "run")
 
 
 def write_tables(
@@ -63,13 +64,14 @@ def table_texts(
     columns = [*data, *COLUMNS, *KNOWN, *DIFFERENCES * bool(table.baseline), *published, *ranges, *COSTS]
     summary = summary.reindex(columns=columns)
     unknown = [name for name in (*KNOWN, *COSTS) if summary[name].isna().all()]
+    without = ["fold"] if values["fold"].isna().all() else []
     cells = pd.DataFrame([{"data": part.table.data, **line} for part in parts for line in published_lines(part)])
     audits = [{"data": part.table.data, **asdict(line)} for part in parts for line in part.audit]
     return {
         **({"audit.csv": csv_text(AUDIT, audits)} if audits else {}),
         **({"published.csv": cells.to_csv(index=False, lineterminator="\n", columns=CELLS)} if len(cells) else {}),
         "table.csv": summary.drop(columns=unknown).to_csv(index=False, lineterminator="\n"),
-        "values.csv": values[[*data, *VALUES]].to_csv(index=False, lineterminator="\n"),
+        "values.csv": values[[*data, *VALUES]].drop(columns=without).to_csv(index=False, lineterminator="\n"),
         "table.md": markdown(parts, failures, pictures),
         "table.tex": latex(parts),
     }
@@ -78,7 +80,7 @@ def table_texts(
 def _values(folder: Path | None, measured: Measured) -> pd.DataFrame:
     """Returns a line for each run and measure, in the order of the table's rows and measures."""
     rows, measures = [row.label for row in measured.table.rows], [measure.name for measure in measured.table.measures]
-    frame = measured.frame.sort_values("seed", kind="stable")
+    frame = measured.frame.sort_values(list(REPEAT), kind="stable")
     frame = frame.assign(
         data=measured.table.data,
         row=pd.Categorical(frame["label"], rows),

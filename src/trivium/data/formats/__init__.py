@@ -5,11 +5,12 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trivium.core.choices import check_choice
 from trivium.data.clips import Source
+from trivium.data.splitting import SplitOptions
 
 _PICKLES = {".pkl", ".pickle", ".p"}
 _TAKES = "source= takes a pickle of MMSA's or MultiBench's, .csd files, or GMC's .dt files"
@@ -20,6 +21,7 @@ class ReadOptions:
     """Holds the options of .csd files, see `read_csd`; files of the other layouts have no need of them.
 
     align: "words" or "intervals" for .csd files, "true" or "false" for MultiBench's pickles; None means the first.
+    splitting: how clips are split, for layouts whose files leave that open.
     """
 
     data: str
@@ -27,6 +29,7 @@ class ReadOptions:
     align: str | None = None
     embeddings: Path | None = None
     word_lag: int | None = None
+    splitting: SplitOptions = field(default_factory=SplitOptions)
 
 
 def read(format: str, files: list[Path], options: ReadOptions) -> Source:
@@ -124,6 +127,7 @@ def _read_gmc(files: list[Path], options: ReadOptions) -> Source:
 
 def _refuse_others(files: list[Path], options: ReadOptions, expected: str, known: tuple[str, ...]) -> None:
     """Raises ValueError for a second file, and for an option that the layout does not have."""
+    _refuse_splitting(files, options)
     if len(files) > 1:
         raise ValueError(f"{files[1]}: source= takes {expected}; found {len(files)} sources")
     for name in ("folds", "align", "embeddings", "word_lag"):
@@ -134,9 +138,18 @@ def _refuse_others(files: list[Path], options: ReadOptions, expected: str, known
             )
 
 
+def _refuse_splitting(files: list[Path], options: ReadOptions) -> None:
+    if options.splitting != SplitOptions():
+        raise ValueError(
+            f"{files[0]}: split=, group=, shares=, split_seed= and fold_count= are for sources that leave their splits "
+            "open, and this one has its own"
+        )
+
+
 def _read_csd(files: list[Path], options: ReadOptions) -> Source:
     from trivium.data.formats.csd import read_csd
 
+    _refuse_splitting(files, options)
     return read_csd(
         files,
         data=options.data,

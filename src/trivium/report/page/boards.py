@@ -13,7 +13,7 @@ import pandas as pd
 from trivium.core.metric_names import LABELS
 from trivium.results.comparison import compare
 from trivium.results.folders import Sources
-from trivium.results.frame import record_lines, table_score
+from trivium.results.frame import REPEAT, record_lines, table_score
 from trivium.results.records import Record
 from trivium.results.table_folder import TableFolder
 
@@ -72,7 +72,9 @@ class Board:
     @cached_property
     def seeds(self) -> dict[tuple[str, str], list[tuple[int, float]]]:
         """Maps (row, measure) to pairs of seed and value, by seed; a row without a run is left out."""
-        groups = self.frame.sort_values("seed").groupby(["label", "metric"])[["seed", "value"]]
+        groups = self.frame.sort_values([name for name in REPEAT if name in self.frame]).groupby(["label", "metric"])[
+            ["seed", "value"]
+        ]
         return {key: list(group.itertuples(index=False, name=None)) for key, group in groups}
 
 
@@ -121,8 +123,8 @@ def of_records(records: Sequence[Record], prefix: str = "") -> Board:
     frame = pd.DataFrame([line for record in records for line in record_lines(record) if line["split"] == "test"])
     frame = frame[frame["metric"].isin(LABELS)].dropna(subset=["value"])
     frame = frame.assign(label=frame["label"].str.removesuffix(f", {data}"))
-    # A setting that was trained twice with the same seed counts once.
-    frame = frame.drop_duplicates(["label", "metric", "seed"], keep="last")
+    # A setting that was trained twice with the same seed, on the same fold, counts once.
+    frame = frame.drop_duplicates(["label", "metric", *REPEAT], keep="last")
     measures = [label for metric, label in LABELS.items() if metric in set(frame["metric"])]
     rows = list(dict.fromkeys(record.label.removesuffix(f", {data}") for record in records))
     train_means = {record.result.get("train_mean_mae", {}).get("test") for record in records}

@@ -43,7 +43,7 @@ def _transcripts(record: Record, split: str, ids: Sequence[str]) -> tuple[list[s
     if not path.is_file():
         return None, f"no transcripts of {record.data}: the store {path} is not there any more"
     try:
-        store = open_store(path)
+        store = open_store(path, record.fold)
         store.refuse_other_than(record.result["store_checksum"], record.path)
         clips = store.split(split)
     except ValueError as error:

@@ -12,6 +12,7 @@ import pandas as pd
 from trivium.report.album import Album, Picture
 from trivium.report.embedding import map_run
 from trivium.report.prediction_figures import draw_predictions
+from trivium.report.rate_curves import OVER_RATES, draw_rate_curves
 from trivium.report.robustness_figures import draw_shapley, draw_subsets
 from trivium.report.run_figures import draw_curves, draw_shifts, draw_terms
 from trivium.report.search_figures import draw_history, draw_importances, draw_parallel
@@ -23,7 +24,9 @@ Step = Callable[[str], AbstractContextManager[None]]
 
 # Beyond as many runs, only the first seed of each group has figures.
 EACH_RUN = 40
-_WRITTEN = {"rates": "Metrics when modalities are missing at random", "noise": "Metrics when features are disturbed"}
+_WRITTEN = {name: caption for name, (caption, _) in OVER_RATES.items()} | {
+    "noise": "Metrics when features are disturbed"
+}
 
 
 @dataclass
@@ -58,6 +61,7 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Step) -> Pict
         for study in sources.studies:
             pictures.of_study[study.path] = _of_study(pictures, album, study)
         pictures.overall += _curves(sources, album)
+        pictures.overall += draw_rate_curves(album, sources.records)
         for label, runs in groups.items():
             if runs[0] in detailed:
                 shifts = draw_shifts(album, runs, f"labels_{label}")
