@@ -211,7 +211,7 @@ def test_a_name_without_results_is_refused(tmp_path: Path, published: str, more:
     [
         ({"kind": "rumour"}, "kind: expected one of authors, rerun, quoted, found 'rumour'"),
         ({"selection": "tset"}, "selection: expected one of validation, test, found 'tset'"),
-        ({"values": {"mea": 0.7}}, "no such metric; nearest is mae"),
+        ({"values": {"cor": 0.7}}, "no such metric; nearest is corr"),
         ({"values": {"acc7": 46.7}}, "expected 0 to 1, shares in [0, 1], found 46.7"),
         ({"values": {"mae": "0.7"}}, "expected a number or"),
         ({"seeds": True}, "seeds: expected how many, found True"),

@@ -195,7 +195,7 @@ def _planned(
         int(config["trainer"]["max_epochs"]),
         start.directory if start else None,
         lacking,
-        again and not directory.finished,
+        again=again and not directory.finished,
     )
 
 
