@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import trivium
+import trivium.data
 from trivium import encoders, fusions, objectives
 
 PACKAGES = ("encoders", "evaluation", "fusions", "objectives")
@@ -96,6 +97,15 @@ def test_a_flat_name_is_the_function_whatever_was_imported_before_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[True, True, True, True]"
+
+
+@pytest.mark.parametrize("name", ["from_arrays", "from_frame", "from_huggingface"])
+def test_stores_of_one_s_own_data_have_an_example_that_runs(name: str) -> None:
+    if name == "from_huggingface":
+        pytest.importorskip("datasets")
+    (test,) = doctest.DocTestFinder(recurse=False).find(getattr(trivium.data, name), name, globs={})
+    assert len(test.examples) >= 3
+    assert failures(test) == []
 
 
 def test_the_package_shows_what_there_is() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from trivium.data.clips import Source
 from trivium.data.formats.csd import read_csd
+from trivium.data.target import Target
 
 REAL = Path(__file__).resolve().parents[2] / "../shared/data"
 FOLDS = {"mosi": {"train": ["v1", "v4", "gone"], "dev": ["v2"], "test": ["v3"]}}
@@ -168,6 +169,37 @@ def test_first_label_column_is_the_score(folder: Path) -> None:
     source = read(folder)
     np.testing.assert_array_equal(source.splits["train"].targets["multimodal"], np.float32([1.4, -0.8, -3.0]))
     assert source.notes["labels"] == "first of 3 columns"
+
+
+# sentiment, happy, sad, anger, surprise, disgust, fear, of the five labelled clips
+EMOTIONS = np.array(
+    [[0, 0, 0, 0, 0, 0], [0.33, 0, 0, 0, 0, 2], [0, 1, 0, 0, 3, 0], [3, 3, 3, 3, 3, 3], [0, 0, 0, 1, 0, 0]]
+)
+
+
+def write_seven_columns(folder: Path, emotions: np.ndarray) -> None:
+    rows = iter(emotions)
+    labels = {v: (np.array([[*score, *next(rows)] for score in y]), t) for v, (y, t) in LABELS.items() if v != "x"}
+    write_sequence(folder / "CMU_Labels.csd", "All Labels", labels)
+
+
+def test_seven_columns_of_mosei_are_sentiment_and_six_emotions(folder: Path) -> None:
+    write_seven_columns(folder, EMOTIONS)
+    (folder / "folds.json").write_text(json.dumps({"mosei": FOLDS["mosi"]}))
+    source = read_csd([folder], data="mosei", folds=folder / "folds.json")
+    train = source.splits["train"]
+    assert train.ids == ["v1$_$1", "v1$_$2", "v4$_$1"]
+    np.testing.assert_array_equal(train.targets["multimodal"], np.float32([1.4, -0.8, -3.0]))
+    assert train.targets["emotions"].tolist() == [[0] * 6, [1, 0, 0, 0, 0, 1], [0, 0, 0, 1, 0, 0]]
+    assert source.described["emotions"] == Target("labels", ("happy", "sad", "anger", "surprise", "disgust", "fear"))
+    (folder / "folds.json").write_text(json.dumps(FOLDS))
+    assert list(read(folder).splits["train"].targets) == ["multimodal"]  # of other data sets, as ever
+    (folder / "folds.json").write_text(json.dumps({"mosei": FOLDS["mosi"]}))
+    unknown = EMOTIONS.copy()
+    unknown[2, 4] = np.nan
+    write_seven_columns(folder, unknown)
+    with pytest.raises(ValueError, match=r"CMU_Labels\.csd: the label of clip 'v2\$_\$1' \(column 6\) is nan"):
+        read_csd([folder], data="mosei", folds=folder / "folds.json")
 
 
 def test_embeddings_become_the_text_stream(folder: Path) -> None:

@@ -107,7 +107,7 @@ def test_as_a_whole_it_has_all_clips_and_trains_nothing(path: Path) -> None:
     assert store.folds.names == FOLDS.names
     assert store.folds.groups == FOLDS.groups
     with pytest.raises(
-        ValueError, match=r"s\.h5 has 5 folds; choose one with data.fold=0..4, .* -m data.fold=0,1,2,3,4"
+        ValueError, match=r"s\.h5 has 5 folds; choose one with data.fold=0..4, .* -m and data.fold=0,1,2,3,4"
     ):
         DataModule(store, reads={"text": "values"})
     with pytest.raises(
@@ -181,7 +181,8 @@ def test_the_report_says_how_many_folds_and_what_to_type(path: Path, capsys: pyt
     report(made(), path, feature_set="own/folds", recognised=False, default=path)
     printed = capsys.readouterr().out
     assert "clips: 90 in 5 folds (0 (Ses01): 18, 1 (Ses02): 18, " in printed
-    assert "-m data.fold=0,1,2,3,4" in printed
+    assert "trivium train -m data=own data.features=folds" in printed
+    assert " data.fold=0,1,2,3,4\n" in printed
 
 
 def test_a_store_of_version_0_1_0_has_no_folds() -> None:

@@ -224,14 +224,12 @@ def test_infinities_and_nan_of_real_steps_become_zero_and_are_counted(tmp_path: 
     np.testing.assert_array_equal(found[0], [0, 0, sequences["train"]["audio"][0][0, 2]])
 
 
-def test_splits_and_keys_that_are_not_read_are_noted(tmp_path: Path) -> None:
+def test_splits_and_targets_that_are_not_read_are_noted(tmp_path: Path) -> None:
     content = make_file(make_sequences())
     content["unlabelled"] = {"id": ["x"]}
-    content["train"]["pitch"] = [1] * 5
     content["train"]["regression_labels_T"] = [0.0] * 5  # not in valid and test
     source = load(tmp_path, content)
     assert source.notes["dropped/splits"] == "unlabelled"
-    assert source.notes["dropped/keys"] == "pitch"
     assert source.notes["dropped/targets"].startswith("text ")
     assert list(source.splits["train"].targets) == ["multimodal"]
 

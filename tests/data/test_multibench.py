@@ -11,10 +11,13 @@ import pytest
 
 from driver import here
 from trivium.cli.prepare import main
+from trivium.config.compose import compose_config
 from trivium.data import formats
 from trivium.data.clips import Ragged, Source
 from trivium.data.formats.multibench import read_multibench
-from trivium.data.store import open_store
+from trivium.data.store import open_store, write_store
+from trivium.data.target import Target
+from trivium.runs.config_hash import config_hash
 
 COUNTS = {"train": 7, "valid": 3, "test": 4}
 DIMS = {"vision": 4, "audio": 3, "text": 5}
@@ -112,11 +115,12 @@ def test_what_was_left_out_repaired_and_cut_is_counted(tmp_path: Path) -> None:
     content = make_file()
     content["extra"] = {}  # type: ignore[assignment]
     content["valid"]["words"] = ["a"] * 3
-    source = load(tmp_path, content)
+    with pytest.raises(ValueError, match=r"'valid': key 'words' is none of MultiBench's: .* say drop=\[words\]"):
+        load(tmp_path, content)
+    source = load(tmp_path, content, drop=["words"])
     assert [len(clips) for clips in source.splits.values()] == [6, 3, 4]
     assert source.notes["dropped/clips"] == "1 whose text sums to 0 (train 1, valid 0, test 0)"
     assert source.notes["dropped/splits"] == "extra"
-    assert source.notes["dropped/keys"] == "words"
     assert source.notes["align"] == "all from the text's first step that is not zero"
     assert [source.notes[f"padding/{modality}"] for modality in DIMS] == ["front"] * 3
     # two features of three clips; the clip of -inf throughout is absent, as one of zeros is
@@ -206,18 +210,25 @@ def test_repeated_ids_are_numbered_and_noted(tmp_path: Path) -> None:
     assert source.notes["ids"].startswith("3 came again")
 
 
+NAMES = {"urfunny": ("not_funny", "funny"), "mustard": ("not_sarcastic", "sarcastic")}
+
+
 @pytest.mark.parametrize("data", ["urfunny", "mustard"])
 @pytest.mark.parametrize("low", [0.0, -1.0])
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)], ids=["N", "N1", "N11"])
-def test_binary_labels_become_minus_one_and_one(tmp_path: Path, data: str, low: float, shape: tuple[int, ...]) -> None:
+def test_binary_labels_become_two_classes_with_names(
+    tmp_path: Path, data: str, low: float, shape: tuple[int, ...]
+) -> None:
     content = make_file()
     for part in content.values():
         part["labels"] = np.where(np.arange(len(part["id"])) % 2, 1.0, low).reshape(-1, *shape)
     source = load(tmp_path, content, data=data)
-    assert source.splits["test"].targets["multimodal"].tolist() == [-1, 1, -1, 1]
-    assert source.splits["train"].targets["multimodal"].tolist() == [-1, 1, 1, -1, 1, -1]  # without the third
-    assert ("became" in source.notes["labels"]) == (low == 0)
-    assert load(tmp_path, content).splits["valid"].targets["multimodal"].tolist() == [low, 1, low]  # scores stay
+    assert source.described["multimodal"] == Target("classes", NAMES[data])
+    assert source.splits["test"].targets["multimodal"].tolist() == [0, 1, 0, 1]
+    assert source.splits["train"].targets["multimodal"].tolist() == [0, 1, 1, 0, 1, 0]  # without the third
+    scores = load(tmp_path, content)
+    assert scores.described == {}
+    assert scores.splits["valid"].targets["multimodal"].tolist() == [low, 1, low]  # scores stay
 
 
 def change(split: str, key: str, value: Any) -> Callable[[dict[str, Any]], object]:
@@ -367,17 +378,43 @@ def test_from_the_pickle_to_a_store_that_verifies(
     assert "ok, mosi/mosi_data" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("data", ["urfunny", "mustard"])
-def test_binary_sets_train_with_two_classes(tmp_path: Path, data: str) -> None:
-    content = make_file()
+def as_binary(content: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for part in content.values():
         part["labels"] = (part["labels"] > 0).astype(np.float32)
-    path = dump(tmp_path / "file.pkl", content)
+    return content
+
+
+@pytest.mark.parametrize("data", ["urfunny", "mustard"])
+def test_binary_sets_train_on_two_classes_without_a_further_key(tmp_path: Path, data: str) -> None:
+    path = dump(tmp_path / "file.pkl", as_binary(make_file()))
     assert main([f"data={data}", f"source={path}", f"paths.data={tmp_path / 'data'}"]) == 0
     store = open_store(tmp_path / "data" / data / "file.h5")
-    assert store.schema.targets["multimodal"].range == (-1.0, 1.0)
-    assert set(store.split("train").targets["multimodal"].tolist()) == {-1.0, 1.0}
-    settings = ["method=supervised", f"data={data}", "objective=cross_entropy", "objective.classes=2"]
-    result = here(tmp_path, *settings, "encoder=identity", "trainer.max_epochs=1", "trainer.progress=off")
+    assert store.schema.targets["multimodal"].names == NAMES[data]
+    assert set(store.split("train").targets["multimodal"].tolist()) == {0.0, 1.0}
+    settings = ["method=supervised", f"data={data}", "encoder=identity", "trainer.max_epochs=1"]
+    result = here(tmp_path, *settings, "trainer.progress=off")
+    assert result["metrics"] == "classes"
+    assert f"recall/{NAMES[data][1]}" in result["test"]
+    assert result["test"]["acc"] in (0.0, 0.25, 0.5, 0.75, 1.0)  # of four clips
+
+
+def test_store_whose_two_classes_are_still_a_score_says_what_to_do_and_trains_as_it_did(tmp_path: Path) -> None:
+    content = as_binary(make_file())
+    for part in content.values():
+        part["labels"] = 2 * part["labels"] - 1
+    source = load(tmp_path, content)  # a score of -1 and 1, as older versions stored it
+    out = tmp_path / "data" / "urfunny" / "old.h5"
+    out.parent.mkdir(parents=True)
+    write_store(out, source, data="urfunny", feature_set="urfunny/old", label_range=(-1.0, 1.0))
+    settings = ["method=supervised", "data=urfunny", "encoder=identity", "trainer.max_epochs=1", "trainer.progress=off"]
+    with pytest.raises(ValueError, match=r"old\.h5: holds a score in \[-1, 1\].*prepare it again.*data\.metrics=regr"):
+        here(tmp_path, *settings)
+    as_then = ["data.metrics=regression", "data.label_range=[-1,1]", "objective=cross_entropy", "objective.classes=2"]
+    result = here(tmp_path, *settings, *as_then)
     assert set(result["test"]) >= {"mae", "corr", "acc_argmax"}
-    assert result["test"]["acc_argmax"] in (0.0, 0.25, 0.5, 0.75, 1.0)  # of four clips
+
+
+def test_old_runs_of_two_classes_as_a_score_keep_their_hash() -> None:
+    # The hash of `data=urfunny` alone, before its YAML had metrics: classes.
+    config = compose_config(["data=urfunny", "data.metrics=regression", "data.label_range=[-1,1]"])
+    assert config_hash(config) == "4c0554a7b85b452cb886c59c728cdc64b534e291db56ebe912a72f2ef37d7a81"

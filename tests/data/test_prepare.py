@@ -91,7 +91,7 @@ def test_unknown_file_is_stored_under_its_own_name_and_verifies(
     assert store.schema.data == "mosi"
     assert store.schema.counts == COUNTS
     assert store.schema.dims == {"text": 5, "audio": 3}
-    assert store.schema.label_range == (-3.0, 3.0)
+    assert store.schema.targets["multimodal"].range == (-3.0, 3.0)
     raw = make_content()["test"]
     clips = store.split("test")
     assert clips.ids == raw["id"]
@@ -282,7 +282,10 @@ def test_bad_pickle_prints_one_line_and_leaves_nothing(
         (["data=mosi", "source=nowhere/a.pkl"], "nowhere/a.pkl: no such file"),
         (["data=mosi", "source=a.pkl", "label_range=3"], "expected two numbers"),
         (["data=mosi", "source=a.pkl", "force=yes"], "force=yes: expected true or false"),
-        (["data=mosi", "source=a.pkl", "format=hdf"], "format=hdf: expected mmsa, csd, multibench or gmc"),
+        (
+            ["data=mosi", "source=a.pkl", "format=hdf"],
+            "format=hdf: expected mmsa, csd, multibench, dialogues, gmc or folder",
+        ),
         (["data=film", "source=a.pkl", "config_dir=nowhere"], "nowhere/data has custom"),
         (["verify=a.h5", "data=mosi"], "verify= stands alone"),
         (["verify=nowhere.h5"], "nowhere.h5"),

@@ -16,7 +16,7 @@ import pytest
 import torch
 from saved_objects import Runs, class_at_hand, rewrite, save_object
 
-from trivium.data.torch_file import load_saved_object
+from trivium.data.torch_file import load_saved_object, load_tensors
 
 BASE = torch.arange(24.0).reshape(2, 3, 4)
 TENSORS = {
@@ -50,6 +50,26 @@ def test_every_kind_of_tensor_is_what_torch_has(tmp_path: Path) -> None:
     assert found["meta"].tolist() == [[b"v", b"0.5"]]
     assert (found["n"], found["name"]) == (3, "mosi")
     assert found["nested"][0]["a"].tolist() == [7]
+
+
+def test_tensors_without_a_class_are_read_by_their_keys(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save(BASE.mT, path)
+    np.testing.assert_array_equal(load_tensors(path)[""], BASE.mT.numpy())
+    torch.save({"x": BASE, "y": np.arange(3.0)}, path)
+    found = load_tensors(path)
+    assert list(found) == ["x", "y"]
+    np.testing.assert_array_equal(found["x"], BASE.numpy())
+    np.testing.assert_array_equal(found["y"], [0, 1, 2])
+    torch.save([BASE], path)
+    with pytest.raises(ValueError, match=r"a\.pt: holds list; expected a tensor, or a dict of tensors"):
+        load_tensors(path)
+    torch.save({3: BASE}, path)
+    with pytest.raises(ValueError, match=r"a\.pt: holds ndarray under 3; expected a tensor"):
+        load_tensors(path)
+    torch.save(torch.nn.Linear(2, 2), path)
+    with pytest.raises(ValueError, match=r"a\.pt: asks for .*, which could run code"):
+        load_tensors(path)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

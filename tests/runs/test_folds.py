@@ -160,7 +160,7 @@ def test_a_run_that_begins_from_another_fold_is_refused(folder: Path, tmp_path: 
 def test_without_a_fold_or_with_one_too_many_nothing_is_written(folder: Path, tmp_path: Path) -> None:
     store = f"data.store={folder / 's.h5'}"
     for more, message in (
-        ([store], "has 3 folds; choose one with data.fold=0..2, or run all of them with -m data.fold=0,1,2"),
+        ([store], "has 3 folds; choose one with data.fold=0..2, or run all of them with -m and data.fold=0,1,2"),
         ([store, "data.fold=3"], "has 3 folds, 0 to 2"),
         ([store, "data.fold=-1"], "data.fold: expected a fold's number, 0 or more, found -1"),
         ([store, "data.fold=one"], "data.fold: expected a whole number or null, found 'one'"),

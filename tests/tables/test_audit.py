@@ -48,7 +48,7 @@ def audited(folder: Path, monitor: str = "val/loss") -> list[Planned]:
     for run, scores in zip(runs, SCORES, strict=True):
         test = {"mae": scores[1, 1], "acc7": scores[1, 2]}
         rule = f"{'highest' if monitor == 'val/acc7' else 'lowest'} {monitor}"
-        finish(run, best_epoch=2, test=test, selection={"monitor": monitor, "rule": rule, "value": 1.0})
+        finish(run, epochs=4, best_epoch=2, test=test, selection={"monitor": monitor, "rule": rule, "value": 1.0})
         lines = [f"{epoch},{','.join(map(str, row))}" for epoch, row in enumerate(scores, 1)]
         run.directory.audit_file.write_text("\n".join(["epoch,loss,mae,acc7", *lines]) + "\n")
     return runs
@@ -75,6 +75,15 @@ def test_one_epoch_is_the_monitors_and_loss_where_test_has_none(tmp_path: Path) 
         (line, *_) = audit_of(audited(tmp_path / monitor, monitor), MEASURES)
         best = np.nanargmax if column == 2 else np.nanargmin
         assert line.one_epoch == 1 + best(SCORES[0][:, column])
+
+
+def test_a_damaged_audit_is_named(tmp_path: Path) -> None:
+    runs = audited(tmp_path)
+    file = runs[0].directory.audit_file
+    file.write_text(file.read_text().rpartition("4,")[0])
+    with pytest.raises(ValueError, match="expected epochs 1 to 4, found 3 lines") as error:
+        audit_of(runs, MEASURES)
+    assert str(file) in str(error.value)
 
 
 def test_it_stands_apart_and_changes_no_other_number(tmp_path: Path) -> None:
@@ -114,7 +123,7 @@ def test_a_finished_run_without_audit_is_trained_again_and_said(tmp_path: Path) 
     assert (first.identity, second.identity) == (plain[0].identity, plain[1].identity)
     assert {first.directory.path, second.directory.path}.isdisjoint({run, plain[1].directory.path})
     assert "audit=true: 1 of them are there, but kept no weights" in overview([[first, second]], 1, Estimate())
-    (run / "audit.csv").write_text("epoch,mae\n1,1.0\n")
+    (run / "audit.csv").write_text("epoch,loss,mae\n1,1.0,1.0\n")
     first, _ = plan(TABLE, 2, folder, FinishedRuns(tmp_path))
     assert (first.directory.path, first.again) == (run, False)
 

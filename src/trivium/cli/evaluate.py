@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trivium.config.arguments import Types, modules, names, parse_key_values, path, script, truth, whole_number
+from trivium.config.arguments import (
+    Types,
+    modules,
+    names,
+    one_of,
+    parse_key_values,
+    path,
+    paths,
+    script,
+    truth,
+    whole_number,
+)
 from trivium.config.trust import trust
 
 HELP = """\
@@ -17,6 +28,7 @@ Examples
   trivium evaluate run=outputs/runs/NAME                            its own store, all modalities
   trivium evaluate run=outputs/runs/NAME modalities=text,audio      as if vision were missing
   trivium evaluate run=outputs/runs/NAME store=other.h5 out=other   another store of the same features
+  trivium evaluate run=outputs/runs/NAME source=new.pkl out=new.csv clips of new files, labelled or not
   trivium evaluate run=outputs/runs/NAME probe=true                 linear probes of its vectors
   trivium evaluate run=outputs/runs/NAME probe=true features=raw    the same of the features themselves
   trivium evaluate run=outputs/runs/NAME protocol=all               when modalities are missing or noisy
@@ -30,6 +42,18 @@ Keys
   out=DIR             where metrics.json and predictions.csv go; otherwise RUN/evaluation[_A_B][_STORE]
   device=cpu|cuda     where to compute
   trust=A,B           modules of your own that the run's config names (docs/extending.md); their code is run
+
+New clips: predictions of files that were never prepared, repaired and standardised as the training's were. Written to
+out=FILE, a CSV file; with labels, metrics are printed.
+  source=FILE[,FILE]  what `trivium prepare` takes as source, with or without labels and with any of the run's
+                      modalities; or a store. splits= and modalities= choose among them
+  format=NAME         of the files, where they do not tell
+  drop=A,B            keys of a pickle to leave out
+  absent=A,B          folder with a table: modalities that clips may lack
+  align=RULE          as in `trivium prepare`; so are folds, embeddings and word_lag
+  folds=FILE          .csd: JSON of split -> video ids
+  embeddings=FILE     .csd: word vectors in GloVe's text format
+  word_lag=0|1        .csd: whether words stand one interval after their own
 
 Linear probes: how much a linear map can read from the frozen vectors (docs/protocol.md). Written to DIR/probe.json,
 DIR being out= or the run's directory; the name says what was asked for, as in probe_raw.json.
@@ -62,12 +86,16 @@ the run's directory; a name says what differs from the default, as in subsets_va
   complete=true       score only clips that have every modality
 """
 _TYPES: Types = {
-    **dict.fromkeys(("run", "store", "out"), path),
+    **dict.fromkeys(("run", "store", "out", "folds", "embeddings"), path),
+    "source": paths,
+    **dict.fromkeys(("drop", "absent"), modules),
+    "word_lag": one_of("0", "1"),
     **dict.fromkeys(("modalities", "splits", "features", "protocol"), names),
     "trust": modules,
     **dict.fromkeys(("probe", "standardize", "alignment", "complete"), truth),
     **dict.fromkeys(("draws", "unknown_id"), whole_number),
 }
+_SOURCE_KEYS = ("format", "drop", "absent", "align", "folds", "embeddings", "word_lag")
 _PROBE_KEYS = ("features", "target", "classes", "standardize")
 
 
@@ -81,8 +109,12 @@ def _evaluate(values: Mapping[str, Any]) -> int:
         raise ValueError("run= is missing: a finished run's directory")
     trust(values.get("trust", []))
     probes, aligns = values.get("probe", False), values.get("alignment", False)
-    if probes + aligns + ("protocol" in values) > 1:
-        raise ValueError("probe=true, alignment=true and protocol= are calls of their own; give one of them")
+    if probes + aligns + ("protocol" in values) + ("source" in values) > 1:
+        raise ValueError("probe=true, alignment=true, protocol= and source= are calls of their own; give one of them")
+    if "source" in values:
+        _predict_from(values)
+        return 0
+    _refuse(values, _SOURCE_KEYS, "belongs to source=; add it")
     if probes:
         _probe_from(values)
     elif aligns:
@@ -104,6 +136,29 @@ def _evaluate_from(values: Mapping[str, Any]) -> None:
         values["run"],
         **{key: values[key] for key in ("modalities", "splits") if key in values},
         **_common_options(values),
+    )
+
+
+def _predict_from(values: Mapping[str, Any]) -> None:
+    from trivium.runs.predict_source import predict_source
+
+    _refuse_of_probes(values)
+    _refuse(values, ["split"], "belongs to protocol= and alignment=true; here it is splits=")
+    _refuse(values, ["draws", "complete"], "belongs to protocol=; leave it out")
+    _refuse(values, ["store"], "and source= are two ways to name the data; give one of them, as source=")
+    if "out" not in values:
+        raise ValueError("out= is missing: the CSV file that the predictions of source= are written to")
+    reading = {key: values[key] for key in ("align", "folds", "embeddings") if key in values}
+    if "word_lag" in values:
+        reading["word_lag"] = int(values["word_lag"])
+    predict_source(
+        values["run"],
+        values["source"],
+        values["out"],
+        drop=tuple(values.get("drop", ())),
+        absent=tuple(values.get("absent", ())),
+        **{key: values[key] for key in ("modalities", "splits", "format", "device") if key in values},
+        **reading,
     )
 
 

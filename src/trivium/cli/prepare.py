@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 # omegaconf brings PyYAML.
 import yaml
 
-from trivium.config.arguments import Types, one_of, parse_key_values, path, script, truth
+from trivium.config.arguments import Types, modules, one_of, parse_key_values, path, paths, script, truth
 from trivium.config.config_folder import CONFIGS
 from trivium.core.choices import suggest
 from trivium.data import formats
@@ -33,17 +34,26 @@ Examples
                                                                  the CMU SDK's files, one step a word
   trivium prepare data=mosi source=csd/ folds=folds.json embeddings=glove.6B.300d.txt
   trivium prepare data=mosi source=mosi_data.pkl                 MultiBench's file, told by its keys
+  trivium prepare data=iemocap source=IEMOCAP_features.pkl       utterances of dialogues, MELD's likewise
   trivium prepare data=mosi source=gmc/                          GMC's three .dt files
+  trivium prepare data=custom data.name=gestures source=gestures/
+                                                                 a folder of your own: labels.csv, audio/ID.npy, ...
   trivium prepare verify=data/mosi/mine.h5                       read a store again, compare its checksum
 
 Keys
-  data=NAME           mosi, mosei, sims, simsv2, urfunny, mustard, or custom for scores of any range
-  source=FILE[,FILE]  a pickle of MMSA's or MultiBench's; .csd files or folders of them (ROLE:FILE where a name does
-                      not tell the role); one of GMC's .dt files or their folder
+  data=NAME           mosi, mosei, sims, simsv2, urfunny, mustard, iemocap, meld, or custom for your own
+  data.name=NAME      with data=custom: the name of your data set, which `trivium train` takes in the same way
+  source=FILE[,FILE]  a pickle of MMSA's or MultiBench's, or of dialogues; .csd files or folders of them (ROLE:FILE
+                      where a name does not tell the role); one of GMC's .dt files or their folder; a folder with
+                      labels.csv and a folder of features for each modality, or its manifest.yaml (docs/my_own_data.md)
   name=NAME           name of the feature set; otherwise the published one, or made from the file's name
   out=FILE            where to write; otherwise PATHS.DATA/DATA/NAME.h5
   force=true          replace a store that is there
-  format=mmsa|csd|multibench|gmc  where the file does not tell
+  format=mmsa|csd|multibench|dialogues|gmc|folder  where the file does not tell
+  emotions=6|4|4merged  IEMOCAP: all six; four, without excited and frustrated; four, with excited as happy
+  drop=A,B            keys of a pickle, or a folder's columns of labels.csv, to leave out; other keys that nothing reads
+                      are an error
+  absent=A,B          folder: modalities that clips may lack; otherwise every clip needs a file of each
   tokenizer=NAME      make token ids from raw_text: a Hugging Face name or a folder
   classes=C[,C]       add the targets classes_C: the score in C classes, 7, 5, 3 or 2 (SIMS: 5, 3 or 2)
   label_range=LOW,HIGH  otherwise from configs/data/DATA.yaml
@@ -56,7 +66,8 @@ Keys
   word_lag=0|1        .csd: whether words stand one interval after their own; otherwise found out
   split=given|random|kfold|leave_one_group_out  how clips are split, where the source leaves it open: by its column
                       split or fold (the default), or at random, or into folds of a cross-validation
-  group=COLUMN        column of speakers or videos, none of which is in two splits; otherwise group, if there
+  group=COLUMN        column of speakers or videos, none of which is in two splits; otherwise group, if there. Of
+                      dialogues: dialogue, session or speaker
   shares=.7,.1,.2     split=random: of train, valid and test
   split_seed=0        split=random, split=kfold: what is drawn
   fold_count=5        split=kfold: the number of folds
@@ -80,6 +91,9 @@ def _number(text: str) -> int:
 _TYPES: Types = {
     **dict.fromkeys(("out", "config_dir", "paths.data", "folds", "embeddings", "verify"), path),
     "force": truth,
+    "drop": modules,
+    "emotions": one_of("6", "4", "4merged"),
+    "absent": modules,
     "format": one_of(*formats.READERS),
     "word_lag": one_of("0", "1"),
     "split": one_of(*KINDS),
@@ -113,7 +127,10 @@ def label_range_of(data: str, config_dir: Path | None = None) -> tuple[float, fl
         raise ValueError(f"{CONFIGS / 'data'}: no configs of data sets here; give the range as label_range=LOW,HIGH")
     if data not in choices:
         hint, where = suggest(data, choices), "configs/data" if config_dir is None else " and ".join(map(str, folders))
-        raise ValueError(f"data={data}: no such data set{hint}; {where} has {', '.join(sorted(choices))}")
+        raise ValueError(
+            f"data={data}: no such data set{hint}; {where} has {', '.join(sorted(choices))}; your own is data=custom "
+            "data.name=NAME"
+        )
     file = choices[data]
     config = yaml.safe_load(file.read_text())
     if "label_range" not in config:
@@ -132,8 +149,8 @@ def _prepare(values: dict[str, Any]) -> None:
         configured = label_range_of(values["data"], values.get("config_dir"))
         low_high = low_high or configured
     prepare(
-        data=values["data"],
-        source=_paths(values["source"]),
+        data=_own_name(values) if "data.name" in values else values["data"],
+        source=paths(values["source"]),
         name=values.get("name"),
         out=values.get("out"),
         data_root=values.get("paths.data") or path(os.environ.get("TRIVIUM_DATA") or "data"),
@@ -152,8 +169,24 @@ def _prepare(values: dict[str, Any]) -> None:
         tokenizer=values.get("tokenizer"),
         classes=_whole_numbers(values.get("classes", "")),
         format=values.get("format"),
+        drop=values.get("drop", ()),
+        emotions=values.get("emotions"),
+        absent=values.get("absent", ()),
         force=values.get("force", False),
+        own_name="data.name" in values,
     )
+
+
+def _own_name(values: dict[str, Any]) -> str:
+    """Returns data.name, under which stores of the user's own lie. Raises ValueError for a name that has a meaning."""
+    name = str(values["data.name"])
+    if values["data"] != "custom":
+        raise ValueError(f"data.name={name}: is for data=custom, found data={values['data']}; leave one of them out")
+    if (CONFIGS / "data" / f"{name}.yaml").is_file():
+        raise ValueError(f"data.name={name}: is the name of a known data set; say data={name}, or take another name")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ValueError(f"data.name={name}: expected letters, digits, '.', '_' and '-', a letter or digit first")
+    return name
 
 
 def _verify(values: dict[str, Any]) -> None:
@@ -182,9 +215,3 @@ def _whole_numbers(text: str) -> list[int]:
     if not all(part.isdecimal() for part in numbers):
         raise ValueError(f"classes={text}: expected whole numbers, such as 3,7")
     return [int(part) for part in numbers]
-
-
-def _paths(value: str) -> list[Path]:
-    """Splits paths at commas, unless the text as a whole is the path of a file."""
-    whole_path = path(value)
-    return [whole_path] if whole_path.exists() else [path(part) for part in value.split(",") if part]

@@ -81,6 +81,12 @@ def path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def paths(text: str) -> list[Path]:
+    """Returns the paths between commas, or the one path that the text as a whole is of something that exists."""
+    whole_path = path(text)
+    return [whole_path] if whole_path.exists() else [path(part) for part in text.split(",") if part]
+
+
 def names(text: str) -> list[str]:
     """Returns the words between commas."""
     return text.split(",")

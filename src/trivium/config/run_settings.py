@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+
+from trivium.core.structure import parse_yaml
 
 
 def with_settings_of_run(argv: Sequence[str]) -> list[str]:
@@ -40,9 +41,9 @@ def _run_of(overrides: Sequence[str]) -> Path | None:
 def _overrides_of(folder: Path) -> list[str]:
     file = folder / "overrides.yaml"
     try:
-        words = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
+        words = parse_yaml(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: cannot be read ({error})") from error
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValueError(f"{file}: expected a list of overrides, found {words!r:.40}")
     return [word for word in words if _key(word) not in ("resume", "trust")]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trivium.config.config_folder import CONFIGS, user_config_folder
 from trivium.config.generator_settings import fingerprint, settings_of
 from trivium.core.choices import suggest
 
@@ -36,7 +37,7 @@ def find_store(config: Mapping[str, Any]) -> Path:
     if not prepared:
         raise ValueError(
             f"data={name}: no prepared store in {root / name}; make one with "
-            f"`trivium prepare data={name} source=FILE`, or point paths.data or data.store at yours"
+            f"`{_prepare_command(name)}`, or point paths.data or data.store at yours"
         )
     if not features and len(prepared) == 1:
         return next(iter(prepared.values()))
@@ -45,9 +46,15 @@ def find_store(config: Mapping[str, Any]) -> Path:
     if features not in prepared:
         raise ValueError(
             f"data.features: no {features!r} in {root / name}{suggest(features, prepared)}; prepared are "
-            f"{', '.join(prepared)}; `trivium prepare data={name} source=FILE name={features}` makes it"
+            f"{', '.join(prepared)}; `{_prepare_command(name)} name={features}` makes it"
         )
     return prepared[features]
+
+
+def _prepare_command(name: str) -> str:
+    known = any((folder / "data" / f"{name}.yaml").is_file() for folder in (CONFIGS, user_config_folder() or CONFIGS))
+    # A data set without a YAML of its own is one of data=custom.
+    return f"trivium prepare {'data=' if known else 'data=custom data.name='}{name} source=FILE"
 
 
 def is_fixture(name: str) -> bool:

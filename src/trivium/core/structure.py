@@ -56,7 +56,7 @@ def require(value: Any, expected: Expected, where: str) -> None:
     """Raises ValueError, naming the key below `where`, unless the value is as expected."""
     problem = _problem(value, expected, "")
     if problem:
-        raise ValueError(f"{where}: {problem}")
+        raise ValueError(f"{where}: {problem}" if where else problem)
 
 
 def words_of(expected: Expected) -> str:

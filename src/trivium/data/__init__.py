@@ -5,6 +5,9 @@ prepare          makes a store of raw files. formats/ has one reader a layout, m
                  prepare_report prints what was done; splitting divides clips into splits or folds, draw_splits draws
                  which
 store            opens a store, an HDF5 file; store_writing lays it out, and hdf5_errors lists what h5py raises
+own_stores       makes a store of a user's arrays, own_columns of a frame or a Hugging Face data set; store_place
+                 checks where it goes. target_columns finds what targets are, for formats/folder too, and split_check
+                 refuses splits that are of no use
 clips            holds one split in memory, as readers make it and stores return it; own_clips makes one of a user's own
                  arrays
 text             makes token ids and reads word vectors, when a store is prepared
@@ -17,6 +20,17 @@ synthetic        makes the fixture, and data by interactions and competition, wh
                  what can be known from these data
 """
 
+from trivium.data.own_columns import from_frame, from_huggingface
+from trivium.data.own_stores import from_arrays
 from trivium.data.store import Store, StoreSchema, open_store, verify_store, write_store
 
-__all__ = ["Store", "StoreSchema", "open_store", "verify_store", "write_store"]
+__all__ = [
+    "Store",
+    "StoreSchema",
+    "from_arrays",
+    "from_frame",
+    "from_huggingface",
+    "open_store",
+    "verify_store",
+    "write_store",
+]

@@ -8,16 +8,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from trivium.data import formats, manifest
-from trivium.data.clips import Source
 from trivium.data.prepare_report import report
 from trivium.data.score_classes import add_score_classes
 from trivium.data.source_check import check_labels
 from trivium.data.splitting import SplitOptions
-from trivium.data.store import sha256_of, write_store
+from trivium.data.store import sha256_of
+from trivium.data.store_place import check_place, feature_name, write_new
+from trivium.data.target import Target
 
 
 def prepare(
@@ -36,7 +37,11 @@ def prepare(
     tokenizer: str | None = None,
     classes: Sequence[int] = (),
     format: str | None = None,
+    drop: Sequence[str] = (),
+    emotions: str | None = None,
+    absent: Sequence[str] = (),
     force: bool = False,
+    own_name: bool = False,
 ) -> Path:
     """Makes the store `data_root/data/NAME.h5` (or `out`) from `source`, prints a report and returns the store's path.
 
@@ -45,7 +50,9 @@ def prepare(
     folds, align, embeddings, word_lag: for .csd files, see `read_csd`. MultiBench's pickles have align too, "true" or
     "false", see `read_multibench`. tokenizer: the one that makes token ids anew, from raw text.
     splitting: how clips are split, for sources that leave it open, see `split_source`.
-    classes: adds for each number C the target "classes_C", the score's class among C.
+    classes: adds for each number C the target "classes_C", the score's class among C. emotions: which of IEMOCAP's, see
+    `read_conversations`. drop: keys of a pickle, or a folder's columns, to leave out. absent: modalities that a
+    folder's clips may lack. own_name: no config has the name `data`, so that commands say data=custom data.name=DATA.
     Raises ValueError, naming the file, for anything wrong with the source, and for a target that exists (without
     `force`) or cannot be written. It then leaves no new file, and an existing store as it was.
     """
@@ -53,70 +60,59 @@ def prepare(
     published = None
     if format == "mmsa":
         published = manifest.recognise(sha256_of(source[0]), path=source[0], data=data, name=name)
-    name = _feature_name(name or (published.name if published else _name_of(source, format, align)))
+    name = feature_name(name or (published.name if published else _name_of(source, format, align, emotions)))
     default = data_root / data / f"{name}.h5"
     target = default if out is None else out
-    _check_target(target, force)
-    content = formats.read(
-        format, source, formats.ReadOptions(data, folds, align, embeddings, word_lag, splitting or SplitOptions())
+    check_place(target, force)
+    options = formats.ReadOptions(
+        data,
+        folds,
+        align,
+        embeddings,
+        word_lag,
+        drop=tuple(drop),
+        emotions=emotions,
+        published=published is not None,
+        absent=tuple(absent),
+        splitting=splitting or SplitOptions(),
     )
+    content = formats.read(format, source, options)
     if published is not None:
         manifest.check(content, published)
         content.tokenizer = published.tokenizer if content.splits["train"].tokens is not None else None
     if label_range is not None:
         check_labels(content, label_range)
+        content.described = {name: _within(described, label_range) for name, described in content.described.items()}
     add_score_classes(content, classes, label_range)
     if tokenizer is not None:
         from trivium.data.text import tokenize
 
         content = tokenize(content, tokenizer)
-    _write(target, content, data=data, feature_set=f"{data}/{name}", label_range=label_range)
-    report(content, target, feature_set=f"{data}/{name}", recognised=published is not None, default=default)
+    write_new(target, content, data=data, feature_set=f"{data}/{name}", label_range=label_range)
+    report(
+        content,
+        target,
+        feature_set=f"{data}/{name}",
+        recognised=published is not None,
+        default=default,
+        data_setting=f"data=custom data.name={data}" if own_name else f"data={data}",
+    )
     return target
 
 
-def _name_of(source: list[Path], format: str, align: str | None) -> str:
+def _name_of(source: list[Path], format: str, align: str | None, emotions: str | None) -> str:
     # These layouts come in several files, none of which names the feature set.
     if format == "csd":
         return f"csd-{align or 'words'}"
     if format == "gmc":
         return "gmc-aligned"
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", source[0].stem).strip("-._") or "features"
+    # A manifest is named alike in every folder, and "." has no name of its own.
+    path = source[0].absolute()
+    stem = path.parent.name if path.name == "manifest.yaml" else Path(os.path.normpath(path)).stem
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "features"
+    return f"{stem}-{emotions}" if emotions else stem
 
 
-def _feature_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ValueError(f"name={name}: expected letters, digits, '.', '_' and '-', a letter or digit first")
-    return name
-
-
-def _check_target(target: Path, force: bool) -> None:
-    """Raises ValueError for a target that cannot be written, before a minute's work is spent on reading."""
-    if target.is_dir():
-        raise ValueError(f"{target}: is a folder; out= takes a file, such as {target / 'NAME.h5'}")
-    if target.exists() and not force:
-        raise ValueError(f"{target}: exists already; force=true replaces it, name= or out= writes beside it")
-    folder = next(parent for parent in target.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        reason = "may not be written to" if folder.is_dir() else "is a file, not a folder"
-        raise ValueError(
-            f"{target}: cannot be written, {folder} {reason}; choose another place with out= or paths.data="
-        )
-
-
-def _write(target: Path, source: Source, **attributes: Any) -> None:
-    new_folders = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
-    finished = False
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_store(target, source, **attributes)
-        finished = True
-    except OSError as error:
-        raise ValueError(
-            f"{target}: cannot be written ({error.strerror or error}); nothing was left there: free some space, or "
-            "choose another place with out= or paths.data="
-        ) from error
-    finally:
-        for folder in [] if finished else new_folders:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+def _within(target: Target, label_range: tuple[float, float]) -> Target:
+    """Returns a score with the data set's range where it has none of its own, and any other target as it is."""
+    return replace(target, range=label_range) if target.kind == "score" and target.range is None else target

@@ -9,10 +9,16 @@ from rich.table import Table
 
 from trivium.data.clips import Ragged, Source
 from trivium.data.source_check import targets_of
+from trivium.data.target import MULTIMODAL
 
 
-def report(source: Source, target: Path, *, feature_set: str, recognised: bool, default: Path) -> None:
-    """Prints the report. default: where training looks for the feature set by its name."""
+def report(
+    source: Source, target: Path, *, feature_set: str, recognised: bool, default: Path, data_setting: str
+) -> None:
+    """Prints the report. default: where training looks for the feature set by its name.
+
+    data_setting: the words that choose the data set on a command line.
+    """
     console = Console(soft_wrap=True, highlight=False, markup=False)
     console.print(
         f"{feature_set}: {'a published feature set, by its checksum' if recognised else 'not a published file'}"
@@ -22,7 +28,7 @@ def report(source: Source, target: Path, *, feature_set: str, recognised: bool, 
     for line in _remarks(source):
         console.print(line)
     console.print(f"written to {target} ({target.stat().st_size / 2**20:.1f} MiB)")
-    console.print(f"next: {_next(source, target, feature_set, default)}")
+    console.print(f"next: {_next(source, target, feature_set, default, data_setting)}")
 
 
 def _counts(source: Source) -> str:
@@ -35,7 +41,7 @@ def _counts(source: Source) -> str:
     return f"{len(source.splits['train'])} in {len(parts)} folds ({', '.join(shown)})"
 
 
-def _next(source: Source, target: Path, feature_set: str, default: Path) -> str:
+def _next(source: Source, target: Path, feature_set: str, default: Path, data_setting: str) -> str:
     """Returns the command that trains on the store, or a line that says what the store lacks for that."""
     train = source.splits["train"]
     if not train.streams and train.tokens is None:
@@ -43,15 +49,19 @@ def _next(source: Source, target: Path, feature_set: str, default: Path) -> str:
         reason = makes_ids if train.raw_text is not None else "the source has labels, but no text, audio or vision"
         return f"nothing here can be trained on: {reason}"
     folds = 0 if source.folds is None else len(source.folds.names)
-    words = "" if not folds else f" -m data.fold={','.join(map(str, range(folds)))}" if folds <= 10 else " data.fold=0"
+    numbers = ",".join(map(str, range(folds)))
+    verb = "trivium train -m" if folds else "trivium train"
+    words = f" data.fold={numbers}" if folds else ""
     if "valid" not in source.splits and not folds:
         return "no split 'valid', without which nothing is trained; as store=FILE of `trivium evaluate` it will do"
-    data, name = feature_set.split("/", 1)
+    # Of several targets one has to be chosen, unless one is "multimodal".
+    targets = list(train.targets)
+    choice = "" if len(targets) == 1 or MULTIMODAL in targets else f" data.target={targets[0]}"
     if target.absolute() != default.absolute():
-        return f"trivium train data={data} data.store={target}{words}"
-    root = default.parent.parent
+        return f"{verb} {data_setting}{choice} data.store={target}{words}"
+    name, root = feature_set.split("/", 1)[1], default.parent.parent
     where = "" if root == Path("data") else f" paths.data={root}"
-    return f"trivium train data={data} data.features={name}{where}{words}"
+    return f"{verb} {data_setting}{choice} data.features={name}{where}{words}"
 
 
 def _table(source: Source) -> Table:
@@ -63,7 +73,7 @@ def _table(source: Source) -> Table:
     for title in ("modality", "dim", "padded"):
         table.add_column(title)
     for split in source.splits:
-        table.add_column(split, justify="right")
+        table.add_column(split if source.folds is None else "all", justify="right")
     train = source.splits["train"]
     for modality, ragged in train.streams.items():
         steps = [_steps(clips.streams[modality]) for clips in source.splits.values()]
@@ -89,12 +99,17 @@ def _remarks(source: Source) -> list[str]:
     lines = [f"targets: {', '.join(words)}" + ("; transcripts kept" if train.raw_text is not None else "")]
     if train.tokens is not None:
         lines.append(f"tokenizer: {source.tokenizer or 'not stated by the source; tokenizer=NAME makes ids anew'}")
-    names = {"neg_inf": "-inf", "pos_inf": "+inf", "nan": "NaN"}
+    for modality, ragged in train.streams.items():
+        if not ragged.values.any():
+            lines.append(f"{modality}: no value of train is other than 0")
+    return lines + remarks(source)
+
+
+def remarks(source: Source) -> list[str]:
+    """Returns a line for each modality that was repaired, and each note, without those on padding."""
+    lines, names = [], {"neg_inf": "-inf", "pos_inf": "+inf", "nan": "NaN"}
     for modality, counts in source.repairs.items():
         repaired = ", ".join(f"{count} {names[kind]}" for kind, count in counts.items() if count)
         if repaired:
             lines.append(f"repaired in {modality}: {repaired}, now 0")
-    for modality, ragged in train.streams.items():
-        if not ragged.values.any():
-            lines.append(f"{modality}: no value of train is other than 0")
     return lines + [f"{key}: {value}" for key, value in source.notes.items() if not key.startswith("padding/")]

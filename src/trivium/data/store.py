@@ -144,7 +144,7 @@ class Store:
             several = ",".join(map(str, range(count))) if count <= 10 else f"0,1,..,{count - 1}"
             raise ValueError(
                 f"data.fold: {self.path} has {count} folds; choose one with data.fold=0..{count - 1}, or run all of "
-                f"them with -m data.fold={several}"
+                f"them with -m and data.fold={several}"
             )
 
     def refuse_other_than(self, checksum: str, run: Path) -> None:

@@ -42,6 +42,8 @@ _STORAGES = {
 # The pickled number that older versions wrote first.
 _BEFORE_1_6 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _ORDERS = {b"little": "<", b"big": ">"}
+# The word for it in messages.
+_KIND = "a file of torch.save"
 
 
 def load_saved_object(path: Path, class_name: str) -> dict[str, Any]:
@@ -53,15 +55,8 @@ def load_saved_object(path: Path, class_name: str) -> dict[str, Any]:
     that names anything but tensors, numpy arrays, plain containers and that class (nothing of it is called), and one
     that is cut off or whose parts contradict each other.
     """
-    with naming(path, "a file of torch.save"):
-        with path.open("rb") as file:
-            if file.read(len(_BEFORE_1_6)) == _BEFORE_1_6:
-                raise RefusedError(
-                    "was saved by torch before 1.6, or in its old format; where you trust it and its class can be "
-                    "imported, convert it: torch.save(torch.load(FILE, map_location='cpu', weights_only=False), FILE)"
-                )
-        with zipfile.ZipFile(path) as archive:
-            content = _TorchUnpickler(_Members(archive), class_name).load()
+    with naming(path, _KIND):
+        content = _load(path, class_name)
         if not isinstance(content, SavedObject):
             raise RefusedError(f"holds {type(content).__name__}; expected an object of the class {class_name}")
         state = getattr(content, "state", None)
@@ -69,6 +64,35 @@ def load_saved_object(path: Path, class_name: str) -> dict[str, Any]:
             raise RefusedError(f"its {class_name} has a state of {type(state).__name__}; expected its attributes")
         refuse_objects(state, allowed=(str, bytes, int, float, type(None)))
         return state
+
+
+def load_tensors(path: Path) -> dict[str, Array]:
+    """Returns the tensors in the file by their keys, or by "" if it holds a tensor alone, as numpy arrays.
+
+    Numpy arrays count as tensors, and the arrays may be read-only. Raises ValueError, naming the file, for anything
+    else in it, and as `load_saved_object` does.
+    """
+    with naming(path, _KIND):
+        content = _load(path, class_name=None)
+        tensors = content if isinstance(content, dict) else {"": content}
+        for key, value in tensors.items():
+            if not isinstance(key, str) or not isinstance(value, np.ndarray):
+                place = "" if tensors is not content else f" under {brief(key)}"
+                raise RefusedError(f"holds {type(value).__name__}{place}; expected a tensor, or a dict of tensors")
+        refuse_objects(tensors, allowed=())
+        return tensors
+
+
+def _load(path: Path, class_name: str | None) -> Any:
+    """Returns what the file holds; a class of that name is replaced by `SavedObject`. Raises RefusedError."""
+    with path.open("rb") as file:
+        if file.read(len(_BEFORE_1_6)) == _BEFORE_1_6:
+            raise RefusedError(
+                "was saved by torch before 1.6, or in its old format; where you trust it and its class can be "
+                "imported, convert it: torch.save(torch.load(FILE, map_location='cpu', weights_only=False), FILE)"
+            )
+    with zipfile.ZipFile(path) as archive:
+        return _TorchUnpickler(_Members(archive), class_name).load()
 
 
 class _Members:
@@ -104,11 +128,11 @@ class _Members:
 
 
 class _TorchUnpickler(RestrictedUnpickler):
-    """Makes numpy arrays of tensors, and a `SavedObject` of an object of any class of the name `class_name`."""
+    """Makes numpy arrays of tensors, and a `SavedObject` of an object of any class of the name `class_name`, if any."""
 
     reads = "tensors, numpy arrays and plain containers"
 
-    def __init__(self, members: _Members, class_name: str) -> None:
+    def __init__(self, members: _Members, class_name: str | None) -> None:
         super().__init__(io.BytesIO(members.read("data.pkl")))
         self._members, self._class_name = members, class_name
         self._storages: dict[str, Array] = {}

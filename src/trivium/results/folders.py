@@ -54,30 +54,50 @@ def gather(folders: Sequence[Path], *, whole: bool = True) -> Sources:
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"{folder}: no such folder; {_EXPECTED}")
-        table = read_table_folder(folder)
-        if (folder / "config.yaml").is_file():
-            finished, others = {folder.resolve(): read_record(folder)}, list[str]()
-        elif (folder / TRIALS).is_file():
-            studies.append(read_search_folder(folder))
-            finished, stopped = _read(_runs_in(folder) | studies[-1].runs, whole)
-            finished = {path: replace(record, label=f"trial {path.name}") for path, record in finished.items()}
-            line = f"search {folder.name}: {len(stopped)} trials that were stopped or are still running, as runs"
-            others = [line] if stopped else []
-            of_studies |= set(finished)
-        elif table is not None:
-            finished, others = _read_table(table, whole)
-            of_tables |= set(finished)
-        else:
-            finished, others = _read_many(folder, whole)
+        try:
+            table = read_table_folder(folder)
+            study = read_search_folder(folder) if _is_search(folder) else None
+            finished, others = _read_folder(folder, table, study, whole)
+        except ValueError as error:
+            # One damaged folder costs itself, not all others.
+            if len(folders) == 1:
+                raise
+            left_out.append(str(error))
+            continue
+        of_studies |= set(finished) if study is not None else set()
+        of_tables |= set(finished) if study is None and table is not None else set()
         tables += [] if table is None else [table]
+        studies += [] if study is None else [study]
         for path, record in finished.items():
             records.setdefault(path, record)
         left_out += others
+    if not (records or tables or studies):
+        raise ValueError(f"nothing to show: {'; '.join(left_out)}")
     missing = list(dict.fromkeys(left_out))
     # By group, groups as they come, and by seed within one.
     groups = list(dict.fromkeys(record.group for record in records.values()))
     in_order = sorted(records.values(), key=lambda record: (groups.index(record.group), record.seed))
     return Sources(labelled(in_order), tables, studies, missing, frozenset(of_tables), frozenset(of_studies))
+
+
+def _is_search(folder: Path) -> bool:
+    return (folder / TRIALS).is_file() and not (folder / "config.yaml").is_file()
+
+
+def _read_folder(folder: Path, table: TableFolder | None, study: SearchFolder | None, whole: bool) -> Read:
+    """Reads the runs of a folder that is a run, a search, a table, or a folder of runs."""
+    if (folder / "config.yaml").is_file():
+        record = read_record(folder)
+        if whole:
+            record.check()
+        return {folder.resolve(): record}, []
+    if study is not None:
+        finished, stopped = _read(_runs_in(folder) | study.runs, whole)
+        line = f"search {folder.name}: {len(stopped)} trials that were stopped or are still running, as runs"
+        return {path: replace(record, label=f"trial {path.name}") for path, record in finished.items()}, (
+            [line] if stopped else []
+        )
+    return _read_many(folder, whole) if table is None else _read_table(table, whole)
 
 
 def _read_table(table: TableFolder, whole: bool) -> Read:

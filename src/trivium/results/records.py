@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -19,12 +18,12 @@ import yaml
 from trivium.core.wording import brief, command
 from trivium.runs.config_hash import OF_A_TABLE, config_hash, dotted
 from trivium.runs.directory import RunDirectory
+from trivium.runs.run_files import numbers_of, read_rows
 
 Values = npt.NDArray[np.float64]
 
 # settings that say nothing of what a run is, and the seed and the fold
 _NOT_COMPARED = ("run.", "resume", "paths.", "logger.", "debug.name", "seed", "data.fold")
-_NEEDED = ("seed", "method", "feature_set", "metrics", "val", "best_epoch", "epochs")
 _DAMAGED, _MEND = "cannot be read", "copy it again, or repeat the run"
 # Settings that a label may carry to be told from others; of more it says "...".
 _NAMED = 3
@@ -86,28 +85,26 @@ class Record:
     @property
     def command(self) -> str:
         """Returns the command that trains it again. Raises ValueError naming the damaged file."""
-        file = self.path / "overrides.yaml"
-        try:
-            overrides = yaml.safe_load(file.read_text(encoding="utf-8")) or []
-        except (OSError, yaml.YAMLError) as error:
-            raise ValueError(f"{file}: {_DAMAGED} ({error}); {_MEND}") from error
-        return command("train", *overrides)
+        return command("train", *RunDirectory(self.path).overrides())
 
     @cached_property
     def epochs(self) -> dict[str, Values]:
         """Returns the columns of metrics.csv, with one value an epoch; NaN where a row has none."""
-        return read_columns(self.path / "metrics.csv")
+        columns = read_columns(self.path / "metrics.csv")
+        if "epoch" not in columns:
+            raise ValueError(f"{self.path / 'metrics.csv'}: no epoch in it; {_MEND}")
+        return columns
 
     @cached_property
     def predictions(self) -> dict[str, Predicted]:
         """Returns the predictions of each split. Raises ValueError naming the file if a line is not whole."""
         file, rows = self.path / "predictions.csv", dict[str, list[tuple[str, float, float]]]()
-        lines = read_rows(file)
-        try:
-            for row in lines:
-                rows.setdefault(row["split"], []).append((row["id"], float(row["target"]), float(row["prediction"])))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{file}: {_DAMAGED} ({error!r}); {_MEND}") from error
+        lines = read_rows(file, ("split", "id", "target", "prediction"))
+        if not lines:
+            raise ValueError(f"{file}: no clip in it; {_MEND}")
+        numbers = numbers_of(file, lines, ("target", "prediction"))
+        for row, target, prediction in zip(lines, numbers["target"], numbers["prediction"], strict=True):
+            rows.setdefault(row["split"], []).append((row["id"], target, prediction))
         return {
             split: Predicted(list(ids), np.array(target), np.array(prediction))
             for split, (ids, target, prediction) in ((split, zip(*clips, strict=True)) for split, clips in rows.items())
@@ -146,8 +143,6 @@ def read_record(path: Path) -> Record:
         record = Record(path, run.config(), run.result(), run.record())
     except OSError as error:
         raise ValueError(f"{path}: a file of the run {_DAMAGED} ({error}); {_MEND}") from error
-    if lacking := [key for key in _NEEDED if key not in record.result]:
-        raise ValueError(f"{run.result_file}: no {', '.join(lacking)}; the file was changed, or is of another version")
     return record
 
 
@@ -228,18 +223,7 @@ def by_group(records: Sequence[Record]) -> dict[str, list[Record]]:
     return {label: sorted(group, key=lambda record: (record.seed, record.fold or 0)) for label, group in groups.items()}
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Returns a CSV file's rows. Raises ValueError naming the file if it is not there."""
-    if not path.is_file():
-        raise ValueError(f"{path}: not there; a finished run has it, so copy the run's directory whole")
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def read_columns(path: Path) -> dict[str, Values]:
     """Returns column -> numbers, NaN for an empty cell. Raises ValueError as read_rows does, and for other words."""
     rows = read_rows(path)
-    try:
-        return {key: np.array([float(row[key] or "nan") for row in rows]) for key in (rows[0] if rows else ())}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: expected numbers in every column ({error}); the file was changed by hand") from error
+    return {key: np.array(values) for key, values in numbers_of(path, rows, list(rows[0]) if rows else []).items()}

@@ -48,16 +48,16 @@ def _line(run: RunDirectory, folder: Path) -> dict[str, Any]:
             created = datetime.fromisoformat(str(run.record()["created"]))
             line["when"] = created.astimezone().replace(tzinfo=None)
         return line | (_of_result(run) if run.finished else _of_config(run)) | {"status": status_text(run)}
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, OverflowError, OSError) as error:
         # One damaged run costs itself, not the list.
-        reason = str(error) if isinstance(error, ValueError | OSError) else f"{run.path}: no {error} in its files"
-        return line | {"status": f"damaged: {reason}"}
+        return line | {"status": f"damaged: {error}"}
 
 
 def _of_result(run: RunDirectory) -> dict[str, Any]:
     result = run.result()
     metric = METRICS[result["metrics"]][0]
-    value = result["test"].get(metric)
+    # A store without a test split is trained on too.
+    value = result.get("test", {}).get(metric)
     return {
         "method": result["method"],
         "data": result["feature_set"],

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trivium.results.records import read_rows
+from trivium.core.structure import Keys, parse_json, require
 from trivium.results.score_text import kind_of
+from trivium.runs.run_files import read_rows
 
 FILE = "trials.csv"
 _NO_PARAMETERS = ("number", "state", "value", "seconds", "run", "error")
@@ -69,16 +69,15 @@ class SearchFolder:
 
 def read_search_folder(folder: Path) -> SearchFolder:
     """Returns what the folder holds. Raises ValueError naming the file and what it lacks."""
-    rows = read_rows(folder / FILE)
-    lacking = [key for key in ("number", "state", "value") if rows and key not in rows[0]]
-    if lacking or not rows:
-        problem = f"no column {', '.join(lacking)}" if lacking else "no trial"
-        raise ValueError(f"{folder / FILE}: {problem}; expected a row a trial with number, state, value and parameters")
+    rows = read_rows(folder / FILE, ("number", "state", "value"))
+    if not rows:
+        raise ValueError(f"{folder / FILE}: no trial; expected a row a trial with number, state, value and parameters")
     file = folder / FILE
     try:
         trials = tuple(_trial(row) for row in rows)
         file = folder / "best.json"
-        best = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        best = parse_json(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        require(best, Keys(optional={"objective": str, "command": str}), "")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file}: cannot be read ({error}); the search's command writes it again") from error
     return SearchFolder(folder, trials, best.get("objective", ""), best.get("command", ""))

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from trivium.results.records import read_rows, slug
+from trivium.results.records import slug
 from trivium.runs.config_hash import OF_A_TABLE
+from trivium.runs.run_files import numbers_of, read_rows
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,28 @@ def read_table_folder(folder: Path) -> TableFolder | None:
     first = next((page.read_text(encoding="utf-8").partition("\n")[0] for page in pages if page.is_file()), "")
     title = first.removeprefix("# ").strip() or folder.name
     figures = sorted([*folder.glob("figure.png"), *folder.glob("figure_*.png")])
-    rows = read_rows(folder / "table.csv")
-    published = folder / "published.csv"
-    beside = read_rows(published) if published.is_file() else []
-    return TableFolder(folder, title, rows, read_rows(values) if values.is_file() else [], figures, beside)
+    rows, published = _rows(folder / "table.csv"), folder / "published.csv"
+    beside = _published(published) if published.is_file() else []
+    return TableFolder(folder, title, rows, _values(values) if values.is_file() else [], figures, beside)
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    rows = read_rows(file, ("row", "measure"))
+    numbers_of(file, rows, [name for name in ("mean", "train_mean", "published") if rows and name in rows[0]])
+    return rows
+
+
+def _values(file: Path) -> list[dict[str, str]]:
+    rows = read_rows(file, ("row", "measure", "seed", "value"))
+    seeds = numbers_of(file, rows, ("seed", "value"))["seed"]
+    for line, (row, seed) in enumerate(zip(rows, seeds, strict=True), start=2):
+        if not seed.is_integer() or not row["seed"].strip().isdecimal():
+            raise ValueError(f"{file}: column 'seed', line {line}: expected a whole number, found {row['seed']!r:.40}")
+    return rows
+
+
+def _published(file: Path) -> list[dict[str, str]]:
+    needed = ("data", "row", "measure", "value", "kind", "selection", "same_features", "flaw", "source")
+    rows = read_rows(file, needed)
+    numbers_of(file, rows, ("value",))
+    return rows

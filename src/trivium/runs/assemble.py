@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.config.store_path import find_store
+from trivium.core.metric_names import TASKS
 from trivium.data.datamodule import DataModule, choose_reads
 from trivium.data.store import Statistics, Store, open_store
 from trivium.data.synthetic import make_on_first_use
@@ -54,6 +55,7 @@ def open_data(
         sampler=node.get("sampler", "shuffled"),
     )
     _refuse_other_range(node["label_range"], store, data.target)
+    _refuse_classes_as_a_score(node["metrics"], store, data.target)
     choose_protocol(node["metrics"], data.target)
     return store, data
 
@@ -74,4 +76,14 @@ def _refuse_other_range(label_range: list[float], store: Store, target: Target) 
         raise ValueError(
             f"data.label_range: {label_range}, but {store.path} was prepared with {list(stored_range)}; leave it out, "
             "or prepare the store again with label_range=LOW,HIGH"
+        )
+
+
+def _refuse_classes_as_a_score(metrics: str, store: Store, target: Target) -> None:
+    """Raises ValueError for a store of UR-FUNNY or MUsTARD that was prepared when their two classes were a score."""
+    if store.schema.source_format == "multibench" and target.is_score and TASKS.get(metrics) == "classes":
+        raise ValueError(
+            f"{store.path}: holds {target.words}, as older versions prepared the two classes of this data set; prepare "
+            "it again from its source (force=true replaces it), or train on the score as then, with "
+            "data.metrics=regression 'data.label_range=[-1,1]'"
         )

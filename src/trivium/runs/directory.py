@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
-from trivium.config.renamed import with_new_names
 from trivium.core.files import write_json, write_text
 from trivium.core.locks import SHORT_WAIT, is_taken, take
+from trivium.runs.run_files import read_config, read_extension, read_model, read_overrides, read_record, read_result
 
 # The seconds that workers may need to end after their parent was killed.
 _WORKERS_END = 10.0
@@ -81,33 +79,29 @@ class RunDirectory:
         """Returns the resolved config, with keys by their current names. Raises ValueError if there is no run here."""
         if not self.config_file.is_file():
             raise ValueError(f"{self.path}: no run here (no config.yaml)")
-        return with_new_names(self._read(self.config_file, yaml.safe_load))
+        return read_config(self.config_file)
 
     def result(self) -> dict[str, Any]:
         """Returns result.json. Raises ValueError if the run is not finished."""
         if not self.finished:
             raise ValueError(f"{self.path}: not finished (no result.json); start it again with resume=auto")
-        return self._read(self.result_file, json.loads)
+        return read_result(self.result_file)
 
     def record(self) -> dict[str, Any]:
         """Returns run.json: provenance, status, and the steps at which the run was resumed."""
-        return self._read(self.record_file, json.loads)
+        return read_record(self.record_file)
 
     def model(self) -> dict[str, Any]:
         """Returns model.json, from which `load_run` builds the method, and which names the store of the training."""
-        return self._read(self.path / "model.json", json.loads)
+        return read_model(self.path / "model.json")
 
-    def _read(self, file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-        try:
-            content = parse(file.read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError(f"expected keys and values, found {content!r:.40}")
-        except (ValueError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                f"{file}: cannot be read ({reason}); copy it again, or delete {self.path} and repeat the run"
-            ) from error
-        return content
+    def extension(self) -> dict[str, Any]:
+        """Returns extension.json: config, overrides and record of the longer run."""
+        return read_extension(self.extension_file)
+
+    def overrides(self) -> list[str]:
+        """Returns the words of the command that trains the run again."""
+        return read_overrides(self.path / "overrides.yaml")
 
     def update_record(self, **values: Any) -> None:
         """Sets keys of run.json."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from trivium.core.structure import Keys, parse_json, require
 
 
 def evaluate(
@@ -120,6 +121,8 @@ def read_probe_file(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {"probes": {}}
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        content: dict[str, Any] = parse_json(file.read_text(encoding="utf-8"))
+        require(content, Keys({"probes": Keys(other=Keys(other=object))}), "")
+        return content
     except ValueError as error:
         raise ValueError(f"{file}: cannot be read ({error}); delete it, and probe again") from error

@@ -8,7 +8,6 @@ the shorter run as it was, or the longer one, unfinished.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -89,7 +88,7 @@ def extend(run: RunDirectory, config: dict[str, Any], overrides: list[str]) -> i
             "overrides": words,
             "record": {
                 "config_hash": config_hash(config),
-                "first_config_hash": record.get("first_config_hash", record["config_hash"]),
+                "first_config_hash": record.get("first_config_hash", record.get("config_hash", "")),
                 "extended_at": [*record.get("extended_at", []), epochs],
                 "command": command("train", *words),
                 "status": "interrupted",
@@ -108,7 +107,7 @@ def complete_extension(run: RunDirectory) -> None:
     if not run.extension_file.is_file():
         return
     if not run.finished:
-        wanted = json.loads(run.extension_file.read_text(encoding="utf-8"))
+        wanted = run.extension()
         for file in (file for pattern in _OF_THE_RESULT for file in run.path.glob(pattern)):
             shutil.rmtree(file) if file.is_dir() else file.unlink()
         write_text(run.path / "overrides.yaml", yaml.safe_dump(wanted["overrides"], sort_keys=False))

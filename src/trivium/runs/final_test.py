@@ -87,7 +87,7 @@ def _description(
     record, parameters = run.record(), list(method.parameters())
     return {
         "method": method.name or type(method).__name__,
-        **{key: record[key] for key in _FROM_RECORD},
+        **{key: record[key] for key in _FROM_RECORD if key in record},
         **({"extended_at": record["extended_at"]} if "extended_at" in record else {}),
         "feature_set": store.schema.feature_set,
         **({} if store.schema.fold is None else {"fold": store.schema.fold, "folds": store.schema.folds}),

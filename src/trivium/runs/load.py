@@ -15,9 +15,11 @@ from torch import Tensor
 from trivium.config.trust import trust as trust_modules
 from trivium.core.metric_names import LABELS, METRICS
 from trivium.data.datamodule import BatchLoader, DataModule, standardized
+from trivium.data.new_clips import RunData
 from trivium.data.own_clips import clips_of, columns_of
 from trivium.data.sampler import GlobalBatchSampler
 from trivium.data.store import Statistics, Store, StoreSchema
+from trivium.data.target import choose_target
 from trivium.evaluation.predict import predict_split, score_split
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.vectors import collect_vectors
@@ -48,6 +50,16 @@ class Run:
     schema: StoreSchema
     store: Path
     statistics: dict[str, Statistics]
+
+    @property
+    def reads(self) -> dict[str, str]:
+        """Returns modality -> "values" or "tokens", in the order of the method's encoders."""
+        return {name: str(encoder.reads) for name, encoder in self.method.encoders.items()}
+
+    def expects(self) -> RunData:
+        """Returns what the run expects of clips of new files."""
+        name = choose_target(self.schema.targets, self.config["data"].get("target", ""), str(self.path))
+        return RunData(self.schema, self.reads, name, self.method.objective.target)
 
     def data(self, store: str | os.PathLike[str] | None = None) -> tuple[Store, DataModule]:
         """Opens the run's store, or another one of the same modalities and feature sizes, standardised as in training.
@@ -138,7 +150,7 @@ class Run:
             return self.data(store)[1].loader(clips, device=device), clips
         if store is not None:
             raise ValueError("store goes with the name of a split; leave it out for clips of your own")
-        reads = {name: str(encoder.reads) for name, encoder in self.method.encoders.items()}
+        reads = self.reads
         if not isinstance(clips, Mapping):
             if not hasattr(clips, "columns"):
                 raise ValueError(
@@ -177,14 +189,22 @@ def load_run(path: str | os.PathLike[str], device: str = "cpu", trust: Sequence[
     run = RunDirectory(Path(path))
     config, result = run.config(), run.result()
     model = run.model()
-    schema = StoreSchema.from_dict(model["schema"])
-    statistics = {
-        name: Statistics(np.array(each["mean"]), np.array(each["std"])) for name, each in model["statistics"].items()
-    }
     try:
+        statistics = {
+            name: Statistics(np.array(each["mean"]), np.array(each["std"]))
+            for name, each in model["statistics"].items()
+        }
+        schema = StoreSchema.from_dict(model["schema"])
         method = build_method(config, schema, model["reads"], model["assets"])
     except ValueError as error:
         raise ValueError(f"{run.path}: {error}") from error
+    except (LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, AssertionError) as error:
+        # Parts trust the settings that their YAML files and the check let through, and this run's may have been edited.
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ValueError(
+            f"{run.path}: no model can be built from its config.yaml and model.json ({reason:.300}); copy both again "
+            "from where the run was made, or repeat the run"
+        ) from error
     method.to(_WEIGHTS.get(config["trainer"]["precision"], torch.float32))
     load_weights(method, run.weights)
     return Run(run.path, config, result, method.to(_device(device)).eval(), schema, Path(model["store"]), statistics)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import sys
@@ -101,7 +100,7 @@ def _refuse_late_audit(run: RunDirectory, config: dict[str, Any]) -> None:
 def _config_of(run: RunDirectory) -> dict[str, Any]:
     """Returns a run's config; that of the longer run if an extension of it was cut off."""
     if run.extension_file.is_file() and not run.finished:
-        return dict(json.loads(run.extension_file.read_text(encoding="utf-8"))["config"])
+        return dict(run.extension()["config"])
     return run.config()
 
 
@@ -123,7 +122,7 @@ def _newest_unfinished(config: dict[str, Any], tell: Say) -> RunDirectory | None
                 continue
             record = run.record()
             cut_off = run.extension_file.is_file() and config_hash(_config_of(run)) == this_hash
-            same = cut_off or record["config_hash"] == this_hash
+            same = cut_off or record.get("config_hash") == this_hash
             (unfinished if same else others).append((record["created"], run))
     for _, run in sorted(unfinished, key=lambda item: item[0], reverse=True):
         if run.try_lock():

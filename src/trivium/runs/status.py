@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-
 from trivium.runs.directory import RunDirectory
+from trivium.runs.run_files import numbers_of, read_rows
 
 
 def has_ended(run: RunDirectory) -> bool:
@@ -30,10 +29,12 @@ def epochs_done(run: RunDirectory) -> int:
 
 def trained_seconds(run: RunDirectory) -> float:
     """Returns the seconds that a run has trained for, up to its last whole epoch."""
-    rows = _epochs(run)
-    return float(rows[-1].get("seconds") or 0) if rows else 0.0
+    rows = _epochs(run)[-1:]
+    if not rows or not rows[0].get("seconds"):
+        return 0.0
+    return numbers_of(run.path / "metrics.csv", rows, ["seconds"])["seconds"][0]
 
 
 def _epochs(run: RunDirectory) -> list[dict[str, str]]:
     file = run.path / "metrics.csv"
-    return list(csv.DictReader(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
+    return read_rows(file) if file.is_file() else []

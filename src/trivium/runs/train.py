@@ -177,7 +177,7 @@ def _fit(
     if trainer.is_global_zero:
         record = run.record()
         resumed = record["status"] != "created"
-        resumed_at = [*record["resumed_at"], state["global_step"] if state else 0] if resumed else []
+        resumed_at = [*record.get("resumed_at", []), state["global_step"] if state else 0] if resumed else []
         run.update_record(resumed_at=resumed_at, status="running")
     if state is not None:
         recorded = state["callbacks"][recorder.state_key]

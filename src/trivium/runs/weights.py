@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from trivium.core.files import atomic_file
+from trivium.core.structure import parse_json
 
 
 def save_weights(module: nn.Module, path: Path, **notes: Any) -> None:
@@ -27,10 +28,14 @@ def load_weights(module: nn.Module, path: Path) -> dict[str, Any]:
 
     Raises ValueError naming the file if it is missing, damaged, or holds another model.
     """
+    if not path.is_file():
+        # A pipe in its place would be waited for without end.
+        raise ValueError(f"{path}: {'no file' if path.exists() else 'not there'}; copy the run's directory whole")
     try:
         with safetensors.safe_open(path, "pt") as file:
-            notes: dict[str, Any] = json.loads((file.metadata() or {}).get("trivium", "{}"))
+            notes: dict[str, Any] = dict(parse_json((file.metadata() or {}).get("trivium", "{}")))
         module.load_state_dict(load_file(path))
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{path}: cannot be read as this model's weights: {error}") from error
+    except (OSError, RuntimeError, ValueError, TypeError, safetensors.SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path}: cannot be read as this model's weights: {reason}") from error
     return notes

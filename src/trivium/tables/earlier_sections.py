@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trivium.results.records import read_rows
+from trivium.runs.run_files import read_rows
 from trivium.tables.datasets import part_of
 from trivium.tables.definition import Table
 from trivium.tables.finished import FinishedRuns

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trivium.results.records import read_rows
 from trivium.runs.evaluate_run import read_probe_file
+from trivium.runs.run_files import read_rows
 from trivium.tables.plan import Planned
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from trivium.core.choices import check_choice
 from trivium.data.clips import Array, Clips, Ragged, Source
+from trivium.data.formats import emotions
 from trivium.data.formats.folds import read_folds
 from trivium.data.formats.intervals import PAUSE, cut, find_word_lag, means, move_back, ranges
 from trivium.data.formats.sequences import ComputationalSequence, Steps, open_sequences, read_labels, read_steps
@@ -40,7 +41,8 @@ def read_csd(
     align: "words" gives every stream one step a word (the mean of its steps, zeros where it has none, pauses dropped);
     "intervals" keeps each stream's own steps. embeddings: a file of word vectors in GloVe's text format, which become
     the text stream. word_lag: 1 if each word has the next one's interval, 0 if not; None finds out by `find_word_lag`.
-    Labels are the first column of their sequence. A clip that a sequence does not cover has length 0 there; one that
+    Labels are the first column of their sequence. CMU-MOSEI's seven columns also give the target "emotions", the six
+    whose intensity is above 0. A clip that a sequence does not cover has length 0 there; one that
     has neither a step nor a word is left out. -inf, +inf and NaN of features become 0, and are counted over the videos
     read. Notes hold the alignment, the folds, and everything that was left out.
     Raises ValueError, naming file and video, for anything that cannot be read so.
@@ -53,9 +55,12 @@ def read_csd(
         _check_parts(labels, words, features, align, embeddings)
         notes = {"align": align if features else "words"}
         splits = _assign(labels, read_folds(folds, data), folds, notes)
-        if labels.dim > 1:
+        has_emotions = data == "mosei" and labels.dim == emotions.COLUMNS
+        if has_emotions:
+            notes["labels"] = "sentiment, and six emotions, present if above 0"
+        elif labels.dim > 1:
             notes["labels"] = f"first of {labels.dim} columns"
-        reader = _ClipCutter(labels, words, features, align)
+        reader = _ClipCutter(labels, words, features, align, emotions.COLUMNS if has_emotions else 1)
         if words is not None:
             reader.read_words([video for videos in splits.values() for video in videos], word_lag, notes)
         if embeddings is not None:
@@ -66,15 +71,16 @@ def read_csd(
         clips = {split: _finish(split, part, reader, notes) for split, part in filled.items()}
     extra = [path for path in (folds, embeddings) if path is not None]
     sequence_files = [sequence.path for sequence in (labels, words, *features) if sequence is not None]
-    return Source(clips, "csd", sequence_files + extra, repairs=dict(reader.repairs), notes=notes)
+    described = {"emotions": emotions.TARGET} if has_emotions else {}
+    return Source(clips, "csd", sequence_files + extra, described=described, repairs=dict(reader.repairs), notes=notes)
 
 
 @dataclass
 class _CsdSplit:
-    """Holds one split while it is being filled."""
+    """Holds one split while it is being filled. labels: (columns,) of each clip."""
 
     ids: list[str] = field(default_factory=list)
-    labels: list[float] = field(default_factory=list)
+    labels: list[Array] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     streams: dict[str, list[Array]] = field(default_factory=dict)
 
@@ -83,6 +89,7 @@ class _ClipCutter:
     """Cuts the sequences of videos into clips.
 
     spoken: video -> its words without pauses. word_intervals: video -> the words' intervals as stored, pauses included.
+    columns: those of the labels that are read, from the first.
     word_counts: how often each word occurs in the clips, for the note on words without a vector.
     """
 
@@ -92,8 +99,10 @@ class _ClipCutter:
         words: ComputationalSequence | None,
         features: list[ComputationalSequence],
         align: str,
+        columns: int,
     ) -> None:
         self.labels, self.words, self.features, self.align = labels, words, features, align
+        self.columns = columns
         self.dims = {sequence.role: sequence.dim for sequence in features}
         self.repairs = {sequence.role: no_repairs() for sequence in features}
         self.spoken: dict[str, Steps] = {}
@@ -138,9 +147,9 @@ class _ClipCutter:
         """Returns the clips of these videos, in the videos' order."""
         part = _CsdSplit(streams={modality: [] for modality in self.dims})
         for video in videos:
-            scores, intervals_C2 = read_labels(self.labels, video)
-            part.ids += [f"{video}$_${n}" for n in range(1, len(scores) + 1)]
-            part.labels += scores.tolist()
+            labels, intervals_C2 = read_labels(self.labels, video, self.columns)
+            part.ids += [f"{video}$_${n}" for n in range(1, len(labels) + 1)]
+            part.labels += list(labels)
             words = self.spoken.get(video, Steps(np.zeros(0, dtype=str), np.zeros((0, 2))))
             low, high = ranges(words.intervals, intervals_C2)
             part.texts += [" ".join(words.values[a:b]) for a, b in zip(low, high, strict=True)]
@@ -229,10 +238,14 @@ def _finish(split: str, part: _CsdSplit, reader: _ClipCutter, notes: dict[str, s
         )
     for modality, count in lengths.items():
         _note(notes, f"clips/{split} without {modality}", [part.ids[n] for n in chosen if count[n] == 0])
+    labels = np.stack(part.labels)[chosen]
+    targets = {"multimodal": labels[:, 0]}
+    if labels.shape[1] == emotions.COLUMNS:
+        targets["multimodal"], targets["emotions"] = emotions.split_labels(labels)
     return Clips(
         ids=[part.ids[n] for n in chosen],
         streams={modality: Ragged.pack([part.streams[modality][n] for n in chosen]) for modality in dims},
-        targets={"multimodal": np.array(part.labels, dtype=np.float32)[chosen]},
+        targets=targets,
         raw_text=[part.texts[n] for n in chosen] if reader.words is not None else None,
     )
 

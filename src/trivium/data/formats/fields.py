@@ -5,11 +5,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from trivium.core.choices import suggest
 from trivium.data.clips import Array
+
+
+def leave_out(where: str, parts: Mapping[str, Any], drop: Sequence[str]) -> None:
+    """Removes the keys to drop from the splits that are dicts.
+
+    Raises ValueError, naming the nearest, for one that no split has.
+    """
+    splits = [part for part in parts.values() if isinstance(part, dict)]
+    keys = list(dict.fromkeys(str(key) for part in splits for key in part))
+    for name in drop:
+        if name not in keys:
+            raise ValueError(f"{where}: drop={name}: no such key{suggest(name, keys)}; it has {', '.join(keys)}")
+        for part in splits:
+            part.pop(name, None)
 
 
 def strings(where: str, key: str, value: Any) -> list[str]:

@@ -1,12 +1,12 @@
 """Reads MMSA's pickles (CMU-MOSI, CMU-MOSEI, CH-SIMS, CH-SIMS v2): {"train" | "valid" | "test": {key: N entries}}.
 
 A file may be aligned or unaligned, have `text` and `text_bert`, arrays or lists, float32 or float64, and padding in
-front or at the back, with or without lengths. Legend: N clips, T steps, D features.
+front or at the back, with or without lengths. Modalities may have any names. Legend: N clips, T steps, D features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,13 @@ import numpy as np
 
 from trivium.data.clips import MODALITIES, SPLITS, Array, Clips, Ragged, Source, offsets_of
 from trivium.data.formats import fields, padding
+from trivium.data.formats.mmsa_labels import SCORES, is_redundant, take_targets
 from trivium.data.source_check import refuse_repeated_ids
+from trivium.data.target import Target
 from trivium.data.unpickle import safe_load
 
-TARGETS = {
-    "regression_labels": "multimodal",
-    "regression_labels_T": "text",
-    "regression_labels_A": "audio",
-    "regression_labels_V": "vision",
-}
-# These keys follow from the labels.
-_LEFT_OUT = {"annotations", "classification_labels"}
 
-
-def read_mmsa(path: Path) -> Source:
+def read_mmsa(path: Path, *, drop: Sequence[str] = (), labelled: bool = True, known_keys_only: bool = False) -> Source:
     """Reads one MMSA pickle; nothing in it is executed.
 
     Padding is stripped. A clip's steps are found by the first of these rules that applies:
@@ -36,27 +29,38 @@ def read_mmsa(path: Path) -> Source:
     3. in an aligned file (same T, no value lost), the text's steps,
     4. what remains when the zero steps of the padded side are cut off, so that a clip of zeros lacks the modality.
     notes["padding/MODALITY"] is that side ("front", "back", "none"), one for all splits. `text_bert`'s token ids become
-    Clips.tokens. -inf, +inf and NaN in the steps become 0 and are counted.
+    Clips.tokens. -inf, +inf and NaN in the steps become 0 and are counted. Targets are as `take_targets` reads them.
+
+    A key of another name is a modality if it holds (N, T, D). Any other must stand in `drop`, so that nothing of a file
+    is lost unseen.
+    drop: keys to leave out. labelled: False reads files without labels, and without the split train, too.
+    known_keys_only: leaves other keys out, and notes them, as for published files whose content is known.
     Raises ValueError naming file, split and key for anything missing, of wrong rank, count, type or length.
     """
     content = safe_load(path)
     notes: dict[str, str] = {}
-    parts = _splits(path, content, notes)
+    parts = _splits(path, content, notes, needs_train=labelled)
     # `parts` then hold the only references, and each padded array is freed as soon as it is packed.
     del content
-    clips = {split: _clips(_where(path, split), part) for split, part in parts.items()}
+    fields.leave_out(str(path), parts, drop)
+    if known_keys_only:
+        _leave_out_unknown(parts, notes)
+    clips, described = _clips(path, parts, labelled)
     refuse_repeated_ids(str(path), clips)
-    _drop_partial_targets(clips, notes)
-    source = Source(clips, format="mmsa", files=[path], notes=notes)
+    if labelled:
+        _drop_partial_targets(clips, notes)
+        described = {name: target for name, target in described.items() if name in clips["train"].targets}
+    source = Source(clips, format="mmsa", files=[path], described=described, notes=notes)
     text = _take_tokens(path, parts, source)
-    for modality in MODALITIES:
+    others = _other_modalities(parts)
+    for modality in (*MODALITIES, *others):
         if _in_every_split(path, modality, parts):
             _in_every_split(path, f"{modality}_lengths", parts)
             padded = {split: _padded(_where(path, split), modality, part) for split, part in parts.items()}
             if _choose_steps(path, modality, padded, text, notes) and modality == "text":
                 text = [part.keep for part in padded.values()]
             padding.pack_stream(modality, _kept_steps(path, padded), source)
-    padding.note_dropped_keys(notes, {str(key) for part in parts.values() for key in part} - _LEFT_OUT - {"id"})
+    _refuse_left_over(path, parts)
     return source
 
 
@@ -64,11 +68,11 @@ def _where(path: Path, split: str) -> str:
     return f"{path}: split {split!r}"
 
 
-def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, dict[str, Any]]:
+def _splits(path: Path, content: Any, notes: dict[str, str], *, needs_train: bool) -> dict[str, dict[str, Any]]:
     """Returns shallow copies of the known splits, so that keys can be taken out of them."""
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a dict of splits {list(SPLITS)}, found {type(content).__name__}")
-    if "train" not in content:
+    if "train" not in content and (needs_train or not set(SPLITS) & set(content)):
         raise ValueError(
             f"{path}: split 'train' is missing; found {[str(name) for name in content]}: MMSA's layout is a dict with "
             f"the keys {list(SPLITS)}"
@@ -85,25 +89,43 @@ def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, dict[s
     return {split: dict(content[split]) for split in SPLITS if split in content}
 
 
-def _clips(where: str, part: dict[str, Any]) -> Clips:
-    """Returns a split's clips with ids, targets and transcripts, which are removed from `part`, but without streams.
+def _leave_out_unknown(parts: dict[str, dict[str, Any]], notes: dict[str, str]) -> None:
+    """Removes, and notes, keys that MMSA's layout does not have, whatever they hold."""
+    unknown = {key for part in parts.values() for key in part if not _is_known(key) and not is_redundant(str(key))}
+    for part in parts.values():
+        for key in unknown & part.keys():
+            del part[key]
+    padding.note_dropped_keys(notes, set(map(str, unknown)))
 
-    The ids stay in `part`, as the number of other entries is compared with theirs.
+
+def _is_known(key: Any) -> bool:
+    return key in ("id", "raw_text", "text_bert", *SCORES) or str(key).removesuffix("_lengths") in MODALITIES
+
+
+def _clips(path: Path, parts: dict[str, dict[str, Any]], labelled: bool) -> tuple[dict[str, Clips], dict[str, Target]]:
+    """Returns the splits' clips with ids, targets and transcripts, which are removed from the parts, without streams.
+
+    Also returns what the targets are. The ids stay in the parts, as the number of other entries is compared with
+    theirs.
     """
-    for key in ("id", "regression_labels"):
-        if key not in part:
+    wheres = {split: _where(path, split) for split in parts}
+    for split, part in parts.items():
+        if "id" not in part:
             raise ValueError(
-                f"{where}: key {key!r} is missing; found {sorted(map(str, part))}: in MMSA's layout a split has 'id' "
-                "and 'regression_labels'; give yours these names"
+                f"{wheres[split]}: key 'id' is missing; found {sorted(map(str, part))}: in MMSA's layout a split has "
+                "'id' and 'regression_labels'; give yours these names"
             )
-    ids = part["id"] = fields.strings(where, "id", part["id"])
-    if not ids:
-        raise ValueError(f"{where}: is empty; leave the split out of the file, or give it clips")
-    targets = {name: fields.scores(where, key, part.pop(key), ids) for key, name in TARGETS.items() if key in part}
-    text = fields.strings(where, "raw_text", part.pop("raw_text")) if "raw_text" in part else None
-    if text is not None:
-        fields.same_count(where, "raw_text", len(text), len(ids))
-    return Clips(ids, {}, targets, raw_text=text)
+        part["id"] = fields.strings(wheres[split], "id", part["id"])
+        if not part["id"]:
+            raise ValueError(f"{wheres[split]}: is empty; leave the split out of the file, or give it clips")
+    targets, described = take_targets(parts, wheres, needed=labelled)
+    clips = {split: Clips(part["id"], {}, targets[split]) for split, part in parts.items()}
+    for split, part in parts.items():
+        if "raw_text" in part:
+            texts = fields.strings(wheres[split], "raw_text", part.pop("raw_text"))
+            fields.same_count(wheres[split], "raw_text", len(texts), len(part["id"]))
+            clips[split].raw_text = texts
+    return clips, described
 
 
 def _drop_partial_targets(clips: dict[str, Clips], notes: dict[str, str]) -> None:
@@ -126,6 +148,55 @@ def _in_every_split(path: Path, key: str, parts: dict[str, dict[str, Any]]) -> b
             "splits need it, or none"
         )
     return bool(splits_with_key)
+
+
+def _other_modalities(parts: dict[str, dict[str, Any]]) -> list[str]:
+    """Returns the keys of other names that hold (N, T, D) numbers, in the file's order."""
+    values: dict[str, Any] = {}
+    for part in parts.values():
+        for key, value in part.items():
+            values.setdefault(str(key), value)
+    return [
+        key for key, value in values.items() if not _is_known(key) and not is_redundant(key) and _is_sequences(value)
+    ]
+
+
+def _is_sequences(value: Any) -> bool:
+    """Tells whether a value is an array (N, T, D) of numbers, or a list of arrays (T, D)."""
+    if isinstance(value, np.ndarray):
+        return value.ndim == 3 and value.dtype.kind in "fiub"
+    if not isinstance(value, list | tuple) or not value:
+        return False
+    try:
+        first = np.asarray(value[0])
+    except ValueError:
+        # Its rows are of unequal shape.
+        return False
+    return first.ndim == 2 and first.dtype.kind in "fiub"
+
+
+def _refuse_left_over(path: Path, parts: dict[str, dict[str, Any]]) -> None:
+    """Raises ValueError for keys that are neither read nor known to repeat what is."""
+    for split, part in parts.items():
+        left = [key for key in part if key != "id" and not _is_known(key) and not is_redundant(str(key))]
+        if not left:
+            continue
+        key, names = left[0], ",".join(map(str, left))
+        lengths_of = str(key).removesuffix("_lengths")
+        what = "lengths without their modality" if lengths_of != key else _description(part[key])
+        raise ValueError(
+            f"{_where(path, split)}: key {key!r} is {what}, which nothing reads: features are (N, T, D), one vector a "
+            "clip (N, 1, D), targets have the name regression_labels_NAME or classification_labels_NAME. To leave it "
+            f"out, say drop=[{names}]"
+        )
+
+
+def _description(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array {value.shape} {value.dtype}"
+    if isinstance(value, list | tuple) and value:
+        return f"a {type(value).__name__} of {len(value)} {type(value[0]).__name__}"
+    return f"a {type(value).__name__}"
 
 
 def _take_tokens(path: Path, parts: dict[str, dict[str, Any]], source: Source) -> list[Array] | None:

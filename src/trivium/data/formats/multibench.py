@@ -7,7 +7,7 @@ mosi_data, mosi_raw, mosei_senti_data, mosei_raw, humor and sarcasm share one la
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,26 +17,28 @@ import numpy as np
 from trivium.data.clips import MODALITIES, SPLITS, Array, Clips, Source
 from trivium.data.formats import fields, padding
 from trivium.data.formats.ids import clip_ids, number_repeated_ids
+from trivium.data.target import Target
 from trivium.data.unpickle import safe_load
 
-# The labels of these say funny or not, sarcastic or not.
-BINARY = ("urfunny", "mustard")
+# Maps the data sets whose labels are 0 or 1, or -1 or 1, to the names of the two classes.
+BINARY = {"urfunny": ("not_funny", "funny"), "mustard": ("not_sarcastic", "sarcastic")}
 
 
-def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
+def read_multibench(path: Path, *, align: bool = True, data: str, drop: Sequence[str] = ()) -> Source:
     """Reads one of MultiBench's affect pickles; nothing in it is executed.
 
     align: every modality begins at the text's first step that is not zero; without it, each begins at its own. A
     modality that is then zero throughout is absent, and a clip whose text sums to exactly 0 is left out. Padding at the
     back, as a user's file may have it, is cut off likewise; notes["padding/MODALITY"] is the side, decided by the text.
     -inf, +inf and NaN count as 0 in all this, become 0, and are counted in the steps that stay.
-    data: for "urfunny" and "mustard", labels of 0 and 1 or -1 and 1 become -1 and 1; other labels are scores and stay.
+    data: for "urfunny" and "mustard", labels of 0 and 1 or -1 and 1 are two classes; other labels are scores.
+    drop: keys of the splits to leave out. Any other key than the five is refused, so that no features are lost unseen.
     In the file, `labels` are (N,), (N, 1) or (N, 1, 1), and `id` as `clip_ids` reads them. A repeated id is numbered,
     and noted.
     Raises ValueError naming file, split and key for anything missing, of wrong rank, count, type or size.
     """
     notes: dict[str, str] = {}
-    splits = _splits(path, safe_load(path), notes)
+    splits = _splits(path, safe_load(path), notes, drop)
     side = padding.padded_side([split.streams["text"] for split in splits.values()])
     source = Source({}, format="multibench", files=[path], notes=notes)
     for name, split in splits.items():
@@ -44,7 +46,7 @@ def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
         ids = [clip for clip, spoken in zip(split.ids, split.spoken, strict=True) if spoken]
         source.splits[name] = Clips(ids, {}, {"multimodal": split.labels[split.spoken]})
     if data in BINARY:
-        _sign_labels(path, source)
+        _number_classes(path, source, BINARY[data])
     number_repeated_ids(source)
     notes["align"] = f"{'all from the text' if align else 'each modality from its own'}'s first step that is not zero"
     for modality in MODALITIES:
@@ -52,7 +54,6 @@ def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
         padding.pack_stream(modality, _kept_steps(modality, splits, None if align else _cut_side(side), notes), source)
     silent = {name: int((~split.spoken).sum()) for name, split in splits.items()}
     padding.note_dropped_clips(notes, silent, "whose text sums to 0")
-    padding.note_dropped_keys(notes, set().union(*(split.unused for split in splits.values())))
     return source
 
 
@@ -60,8 +61,7 @@ def read_multibench(path: Path, *, align: bool = True, data: str) -> Source:
 class _MultiBenchSplit:
     """Holds one split while it is read.
 
-    spoken: (N,) bool, True for clips with text. unused: keys that are not read. text_steps: (N, T) bool, set once the
-    padded side is known.
+    spoken: (N,) bool, True for clips with text. text_steps: (N, T) bool, set once the padded side is known.
     """
 
     where: str
@@ -69,17 +69,17 @@ class _MultiBenchSplit:
     labels: Array
     streams: dict[str, padding.Padded]
     spoken: Array
-    unused: set[str]
     text_steps: Array = field(init=False)
 
 
-def _splits(path: Path, content: Any, notes: dict[str, str]) -> dict[str, _MultiBenchSplit]:
+def _splits(path: Path, content: Any, notes: dict[str, str], drop: Sequence[str]) -> dict[str, _MultiBenchSplit]:
     if not isinstance(content, dict) or "train" not in content:
         names = [str(name) for name in content] if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path}: expected a dict of the splits {list(SPLITS)}, split 'train' at least; found {names}")
     unknown = [str(name) for name in content if name not in SPLITS]
     if unknown:
         notes["dropped/splits"] = ", ".join(unknown)
+    fields.leave_out(str(path), {name: content[name] for name in SPLITS if name in content}, drop)
     # Splits are removed from `content`, so that each padded array can be freed as soon as it is cut.
     return {name: _split(f"{path}: split {name!r}", content.pop(name)) for name in SPLITS if name in content}
 
@@ -98,7 +98,12 @@ def _split(where: str, part: Any) -> _MultiBenchSplit:
     spoken = text.sum(axis=(1, 2), where=np.isfinite(text)) != 0
     if not spoken.any():
         raise ValueError(f"{where}: key 'text' sums to 0 in every clip; expected word vectors")
-    return _MultiBenchSplit(where, ids, labels, streams, spoken, {str(key) for key in part})
+    if part:
+        raise ValueError(
+            f"{where}: key {next(iter(part))!r} is none of MultiBench's: id, labels, {', '.join(MODALITIES)}. "
+            f"To leave it out, say drop=[{','.join(map(str, part))}]"
+        )
+    return _MultiBenchSplit(where, ids, labels, streams, spoken)
 
 
 def _cut_side(side: str) -> str:
@@ -106,8 +111,8 @@ def _cut_side(side: str) -> str:
     return "front" if side == "none" else side
 
 
-def _sign_labels(path: Path, source: Source) -> None:
-    """Replaces labels of 0 and 1 by -1 and 1, so that the classes lie on the two sides of 0, as those of scores do."""
+def _number_classes(path: Path, source: Source, names: tuple[str, str]) -> None:
+    """Makes the labels numbers of the two classes. Raises ValueError for labels that are not 0 and 1, or -1 and 1."""
     targets = [clips.targets for clips in source.splits.values()]
     values = sorted({float(label) for target in targets for label in np.unique(target["multimodal"])})
     if not (set(values) <= {0.0, 1.0} or set(values) <= {-1.0, 1.0}):
@@ -116,8 +121,9 @@ def _sign_labels(path: Path, source: Source) -> None:
             "data= right?"
         )
     for target in targets:
-        target["multimodal"] = np.where(target["multimodal"] > 0, np.float32(1), np.float32(-1))
-    source.notes["labels"] = "0 and 1 became -1 and 1" if 0.0 in values else "-1 and 1, as they were"
+        target["multimodal"] = (target["multimodal"] > 0).astype(np.float32)
+    source.described["multimodal"] = Target("classes", names)
+    source.notes["labels"] = f"{'-1 and 1' if -1.0 in values else '0 and 1'} are {names[0]} and {names[1]}"
 
 
 def _kept_steps(

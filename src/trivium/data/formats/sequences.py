@@ -85,20 +85,21 @@ def read_steps(sequence: ComputationalSequence, video: str, in_time: bool = True
     return Steps(values[order], intervals[order].astype(np.float64))
 
 
-def read_labels(labels: ComputationalSequence, video: str) -> tuple[Array, Array]:
-    """Returns scores (C,), the first column, and intervals (C, 2) in seconds, in the stored order of the clips.
+def read_labels(labels: ComputationalSequence, video: str, columns: int = 1) -> tuple[Array, Array]:
+    """Returns the first columns (C, columns) and intervals (C, 2) in seconds, in the stored order of the clips.
 
-    Raises ValueError, naming the clip, for a score that is not finite.
+    Raises ValueError, naming the clip, for a label that is not finite.
     """
     steps = read_steps(labels, video, in_time=False)
-    scores = steps.values[:, 0].astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(scores))
+    values = steps.values[:, :columns].astype(np.float32)
+    bad = np.argwhere(~np.isfinite(values))
     if len(bad):
-        n = int(bad[0])
+        n, column = (int(place) for place in bad[0])
+        of = f" (column {column + 1})" if columns > 1 else ""
         raise ValueError(
-            f"{labels.path}: the label of clip '{video}$_${n + 1}' is {scores[n]}; expected a finite score"
+            f"{labels.path}: the label of clip '{video}$_${n + 1}'{of} is {values[n, column]}; expected a finite score"
         )
-    return scores, steps.intervals.astype(np.float64)
+    return values, steps.intervals.astype(np.float64)
 
 
 def _expand(files: list[Path]) -> list[tuple[str | None, Path]]:

@@ -39,14 +39,14 @@ def _transcripts(record: Record, split: str, ids: Sequence[str]) -> tuple[list[s
     """Returns texts or None, and why there are none. The store is looked for where it was when the run was made."""
     from trivium.data.store import open_store
 
-    path = Path(RunDirectory(record.path).model()["store"])
-    if not path.is_file():
-        return None, f"no transcripts of {record.data}: the store {path} is not there any more"
     try:
+        path = Path(RunDirectory(record.path).model()["store"])
+        if not path.is_file():
+            return None, f"no transcripts of {record.data}: the store {path} is not there any more"
         store = open_store(path, record.fold)
         store.refuse_other_than(record.result["store_checksum"], record.path)
         clips = store.split(split)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return None, f"no transcripts of {record.data}: {error}"
     if clips.raw_text is None:
         return None, f"no transcripts of {record.data}: the store {path} has none"

@@ -71,7 +71,7 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Step) -> Pict
     for record in sources.records:
         with step(f"{record.label}, seed {record.seed}"):
             if record in detailed:
-                pictures.of_run[record.path] = _of_run(album, record)
+                pictures.of_run[record.path] = _of_run(album, record, pictures.notes)
                 if maps != "none" and record is groups[record.label][0]:
                     _add_map(pictures, album, record, maps)
     return pictures
@@ -110,14 +110,22 @@ def _detailed(records: Sequence[Record], pictures: Pictures) -> list[Record]:
     return best
 
 
-def _of_run(album: Album, record: Record) -> list[Picture]:
-    """Draws a run's predictions, and what `trivium evaluate protocol=...` has left in its directory."""
+def _of_run(album: Album, record: Record, notes: list[str]) -> list[Picture]:
+    """Draws a run's predictions, and what `trivium evaluate protocol=...` has left in its directory.
+
+    notes: gets a line for a file of these that is damaged.
+    """
     stem, of = f"{record.label}_s{record.seed}", f"{record.label}, seed {record.seed}"
     drawn = draw_predictions(album, record, f"{stem}_")
     for name, draw in (("subsets", draw_subsets), ("shapley", draw_shapley)):
         file = record.path / f"{name}.csv"
-        if file.is_file():
+        if not file.is_file():
+            continue
+        try:
             drawn.append(draw(album, pd.read_csv(file).to_dict("records"), f"{stem}_{name}", of))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            # The file was edited or cut off: it costs its figure, not the page.
+            notes.append(f"{file}: cannot be drawn ({error!r:.100}); trivium evaluate protocol={name} writes it again")
     written = {name: record.path / f"{name}.png" for name in _WRITTEN}
     return drawn + [album.read(file, f"{_WRITTEN[name]}: {of}.") for name, file in written.items() if file.is_file()]
 
