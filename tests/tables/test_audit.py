@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +10,6 @@ import numpy as np
 import pytest
 from planned_cases import finish
 
-from trivium.config.compose import compose_config
-from trivium.runs.config_hash import config_hash
 from trivium.tables.audit import audit_of, spreads
 from trivium.tables.collect import collect
 from trivium.tables.definition import Measure, Row, Table
@@ -109,14 +106,10 @@ def test_it_stands_apart_and_changes_no_other_number(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_without_audit_is_trained_again_and_said(tmp_path: Path) -> None:
-    run = tmp_path / "runs" / "a"
-    run.mkdir(parents=True)
-    (run / "config.yaml").write_text("{}")
-    hashed = config_hash(compose_config([*OVERRIDES, "seed=1"]))
-    (run / "result.json").write_text(json.dumps({"config_hash": hashed, "store_checksum": "", "seconds": 1}))
     folder = tmp_path / "tables" / "own" / "runs"
     plain = plan(replace(TABLE, audit=False), 2, folder, FinishedRuns(tmp_path))
-    assert plain[0].directory.path == run
+    finish(plain[0])
+    run = plain[0].directory.path
     first, second = plan(TABLE, 2, folder, FinishedRuns(tmp_path))
     assert (first.again, second.again, first.status) == (True, False, "to do")
     assert "run.audit=true" in first.overrides
