@@ -178,7 +178,7 @@ def test_the_schema_of_a_fold_comes_back_from_a_runs_file(path: Path) -> None:
 
 
 def test_the_report_says_how_many_folds_and_what_to_type(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report(made(), path, feature_set="own/folds", recognised=False, default=path)
+    report(made(), path, feature_set="own/folds", recognised=False, default=path, data_setting="data=own")
     printed = capsys.readouterr().out
     assert "clips: 90 in 5 folds (0 (Ses01): 18, 1 (Ses02): 18, " in printed
     assert "trivium train -m data=own data.features=folds" in printed

@@ -47,7 +47,7 @@ def labels(run: trivium.Run, name: str = "multimodal") -> dict[str, np.ndarray]:
 
 
 def written(path: Path, *, probe_clips: int = 0, **changes: Any) -> Path:
-    """The fixture with more targets: a class number, and one that is none; and perhaps with a split "probe"."""
+    """The fixture with more targets: class numbers, and a score that is none; and perhaps with a split "probe"."""
     counts = {"train": 320, "valid": 96, "test": 128} | ({"probe": probe_clips} if probe_clips else {})
     splits = {}
     for name, clips in make_fixture(counts=counts).splits.items():
@@ -231,9 +231,8 @@ def test_script_writes_the_probes_and_prints_them(run_dir: Path, capsys: pytest.
     ("arguments", "message"),
     [
         (["target=smell"], "target=smell: {store} has audio, loud, multimodal, same, share, text, vision"),
-        (["target=share"], "target 'share' holds 0."),
         (["target=same"], "split 'train': all 320 clips are of class 0 (same as it is); a probe needs two classes"),
-        (["target=loud", "classes=7"], "classes=7: is for scores, and 'loud' holds class numbers"),
+        (["target=loud", "classes=7"], "classes=7: is for one score, and 'loud' is 3 classes"),
         (["classes=4"], "classes=4: objective.classes: no 4 classes of labels in (-3.0, 3.0)"),
         (["classes=both"], "classes=both: expected sign, objective, or a number of classes"),
         (["classes=objective"], "classes=objective: the run's objective, L1, has no classes"),

@@ -39,7 +39,7 @@ class Watch(L.Callback):
         assert isinstance(pl_module, SelfMI)
         means = pl_module.meter.means()
         self.unimodal.append([means[name] for name in pl_module.heads])
-        for name in pl_module.heads:
+        for name in pl_module.heads if pl_module.bank else ():
             self.largest = max(self.largest, float(pl_module.bank.labels(name).abs().max()))
 
 
@@ -128,6 +128,8 @@ SWITCHES = [
     ["method.label_rule=centres", "method.exclude_zero=false"],
     ["method.label_rule=tanh", "method.update_from_epoch=1"],
     ["method.unimodal_targets=annotated"],
+    ["method.unimodal_targets=none"],
+    ["method.unimodal_targets=none", "method.features=projected", "method.cpc_weight=0"],
     ["data.modalities=[text,audio]"],
     ["data.modalities=[audio]"],
     ["data.batch_size=1"],

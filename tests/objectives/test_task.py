@@ -147,9 +147,9 @@ def test_half_precision_and_huge_logits_stay_finite_float32() -> None:
         (SIMS, r"objective\.classes: no 4 classes of labels in .* they have \[2, 3, 5\]"),
         (
             (0.0, 9.0),
-            r"objective: classes are defined for .* lie in \[0\.0, 9\.0\]; use objective=l1 or mse, or .*regression",
+            r"objective: classes of a score are defined for .* lie in \[0\.0, 9\.0\]; use objective=l1 or mse",
         ),
-        (None, "objective: classes are defined for .* these data state no range; use objective=l1 or mse"),
+        (None, "objective: classes of a score are defined for .* these data state no range; use objective=l1 or mse"),
     ],
 )
 def test_undefined_classes_are_refused(label_range: tuple[float, float] | None, message: str) -> None:

@@ -91,7 +91,10 @@ def damages() -> Iterator[tuple[str, Damage]]:
         yield f"{file} header alone", _lines(file, lambda lines: lines[:1])
         yield f"{file} a cell less", _lines(file, lambda lines: [*lines[:1], lines[1].rpartition(",")[0]])
         yield f"{file} a cell more", _lines(file, lambda lines: [*lines[:1], lines[1] + ",3"])
-        yield f"{file} words for numbers", _lines(file, lambda lines: [lines[0], ",".join(["x"] * len(lines[0].split(",")))])
+        yield (
+            f"{file} words for numbers",
+            _lines(file, lambda lines: [lines[0], ",".join(["x"] * len(lines[0].split(",")))]),
+        )
         yield f"{file} another header", _lines(file, lambda lines: ["a,b,c", "1,2,3"])
         yield f"{file} a header twice", _lines(file, lambda lines: [f"{line},{line}" for line in lines])
         yield f"{file} an open quote", _lines(file, lambda lines: [lines[0], '"' + lines[1]])

@@ -60,7 +60,9 @@ def test_a_damaged_run_costs_itself_and_is_named(name: str, outputs: Path) -> No
     if not name.startswith(READ_TO_EVALUATE):
         return
     # evaluate
-    code, _, errors = call("evaluate", f"run={run}", f"store={OLD / 'fixture.h5'}", f"out={outputs / 'e'}", "splits=test")
+    code, _, errors = call(
+        "evaluate", f"run={run}", f"store={OLD / 'fixture.h5'}", f"out={outputs / 'e'}", "splits=test"
+    )
     assert code in (0, 2), errors
     if code:
         assert errors.startswith("error: ")
@@ -76,7 +78,9 @@ def test_a_damaged_run_costs_itself_and_is_named(name: str, outputs: Path) -> No
             raise
 
 
-@pytest.mark.parametrize("name", [name for name in DAMAGES if name.startswith(("run.json", ".lock", "config.yaml data"))])
+@pytest.mark.parametrize(
+    "name", [name for name in DAMAGES if name.startswith(("run.json", ".lock", "config.yaml data"))]
+)
 def test_an_unfinished_run_that_is_damaged_is_named_by_what_looks_for_one(name: str, tmp_path: Path) -> None:
     """resume=auto looks at every unfinished run, and a damaged one costs itself."""
     run = tmp_path / "outputs" / "runs" / "damaged"

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data.clip_folder import write_folder
 
 import trivium
+from clip_folder import write_folder
 from driver import here
 from refusal import refusal
 from trivium.cli.evaluate import main

@@ -155,3 +155,9 @@ def test_folds_of_a_yaml_are_checked(tmp_path: Path, more: dict[str, object], me
 def test_a_fold_in_the_settings_of_a_table_with_folds_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"table own: data.fold=1, but the table has folds: 3"):
         plan(replace(TABLE, settings=("data.fold=1",)), 1, tmp_path)
+
+
+def test_figures_of_two_folds_do_not_share_a_name(tmp_path: Path) -> None:
+    records = [read_record(run.directory.path) for run in finished_runs(tmp_path)]
+    stems = {record.stem for record in records if record.result["method"] == "supervised"}
+    assert stems == {f"_s{seed}_f{fold}" for seed in (1, 2) for fold in range(3)}

@@ -59,9 +59,9 @@ Linear probes: how much a linear map can read from the frozen vectors (docs/prot
 DIR being out= or the run's directory; the name says what was asked for, as in probe_raw.json.
   probe=true          fit them, in place of the evaluation above; from all modalities, on all splits
   features=A,B        which vectors: joint, or a modality's own; otherwise all. raw: means over time of the features
-  target=NAME         what to read: multimodal (the default) or a modality's score, as classes and by ridge
-                      regression; any other target that the store has, as class numbers 0, 1, 2, ...
-  classes=RULE        how a score becomes classes: sign (label > 0, the default), objective (those that the run was
+  target=NAME         what to read: multimodal, what the run predicts (the default), a modality's own target, or another
+                      of the store: scores by ridge regression, classes, or each label; one score also as classes
+  classes=RULE        how one score becomes classes: sign (label > 0, the default), objective (those that the run was
                       trained on), or 2, 3, 5, 7 (those of objective=cross_entropy)
   standardize=true    of features brought to mean 0 and variance 1; otherwise as they are
 

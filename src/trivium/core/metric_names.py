@@ -7,6 +7,7 @@ in trivium.evaluation.metrics.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 _SENTIMENT = ("mae", "corr", "acc7", "acc5", "acc2_has0", "acc2_non0", "f1_has0", "f1_non0")
 _SIMS = ("mae", "corr", "acc2", "acc3", "acc5", "f1")
@@ -49,16 +50,16 @@ LABELS: dict[str, str] = {
     "f1_non0": "F1 Non0",
     "acc_argmax": "Acc argmax",
     "acc": "Acc",
+    "weighted_acc": "WA",
     "balanced_acc": "Balanced acc",
-    "f1_macro": "F1 macro",
     "f1_micro": "F1 micro",
+    "f1_macro": "F1 macro",
     "f1_weighted": "F1 weighted",
     "f1_binary": "F1 of the label",
+    "map": "mAP",
     "auroc": "AUROC",
     "ece": "ECE",
-    "map": "mAP",
     "subset_acc": "Subset acc",
-    "weighted_acc": "WA",
     "recall": "Recall",
 }
 
@@ -115,6 +116,15 @@ def label_of(metric: str) -> str:
     """Returns a metric's name for people: "F1 macro", or "Recall happy" for that of one class, label or score."""
     name, _, part = metric.partition(OF)
     return f"{LABELS.get(name, name)} {part}".rstrip()
+
+
+def guess_name(metrics: Iterable[str]) -> str:
+    """Returns what a constant prediction is called beside these metrics: "train mean", or "train frequencies".
+
+    The latter are the shares of the train clips that are of each class, or have each label.
+    """
+    of_scores = {"mae", "corr", LABELS["mae"], LABELS["corr"]}
+    return "train mean" if any(metric.partition(" ")[0] in of_scores for metric in metrics) else "train frequencies"
 
 
 def direction_of(metric: str) -> str:

@@ -93,12 +93,30 @@ def compute_metrics(
     return result
 
 
+def for_tasks(*tasks: str) -> Callable[[Callable[..., float]], Callable[..., float]]:
+    """Returns a decorator that says which tasks a metric is for (Target.task); a config that adds it to another fails.
+
+    A metric without it is for all.
+    """
+
+    def declare(metric: Callable[..., float]) -> Callable[..., float]:
+        metric.tasks = tasks  # type: ignore[attr-defined]
+        return metric
+
+    return declare
+
+
+@for_tasks("score", "scores")
 def concordance(predictions: Scores, targets: Scores) -> float:
     """Computes the concordance correlation coefficient 2 cov / (var p + var t + (mean p - mean t)^2) (Lin, 1989).
 
-    predictions, targets: (N,). Returns a value in [-1, 1]; NaN where both are constant and equal.
+    predictions, targets: (N,), or (N, K) of several scores, whose mean it then is. Returns a value in [-1, 1]; NaN
+    where both are constant and equal.
     """
-    p, t = _scores("predictions", predictions), _scores("targets", targets)
+    p, t = _numpy(predictions), _numpy(targets)
+    if p.ndim == 2 and p.shape == t.shape:
+        return float(np.mean([concordance(p[:, k], t[:, k]) for k in range(p.shape[1])]))
+    p, t = _scores("predictions", p), _scores("targets", t)
     covariance = float(((p - p.mean()) * (t - t.mean())).mean())
     spread = float(p.var() + t.var() + (p.mean() - t.mean()) ** 2)
     return 2 * covariance / spread if spread else math.nan

@@ -81,7 +81,7 @@ class Subject:
 
     @property
     def guess(self) -> Predictions:
-        """Returns the same prediction for each clip to score: the train mean, or the train shares (`guess_of`)."""
+        """Returns the same prediction for each clip to score: the train mean or frequencies (`guess_of`)."""
         return guess_of(self.data.target, self.data.clips("train").targets[MULTIMODAL], int(self.rows.sum()))
 
     def score(self, predictions: Predictions) -> dict[str, float]:

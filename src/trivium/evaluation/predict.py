@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import inspect
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,23 @@ def details_of(method: Method, predictions: Predictions, targets_N: Tensor) -> d
 
     score, target = predictions.score.numpy(), targets_N.cpu().numpy()
     return metrics_by_name(method.metrics, names, score, target, predictions.probabilities)
+
+
+def confusion_of(method: Method, parts: Mapping[str, tuple[BatchLoader, Predictions]]) -> dict[str, Any]:
+    """Returns "confusion": split -> counts by true (row) and predicted class; empty for other targets than classes.
+
+    parts: split -> its loader and predictions.
+    """
+    if method.objective.target.kind != "classes":
+        return {}
+    from trivium.evaluation.task_metrics import confusion
+
+    return {
+        "confusion": {
+            split: confusion(predictions.probabilities, loader.split.targets[MULTIMODAL].cpu().numpy())
+            for split, (loader, predictions) in parts.items()
+        }
+    }
 
 
 def guess_of(target: Target, train_targets: Any, clips: int) -> Predictions:

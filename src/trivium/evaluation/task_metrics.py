@@ -25,8 +25,8 @@ BINS = 15
 def task_metrics(protocol: str, predictions: Array, targets: Array, probabilities: Any) -> dict[str, float]:
     """Computes METRICS[protocol] of a protocol that is not for one score. Arrays are as `compute_metrics` takes them.
 
-    Raises ValueError for shapes that differ, for no clips, for values that are not finite, and where classes or labels
-    come without probabilities.
+    Raises ValueError for shapes that differ or are not the protocol's, for no clips, for values that are not finite,
+    and where classes or labels come without probabilities.
     """
     if predictions.shape != targets.shape or not len(targets):
         raise ValueError(
@@ -34,11 +34,20 @@ def task_metrics(protocol: str, predictions: Array, targets: Array, probabilitie
         )
     if not (np.isfinite(predictions).all() and np.isfinite(targets).all()):
         raise ValueError("metrics: predictions or targets are not finite")
+    expected = 1 if protocol == "classes" else 2
+    if targets.ndim != expected:
+        shape = "(N,)" if expected == 1 else "(N, K)"
+        raise ValueError(f"metrics protocol {protocol!r}: targets of shape {targets.shape}; expected {shape}")
     if protocol == "scores":
         return scores_metrics(predictions, targets)
     if probabilities is None:
         raise ValueError(f"metrics protocol {protocol!r}: needs probabilities, (N, C)")
     likely = torch.as_tensor(probabilities).double().cpu()
+    if likely.ndim != 2 or len(likely) != len(targets) or not bool(likely.isfinite().all()):
+        raise ValueError(
+            f"metrics protocol {protocol!r}: probabilities of shape {tuple(likely.shape)}; expected finite numbers, "
+            f"({len(targets)}, C)"
+        )
     truth = torch.from_numpy(targets).long()
     compute: dict[str, Callable[[Tensor, Tensor], dict[str, float]]] = {
         "classes": class_metrics,

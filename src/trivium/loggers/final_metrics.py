@@ -11,7 +11,13 @@ from typing import Any
 from trivium.results.records import is_compared, read_record
 
 # Maps a part of result.json to its name at the logger, where val/ is the curve over epochs already.
-_PARTS = {"val": "selected/val", "test": "test", "probe": "probe", "train_mean_mae": "train_mean_mae"}
+_PARTS = {
+    "val": "selected/val",
+    "test": "test",
+    "probe": "probe",
+    "train_mean_mae": "train_mean_mae",
+    "train_guess": "train_guess",
+}
 _FACTS = (
     "method",
     "seed",

@@ -15,7 +15,7 @@ from trivium.config.monitor import monitor_of
 from trivium.core.metric_names import LABELS, LOSSES, USUAL
 from trivium.core.seeding import keyed
 from trivium.data.store import StoreSchema
-from trivium.data.target import choose_target
+from trivium.data.target import Target, choose_target
 from trivium.encoders.base import Encoder
 from trivium.methods.base import Method, Parts
 from trivium.methods.options import split_options
@@ -91,7 +91,7 @@ def build_method(
         method: Method = build_as(kind, settings, parts)
     protocol = config["data"]["metrics"]
     method.metrics = USUAL[described.task] if protocol == "auto" else protocol
-    method.added_metrics = _added_metrics(config)
+    method.added_metrics = _added_metrics(config, described)
     method.make_optimizer = functools.partial(build, config["optimizer"])
     takes_mode = "mode" in signature(target(config["scheduler"])).parameters
     mode = {"mode": monitor_of(config).mode} if takes_mode else {}
@@ -111,14 +111,23 @@ def _mistakes_of(group: str) -> Iterator[None]:
         raise (error if named else ValueError(f"{group}: {error}")) from error
 
 
-def _added_metrics(config: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
-    """Returns name -> function of the metrics that the config adds. Raises ValueError for a name that is taken."""
+def _added_metrics(config: Mapping[str, Any], described: Target) -> dict[str, Callable[..., Any]]:
+    """Returns name -> function of the metrics that the config adds.
+
+    Raises ValueError for a name that is taken, and for a metric that is not for the target.
+    """
     added: dict[str, Callable[..., Any]] = {}
     for name, node in (config.get("metrics") or {}).items():
         if name in LABELS or name in LOSSES:
             raise ValueError(f"metrics.{name}: the name is that of a metric of data.metrics; choose another")
+        metric: Any = target(node)
+        if described.task not in getattr(metric, "tasks", (described.task,)):
+            raise ValueError(
+                f"metric={name}: {metric.__name__} is for {' or '.join(metric.tasks)}, and the target is "
+                f"{described.words}; leave it out"
+            )
         settings = {key: value for key, value in node.items() if key not in ("_target_", "label", "better")}
-        added[name] = functools.partial(target(node), **settings)
+        added[name] = functools.partial(metric, **settings)
     return added
 
 

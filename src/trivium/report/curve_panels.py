@@ -17,7 +17,7 @@ from trivium.results.records import Record
 # groups that one figure has room for
 PANELS = 30
 # metrics of validation, in the order of preference
-METRICS = ("mae", "corr", "acc7", "acc5", "acc2")
+METRICS = ("mae", "corr", "acc7", "acc5", "acc2", "acc", "weighted_acc", "f1_micro", "f1_macro", "f1_weighted")
 # panels beside each other, and letters that a line of their titles holds
 _WIDE, _LETTERS = 3, 14
 # inches of a line of panels, and of a second line of their titles

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
 
+from trivium.data.target import Target
 from trivium.report.album import Album, Picture
 from trivium.report.prediction_figures import draw_map
 from trivium.results.records import Record, Values
+
+# sets of labels that a map tells apart
+_SETS = 7
 
 
 def map_run(album: Album, record: Record, kind: str, name: str) -> Picture:
@@ -23,10 +30,29 @@ def map_run(album: Album, record: Record, kind: str, name: str) -> Picture:
     split = "test" if "test" in store.schema.counts else "valid"
     loader = data.loader(split, device=run.method.device)
     vectors_NE: Values = collect_vectors(run.method, loader)["joint"].numpy()
-    target_N: Values = loader.split.targets["multimodal"].double().numpy()
     places_N2, labels = place(vectors_NE, kind)
-    caption = f"Joint vectors of {record.label}, seed {record.seed}, {split} split, coloured by the true score."
-    return draw_map(album, places_N2, target_N, labels, name, caption)
+    target_N, classes, words = colours_of(data.target, loader.split.targets["multimodal"].double().cpu().numpy())
+    caption = f"Joint vectors of {record.label}, seed {record.repeat}, {split} split, coloured by the {words}."
+    return draw_map(album, places_N2, target_N, labels, name, caption, classes, words)
+
+
+def colours_of(target: Target, values: Values) -> tuple[Values, Sequence[str], str]:
+    """Returns what dots are coloured by, (N,), the names where these are numbers of groups, and the words for it.
+
+    It is the score, the first of several, or the class. Of labels it is a clip's set of them, the commonest sets by
+    themselves and all others together.
+    """
+    if target.is_score:
+        return values, (), "true score"
+    if target.kind == "score":
+        return values[:, 0], (), f"true {target.names[0]}"
+    if target.kind == "classes":
+        return values, target.names, "true class"
+    sets = [", ".join(n for n, has in zip(target.names, row, strict=True) if has) or "none" for row in values]
+    common = [name for name, _ in Counter(sets).most_common()]
+    named = common if len(common) <= _SETS else [*common[: _SETS - 1], "others"]
+    numbers = {name: float(min(place, len(named) - 1)) for place, name in enumerate(common)}
+    return np.array([numbers[name] for name in sets]), named, "true labels"
 
 
 def place(vectors_NE: Values, kind: str) -> tuple[Values, tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -10,6 +11,7 @@ from trivium.core.metric_names import LABELS
 from trivium.report.album import Album, Picture
 from trivium.report.figure_style import COLOURS
 from trivium.report.robustness_figures import Scored, draw_rates
+from trivium.results.frame import guess_value
 from trivium.results.records import Record, by_group
 
 # File of a run -> caption and name of the axis.
@@ -38,8 +40,9 @@ def draw_rate_curves(album: Album, records: Sequence[Record]) -> list[Picture]:
             lines = {label: over_seeds(runs, name) for label, runs in shown.items()}
             left_out = f" The first {len(shown)} of {len(measured)} settings." if len(shown) < len(measured) else ""
             text = f"{caption}, on {data}: mean over seeds with a band of one standard deviation.{left_out}"
-            mean = next(iter(shown.values()))[0].result.get("train_mean_mae", {}).get("test")
-            train_mean = {} if mean is None else {"mae": float(mean)}
+            result = next(iter(shown.values()))[0].result
+            guesses = {metric: guess_value(result, "test", metric) for metric in LABELS}
+            train_mean = {metric: value for metric, value in guesses.items() if not math.isnan(value)}
             pictures.append(draw_rates(album, lines, f"{name}_{data}", train_mean, axis=axis, caption=text))
     return pictures
 

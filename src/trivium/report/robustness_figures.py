@@ -11,14 +11,17 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from trivium.core.metric_names import DIRECTION, LABELS
+from trivium.core.metric_names import DIRECTION, LABELS, guess_name
 from trivium.report.album import Album, Picture
 from trivium.report.figure_style import COLOURS, DARK, SHADES, legend_above, open_figure
 
 # a line of what trivium.evaluation.missing_modalities scores
 Scored = Mapping[str, Any]
 
-_CURVES = ("mae", "corr", "acc2_non0", "acc2", "acc7", "acc5")
+_CURVES = (
+    *("mae", "corr", "acc2_non0", "acc2", "acc7", "acc5"),
+    *("acc", "weighted_acc", "f1_micro", "f1_macro", "map", "auroc", "balanced_acc", "f1_weighted", "subset_acc"),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 # columns of the heat map from one modality's dots to the next
 _DOTS = 0.62
@@ -75,11 +78,13 @@ def _goodness(values: npt.NDArray[np.float64], metrics: Sequence[str]) -> npt.ND
 
 
 def draw_shapley(album: Album, rows: Sequence[Scored], name: str, of: str) -> Picture:
-    """Draws Shapley values as bars: what each modality adds to predicting the train mean, metric by metric.
+    """Draws Shapley values as bars: what each modality adds to a constant prediction, metric by metric.
 
     rows: of trivium.evaluation.missing_modalities.metric_shares. of: the run, for the caption.
     """
     metrics, modalities = (list(dict.fromkeys(row[key] for row in rows)) for key in ("metric", "modality"))
+    # Which way a metric of one's own is better is not known here.
+    metrics = [metric for metric in metrics if metric in LABELS]
     with open_figure(0.6 + (0.09 * len(modalities) + 0.12) * len(metrics)) as (figure, grid):
         shapley_bars(grid[0, 0], rows, modalities, metrics)
         legend_above(figure, *grid[0, 0].get_legend_handles_labels(), columns=4, handlelength=1.6)
@@ -87,7 +92,7 @@ def draw_shapley(album: Album, rows: Sequence[Scored], name: str, of: str) -> Pi
 
 
 def shapley_bars(axes: Axes, rows: Sequence[Scored], modalities: Sequence[str], metrics: Sequence[str]) -> None:
-    """Draws a bar a metric and modality. To the right is better: MAE counts as its fall."""
+    """Draws a bar a metric and modality. To the right is better: MAE and ECE count as their fall."""
     value = {(row["metric"], row["modality"]): row["value"] for row in rows}
     width = 0.8 / len(modalities)
     for m, name in enumerate(modalities):
@@ -113,7 +118,8 @@ def draw_rates(
 ) -> Picture:
     """Draws metrics over the rate, a line a group: mean over its rows and a band of one standard deviation.
 
-    groups: label -> rows, of draws or of seeds. train_mean: metrics of predicting the train mean, dashed lines.
+    groups: label -> rows, of draws or of seeds. train_mean: metrics of predicting the train mean or frequencies, dashed
+    lines.
     """
     first = next(iter(groups.values()))
     chosen, highest = shown(first[0]), max(row["rate"] for row in first)
@@ -124,7 +130,7 @@ def draw_rates(
                 curve(axes, rows, "rate", metric, label=label, style=style)
             if metric in train_mean:
                 axes.axhline(
-                    train_mean[metric], color="black", linewidth=0.8, linestyle=(0, (3, 2)), label="train mean"
+                    train_mean[metric], color="black", linewidth=0.8, linestyle=(0, (3, 2)), label=guess_name(chosen)
                 )
             axes.set_ylabel(LABELS[metric])
         for axes in grid.flat[len(chosen) :]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from trivium.core.files import csv_text, write_json, write_text
-from trivium.core.metric_names import LABELS
+from trivium.core.metric_names import LABELS, guess_name
 from trivium.evaluation.averages import Groups, average, over_kinds, over_rates, over_subsets
 from trivium.evaluation.erased_steps import refuse_unknown_id, score_erased
 from trivium.evaluation.missing_modalities import (
@@ -157,7 +157,7 @@ def _report_subsets(report: _Report, predictions: SubsetPredictions) -> None:
     report.write("subsets", rows, lambda album, name: draw_subsets(album, rows, name, report.title))
     report.write("shapley", shares, lambda album, name: draw_shapley(album, shares, name, report.title))
     report.write("shapley_clips", clip_shares(subject, predictions))
-    labels = [*(row["modalities"] for row in rows[:-1]), "all", "train mean"]
+    labels = [*(row["modalities"] for row in rows[:-1]), "all", guess_name(metrics)]
     cells = [
         [label, *(number(row[metric]) for metric in metrics)]
         for label, row in zip(labels, [*rows, subject.score_train_mean()], strict=True)
@@ -167,7 +167,9 @@ def _report_subsets(report: _Report, predictions: SubsetPredictions) -> None:
     value = {(row["metric"], row["modality"]): row["value"] for row in shares}
     cells = [[name, *(number(value[metric, name]) for metric in metrics)] for name in names]
     print_table(
-        "Shapley values: all modalities minus the train mean", ["modality", *(LABELS[m] for m in metrics)], cells
+        f"Shapley values: all modalities minus the {guess_name(metrics)}",
+        ["modality", *(LABELS[m] for m in metrics)],
+        cells,
     )
 
 

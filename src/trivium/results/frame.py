@@ -33,6 +33,7 @@ COLUMNS = (
     "parameters",
     "trained_parameters",
     "train_mean_mae",
+    "train_guess",
     "git_commit",
     "status",
     "path",
@@ -41,7 +42,7 @@ COLUMNS = (
 REPEAT = ("seed", "fold")
 _AS_WRITTEN = ("method", "config_hash", "best_epoch", "epochs", "seconds", "parameters", "trained_parameters")
 _SPLITS = ("val", "test")
-_FLOATS = ("value", "seconds", "train_mean_mae")
+_FLOATS = ("value", "seconds", "train_mean_mae", "train_guess")
 _INTEGERS = ("seed", "fold", "best_epoch", "epochs", "parameters", "trained_parameters")
 
 
@@ -72,10 +73,26 @@ def as_frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
 def record_lines(record: Record) -> list[dict[str, Any]]:
     """Returns a line for each split and metric of a run."""
     return [
-        {**run_facts(record, split), "metric": metric, "value": math.nan if value is None else float(value)}
+        {
+            **run_facts(record, split),
+            "metric": metric,
+            "value": math.nan if value is None else float(value),
+            "train_guess": guess_value(record.result, split, metric),
+        }
         for split in _SPLITS
         for metric, value in record.result.get(split, {}).items()
     ]
+
+
+def guess_value(result: Mapping[str, Any], split: str, metric: str) -> float:
+    """Returns the metric of a constant prediction from the train split; NaN where that is not known.
+
+    It is known of the MAE of a score, and of all metrics of other targets.
+    """
+    known = result.get("train_guess", {}).get(split, {}).get(metric)
+    if known is None and metric == "mae":
+        known = result.get("train_mean_mae", {}).get(split)
+    return math.nan if known is None else float(known)
 
 
 def run_facts(record: Record, split: str = "test") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from trivium.core.wording import brief, command
 from trivium.runs.config_hash import OF_A_TABLE, config_hash, dotted
 from trivium.runs.directory import RunDirectory
 from trivium.runs.run_files import numbers_of, read_rows
+
+if TYPE_CHECKING:
+    from trivium.data.target import Target
 
 Values = npt.NDArray[np.float64]
 
@@ -31,11 +34,22 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Predicted:
-    """Holds one split's clips in the store's order. target, prediction: (N,)."""
+    """Holds one split's clips in the store's order.
+
+    target, prediction: (N,) scores or class numbers, (N, K) of several scores, (N, C) labels of 0 and 1.
+    probabilities: (N, C) of classes or labels, or None.
+    """
 
     ids: list[str]
     target: Values
     prediction: Values
+    probabilities: Values | None = None
+
+    def chosen(self, rows_N: npt.NDArray[np.bool_]) -> Predicted:
+        """Returns the clips where rows_N is True."""
+        probabilities = None if self.probabilities is None else self.probabilities[rows_N]
+        ids = [clip for clip, kept in zip(self.ids, rows_N.tolist(), strict=True) if kept]
+        return Predicted(ids, self.target[rows_N], self.prediction[rows_N], probabilities)
 
 
 @dataclass(frozen=True)
@@ -58,12 +72,30 @@ class Record:
         return self.result.get("fold")
 
     @property
+    def repeat(self) -> str:
+        """Names the run among those of its setting: by its seed, and its fold where there are any."""
+        return str(self.seed) if self.fold is None else f"{self.seed} fold {self.fold}"
+
+    @property
+    def stem(self) -> str:
+        """Returns what names of the run's figures begin with."""
+        return f"{self.label}_s{self.seed}" + ("" if self.fold is None else f"_f{self.fold}")
+
+    @property
     def data(self) -> str:
         return str(self.result["feature_set"])
 
     @property
     def protocol(self) -> str:
         return str(self.result["metrics"])
+
+    @cached_property
+    def target(self) -> Target:
+        """Returns what was predicted; results of earlier versions, all of one score, do not say it."""
+        # h5py comes with it, which lists and tables do without.
+        from trivium.data.target import Target
+
+        return Target.from_dict(self.result.get("target") or {"kind": "score"})
 
     @cached_property
     def group(self) -> str:
@@ -98,21 +130,40 @@ class Record:
     @cached_property
     def predictions(self) -> dict[str, Predicted]:
         """Returns the predictions of each split. Raises ValueError naming the file if a line is not whole."""
-        file, rows = self.path / "predictions.csv", dict[str, list[tuple[str, float, float]]]()
-        lines = read_rows(file, ("split", "id", "target", "prediction"))
-        if not lines:
+        file = self.path / "predictions.csv"
+        rows = read_rows(file, ("split", "id"))
+        if not rows:
             raise ValueError(f"{file}: no clip in it; {_MEND}")
-        numbers = numbers_of(file, lines, ("target", "prediction"))
-        for row, target, prediction in zip(lines, numbers["target"], numbers["prediction"], strict=True):
-            rows.setdefault(row["split"], []).append((row["id"], target, prediction))
-        return {
-            split: Predicted(list(ids), np.array(target), np.array(prediction))
-            for split, (ids, target, prediction) in ((split, zip(*clips, strict=True)) for split, clips in rows.items())
-        }
+        whole = _predicted(file, rows, self.target)
+        splits = np.array([row["split"] for row in rows])
+        return {split: whole.chosen(splits == split) for split in dict.fromkeys(splits.tolist())}
 
     def check(self) -> None:
         """Reads what figures and pages are made of. Raises ValueError naming the file that is damaged or missing."""
         _ = self.epochs, self.predictions, self.command
+
+
+def _predicted(file: Path, rows: Sequence[dict[str, str]], target: Target) -> Predicted:
+    """Returns the clips of all lines of predictions.csv; its columns are those of `Predictions.columns`.
+
+    Raises ValueError naming the file, for a column that is missing and for what is no number or class.
+    """
+    names, sides = target.names, ("target", "prediction")
+    heads = [[f"{side}_{name}" for name in names] if target.shape else [side] for side in sides]
+    likely = [f"p_{name}" for name in names] if target.kind != "score" else []
+    if lacking := [column for column in (*heads[0], *heads[1], *likely) if column not in rows[0]]:
+        raise ValueError(f"{file}: {_DAMAGED}: no column {', '.join(lacking)}; {_MEND}")
+    if target.kind == "classes":
+        known = {name: float(number) for number, name in enumerate(names)}
+        if wrong := [row[side] for row in rows for side in sides if row[side] not in known]:
+            raise ValueError(f"{file}: {_DAMAGED}: {wrong[0]!r} is no class of {', '.join(names)}; {_MEND}")
+        values = [np.array([known[row[side]] for row in rows]) for side in sides]
+    else:
+        numbers = numbers_of(file, rows, [*heads[0], *heads[1]])
+        values = [np.array([numbers[head] for head in part]).T.reshape(-1, *target.shape) for part in heads]
+    shares = numbers_of(file, rows, likely)
+    probabilities = np.array([shares[head] for head in likely]).T if likely else None
+    return Predicted([row["id"] for row in rows], values[0], values[1], probabilities)
 
 
 def slug(label: str) -> str:

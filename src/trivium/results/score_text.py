@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from trivium.core.metric_names import DIRECTION, LABELS, is_share, metric_text
+from trivium.core.metric_names import DIRECTION, LABELS, OF, is_share, metric_text
 from trivium.results.spread import Spread
 
 
@@ -18,11 +18,12 @@ class Kind:
 
 
 def kind_of(measure: str) -> Kind:
-    """Returns the kind of the metric that the name is or begins with: "mae" and "MAE T" are MAEs."""
+    """Returns the kind of the metric that the name is or begins with: "mae", "MAE T" and "mae/openness" are MAEs."""
     if measure in ("loss", "total"):
         return Kind(share=False, lower=True)
     # of several that fit, such as Acc-2 beside Acc-2 Non0, all are of the same kind
-    fitting = (key for key, label in LABELS.items() if measure == key or f"{measure} ".startswith(f"{label} "))
+    base = measure.partition(OF)[0]
+    fitting = (key for key, label in LABELS.items() if base == key or f"{base} ".startswith(f"{label} "))
     metric = next(fitting, None)
     return Kind(False, None) if metric is None else Kind(is_share(metric), DIRECTION[metric] == "min")
 

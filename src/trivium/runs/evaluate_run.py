@@ -23,7 +23,8 @@ def evaluate(
     Raises ValueError for a run that is not finished, an unknown modality or split, or a store that does not fit.
     """
     from trivium.core.files import write_json
-    from trivium.evaluation.predict import predict_split, score_split, write_predictions
+    from trivium.data.target import MULTIMODAL
+    from trivium.evaluation.predict import confusion_of, details_of, predict_split, score_split, write_predictions
     from trivium.runs.load import load_run
     from trivium.runs.terminal import print_scores
 
@@ -31,7 +32,11 @@ def evaluate(
     evaluated_store, data = run.data(store)
     loaders = {split: data.loader(split, device=run.method.device) for split in splits}
     parts = {split: (loader, predict_split(run.method, loader, modalities)) for split, loader in loaders.items()}
-    scores = {split: score_split(run.method, loader, predictions) for split, (loader, predictions) in parts.items()}
+    scores = {
+        split: score_split(run.method, loader, predictions)
+        | details_of(run.method, predictions, loader.split.targets[MULTIMODAL])
+        for split, (loader, predictions) in parts.items()
+    }
     name = "_".join(["evaluation", *modalities, *([evaluated_store.path.stem] if store else [])])
     out = out or run.path / name
     out.mkdir(parents=True, exist_ok=True)
@@ -41,6 +46,7 @@ def evaluate(
         out / "metrics.json",
         {
             **scores,
+            **confusion_of(run.method, parts),
             "run": str(run.path),
             "feature_set": evaluated_store.schema.feature_set,
             "modalities": modalities_used,

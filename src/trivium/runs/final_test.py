@@ -15,6 +15,7 @@ from trivium.data.datamodule import BatchLoader, DataModule
 from trivium.data.store import Store
 from trivium.data.target import MULTIMODAL
 from trivium.evaluation.predict import (
+    confusion_of,
     details_of,
     guess_of,
     metrics_of,
@@ -61,7 +62,7 @@ def run_final_test(
         **scores,
         **_description(run, trainer, recorder, store, method),
         **_guess(method, data, {split: loader for split, (loader, _) in parts.items()}),
-        **_confusion(method, parts),
+        **confusion_of(method, {_as_in_result(split): part for split, part in parts.items()}),
         "target": {"name": data.target_name, **data.target.to_dict()},
         "modalities": list(data.reads),
         **({} if readout is None else {"probe": readout.summary}),
@@ -121,20 +122,6 @@ def _guess(method: Method, data: DataModule, loaders: dict[str, BatchLoader]) ->
         for split, loader in loaders.items()
     }
     return {"train_guess": guesses}
-
-
-def _confusion(method: Method, parts: dict[str, tuple[BatchLoader, Predictions]]) -> dict[str, Any]:
-    """Returns "confusion": split -> counts by true and predicted class; empty for other targets than classes."""
-    if method.objective.target.kind != "classes":
-        return {}
-    from trivium.evaluation.task_metrics import confusion
-
-    return {
-        "confusion": {
-            _as_in_result(split): confusion(predictions.probabilities, loader.split.targets[MULTIMODAL].cpu().numpy())
-            for split, (loader, predictions) in parts.items()
-        }
-    }
 
 
 def _as_in_result(split: str) -> str:

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from trivium.config.monitor import Monitor
 from trivium.core.distributed import sum_over_ranks
 from trivium.core.files import csv_text, write_text
+from trivium.core.metric_names import METRICS
 from trivium.methods.base import Method
 from trivium.runs.directory import RunDirectory
 from trivium.runs.weights import save_weights
@@ -128,11 +129,17 @@ class Recorder(Checkpoint):
         value = None if math.isnan(self.best_value) else self.best_value
         return {"monitor": self.monitor.key, "rule": rule, "value": value}
 
+    @staticmethod
+    def _main_keys(trainer: L.Trainer) -> list[str]:
+        """Returns the keys of the protocol's first two metrics, such as val/mae and val/corr."""
+        method = trainer.lightning_module
+        return [f"val/{name}" for name in METRICS[method.metrics][:2]] if isinstance(method, Method) else []
+
     def _line(self, row: dict[str, float], trainer: L.Trainer) -> str:
         mark = "  *" if self.best_epoch == row["epoch"] else ""
         line = f"epoch {int(row['epoch']):>3}/{trainer.max_epochs}"
         # The metrics that come last are left out where a terminal would wrap the line.
-        for key in dict.fromkeys(("train/loss", "val/loss", self.monitor.key, "val/mae", "val/corr")):
+        for key in dict.fromkeys(("train/loss", "val/loss", self.monitor.key, *self._main_keys(trainer))):
             name = key if key.endswith("/loss") else key.removeprefix("val/")
             part = f"  {name} {row[key]:.4f}" if key in row else ""
             line += part if len(line + part) <= _COLUMNS - len("  *") else ""

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from trivium.core.metric_names import LOSSES, METRICS, label_of
+from trivium.core.metric_names import LOSSES, METRICS, OF, TASKS, label_of
 from trivium.runs.directory import RunDirectory
 
 _SPLITS = {"val": "validation", "valid": "validation"}
@@ -25,6 +25,14 @@ _PROBE_COLUMNS = {
     "MAE": ("ridge", "test", "mae"),
     "Corr": ("ridge", "test", "corr"),
 }
+# What is predicted without looking at a clip, by task.
+_GUESSES = {
+    "scores": "the train mean of each score",
+    "classes": "the most frequent class of the train split",
+    "labels": "the labels that half of the train clips have",
+}
+# Metrics of single classes, labels or scores that a table shows, at most.
+_MOST_PARTS = 24
 # The formats of probes' columns; others have four digits.
 _FORMATS = {"C": ".1e", "size": ".0f"}
 
@@ -49,15 +57,18 @@ def _print_guess(result: Mapping[str, Any]) -> None:
     if "train_mean_mae" in result:
         what, metric, values = "the train mean", "MAE", result["train_mean_mae"]
     else:
-        main = METRICS[result["metrics"]][0]
-        what, metric = "what the train split has most", label_of(main)
-        values = {split: metrics[main] for split, metrics in result["train_guess"].items()}
+        protocol = result["metrics"]
+        main, what = METRICS[protocol][0], _GUESSES[TASKS[protocol]]
+        metric, values = label_of(main), {split: metrics[main] for split, metrics in result["train_guess"].items()}
     guesses = ", ".join(f"{_SPLITS.get(s, s)} {_cell(value)}" for s, value in values.items())
     print(f"predicting {what} would give {metric} {guesses}")
 
 
 def print_scores(title: str, protocol: str, scores: Mapping[str, Mapping[str, float]]) -> None:
-    """Prints one column a split, one row a metric of the protocol."""
+    """Prints one column a split, one row a metric of the protocol, then those of each class, label or score.
+
+    Of many classes the latter are left out, and it says so.
+    """
     table = Table()
     table.add_column("metric")
     for split in scores:
@@ -65,10 +76,15 @@ def print_scores(title: str, protocol: str, scores: Mapping[str, Mapping[str, fl
     # Objectives with classes have acc_argmax too.
     protocol_names = [*METRICS[protocol], "acc_argmax"]
     added = [name for values in scores.values() for name in values if name not in protocol_names and name not in LOSSES]
-    names = (*protocol_names, *dict.fromkeys(added))
+    names = [*protocol_names, *dict.fromkeys(added)]
+    parts = [name for name in names if OF in name]
+    if len(parts) > _MOST_PARTS:
+        names = [name for name in names if OF not in name]
     for name in [name for name in names if any(name in values for values in scores.values())]:
         table.add_row(label_of(name), *(_cell(values.get(name)) for values in scores.values()))
     _print(title, table)
+    if len(parts) > _MOST_PARTS:
+        print(f"{len(parts)} metrics of single classes, labels or scores are in the run's files, such as {parts[0]}")
 
 
 def print_probes(title: str, probes: Mapping[str, Mapping[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from trivium.core.files import write_text
-from trivium.core.metric_names import LABELS, LOSSES, is_share, metric_text
+from trivium.core.metric_names import LABELS, LOSSES, OF, is_share, label_of, metric_text
 from trivium.core.wording import brief, command, counted
 from trivium.results.comparison import compare
 from trivium.results.frame import REPEAT, as_frame, record_lines
@@ -111,6 +111,8 @@ def _fitting(summary: pd.DataFrame, console: Console) -> list[Table]:
     """Returns the summary as few tables as the console's width allows, each with some of the metrics."""
     columns = [str(name) for name in summary.columns[summary.columns.get_loc("epochs") + 1 :]]
     metrics = [name for name in columns if not (name.endswith("_std") and name.removesuffix("_std") in columns)]
+    # Those of each class, label or score are in the file alone.
+    metrics = [name for name in metrics if OF not in name]
     # A measurement is never more than the width that it may have.
     unbounded = console.options.update(width=10_000)
     for most in range(len(metrics), 0, -1):
@@ -123,7 +125,7 @@ def _fitting(summary: pd.DataFrame, console: Console) -> list[Table]:
 def _table(summary: pd.DataFrame, metrics: Sequence[str]) -> Table:
     keys = [str(name) for name in summary.columns[: summary.columns.get_loc("n")]]
     table = Table(*short_names(keys).values())
-    heads = [f"{LABELS.get(metric, metric)}{', %' * is_share(metric)}" for metric in metrics]
+    heads = [f"{label_of(metric)}{', %' * is_share(metric)}" for metric in metrics]
     for head in ("n", "epoch", *heads):
         table.add_column(head, justify="right")
     for line in summary.to_dict("records"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from trivium.core.metric_names import metric_text
+from trivium.core.metric_names import guess_name, metric_text
 from trivium.evaluation.significance import LEVEL
 from trivium.results.score_text import p_text
 from trivium.tables.audit import spreads
@@ -28,8 +28,6 @@ _AUDIT_HEADS = (
     *("row", "measure", "chosen on validation", "best test epoch, one for all", "flatters by"),
     *("best test epoch of each measure", "flatters by"),
 )
-# What predicting the train mean for every clip gives.
-TRAIN_MEAN = "train mean"
 UNDEFINED = "undefined"
 # Measures of several units that one table holds.
 _BESIDE = 10
@@ -94,7 +92,11 @@ def _groups(table: Table) -> dict[str, Sequence[Measure]]:
     if not _by_unit(table):
         return {"": table.measures}
     better = {True: "lower is better", False: "higher is better"}
-    return {f"{unit} ({better[measures[0].lower_is_better]})": measures for unit, measures in table.units.items()}
+    directions = {unit: {m.lower_is_better for m in measures} for unit, measures in table.units.items()}
+    return {
+        f"{unit} ({better[measures[0].lower_is_better]})" if len(directions[unit]) == 1 else unit: measures
+        for unit, measures in table.units.items()
+    }
 
 
 def _by_unit(table: Table) -> bool:
@@ -104,10 +106,12 @@ def _by_unit(table: Table) -> bool:
 
 def _heads(measures: Sequence[Measure], table: Table) -> Line:
     """Returns the measures' names, with the direction where measures of several units are beside each other."""
-    if len(table.units) == 1:
-        return tuple(measure.name for measure in measures)
-    if _by_unit(table):
-        return tuple(measure.head for measure in measures)
+    if len(table.units) == 1 or _by_unit(table):
+        # The calibration error is a share that is better when lower.
+        mixed = len({measure.lower_is_better for measure in measures}) > 1
+        arrows = [" ↓" * (mixed and measure.lower_is_better) for measure in measures]
+        names = [measure.head if len(table.units) > 1 else measure.name for measure in measures]
+        return tuple(name + arrow for name, arrow in zip(names, arrows, strict=True))
     return tuple(f"{m.name}{', %' * m.is_share} {'↓' if m.lower_is_better else '↑'}" for m in measures)
 
 
@@ -117,13 +121,13 @@ def _rows(measured: Measured, measures: Sequence[Measure], cell: Cell) -> tuple[
 
 
 def _references(measured: Measured, measures: Sequence[Measure]) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
-    """Returns the lines below (chance and Bayes-optimal) and above (the train mean), where any of them is known."""
+    """Returns the lines below (chance and Bayes-optimal) and above (the train mean or frequencies), where known."""
     bounds = [measured.bounds.get(measure.name) for measure in measures]
     below = {
         "chance": [b.chance if b else math.nan for b in bounds],
         "Bayes-optimal": [b.bayes if b else math.nan for b in bounds],
     }
-    above = {TRAIN_MEAN: [measured.reference(measure) for measure in measures]}
+    above = {guess_name(measure.metric for measure in measures): [measured.reference(measure) for measure in measures]}
 
     def lines(references: Mapping[str, Sequence[float]]) -> tuple[Line, ...]:
         known = {label: values for label, values in references.items() if not all(map(math.isnan, values))}

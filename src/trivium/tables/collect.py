@@ -15,7 +15,7 @@ import pandas as pd
 from trivium.data.knowable import knowable_of
 from trivium.data.store import open_store
 from trivium.results.comparison import compare
-from trivium.results.frame import REPEAT, as_frame, run_facts
+from trivium.results.frame import REPEAT, as_frame, guess_value, run_facts
 from trivium.results.records import Record
 from trivium.results.spread import Spread
 from trivium.tables.audit import Audited, audit_of
@@ -106,13 +106,20 @@ class Measured:
 
         NaN if it is not known, or not the same for all runs (of a fold).
         """
-        known = self.frame[["fold", "train_mean_mae"]].drop_duplicates()
+        return self._same(self.frame, "train_mean_mae")
+
+    @staticmethod
+    def _same(lines: pd.DataFrame, column: str) -> float:
+        """Returns the mean over folds of a column that is the same for all runs of a fold; NaN where it is not."""
+        known = lines[["fold", column]].drop_duplicates()
         ambiguous = known.empty or known["fold"].duplicated().any()
-        return math.nan if ambiguous else float(known["train_mean_mae"].mean(skipna=False))
+        return math.nan if ambiguous else float(known[column].mean(skipna=False))
 
     def reference(self, measure: Measure) -> float:
-        """Returns the measure of predicting the train mean for every clip; NaN where that says nothing."""
-        return self.train_mean if measure.metric == "mae" else math.nan
+        """Returns the measure of a constant prediction, the train mean or frequencies; NaN where that is not known."""
+        if measure.metric == "mae" and not math.isnan(self.train_mean):
+            return self.train_mean
+        return self._same(self.frame[self.frame["metric"] == measure.name], "train_guess")
 
     def other_features(self, row: str, published: Published) -> bool:
         """Returns whether any of the row's runs was on other features than the published numbers."""
@@ -176,7 +183,9 @@ def collect(table: Table, runs: Sequence[Planned], failures: Mapping[str, str] |
         # reading a config takes longer than all else, and only results of version 0.1.0 need it (selected_by)
         config = {} if "selection" in result else run.directory.config()
         facts = run_facts(Record(run.directory.path, config, result, run.directory.record(), run.row.label))
-        lines += [{**facts, "metric": m.name, "value": _value(m, run, result)} for m in table.measures]
+        for m in table.measures:
+            guess = math.nan if m.probe else guess_value(result, "test", m.metric)
+            lines.append({**facts, "metric": m.name, "value": _value(m, run, result), "train_guess": guess})
     bounds = _bounds(table, [run for run, _ in ready])
     firsts = {run.row.label: run for run, _ in reversed(ready)}
     text = {

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from trivium.core.choices import suggest
-from trivium.core.metric_names import DIRECTION, LABELS, is_share
+from trivium.core.metric_names import DIRECTION, LABELS, OF, is_share, label_of
 from trivium.data.clips import FEWEST_FOLDS
 from trivium.results.records import slug
 from trivium.tables.published import Published, read_published
@@ -69,7 +69,7 @@ class Measure:
     @property
     def unit(self) -> str:
         """Returns "%" or a metric's label: measures of one unit may share a table."""
-        return "%" if self.is_share else LABELS.get(self.metric, self.metric)
+        return "%" if self.is_share else label_of(self.metric.partition(OF)[0])
 
     @property
     def head(self) -> str:
@@ -81,7 +81,7 @@ class Measure:
         if self.better:
             return self.better == "lower"
         # "loss" is no metric of a protocol.
-        return not self.probe and DIRECTION.get(self.metric, "min") == "min"
+        return not self.probe and DIRECTION.get(self.metric.partition(OF)[0], "min") == "min"
 
 
 @dataclass(frozen=True)
@@ -264,10 +264,12 @@ def _measure(values: Any) -> Measure:
         raise ValueError(f"measures: {node['name']}: factor and given go together, found {', '.join(node)}")
     measure = Measure(**{key: str(value) for key, value in node.items()})
     known = (*LABELS, "loss")
-    if measure.better not in (("",) if measure.probe or measure.metric in known else ("", "higher", "lower")):
+    # Of one class, label or score, as recall/happy, the part before the stroke is the metric.
+    is_known = measure.metric.partition(OF)[0] in known
+    if measure.better not in (("",) if measure.probe or is_known else ("", "higher", "lower")):
         of_own = "higher or lower, of a metric of your own alone"
         raise ValueError(f"measures: {measure.name}: better: expected {of_own}, found {measure.better!r}")
-    if measure.metric and not measure.better and measure.metric not in known:
+    if measure.metric and not measure.better and not is_known:
         hint = f"{suggest(measure.metric, LABELS)}; one of your own needs better: higher, or lower"
         raise ValueError(f"measures: {measure.name}: no metric {measure.metric!r}{hint}")
     if measure.factor and not measure.is_share:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from trivium.core.metric_names import guess_name
 from trivium.core.wording import counted
 from trivium.evaluation.significance import LEVEL
-from trivium.tables.blocks import INTERVAL, OTHER_FEATURES, TIED, TRAIN_MEAN, UNDEFINED
+from trivium.tables.blocks import INTERVAL, OTHER_FEATURES, TIED, UNDEFINED
 from trivium.tables.collect import Measured
 from trivium.tables.published_blocks import FLAWED
 
@@ -46,8 +47,10 @@ def legend(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]
         lines.append(f"Bold: the best{f'{tied}{over}, is {LEVEL:g} or more' if repeats > 1 else ''}.")
     if repeats > 1:
         lines.append(f"{INTERVAL}: of the mean, percentile bootstrap over {kind}; too narrow for few of them.")
-    if any(not math.isnan(part.reference(measure)) for part in parts for measure in part.table.measures):
-        lines.append(f"{TRAIN_MEAN}: MAE of predicting it for every clip.")
+    referred = [m.metric for part in parts for m in part.table.measures if not math.isnan(part.reference(m))]
+    for name in dict.fromkeys(guess_name([metric]) for metric in referred):
+        what = "MAE of predicting it" if name == "train mean" else "predicting those of each class or label"
+        lines.append(f"{name}: {what} for every clip.")
     if any(line["n"] and math.isnan(line["mean"]) for line in cells):
         lines.append(f"{UNDEFINED}: in one of the runs at least, as Corr is of predictions that are all the same.")
     if probed := [measure.name for measure in measures if measure.probe]:

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from trivium.core.metric_names import guess_name
 from trivium.evaluation.significance import LEVEL
 from trivium.report.figure_style import COLUMN_INCHES, PAGE_INCHES, legend_above, open_figure, save_figure
-from trivium.tables.blocks import INTERVAL, OTHER_FEATURES, TRAIN_MEAN
+from trivium.tables.blocks import INTERVAL, OTHER_FEATURES
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Measure
 from trivium.tables.published_range import cells_of_measure, is_same, sound
@@ -175,7 +176,8 @@ def _legend(figure: Figure, measured: Measured, columns: int) -> None:
         label = f"{table.baseline}, line: mean" if style is BASELINE else style.label
         handles.append(Line2D([], [], label=label, **_marker(style)))
     if any(not math.isnan(measured.reference(measure)) for measure in table.measures):
-        handles.append(Line2D([], [], label=TRAIN_MEAN, **_TRAIN_MEAN_LINE))
+        name = guess_name(measure.metric for measure in table.measures)
+        handles.append(Line2D([], [], label=name, **_TRAIN_MEAN_LINE))
     handles += _published_handles(measured) + _tick_handles(measured)
     # Their labels are longer.
     columns = min(columns, 6) if any(row.cells for row in table.rows) else columns

@@ -48,7 +48,7 @@ class Board:
     frame: a line for each run and measure (label, metric, seed, value). rows, measures: in the order to show.
     baseline: the row that others are compared with, "" without one. published: (row, measure) -> a paper's number in
     the measure's unit, and whether our features are the same. cells: (row, measure) -> published results by source
-    without a flaw. train_mean: measure -> that of predicting the train mean.
+    without a flaw. train_mean: measure -> that of predicting the train mean or frequencies.
     """
 
     name: str
@@ -122,12 +122,12 @@ def of_records(records: Sequence[Record], prefix: str = "") -> Board:
     data = records[0].data
     frame = pd.DataFrame([line for record in records for line in record_lines(record) if line["split"] == "test"])
     frame = frame[frame["metric"].isin(LABELS)].dropna(subset=["value"])
+    guesses = frame.groupby("metric")["train_guess"].unique()
+    # They are the same for all runs on one store, and left out where stores differ.
+    known = {LABELS[metric]: float(v[0]) for metric, v in guesses.items() if len(v) == 1 and not math.isnan(v[0])}
     frame = frame.assign(label=frame["label"].str.removesuffix(f", {data}"))
     # A setting that was trained twice with the same seed, on the same fold, counts once.
     frame = frame.drop_duplicates(["label", "metric", *REPEAT], keep="last")
     measures = [label for metric, label in LABELS.items() if metric in set(frame["metric"])]
     rows = list(dict.fromkeys(record.label.removesuffix(f", {data}") for record in records))
-    train_means = {record.result.get("train_mean_mae", {}).get("test") for record in records}
-    # It is the same for all runs on one store, and left out where stores differ.
-    known = {LABELS["mae"]: float(train_means.pop())} if len(train_means) == 1 and None not in train_means else {}
     return Board(prefix + data, frame.replace({"metric": LABELS}), rows, measures, train_mean=known)

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from trivium.core.metric_names import guess_name
 from trivium.core.wording import brief, counted, listed
 from trivium.report.album import Picture
 from trivium.report.page.boards import FEWEST, Board, boards_of
@@ -124,7 +125,9 @@ def _summary(sources: Sources) -> list[str]:
         facts.append(f"{len(states)} trials ({counts})")
     if records:
         groups, seeds = len(by_group(records)), len({record.seed for record in records})
-        facts.append(f"{counted(len(records), 'run')} of {counted(groups, 'setting')}, {counted(seeds, 'seed')}")
+        folds = {record.fold for record in records} - {None}
+        repeats = [counted(seeds, "seed"), *([counted(len(folds), "fold")] if folds else [])]
+        facts.append(f"{counted(len(records), 'run')} of {counted(groups, 'setting')}, {', '.join(repeats)}")
         facts.append(listed(list(dict.fromkeys(record.data for record in records))))
         days = sorted({str(record.record["created"])[:10] for record in records if record.record.get("created")})
         facts += [days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"] if days else []
@@ -143,7 +146,8 @@ def _board(board: Board, place: int, sources: Sources, boards: int) -> dict[str,
         for measure in board.measures:
             line = board.compared[board.rows[0], measure]
             tiles[measure] = spread_text(Spread(line["mean"], line["std"], line["n"]), kind_of(measure))
-        tiles |= {f"{name} of the train mean": number_text(v, kind_of(name)) for name, v in board.train_mean.items()}
+        if (name := board.measures[0]) in board.train_mean:
+            tiles[f"{name} of the {guess_name([name])}"] = number_text(board.train_mean[name], kind_of(name))
         head += board.rows if head or sources.tables or sources.studies else []
     elif not head:
         head = ["All measures"]

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trivium.results.records import Record
+import numpy as np
+
+from trivium.results.records import Predicted, Record, Values
 from trivium.runs.directory import RunDirectory
 
 _DIGITS = 4
@@ -15,22 +17,28 @@ _DIGITS = 4
 def clip_data(records: Sequence[Record], transcripts: bool) -> tuple[dict[str, Any], list[str]]:
     """Returns what page.js reads, and notes on transcripts that are not there.
 
-    {"sets": [{"ids", "targets", "texts" or null}], "runs": [{split: {"set": index, "predictions"}}]}; runs of the same
-    clips share a set.
+    {"sets": [{"kind", "names", "ids", "targets", "texts" or null}], "runs": [{split: {"set": index, "predictions"}}]};
+    runs of the same clips share a set. A target is a number, a list of one a score, a class number, or a list of the
+    numbers of a clip's labels. Of classes and labels, runs have "sure" too: the probability of the true class, and the
+    mean over labels of that of the true answer.
     """
     sets: list[dict[str, Any]] = []
-    places: dict[tuple[str, str, tuple[str, ...]], int] = {}
+    places: dict[tuple[str, str, str, tuple[str, ...], tuple[str, ...]], int] = {}
     runs, notes = [], []
     for record in records:
-        of_run = {}
+        of_run: dict[str, dict[str, Any]] = {}
         for split, predicted in record.predictions.items():
-            key = (record.result["store_checksum"], split, tuple(predicted.ids))
+            task, names = record.target.task, record.target.names
+            key = (record.result["store_checksum"], split, task, names, tuple(predicted.ids))
             if key not in places:
                 texts, note = _transcripts(record, split, predicted.ids) if transcripts else (None, "")
                 notes += [note] if note else []
                 places[key] = len(sets)
-                sets.append({"ids": predicted.ids, "targets": _rounded(predicted.target.tolist()), "texts": texts})
-            of_run[split] = {"set": places[key], "predictions": _rounded(predicted.prediction.tolist())}
+                about = {"kind": task, "names": names, "ids": predicted.ids}
+                sets.append({**about, "targets": _plain(predicted.target, task), "texts": texts})
+            of_run[split] = {"set": places[key], "predictions": _plain(predicted.prediction, task)}
+            if predicted.probabilities is not None:
+                of_run[split]["sure"] = _plain(_sure(predicted, task), "score")
         runs.append(of_run)
     return {"sets": sets, "runs": runs}, list(dict.fromkeys(notes))
 
@@ -54,5 +62,19 @@ def _transcripts(record: Record, split: str, ids: Sequence[str]) -> tuple[list[s
     return [words.get(clip, "") for clip in ids], ""
 
 
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [round(value, _DIGITS) for value in values]
+def _plain(values: Values, task: str) -> list[Any]:
+    """Returns numbers for JSON, one or a list for each clip."""
+    if task == "labels":
+        return [np.flatnonzero(row).tolist() for row in values]
+    rounded: list[Any] = (values.astype(np.int64) if task == "classes" else values.round(_DIGITS)).tolist()
+    return rounded
+
+
+def _sure(predicted: Predicted, task: str) -> Values:
+    """Returns the probability of what is true, (N,): of the true class, or the mean of each label's true answer."""
+    assert predicted.probabilities is not None
+    if task == "classes":
+        sure_N: Values = predicted.probabilities[np.arange(len(predicted.ids)), predicted.target.astype(np.int64)]
+        return sure_N
+    wrong_NC: Values = np.abs(predicted.probabilities - predicted.target)
+    return np.asarray(1 - wrong_NC.mean(axis=1))

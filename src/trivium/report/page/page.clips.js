@@ -7,16 +7,54 @@ function predictionsOf(run) {
   return data.clips.runs[run][query("#clip-split").value];
 }
 
+// What a clip's target and prediction are as words, and as places on the scale. Scores lie on theirs, of several their
+// mean; classes and labels on that of the probability of what is true, at whose end the truth lies.
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+const KINDS = {
+  score: {
+    at: (run, place) => run.predictions[place],
+    truth: (set, place) => set.targets[place],
+    error: (set, run, place) => Math.abs(run.predictions[place] - set.targets[place]),
+    words: (set, value) => value.toFixed(2),
+  },
+  scores: {
+    at: (run, place) => mean(run.predictions[place]),
+    truth: (set, place) => mean(set.targets[place]),
+    error: (set, run, place) => mean(set.targets[place].map((value, k) => Math.abs(value - run.predictions[place][k]))),
+    words: (set, value) => value.map((score) => score.toFixed(2)).join(", "),
+  },
+  classes: {
+    at: (run, place) => run.sure[place],
+    truth: () => 1,
+    error: (set, run, place) => 1 - run.sure[place],
+    words: (set, value) => set.names[value],
+  },
+  labels: {
+    at: (run, place) => run.sure[place],
+    truth: () => 1,
+    error: (set, run, place) => 1 - run.sure[place],
+    words: (set, value) => value.map((label) => set.names[label]).join(", ") || "none",
+  },
+};
+
 function clipRows() {
   const run = predictionsOf(Number(query("#clip-run").value)), beside = query("#clip-beside").value;
-  const others = beside === "" ? null : predictionsOf(Number(beside)).predictions;
-  const set = data.clips.sets[run.set];
+  const others = beside === "" ? null : predictionsOf(Number(beside));
+  const set = data.clips.sets[run.set], kind = KINDS[set.kind];
   return set.ids.map((id, place) => {
-    const target = set.targets[place], prediction = run.predictions[place];
-    const text = set.texts ? set.texts[place] : "";
-    const error = Math.abs(prediction - target), other = others ? others[place] : 0;
-    const gain = others ? Math.abs(other - target) - error : 0;
-    return { id, text, place, target, prediction, error, other, gain, searched: `${id} ${text}`.toLowerCase() };
+    const text = set.texts ? set.texts[place] : "", error = kind.error(set, run, place);
+    return {
+      id, text, place, error,
+      target: set.kind === "classes" ? set.targets[place] : kind.truth(set, place),
+      truth: kind.truth(set, place),
+      prediction: set.kind === "classes" ? run.predictions[place] : kind.at(run, place),
+      at: kind.at(run, place),
+      other: others ? kind.at(others, place) : 0,
+      gain: others ? kind.error(set, others, place) - error : 0,
+      words: [kind.words(set, set.targets[place]), kind.words(set, run.predictions[place])],
+      besides: others ? kind.words(set, others.predictions[place]) : "",
+      searched: `${id} ${text}`.toLowerCase(),
+    };
   });
 }
 
@@ -25,14 +63,14 @@ function clipRow(clip) {
   const beside = query("#clip-beside").value !== "", line = make("span", undefined, "track");
   first.append(make("span", clip.id, clip.text ? "id" : ""));
   line.setAttribute("aria-hidden", "true");
-  line.append(mark("apart", clips.scale, Math.min(clip.target, clip.prediction), Math.max(clip.target, clip.prediction)));
+  line.append(mark("apart", clips.scale, Math.min(clip.truth, clip.at), Math.max(clip.truth, clip.at)));
   if (clips.scale.from < 0 && clips.scale.to > 0) line.append(mark("zero", clips.scale, 0));
   if (beside) line.append(mark("beside", clips.scale, clip.other));
-  line.append(mark("true", clips.scale, clip.target), mark("predicted", clips.scale, clip.prediction));
+  line.append(mark("true", clips.scale, clip.truth), mark("predicted", clips.scale, clip.at));
   strip.append(line);
   row.append(first, strip);
-  for (const key of ["target", "prediction", "error"]) row.append(make("td", clip[key].toFixed(2)));
-  if (beside) for (const key of ["other", "gain"]) row.append(make("td", clip[key].toFixed(2)));
+  for (const text of [...clip.words, clip.error.toFixed(2)]) row.append(make("td", text));
+  if (beside) for (const text of [clip.besides, clip.gain.toFixed(2)]) row.append(make("td", text));
   return row;
 }
 
@@ -66,7 +104,14 @@ function chooseBeside() {
     markSorted(query('[data-clip="error"]').parentElement, clips.direction);
   }
   clips.rows = clipRows();
-  clips.scale = scaleOf(clips.rows.flatMap((clip) => [clip.target, clip.prediction, ...(beside ? [clip.other] : [])]));
+  const { kind, names } = data.clips.sets[predictionsOf(Number(query("#clip-run").value)).set];
+  query("#clip-scale").textContent = {
+    score: "", scores: `${names.join(", ")}; on the scale: the mean of them.`,
+    classes: "On the scale: the probability of the true class; error: how much it lacks of 1.",
+    labels: "On the scale: the probability of the true answer, in the mean over labels; error: how much it lacks of 1.",
+  }[kind];
+  const certain = kind === "classes" || kind === "labels" ? [0] : [];
+  clips.scale = scaleOf([...certain, ...clips.rows.flatMap((clip) => [clip.truth, clip.at, ...(beside ? [clip.other] : [])])]);
   axis(query("#clips .axis"), clips.scale, 5, (value, digits) => value.toFixed(digits));
   showClips();
 }

@@ -78,7 +78,7 @@ function showStanding() {
   const unit = measure.share ? ", %" : "", way = { true: ", lower is better", false: ", higher is better" };
   query("#unit").textContent = `${measure.name}${unit}${way[measure.lower] ?? ""}`;
   const [first, ...others] = measure.verdict;
-  if (measure.train_mean !== null) others.push(`Predicting the train mean: ${numberText(measure.train_mean, measure)}.`);
+  if (measure.train_mean !== null) others.push(`Predicting the ${measure.guess}: ${numberText(measure.train_mean, measure)}.`);
   query("#verdict").replaceChildren(make("strong", first ?? ""), ` ${others.join(" ")}`);
   query("#key-published").hidden = !measure.rows.some((row) => row.published);
   query("#key-cells").hidden = !measure.rows.some((row) => row.cells.length);

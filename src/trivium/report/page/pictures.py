@@ -69,7 +69,7 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Step) -> Pict
                 terms = draw_terms(album, runs, f"terms_{label}")
                 pictures.of_group[label] = [terms] if terms else []
     for record in sources.records:
-        with step(f"{record.label}, seed {record.seed}"):
+        with step(f"{record.label}, seed {record.repeat}"):
             if record in detailed:
                 pictures.of_run[record.path] = _of_run(album, record, pictures.notes)
                 if maps != "none" and record is groups[record.label][0]:
@@ -115,7 +115,7 @@ def _of_run(album: Album, record: Record, notes: list[str]) -> list[Picture]:
 
     notes: gets a line for a file of these that is damaged.
     """
-    stem, of = f"{record.label}_s{record.seed}", f"{record.label}, seed {record.seed}"
+    stem, of = record.stem, f"{record.label}, seed {record.repeat}"
     drawn = draw_predictions(album, record, f"{stem}_")
     for name, draw in (("subsets", draw_subsets), ("shapley", draw_shapley)):
         file = record.path / f"{name}.csv"
@@ -132,7 +132,7 @@ def _of_run(album: Album, record: Record, notes: list[str]) -> list[Picture]:
 
 def _add_map(pictures: Pictures, album: Album, record: Record, maps: str) -> None:
     try:
-        pictures.of_run[record.path].append(map_run(album, record, maps, f"{record.label}_s{record.seed}_{maps}"))
+        pictures.of_run[record.path].append(map_run(album, record, maps, f"{record.stem}_{maps}"))
     except ValueError as error:
         # The store may have gone; the page then has a note in place of the map.
         pictures.notes.append(f"no map of {record.path.name}: {error}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from trivium.core.metric_names import LABELS
+from trivium.core.metric_names import LABELS, guess_name
 from trivium.core.wording import listed
 from trivium.evaluation.significance import LEVEL
 from trivium.report.page.boards import FEWEST, Board
@@ -110,6 +110,7 @@ def _measure_data(board: Board, measure: str) -> dict[str, Any]:
         "lower": kind.lower,
         "verdict": verdict(board, measure, lines),
         "train_mean": board.train_mean.get(measure),
+        "guess": guess_name([measure]),
         "few": any(0 < line["n"] < FEWEST for line in lines),
         "rows": [_row_data(board, measure, line) for line in lines],
     }

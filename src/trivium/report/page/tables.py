@@ -65,7 +65,7 @@ def run_table(records: Sequence[Record]) -> PageTable:
         result = record.result
         scores = [score(result.get("test", {}).get(metric), kind_of(LABELS[metric])) for metric in metrics]
         name = record.label.removesuffix(f", {record.data}")
-        identity = [Cell(f"{name}, seed {record.seed}", href=f"#run-{place}"), Cell(str(result["method"]))]
+        identity = [Cell(f"{name}, seed {record.repeat}", href=f"#run-{place}"), Cell(str(result["method"]))]
         identity += [*[Cell(record.data)] * several, number(record.seed)]
         cost = [number(result.get("seconds"), 1), number(result.get("parameters"))]
         rows.append([*identity, *scores, number(result["val"].get("loss")), number(result["best_epoch"]), *cost])
@@ -178,5 +178,5 @@ def made(records: Sequence[Record]) -> list[dict[str, Any]]:
         origin = {"commit": record.record.get("git_commit") or "unknown (no git)"}
         origin |= {key: record.record.get(key, {}) for key in ("versions", "hardware")}
         entry = entries.setdefault(json.dumps(origin, sort_keys=True), {**origin, "runs": []})
-        entry["runs"].append(f"{record.label}, seed {record.seed}")
+        entry["runs"].append(f"{record.label}, seed {record.repeat}")
     return list(entries.values())

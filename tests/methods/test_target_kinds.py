@@ -1,0 +1,162 @@
+"""Every method on every kind of target that it is defined for: it learns, predicts from any subset, resumes, scales.
+
+The fixtures need each modality. Chance is .5 for AUROC and 0 for Corr, whatever the classes' shares are.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import trivium
+from driver import here, record, rows, run, run_ranks
+from trivium.evaluation import probe_choice
+from trivium.evaluation.predict import predict_split
+
+MODALITIES = ("text", "audio", "vision")
+# 8 steps an epoch, the last of 5 clips, 3 on one rank and 2 on the other.
+BUDGET = "debug=exact data.batch_size=45 trainer.max_epochs=5 optimizer.lr=0.02 trainer.progress=off"
+MEANS = "encoder=identity encoder.out=8"
+ALMT = "fusion.dim=8 fusion.heads=2 fusion.head_dim=4 fusion.feedforward=8"
+LNLN = "method.dim=8 method.heads=2 method.head_dim=4 method.feedforward=8 method.hidden=4"
+TETFN = "fusion.layers=1 fusion.width=4 fusion.heads=2 fusion.dim=8 fusion.kernels.audio=3"
+COMM = "encoder=identity fusion=concat fusion.out=8 method.head_hidden=[16] method.head_out=8"
+RARE = "data.sampler=balanced objective=cross_entropy objective.class_weights=balanced objective.focal_gamma=1"
+# The losses of the subspaces would take most of so few steps of so small a model; test_misa.py has them.
+MISA = (
+    "method.dim=16 fusion.feedforward=16 method.difference_weight=0 method.similarity_weight=0 "
+    "method.reconstruction_weight=0.1 optimizer.lr=0.01 trainer.max_epochs=12"
+)
+NO_UNIMODAL = "method.unimodal_targets=none"
+# Name -> settings, and the kinds.
+CASES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "supervised": (f"{MEANS} method.modality_dropout=0.1", ("labels", "classes", "traits")),
+    "rare classes": (f"{MEANS} {RARE}", ("classes",)),
+    "mixup": (f"{MEANS} method.mixup=series", ("classes", "labels", "traits")),
+    "ogm_ge": (f"{MEANS} method.balance=ogm_ge", ("classes",)),
+    "mmpareto": (f"{MEANS} method.balance=mmpareto", ("traits", "labels")),
+    "tcmax": (f"method=tcmax {MEANS} fusion=share", ("classes",)),
+    "joint": (f"method=tcmax objective=joint {MEANS} fusion=share", ("classes",)),
+    "unimodal": (f"method=tcmax objective=unimodal {MEANS} fusion=share", ("classes",)),
+    "tcmax_regression": (
+        f"method=tcmax objective=tcmax_regression objective.negatives=400 {MEANS} fusion=share",
+        ("traits",),
+    ),
+    "selfmi": (f"method=selfmi {NO_UNIMODAL} {MEANS}", ("labels", "classes", "traits")),
+    "selfmi_ba": (
+        f"method=selfmi {NO_UNIMODAL} {MEANS} method.pair_estimator=ba method.features=projected",
+        ("classes",),
+    ),
+    "mmim": (f"method=mmim {MEANS}", ("classes",)),
+    "mmim_cpc": (f"method=mmim {MEANS} method.ba_weight=0 method.stand_in=conditional", ("traits", "labels")),
+    "comm": (f"method=comm {COMM}", ("traits", "classes", "labels")),
+    "cross_self": (f"method=cross_self {COMM}", ("traits",)),
+    "supcon": (f"method=supcon {COMM}", ("classes",)),
+    "gmc": (f"method=gmc {MEANS} fusion=concat trainer.max_epochs=10", ("labels", "classes", "traits")),
+    "m3ixup": (f"method=m3ixup {MEANS} fusion=concat method.weights.task_mix=0.5", ("classes", "labels", "traits")),
+    "misa": (f"method=misa {MEANS} {MISA}", ("classes", "labels", "traits")),
+    "mag_bert": ("method=mag_bert encoder.dim=8 encoder.layers=1", ("labels", "classes", "traits")),
+    "lnln": (f"method=lnln {ALMT} {LNLN}", ("labels", "classes", "traits")),
+    "almt": (
+        f"fusion=almt encoder=identity {ALMT} optimizer.lr=0.005 trainer.max_epochs=8",
+        ("traits", "classes", "labels"),
+    ),
+    "tetfn": (f"method=tetfn {NO_UNIMODAL} {MEANS} {TETFN}", ("classes", "labels", "traits")),
+}
+PAIRS = [(name, kind) for name, (_, kinds) in CASES.items() for kind in kinds]
+# Resumed and run on two processes in every run of the tests: one of each way in which a step may read the target. The
+# others by their own verb.
+ALWAYS = [
+    ("supervised", "labels"),
+    ("rare classes", "classes"),
+    ("mixup", "classes"),
+    ("tcmax_regression", "traits"),
+    ("selfmi_ba", "classes"),
+    ("mmim", "classes"),
+    ("comm", "traits"),
+    ("supcon", "classes"),
+    ("m3ixup", "classes"),
+    ("lnln", "labels"),
+]
+# These read the target through their objective alone, and learn scores as they learn one.
+SLOW_TRAITS = ("gmc", "m3ixup", "misa", "mag_bert", "lnln", "tetfn", "selfmi")
+WHOLE: dict[tuple[str, str], tuple[Path, list[str], dict[str, Any]]] = {}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kinds")
+
+
+def trained(folder: Path, name: str, kind: str) -> tuple[Path, list[str], dict[str, Any]]:
+    """The directory, settings and result of a run that nobody stops; made once for all tests."""
+    if (name, kind) not in WHOLE:
+        settings = [*BUDGET.split(), f"data=fixture_{kind}", *CASES[name][0].split(), f"paths.data={folder / 'data'}"]
+        path = folder / f"{name.replace(' ', '_')}_{kind}"
+        WHOLE[name, kind] = path, settings, here(folder, *settings, f"run.dir={path}")
+    return WHOLE[name, kind]
+
+
+def each(slow: Callable[[str, str], bool]) -> Any:
+    """Parametrises over method and kind; those that are slow run by their own verb alone."""
+    marked = [pytest.param(*pair, marks=[pytest.mark.slow] * slow(*pair)) for pair in PAIRS]
+    return pytest.mark.parametrize(("name", "kind"), marked)
+
+
+@each(lambda name, kind: kind == "traits" and name in SLOW_TRAITS)
+def test_it_learns_and_predicts_from_every_subset(
+    folder: Path, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind != "traits":
+        # The search for C fits thirty classifiers; which one wins is no matter here.
+        monkeypatch.setattr(probe_choice, "search_c", lambda score: 10.0)
+    path, _, result = trained(folder, name, kind)
+    test = result["test"]
+    if kind == "traits":
+        assert test["corr"] > 0.4
+    else:
+        assert test["auroc"] > 0.75
+    if kind == "classes":
+        assert test["acc"] > result["train_guess"]["test"]["acc"] + 0.1
+    finished = trivium.load_run(path)
+    _, data = finished.data()
+    loader = data.loader("valid")
+    shape = (len(loader.split), *data.target.shape)
+    whole = predict_split(finished.method, loader)
+    for size in (1, 2):
+        for subset in itertools.combinations(MODALITIES, size):
+            predicted = predict_split(finished.method, loader, subset)
+            assert predicted.score.shape == shape
+            assert bool(predicted.score.isfinite().all())
+            likely, all_likely = (p.score if p.probabilities is None else p.probabilities for p in (predicted, whole))
+            assert not torch.equal(likely, all_likely)
+
+
+@each(lambda *pair: pair not in ALWAYS)
+def test_killed_and_resumed_it_ends_bit_equal(folder: Path, tmp_path: Path, name: str, kind: str) -> None:
+    path, settings, _ = trained(folder, name, kind)
+    resumed = [*settings, f"run.dir={tmp_path / 'run'}", "run.checkpoint_every=3", "resume=auto"]
+    assert run(tmp_path, *resumed, kill=("step", 12)) == -9
+    assert run(tmp_path, *resumed) == 0
+    expected, found = record(path), record(tmp_path / "run")
+    if "probe" in WHOLE[name, kind][2] and kind != "traits":
+        # The other run's probe has the C of the test above.
+        expected, found = {"epochs": expected["epochs"]}, {"epochs": found["epochs"]}
+    assert found == expected
+
+
+@each(lambda *pair: pair not in ALWAYS)
+def test_two_processes_equal_one(folder: Path, tmp_path: Path, name: str, kind: str) -> None:
+    path, settings, _ = trained(folder, name, kind)
+    assert run_ranks(tmp_path, *settings, f"run.dir={tmp_path / 'two'}") == [0, 0]
+    one, two = (
+        np.array([float(row["loss"]) for row in rows(run_dir / "steps.csv")]) for run_dir in (path, tmp_path / "two")
+    )
+    assert len(one) == len(two) >= 40
+    np.testing.assert_allclose(two, one, atol=1e-8)
