@@ -1,13 +1,17 @@
 """Who has a lock, who merely looks, and whose file is not there any more."""
 
+import errno
 import fcntl
 import os
 import time
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
-from trivium.core.locks import alone, is_taken, take
+import pytest
+
+from trivium.core.locks import alone, is_taken, refuse_without_locks, take
 
 
 def _keep(path: Path, said: Path) -> None:
@@ -88,3 +92,35 @@ def test_what_is_done_alone_is_waited_for(tmp_path: Path) -> None:
         done.append("first")
     waiting.join()
     assert done == ["first", "second"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_without_locks_it_warns_and_goes_on_or_is_refused(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    path = tmp_path / "run" / ".lock"
+    with pytest.warns(UserWarning, match=rf"{path.parent}: its file system grants no locks"):
+        file = take(path)
+    assert file is not None
+    file.close()
+    assert not is_taken(path)
+    with pytest.warns(UserWarning, match="grants no locks"), alone(path):
+        pass
+    with pytest.raises(ValueError, match=rf"{path.parent}: its file system grants no locks \(flock\), and trials mix"):
+        refuse_without_locks(path, "trials mix")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_something_else_in_the_place_of_a_lock_is_named_and_not_waited_for(make: Any, tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    make(path)
+    for look in (take, is_taken):
+        with pytest.raises(ValueError, match=r"\.lock: expected a file that is locked"):
+            look(path)
+    with pytest.raises(ValueError, match=r"\.lock: expected a file"), alone(path):
+        pass

@@ -47,7 +47,6 @@ JSON = {
         "method._target_",
         "encoder",
         "encoder._target_",
-        "encoder.dim",
         "fusion._target_",
         "objective",
         "paths",

@@ -4,6 +4,7 @@ import contextlib
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from damaged_runs import damages
@@ -17,7 +18,7 @@ from trivium.runs.resume import open_run
 OLD = Path(__file__).parent / "version_0_1_0"
 DAMAGES = dict(damages())
 READ_TO_EVALUATE = ("config.yaml", "result.json", "model.json", "weights")
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
@@ -37,6 +38,16 @@ def call(*words: object) -> tuple[int, str, str]:
         except SystemExit as end:
             code = int(str(end.code))
     return code, out.getvalue(), err.getvalue()
+
+
+def refusal(config: dict[str, Any]) -> str:
+    """Returns why a training of this config cannot begin, "" if it can."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            open_run(config, []).release()
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def test_there_are_enough_kinds() -> None:
@@ -69,13 +80,8 @@ def test_a_damaged_run_costs_itself_and_is_named(name: str, outputs: Path) -> No
         assert str(run) in errors
         assert errors.count("\n") == 1
     # train
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(ValueError):
-        config = RunDirectory(outputs / "runs" / "whole").config()
-        try:
-            open_run({**config, "resume": str(run)}, []).release()
-        except ValueError as error:
-            assert str(run) in str(error)
-            raise
+    config = RunDirectory(outputs / "runs" / "whole").config()
+    assert str(run) in (refusal({**config, "resume": str(run)}) or str(run))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +95,4 @@ def test_an_unfinished_run_that_is_damaged_is_named_by_what_looks_for_one(name: 
     DAMAGES[name](run)
     config = {**config, "resume": "auto", "run": {**config["run"], "dir": ""}}
     config["paths"] = {**config["paths"], "outputs": str(tmp_path / "outputs")}
-    try:
-        open_run(config, []).release()
-    except ValueError as error:
-        assert str(run) in str(error)
+    assert str(run) in (refusal(config) or str(run))

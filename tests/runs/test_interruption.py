@@ -32,10 +32,12 @@ MOMENTS = {
 def interrupted(folder: Path, moment: tuple[str, str, int], *arguments: str) -> tuple[int, str]:
     """Runs `train.py ARGUMENTS` in `folder`, with SIGINT at a moment: (exit code, all that it printed)."""
     log = folder / "printed.log"
-    return driver.spawn(_interrupted, moment, [str(driver.ROOT / "train.py"), *arguments], folder, log), log.read_text()
+    return driver.spawn(
+        _interrupted, signal.SIGINT, moment, [str(driver.ROOT / "train.py"), *arguments], folder, log
+    ), log.read_text()
 
 
-def _interrupted(moment: tuple[str, str, int], argv: list[str], folder: Path, log: Path) -> None:
+def _interrupted(number: int, moment: tuple[str, str, int], argv: list[str], folder: Path, log: Path) -> None:
     from importlib import import_module
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a process of the fork server ignores it
@@ -48,7 +50,7 @@ def _interrupted(moment: tuple[str, str, int], argv: list[str], folder: Path, lo
 
     def with_signal(*args: Any, **kwargs: Any) -> Any:
         if next(calls) == count:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return original(*args, **kwargs)
 
     setattr(owner, last, with_signal)
@@ -84,6 +86,33 @@ def test_one_line_and_130_whenever_it_comes(when: str, whole: Path, tmp_path: Pa
         assert record(run_dir) == record(whole / "run")
     if when == "a training step":
         assert f"resume {run_dir}, at epoch 2 of 2, step 5" in re.sub(r"\s+", " ", printed)
+
+
+@pytest.mark.parametrize(
+    ("number", "when"),
+    [
+        (signal.SIGTERM, "the run's directory is there, no model yet"),
+        (signal.SIGHUP, "a training step"),
+        (signal.SIGTERM, "the final test"),
+        (signal.SIGHUP, "a probe"),
+    ],
+)
+def test_sigterm_and_a_closed_terminal_are_143_with_status_and_command(
+    number: signal.Signals, when: str, whole: Path, tmp_path: Path
+) -> None:
+    method = [*TINY, "trainer.max_epochs=1", "data.batch_size=96"] if when == "a probe" else SMALL
+    run_dir, log = tmp_path / "run", tmp_path / "printed.log"
+    words = [*in_folder(tmp_path, *method, f"paths.data={whole / 'data'}"), f"run.dir={run_dir}"]
+    code = driver.spawn(_interrupted, number, MOMENTS[when], [str(driver.ROOT / "train.py"), *words], tmp_path, log)
+    printed = log.read_text()
+    assert code == 143, printed
+    assert "Traceback" not in printed
+    begun = "yet" not in when
+    assert run_dir.exists() == begun
+    go_on = f"; go on with: trivium train resume={run_dir}" if begun else ""
+    assert printed.splitlines()[-1] == f"ended by a signal{go_on}"
+    if begun:
+        assert json.loads((run_dir / "run.json").read_text())["status"] == "interrupted"
 
 
 def test_a_grid_says_how_it_goes_on(whole: Path, tmp_path: Path) -> None:

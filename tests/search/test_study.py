@@ -14,8 +14,9 @@ import pytest
 from trivium.config.monitor import read_monitor
 from trivium.config.space import Dimension
 from trivium.search import study as study_module
+from trivium.search.journal import JournalLock
 from trivium.search.naming import shared_settings, study_name
-from trivium.search.storage import JournalLock, without_password
+from trivium.search.storage import without_password
 from trivium.search.study import OpenStudy, StudySettings, open_study
 from trivium.search.summary import print_summary, write_summary
 

@@ -21,7 +21,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from trivium.core.interruption import Interrupted, tell
+from trivium.core.interruption import Interrupted, Terminated, tell
 
 from ._launching import LauncherWorkers, Task
 
@@ -59,6 +59,8 @@ class TriviumSweeper(Sweeper):
             failed = self._search(arguments) if searching else self._grid(arguments)
         except KeyboardInterrupt as stop:
             raise Interrupted(*self._same_command()) from stop
+        except Terminated as stop:
+            raise Terminated(*self._same_command()) from stop
         except SystemExit:
             tell(self._same_command())
             raise
@@ -66,6 +68,7 @@ class TriviumSweeper(Sweeper):
             raise SystemExit(1)
 
     def _grid(self, arguments: list[str]) -> bool:
+        from trivium.config.space import path_setting
         from trivium.core.wording import counted
         from trivium.search.jobs import FailedJob, print_failures, print_jobs
         from trivium.search.reporter import Reporter
@@ -74,7 +77,7 @@ class TriviumSweeper(Sweeper):
         folder = self._new_folder()
         jobs = self._combinations(arguments, folder)
         OmegaConf.save(self.config, folder / "multirun.yaml")
-        self._go_on = (f"hydra.sweep.dir={folder}", "resume=auto")
+        self._go_on = (path_setting("hydra.sweep.dir", folder), "resume=auto")
         print(f"grid of {counted(len(jobs), 'job')} in {folder}", flush=True)
         try:
             with Reporter(len(jobs), bars=self._kind != "basic") as reporter:
@@ -280,7 +283,7 @@ class TriviumSweeper(Sweeper):
 
     def _new_folder(self) -> Path:
         """Makes the grid's folder. Two grids that begin in one second share one only if hydra.sweep.dir names it."""
-        folder = Path(self.config.hydra.sweep.dir)
+        folder = Path(self.config.hydra.sweep.dir).expanduser()
         is_set = any(override.startswith("hydra.sweep.dir=") for override in self.config.hydra.overrides.hydra)
         try:
             folder.mkdir(parents=True, exist_ok=is_set)

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from trivium.core.interruption import Interrupted, one_line_on_ctrl_c
+from trivium.core.interruption import Interrupted, Terminated, one_line_on_ctrl_c
+from trivium.core.output import keep_printing, use_utf8
 
 VERBS = {
     "train": "train one run; with -m a grid or a search of many",
@@ -54,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Ctrl-C ends it with one line and code 130 (SystemExit). All else is imported only then, so that it does so from the
     first moment on.
     """
+    # Not for a call from a program of the user's, which would be started anew.
+    if argv is None or list(argv)[-len(sys.argv[1:]) :] == sys.argv[1:]:
+        use_utf8()
+    keep_printing()
     with one_line_on_ctrl_c():
         return _run_verb(list(sys.argv[1:] if argv is None else argv))
 
@@ -82,8 +87,10 @@ def _run_verb(words: list[str]) -> int:
             return 2
         try:
             code = import_module(f"trivium.cli.{verb}").main(rest)
-        except Interrupted as stop:
-            raise Interrupted(*stop.words[:1], *config_dir_option(), *stop.words[1:]) if stop.words else stop from None
+        except (Interrupted, Terminated) as stop:
+            if stop.words:
+                stop.words = (*stop.words[:1], *config_dir_option(), *stop.words[1:])
+            raise
         assert isinstance(code, int)
         return code
     if "=" in verb or verb.startswith("-"):

@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
 def _report(argv: Sequence[str]) -> int:
     # A folder whose name has a "=" is no setting.
     settings = [word for word in argv if "=" in word and not Path(word).is_dir()]
-    folders = [Path(word) for word in argv if word not in settings]
+    folders = [path(word) for word in argv if word not in settings]
     values = parse_key_values(settings, HELP, _TYPES)
     trust(values.get("trust", []))
     if not folders:

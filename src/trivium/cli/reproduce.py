@@ -11,7 +11,7 @@ from trivium.config.arguments import Types, modules, parse_key_values, path, scr
 from trivium.config.config_folder import TABLES, user_config_folder
 from trivium.config.help import title
 from trivium.config.trust import trust
-from trivium.core.interruption import Interrupted
+from trivium.core.interruption import Interrupted, Terminated
 from trivium.core.locks import alone
 from trivium.search.jobs import FailedJob, print_failures
 from trivium.tables.datasets import parts_of
@@ -89,6 +89,8 @@ def main(argv: Sequence[str]) -> int:
         return script(argv, HELP + listed, lambda: _tabulate(argv) if of_runs else _reproduce(_call(argv)))
     except KeyboardInterrupt as stop:
         raise Interrupted("reproduce", *argv) from stop
+    except Terminated as stop:
+        raise Terminated("reproduce", *argv) from stop
 
 
 def _folders() -> list[Path]:

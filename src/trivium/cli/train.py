@@ -21,6 +21,7 @@ from trivium.config.check import check_command_line, errors_for_users, multirun_
 from trivium.config.compose import plain
 from trivium.config.config_folder import CONFIGS, config_dir_option
 from trivium.config.run_settings import with_settings_of_run
+from trivium.config.space import with_home
 from trivium.config.trust import trust
 from trivium.core.wording import command
 from trivium.runs.announce import say_settings
@@ -59,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
     """Returns the exit code 0. Raises SystemExit with code 2 for a mistake in the command line or in a file."""
     with errors_for_users():
         # hydra.main reads its arguments from sys.argv.
-        words = check_command_line(multirun_first(with_settings_of_run(argv)))
+        words = check_command_line(multirun_first(with_settings_of_run(with_home(argv))))
         sys.argv = [command("train", *config_dir_option()), *words]
         job()
     return 0

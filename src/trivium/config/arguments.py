@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.core.choices import suggest
+from trivium.core.system_errors import words_of_error
 
 Types = Mapping[str, Callable[[str], Any]]
 
@@ -33,7 +34,8 @@ def script(argv: Sequence[str], help_text: str, command: Callable[[], int], *, n
     except (ValueError, OSError) as error:
         if os.environ.get("TRIVIUM_TRACEBACK") == "1":
             raise
-        print("error:", " ".join(map(str.strip, str(error).splitlines())), file=sys.stderr)
+        text = words_of_error(error) if isinstance(error, OSError) else str(error)
+        print("error:", " ".join(map(str.strip, text.splitlines())), file=sys.stderr)
         return 2
 
 

@@ -25,6 +25,7 @@ from trivium.config.overrides import ParsedOverride, combinations, read_override
 from trivium.config.reference import Reference, mismatches
 from trivium.config.renamed import has_old_names
 from trivium.config.sweep import hydra_key_problems, sweep_problems
+from trivium.core.system_errors import words_of_error
 
 
 def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
@@ -151,5 +152,6 @@ def errors_for_users() -> Iterator[None]:
     except (ValueError, OSError) as error:
         if os.environ.get("TRIVIUM_TRACEBACK") == "1":
             raise
-        print(f"error: {error}\n(TRIVIUM_TRACEBACK=1 shows where this came from)", file=sys.stderr)
+        text = words_of_error(error) if isinstance(error, OSError) else str(error)
+        print(f"error: {text}\n(TRIVIUM_TRACEBACK=1 shows where this came from)", file=sys.stderr)
         raise SystemExit(2) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,8 @@ from trivium.config.trust import more_config_folders
 # Matches overrides that choose the method.
 _METHOD = re.compile(r"\+{0,2}(method|experiment|sweep)=")
 ROOT = "train"
+# The keys of a config whose values are paths.
+_PATHS = ("paths.data", "paths.outputs", "run.dir", "run.study", "data.store", "resume", "start_from")
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,18 @@ def plain(config: DictConfig) -> dict[str, Any]:
     names = [str(name) for name in config if name != "hydra"]
     resolved = OmegaConf.to_container(OmegaConf.masked_copy(config, names), resolve=True, throw_on_missing=True)
     assert isinstance(resolved, dict)
-    return {str(name): value for name, value in resolved.items()}
+    return _with_home({str(name): value for name, value in resolved.items()})
+
+
+def _with_home(config: dict[str, Any]) -> dict[str, Any]:
+    """Replaces a ~ at the start of each path of a config by the user's home directory, as a shell would."""
+    for key in _PATHS:
+        group, _, name = key.rpartition(".")
+        node = config.get(group) if group else config
+        value = node.get(name) if isinstance(node, dict) else None
+        if isinstance(node, dict) and isinstance(value, str) and value.startswith("~"):
+            node[name] = os.path.expanduser(value)
+    return config
 
 
 _NOISE = (

@@ -28,7 +28,7 @@ def user_config_folder() -> Path | None:
     path = os.environ.get(VARIABLE)
     if not path:
         return None
-    folder = Path(path)
+    folder = Path(path).expanduser()
     if not folder.is_dir():
         raise ValueError(f"--config-dir: there is no folder {folder} (or it stands in the variable {VARIABLE})")
     return folder
@@ -45,9 +45,9 @@ def take_config_dir(argv: list[str]) -> list[str]:
         if word in ("-cd", "--config-dir"):
             if not words:
                 raise ValueError(f"{word}: a folder is missing behind it")
-            os.environ[VARIABLE] = os.path.abspath(words.pop(0))
+            os.environ[VARIABLE] = os.path.abspath(os.path.expanduser(words.pop(0)))
         elif word.startswith("--config-dir="):
-            os.environ[VARIABLE] = os.path.abspath(word.removeprefix("--config-dir="))
+            os.environ[VARIABLE] = os.path.abspath(os.path.expanduser(word.removeprefix("--config-dir=")))
         else:
             others.append(word)
     user_config_folder()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,13 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override, Valu
 from hydra.errors import HydraException
 
 from trivium.config.compose import Composer, shorten
+from trivium.config.space import as_text
 from trivium.core.choices import suggest
 
 # A composition of swept choices takes a tenth of a second, and the check should end within two seconds.
 MOST_COMBINATIONS = 8
+# Keys of paths, of which no list is meant.
+_PATHS = ("run.", "paths.", "resume", "start_from", "data.store")
 # The groups of which several choices may be taken at once: logger=[wandb,tensorboard], metric=[ccc,mine].
 SEVERAL = ("logger", "metric")
 
@@ -57,8 +61,7 @@ def read_overrides(lines: Iterable[str], session: Composer, multirun: bool) -> t
         mistakes = list(_choice_problems(parsed, override, session))
         if not multirun and override.is_sweep_override():
             value = line.partition("=")[2]
-            or_list = "" if parsed.choice else f", or write a list as {parsed.key}=[{value}]"
-            mistakes.append(f"{parsed.key}: {value} is several values; add -m for one run each{or_list}")
+            mistakes.append(f"{parsed.key}: {value} is several values; {_ways_of_several(parsed, value)}")
         problems += mistakes
         overrides += [] if mistakes else [parsed]
     return overrides, problems
@@ -145,11 +148,28 @@ def _choice_problems(parsed: ParsedOverride, override: Override, session: Compos
             yield f"{parsed.key}={name}: no such choice{suggest(name, known)}; choices are {listed}"
 
 
+def _ways_of_several(parsed: ParsedOverride, value: str) -> str:
+    """Returns what can be typed in the place of a value with commas."""
+    if parsed.choice:
+        return "add -m for one run each"
+    as_one = f"quote it, if it is one text: {_quoted(parsed.key, value)}"
+    if parsed.key.startswith(_PATHS):
+        return as_one
+    return f"add -m for one run each, write a list as {parsed.key}=[{value}], or {as_one}"
+
+
+def _quoted(key: str, value: str) -> str:
+    """Returns the override with its value as one text, quoted for Hydra and then for a shell."""
+    return shlex.quote(f"{key}={as_text(value)}") if "'" in value else f"\"{key}='{value}'\""
+
+
 def _grammar_problem(line: str, error: HydraException) -> str:
     if "=" not in line and not line.startswith("~"):
         return f"{line}: expected key=value"
     key, _, value = line.partition("=")
     quoted = (
-        "" if value.startswith(("'", '"')) else f"; if the value holds = or other signs, quote it: \"{key}='{value}'\""
+        ""
+        if value.startswith(("'", '"'))
+        else f"; if the value holds = or other signs, quote it: {_quoted(key, value)}"
     )
     return f"{line}: cannot be read ({shorten(error).removeprefix('Error parsing override ')}){quoted}"

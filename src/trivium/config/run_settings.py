@@ -33,7 +33,7 @@ def _run_of(overrides: Sequence[str]) -> Path | None:
             except HydraException:
                 # The check reports it.
                 return None
-            folder = Path(str(value))
+            folder = Path(str(value)).expanduser()
             return folder if (folder / "overrides.yaml").is_file() else None
     return None
 

@@ -12,8 +12,9 @@ Imports neither Hydra nor Optuna.
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,8 @@ from trivium.core.choices import suggest
 _INTERVAL_KEYS = {"low": float, "high": float, "log": bool, "int": bool, "points": int}
 # The most whole numbers that a grid takes from an interval without `points`.
 MOST_POINTS = 1000
-_PLAIN = re.compile(r"[A-Za-z_][\w./+-]*")
+_PLAIN = re.compile(r"[A-Za-z_][\w./+-]*", re.ASCII)
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+:@-]+")
 _MEANS_MORE = ("true", "false", "null", "inf", "nan", "yes", "no", "on", "off")
 
 
@@ -122,6 +124,24 @@ def as_text(value: Any) -> str:
         return text
     # In Hydra's quotes a backslash is itself, except before a quote: there \\ is a backslash and \' a quote.
     return "'" + re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + match[2].replace("'", "\\'"), text) + "'"
+
+
+def path_setting(key: str, path: object) -> str:
+    """Returns KEY=PATH as Hydra reads it: quoted where it would take a sign of the path for one of its grammar."""
+    text = str(path)
+    return f"{key}={text if _PLAIN_PATH.fullmatch(text) else as_text(text)}"
+
+
+def with_home(words: Sequence[str]) -> list[str]:
+    """Returns the words of a command line, with a ~ at the start of a value as a shell would have it in a path.
+
+    No shell replaces it behind a =, and Hydra's grammar refuses it there.
+    """
+    pairs = [word.partition("=") for word in words]
+    return [
+        path_setting(key, os.path.expanduser(value)) if value.startswith("~") and "," not in value else word
+        for word, (key, _, value) in zip(words, pairs, strict=True)
+    ]
 
 
 def _problems(value: Any) -> Iterator[str]:

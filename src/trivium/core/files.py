@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from trivium.core.system_errors import of_path
+
 
 @contextlib.contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
@@ -22,7 +24,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     The bytes are on disk (fsync) before the name is. Raises OSError as the file system does (full, read-only, no
     permission).
     """
-    path = Path(path)
+    with of_path(path):
+        yield from _atomic(Path(path))
+
+
+def _atomic(path: Path) -> Iterator[IO[bytes]]:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     # Windows opens no folder; there the name may reach the disk later than the bytes.
     folder = os.open(path.parent, os.O_RDONLY) if os.name == "posix" else None

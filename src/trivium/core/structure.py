@@ -81,15 +81,12 @@ def _bounded(value: Any) -> Any:
     """Returns the value. Raises ValueError if it is nested too deep, or unfolds to too many values."""
     level, count = [value], 0
     for _ in range(_DEEPEST):
-        level = [
-            child
-            for parent in level
-            if isinstance(parent, dict | list)
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-        ]
-        count += len(level)
+        parents = [parent for parent in level if isinstance(parent, dict | list)]
+        # Counted before they are listed, as each level may have ten times as many.
+        count += sum(map(len, parents))
         if count > _MOST_VALUES:
             raise ValueError(f"more than {_MOST_VALUES} values, by aliases")
+        level = [child for parent in parents for child in (parent.values() if isinstance(parent, dict) else parent)]
         if not level:
             return value
     raise ValueError(f"nested more than {_DEEPEST} deep")

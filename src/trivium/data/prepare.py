@@ -14,7 +14,7 @@ from pathlib import Path
 from trivium.data import formats, manifest
 from trivium.data.prepare_report import report
 from trivium.data.score_classes import add_score_classes
-from trivium.data.source_check import check_labels
+from trivium.data.source_check import check_labels, leave_out_empty_clips
 from trivium.data.splitting import SplitOptions
 from trivium.data.store import sha256_of
 from trivium.data.store_place import check_place, feature_name, write_new
@@ -88,6 +88,7 @@ def prepare(
         from trivium.data.text import tokenize
 
         content = tokenize(content, tokenizer)
+    leave_out_empty_clips(content)
     write_new(target, content, data=data, feature_set=f"{data}/{name}", label_range=label_range)
     report(
         content,

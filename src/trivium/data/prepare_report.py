@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from trivium.config.space import path_setting
+from trivium.core.wording import command
 from trivium.data.clips import Ragged, Source
 from trivium.data.source_check import targets_of
 from trivium.data.target import MULTIMODAL
@@ -50,18 +52,18 @@ def _next(source: Source, target: Path, feature_set: str, default: Path, data_se
         return f"nothing here can be trained on: {reason}"
     folds = 0 if source.folds is None else len(source.folds.names)
     numbers = ",".join(map(str, range(folds)))
-    verb = "trivium train -m" if folds else "trivium train"
-    words = f" data.fold={numbers}" if folds else ""
+    verb = ["train", "-m"] if folds else ["train"]
+    words = [f"data.fold={numbers}"] if folds else []
     if "valid" not in source.splits and not folds:
         return "no split 'valid', without which nothing is trained; as store=FILE of `trivium evaluate` it will do"
     # Of several targets one has to be chosen, unless one is "multimodal".
     targets = list(train.targets)
-    choice = "" if len(targets) == 1 or MULTIMODAL in targets else f" data.target={targets[0]}"
+    choice = [] if len(targets) == 1 or MULTIMODAL in targets else [f"data.target={targets[0]}"]
     if target.absolute() != default.absolute():
-        return f"{verb} {data_setting}{choice} data.store={target}{words}"
+        return command(*verb, *data_setting.split(" "), *choice, path_setting("data.store", target), *words)
     name, root = feature_set.split("/", 1)[1], default.parent.parent
-    where = "" if root == Path("data") else f" paths.data={root}"
-    return f"{verb} {data_setting}{choice} data.features={name}{where}{words}"
+    where = [] if root == Path("data") else [path_setting("paths.data", root)]
+    return command(*verb, *data_setting.split(" "), *choice, f"data.features={name}", *where, *words)
 
 
 def _table(source: Source) -> Table:

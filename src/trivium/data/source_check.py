@@ -5,7 +5,8 @@ Legend: N clips of a split, L sum of their steps, D features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from trivium.data.clips import FEWEST_FOLDS, MODALITIES, STORE_SPLITS, Array, Cl
 from trivium.data.target import MULTIMODAL, Target, undeclared
 
 Range = tuple[float, float] | None
+# Squares of larger values overflow in float32, which layers and losses compute in.
+_LARGEST = 1e18
 
 
 def targets_of(source: Source, label_range: Range = None) -> dict[str, Target]:
@@ -115,6 +118,44 @@ def refuse_repeated_ids(where: str, splits: dict[str, Clips]) -> None:
             split_of[clip] = split
 
 
+def leave_out_empty_clips(source: Source) -> None:
+    """Takes clips out of the splits that have no step in any modality, and notes how many, and which.
+
+    Nothing can be learnt from them, as the words of a clip alone are none without token ids or vectors. A split without
+    any other clip is left as it is, which check_source refuses.
+    """
+    for split, clips in source.splits.items():
+        raggeds = [ragged for _, ragged in _raggeds(clips) if len(ragged) == len(clips)]
+        if not raggeds:
+            continue
+        kept = np.flatnonzero(np.sum([ragged.lengths for ragged in raggeds], axis=0))
+        if not 0 < len(kept) < len(clips):
+            continue
+        chosen = set(kept.tolist())
+        empty = [clip for n, clip in enumerate(clips.ids) if n not in chosen]
+        source.splits[split] = _only(clips, kept)
+        key, names = f"clips/{split} without a step", f"{', '.join(empty[:10])}{', ...' if len(empty) > 10 else ''}"
+        # A reader may have left out others.
+        before = f"{source.notes[key]}; " if key in source.notes else ""
+        source.notes[key] = f"{before}{len(empty)}: {names}"
+
+
+def _only(clips: Clips, rows: Array) -> Clips:
+    """Returns the clips of these rows."""
+
+    def of(ragged: Ragged) -> Ragged:
+        return Ragged.pack([ragged[n] for n in rows])
+
+    return replace(
+        clips,
+        ids=[clips.ids[n] for n in rows],
+        streams={name: of(ragged) for name, ragged in clips.streams.items()},
+        targets={name: np.asarray(values)[rows] for name, values in clips.targets.items()},
+        raw_text=None if clips.raw_text is None else [clips.raw_text[n] for n in rows],
+        tokens=None if clips.tokens is None else of(clips.tokens),
+    )
+
+
 def _where(source: Source) -> str:
     return str(source.files[0]) if source.files else source.format
 
@@ -129,6 +170,7 @@ def _check_clips(where: str, clips: Clips) -> None:
             raise ValueError(
                 f"{where}: {key} must be str, found {kind} at place {wrong_places[0]} ({len(wrong_places)} such)"
             )
+        _check_letters(where, key, clips.ids, texts)
     for name in (*clips.streams, *clips.targets):
         if not name.isidentifier():
             raise ValueError(
@@ -140,6 +182,20 @@ def _check_clips(where: str, clips: Clips) -> None:
     for name, ragged in _raggeds(clips):
         _check_ragged(f"{where}: {name!r}", clips.ids, ragged, ndim=1 if name == "tokens" else 2)
     _refuse_empty_clips(where, clips)
+
+
+def _check_letters(where: str, key: str, ids: list[str], texts: Sequence[str]) -> None:
+    """Raises ValueError, naming the clip, for a text with a letter that no file can hold."""
+    for n, text in enumerate(texts):
+        wrong = next((letter for letter in text if letter == "\0" or "\ud800" <= letter <= "\udfff"), None)
+        if wrong is not None:
+            kind = "NUL" if wrong == "\0" else f"half of a pair, U+{ord(wrong):04X}"
+            clip = ids[n] if n < len(ids) else n
+            raise ValueError(
+                f"{where}: key {key!r} of clip {clip!a} holds a letter that is no text ({kind}) in "
+                f"{text[:40]!a}; take it out, as with text.replace('\\0', '') or "
+                "text.encode(errors='replace').decode()"
+            )
 
 
 def _part_counts(clips: Clips) -> dict[str, int]:
@@ -175,6 +231,15 @@ def _check_ragged(where: str, ids: list[str], ragged: Ragged, *, ndim: int) -> N
             clip = ids[int(np.searchsorted(offsets, step, side="right")) - 1]
             raise ValueError(
                 f"{where}: clip {clip!r} has a value that is not finite; trivium.data.repair.repair makes such values 0"
+            )
+        large = np.abs(np.asarray(chunk, dtype=np.float32).reshape(len(finite), -1)) > _LARGEST
+        if ndim == 2 and large.any():
+            row, column = (int(place[0]) for place in np.nonzero(large))
+            clip = ids[int(np.searchsorted(offsets, start + row, side="right")) - 1]
+            raise ValueError(
+                f"{where}: clip {clip!r} has the value {float(chunk[row].reshape(-1)[column]):g}, whose square no "
+                "float32 holds, so that no method could compute with it; is it a fill value for what is missing? Write "
+                "NaN or 0 there instead"
             )
 
 

@@ -13,9 +13,9 @@ import io
 import json
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,16 @@ class Store:
                 f"them with -m and data.fold={several}"
             )
 
+    def with_absent(self, dims: Mapping[str, int]) -> Store:
+        """Returns the store with these modalities in this order; no clip has those that the file lacks.
+
+        dims: modality -> features a step.
+        """
+        schema = replace(self.schema, dims={**dims, **{m: d for m, d in self.schema.dims.items() if m not in dims}})
+        absent = {name: dim for name, dim in dims.items() if name not in self.schema.dims}
+        kept = {part.name: getattr(self, part.name) for part in fields(self)}
+        return _WidenedStore(**{**kept, "schema": schema}, absent=absent)
+
     def refuse_other_than(self, checksum: str, run: Path) -> None:
         """Raises ValueError unless this is the store that `run` was trained on, by the checksum of its content."""
         actual = str(self.provenance["checksum"])
@@ -155,6 +165,21 @@ class Store:
                 f"{self.path} is not the store that {run} was trained on: it was prepared anew since then (checksum "
                 f"{actual[:12]}, then {checksum[:12]}). Bring the old store back, or train a new run on this one"
             )
+
+
+@dataclass
+class _WidenedStore(Store):
+    """Returns splits with further modalities, modality -> features a step, that no clip has."""
+
+    absent: dict[str, int] = field(default_factory=dict)
+
+    def split(self, name: str) -> Clips:
+        clips = super().split(name)
+        nothing = {
+            modality: Ragged(np.zeros((0, dim), np.float32), np.zeros(len(clips) + 1, np.int64))
+            for modality, dim in self.absent.items()
+        }
+        return replace(clips, streams={**clips.streams, **nothing})
 
 
 def open_store(path: str | os.PathLike[str], fold: int | None = None) -> Store:

@@ -157,11 +157,30 @@ def safe_load(path: Path) -> Any:
     Raises ValueError, naming the file, if it names anything but numpy arrays and plain containers (nothing of it is
     called), if it holds an array of objects that are not all str (naming its key), and if it is cut off or no pickle.
     """
-    with naming(path, "a pickle"), path.open("rb") as file:
+    with naming(path, "a pickle"), _naming_line_ends(path), path.open("rb") as file:
         content = RestrictedUnpickler(file).load()
-        # pandas and old numpy wrote transcripts as arrays of str objects.
-        refuse_objects(content, allowed=(str,))
+        # pandas and old numpy wrote transcripts as arrays of str objects, and clips of unequal length as arrays of
+        # arrays.
+        refuse_objects(content, allowed=(str, np.ndarray))
         return content
+
+
+@contextmanager
+def _naming_line_ends(path: Path) -> Iterator[None]:
+    """Lets an error of reading a pickle of protocol 0, which is text, say that a copy has changed its line ends."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        with path.open("rb") as file:
+            start = file.read(1 << 16)
+        if start[:1] != b"\x80" and b"\r\n" in start and start.count(b"\n") == start.count(b"\r\n"):
+            raise RefusedError(
+                "is a pickle of protocol 0 whose line ends are those of Windows (CR LF): it was copied as text, which "
+                "changes it. Copy it again as binary, or save it with protocol=2 or higher"
+            ) from error
+        raise
 
 
 @contextmanager
@@ -205,10 +224,10 @@ def refuse_objects(value: Any, allowed: tuple[type, ...]) -> None:
 
     def visit(value: Any, key: str) -> None:
         if isinstance(value, np.ndarray) and value.dtype.hasobject:
-            refused = [item for item in value.flat if not isinstance(item, allowed)]
+            refused = [item for item in value.flat if not isinstance(item, allowed) or _holds_objects(item)]
             if refused:
                 raise RefusedError(
-                    f"key {key!r} is an object array that holds {type(refused[0]).__name__}; only objects that are all "
+                    f"key {key!r} is an object array that holds {_kind_of(refused[0])}; only objects that are all "
                     f"{' or '.join(kind.__name__ for kind in allowed)} are read: save it as an array of numbers, or a "
                     "list of arrays"
                 )
@@ -224,6 +243,17 @@ def refuse_objects(value: Any, allowed: tuple[type, ...]) -> None:
                 visit(item, f"{key}[{place}]")
 
     visit(value, "")
+
+
+def _holds_objects(item: Any) -> bool:
+    return isinstance(item, np.ndarray) and item.dtype.hasobject
+
+
+def _kind_of(item: Any) -> str:
+    """Returns the name of an item's type, without names that only this module knows."""
+    name = type(item).__name__
+    known = isinstance(item, np.ndarray | np.generic) or type(item).__module__ == "builtins"
+    return name if known else "objects"
 
 
 def _checked_key(item: Any) -> Any:

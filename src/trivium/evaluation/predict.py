@@ -54,12 +54,23 @@ def predict_split(
             losses["loss"] = method.objective(prediction.outputs, target_B.to(dtype))
         collector.add(batch.index, batch.weight, prediction.score, losses, prediction.probabilities)
     targets = loader.split.targets.get(MULTIMODAL)
+    gathered = collector.result(over_ranks=False)
+    _refuse_not_finite(loader, gathered.score)
     return replace(
-        collector.result(over_ranks=False),
+        gathered,
         ids=list(loader.split.ids),
         targets=None if targets is None else targets.double().cpu(),
         target=method.objective.target,
     )
+
+
+def _refuse_not_finite(loader: BatchLoader, score: Tensor) -> None:
+    bad = torch.nonzero(~torch.isfinite(score.reshape(len(score), -1)).all(dim=1)).flatten().tolist()
+    if bad:
+        raise ValueError(
+            f"{len(bad)} of {len(score)} predictions are not finite, the first of clip {loader.split.ids[bad[0]]!r}: "
+            "does it have a fill value, or features on another scale than the others (data.standardize=zscore)?"
+        )
 
 
 def score_split(method: Method, loader: BatchLoader, predictions: Predictions) -> dict[str, float]:

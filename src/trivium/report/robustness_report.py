@@ -11,6 +11,7 @@ from rich.console import Console
 
 from trivium.core.files import csv_text, write_json, write_text
 from trivium.core.metric_names import LABELS, guess_name
+from trivium.core.system_errors import refuse_unwritable
 from trivium.evaluation.averages import Groups, average, over_kinds, over_rates, over_subsets
 from trivium.evaluation.erased_steps import refuse_unknown_id, score_erased
 from trivium.evaluation.missing_modalities import (
@@ -139,6 +140,8 @@ def write_alignment(
 
 
 def _open(run_dir: Path, split: str, complete: bool, store: Path | None, out: Path | None, device: str) -> _Report:
+    # Asked first, as an evaluation takes minutes.
+    refuse_unwritable(out or run_dir)
     run = load_run(run_dir, device)
     opened, data = run.data(store)
     subject = Subject.open(run.method, data, split, complete=complete)

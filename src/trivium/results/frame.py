@@ -54,7 +54,7 @@ def results(folder: str | Path) -> pd.DataFrame:
     any more are missing. A run that is not finished or damaged is left out with a warning that names the file.
     Raises ValueError for a folder that holds none of these.
     """
-    sources = gather([Path(folder)], whole=False)
+    sources = gather([Path(folder).expanduser()], whole=False)
     for line in sources.left_out:
         warnings.warn(line, stacklevel=3)
     by_path = {record.path.resolve(): record for record in sources.records}

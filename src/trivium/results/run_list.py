@@ -12,6 +12,7 @@ import pandas as pd
 from trivium.core.metric_names import LABELS, METRICS
 from trivium.core.wording import counted
 from trivium.runs.directory import RunDirectory
+from trivium.runs.run_files import require_whole
 from trivium.runs.status import epochs_done, status_of
 
 COLUMNS = ("name", "method", "data", "seed", "status", "epoch", "metric", "value", "when", "path")
@@ -25,7 +26,7 @@ def run_list(folder: str | Path) -> pd.DataFrame:
     when: time at which the run began, in this machine's zone. A file that is damaged is named as the run's status.
     Raises ValueError for a folder that is not there.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected one with runs in it, such as outputs")
     runs = [RunDirectory(file.parent) for file in folder.rglob("config.yaml")]
@@ -44,8 +45,8 @@ def _line(run: RunDirectory, folder: Path) -> dict[str, Any]:
     began = datetime.fromtimestamp(run.config_file.stat().st_mtime)
     line: dict[str, Any] = {"name": name, "when": began, "path": str(run.path)}
     try:
-        if run.record_file.is_file():
-            created = datetime.fromisoformat(str(run.record()["created"]))
+        if run.record_file.is_file() and (began_at := run.record().get("created")):
+            created = datetime.fromisoformat(began_at)
             line["when"] = created.astimezone().replace(tzinfo=None)
         return line | (_of_result(run) if run.finished else _of_config(run)) | {"status": status_text(run)}
     except (ValueError, OverflowError, OSError) as error:
@@ -55,6 +56,7 @@ def _line(run: RunDirectory, folder: Path) -> dict[str, Any]:
 
 def _of_result(run: RunDirectory) -> dict[str, Any]:
     result = run.result()
+    require_whole(run.result_file, result)
     metric = METRICS[result["metrics"]][0]
     # A store without a test split is trained on too.
     value = result.get("test", {}).get(metric)

@@ -1,8 +1,8 @@
 """Trains one run, from a config to its record: train.py has it from top to bottom.
 
-resume       finds the directory that a command works in. directory reads and writes its files, run_files checks
-             what they hold, status reads how far it is, config_hash identifies a run by its config, and provenance
-             finds out what the run was made with
+resume       finds the directory that a command works in. directory reads and writes its files, run_files checks what
+             they hold, status reads how far it is, config_hash identifies a run by its config, and provenance finds out
+             what the run was made with
 assemble     makes store, batches and method of a config; start_from begins with another run's weights
 extend       makes a run longer; announce says what a run is
 launch       joins the ranks of a launcher, or starts torchrun on several devices, which starts worker

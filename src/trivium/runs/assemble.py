@@ -24,12 +24,13 @@ def open_data(
     statistics: Mapping[str, Statistics] | None = None,
     *,
     kind: type[DataModule] = DataModule,
+    absent: Mapping[str, int] | None = None,
 ) -> tuple[Store, DataModule]:
     """Opens the store that the config names (or `store_file`), and returns it with its data module.
 
     The fixture and generated data are made on first use.
     statistics: those to standardise with in place of the store's own, such as a trained model's. kind: the class of the
-    data module.
+    data module. absent: modality -> features a step, in their order, of modalities that no clip need have.
     """
     node = config["data"]
     path = store_file or find_store(config)
@@ -41,6 +42,8 @@ def open_data(
         store = store.of_fold(fold)
     if statistics is not None:
         store = replace(store, statistics=dict(statistics))
+    if absent:
+        store = store.with_absent(absent)
     modalities = list(node["modalities"])
     reads = choose_reads(store, modalities, token_readers(config, modalities or store.schema.modalities))
     data = kind(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trivium.core.structure import Keys, parse_json, require
+from trivium.core.system_errors import refuse_unwritable
 
 
 def evaluate(
@@ -29,16 +30,22 @@ def evaluate(
     from trivium.runs.terminal import print_scores
 
     run = load_run(run_dir, device)
-    evaluated_store, data = run.data(store)
+    evaluated_store, data = run.data(store, modalities)
+    name = "_".join(["evaluation", *modalities, *([evaluated_store.path.stem] if store else [])])
+    out = out or run.path / name
+    refuse_unwritable(out)
     loaders = {split: data.loader(split, device=run.method.device) for split in splits}
-    parts = {split: (loader, predict_split(run.method, loader, modalities)) for split, loader in loaders.items()}
+    parts = {}
+    for split, loader in loaders.items():
+        try:
+            parts[split] = loader, predict_split(run.method, loader, modalities)
+        except ValueError as error:
+            raise ValueError(f"{evaluated_store.path}: split {split!r}: {error}") from error
     scores = {
         split: score_split(run.method, loader, predictions)
         | details_of(run.method, predictions, loader.split.targets[MULTIMODAL])
         for split, (loader, predictions) in parts.items()
     }
-    name = "_".join(["evaluation", *modalities, *([evaluated_store.path.stem] if store else [])])
-    out = out or run.path / name
     out.mkdir(parents=True, exist_ok=True)
     write_predictions(out / "predictions.csv", parts)
     modalities_used = list(modalities) or list(data.reads)
@@ -96,6 +103,7 @@ def probe(
     parts = ["raw" * raw, target * (target != "multimodal"), classes * (classes != "sign")]
     parts += ["standardized" * standardize, evaluated_store.path.stem if store else ""]
     out = out or run.path
+    refuse_unwritable(out)
     file = out / ("_".join(["probe", *filter(None, parts)]) + ".json")
     head = {"run": str(run.path), "feature_set": evaluated_store.schema.feature_set, **settings}
     previous = read_probe_file(file)

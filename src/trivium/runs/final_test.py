@@ -51,7 +51,10 @@ def run_final_test(
         loader = data.loader(split, device=method.device)
         if readout is not None:
             readout.use(method, split)
-        predictions = predict_split(method, loader)
+        try:
+            predictions = predict_split(method, loader)
+        except ValueError as error:
+            raise ValueError(f"{store.path}: split {split!r}: {error}") from error
         parts[split] = (loader, predictions)
         details = details_of(method, predictions, loader.split.targets[MULTIMODAL])
         scores[_as_in_result(split)] = score_split(method, loader, predictions) | details

@@ -7,7 +7,6 @@ an outer torchrun or SLURM has started ranks already, these are used.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from trivium.core.interruption import ended_by_signals
 from trivium.core.processes import options_of_child
 from trivium.runs.directory import RunDirectory
 
@@ -110,15 +110,14 @@ def launch_workers(run: RunDirectory, config: dict[str, Any], *, loud: bool = Fa
     # torchrun inherits the run's lock, so that the run cannot be resumed before the workers have ended, even if this
     # process is killed. Ctrl-C comes to this process alone, as all of them would show tracebacks.
     process = subprocess.Popen(command, env=environment, **options_of_child(run.lock))
-    previous_handler = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
-        code = process.wait()
+        with ended_by_signals():
+            code = process.wait()
     except KeyboardInterrupt:
         # The workers end with it.
         process.kill()
         raise
     finally:
-        signal.signal(signal.SIGTERM, previous_handler)
         if process.poll() is None:
             process.terminate()
             process.wait()

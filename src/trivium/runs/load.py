@@ -27,6 +27,7 @@ from trivium.methods.base import Method
 from trivium.methods.build import build_method
 from trivium.runs.assemble import open_data
 from trivium.runs.directory import RunDirectory
+from trivium.runs.run_files import require_loadable, require_whole
 from trivium.runs.weights import load_weights
 
 if TYPE_CHECKING:
@@ -61,15 +62,25 @@ class Run:
         name = choose_target(self.schema.targets, self.config["data"].get("target", ""), str(self.path))
         return RunData(self.schema, self.reads, name, self.method.objective.target)
 
-    def data(self, store: str | os.PathLike[str] | None = None) -> tuple[Store, DataModule]:
+    def data(
+        self, store: str | os.PathLike[str] | None = None, modalities: Sequence[str] | None = None
+    ) -> tuple[Store, DataModule]:
         """Opens the run's store, or another one of the same modalities and feature sizes, standardised as in training.
 
+        modalities: those to predict from, if not all; a store may lack the others.
         Raises ValueError naming the file and what differs, and also if the run's own store was prepared anew since the
         run, unless `store` names it.
         """
         # model.json has the absolute path of the store. If no file is there any more, the config finds the store.
         trained_on = self.store if self.store.is_file() else None
-        opened, module = open_data(self.config, trained_on if store is None else Path(store), self.statistics)
+        read = {name: self.schema.dims.get(name, 0) for name, encoder in self.method.encoders.items()}
+        widened = read if modalities and all(read.values()) else None
+        opened, module = open_data(
+            self.config, trained_on if store is None else Path(store), self.statistics, absent=widened
+        )
+        lacking = [name for name in modalities or () if name in getattr(opened, "absent", {})]
+        if lacking:
+            raise ValueError(f"{opened.path}: no features of {', '.join(lacking)}; leave them out of modalities=")
         if store is None:
             opened.refuse_other_than(self.result["store_checksum"], self.path)
         for name, dim in self.schema.dims.items():
@@ -78,7 +89,8 @@ class Run:
                 raise ValueError(f"{opened.path}: {name!r} has {stored} features, the run was trained on {dim}")
         if list(module.reads) != list(self.method.encoders):
             raise ValueError(
-                f"{opened.path}: serves {list(module.reads)}, the run was trained on {list(self.method.encoders)}"
+                f"{opened.path}: serves {list(module.reads)}, the run was trained on {list(self.method.encoders)}; "
+                f"modalities={','.join(module.reads)} predicts from those alone"
             )
         return opened, module
 
@@ -100,7 +112,7 @@ class Run:
         "target" are taken without being named. Without targets there are predictions and no losses.
         Raises ValueError for arrays that do not fit, naming modality and clip, and for a split or store as `data` does.
         """
-        loader, split = self._loader(clips, store, ids, targets)
+        loader, split = self._loader(clips, store, ids, targets, modalities)
         return replace(predict_split(self.method, loader, modalities), split=split)
 
     def evaluate(
@@ -112,7 +124,7 @@ class Run:
         targets: Any = None,
     ) -> dict[str, float]:
         """Returns the protocol's metrics of `predict`, which takes the same clips. Clips of your own need targets."""
-        loader, _ = self._loader(clips, store, None, targets)
+        loader, _ = self._loader(clips, store, None, targets, modalities)
         if not loader.split.targets:
             raise ValueError("targets are missing: one score a clip, by which to evaluate; predict() does without")
         return score_split(self.method, loader, predict_split(self.method, loader, modalities))
@@ -128,7 +140,7 @@ class Run:
 
         Name -> (N, E), float64 on the CPU: "joint", and each modality's own, which is 0 where a clip lacks it.
         """
-        return collect_vectors(self.method, self._loader(clips, store, None, None)[0], modalities)
+        return collect_vectors(self.method, self._loader(clips, store, None, None, modalities)[0], modalities)
 
     def __repr__(self) -> str:
         config, result = self.config, self.result
@@ -140,14 +152,19 @@ class Run:
         return f"Run({run}, {epoch}, {split} {LABELS[metric]} {result[split][metric]:.3f}, {str(self.path)!r})"
 
     def _loader(
-        self, clips: Any, store: str | os.PathLike[str] | None, ids: Any, targets: Any
+        self,
+        clips: Any,
+        store: str | os.PathLike[str] | None,
+        ids: Any,
+        targets: Any,
+        modalities: Sequence[str] | None = None,
     ) -> tuple[BatchLoader, str]:
         """Returns the batches of a split, or of clips of the user's own, and the split's name."""
         device = self.method.device
         if isinstance(clips, str):
             if ids is not None or targets is not None:
                 raise ValueError(f"ids and targets belong to clips of your own; split {clips!r} of a store has them")
-            return self.data(store)[1].loader(clips, device=device), clips
+            return self.data(store, modalities)[1].loader(clips, device=device), clips
         if store is not None:
             raise ValueError("store goes with the name of a split; leave it out for clips of your own")
         reads = self.reads
@@ -186,8 +203,10 @@ def load_run(path: str | os.PathLike[str], device: str = "cpu", trust: Sequence[
     module that is not trusted, and for a device that is not there.
     """
     trust_modules(trust)
-    run = RunDirectory(Path(path))
+    run = RunDirectory(Path(path).expanduser())
     config, result = run.config(), run.result()
+    require_loadable(run.config_file, config)
+    require_whole(run.result_file, result)
     model = run.model()
     try:
         statistics = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import sys
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from trivium.config.space import path_setting
 from trivium.core.files import write_json, write_text
 from trivium.core.wording import brief
 from trivium.runs.announce import Say, resumed_at, silent
@@ -35,15 +37,15 @@ def open_run(
     """
     resume, run_dir = str(config["resume"]), str(config["run"]["dir"])
     if resume not in ("auto", "off"):
-        run = RunDirectory(Path(resume))
+        run = RunDirectory(Path(resume).expanduser())
         if not run.config_file.is_file():
             raise ValueError(f"resume={resume}: no run there (no config.yaml); expected a run's directory, auto or off")
         return _resume(run, config, tell, overrides)
     if resume == "auto" and not run_dir and (unfinished := _newest_unfinished(config, tell)):
         return unfinished
-    path = Path(run_dir) if run_dir else default
+    path = Path(run_dir).expanduser() if run_dir else default
     if path is None:
-        return _create(_lock(RunDirectory(_new_path(config))), config, overrides)
+        return _create(_locked_or_removed(RunDirectory(_new_path(config))), config, overrides)
     run = RunDirectory(path)
     if not run.config_file.is_file():
         return _create(_lock(run), config, overrides)
@@ -67,10 +69,11 @@ def _resume(run: RunDirectory, config: dict[str, Any], tell: Say, longer: list[s
         tell("extend", f"{run.path}, of {behind} epochs, to {config['trainer']['max_epochs']}")
         return run
     different_keys = ", ".join(differences(stored, config)) or "its structure"
+    alone = shlex.quote(path_setting("resume", run.path))
     advice = (
         f"Repeat that run's overrides ({run.path / 'overrides.yaml'}) or choose another run.dir"
         if longer is None
-        else f"resume={run.path} alone goes on with its own settings, and more epochs (trainer.max_epochs) may be added"
+        else f"{alone} alone goes on with its own settings, and more epochs (trainer.max_epochs) may be added"
     )
     raise ValueError(f"{run.path} holds a run of another config; it differs in {different_keys}. {advice}")
 
@@ -110,6 +113,15 @@ def _lock(run: RunDirectory) -> RunDirectory:
     return run
 
 
+def _locked_or_removed(run: RunDirectory) -> RunDirectory:
+    """Locks a new run's folder, which is taken away again if that fails."""
+    try:
+        return _lock(run)
+    except BaseException:
+        run.discard_unstarted()
+        raise
+
+
 def _newest_unfinished(config: dict[str, Any], tell: Say) -> RunDirectory | None:
     outputs, this_hash = Path(config["paths"]["outputs"]), config_hash(config)
     unfinished: list[tuple[str, RunDirectory]] = []
@@ -123,7 +135,7 @@ def _newest_unfinished(config: dict[str, Any], tell: Say) -> RunDirectory | None
             record = run.record()
             cut_off = run.extension_file.is_file() and config_hash(_config_of(run)) == this_hash
             same = cut_off or record.get("config_hash") == this_hash
-            (unfinished if same else others).append((record["created"], run))
+            (unfinished if same else others).append((record.get("created", ""), run))
     for _, run in sorted(unfinished, key=lambda item: item[0], reverse=True):
         if run.try_lock():
             return _with_this_config(run, config, tell)

@@ -20,7 +20,7 @@ from trivium.core.structure import Keys, parse_json, parse_yaml, require, shown
 
 ADVICE = "copy it again, or delete {folder} and repeat the run"
 # A run's files are small, but for its weights and checkpoints.
-_MOST_BYTES = 1 << 30
+_MOST_BYTES = 1 << 28
 
 Content = TypeVar("Content")
 
@@ -49,18 +49,31 @@ _CONFIG = Keys(
         "metrics": (Keys(other=_PART), None),
     },
 )
+# What loading a model needs of it beside that.
+_LOADED = Keys(
+    {
+        "data": Keys(
+            {
+                "modalities": [str],
+                "standardize": Keys(other=str),
+                "batch_size": int,
+                "eval_batch_size": int,
+                "label_range": [float],
+                "metrics": str,
+                "store": str,
+            }
+        ),
+        "trainer": Keys({"precision": str, "limit_batches": int}),
+        "encoder": _PART,
+        "fusion": Keys({"_target_": str}),
+        "objective": Keys({"_target_": str}),
+        "paths": Keys({"data": str}),
+    }
+)
 _RESULT = Keys(
+    {"val": _NUMBERS},
     {
-        "seed": int,
-        "method": str,
-        "feature_set": str,
-        "metrics": str,
-        "val": _NUMBERS,
-        "best_epoch": int,
-        "epochs": int,
         "store_checksum": str,
-    },
-    {
         "test": _NUMBERS,
         "config_hash": str,
         "git_commit": (str, None),
@@ -81,9 +94,22 @@ _RESULT = Keys(
         "probe": (Keys(), None),
     },
 )
-_RECORD = Keys(
-    {"status": str, "created": str},
+# What loading a run and showing it need beside that; a search compares the validation metrics alone.
+_WHOLE_RESULT = Keys(
     {
+        "seed": int,
+        "method": str,
+        "feature_set": str,
+        "metrics": str,
+        "best_epoch": int,
+        "epochs": int,
+        "store_checksum": str,
+    }
+)
+_RECORD = Keys(
+    {"status": str},
+    {
+        "created": str,
         "config_hash": str,
         "resumed_at": [int],
         "seed": int,
@@ -128,6 +154,22 @@ _EXTENSION = Keys({"config": Keys(), "overrides": [str], "record": Keys()})
 def read_config(file: Path) -> dict[str, Any]:
     """Returns the resolved config of config.yaml, with keys by their current names."""
     return _checked(file, parse_yaml, _config)
+
+
+def require_loadable(file: Path, config: dict[str, Any]) -> None:
+    """Raises ValueError, naming the key, for a config.yaml without what a model and its data are made from."""
+    try:
+        require(config, _LOADED, "")
+    except ValueError as error:
+        raise _damaged(file, error) from error
+
+
+def require_whole(file: Path, result: dict[str, Any]) -> None:
+    """Raises ValueError, naming the key, for a result.json without what says which run it is of."""
+    try:
+        require(result, _WHOLE_RESULT, "")
+    except ValueError as error:
+        raise _damaged(file, error) from error
 
 
 def read_result(file: Path) -> dict[str, Any]:
@@ -239,7 +281,7 @@ def _config(content: Any) -> dict[str, Any]:
 
 def _result(content: Any) -> dict[str, Any]:
     require(content, _RESULT, "")
-    if content["metrics"] not in METRICS:
+    if content.get("metrics", "mosi") not in METRICS:
         raise ValueError(f"metrics: expected one of {', '.join(METRICS)}, found {shown(content['metrics'])}")
     result: dict[str, Any] = content
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from trivium.config.monitor import monitor_of
+from trivium.config.space import path_setting
 from trivium.core.distributed import gather_objects
-from trivium.core.interruption import Interrupted
+from trivium.core.interruption import TERMINATED, Interrupted, Terminated
 from trivium.data.datamodule import DataModule
 from trivium.data.store import Store
 from trivium.methods.base import Method
@@ -70,21 +72,23 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
         if ranks.is_first:
             run.discard_unstarted()
         if isinstance(error, KeyboardInterrupt):
-            raise _interrupted(config, run, ranks) from error
+            raise Interrupted(*_go_on(config, run, ranks)) from error
+        if isinstance(error, SystemExit) and error.code == TERMINATED:
+            raise Terminated(*_go_on(config, run, ranks)) from error
         raise
     finally:
         run.release()
 
 
-def _interrupted(config: dict[str, Any], run: RunDirectory, ranks: Ranks) -> Interrupted:
-    """Records that Ctrl-C came, and returns what tells of it: how the run goes on, if it has begun."""
+def _go_on(config: dict[str, Any], run: RunDirectory, ranks: Ranks) -> tuple[str, ...]:
+    """Records that the run was interrupted, and returns the command by which it goes on, if it has begun."""
     if not run.config_file.is_file():
-        return Interrupted()
+        return ()
     if ranks.is_first and not run.finished:
         run.update_record(status="interrupted")
     # A run's files never say what is trusted.
     trusted = [f"trust=[{','.join(config['trust'])}]"] if config.get("trust") else []
-    return Interrupted("train", f"resume={run.path}", *trusted)
+    return "train", path_setting("resume", run.path), *trusted
 
 
 def fit_and_test(config: dict[str, Any], run: RunDirectory, tell: Say = silent) -> None:
@@ -100,11 +104,24 @@ def fit_and_test(config: dict[str, Any], run: RunDirectory, tell: Say = silent) 
             method.double()
         trainer, recorder = make_trainer(config, run)
         say_model(method, trainer, tell)
+        _warn_of_a_short_window(config, data)
         with _ended_with_status(run, trainer):
             _refuse_another_store(run, store, trainer.is_global_zero)
             _fit(config, run, trainer, recorder, data, method)
             if trainer.is_global_zero:
                 run_final_test(run, trainer, recorder, store, data, method)
+
+
+def _warn_of_a_short_window(config: dict[str, Any], data: DataModule) -> None:
+    """Warns where an epoch's last optimiser step is smaller than the others, as Lightning divides it by the window."""
+    window = config["trainer"]["accumulate_grad_batches"]
+    batches = data.train_batches
+    if window > 1 and batches % window and not config["method"].get("faithful"):
+        warnings.warn(
+            f"trainer.accumulate_grad_batches={window}: an epoch has {batches} batches, so its last step takes the "
+            f"gradients of {batches % window} of them divided by {window}; a divisor of {batches} has equal steps",
+            stacklevel=2,
+        )
 
 
 @contextlib.contextmanager
@@ -141,7 +158,7 @@ def _ended_with_status(run: RunDirectory, trainer: L.Trainer) -> Iterator[None]:
             end_all(loggers, failed=True)
         # Lightning would exit with code 0.
         if isinstance(error, SIGTERMException):
-            raise SystemExit(143) from error
+            raise Terminated from error
         # Lightning exits with code 1 on Ctrl-C.
         if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from error

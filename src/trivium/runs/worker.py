@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from trivium.core.output import keep_printing
 from trivium.core.processes import die_with_parent
 from trivium.core.wording import warn_in_lines
 
@@ -13,6 +14,7 @@ def main() -> None:
     # This comes before torch is imported, which takes seconds.
     die_with_parent()
     warn_in_lines()
+    keep_printing()
     from torch.distributed.elastic.multiprocessing.errors import record
 
     from trivium.runs.train import train_as_worker

@@ -11,17 +11,21 @@ from typing import Any
 
 import lightning as L
 import optuna
-import yaml
 from lightning.pytorch.callbacks import Checkpoint
 from optuna.samplers import RandomSampler
 from optuna.trial import Trial
 
+from trivium.core.structure import Keys, parse_yaml, require
 from trivium.methods.base import Method
 from trivium.runs.pruned import Pruned
 from trivium.runs.recorder import Recorder
 from trivium.search.outcome import is_number
 from trivium.search.sampling import make_pruner
-from trivium.search.storage import open_storage
+from trivium.search.storage import open_storage, without_password
+
+_STUDY = Keys(
+    {"name": str, "storage": str, "objective": str, "pruner": str, "startup": int, "warmup": int, "max_epochs": int}
+)
 
 
 class Pruning(Checkpoint):
@@ -88,16 +92,24 @@ def join(folder: Path, number: int) -> tuple[Trial, str]:
     file = folder / "study.yaml"
     if not file.is_file():
         raise ValueError(f"run.study: no study in {folder} (no study.yaml); it is set by a search, leave it empty")
-    node: dict[str, Any] = yaml.safe_load(file.read_text())
-    study = optuna.load_study(
-        study_name=node["name"],
-        storage=open_storage(node["storage"]),
-        # Draws nothing: the trial has its values.
-        sampler=RandomSampler(),
-        pruner=make_pruner(
-            node["pruner"], startup=node["startup"], warmup=node["warmup"], max_epochs=node["max_epochs"]
-        ),
-    )
+    try:
+        node: dict[str, Any] = parse_yaml(file.read_text(encoding="utf-8"))
+        require(node, _STUDY, "")
+    except ValueError as error:
+        raise ValueError(f"{file}: cannot be read ({error}); start the search again, which writes it") from error
+    try:
+        study = optuna.load_study(
+            study_name=node["name"],
+            storage=open_storage(node["storage"]),
+            # Draws nothing: the trial has its values.
+            sampler=RandomSampler(),
+            pruner=make_pruner(
+                node["pruner"], startup=node["startup"], warmup=node["warmup"], max_epochs=node["max_epochs"]
+            ),
+        )
+    except KeyError as error:
+        where = without_password(node["storage"])
+        raise ValueError(f"{file}: study {node['name']!r} is not in {where}; start the search again") from error
     trials = study.get_trials(deepcopy=False)
     if not 0 <= number < len(trials):
         raise ValueError(f"run.trial: study {node['name']} has {len(trials)} trials and no number {number}")

@@ -73,6 +73,15 @@ def grid_size(space: Mapping[str, Dimension]) -> int:
     return math.prod(len(dimension.grid()) for dimension in space.values())
 
 
+def points_of(space: Mapping[str, Dimension]) -> int | None:
+    """Returns the number of different points that a sampler can draw, or None where there is no end of them."""
+    sizes = [
+        len(dimension.values) or (int(dimension.high) - int(dimension.low) + 1 if dimension.whole else 0)
+        for dimension in space.values()
+    ]
+    return math.prod(sizes) if all(sizes) else None
+
+
 def grid_point(space: Mapping[str, Dimension], number: int) -> dict[str, Any]:
     """Returns the combination of a number from 0, as itertools.product orders them (a grid may have millions)."""
     point = {}

@@ -14,18 +14,20 @@ import optuna
 import yaml
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from trivium.config.space import Dimension, describe_space
+from trivium.config.space import MOST_POINTS, Dimension, describe_space
 from trivium.core.files import atomic_file
 from trivium.core.locks import SHORT_WAIT, alone, is_taken, take
 from trivium.runs.directory import RunDirectory
 from trivium.runs.status import status_of
 from trivium.search.outcome import Outcome, outcome_of
-from trivium.search.sampling import as_override, draw, grid_size, make_pruner, make_sampler
+from trivium.search.sampling import as_override, draw, grid_size, make_pruner, make_sampler, points_of
 from trivium.search.storage import open_storage
 
 # The study's attribute with what all of its trials share.
 DEFINITION = "trivium"
 FILE = "study.yaml"
+# A trial's attribute with the number of the trial whose point it has, and that was not run again.
+SAME_AS = "same_as"
 PARAMS = "hydra.sweeper.params"
 
 
@@ -77,10 +79,9 @@ class OpenStudy:
 
     @property
     def planned(self) -> int:
-        """Returns the number of trials of the whole study: n_trials, or the points of a smaller grid."""
-        if self.settings.sampler != "grid":
-            return self.settings.n_trials
-        return min(self.settings.n_trials, grid_size(self.space))
+        """Returns the number of trials of the whole study: n_trials, or the points of a smaller space."""
+        points = grid_size(self.space) if self.settings.sampler == "grid" else points_of(self.space)
+        return self.settings.n_trials if points is None else min(self.settings.n_trials, points)
 
     def run(self, number: int) -> RunDirectory:
         """Returns a trial's run directory."""
@@ -154,6 +155,10 @@ class OpenStudy:
         for dimension in self.space.values():
             # A value that was drawn already stays.
             draw(trial, dimension)
+        twin = self._twin(trial)
+        if twin is not None:
+            self._copy(trial, twin)
+            return
         run = self.run(trial.number)
         if run.finished or status_of(run).startswith("pruned"):
             self.on_end(name_of(trial.number), self._settle(trial.number, None))
@@ -161,6 +166,19 @@ class OpenStudy:
             return
         overrides = tuple(as_override(self.space[key], value) for key, value in trial.params.items())
         trials.append(TrialToRun(trial.number, overrides, run))
+
+    def _twin(self, trial: Trial) -> FrozenTrial | None:
+        """Returns the complete trial of the same point, whose run would be repeated bit for bit, or None."""
+        complete = (other for other in self.trials() if other.state is TrialState.COMPLETE)
+        return next((other for other in complete if other.params == trial.params), None)
+
+    def _copy(self, trial: Trial, twin: FrozenTrial) -> None:
+        """Ends a trial with the value of its twin, without a run."""
+        trial.set_user_attr(SAME_AS, twin.number)
+        self.study.tell(trial.number, twin.value, state=TrialState.COMPLETE)
+        text = f"{self.settings.objective} {float(twin.value or 0.0):.5g}, as {name_of(twin.number)} of the same point"
+        self.on_end(name_of(trial.number), Outcome("complete", text, twin.value))
+        self._locks.pop(trial.number).close()
 
     def _lock(self, number: int, wait: float = SHORT_WAIT) -> bool:
         """Takes a trial until it is settled. Returns False if another process works on it."""
@@ -196,7 +214,7 @@ def open_study(
                 storage=open_storage(url),
                 study_name=folder.name,
                 direction="minimize" if settings.lower_is_better else "maximize",
-                sampler=make_sampler(settings.sampler, space, settings.seed),
+                sampler=make_sampler(_sampler_of(settings, space), space, settings.seed),
                 pruner=make_pruner(
                     settings.pruner, startup=settings.startup, warmup=settings.warmup, max_epochs=settings.max_epochs
                 ),
@@ -211,6 +229,14 @@ def open_study(
         _discard_unused(folder)
         raise
     return OpenStudy(folder, settings, space, study)
+
+
+def _sampler_of(settings: StudySettings, space: Mapping[str, Dimension]) -> str:
+    """Returns the sampler: a grid where all points of the space are to be tried, as none is worth trying twice."""
+    points = points_of(space)
+    if points is None or points > min(settings.n_trials, MOST_POINTS):
+        return settings.sampler
+    return "grid" if grid_size(space) == points else settings.sampler
 
 
 def name_of(number: int) -> str:
@@ -254,6 +280,8 @@ def _same_study(study: optuna.Study, wanted: dict[str, Any], folder: Path) -> No
         return
     if known is None:
         raise ValueError(f"hydra.sweeper.study: a study {folder.name!r} is in the storage, and not of this program")
+    if not isinstance(known, Mapping):
+        raise ValueError(f"hydra.sweeper.study: the study {folder.name!r} in the storage is not of this program")
     keys = [key for key in {**known, **wanted} if known.get(key) != wanted.get(key)]
     differing = [f"{key} ({known.get(key)!r} there, {wanted.get(key)!r} now)" for key in keys]
     if differing:

@@ -13,8 +13,8 @@ from trivium.core.files import csv_text, write_json, write_text
 from trivium.core.wording import counted
 from trivium.search.jobs import FailedJob
 from trivium.search.reporter import Best
-from trivium.search.sampling import as_override, grid_size
-from trivium.search.study import OpenStudy, name_of
+from trivium.search.sampling import as_override, grid_size, points_of
+from trivium.search.study import SAME_AS, OpenStudy, name_of
 
 # A trial's parameters as arguments -> the command of a run with them.
 Command = Callable[[Sequence[str]], str]
@@ -82,6 +82,9 @@ def print_plan(search: OpenStudy, at_once: int, launcher: str, idle: Mapping[str
     aim = f"the {'lowest' if settings.lower_is_better else 'highest'} {settings.objective}"
     print(f"study {search.folder}: {counted(search.planned, 'trial')} by {settings.sampler} for {aim}")
     points = grid_size(search.space) if settings.sampler == "grid" else 0
+    size = points_of(search.space)
+    if size is not None and size < settings.n_trials:
+        print(f"the space has {counted(size, 'point')}, fewer than n_trials={settings.n_trials}: each is run once")
     if points > search.planned:
         print(f"of the grid's {points} points the first {search.planned}; hydra.sweeper.n_trials={points} takes all")
     for modality, names in idle.items():
@@ -132,7 +135,7 @@ def _table(search: OpenStudy, trials: Sequence[FrozenTrial]) -> str:
 
 
 def _row(search: OpenStudy, trial: FrozenTrial) -> dict[str, Any]:
-    run = search.run(trial.number)
+    run = search.run(trial.user_attrs.get(SAME_AS, trial.number))
     duration = trial.duration.total_seconds() if trial.duration else ""
     return {
         "number": trial.number,

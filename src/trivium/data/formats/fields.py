@@ -112,8 +112,10 @@ def sequences(where: str, key: str, value: Any) -> tuple[Array, Array]:
     That number is T, but for a list of clips of unequal length, which are padded at the back.
     """
     steps = None
+    if isinstance(value, np.ndarray) and value.dtype.hasobject and value.ndim == 1:
+        value = value.tolist()
     if isinstance(value, list | tuple):
-        clips = [numbers(where, key, clip) for clip in value]
+        clips = _with_steps(where, key, [numbers(where, key, clip) for clip in value])
         steps = np.array([len(clip) if clip.ndim else 0 for clip in clips], dtype=np.int64)
         value = _pad(where, key, clips, steps) if all(clip.ndim == 2 for clip in clips) else clips
     array = numbers(where, key, value)
@@ -123,6 +125,25 @@ def sequences(where: str, key: str, value: Any) -> tuple[Array, Array]:
             f"{where}: key {key!r} must be of shape (N, T, D), clips, steps and features; found {array.shape}{hint}"
         )
     return array, np.full(len(array), array.shape[1], dtype=np.int64) if steps is None else steps
+
+
+def _with_steps(where: str, key: str, clips: list[Array]) -> list[Array]:
+    """Returns the clips, with an array of shape (0, D) in the place of an empty one of any shape.
+
+    Raises ValueError, naming the place, for a clip of another rank than the others have.
+    """
+    filled = [clip for clip in clips if clip.size]
+    if not filled or any(clip.ndim != 2 for clip in filled):
+        ranks = {clip.ndim for clip in filled}
+        odd = [n for n, clip in enumerate(clips) if clip.size and clip.ndim != 2]
+        if len(ranks) > 1:
+            raise ValueError(
+                f"{where}: key {key!r}: the clip at place {odd[0]} is of shape {clips[odd[0]].shape}; expected (T, D), "
+                "steps and features, as of the other clips"
+            )
+        return clips
+    empty = np.zeros((0, filled[0].shape[1]), filled[0].dtype)
+    return [clip if clip.size else empty for clip in clips]
 
 
 def _pad(where: str, key: str, clips: list[Array], steps: Array) -> Array:

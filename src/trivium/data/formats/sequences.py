@@ -6,6 +6,7 @@ Legend: C labelled intervals of a video, T steps, D features.
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import h5py
 import numpy as np
 
 from trivium.data.clips import Array
-from trivium.data.hdf5_errors import HDF5_ERRORS
+from trivium.data.hdf5_errors import HDF5_ERRORS, is_of_the_system
 
 # Parts of the names that files and roots of the SDK, and of others in the field, have for each modality.
 _MARKS = {
@@ -78,7 +79,8 @@ def read_steps(sequence: ComputationalSequence, video: str, in_time: bool = True
         raise ValueError(f"{where} has {len(values)} features but {len(intervals)} intervals; expected as many")
     if not np.isfinite(intervals).all():
         raise ValueError(f"{where} has an interval that is not finite; expected seconds")
-    values = values.reshape(-1) if is_text else values.reshape(len(values), -1)
+    # A video without a row has no size by which to find out the other.
+    values = values.reshape(-1) if is_text else values.reshape(len(values), sequence.dim)
     if not in_time:
         return Steps(values, intervals)
     order = np.argsort(intervals.sum(axis=1, dtype=np.float64), kind="stable")
@@ -124,12 +126,15 @@ def _open(stack: ExitStack, role: str | None, path: Path) -> ComputationalSequen
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a .csd file of the CMU Multimodal SDK")
     try:
-        file = stack.enter_context(h5py.File(path, "r"))
+        # Without a lock, which another program may have, or the file system may not grant.
+        file = stack.enter_context(h5py.File(path, "r", locking=False))
         roots = {name: item for name, item in file.items() if isinstance(item, h5py.Group)}
         members = {root: list(item) for root, item in roots.items()}
         videos = next(iter(roots.values())).get("data") if len(roots) == 1 else None
         names = list(videos) if isinstance(videos, h5py.Group) else []
     except HDF5_ERRORS as error:
+        if isinstance(error, OSError) and is_of_the_system(error):
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
         raise ValueError(f"{path}: not an HDF5 file, or cut off or damaged ({error}); download it again") from error
     if not names:
         raise ValueError(
