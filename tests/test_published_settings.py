@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from trivium.config.compose import compose_config
+from trivium.config.instantiate import build
+from trivium.data.target import Target
 
 SAME: dict[str, Any] = {"lr": None, "weight_decay": None}
 NOT_SCALED = {"default": "none", "text": "none", "audio": "none", "vision": "none"}
@@ -387,6 +389,9 @@ ADVERSARIAL = {"mosi": 0.8, "mosei": 0.8, "sims": 0.6}
 
 def check(overrides: list[str], expected: dict[str, Any]) -> None:
     config = compose_config(overrides)
+    # objective=auto stands for the one that a score gets.
+    objective = type(build(config["objective"], Target(range=(-3.0, 3.0))))
+    config["objective"]["_target_"] = f"{objective.__module__}.{objective.__qualname__}"
     found = {key: _at(config, key) for key in expected}
     assert found == expected
 
