@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import sys
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ import yaml
 
 from trivium.config.space import path_setting
 from trivium.core.files import write_json, write_text
-from trivium.core.wording import brief
+from trivium.core.wording import brief, shell_word
 from trivium.runs.announce import Say, resumed_at, silent
 from trivium.runs.config_hash import config_hash, differences, differing
 from trivium.runs.directory import RunDirectory
@@ -69,7 +68,7 @@ def _resume(run: RunDirectory, config: dict[str, Any], tell: Say, longer: list[s
         tell("extend", f"{run.path}, of {behind} epochs, to {config['trainer']['max_epochs']}")
         return run
     different_keys = ", ".join(differences(stored, config)) or "its structure"
-    alone = shlex.quote(path_setting("resume", run.path))
+    alone = shell_word(path_setting("resume", run.path))
     advice = (
         f"Repeat that run's overrides ({run.path / 'overrides.yaml'}) or choose another run.dir"
         if longer is None
