@@ -469,3 +469,90 @@ def test_lnln_has_its_codes_settings(data: str) -> None:
     weights = {"task": 1.0, "completeness": 0.9, "adversarial": ADVERSARIAL[data], "reconstruction": 0.1}
     own = {"data.name": data, "fusion.depth": DEPTHS[data], "encoders.text.model": BERTS[data]}
     check([f"experiment=lnln_{data}"], LNLN | own | {"method.weights": weights})
+
+
+# MMSA's config_regression.json of commit a94e65d: key -> MOSI, MOSEI, SIMS
+_STOP: dict[str, tuple[Any, Any, Any]] = {
+    "data.name": ("mosi", "mosei", "sims"),
+    "trainer.patience": (8,) * 3,
+    "trainer.min_delta": (1e-6,) * 3,
+    "objective._target_": ("trivium.objectives.task.L1",) * 3,
+    "optimizer._target_": ("trivium.optimizers.adam",) * 3,
+}
+TFN = _STOP | {
+    "data.batch_size": (32, 128, 32),
+    "optimizer.lr": (1e-3, 5e-3, 5e-4),
+    "optimizer.weight_decay": (0.0,) * 3,
+    "encoders.text.hidden": (128, 128, 128),
+    "encoders.text.out": (32, 128, 256),
+    "encoders.text.dropout": (0.3, 0.4, 0.4),
+    "encoders.audio.out": (32, 16, 32),
+    "encoders.vision.out": (128, 128, 128),
+    "fusion.out": (64, 16, 32),
+    "fusion.dropout": (0.5, 0.4, 0.4),
+    "method.head_hidden": ([64], [16], [32]),
+}
+LMF = _STOP | {
+    "data.batch_size": (64, 32, 64),
+    "optimizer.lr": (1e-3, 1e-3, 5e-4),  # factor_lr
+    "optimizer.groups.text.lr": (None, None, 2e-3),  # learning_rate where it is another
+    "optimizer.weight_decay": (5e-3, 1e-3, 5e-3),
+    "optimizer.exempt_bias_and_norm": ("none",) * 3,
+    "encoders.text.hidden": (128, 128, 64),
+    "encoders.text.out": (64, 64, 32),  # half of it
+    "encoders.text.dropout": (0.3, 0.2, 0.2),
+    "encoders.audio.out": (16, 16, 16),
+    "encoders.vision.out": (128, 128, 64),
+    "fusion.rank": (3, 4, 4),
+    "fusion.out": (1, 1, 1),
+}
+MULT = _STOP | {
+    "data.batch_size": (16, 4, 16),
+    "data.standardize": (NOT_SCALED,) * 3,
+    "trainer.accumulate_grad_batches": (8,) * 3,
+    "trainer.gradient_clip": (0.6,) * 3,
+    "trainer.gradient_clip_by": ("value",) * 3,
+    "optimizer.lr": (2e-3, 5e-4, 2e-3),
+    "optimizer.weight_decay": (0.0,) * 3,  # not passed on there
+    "scheduler.factor": (0.1,) * 3,
+    "scheduler.patience": (5, 20, 10),
+    "fusion.width": (50, 30, 50),
+    "fusion.heads": (10, 6, 10),
+    "fusion.layers": (4, 4, 2),
+    "fusion.input_dropout.text": (0.5, 0.3, 0.3),
+    "fusion.embed_dropout": (0.2, 0.0, 0.1),
+    "fusion.dropout": (0.0, 0.0, 0.2),  # res_dropout
+    "fusion.attention_dropout.text": (0.3, 0.4, 0.2),
+    "fusion.attention_dropout.audio": (0.2, 0.0, 0.1),
+    "fusion.attention_dropout.vision": (0.0, 0.0, 0.0),
+    "fusion.memory_dropout": (0.3, 0.4, 0.2),
+    "method.head_hidden": ([],) * 3,
+}
+MISA_TODAY: dict[str, tuple[Any, Any, Any]] = {
+    "data.name": ("mosi", "mosei", "sims"),
+    "data.batch_size": (16, 64, 64),
+    "trainer.accumulate_grad_batches": (2,) * 3,
+    "trainer.gradient_clip": (0.8, 0.8, 1.0),
+    "trainer.gradient_clip_by": ("value",) * 3,
+    "optimizer.lr": (1e-4,) * 3,
+    "optimizer.weight_decay": (0.0,) * 3,  # not passed on there
+    "method.dropout": (0.2, 0.5, 0.0),
+    "method.difference_weight": (0.1, 0.3, 0.3),
+    "method.similarity_weight": (0.3, 0.8, 1.0),
+    "method.reconstruction_weight": (1.0, 1.0, 0.8),
+    "encoders.text.model": ("bert-base-uncased", "bert-base-uncased", "bert-base-chinese"),
+    "encoders.text.finetune": (True,) * 3,
+}
+
+
+@pytest.mark.parametrize("column", [0, 1, 2], ids=["mosi", "mosei", "sims"])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("tfn_{}", TFN), ("lmf_{}", LMF), ("mult_{}", MULT), ("misa_{}_mmsa", MISA_TODAY)],
+    ids=["tfn", "lmf", "mult", "misa"],
+)
+def test_mmsas_models_have_its_settings_of_today(
+    name: str, settings: dict[str, tuple[Any, Any, Any]], column: int
+) -> None:
+    expected = {key: values[column] for key, values in settings.items()}
+    check([f"experiment={name.format(expected['data.name'])}"], expected)

@@ -115,6 +115,24 @@ def test_rows_are_compared_in_the_measure_and_from_the_row_that_are_chosen(chrom
     assert chromium.errors == []
 
 
+def test_published_results_are_ticks_by_kind_beside_the_seeds(chromium: Browser, tmp_path: Path) -> None:
+    table = table_at(tmp_path / "table", store_at(tmp_path / "made.h5"), maes=TESTED)
+    head = "data,row,measure,metric,value,std,seeds,kind,selection,features,same_features,flaw,source,note"
+    cells = ["0.55,,,authors,test,F,False,,S", "0.45,,,rerun,validation,F,True,,T", "0.1,,,rerun,,F,False,swapped,U"]
+    (table / "published.csv").write_text("\n".join([head, *(f",Ours,MAE,mae,{cell}," for cell in cells)]) + "\n")
+    chromium.open(write_report([table], tmp_path / "page.html", maps="none"))
+    marks = "[...document.querySelectorAll('#standing tbody .cell')].map(mark => [mark.className, mark.title])"
+    assert chromium.run(marks) == [["cell authors pale on-test", "0.550: S"], ["cell rerun", "0.450: T"]]
+    ours, _ = column(chromium, "standing", 1)
+    assert "published 0.450 to 0.550 (2 sources, 1 on these features, 1 selected on test)" in ours
+    marked = "document.querySelectorAll('#standing tbody tr:first-child :is(.cell, .mean)')"
+    left = f"[...{marked}].map(mark => parseFloat(mark.style.left))"
+    mean, authors, rerun = chromium.run(left)
+    assert rerun < mean < authors < 100
+    assert not chromium.run("document.querySelector('#key-cells').hidden")
+    assert chromium.errors == []
+
+
 def test_two_seeds_show_neither_p_nor_interval_and_the_page_says_why(browser: Browser) -> None:
     assert column(browser, "standing", 1) == ["0.500 ± 0.014", "0.625 ± 0.007"]
     assert column(browser, "standing", 2) == ["-0.125", "-"]

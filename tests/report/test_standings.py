@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from comparison_cases import Values, drawn, frame_of, made
-from trivium.report.page.boards import Board
+from trivium.report.page.boards import Board, of_table
 from trivium.report.page.standings import board_data, first_measure, standings, verdict
+from trivium.results.table_folder import read_table_folder
 
 
 def board(baseline: str = "", values: Values | None = None, **more: Any) -> Board:
@@ -79,6 +81,19 @@ def test_words_claim_nothing_that_was_not_tested() -> None:
     assert said(board("", {"MAE": drawn({"A": 1.0, "B": 3.0})})).endswith(
         "Every other row is further away than seeds explain."
     )
+
+
+def test_published_results_of_a_table_go_along_without_those_with_a_flaw(tmp_path: Path) -> None:
+    head = "data,row,measure,metric,value,std,seeds,kind,selection,features,same_features,flaw,source,note"
+    lines = ["d,A,MAE,mae,0.7,,,rerun,test,F,True,,S,", "d,A,MAE,mae,0.1,,,authors,,F,False,swapped,T,"]
+    (tmp_path / "published.csv").write_text("\n".join([head, *lines]) + "\n")
+    (tmp_path / "table.csv").write_text("data,row,measure,mean\nd,A,MAE,0.5\nd,B,MAE,0.6\n")
+    (tmp_path / "values.csv").write_text("data,row,measure,seed,value\nd,A,MAE,1,0.5\nd,B,MAE,1,0.6\n")
+    table = read_table_folder(tmp_path)
+    assert table is not None
+    first, second = board_data(of_table(table, "d"))["measures"][0]["rows"]
+    assert first["cells"] == [{"value": 0.7, "kind": "rerun", "same": True, "on_test": True, "source": "S"}]
+    assert second["cells"] == []
 
 
 def test_shares_are_said_in_percent_and_published_numbers_go_along() -> None:

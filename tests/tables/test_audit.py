@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +10,6 @@ import numpy as np
 import pytest
 from planned_cases import finish
 
-from trivium.config.compose import compose_config
-from trivium.runs.config_hash import config_hash
 from trivium.tables.audit import audit_of, spreads
 from trivium.tables.collect import collect
 from trivium.tables.definition import Measure, Row, Table
@@ -47,7 +44,8 @@ def audited(folder: Path, monitor: str = "val/loss") -> list[Planned]:
     runs = plan(TABLE, 2, folder)
     for run, scores in zip(runs, SCORES, strict=True):
         test = {"mae": scores[1, 1], "acc7": scores[1, 2]}
-        finish(run, best_epoch=2, test=test, selection={"monitor": monitor, "rule": "lowest", "value": 1.0})
+        rule = f"{'highest' if monitor == 'val/acc7' else 'lowest'} {monitor}"
+        finish(run, epochs=4, best_epoch=2, test=test, selection={"monitor": monitor, "rule": rule, "value": 1.0})
         lines = [f"{epoch},{','.join(map(str, row))}" for epoch, row in enumerate(scores, 1)]
         run.directory.audit_file.write_text("\n".join(["epoch,loss,mae,acc7", *lines]) + "\n")
     return runs
@@ -76,6 +74,15 @@ def test_one_epoch_is_the_monitors_and_loss_where_test_has_none(tmp_path: Path) 
         assert line.one_epoch == 1 + best(SCORES[0][:, column])
 
 
+def test_a_damaged_audit_is_named(tmp_path: Path) -> None:
+    runs = audited(tmp_path)
+    file = runs[0].directory.audit_file
+    file.write_text(file.read_text().rpartition("4,")[0])
+    with pytest.raises(ValueError, match="expected epochs 1 to 4, found 3 lines") as error:
+        audit_of(runs, MEASURES)
+    assert str(file) in str(error.value)
+
+
 def test_it_stands_apart_and_changes_no_other_number(tmp_path: Path) -> None:
     runs = audited(tmp_path)
     with_audit, without = collect(TABLE, runs), collect(replace(TABLE, audit=False), runs)
@@ -99,21 +106,17 @@ def test_it_stands_apart_and_changes_no_other_number(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_without_audit_is_trained_again_and_said(tmp_path: Path) -> None:
-    run = tmp_path / "runs" / "a"
-    run.mkdir(parents=True)
-    (run / "config.yaml").write_text("{}")
-    hashed = config_hash(compose_config([*OVERRIDES, "seed=1"]))
-    (run / "result.json").write_text(json.dumps({"config_hash": hashed, "store_checksum": "", "seconds": 1}))
     folder = tmp_path / "tables" / "own" / "runs"
     plain = plan(replace(TABLE, audit=False), 2, folder, FinishedRuns(tmp_path))
-    assert plain[0].directory.path == run
+    finish(plain[0])
+    run = plain[0].directory.path
     first, second = plan(TABLE, 2, folder, FinishedRuns(tmp_path))
     assert (first.again, second.again, first.status) == (True, False, "to do")
     assert "run.audit=true" in first.overrides
     assert (first.identity, second.identity) == (plain[0].identity, plain[1].identity)
     assert {first.directory.path, second.directory.path}.isdisjoint({run, plain[1].directory.path})
     assert "audit=true: 1 of them are there, but kept no weights" in overview([[first, second]], 1, Estimate())
-    (run / "audit.csv").write_text("epoch,mae\n1,1.0\n")
+    (run / "audit.csv").write_text("epoch,loss,mae\n1,1.0,1.0\n")
     first, _ = plan(TABLE, 2, folder, FinishedRuns(tmp_path))
     assert (first.directory.path, first.again) == (run, False)
 

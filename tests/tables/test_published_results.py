@@ -140,7 +140,7 @@ def test_a_page_shows_ranges_marks_flaws_sources_and_verdict(tmp_path: Path) -> 
     assert (lines["C"]["selection"], lines["D"]["flaw"], lines["A"]["value"]) == ("test", "doubtful", "0.7")
     with (tmp_path / "table.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert [float(row["published_low"]), float(row["published_high"]), row["verdict"]] == [0.7, 0.7, "better"]
+    assert [float(row["published_low"]), float(row["published_high"]), row["published_verdict"]] == [0.7, 0.7, "better"]
     write_tables(tmp_path, [measured([0.65], [])], [])
     assert not (tmp_path / "published.csv").exists()
 
@@ -211,7 +211,7 @@ def test_a_name_without_results_is_refused(tmp_path: Path, published: str, more:
     [
         ({"kind": "rumour"}, "kind: expected one of authors, rerun, quoted, found 'rumour'"),
         ({"selection": "tset"}, "selection: expected one of validation, test, found 'tset'"),
-        ({"values": {"mea": 0.7}}, "no such metric; nearest is mae"),
+        ({"values": {"cor": 0.7}}, "no such metric; nearest is corr"),
         ({"values": {"acc7": 46.7}}, "expected 0 to 1, shares in [0, 1], found 46.7"),
         ({"values": {"mae": "0.7"}}, "expected a number or"),
         ({"seeds": True}, "seeds: expected how many, found True"),

@@ -16,7 +16,8 @@ from trivium.runs.run_files import numbers_of, read_rows
 class TableFolder:
     """Holds a table's files. rows: lines of table.csv. values: lines of values.csv, one a run and measure, or none.
 
-    figures: figure.png, or figure_DATA.png of each data set.
+    published: lines of published.csv, one a published result of a row and measure. figures: figure.png, or
+    figure_DATA.png of each data set.
     """
 
     path: Path
@@ -24,6 +25,7 @@ class TableFolder:
     rows: list[dict[str, str]] = field(repr=False)
     values: list[dict[str, str]] = field(repr=False)
     figures: list[Path]
+    published: list[dict[str, str]] = field(default_factory=list, repr=False)
 
     @cached_property
     def labels(self) -> list[str]:
@@ -86,7 +88,9 @@ def read_table_folder(folder: Path) -> TableFolder | None:
     first = next((page.read_text(encoding="utf-8").partition("\n")[0] for page in pages if page.is_file()), "")
     title = first.removeprefix("# ").strip() or folder.name
     figures = sorted([*folder.glob("figure.png"), *folder.glob("figure_*.png")])
-    return TableFolder(folder, title, _rows(folder / "table.csv"), _values(values) if values.is_file() else [], figures)
+    rows, published = _rows(folder / "table.csv"), folder / "published.csv"
+    beside = _published(published) if published.is_file() else []
+    return TableFolder(folder, title, rows, _values(values) if values.is_file() else [], figures, beside)
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
@@ -101,4 +105,11 @@ def _values(file: Path) -> list[dict[str, str]]:
     for line, (row, seed) in enumerate(zip(rows, seeds, strict=True), start=2):
         if not seed.is_integer() or not row["seed"].strip().isdecimal():
             raise ValueError(f"{file}: column 'seed', line {line}: expected a whole number, found {row['seed']!r:.40}")
+    return rows
+
+
+def _published(file: Path) -> list[dict[str, str]]:
+    needed = ("data", "row", "measure", "value", "kind", "selection", "same_features", "flaw", "source")
+    rows = read_rows(file, needed)
+    numbers_of(file, rows, ("value",))
     return rows

@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from trivium.core.metric_names import DIRECTION, LOSSES
 from trivium.results.spread import Spread
-from trivium.runs.run_files import read_rows
+from trivium.runs.run_files import numbers_of, read_rows
 from trivium.tables.definition import Measure
 from trivium.tables.plan import Planned
 
-COLUMNS = ("data", *("row", "measure", "seed", "selected", "one", "own", "epoch", "one_epoch", "own_epoch"))
+COLUMNS = ("data", *("row", "measure", "seed", "fold", "selected", "one", "own", "epoch", "one_epoch", "own_epoch"))
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Audited:
     epoch: int
     one_epoch: int
     own_epoch: int
+    fold: int | None = None
 
 
 def audit_of(runs: Sequence[Planned], measures: Sequence[Measure]) -> list[Audited]:
@@ -44,10 +46,21 @@ def audit_of(runs: Sequence[Planned], measures: Sequence[Measure]) -> list[Audit
     for run in runs:
         if run.directory.finished and run.directory.audit_file.is_file():
             result = run.result()
-            epochs = [{k: float(v or "nan") for k, v in row.items()} for row in read_rows(run.directory.audit_file)]
+            epochs = _epochs(run.directory.audit_file, int(result["epochs"]))
             shown = [m for m in measures if m.metric and not m.subset and m.metric in epochs[0]]
             lines += [_audited(run, result, measure, epochs) for measure in shown]
     return lines
+
+
+def _epochs(file: Path, number: int) -> list[dict[str, float]]:
+    """Returns the metrics of each epoch. Raises ValueError naming the file if it is damaged."""
+    rows = read_rows(file, ("epoch", "loss"))
+    columns = numbers_of(file, rows, list(rows[0]) if rows else ["epoch"])
+    if columns["epoch"] != list(range(1, number + 1)):
+        raise ValueError(
+            f"{file}: expected epochs 1 to {number}, found {len(rows)} lines; copy it again, or delete the run"
+        )
+    return [{name: values[line] for name, values in columns.items()} for line in range(number)]
 
 
 def _audited(
@@ -56,11 +69,13 @@ def _audited(
     monitor = str(result["selection"]["monitor"]).removeprefix("val/")
     # val/total, a sum of all terms, has no counterpart on test.
     monitor = monitor if monitor in epochs[0] else "loss"
-    one = _best(epochs, monitor, lower=(LOSSES | DIRECTION).get(monitor, "min") == "min")
+    # A metric of one's own is in no list, and the rule says which way the run went by it.
+    lower = monitor in LOSSES or DIRECTION.get(monitor, "") == "min" or result["selection"]["rule"].startswith("lowest")
+    one = _best(epochs, monitor, lower=lower)
     own = _best(epochs, measure.metric, lower=measure.lower_is_better)
     selected = int(result["best_epoch"])
     at_selected, at_one, at_own = (epochs[epoch - 1][measure.metric] for epoch in (selected, one, own))
-    return Audited(run.row.label, measure.name, run.seed, at_selected, at_one, at_own, selected, one, own)
+    return Audited(run.row.label, measure.name, run.seed, at_selected, at_one, at_own, selected, one, own, run.fold)
 
 
 def _best(epochs: Sequence[Mapping[str, float]], metric: str, *, lower: bool) -> int:

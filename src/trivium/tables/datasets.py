@@ -73,6 +73,7 @@ def part_of(table: Table, data: str) -> Table:
                 cells=cells_of(name, row.results) if row.results else (),
             )
             for row in table.rows
+            if not row.only or name in row.only
         ),
         measures=measures,
         bars={group: bars for group, bars in table.bars.items() if set(bars) <= set(names)},

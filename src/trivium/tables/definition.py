@@ -23,6 +23,7 @@ class Row:
     """Holds one line of the table: a label, and the overrides of its runs beside those of every row.
 
     start: the label of the row whose run of the same seed this row's runs begin from (start_from); "": none.
+    only: the data sets that the row is for; empty: all of the table's.
     results: the method whose published results stand beside the row (published_results.yaml), "" for none; cells: these
     results on the data set of a table's part (trivium.tables.datasets).
     """
@@ -31,6 +32,7 @@ class Row:
     overrides: tuple[str, ...]
     start: str = ""
     published: tuple[Published, ...] = ()
+    only: tuple[str, ...] = ()
     results: str = ""
     cells: tuple[Cell, ...] = field(default=(), repr=False)
 
@@ -193,6 +195,12 @@ def _check_rows(table: Table) -> None:
         if row.start and row.start not in labels[:number]:
             before = ", ".join(labels[:number]) or "there are none"
             raise ValueError(f"rows: {row.label}: start_from_row: {row.start!r} is no row above it: {before}")
+        if unknown := [name for name in row.only if name not in names]:
+            raise ValueError(f"rows: {row.label}: only: {unknown[0]!r} is none of {', '.join(names)}")
+        for other in (row.start, table.baseline):
+            its = next((above.only for above in table.rows if above.label == other), ())
+            if its and not set(row.only or names) <= set(its):
+                raise ValueError(f"rows: {row.label}: {other} is a row of {', '.join(its)} only, and this one of more")
         if row.results and not table.datasets:
             raise ValueError(
                 f"rows: {row.label}: published: {row.results}: the table needs `datasets`, to know of which"
@@ -224,7 +232,7 @@ def _bars(values: Any, measures: Sequence[Measure]) -> dict[str, tuple[str, ...]
 
 
 def _row(values: Any) -> Row:
-    node = keys("rows", values, ("label",), ("overrides", "start_from_row", "published"))
+    node = keys("rows", values, ("label",), ("overrides", "start_from_row", "published", "only"))
     label = str(node["label"])
     entry = node.get("published")
     results = entry if isinstance(entry, str) else ""
@@ -232,7 +240,8 @@ def _row(values: Any) -> Row:
         _refuse_unpublished(label, results)
     published = () if entry is None or results else read_published(label, entry)
     overrides = texts("rows.overrides", node.get("overrides", []))
-    row = Row(label, overrides, str(node.get("start_from_row", "")), published, results)
+    only = texts("rows.only", items("rows.only", node["only"]) if "only" in node else [])
+    row = Row(label, overrides, str(node.get("start_from_row", "")), published, only, results)
     if not row.slug:
         raise ValueError(f"rows.label: expected some letters or digits, found {row.label!r}")
     return row

@@ -13,6 +13,7 @@ from typing import Any
 from trivium.config.check import problems_of_run
 from trivium.config.compose import Composer, composer
 from trivium.config.config_folder import CONFIGS
+from trivium.config.pretrained_files import lacking_model
 from trivium.config.store_path import find_store
 from trivium.core.wording import command
 from trivium.runs.config_hash import config_hash, identity_of
@@ -33,7 +34,7 @@ class Planned:
     overrides: `trivium train`'s arguments without run.dir and resume. table: the part of the table that it belongs to.
     identity: a hash of all that decides about its numbers. method, data (its name), epochs: of its config.
     start: the run that it begins from (start_from). again: a finished run of the same numbers is there, but without the
-    audit that the table asks for. lacking: how to get data that are not there, "" if they are.
+    audit that the table asks for. lacking: how to get data, or a pretrained model, that are not there, "" if they are.
     fold: the fold that it tests, None for data without folds.
     """
 
@@ -178,6 +179,7 @@ def _planned(
         find_store(config)
     except ValueError as error:
         lacking = str(error)
+    lacking = lacking or lacking_model(config)
     directory = usual
     if finished is not None:
         directory = _directory(usual, hashed, identity, config, finished, table.audit)
@@ -193,7 +195,7 @@ def _planned(
         int(config["trainer"]["max_epochs"]),
         start.directory if start else None,
         lacking,
-        again and not directory.finished,
+        again=again and not directory.finished,
     )
 
 

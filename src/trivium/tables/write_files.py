@@ -28,7 +28,7 @@ COLUMNS = ("row", "measure", "mean", "std", "n", "mean_low", "mean_high", "p_bes
 KNOWN = ("chance", "bayes", "train_mean")
 DIFFERENCES = ("difference", "difference_std", "difference_n", "p", "p_holm", "p_wilcoxon", "low", "high")
 PUBLISHED = ("published", "published_std", "published_difference", "same_features", "published_source")
-RANGES = ("published_low", "published_high", "published_sources", "verdict")
+RANGES = ("published_low", "published_high", "published_sources", "published_verdict")
 COSTS = ("parameters", "trained_parameters", "seconds")
 VALUES = ("row", "measure", "seed", "fold", "value", "run")
 

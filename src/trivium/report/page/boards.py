@@ -28,13 +28,27 @@ _OVER_SEEDS = {
 
 
 @dataclass(frozen=True)
+class PublishedCell:
+    """Holds one published result.
+
+    kind: authors, rerun or quoted. same: it is on our features. on_test: the test split chose its epoch.
+    """
+
+    value: float
+    kind: str
+    same: bool
+    on_test: bool
+    source: str
+
+
+@dataclass(frozen=True)
 class Board:
     """Holds what is compared on one data set.
 
     frame: a line for each run and measure (label, metric, seed, value). rows, measures: in the order to show.
     baseline: the row that others are compared with, "" without one. published: (row, measure) -> a paper's number in
-    the measure's unit, and whether our features are the same. train_mean: measure -> that of predicting the train
-    mean or frequencies.
+    the measure's unit, and whether our features are the same. cells: (row, measure) -> published results by source
+    without a flaw. train_mean: measure -> that of predicting the train mean or frequencies.
     """
 
     name: str
@@ -44,6 +58,7 @@ class Board:
     baseline: str = ""
     published: Mapping[tuple[str, str], tuple[float, bool]] = field(default_factory=dict)
     train_mean: Mapping[str, float] = field(default_factory=dict)
+    cells: Mapping[tuple[str, str], Sequence[PublishedCell]] = field(default_factory=dict)
 
     @cached_property
     def compared(self) -> dict[tuple[str, str], dict[str, Any]]:
@@ -90,9 +105,16 @@ def of_table(table: TableFolder, data: str, prefix: str = "") -> Board:
         for line in summary
         if line.get("published")
     }
+    cells: dict[tuple[str, str], list[PublishedCell]] = {}
+    for line in table.published:
+        if line["data"] == data and not line["flaw"]:
+            same, on_test = line["same_features"] == "True", line["selection"] == "test"
+            cell = PublishedCell(float(line["value"]), line["kind"], same, on_test, line["source"])
+            cells.setdefault((line["row"], line["measure"]), []).append(cell)
     rows, measures = (list(dict.fromkeys(line[key] for line in summary)) for key in ("row", "measure"))
     name = prefix + data if data else f"table {table.path.name}"
-    return Board(name, frame, rows, measures, table.baseline if table.baseline in rows else "", published, train_mean)
+    baseline = table.baseline if table.baseline in rows else ""
+    return Board(name, frame, rows, measures, baseline, published, train_mean, cells)
 
 
 def of_records(records: Sequence[Record], prefix: str = "") -> Board:

@@ -22,7 +22,23 @@ function track(row, measure, scale, from) {
   element.append(...row.values.filter(([, value]) => value !== null).map(([, value]) => mark("seed", scale, value)));
   if (row.mean !== null) element.append(mark("mean", scale, row.mean));
   if (row.published) element.append(mark("published", scale, row.published[0]));
+  element.append(...row.cells.map((cell) => cellMark(cell, measure, scale)));
   return element;
+}
+
+// A published result: a tick by its kind, pale on other features, dotted where test chose its epoch
+function cellMark(cell, measure, scale) {
+  const element = mark(`cell ${cell.kind}${cell.same ? "" : " pale"}${cell.on_test ? " on-test" : ""}`, scale, cell.value);
+  element.title = `${numberText(cell.value, measure)}: ${cell.source}`;
+  return element;
+}
+
+function cellsText(cells, measure) {
+  const [low, high] = extent(cells.map(({ value }) => value)).map((value) => numberText(value, measure));
+  const count = (fits) => new Set(cells.filter(fits).map(({ source }) => source)).size;
+  const all = count(() => true), same = count((cell) => cell.same), onTest = count((cell) => cell.on_test);
+  const of = [`${all} source${all > 1 ? "s" : ""}`, `${same} on these features`, ...(onTest ? [`${onTest} selected on test`] : [])];
+  return `published ${low === high ? low : `${low} to ${high}`} (${of.join(", ")})`;
 }
 
 function publishedText(row, measure) {
@@ -37,6 +53,7 @@ function standingRow(row, measure, scale, from, reference, named) {
   both.append(text, track(row, measure, scale, from));
   score.append(both);
   if (row.published) text.append(make("small", publishedText(row, measure)));
+  if (row.cells.length) text.append(make("small", cellsText(row.cells, measure)));
   const [value, low, high, p] = DIFFERENCES[reference].map((column) => row[column]);
   const difference = make("td", value === null ? "-" : signed(value, measure));
   if (low !== null) difference.append(make("small", `${signed(low, measure)} to ${signed(high, measure)}`));
@@ -50,7 +67,7 @@ function showStanding() {
   const reference = query("#reference").value;
   const against = reference === "baseline" ? measure.rows.find((row) => row.row === board.baseline) : measure.rows[0];
   const from = measure.lower === null && reference === "best" ? null : (against?.mean ?? null);
-  const values = measure.rows.flatMap((row) => [...row.values.map(([, value]) => value), row.mean_low, row.mean_high, row.published?.[0]]);
+  const values = measure.rows.flatMap((row) => [...row.values.map(([, value]) => value), row.mean_low, row.mean_high, row.published?.[0], ...row.cells.map(({ value }) => value)]);
   const scale = scaleOf(values.filter((value) => value !== null && value !== undefined));
   const named = (row) => (row.row === board.baseline ? "baseline" : "");
   query("#standing tbody").replaceChildren(
@@ -64,6 +81,7 @@ function showStanding() {
   if (measure.train_mean !== null) others.push(`Predicting the ${measure.guess}: ${numberText(measure.train_mean, measure)}.`);
   query("#verdict").replaceChildren(make("strong", first ?? ""), ` ${others.join(" ")}`);
   query("#key-published").hidden = !measure.rows.some((row) => row.published);
+  query("#key-cells").hidden = !measure.rows.some((row) => row.cells.length);
   const family = { best: "over the rows; the best is chosen by the same numbers, which flatters it", baseline: "over the row's measures" };
   query("#holm").textContent = `p: paired t test, corrected (Holm) ${family[measure.rows[0].row === board.baseline ? "baseline" : reference]}.`;
   query("#few").hidden = !measure.few;

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -120,6 +121,7 @@ def _row_data(board: Board, measure: str, line: Line) -> dict[str, Any]:
         "row": line["row"],
         "values": [[seed, _known(value)] for seed, value in board.seeds.get((line["row"], measure), [])],
         "published": board.published.get((line["row"], measure)),
+        "cells": [asdict(cell) for cell in board.cells.get((line["row"], measure), ())],
         **{column: _known(line[column]) for column in _DRAWN},
     }
 
