@@ -20,6 +20,7 @@ from trivium.runs.config_hash import config_hash, differences, differing
 from trivium.runs.directory import RunDirectory
 from trivium.runs.extend import complete_extension, extend, is_extension, refuse_unless_exact
 from trivium.runs.provenance import git_commit, hardware, versions
+from trivium.runs.run_files import require_identified
 
 # Where no unfinished run has the config: how many of the newest are compared with it, and how many keys are named.
 MOST_COMPARED, MOST_NAMED = 20, 3
@@ -103,7 +104,9 @@ def _config_of(run: RunDirectory) -> dict[str, Any]:
     """Returns a run's config; that of the longer run if an extension of it was cut off."""
     if run.extension_file.is_file() and not run.finished:
         return dict(run.extension()["config"])
-    return run.config()
+    config = run.config()
+    require_identified(run.config_file, config)
+    return config
 
 
 def _lock(run: RunDirectory) -> RunDirectory:
@@ -148,7 +151,7 @@ def _nearest(others: list[tuple[str, RunDirectory]], config: dict[str, Any]) -> 
     for _, run in sorted(others, key=lambda item: item[0], reverse=True)[:MOST_COMPARED]:
         # A damaged run is passed over.
         with contextlib.suppress(ValueError):
-            keys = differing(run.config(), config)
+            keys = differing(_config_of(run), config)
             if nearest is None or len(keys) < len(nearest[1]):
                 nearest = run, keys
     if nearest is None:
