@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from hydra.errors import HydraException
 from trivium.config.compose import Composer, shorten
 from trivium.config.space import as_text
 from trivium.core.choices import suggest
+from trivium.core.wording import shell_word
 
 # A composition of swept choices takes a tenth of a second, and the check should end within two seconds.
 MOST_COMBINATIONS = 8
@@ -160,7 +160,8 @@ def _ways_of_several(parsed: ParsedOverride, value: str) -> str:
 
 def _quoted(key: str, value: str) -> str:
     """Returns the override with its value as one text, quoted for Hydra and then for a shell."""
-    return shlex.quote(f"{key}={as_text(value)}") if "'" in value else f"\"{key}='{value}'\""
+    text = as_text(value)
+    return shell_word(f"{key}={text if text != value else repr(value)}")
 
 
 def _grammar_problem(line: str, error: HydraException) -> str:

@@ -24,7 +24,7 @@ _INTERVAL_KEYS = {"low": float, "high": float, "log": bool, "int": bool, "points
 # The most whole numbers that a grid takes from an interval without `points`.
 MOST_POINTS = 1000
 _PLAIN = re.compile(r"[A-Za-z_][\w./+-]*", re.ASCII)
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+:@-]+")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+:@-]+( [A-Za-z0-9_./+:@-]+)*")
 _MEANS_MORE = ("true", "false", "null", "inf", "nan", "yes", "no", "on", "off")
 
 

@@ -46,7 +46,13 @@ def undefined(what: str, target: str, reason: str, instead: str) -> str:
 
 def command(verb: str, *words: object) -> str:
     """Returns a command of ours as it is typed in a shell: trivium train method=selfmi 'run.dir=a b'."""
-    return shlex.join(["trivium", verb, *map(str, words)])
+    return " ".join(["trivium", verb, *(shell_word(str(word)) for word in words)])
+
+
+def shell_word(word: str) -> str:
+    """Returns a word as it is typed in a shell; one with Hydra's quotes in it is in double quotes."""
+    readable = "'" in word and not set(word) & set('"$`\\!')
+    return f'"{word}"' if readable else shlex.quote(word)
 
 
 def warn_in_lines() -> None:

@@ -161,7 +161,7 @@ def safe_load(path: Path) -> Any:
         content = RestrictedUnpickler(file).load()
         # pandas and old numpy wrote transcripts as arrays of str objects, and clips of unequal length as arrays of
         # arrays.
-        refuse_objects(content, allowed=(str, np.ndarray))
+        refuse_objects(content, allowed=(str,), arrays=True)
         return content
 
 
@@ -218,14 +218,17 @@ def is_shape(value: Any) -> bool:
     )
 
 
-def refuse_objects(value: Any, allowed: tuple[type, ...]) -> None:
-    """Raises RefusedError, naming the key, for an array of objects that are not all of the allowed types."""
+def refuse_objects(value: Any, allowed: tuple[type, ...], *, arrays: bool = False) -> None:
+    """Raises RefusedError, naming the key, for an array of objects that are not all of the allowed types.
+
+    arrays: whether they may also be all plain arrays.
+    """
     visited: set[int] = set()
 
     def visit(value: Any, key: str) -> None:
         if isinstance(value, np.ndarray) and value.dtype.hasobject:
-            refused = [item for item in value.flat if not isinstance(item, allowed) or _holds_objects(item)]
-            if refused:
+            refused = [item for item in value.flat if not isinstance(item, allowed)]
+            if refused and not (arrays and all(map(_is_plain_array, value.flat))):
                 raise RefusedError(
                     f"key {key!r} is an object array that holds {_kind_of(refused[0])}; only objects that are all "
                     f"{' or '.join(kind.__name__ for kind in allowed)} are read: save it as an array of numbers, or a "
@@ -245,8 +248,8 @@ def refuse_objects(value: Any, allowed: tuple[type, ...]) -> None:
     visit(value, "")
 
 
-def _holds_objects(item: Any) -> bool:
-    return isinstance(item, np.ndarray) and item.dtype.hasobject
+def _is_plain_array(item: Any) -> bool:
+    return isinstance(item, np.ndarray) and not item.dtype.hasobject
 
 
 def _kind_of(item: Any) -> str:

@@ -18,7 +18,7 @@ import yaml
 from trivium.core.wording import brief, command
 from trivium.runs.config_hash import OF_A_TABLE, config_hash, dotted
 from trivium.runs.directory import RunDirectory
-from trivium.runs.run_files import numbers_of, read_rows, require_whole
+from trivium.runs.run_files import numbers_of, read_rows, require_identified, require_whole
 
 if TYPE_CHECKING:
     from trivium.data.target import Target
@@ -194,6 +194,7 @@ def read_record(path: Path) -> Record:
         record = Record(path, run.config(), run.result(), run.record())
     except OSError as error:
         raise ValueError(f"{path}: a file of the run {_DAMAGED} ({error}); {_MEND}") from error
+    require_identified(run.config_file, record.config)
     require_whole(run.result_file, record.result)
     return record
 

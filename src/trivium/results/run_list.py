@@ -12,7 +12,7 @@ import pandas as pd
 from trivium.core.metric_names import LABELS, METRICS
 from trivium.core.wording import counted
 from trivium.runs.directory import RunDirectory
-from trivium.runs.run_files import require_whole
+from trivium.runs.run_files import require_identified, require_whole
 from trivium.runs.status import epochs_done, status_of
 
 COLUMNS = ("name", "method", "data", "seed", "status", "epoch", "metric", "value", "when", "path")
@@ -72,6 +72,7 @@ def _of_result(run: RunDirectory) -> dict[str, Any]:
 
 def _of_config(run: RunDirectory) -> dict[str, Any]:
     config = run.config()
+    require_identified(run.config_file, config)
     return {"method": config["method"]["name"], "data": config["data"]["name"], "seed": config["seed"]}
 
 

@@ -113,7 +113,7 @@ class RunDirectory:
         It waits for the lock of a run with several processes, as its workers need a moment to end when their parent was
         killed.
         """
-        has_workers = self.config_file.is_file() and self.config()["trainer"]["devices"] > 1
+        has_workers = self.config_file.is_file() and self.config().get("trainer", {}).get("devices", 1) > 1
         lock = take(self._lock_file, _WORKERS_END if has_workers else SHORT_WAIT)
         self.lock = lock or self.lock
         return lock is not None
@@ -124,7 +124,7 @@ class RunDirectory:
 
     def discard_unstarted(self) -> None:
         """Removes the files of `open_run` if nothing was trained, so that a refused config leaves no trace."""
-        if self.record_file.is_file() and self.record()["status"] != "created":
+        if self.record_file.is_file() and self.record().get("status") != "created":
             return
         for name in ("config.yaml", "overrides.yaml", "run.json", ".lock"):
             (self.path / name).unlink(missing_ok=True)

@@ -123,6 +123,6 @@ def launch_workers(run: RunDirectory, config: dict[str, Any], *, loud: bool = Fa
             process.wait()
     if code:
         # The first rank writes why it failed; if another one did, the status does not say so.
-        status = run.record()["status"]
+        status = str(run.record().get("status", ""))
         reason = status if status.startswith("failed") else "failed"
         raise ChildProcessError(f"{run.path}: a worker process {reason} (exit status {code}; its traceback is above)")

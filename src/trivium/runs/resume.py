@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import shutil
 import sys
 from datetime import UTC, datetime
@@ -15,12 +14,13 @@ import yaml
 
 from trivium.config.space import path_setting
 from trivium.core.files import write_json, write_text
-from trivium.core.wording import brief
+from trivium.core.wording import brief, shell_word
 from trivium.runs.announce import Say, resumed_at, silent
 from trivium.runs.config_hash import config_hash, differences, differing
 from trivium.runs.directory import RunDirectory
 from trivium.runs.extend import complete_extension, extend, is_extension, refuse_unless_exact
 from trivium.runs.provenance import git_commit, hardware, versions
+from trivium.runs.run_files import require_identified
 
 # Where no unfinished run has the config: how many of the newest are compared with it, and how many keys are named.
 MOST_COMPARED, MOST_NAMED = 20, 3
@@ -69,7 +69,7 @@ def _resume(run: RunDirectory, config: dict[str, Any], tell: Say, longer: list[s
         tell("extend", f"{run.path}, of {behind} epochs, to {config['trainer']['max_epochs']}")
         return run
     different_keys = ", ".join(differences(stored, config)) or "its structure"
-    alone = shlex.quote(path_setting("resume", run.path))
+    alone = shell_word(path_setting("resume", run.path))
     advice = (
         f"Repeat that run's overrides ({run.path / 'overrides.yaml'}) or choose another run.dir"
         if longer is None
@@ -104,7 +104,9 @@ def _config_of(run: RunDirectory) -> dict[str, Any]:
     """Returns a run's config; that of the longer run if an extension of it was cut off."""
     if run.extension_file.is_file() and not run.finished:
         return dict(run.extension()["config"])
-    return run.config()
+    config = run.config()
+    require_identified(run.config_file, config)
+    return config
 
 
 def _lock(run: RunDirectory) -> RunDirectory:
@@ -149,7 +151,7 @@ def _nearest(others: list[tuple[str, RunDirectory]], config: dict[str, Any]) -> 
     for _, run in sorted(others, key=lambda item: item[0], reverse=True)[:MOST_COMPARED]:
         # A damaged run is passed over.
         with contextlib.suppress(ValueError):
-            keys = differing(run.config(), config)
+            keys = differing(_config_of(run), config)
             if nearest is None or len(keys) < len(nearest[1]):
                 nearest = run, keys
     if nearest is None:

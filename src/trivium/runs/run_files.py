@@ -26,16 +26,25 @@ Content = TypeVar("Content")
 
 _NUMBERS = Keys(other=(float, None))
 _PART = Keys(optional={"_target_": str})
-_CONFIG = Keys(
+# What says which run it is, without which it can be neither shown nor resumed.
+_WHOLE_CONFIG = Keys(
     {
         "seed": int,
-        "data": Keys({"name": str}, {"modalities": [str], "standardize": Keys(other=str)}),
+        "data": Keys({"name": str}),
         "trainer": Keys({"max_epochs": int, "devices": int}),
         "method": Keys({"_target_": str, "name": str}),
         "run": Keys(),
-        "paths": Keys(),
-    },
+    }
+)
+_CONFIG = Keys(
+    {},
     {
+        "seed": int,
+        "data": Keys({}, {"name": str, "modalities": [str], "standardize": Keys(other=str)}),
+        "trainer": Keys(),
+        "method": Keys({}, {"_target_": str, "name": str}),
+        "run": Keys(),
+        "paths": Keys(),
         "encoder": _PART,
         "fusion": Keys({"_target_": str}),
         "objective": Keys({"_target_": str}),
@@ -71,8 +80,9 @@ _LOADED = Keys(
     }
 )
 _RESULT = Keys(
-    {"val": _NUMBERS},
+    {},
     {
+        "val": _NUMBERS,
         "store_checksum": str,
         "test": _NUMBERS,
         "config_hash": str,
@@ -97,6 +107,7 @@ _RESULT = Keys(
 # What loading a run and showing it need beside that; a search compares the validation metrics alone.
 _WHOLE_RESULT = Keys(
     {
+        "val": _NUMBERS,
         "seed": int,
         "method": str,
         "feature_set": str,
@@ -107,8 +118,9 @@ _WHOLE_RESULT = Keys(
     }
 )
 _RECORD = Keys(
-    {"status": str},
+    {},
     {
+        "status": str,
         "created": str,
         "config_hash": str,
         "resumed_at": [int],
@@ -156,8 +168,17 @@ def read_config(file: Path) -> dict[str, Any]:
     return _checked(file, parse_yaml, _config)
 
 
+def require_identified(file: Path, config: dict[str, Any]) -> None:
+    """Raises ValueError, naming the key, for a config.yaml without what says which run it is."""
+    try:
+        require(config, _WHOLE_CONFIG, "")
+    except ValueError as error:
+        raise _damaged(file, error) from error
+
+
 def require_loadable(file: Path, config: dict[str, Any]) -> None:
     """Raises ValueError, naming the key, for a config.yaml without what a model and its data are made from."""
+    require_identified(file, config)
     try:
         require(config, _LOADED, "")
     except ValueError as error:
@@ -266,7 +287,7 @@ def _config(content: Any) -> dict[str, Any]:
     require(config, _CONFIG, "")
     for group, keys in (("data", Data), ("trainer", Trainer), ("run", RunKeys), ("paths", Paths)):
         hints = get_type_hints(keys)
-        for name, value in config[group].items():
+        for name, value in config.get(group, {}).items():
             hint = hints.get(name)
             # Maps by modality have types of their own.
             if hint is not None and hasattr(of_type(hint), "hint") and not fits(value, hint):

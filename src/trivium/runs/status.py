@@ -19,7 +19,7 @@ def failure_of(run: RunDirectory) -> str | None:
 
 def status_of(run: RunDirectory) -> str:
     """Returns the status of a run's record, "" before there is one."""
-    return str(run.record()["status"]) if run.record_file.is_file() else ""
+    return str(run.record().get("status", "")) if run.record_file.is_file() else ""
 
 
 def epochs_done(run: RunDirectory) -> int:

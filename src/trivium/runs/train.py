@@ -193,7 +193,7 @@ def _fit(
     state = None if resume_from is None else load_checkpoint(resume_from)
     if trainer.is_global_zero:
         record = run.record()
-        resumed = record["status"] != "created"
+        resumed = record.get("status") != "created"
         resumed_at = [*record.get("resumed_at", []), state["global_step"] if state else 0] if resumed else []
         run.update_record(resumed_at=resumed_at, status="running")
     if state is not None:

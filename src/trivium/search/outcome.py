@@ -50,7 +50,7 @@ def _value(result: Mapping[str, Any], metric: str) -> Any:
     """Returns a validation metric of the selected epoch; one that only training has (val/total), where it selected."""
     selection = result.get("selection", {})
     monitored = selection.get("value") if selection.get("monitor") == f"val/{metric}" else None
-    return result["val"].get(metric, monitored)
+    return result.get("val", {}).get(metric, monitored)
 
 
 def is_number(value: Any) -> bool:

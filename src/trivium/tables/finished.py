@@ -62,7 +62,7 @@ class FinishedRuns:
         if identity:
             self._runs.setdefault(identity, []).append((run.path, str(result.get("store_checksum", ""))))
         epochs = _EPOCHS.search(text)
-        if epochs and int(epochs[1]) and result.get("seconds"):
+        if epochs and int(epochs[1]) and result.get("seconds") and {"method", "feature_set"} <= result.keys():
             data, each = str(result["feature_set"]).partition("/")[0], float(result["seconds"]) / int(epochs[1])
             self.epoch_times.append(Took(str(result["method"]), data, each))
 
