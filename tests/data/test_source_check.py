@@ -75,14 +75,14 @@ BROKEN: dict[str, tuple[Callable[[Source], object], str]] = {
         lambda s: set_at(s.splits["test"].targets["multimodal"], 2, 10.5),
         r"split 'test': the multimodal label of clip 'test2' is 10\.5, outside \[0, 10\] \(1 such\)",
     ),
-    "no_score": (lambda s: s.splits["valid"].targets.pop("multimodal"), "split 'valid': no target 'multimodal'"),
+    "no_score": (lambda s: s.splits["valid"].targets.pop("multimodal"), "split 'valid': target 'multimodal' missing, in 'train' there"),
     "column_of_scores": (
         lambda s: s.splits["train"].targets.update(multimodal=np.zeros((6, 1))),
-        r"target 'multimodal' must hold one number a clip, \(N,\); found \(6, 1\)",
+        r"target 'multimodal' must hold a score a clip, \(6,\) numbers; found \(6, 1\)",
     ),
     "words_for_scores": (
         lambda s: s.splits["train"].targets.update(hand=np.array(["left"] * 6)),
-        "target 'hand' must hold one number a clip",
+        "target 'hand' must hold a score a clip",
     ),
     "modality_in_one": (
         lambda s: s.splits["test"].streams.pop("wrist"),

@@ -32,10 +32,10 @@ def targets_of(source: Source, label_range: Range = None) -> dict[str, Target]:
 
 
 def _everywhere(source: Source, target: str) -> Array:
-    """Returns the values of a target in all splits that have it, end to end."""
-    return np.concatenate(
-        [np.asarray(clips.targets[target]) for clips in source.splits.values() if target in clips.targets]
-    )
+    """Returns the values of a target in all splits that have it in the form of train's, end to end."""
+    parts = [np.asarray(clips.targets[target]) for clips in source.splits.values() if target in clips.targets]
+    train = np.asarray(source.splits["train"].targets[target])
+    return np.concatenate([part for part in parts if part.shape[1:] == train.shape[1:]])
 
 
 def check_source(source: Source, targets: dict[str, Target] | None = None) -> None:

@@ -145,6 +145,8 @@ def undeclared(
     """
     if name in (MULTIMODAL, *modalities):
         return Target("score", range=label_range)
+    if values.dtype.kind not in "fiub":
+        return Target()  # which refuses them
     if values.ndim == 1 and len(values) and bool(((values >= 0) & (values == np.round(values))).all()):
         return Target("classes", tuple(str(number) for number in range(max(2, int(values.max()) + 1))))
     return Target("score", tuple(str(k) for k in range(values.shape[1])) if values.ndim == 2 else ())
