@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 
@@ -9,3 +12,14 @@ from torch import Tensor
 def at_least_float32(tensor: Tensor) -> Tensor:
     """Returns the tensor in float32 where it is narrower (autocast's halves, integers); float64 stays float64."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def autocast_of_recurrent_layers(device: torch.device) -> AbstractContextManager[object]:
+    """Returns the context in which a recurrent layer runs: as it is, or in float32 on a CPU that has no other way.
+
+    oneDNN has no LSTM in half precision for processors without AVX-512, and raises an error that names none of this.
+    """
+    halved = device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    if halved and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return torch.autocast("cpu", enabled=False)
+    return contextlib.nullcontext()

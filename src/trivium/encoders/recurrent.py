@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium.core.choices import check_choice
+from trivium.core.precision import autocast_of_recurrent_layers
 from trivium.data.batch import Stream
 from trivium.encoders.base import Encoded, Encoder
 from trivium.encoders.old_names import accept_old_names
@@ -115,10 +116,11 @@ class Recurrent(Encoder):
         for number, cell in enumerate(self.forward_cells):
             if number:
                 inputs_BTD = self.dropout(inputs_BTD)
-            states, _ = cell(inputs_BTD)
-            if order is not None:
-                backward, _ = self.backward_cells[number](reorder(inputs_BTD, order))
-                states = torch.cat([states, reorder(backward, order)], dim=-1)
+            with autocast_of_recurrent_layers(inputs_BTD.device):
+                states, _ = cell(inputs_BTD)
+                if order is not None:
+                    backward, _ = self.backward_cells[number](reorder(inputs_BTD, order))
+                    states = torch.cat([states, reorder(backward, order)], dim=-1)
             inputs_BTD = states
         return inputs_BTD
 

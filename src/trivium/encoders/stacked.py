@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trivium.core.choices import check_choice
+from trivium.core.precision import autocast_of_recurrent_layers
 from trivium.data.batch import Stream
 from trivium.encoders.base import Encoded, Encoder
 from trivium.encoders.pooling import check_least, pool_steps
@@ -55,7 +56,8 @@ class Stacked(Encoder):
 
     def _layer(self, number: int, inputs_BTD: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the states of a layer's two directions, (B, T, H) each, both in the order of the steps."""
-        forward_BTH, _ = self.forward_cells[number](inputs_BTD)
-        # Each clip is reversed within its own length, so that no padded step comes before a real one.
-        backward_BTH, _ = self.backward_cells[number](reorder(inputs_BTD, order))
+        with autocast_of_recurrent_layers(inputs_BTD.device):
+            forward_BTH, _ = self.forward_cells[number](inputs_BTD)
+            # Each clip is reversed within its own length, so that no padded step comes before a real one.
+            backward_BTH, _ = self.backward_cells[number](reorder(inputs_BTD, order))
         return forward_BTH, reorder(backward_BTH, order)

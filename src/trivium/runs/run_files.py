@@ -302,7 +302,7 @@ def _config(content: Any) -> dict[str, Any]:
 
 def _result(content: Any) -> dict[str, Any]:
     require(content, _RESULT, "")
-    if content.get("metrics", "mosi") not in METRICS:
+    if not isinstance(content.get("metrics", "mosi"), str) or content.get("metrics", "mosi") not in METRICS:
         raise ValueError(f"metrics: expected one of {', '.join(METRICS)}, found {shown(content['metrics'])}")
     result: dict[str, Any] = content
     return result
