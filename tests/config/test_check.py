@@ -62,7 +62,10 @@ def test_what_is_right_passes(line: str) -> None:
         ("data.features=50", "data.features: expected text, found 50; to give it as text, quote it"),
         ("data.modalities=[1]", "data.modalities: expected a list of text, found [1]"),
         ("data.modalities=text", "data.modalities: expected a list of text, found 'text'"),
-        ("data.modalities=text,audio", "add -m for one run each, write a list as data.modalities=[text,audio], or quote it"),
+        (
+            "data.modalities=text,audio",
+            "add -m for one run each, write a list as data.modalities=[text,audio], or",
+        ),
         ("data.standardize.text=zscores", "expected one of none, zscore, source, found 'zscores'; nearest is zscore"),
         ("trainer.precision=32", "trainer.precision: expected one of 32-true, 64-true"),
         (

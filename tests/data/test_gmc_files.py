@@ -218,7 +218,7 @@ def test_files_of_other_names_and_options_of_other_formats_are_refused(tmp_path:
     with pytest.raises(ValueError, match="takes one of GMC's three files, or their folder; found 2"):
         formats.read("gmc", [path, path], formats.ReadOptions("mosi"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"empty: a folder without \.csd or \.dt files"):
+    with pytest.raises(ValueError, match=r"empty: a folder without labels\.csv, manifest\.yaml, \.csd or \.dt files"):
         formats.detect([tmp_path / "empty"])
 
 

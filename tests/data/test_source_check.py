@@ -75,7 +75,10 @@ BROKEN: dict[str, tuple[Callable[[Source], object], str]] = {
         lambda s: set_at(s.splits["test"].targets["multimodal"], 2, 10.5),
         r"split 'test': the multimodal label of clip 'test2' is 10\.5, outside \[0, 10\] \(1 such\)",
     ),
-    "no_score": (lambda s: s.splits["valid"].targets.pop("multimodal"), "split 'valid': target 'multimodal' missing, in 'train' there"),
+    "no_score": (
+        lambda s: s.splits["valid"].targets.pop("multimodal"),
+        "target 'multimodal' missing, in 'train' there",
+    ),
     "column_of_scores": (
         lambda s: s.splits["train"].targets.update(multimodal=np.zeros((6, 1))),
         r"target 'multimodal' must hold a score a clip, \(6,\) numbers; found \(6, 1\)",

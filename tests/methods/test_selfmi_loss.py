@@ -34,6 +34,8 @@ def made(**settings: Any) -> SelfMI:
     encoders = {name: Identity(size, out=4) for name, size in DIMS.items()}
     parts = Parts(encoders, Concat({name: 4 for name in DIMS}, out=6), L1(), CLIPS, 3.0, 5)
     method = SelfMI(parts, cpc_weight=ALPHA, pair_weight=BETA, post_dims={"default": 3}, **settings).double()
+    if method.bank is None:
+        return method
     method.bank.start(batch_of(range(CLIPS)).targets["multimodal"])
     for n, name in enumerate(DIMS):
         method.bank.labels(name).add_(torch.linspace(-1, 1.5, CLIPS) * (n + 1)).clamp_(-3, 3)

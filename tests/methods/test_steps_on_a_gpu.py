@@ -42,8 +42,8 @@ STEPS = (
     "method=supervised encoder=gru fusion=tensor objective=cross_entropy optimizer=sgd encoder.pool=last",
     "method=supervised encoder=identity fusion=sum objective=mse optimizer=adam method.stand_in=learned "
     "method.modality_dropout=0.3",
-    "method=supervised encoder=transformer fusion=lowrank method.mixup=manifold",
-    "method=supervised fusion=film method.mixup=series",
+    "method=supervised encoder=transformer fusion=lowrank method.mixup=manifold objective=auto",
+    "method=supervised fusion=film method.mixup=series objective=auto_mse",
     "method=supervised fusion=gmu method.balance=ogm_ge objective=cross_entropy",
     "method=supervised fusion=gated method.balance=mmpareto objective=cross_entropy encoder.pool=flatten",
     "method=supervised encoder=transformer encoder.pool=cls fusion=transformer method.mixup=manifold",

@@ -300,7 +300,7 @@ def test_search_is_read_with_its_pruned_trial(tmp_path: Path) -> None:
 
 def test_search_file_without_its_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "trials.csv").write_text("number,value\n0,1.0\n")
-    with pytest.raises(ValueError, match=r"trials\.csv: no column state; expected a row a trial"):
+    with pytest.raises(ValueError, match=r"trials\.csv: cannot be read \(no column state\)"):
         read_search_folder(tmp_path)
 
 

@@ -93,7 +93,7 @@ def test_what_a_table_of_subsets_asks_for(tmp_path: Path) -> None:
         ({"measures": [{"name": "x", "probe": "x", "factor": "x", "given": "text"}]}, "either metric, or probe and of"),
         ({"measures": [{"name": "x", "probe": "x", "of": "joint", "factor": "x"}]}, "factor and given go together"),
         ({"measures": [{"name": "x", "metric": "mae", "factor": "x", "given": "t"}]}, "are for accuracies, not mae"),
-        ({"measures": [{"name": "x", "metric": "mea"}]}, "x: no metric 'mea'; nearest is mae"),
+        ({"measures": [{"name": "x", "metric": "mea"}]}, "x: no metric 'mea'; nearest is ma"),
         ({"measures": [{"name": "x", "metric": "own"}]}, "one of your own needs better: higher, or lower"),
         ({"measures": [{"name": "x", "metric": "own", "better": "up"}]}, "x: better: expected higher or lower"),
         ({"measures": [{"name": "x", "metric": "mae", "better": "higher"}]}, "of a metric of your own alone"),

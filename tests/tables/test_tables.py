@@ -107,7 +107,7 @@ def test_n_stands_in_brackets_only_where_seeds_are_missing(tmp_path: Path) -> No
 def test_of_one_seed_nothing_is_said_of_spread_or_tests() -> None:
     told = " ".join(legend([compared()], 1, True))
     assert "Test split, one seed." in told
-    assert "Differences: a seed's value minus GMC's of the same seed." in told
+    assert "Differences: a run's value minus GMC's of the same seed." in told
     assert not any(word in told for word in ("deviation", "interval", "Holm"))
     assert "corrected (Holm) over the row's 3 measures" in " ".join(legend([compared()], 5, True))
 

@@ -85,9 +85,9 @@ def _before_tasks(config: dict[str, Any]) -> dict[str, Any]:
     """
     groups = {name: dict(config[name]) for name in ("objective", "data") if config.get(name)}
     objective, data = groups.get("objective", {}), groups.get("data", {})
-    if objective.get("_target_") == "trivium.objectives.task.auto":
-        squared = objective.pop("scores", "l1") == "mse"
-        objective["_target_"] = f"trivium.objectives.task.{'MSE' if squared else 'L1'}"
+    usual = {"l1": "L1", "mse": "MSE"}.get(objective.get("scores", "l1"))
+    if objective.get("_target_") == "trivium.objectives.task.auto" and usual is not None:
+        objective = groups["objective"] = {"_target_": f"trivium.objectives.task.{usual}"}
     if data.get("metrics") == "auto":
         data["metrics"] = "regression"
     for node, defaults in ((objective, _NEW_OF_OBJECTIVE), (data, _NEW_OF_DATA)):
