@@ -70,12 +70,14 @@ def mixing(report: Report, *, clips: int, classes: int, size: int, fusion: str) 
     """Reports {"seconds", "cpu_seconds", "mib"} of method=tcmax's first pass, `fusion` mixing three modalities."""
     from trivium.config.compose import compose_config
     from trivium.data.store import StoreSchema
+    from trivium.data.target import Target
     from trivium.methods.build import build_method
 
     overrides = [f"fusion={fusion}", f"fusion.out={size}", "encoder=identity", f"objective.classes={classes}"]
     config = compose_config(["method=tcmax", "objective=tcmax", *overrides])
     widths = dict.fromkeys(MODALITIES, size)
-    schema = StoreSchema("bench", "", widths, {"train": clips}, dict.fromkeys(MODALITIES, 1), (), (-3.0, 3.0))
+    targets = {"multimodal": Target("score", range=(-3.0, 3.0))}
+    schema = StoreSchema("bench", "", widths, {"train": clips}, dict.fromkeys(MODALITIES, 1), targets)
     method = build_method(config, schema, dict.fromkeys(MODALITIES, "values"))
 
     def forward_and_backward(batch: Batch) -> None:

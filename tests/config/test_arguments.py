@@ -68,7 +68,7 @@ def test_a_script_shows_its_help_and_ends_a_mistake_with_one_line(
     assert script([], "help\n", lambda: 7, needs_words=False) == 7
     assert capsys.readouterr() == ("help\n" * 4, "")
     assert script(["run=a"], "help", mistake) == 2
-    assert capsys.readouterr() == ("", "error: no file x  y in z\n")
+    assert capsys.readouterr() == ("", "error: no file x y in z\n")
     monkeypatch.setenv("TRIVIUM_TRACEBACK", "1")
     with pytest.raises(FileNotFoundError, match="no file x"):
         script(["run=a"], "help", mistake)

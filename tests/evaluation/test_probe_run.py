@@ -230,7 +230,7 @@ def test_script_writes_the_probes_and_prints_them(run_dir: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["target=smell"], "target=smell: {store} has audio, loud, multimodal, same, share, text, vision"),
+        (["target=smell"], "target=smell: {store} has multimodal, text, audio, vision, loud, share, same"),
         (["target=same"], "split 'train': all 320 clips are of class 0 (same as it is); a probe needs two classes"),
         (["target=loud", "classes=7"], "classes=7: is for one score, and 'loud' is 3 classes"),
         (["classes=4"], "classes=4: objective.classes: no 4 classes of labels in (-3.0, 3.0)"),

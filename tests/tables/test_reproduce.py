@@ -235,7 +235,7 @@ def test_dry_shows_what_is_done_and_starts_nothing(competition: Called) -> None:
         (["table=interactions", "seeds=0"], "seeds=0: expected a whole number"),
         (["table=interactions", "jobs=x"], "jobs=x: expected a whole number"),
         (["table=interactions", "dry=yes"], "dry=yes: expected true or false"),
-        (["table=nothing"], "there are comm, competition, interactions"),
+        (["table=nothing"], "there are audit, classes_3, classes_7, comm"),
         (["table=interactions", "data.bach_size=3", "dry=true"], "bach_size"),
     ],
 )
