@@ -51,7 +51,15 @@ def begin(run: Planned, epochs: int, whole: bool = False) -> None:
     """As a run that was interrupted after `epochs`, of 3 s each. whole: its config; composing it takes a while."""
     path = run.directory.path
     path.mkdir(parents=True, exist_ok=True)
-    brief = {"start_from": "", "trainer": {"max_epochs": run.epochs, "select": "best", "monitor": "auto"}}
+    brief = {
+        "seed": run.seed,
+        "data": {"name": run.data, "fold": run.fold},
+        "method": {"_target_": "trivium.methods.supervised.Supervised", "name": run.method},
+        "run": {},
+        "paths": {},
+        "start_from": "",
+        "trainer": {"max_epochs": run.epochs, "devices": 1, "select": "best", "monitor": "auto"},
+    }
     config = compose_config(list(run.overrides)) if run.start or whole else brief
     (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (path / "run.json").write_text(json.dumps({"created": "2026-01-02T03:04:05", "status": "interrupted"}))
