@@ -186,9 +186,9 @@ def _chosen(targets: Mapping[str, Array], name: str, modalities: Sequence[str]) 
     targets stay under their names.
     """
     prefix = _prefix_of_own(name)
-    own = {m: targets[f"{prefix}{m}"] for m in modalities if f"{prefix}{m}" in targets}
+    unimodal = {m: targets[f"{prefix}{m}"] for m in modalities if f"{prefix}{m}" in targets}
     others = {key: values for key, values in targets.items() if key not in (MULTIMODAL, *modalities)}
-    return {**others, MULTIMODAL: targets[name], **own}
+    return {**others, MULTIMODAL: targets[name], **unimodal}
 
 
 def _prefix_of_own(name: str) -> str:

@@ -32,9 +32,9 @@ def read_clip_file(path: Path, key: str = "") -> Array:
     if key and key not in arrays:
         raise ValueError(f"{path}: has no array {key!r}; found {', '.join(map(repr, arrays))}")
     if not key and len(arrays) != 1:
-        found = ", ".join(arrays) or "none"
+        names = ", ".join(arrays) or "none"
         raise ValueError(
-            f"{path}: expected one array, found {found}; choose one in manifest.yaml: "
+            f"{path}: expected one array, found {names}; choose one in manifest.yaml: "
             "modalities: {NAME: {files: FOLDER, array: KEY}}"
         )
     values = arrays[key] if key else next(iter(arrays.values()))

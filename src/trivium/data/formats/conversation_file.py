@@ -100,8 +100,8 @@ def _from_parts(path: Path, content: Any, notes: dict[str, str]) -> list[Dialogu
     kinds = "".join(map(_kind, parts))
     match = _WITH_IDS.fullmatch(kinds) or _WITHOUT_IDS.fullmatch(kinds)
     if match is None:
-        found = f"{len(parts)} parts of the kinds {kinds}" if parts else f"a {type(content).__name__}"
-        raise ValueError(f"{path}: expected {_EXPECTED}; found {found} (V vectors, N numbers, S texts, L dialogues)")
+        layout = f"{len(parts)} parts of the kinds {kinds}" if parts else f"a {type(content).__name__}"
+        raise ValueError(f"{path}: expected {_EXPECTED}; found {layout} (V vectors, N numbers, S texts, L dialogues)")
     named = {name: kind for name, kind in match.groupdict().items() if kind and name not in ("features", "lists")}
     part_of = {name: parts[match.start(name)] for name in named}
     layers = parts[match.start("features") : match.end("features")]
