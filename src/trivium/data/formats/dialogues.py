@@ -69,12 +69,12 @@ def read_conversations(
     _refuse_unknown_classes(path, source.splits["train"], names)
     options = splitting or SplitOptions()
     groups = _groups(path, dialogues, options.group or GROUPS[0])
-    kept = np.arange(len(numbers))
+    places = np.arange(len(numbers))
     if emotions is not None:
-        kept, names = _choose_emotions(path, source, data, emotions, names)
+        places, names = _choose_emotions(path, source, data, emotions, names)
     source.described[MULTIMODAL] = Target("classes", names)
     _name_sentiments(source, data)
-    columns = SplitColumns(split=[splits[n] for n in kept], group=[groups[n] for n in kept])
+    columns = SplitColumns(split=[splits[n] for n in places], group=[groups[n] for n in places])
     return split_checked(source, columns, options)
 
 
@@ -164,16 +164,16 @@ def _choose_emotions(
         return np.arange(len(source.splits["train"])), names
     clips, class_of = source.splits["train"], FOUR[emotions]
     numbers = clips.targets[MULTIMODAL].astype(int)
-    kept = np.flatnonzero(np.isin(numbers, list(class_of)))
-    source.splits["train"] = clips.select(kept)
-    source.splits["train"].targets[MULTIMODAL] = np.array([class_of[n] for n in numbers[kept]], dtype=np.float32)
+    places = np.flatnonzero(np.isin(numbers, list(class_of)))
+    source.splits["train"] = clips.select(places)
+    source.splits["train"].targets[MULTIMODAL] = np.array([class_of[n] for n in numbers[places]], dtype=np.float32)
     left_out = [name for number, name in enumerate(names) if number not in class_of]
     padding.note_dropped_clips(
         source.notes, {name: int((numbers == names.index(name)).sum()) for name in left_out}, "of other classes"
     )
     if emotions == "4merged":
         source.notes["classes"] = "excited utterances count as happy"
-    return kept, names[:4]
+    return places, names[:4]
 
 
 def _name_sentiments(source: Source, data: str) -> None:
@@ -186,12 +186,12 @@ def _name_sentiments(source: Source, data: str) -> None:
     emotions = source.described[MULTIMODAL].names
     if data == "meld" and len(names) == 3:
         # The files differ in the order. In MELD joy is positive, anger negative, and neutral neither.
-        found = {}
+        sentiments = {}
         for emotion, sentiment in (("neutral", "neutral"), ("joy", "positive"), ("anger", "negative")):
             of_emotion = numbers[clips.targets[MULTIMODAL] == emotions.index(emotion)]
             if len(of_emotion):
-                found[int(np.bincount(of_emotion).argmax())] = sentiment
-        names = [found.get(number, names[number]) for number in range(3)]
+                sentiments[int(np.bincount(of_emotion).argmax())] = sentiment
+        names = [sentiments.get(number, names[number]) for number in range(3)]
     source.described["sentiment"] = Target("classes", tuple(names))
 
 
