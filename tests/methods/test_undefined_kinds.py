@@ -15,7 +15,11 @@ from batches import DIMS
 from trivium.config.compose import Composer, composer
 from trivium.data.store import StoreSchema
 from trivium.data.target import Target
+from trivium.fusions.only import Only
+from trivium.methods.base import Parts
 from trivium.methods.build import build_method
+from trivium.methods.supervised import Supervised
+from trivium.objectives import CrossEntropy
 
 TARGETS = {
     "a score": Target(range=(-3.0, 3.0)),
@@ -152,3 +156,13 @@ def test_methods_published_with_a_squared_error_take_it_for_scores_alone(
         "_target_": "trivium.objectives.task.auto",
         "scores": "mse",
     }
+
+
+def test_a_method_of_ones_own_says_what_it_is_for_by_tasks() -> None:
+    class ScoresAlone(Supervised):
+        tasks = ("score",)
+
+    ScoresAlone.refuse_task(TARGETS["a score"])
+    message = r"ScoresAlone is not defined for 4 classes, which is the target; method=supervised takes every kind"
+    with pytest.raises(ValueError, match=message):
+        ScoresAlone(Parts({}, Only({"text": 4}), CrossEntropy(TARGETS["classes"]), 24, None, 0))
