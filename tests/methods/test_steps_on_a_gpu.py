@@ -40,6 +40,9 @@ LNLN = "method.dim=16 method.heads=4 method.head_dim=4 method.feedforward=8 meth
 STEPS = (
     "method=supervised encoder=lstm fusion=concat objective=l1 optimizer=adamw",
     "method=supervised encoder=gru fusion=tensor objective=cross_entropy optimizer=sgd encoder.pool=last",
+    "method=supervised data=fixture_classes data.sampler=balanced objective=cross_entropy "
+    "objective.class_weights=balanced objective.focal_gamma=2",
+    "method=supervised data=fixture_labels objective=binary_cross_entropy",
     "method=supervised encoder=identity fusion=sum objective=mse optimizer=adam method.stand_in=learned "
     "method.modality_dropout=0.3",
     "method=supervised encoder=transformer fusion=lowrank method.mixup=manifold objective=auto",

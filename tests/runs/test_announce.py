@@ -31,6 +31,12 @@ def words(printed: str) -> str:
     return re.sub(r"\s+", " ", printed)
 
 
+def processor_seconds(code: str) -> float:
+    """What a Python process that runs `code` takes of the processor, in seconds."""
+    timed = f"import time\n{code}\nprint(time.process_time())"
+    return float(subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True).stdout)
+
+
 def test_it_says_what_it_is_before_torch_is_imported(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", UNTIL_TORCH, "train", "method=selfmi", "trainer.patience=0"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
@@ -41,7 +47,8 @@ def test_it_says_what_it_is_before_torch_is_imported(tmp_path: Path) -> None:
         "data    fixture/synthetic: 320 train, 96 valid, 128 test clips",
         "        text 16, audio 6, vision 8",
     ]
-    assert float(done.stderr) < 1.5  # .6 s on an idle core
+    # .6 s against 3 s on an idle core
+    assert float(done.stderr) < processor_seconds("import torch, lightning") / 2
     again = subprocess.run(
         [*argv, "data.modalities=[text,vision]"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
     )

@@ -5,12 +5,13 @@ Legend: N clips of the train split, n clips of a global batch, d features of one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trivium.core.choices import check_choice
+from trivium.core.precision import Float32Buffers
 
 EPS = 1e-8
 RULES = ("ratio", "centres", "tanh")
@@ -54,7 +55,7 @@ def mix_labels(old_n: Tensor, new_n: Tensor, epoch: int) -> Tensor:
     return old_n * ((epoch - 1) / (epoch + 1)) + new_n * (2 / (epoch + 1))
 
 
-class LabelBank(nn.Module):
+class LabelBank(Float32Buffers):
     """Holds features and labels of every train clip, for the fusion ("joint") and for each modality, without gradient.
 
     A clip that lacks a modality does not count in that modality's centres. A clip that loses it to modality dropout
@@ -91,15 +92,6 @@ class LabelBank(nn.Module):
             self.register_buffer(f"rows_{name}", torch.zeros(clips, dtype=torch.uint8), persistent=False)
             # The positive centre, then the negative one.
             self.register_buffer(f"centres_{name}", torch.zeros(2, dim), persistent=False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LabelBank:
-        """Applies Module.to, .half and the like, except that no buffer goes below float32."""
-        before = dict(self.named_buffers())
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, moved in self.named_buffers():
-            if moved.is_floating_point() and moved.dtype.itemsize < 4:
-                setattr(self, name, before[name].to(moved.device, torch.float32))
-        return self
 
     def start(self, targets_N: Tensor, present: Mapping[str, Tensor] | None = None) -> None:
         """Sets every label to the human one, unless the run is resumed. Without a range, it sets `high` to the largest.

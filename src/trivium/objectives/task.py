@@ -12,15 +12,15 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from trivium.core.choices import check_choice
-from trivium.core.precision import at_least_float32
+from trivium.core.precision import Float32Buffers, at_least_float32
 from trivium.data.score_classes import SCORE_CLASSES, USUAL_COUNT, ScoreClasses
 from trivium.data.target import Target
 
 
-class TaskObjective(nn.Module):
+class TaskObjective(Float32Buffers):
     """Maps a head's outputs to one loss a clip, and decodes them to a prediction.
 
     A subclass's constructor takes the target first (trivium.data.target.Target; the range of a score, or None, stands
@@ -174,6 +174,7 @@ class CrossEntropy(TaskObjective):
     """
 
     tasks = ("score", "classes")
+    weights: Tensor | None
 
     def __init__(
         self,
@@ -198,7 +199,8 @@ class CrossEntropy(TaskObjective):
         if label_smoothing and focal_gamma:
             raise ValueError("objective.focal_gamma does not go with objective.label_smoothing; set one of them to 0")
         self.label_smoothing, self.focal_gamma = label_smoothing, focal_gamma
-        self.weights_C = weights_of(class_weights, self.target, self.outputs)
+        # A buffer, as a list would be copied to the device in every step.
+        self.register_buffer("weights", weights_of(class_weights, self.target, self.outputs), persistent=False)
 
     def classes(self, targets_B: Tensor) -> Tensor:
         """Returns the class of each clip, (B,) int64."""
@@ -221,8 +223,8 @@ class CrossEntropy(TaskObjective):
         if self.focal_gamma:
             # The loss is -log p; expm1 keeps 1 - p exact where p is nearly 1.
             loss_B = (-torch.expm1(-loss_B)).clamp_min(0) ** self.focal_gamma * loss_B
-        if self.weights_C is not None:
-            loss_B = loss_B * loss_B.new_tensor(self.weights_C)[class_B]
+        if self.weights is not None:
+            loss_B = loss_B * self.weights.to(loss_B.dtype)[class_B]
         return loss_B
 
     def decode(self, outputs_BK: Tensor) -> tuple[Tensor, Tensor]:
@@ -252,6 +254,7 @@ class BinaryCrossEntropy(TaskObjective):
     """
 
     tasks = ("labels",)
+    weights: Tensor | None
 
     def __init__(
         self, target: Target, *, class_weights: str | Sequence[float] | None = None, focal_gamma: float = 0.0
@@ -259,7 +262,8 @@ class BinaryCrossEntropy(TaskObjective):
         super().__init__(target)
         check_focal(focal_gamma)
         self.outputs, self.focal_gamma = self.target.columns, focal_gamma
-        self.weights_C = weights_of(class_weights, self.target, self.outputs)
+        # A buffer, as a list would be copied to the device in every step.
+        self.register_buffer("weights", weights_of(class_weights, self.target, self.outputs), persistent=False)
 
     def forward(self, outputs_BK: Tensor, targets_B: Tensor) -> Tensor:
         assert outputs_BK.shape == targets_B.shape, (outputs_BK.shape, targets_B.shape)
@@ -270,8 +274,8 @@ class BinaryCrossEntropy(TaskObjective):
             # 1 - p of the true answer; between the two for mixed labels.
             away_BC = (outputs_BC.sigmoid() - target_BC).abs()
             loss_BC = away_BC**self.focal_gamma * loss_BC
-        if self.weights_C is not None:
-            loss_BC = loss_BC * (1 + target_BC * (loss_BC.new_tensor(self.weights_C) - 1))
+        if self.weights is not None:
+            loss_BC = loss_BC * (1 + target_BC * (self.weights.to(loss_BC.dtype) - 1))
         return loss_BC.mean(dim=1)
 
     def decode(self, outputs_BK: Tensor) -> tuple[Tensor, Tensor]:
@@ -285,8 +289,8 @@ def check_focal(focal_gamma: float) -> None:
         raise ValueError(f"objective.focal_gamma: expected a number from 0, found {focal_gamma}")
 
 
-def weights_of(class_weights: str | Sequence[float] | None, target: Target, count: int) -> list[float] | None:
-    """Returns one weight a class or label, or None for none; "balanced" ones come from the target's counts.
+def weights_of(class_weights: str | Sequence[float] | None, target: Target, count: int) -> Tensor | None:
+    """Returns one weight a class or label, float64, or None for none; "balanced" ones come from the target's counts.
 
     Raises ValueError for another word, another number of weights, one that is not above 0, and for "balanced" where the
     train split has no clip of a class, or of a label none with it or none without.
@@ -298,11 +302,11 @@ def weights_of(class_weights: str | Sequence[float] | None, target: Target, coun
             raise ValueError(
                 f"objective.class_weights: expected null, balanced, or a list of {count}, found {class_weights!r}"
             )
-        return _balanced_weights(target)
+        return torch.tensor(_balanced_weights(target), dtype=torch.float64)
     weights = [float(weight) for weight in class_weights]
     if len(weights) != count or not all(weight > 0 for weight in weights):
         raise ValueError(f"objective.class_weights: expected {count} numbers above 0, found {list(class_weights)}")
-    return weights
+    return torch.tensor(weights, dtype=torch.float64)
 
 
 def _balanced_weights(target: Target) -> list[float]:
