@@ -129,17 +129,45 @@ def test_every_method_takes_it(method: str, tmp_path: Path) -> None:
     small = ["encoder=gru", "encoder.hidden=8", "encoder.out=8", "trainer.max_epochs=1", "trainer.limit_batches=2"]
     small += ["fusion=concat", "run.log_steps=true", "trainer.progress=off"]
     losses = []
-    for p in ("0", "0.5"):
-        run_dir = tmp_path / p
+    for p in ("0", "0.5", "{text:0.1,vision:0.9}"):
+        run_dir = tmp_path / str(len(losses))
         here(tmp_path, f"method={method}", *small, f"method.modality_dropout={p}", f"run.dir={run_dir}")
         losses.append([float(row["loss"]) for row in rows(run_dir / "steps.csv")])
-    assert losses[0] != losses[1]
+    assert losses[0] != losses[1] != losses[2] != losses[0]
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, 2.0, float("nan")])
 def test_a_modality_dropout_that_is_no_probability_below_1_is_refused(p: float) -> None:
     with pytest.raises(ValueError, match=r"method.modality_dropout: expected a probability in \[0, 1\), found"):
         made(modality_dropout=p)
+
+
+def test_each_modality_may_have_a_rate_of_its_own_and_one_stays() -> None:
+    """Of two draws below their rates p < q the one that lies less below stays: audio in p^2 / 2 of p q."""
+    clips, p, q = 8000, 0.2, 0.6
+    left = made(modality_dropout={"text": p, "default": q}).drop_modalities(many([True, True, False])).present.double()
+    assert left.any(dim=1).all()
+    assert not left[:, 2].any()
+    # Both would go with probability p q; then text stays if p - u < q - v, audio otherwise.
+    audio_stays = p * p / 2 / (p * q)
+    for column, rate, saved in ((0, p, 1 - audio_stays), (1, q, audio_stays)):
+        stays = 1 - rate + p * q * saved
+        assert abs(float(left[:, column].mean()) - stays) <= 4 * math.sqrt(stays * (1 - stays) / clips)
+
+
+def test_equal_rates_are_the_shared_rate() -> None:
+    shared = made(modality_dropout=0.4).drop_modalities(many([True] * 3)).present
+    by_name = {"text": 0.4, "audio": 0.4, "vision": 0.4}
+    assert torch.equal(made(modality_dropout=by_name).drop_modalities(many([True] * 3)).present, shared)
+
+
+def test_rates_of_other_modalities_or_beyond_1_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"method.modality_dropout.txt: no such modality; nearest is text"):
+        made(modality_dropout={"txt": 0.1})
+    with pytest.raises(
+        ValueError, match=r"method.modality_dropout.text: expected a probability in \[0, 1\), found 1.5"
+    ):
+        made(modality_dropout={"text": 1.5})
 
 
 # Stand-ins

@@ -100,7 +100,7 @@ class Root:
 class Leaf:
     """Describes one value by its type.
 
-    hint: int, float, str, bool, a Literal, list[...], one of these or None; or Any.
+    hint: int, float, str, bool, a Literal, list[...], dict[str, ...], several of these or None; or Any.
     """
 
     hint: Any
@@ -122,6 +122,8 @@ Schema = Leaf | Map
 
 # A map whose keys are all among these is a map by modality, and accepts any modality's name.
 _BY_MODALITY = {"default", "text", "audio", "vision"}
+# Numbers that may also be given as a map by modality.
+_ALSO_BY_MODALITY = {"modality_dropout"}
 _OPTIONS = re.compile(r"# one of: ([\w.-]+(?:, [\w.-]+)*)")
 
 
@@ -153,6 +155,8 @@ def _map_of(
         elif value is None:
             # A null takes its value from the key of the same name above it, so it has that key's type.
             fields[name] = Leaf(_hint_of(inherited.get(name)) | None)
+        elif name in _ALSO_BY_MODALITY:
+            fields[name] = Leaf(_hint_of(value) | dict[str, float])
         else:
             fields[name] = Leaf(_hint_of(value))
     by_modality = bool(fields) and set(fields) <= _BY_MODALITY
@@ -193,6 +197,10 @@ def fits(value: Any, hint: Any) -> bool:
         return isinstance(value, str) and value in parts
     if origin is list:
         return isinstance(value, list) and all(fits(item, parts[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            fits(key, parts[0]) and fits(item, parts[1]) for key, item in value.items()
+        )
     if hint is Any:
         return True
     if hint in (None, type(None)):
@@ -224,4 +232,6 @@ def describe(hint: Any) -> str:
         return "a list of " + (
             inner.removeprefix("a ") + "s" if inner.startswith("a ") and " of " not in inner else inner
         )
+    if origin is dict:
+        return f"{describe(parts[1])} for each modality"
     return _WORDS.get(hint, str(hint))

@@ -99,7 +99,7 @@ class Method(nn.Module, ABC):
         self.fusion = parts.fusion
         self.objective = parts.objective
         self.seed = parts.seed
-        self.modality_dropout = parts.options.modality_dropout
+        self.dropout_rates = parts.options.dropout_rates(parts.encoders)
         self.stand_ins = make_stand_ins(parts.options.stand_in, parts.encoders, parts.fusion)
         # Epoch and batch of the training step, both from 0. Random numbers are keyed by them.
         self.position = (0, 0)
@@ -201,18 +201,24 @@ class Method(nn.Module, ABC):
         return joint_BE
 
     def drop_modalities(self, batch: Batch) -> Batch:
-        """Returns the batch with each clip's modalities dropped with probability `modality_dropout`.
+        """Returns the batch with each clip's modalities dropped with the probabilities of `modality_dropout`.
 
-        What a clip loses does not depend on the clips it is batched with. If it would lose all modalities, that of the
-        largest draw stays.
+        What a clip loses does not depend on the clips it is batched with. If it would lose all modalities, that stays
+        whose draw exceeds its probability by most, or lies the least below it.
         """
-        if not self.modality_dropout:
+        if not any(self.dropout_rates.values()):
             return batch
         column_M = torch.arange(batch.present.shape[1], device=batch.present.device)
         drawn_BM = uniform(self.step_key("modality dropout"), batch.index[:, None], column_M)
-        drawn_BM = torch.where(batch.present, drawn_BM, -1.0)
-        stays_BM = (drawn_BM >= self.modality_dropout) | (drawn_BM == drawn_BM.amax(dim=1, keepdim=True))
-        return batch.without(batch.present & ~stays_BM)
+        rates = [self.dropout_rates[name] for name in batch.streams]
+        columns = zip(drawn_BM.unbind(dim=1), rates, strict=True)
+        stays_BM = torch.stack([drawn_B >= rate for drawn_B, rate in columns], dim=1)
+        if len(set(rates)) > 1:
+            # Not for equal ones, as the difference may round two draws to one number.
+            columns = zip(drawn_BM.unbind(dim=1), rates, strict=True)
+            drawn_BM = torch.stack([drawn_B - rate for drawn_B, rate in columns], dim=1)
+        drawn_BM = torch.where(batch.present, drawn_BM, -2.0)
+        return batch.without(batch.present & ~(stays_BM | (drawn_BM == drawn_BM.amax(dim=1, keepdim=True))))
 
     def erased(self, batch: Batch, rate_BM: Tensor, key: int, clips_B: Tensor | None = None) -> Batch:
         """Returns the batch with each real step erased with its clip's and modality's probability.
@@ -257,7 +263,7 @@ class Method(nn.Module, ABC):
                 f"trainer.precision=bf16-true holds whole numbers up to 256 alone, and the target has "
                 f"{len(target.names)} classes; take bf16-mixed or 32-true"
             )
-        if self.stand_ins is None or self.modality_dropout:
+        if self.stand_ins is None or any(self.dropout_rates.values()):
             return
         data: DataModule = self.trainer.datamodule
         clips = data.store.split("train")

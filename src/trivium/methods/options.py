@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trivium.core.choices import suggest
+
 # Option -> the keys of the YAML that belong to it.
 KEYS = {
     "modality_dropout": ("modality_dropout",),
@@ -23,7 +25,8 @@ KEYS = {
 class Options:
     """Holds the shared options of one method. With its default an option changes nothing.
 
-    modality_dropout: probability, in [0, 1), with which a training clip loses each modality that it has; one stays.
+    modality_dropout: probability, in [0, 1), with which a training clip loses each modality that it has; one stays. A
+    mapping has one for each modality, and "default" for the others, otherwise 0.
     stand_in: what the fusion sees of an absent modality, "zero" or "learned" (trivium.methods.stand_ins).
     mixup, mixup_alpha, mixup_weight: which layers are mixed, and how much (trivium.methods.mixup.Mixup).
     balance: "none", "ogm_ge" or "mmpareto" (trivium.methods.balance). balance_until: the last epoch that is balanced,
@@ -32,7 +35,7 @@ class Options:
     Raises ValueError for a modality_dropout outside [0, 1); the others are checked where they are used.
     """
 
-    modality_dropout: float = 0.0
+    modality_dropout: float | Mapping[str, float] = 0.0
     stand_in: str = "zero"
     mixup: str = "none"
     mixup_alpha: float = 1.0
@@ -43,10 +46,27 @@ class Options:
     pareto_gamma: float = 1.5
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.modality_dropout < 1.0:
-            raise ValueError(
-                f"method.modality_dropout: expected a probability in [0, 1), found {self.modality_dropout}"
-            )
+        for key, rate in self._rates().items():
+            if not 0.0 <= rate < 1.0:
+                raise ValueError(f"method.modality_dropout{key}: expected a probability in [0, 1), found {rate}")
+
+    def _rates(self) -> dict[str, float]:
+        if isinstance(self.modality_dropout, Mapping):
+            return {f".{name}": rate for name, rate in self.modality_dropout.items()}
+        return {"": self.modality_dropout}
+
+    def dropout_rates(self, modalities: Iterable[str]) -> dict[str, float]:
+        """Returns the probability of each modality to be lost. Raises ValueError for one that the mapping alone has."""
+        names, rates = list(modalities), self.modality_dropout
+        if not isinstance(rates, Mapping):
+            return dict.fromkeys(names, rates)
+        for name in rates:
+            if name not in {*names, "default"}:
+                raise ValueError(
+                    f"method.modality_dropout.{name}: no such modality{suggest(name, names)}; expected default or some "
+                    f"of {', '.join(names)}"
+                )
+        return {name: rates.get(name, rates.get("default", 0.0)) for name in names}
 
 
 def split_options(settings: Mapping[str, Any], shared: Iterable[str]) -> tuple[Options, dict[str, Any]]:
