@@ -129,11 +129,11 @@ def test_every_method_takes_it(method: str, tmp_path: Path) -> None:
     small = ["encoder=gru", "encoder.hidden=8", "encoder.out=8", "trainer.max_epochs=1", "trainer.limit_batches=2"]
     small += ["fusion=concat", "run.log_steps=true", "trainer.progress=off"]
     losses = []
-    for p in ("0", "0.5", "{text:0.1,vision:0.9}"):
+    for p in ("0", "{text:0.5,vision:0.9}"):
         run_dir = tmp_path / str(len(losses))
         here(tmp_path, f"method={method}", *small, f"method.modality_dropout={p}", f"run.dir={run_dir}")
         losses.append([float(row["loss"]) for row in rows(run_dir / "steps.csv")])
-    assert losses[0] != losses[1] != losses[2] != losses[0]
+    assert losses[0] != losses[1]
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, 2.0, float("nan")])
