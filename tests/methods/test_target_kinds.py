@@ -88,6 +88,8 @@ ALWAYS = [
 ]
 # These read the target through their objective alone, and learn scores as they learn one.
 SLOW_TRAITS = ("almt", "gmc", "m3ixup", "misa", "mag_bert", "lnln", "tetfn", "selfmi")
+# Their labels are tried, which they read in the same way.
+SLOW_CLASSES = (("almt", "classes"), ("lnln", "classes"), ("mag_bert", "classes"))
 WHOLE: dict[tuple[str, str], tuple[Path, list[str], dict[str, Any]]] = {}
 
 
@@ -111,7 +113,7 @@ def each(slow: Callable[[str, str], bool]) -> Any:
     return pytest.mark.parametrize(("name", "kind"), marked)
 
 
-@each(lambda name, kind: kind == "traits" and name in SLOW_TRAITS)
+@each(lambda name, kind: (kind == "traits" and name in SLOW_TRAITS) or (name, kind) in SLOW_CLASSES)
 def test_it_learns_and_predicts_from_every_subset(
     folder: Path, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

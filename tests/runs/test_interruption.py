@@ -41,6 +41,7 @@ def _interrupted(number: int, moment: tuple[str, str, int], argv: list[str], fol
     from importlib import import_module
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a process of the fork server ignores it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests under nohup ignore it
     module, name, count = moment
     owner: Any = import_module(module)
     *parents, last = name.split(".")

@@ -60,8 +60,11 @@ SLOW = {"selfmi_exact", "selfmi_ba", "supervised_mixup", "tcmax_all", "m3ixup_tw
 )
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[str, Any]]:
     """The settings, and the record of a run that nobody killed."""
-    folder = tmp_path_factory.mktemp(request.param)
-    settings = [*SETTINGS[request.param], "data.batch_size=72", "run.checkpoint_every=2", "trainer.progress=off"]
+    return whole_run(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def whole_run(name: str, folder: Path) -> tuple[list[str], dict[str, Any]]:
+    settings = [*SETTINGS[name], "data.batch_size=72", "run.checkpoint_every=2", "trainer.progress=off"]
     settings.append(f"paths.data={folder / 'data'}")
     here(folder, *settings, f"run.dir={folder / 'whole'}")
     whole = record(folder / "whole")
@@ -69,6 +72,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return settings, whole
 
 
+@pytest.mark.slow  # the next test has it too, and tells less when it fails
 def test_the_same_command_in_another_process_gives_the_same_weights(
     whole: tuple[list[str], dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -91,17 +95,36 @@ IN_TURN = [
 BEGINNINGS = [0, 1, 2, 3, 3, 4, 5]  # the order of those numbers: steps are fewer where gradients are accumulated
 
 
+def killed_in_turn(whole: tuple[list[str], dict[str, Any]], folder: Path, moments: list[tuple[str, int]]) -> list[int]:
+    """After how many batches each process but the first began, in a run killed at each moment that ends bit-equal."""
+    settings, expected = whole
+    settings = [*settings, f"run.dir={folder / 'run'}", "resume=auto"]
+    for moment in moments:
+        assert run(folder, *settings, kill=moment) == -9
+        assert not (folder / "run" / "result.json").exists()
+    assert run(folder, *settings) == 0
+    assert record(folder / "run") == expected
+    resumed: list[int] = json.loads((folder / "run" / "result.json").read_text())["resumed_at"]
+    return resumed
+
+
+def test_killed_in_the_second_epoch_and_before_the_final_test_it_ends_bit_equal(
+    whole: tuple[list[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    inside, trained = killed_in_turn(whole, tmp_path, [("step", 8), ("finish", 0)])
+    assert 0 < inside < trained
+
+
+@pytest.mark.slow  # of every method; the next test is of one
 def test_killed_at_each_of_seven_moments_in_turn_it_ends_bit_equal(
     whole: tuple[list[str], dict[str, Any]], tmp_path: Path
 ) -> None:
-    settings, expected = whole
-    settings = [*settings, f"run.dir={tmp_path / 'run'}", "resume=auto"]
-    for moment in IN_TURN:
-        assert run(tmp_path, *settings, kill=moment) == -9
-        assert not (tmp_path / "run" / "result.json").exists()
-    assert run(tmp_path, *settings) == 0
-    assert record(tmp_path / "run") == expected
-    resumed = json.loads((tmp_path / "run" / "result.json").read_text())["resumed_at"]
+    resumed = killed_in_turn(whole, tmp_path, IN_TURN)
+    assert [sorted(set(resumed)).index(step) for step in resumed] == BEGINNINGS
+
+
+def test_self_mi_killed_at_each_of_seven_moments_in_turn_ends_bit_equal(tmp_path: Path) -> None:
+    resumed = killed_in_turn(whole_run("selfmi", tmp_path / "whole"), tmp_path, IN_TURN)
     assert [sorted(set(resumed)).index(step) for step in resumed] == BEGINNINGS
 
 

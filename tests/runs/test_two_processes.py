@@ -53,7 +53,7 @@ METHODS = {
 }
 SLOW = {  # by their own verb: each is a variant of one that stands beside it
     *("supervised_mixup", "selfmi_ba", "mmim_filler", "mmpareto", "tcmax_mixing", "tcmax_drawn", "tcmax_tokens"),
-    *("comm", "supcon", "m3ixup_two"),
+    *("comm", "supcon", "m3ixup_two", "selfmi_filler"),
 }
 
 
