@@ -5,11 +5,11 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ROOT_DO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: install demo test slow smoke page-test check docs tutorial bench bench-gpu clean help
+.PHONY: install demo test slow smoke page-test cluster-test check docs tutorial bench bench-gpu clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(READY) ## make .venv from requirements.lock (does nothing when it is up to date)
 
@@ -37,6 +37,12 @@ smoke: install ## a table of every method, a search that is killed, a grid with 
 page-test: install ## the report page and the site in headless Chromium; installs Debian's package where there is none
 	command -v chromium >/dev/null || { $(ROOT_DO) apt-get update -q && $(ROOT_DO) apt-get install -q -y --no-install-recommends chromium; }
 	$(PY) -m pytest -m page tests/page
+
+# The tests start the daemons that they need in folders of their own, and stop them by their process ids.
+CLUSTER_PACKAGES := slurm-wlm munge postgresql iproute2
+cluster-test: install ## sweeps and ranks on a real SLURM, PostgreSQL and two hosts of this machine; installs Debian's packages
+	dpkg-query -W $(CLUSTER_PACKAGES) >/dev/null 2>&1 || { $(ROOT_DO) apt-get update -q && $(ROOT_DO) apt-get install -q -y --no-install-recommends $(CLUSTER_PACKAGES); }
+	$(PY) -m pytest -m cluster tests/cluster
 
 check: install ## formatting, lint, types
 	$(PY) -m ruff format --check .

@@ -22,6 +22,11 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["trivium.runs.train", "trivium.config.check"])
 
 ROOT = Path(__file__).resolve().parents[1]
+# Of `srun -n 2` in a shell; the tasks do not say how many of them are on a node.
+_STEP = {
+    **{"SLURM_JOB_ID": "17", "SLURM_JOB_NAME": "train.py", "SLURM_NTASKS": "2", "SLURM_NNODES": "1"},
+    **{"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_NODEID": "0"},
+}
 SMALL = ["data.batch_size=48", "trainer.accelerator=cpu", "trainer.max_epochs=3", "trainer.threads=1"]
 
 
@@ -34,13 +39,16 @@ def run(folder: Path, *overrides: str, kill: tuple[str, int] | None = None) -> i
     return spawn(_child, in_folder(folder, *overrides), kill)
 
 
-def run_ranks(folder: Path, *overrides: str) -> list[int]:
-    """As `run`, on two processes that are given from outside, as an outer torchrun gives them; their exit codes."""
+def run_ranks(folder: Path, *overrides: str, by: str = "torchrun") -> list[int]:
+    """As `run`, on two processes that are given from outside, by: "torchrun" or "srun -n 2"; their exit codes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         outside = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
     settings = in_folder(folder, *overrides, "trainer=ddp", "trainer.devices=2")
     ranks = [{"TORCHELASTIC_RUN_ID": "none", "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+    if by != "torchrun":
+        outside = {"MASTER_PORT": outside["MASTER_PORT"], **_STEP}
+        ranks = [{"SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in ("0", "1")]
     return [_exit_code(process) for process in [_start(_rank, settings, {**outside, **rank}) for rank in ranks]]
 
 

@@ -116,6 +116,19 @@ def test_sigterm_and_a_closed_terminal_are_143_with_status_and_command(
         assert json.loads((run_dir / "run.json").read_text())["status"] == "interrupted"
 
 
+def test_who_ignores_sigterm_is_not_ended_by_it(whole: Path, tmp_path: Path) -> None:
+    """As a job of SLURM must: one that ends in the grace time of its preemption has failed, and is not queued again."""
+    code = driver.spawn(_ignoring, [*SMALL, f"paths.data={whole / 'data'}", f"run.dir={tmp_path / 'run'}"], tmp_path)
+    assert code == 0, (tmp_path / "printed.log").read_text()
+    assert record(tmp_path / "run") == record(whole / "run")
+
+
+def _ignoring(settings: list[str], folder: Path) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    words = [str(driver.ROOT / "train.py"), *settings, "trainer.accelerator=cpu", "trainer.threads=1"]
+    _interrupted(signal.SIGTERM, MOMENTS["a training step"], words, folder, folder / "printed.log")
+
+
 def test_a_grid_says_how_it_goes_on(whole: Path, tmp_path: Path) -> None:
     words = [*in_folder(tmp_path, *SMALL, f"paths.data={whole / 'data'}"), "seed=1,2"]
     code, printed = interrupted(tmp_path, MOMENTS["a training step"], "-m", *words)

@@ -1,4 +1,4 @@
-"""A SLURM of one machine: sbatch, srun and sacct as scripts first on PATH, and a thread that runs what was submitted.
+"""A SLURM of one machine: sbatch, srun and squeue as scripts first on PATH, and a thread that runs what was submitted.
 
 Array tasks run one after the other, each in a process that has torch already, started in `elsewhere`, as a cluster may.
 """
@@ -18,14 +18,17 @@ from pathlib import Path
 
 import driver
 
-_SBATCH = """#!/bin/sh
+_SBATCH = r"""#!/bin/sh
 number=$(( $(ls {queue} | grep -c sh$) + 101 ))
 echo "$PWD $*" > {queue}/$number.arguments
+for task in $(sed -n 's/^#SBATCH --array=0-\([0-9]*\).*/\1/p' "$1" | xargs -r seq 0); do
+    echo "${{number}}_$task|PENDING" > {queue}/${{number}}_$task.state
+done
+echo "$number|PENDING" > {queue}/$number.state
 cp "$1" {queue}/$number.part && mv {queue}/$number.part {queue}/$number.sh
 echo "Submitted batch job $number"
 """
-_SACCT = """#!/bin/sh
-echo "JobID|State|NodeList"
+_SQUEUE = """#!/bin/sh
 cat {queue}/*.state 2>/dev/null || true
 """
 
@@ -53,7 +56,7 @@ class FakeSlurm:
         queue = self.folder / "queue"
         for part in (queue, self.folder / "bin", self.elsewhere):
             part.mkdir()
-        for name, text in {"sbatch": _SBATCH, "sacct": _SACCT, "srun": "#!/bin/sh\nexit 1\n"}.items():
+        for name, text in {"sbatch": _SBATCH, "squeue": _SQUEUE, "srun": "#!/bin/sh\nexit 1\n"}.items():
             script = self.folder / "bin" / name
             script.write_text(text.format(queue=queue))
             script.chmod(0o755)
@@ -80,7 +83,7 @@ class FakeSlurm:
         for task in range(int(array[1]) + 1 if array else 1):
             name = f"{job}_{task}" if array else job
             state = script.with_name(f"{name}.state")
-            state.write_text(f"{name}|RUNNING|here\n")
+            state.write_text(f"{name}|RUNNING\n")
             environment = {
                 "SLURM_JOB_ID": f"{job}{task}" if array else job,
                 "SLURM_JOB_NODELIST": "here",
@@ -90,7 +93,7 @@ class FakeSlurm:
                 **({"SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": str(task)} if array else {}),
             }
             code = driver.spawn(_task, text, environment, self.elsewhere, self.kill.get(task))
-            state.write_text(f"{name}|{'FAILED' if code else 'COMPLETED'}|here\n")
+            state.write_text(f"{name}|{'FAILED' if code else 'COMPLETED'}\n")
 
 
 def _task(script: str, environment: dict[str, str], start: Path, kill: tuple[str, int] | None) -> None:

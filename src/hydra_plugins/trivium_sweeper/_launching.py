@@ -69,6 +69,7 @@ def _launch(launcher: Launcher, kind: str, jobs: Sequence[Job]) -> dict[str, str
     # The folders of a sweep's runs are named after the jobs' numbers.
     first_number = int(jobs[0].run.path.name)
     earlier_jobs = cluster.submitted(launcher, kind)
+    cluster.prepare(kind)
     try:
         returns = launcher.launch([job.arguments for job in jobs], initial_job_idx=first_number)
     except Exception as error:

@@ -70,6 +70,7 @@ class TriviumSweeper(Sweeper):
     def _grid(self, arguments: list[str]) -> bool:
         from trivium.config.space import path_setting
         from trivium.core.wording import counted
+        from trivium.search.cluster import wait_for_earlier_jobs
         from trivium.search.jobs import FailedJob, print_failures, print_jobs
         from trivium.search.reporter import Reporter
         from trivium.search.sweep_table import print_sweep_table
@@ -79,6 +80,7 @@ class TriviumSweeper(Sweeper):
         OmegaConf.save(self.config, folder / "multirun.yaml")
         self._go_on = (path_setting("hydra.sweep.dir", folder), "resume=auto")
         print(f"grid of {counted(len(jobs), 'job')} in {folder}", flush=True)
+        wait_for_earlier_jobs(folder, self._kind, lambda number: True)
         try:
             with Reporter(len(jobs), bars=self._kind != "basic") as reporter:
                 outcomes = self._run(jobs, "loss", reporter)
@@ -128,6 +130,7 @@ class TriviumSweeper(Sweeper):
         from trivium.config.config_folder import config_dir_option
         from trivium.config.sweep import read_search
         from trivium.core.wording import command
+        from trivium.search.cluster import wait_for_earlier_jobs
         from trivium.search.idle import idle_parameters
         from trivium.search.jobs import print_failures
         from trivium.search.reporter import Reporter
@@ -154,6 +157,7 @@ class TriviumSweeper(Sweeper):
         )
         search.on_end = reporter.ends
         print_plan(search, self._at_once(), self._kind, idle_parameters(search.space, self._composed(fixed)))
+        wait_for_earlier_jobs(search.folder, self._kind, lambda number: not search.is_claimed(number))
         with reporter:
             while trials := search.next(self._at_once()):
                 reporter.catch_up(done(search), best_so_far(search))

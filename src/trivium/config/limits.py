@@ -24,6 +24,7 @@ MINIMUM: dict[str, float] = {
     "trainer.min_delta": 0,
     "trainer.devices": 1,
     "trainer.num_nodes": 1,
+    "trainer.lost_after": 0,
     "trainer.accumulate_grad_batches": 1,
     "trainer.gradient_clip": 0,
     "trainer.threads": 0,

@@ -70,6 +70,7 @@ class Trainer:
     callbacks: list[Any]
     profiler: Literal["none", "simple", "advanced", "pytorch"]
     limit_batches: int
+    lost_after: float = 30.0
 
 
 @dataclass

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 # 128 + SIGINT and SIGTERM, as a shell has them. SIGHUP, of a terminal or connection that is gone, counts as SIGTERM.
 CODE = 130
@@ -53,6 +54,17 @@ def ended_by_signals() -> Iterator[None]:
         for number in numbers:
             if signal.getsignal(number) is _terminate:
                 signal.signal(number, signal.SIG_DFL)
+
+
+def other_handler() -> Any:
+    """Returns what somebody else has set SIGTERM to, as submitit does and a script's `trap '' TERM`; None without such.
+
+    A job of SLURM must not end by SIGTERM: it gets one when it is preempted, and a job that ends in its grace time has
+    failed, where one that is killed after it goes into the queue again.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    in_main = threading.current_thread() is threading.main_thread()
+    return handler if in_main and handler not in (None, signal.SIG_DFL, _terminate) else None
 
 
 @contextmanager

@@ -23,16 +23,22 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def options_of_child(lock: IO[bytes] | None) -> dict[str, Any]:
+def options_of_child(lock: IO[bytes] | None, ignored: tuple[signal.Signals, ...] = ()) -> dict[str, Any]:
     """Returns the options of subprocess.Popen for a process that is to end with this one.
 
     It inherits the lock, and gets a session of its own, so that a terminal's Ctrl-C comes to this process alone.
-    Windows has none of the three.
+    ignored: signals that it and its children ignore. Windows has none of these.
     """
     if os.name != "posix":
         return {}
+
+    def begin() -> None:
+        die_with_parent()
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+
     inherited = () if lock is None else (lock.fileno(),)
-    return {"preexec_fn": die_with_parent, "pass_fds": inherited, "start_new_session": True}
+    return {"preexec_fn": begin, "pass_fds": inherited, "start_new_session": True}
 
 
 @contextmanager

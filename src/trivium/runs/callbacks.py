@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 from lightning.pytorch.callbacks import (
     Callback,
     DeviceStatsMonitor,
@@ -31,6 +33,19 @@ _PROFILERS: dict[str, type[Profiler]] = {
     "pytorch": PyTorchProfiler,
 }
 assert tuple(_CALLBACKS) == OBSERVERS
+
+
+class KeepHandler(Callback):
+    """Puts the handler of SIGTERM that somebody else had set, such as submitit, into the place of Lightning's.
+
+    Lightning's calls it too, but ends the training afterwards. handler: as signal.signal takes it.
+    """
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        signal.signal(signal.SIGTERM, self._handler)
 
 
 def make_callbacks(chosen: list[Any], accelerator: str) -> list[Callback]:

@@ -15,7 +15,10 @@ from trivium.config.renamed import with_new_names, with_old_names
 # Matches ROW_sSEED_HASH, the names that trivium.tables.plan gives to runs.
 OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")
 _NOT_HASHED = ("run", "resume", "paths", "logger", "trust")
-_NOT_HASHED_TRAINER = ("devices", "num_nodes", "accelerator", "strategy", "progress", "callbacks", "profiler")
+_NOT_HASHED_TRAINER = (
+    *("devices", "num_nodes", "accelerator", "strategy", "lost_after"),
+    *("progress", "callbacks", "profiler"),
+)
 # Keys that came later than version 0.1.0, with the values at which they change nothing.
 _NEW_OF_OBJECTIVE = {"class_weights": None, "focal_gamma": 0.0}
 _NEW_OF_DATA: dict[str, Any] = {"target": "", "fold": None, "sampler": "shuffled"}

@@ -7,6 +7,7 @@ an outer torchrun or SLURM has started ranks already, these are used.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from trivium.core.interruption import ended_by_signals
+from trivium.core.interruption import ended_by_signals, other_handler
 from trivium.core.processes import options_of_child
 from trivium.runs.directory import RunDirectory
 
@@ -56,18 +57,8 @@ def join_ranks(config: dict[str, Any]) -> Ranks:
 
     Raises ValueError if the config asks for another number of processes, or for nodes that only a launcher reaches.
     """
-    # SLURM_NTASKS counts the tasks of the job, but a batch script that calls python without srun is one process.
     if "RANK" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-
-        slurm = SLURMEnvironment()
-        os.environ |= {
-            "MASTER_ADDR": slurm.main_address,
-            "MASTER_PORT": str(slurm.main_port),
-            "RANK": str(slurm.global_rank()),
-            "WORLD_SIZE": str(slurm.world_size()),
-            "LOCAL_RANK": str(slurm.local_rank()),
-        }
+        os.environ |= _rank_in_slurm()
     size = int(os.environ.get("WORLD_SIZE", "1"))
     nodes = config["trainer"]["num_nodes"]
     if size == 1:
@@ -80,15 +71,37 @@ def join_ranks(config: dict[str, Any]) -> Ranks:
     expected = config["trainer"]["devices"] * nodes
     if expected != size:
         raise ValueError(
-            f"{size} processes were started from outside (WORLD_SIZE), but trainer.devices x trainer.num_nodes is "
+            f"{size} processes were started from outside (torchrun, srun), but trainer.devices x trainer.num_nodes is "
             f"{expected}; make them equal"
         )
+    # Who starts one process a machine need not number them.
+    os.environ.setdefault("LOCAL_RANK", "0")
     if not dist.is_initialized():
         on_cpu = config["trainer"]["accelerator"] == "cpu" or not torch.cuda.is_available()
         if not on_cpu:
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("gloo" if on_cpu else "nccl")
     return Ranks(dist.get_rank(), size)
+
+
+def _rank_in_slurm() -> dict[str, str]:
+    """Returns torch's variables for this task of a SLURM step (srun), however the tasks were asked for.
+
+    SLURM_NTASKS would count the tasks of the job, but a batch script that calls python without srun is one process.
+    """
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+    number, step = int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_STEP_ID", "0"))
+    nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ["SLURM_JOB_NODELIST"]
+    return {
+        "MASTER_ADDR": os.environ.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(nodes),
+        # Jobs of one node, and steps of one job, get ports of their own.
+        "MASTER_PORT": os.environ.get("MASTER_PORT") or str(15000 + (number + 997 * step) % 10000),
+        "RANK": os.environ["SLURM_PROCID"],
+        "WORLD_SIZE": os.environ["SLURM_STEP_NUM_TASKS"],
+        "LOCAL_RANK": os.environ["SLURM_LOCALID"],
+        "GROUP_RANK": os.environ["SLURM_NODEID"],
+    }
 
 
 def wants_workers(config: dict[str, Any], ranks: Ranks) -> bool:
@@ -107,9 +120,14 @@ def launch_workers(run: RunDirectory, config: dict[str, Any], *, loud: bool = Fa
     environment = {**os.environ, "TRIVIUM_RUN_DIR": str(run.path), "TRIVIUM_LOUD": str(int(loud))}
     share = max(1, (os.cpu_count() or 1) // config["trainer"]["devices"])
     environment.setdefault("OMP_NUM_THREADS", str(share))
+    ignored: tuple[signal.Signals, ...] = ()
+    if other_handler() is not None:
+        # SLURM signals all processes of a job, and the handler of this one is the answer.
+        ignored = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+        environment["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGINT,SIGHUP,SIGQUIT"
     # torchrun inherits the run's lock, so that the run cannot be resumed before the workers have ended, even if this
     # process is killed. Ctrl-C comes to this process alone, as all of them would show tracebacks.
-    process = subprocess.Popen(command, env=environment, **options_of_child(run.lock))
+    process = subprocess.Popen(command, env=environment, **options_of_child(run.lock, ignored))
     try:
         with ended_by_signals():
             code = process.wait()
@@ -119,7 +137,8 @@ def launch_workers(run: RunDirectory, config: dict[str, Any], *, loud: bool = Fa
         raise
     finally:
         if process.poll() is None:
-            process.terminate()
+            # The workers end with it, in whatever way.
+            (process.kill if ignored else process.terminate)()
             process.wait()
     if code:
         # The first rank writes why it failed; if another one did, the status does not say so.

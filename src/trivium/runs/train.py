@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from trivium.config.monitor import monitor_of
 from trivium.config.space import path_setting
 from trivium.core.distributed import gather_objects
+from trivium.core.heartbeat import heartbeat
 from trivium.core.interruption import TERMINATED, Interrupted, Terminated
+from trivium.core.wording import command
 from trivium.data.datamodule import DataModule
 from trivium.data.store import Store
 from trivium.methods.base import Method
@@ -204,7 +207,17 @@ def _fit(
             return
     assert isinstance(method, L.LightningModule)
     assert isinstance(data, L.LightningDataModule)
-    trainer.fit(method, datamodule=data, ckpt_path=resume_from, weights_only=True)
+
+    def last_words(reason: str) -> None:
+        if trainer.is_global_zero:
+            run.update_record(status="interrupted")
+        if trainer.local_rank == 0:
+            again = command("train", path_setting("resume", run.path))
+            print(f"error: {reason}; go on, with every rank as before, with: {again}", file=sys.stderr)
+
+    # The key is newer than version 0.1.0.
+    with heartbeat(config["trainer"].get("lost_after", 30.0), last_words):
+        trainer.fit(method, datamodule=data, ckpt_path=resume_from, weights_only=True)
 
 
 def train_as_worker(run_dir: str) -> None:

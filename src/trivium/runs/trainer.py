@@ -12,6 +12,9 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger
@@ -20,9 +23,11 @@ from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from trivium.config.instantiate import build, target
 from trivium.config.monitor import monitor_of
+from trivium.core.distributed import world
+from trivium.core.interruption import other_handler
 from trivium.data.batch import Batch
 from trivium.evaluation.validation import Validation
-from trivium.runs.callbacks import make_callbacks, make_profiler
+from trivium.runs.callbacks import KeepHandler, make_callbacks, make_profiler
 from trivium.runs.checkpointing import AtomicCheckpointIO
 from trivium.runs.directory import RunDirectory
 from trivium.runs.loggers import make_loggers
@@ -36,6 +41,8 @@ _HARMLESS_WARNINGS = (
     ".*does not have many workers.*",
     ".*smaller than the logging interval.*",
     ".*`isinstance.treespec.*",
+    # Processes that srun did not start are no mistake: a sweep's on a login node, or torchrun's.
+    ".*`srun` command is available.*",
     # Validation values are computed alike on every rank.
     ".*sync_dist=True.*",
     # The successor is not in the oldest torch that is supported.
@@ -81,6 +88,8 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
         callbacks.append(build({"_target_": _PRUNING, **trial}, recorder=recorder))
     if bar:
         callbacks.append(EpochBar())
+    if (handler := other_handler()) is not None:
+        callbacks.append(KeepHandler(handler))
     callbacks += make_callbacks(node.get("callbacks", []), _accelerator(node["accelerator"]))
     if node["deterministic"]:
         # cuBLAS needs it for deterministic results, before it is first used. Without a GPU it does nothing.
@@ -97,6 +106,9 @@ def _make(
     config: dict[str, Any], run: RunDirectory, callbacks: list[Callback], loggers: list[Logger], bar: bool
 ) -> L.Trainer:
     node = config["trainer"]
+    plugins: list[Any] = [AtomicCheckpointIO(), _environment()]
+    if node["precision"] == "bf16-true":
+        plugins.append(_HalfButTargets("bf16-true"))
     return L.Trainer(
         accelerator=_accelerator(node["accelerator"]),
         devices=node["devices"],
@@ -113,7 +125,7 @@ def _make(
         deterministic=node["deterministic"],
         callbacks=callbacks,
         logger=loggers,
-        plugins=[AtomicCheckpointIO(), *([_HalfButTargets("bf16-true")] if node["precision"] == "bf16-true" else [])],
+        plugins=plugins,
         profiler=make_profiler(node.get("profiler", "none"), run.path),
         default_root_dir=run.path,
         enable_progress_bar=bar,
@@ -121,6 +133,15 @@ def _make(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def _environment() -> ClusterEnvironment:
+    """Returns Lightning's view of the processes that `join_ranks` has joined.
+
+    Lightning would look at the variables of SLURM itself. It counts a job's tasks where one process of them trains or
+    torchrun has started others, refuses `srun -n 2`, and takes SIGUSR1 for a wish to queue the job again.
+    """
+    return TorchElasticEnvironment() if world() > 1 else LightningEnvironment()
 
 
 def _accelerator(choice: str) -> str:

@@ -7,5 +7,6 @@ reporter         tells how far they are; outcome: how a run ended; jobs: command
 study            the trials of one search, and who works on which; naming: which study a command means
 sampling         draws a trial's values; storage: holds the trials, in a database or a journal; pruning: ends trials
                  that lag; summary: the result; sweep_table: a grid's
-devices          one GPU a process; cluster: jobs of submitit; idle: parameters that change nothing
+devices          one GPU a process; cluster: jobs of submitit, slurm_queue: how they are in SLURM; idle: parameters that
+                 change nothing
 """

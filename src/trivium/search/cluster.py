@@ -1,14 +1,40 @@
-"""Reads submitit's jobs from its folder, when its launcher gave up on all because the process of one had died."""
+"""Reads submitit's jobs from its folder: when its launcher gave up on all because the process of one had died, and when
+a sweep that was killed is started again.
+"""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# The folder of a sweep's jobs, in its own.
+FOLDER = ".submitit"
 # Seconds between looks at a job of this machine.
 LOOK_EVERY = 1.0
+
+
+def prepare(kind: str) -> None:
+    """Lets SLURM's queue tell of the jobs of submitit_slurm; does nothing for another launcher."""
+    if kind == "submitit_slurm":
+        # Importing submitit takes a moment, which other launchers need not spend.
+        from trivium.search.slurm_queue import watch_queue
+
+        watch_queue()
+
+
+def wait_for_earlier_jobs(sweep: Path, kind: str, abandoned: Callable[[int], bool]) -> None:
+    """Waits for SLURM jobs of an earlier start of the sweep in a folder; does nothing for another launcher.
+
+    abandoned: tells by the number of a job's trial, or in a grid of the job, whether no process waits for it.
+    Raises ValueError if SLURM does not answer.
+    """
+    if kind == "submitit_slurm" and (sweep / FOLDER).is_dir():
+        from trivium.search import slurm_queue
+
+        slurm_queue.wait_for_earlier_jobs(sweep / FOLDER, abandoned)
 
 
 def submitted(launcher: Any, kind: str) -> set[str]:

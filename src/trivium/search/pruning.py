@@ -21,7 +21,7 @@ from trivium.runs.pruned import Pruned
 from trivium.runs.recorder import Recorder
 from trivium.search.outcome import is_number
 from trivium.search.sampling import make_pruner
-from trivium.search.storage import open_storage, without_password
+from trivium.search.storage import PATIENCE, open_storage, without_password
 
 _STUDY = Keys(
     {"name": str, "storage": str, "objective": str, "pruner": str, "startup": int, "warmup": int, "max_epochs": int}
@@ -100,7 +100,7 @@ def join(folder: Path, number: int) -> tuple[Trial, str]:
     try:
         study = optuna.load_study(
             study_name=node["name"],
-            storage=open_storage(node["storage"]),
+            storage=open_storage(node["storage"], PATIENCE),
             # Draws nothing: the trial has its values.
             sampler=RandomSampler(),
             pruner=make_pruner(

@@ -5,23 +5,24 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import optuna
 import yaml
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from trivium.config.space import MOST_POINTS, Dimension, describe_space
 from trivium.core.files import atomic_file
-from trivium.core.locks import SHORT_WAIT, alone, is_taken, take
+from trivium.core.locks import SHORT_WAIT, alone, is_taken, refuse_without_locks, take
 from trivium.runs.directory import RunDirectory
 from trivium.runs.status import status_of
 from trivium.search.outcome import Outcome, outcome_of
 from trivium.search.sampling import as_override, draw, grid_size, make_pruner, make_sampler, points_of
-from trivium.search.storage import open_storage
+from trivium.search.storage import lost_server, open_storage
 
 # The study's attribute with what all of its trials share.
 DEFINITION = "trivium"
@@ -107,7 +108,13 @@ class OpenStudy:
                 if began_here and self._lock(trial.number, wait=0.0):
                     self._claim(Trial(self.study, trial._trial_id), trials)
             while len(trials) < most and len(self.trials()) < self.planned:
-                new = self._ask()
+                try:
+                    new = self._ask()
+                except StorageInternalError as error:
+                    if not lost_server(error):
+                        raise
+                    # Whether the trial was added shows when the server is back; if so, it is an interrupted one.
+                    continue
                 if not self._lock(new.number):
                     raise ValueError(f"{self.folder}: trial {new.number} is new, and locked by another process")
                 self._claim(new, trials)
@@ -125,7 +132,11 @@ class OpenStudy:
 
     def worked_on(self, number: int) -> bool:
         """Returns whether some process of this file system works on a trial."""
-        return number in self._locks or self.run(number).in_use or is_taken(self._lock_file(number))
+        return self.is_claimed(number) or self.run(number).in_use
+
+    def is_claimed(self, number: int) -> bool:
+        """Returns whether a search of this file system waits for a trial, which may run elsewhere."""
+        return number in self._locks or is_taken(self._lock_file(number))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -139,7 +150,9 @@ class OpenStudy:
             return outcome
         if outcome.state == "fail":
             Trial(self.study, self.trials()[number]._trial_id).set_user_attr("error", outcome.text)
-        self.study.tell(number, outcome.value, state=TrialState[outcome.state.upper()], skip_if_finished=True)
+        # A server that went away may have lost its answer, but not the news.
+        with suppress(UpdateFinishedTrialError):
+            self.study.tell(number, outcome.value, state=TrialState[outcome.state.upper()], skip_if_finished=True)
         return outcome
 
     def _ask(self) -> Trial:
@@ -208,6 +221,8 @@ def open_study(
     url = settings.storage or str(folder / "journal.log")
     folder.joinpath(".locks").mkdir(parents=True, exist_ok=True)
     try:
+        # A database has locks of its own, but these say which trials of this machine have a process.
+        refuse_without_locks(_study_lock(folder), "a search locks trials there; give paths.outputs= on another disk")
         # Of two processes that open a new storage at once, one would find it half made.
         with alone(_study_lock(folder)):
             study = optuna.create_study(
