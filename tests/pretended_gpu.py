@@ -1,8 +1,9 @@
 """A GPU that is none: tensors that say they are on cuda:0 and are computed on the CPU, for machines without one.
 
 It has of a GPU what code can get wrong: operands on two devices are refused, and so is what CUDA does not have, or not
-in deterministic mode; autocast casts as CUDA's does; and what would make the host wait for the device is noted, with
-the line of trivium that asked for it. Values are the CPU's. Kernels, speed and memory are those of no GPU.
+in deterministic mode, and a tensor that its memory has no room for; autocast casts as CUDA's does; and what would make
+the host wait for the device is noted, with the line of trivium that asked for it. Values are the CPU's. Kernels, speed
+and the memory of all tensors together are those of no GPU.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 GPU = torch.device("cuda", 0)
+# Bytes that the driver takes at once, from any memory (CUDA Runtime API, "API synchronization behavior").
+STAGED = 64 << 10
 INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index")
 # Of what may be met here. Not for integers on CUDA:
 PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "addmv", "dot")
@@ -38,12 +41,16 @@ class OnGpu(Tensor):
     """Its values are in `there`, a CPU tensor. To torch's C++ it is a "meta" tensor, whose autograd asks no driver."""
 
     there: Tensor
+    # Bytes of the GPU, which no tensor may be larger than; what all of them take together is not counted.
+    memory = 1 << 40
     device = property(lambda self: GPU)  # type: ignore[assignment]
     is_cuda = property(lambda self: True)  # type: ignore[assignment]
     __torch_function__ = torch._C._disabled_torch_function_impl
 
     @classmethod
     def of(cls, there: Tensor) -> OnGpu:
+        if there.nbytes > cls.memory:
+            raise torch.OutOfMemoryError(f"pretended: {there.nbytes} bytes, of {cls.memory}")
         with _disable_current_modes():
             shell = torch.empty_strided(there.shape, there.stride(), dtype=there.dtype, device="meta")
             out: OnGpu = Tensor._make_subclass(cls, shell)
@@ -74,6 +81,10 @@ class _Calls(TorchFunctionMode):
             return args[0].there.tolist()
         if func is Tensor.new_tensor and isinstance(args[0], OnGpu):
             return torch.tensor(*args[1:], **{"dtype": args[0].dtype, **kwargs}).to(GPU)
+        if kwargs.pop("pin_memory", False):  # C++ asks the driver for such memory
+            out = func(*args, **kwargs)
+            out.pinned = True
+            return out
         if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None:
             device = kwargs.pop("device")
             return func(*args, **kwargs).to(device)
@@ -169,6 +180,8 @@ class _Kernels(TorchDispatchMode):
     def _copy(self, name: str, args: Any, kwargs: Any, there: bool) -> None:
         source, target = (args[1], isinstance(args[0], OnGpu)) if name == "copy_" else (args[0], there)
         at_once = args[2] if len(args) > 2 else kwargs.get("non_blocking", False)
+        # More than that is copied into the driver's memory first, unless it is pinned, and the host waits for it.
+        at_once = at_once and (source.nbytes <= STAGED or getattr(source, "pinned", False))
         if isinstance(source, OnGpu) != target and not (target and at_once):
             self.wait("copy to the GPU" if target else "copy to the host")
 
@@ -202,8 +215,11 @@ def _placed(one: Tensor, known: dict[int, OnGpu]) -> OnGpu:
 
 
 @contextlib.contextmanager
-def pretended_gpu() -> Iterator[list[str]]:
-    """Inside, cuda:0 is there. Gives the list of what made the host wait, "operation at file:line", as it grows."""
+def pretended_gpu(memory: int = 1 << 40) -> Iterator[list[str]]:
+    """Inside, cuda:0 is there, with so many bytes of memory.
+
+    Gives the list of what made the host wait, "operation at file:line", as it grows.
+    """
     waits: list[str] = []
 
     def wait(what: str) -> None:
@@ -213,12 +229,14 @@ def pretended_gpu() -> Iterator[list[str]]:
     with contextlib.ExitStack() as stack:
         for name, value in {
             "torch.cuda._lazy_init": lambda: None,
+            "torch.cuda.mem_get_info": lambda device=None: (memory, memory),
             "torch.cuda.get_device_name": lambda device: "pretended",
             "torch.cuda.amp.common.amp_definitely_not_available": lambda: False,
             "torch.cuda.is_bf16_supported": lambda: True,
             "torch.backends.cudnn.is_acceptable": lambda tensor: False,  # it would warn
         }.items():
             stack.enter_context(mock.patch(name, value))
+        stack.enter_context(mock.patch.object(OnGpu, "memory", memory))
         _foreach_supported_types.append(OnGpu)  # else optimisers take one parameter after another
         stack.callback(_foreach_supported_types.remove, OnGpu)
         stack.enter_context(_Kernels(wait))

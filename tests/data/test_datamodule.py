@@ -1,6 +1,7 @@
 """Batches: the gather against plain slicing, padding, presence, standardisation, and resuming inside an epoch."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -75,6 +76,29 @@ def test_an_epoch_goes_on_where_its_state_was_saved(store: Store) -> None:
     assert first + [batch.index.tolist() for batch in resumed] == whole
     resumed.sampler.set_epoch(5)
     assert len(list(resumed)) == len(whole)
+
+
+def test_a_split_on_the_host_is_one_batch_ahead_and_goes_on_where_its_state_was_saved(store: Store) -> None:
+    data = DataModule(store, reads=dict.fromkeys(store.schema.dims, "values"), batch_size=4)
+    expected = [batch.index.tolist() for batch in data.loader("train", training=True)]
+    loader = data.loader("train", training=True)
+    loader.split.on_host = True
+    made: list[list[int]] = []
+    batch_of = loader.split.batch
+
+    def batch(index: torch.Tensor, *more: Any) -> Batch:
+        made.append(index.tolist())
+        return batch_of(index, *more)
+
+    loader.split.batch = batch  # type: ignore[method-assign]
+    batches = iter(loader)
+    assert next(batches).index.tolist() == expected[0]
+    assert made == expected[:2]
+    assert loader.state_dict()["position"] == 1
+    again = data.loader("train", training=True)
+    again.load_state_dict(loader.state_dict())
+    assert [b.index.tolist() for b in again] == [b.index.tolist() for b in batches] == expected[1:]
+    assert made == expected
 
 
 def test_a_mean_is_of_one_value_a_clip(store: Store) -> None:

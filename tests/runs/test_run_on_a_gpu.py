@@ -22,8 +22,10 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.utils._python_dispatch import _disable_current_modes
 
-from driver import here, rows
+from driver import here, record, rows
 from pretended_gpu import GPU, pretended_gpu
+from trivium.data.resident import ResidentStream
+from trivium.data.store import open_store
 from trivium.evaluation.missing_modalities import Subject, score_noise
 from trivium.evaluation.subsets import predict_subsets
 from trivium.evaluation.vectors import collect_vectors
@@ -65,10 +67,10 @@ class _Steps(L.Callback):
 
 
 @contextlib.contextmanager
-def trainer_on_a_pretended_gpu() -> Iterator[_Steps]:
+def trainer_on_a_pretended_gpu(memory: int = 1 << 40) -> Iterator[_Steps]:
     """Every Trainer that is made inside is one; the probes' fits, which are the CPU's, are left out of the pretence."""
     with contextlib.ExitStack() as stack:
-        steps = _Steps(stack.enter_context(pretended_gpu()))
+        steps = _Steps(stack.enter_context(pretended_gpu(memory)))
 
         class Trainer(L.Trainer):
             def __init__(self, **keys: Any) -> None:
@@ -96,12 +98,16 @@ def _without_pretence(function: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def on_a_gpu(kind: str, folder: Path, *overrides: str) -> list[str]:
-    """Train; what made the host wait in training steps (of a real one nothing is known)."""
+def on_a_gpu(kind: str, folder: Path, *overrides: str, memory: int = 1 << 40) -> list[str]:
+    """Train; what made the host wait in training steps (of a real one nothing is known).
+
+    memory: bytes that the GPU says are free; the pretended one has no more, either.
+    """
     if kind == "real":
-        here(folder, *overrides, "trainer.accelerator=gpu")
+        with mock.patch("torch.cuda.mem_get_info", return_value=(memory, memory)):
+            here(folder, *overrides, "trainer.accelerator=gpu")
         return []
-    with trainer_on_a_pretended_gpu() as steps:
+    with trainer_on_a_pretended_gpu(memory) as steps:
         here(folder, *overrides)
     return steps.found
 
@@ -137,6 +143,29 @@ def test_interrupted_and_resumed_there_it_ends_as_on_the_cpu(kind: str, tmp_path
 
 def numbers(row: dict[str, str]) -> dict[str, float]:
     return {key: float(value) for key, value in row.items() if key not in ("split", "id")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_split_that_has_no_room_there_streams_from_the_host_with_the_same_values(kind: str, tmp_path: Path) -> None:
+    settings = ["method=supervised", "encoder.hidden=8", "fusion.out=16", "data.standardize.default=zscore", *SMALL]
+    settings += ["data.batch_size=8", "data.eval_batch_size=16", "run.log_steps=false"]
+    on_a_gpu(kind, tmp_path, *settings, f"run.dir={tmp_path / 'resident'}")
+    store = open_store(tmp_path / "data" / "fixture" / "fixture.h5")
+    memory = store.split("train").streams["text"].values.nbytes // 2
+    gather, pinned = ResidentStream._from_host, list[bool]()
+
+    def gathered(*args: Any) -> torch.Tensor:
+        rows = gather(*args)
+        pinned.append(rows.pinned if kind == "pretended" else rows.is_pinned())  # type: ignore[attr-defined]
+        return rows
+
+    with mock.patch.object(ResidentStream, "_from_host", gathered):
+        waits = on_a_gpu(kind, tmp_path, *settings, f"run.dir={tmp_path / 'streamed'}", memory=memory)
+    # Of each of three modalities 2 epochs of 4 batches, their validations, and the test.
+    assert len(pinned) == 3 * (2 * (4 + 6) + 8 + 6)
+    assert all(pinned)
+    assert waits == []
+    assert record(tmp_path / "streamed") == record(tmp_path / "resident")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,15 +1,18 @@
 """Two processes give one process's loss at every step, banks and an uneven last batch included."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from driver import ROOT, command, here, in_folder, record, rows, run, run_ranks
+from trivium.runs.directory import RunDirectory
 
 DDP = ["trainer=ddp", "trainer.devices=2"]
 EXACT = ["debug=exact", "trainer.max_epochs=3", "trainer.patience=0", "trainer.progress=off", "optimizer.lr=0.005"]
@@ -103,3 +106,31 @@ def test_killed_parent_takes_its_workers_along_and_the_run_resumes_bit_equal(tmp
     assert run(tmp_path, *settings, "resume=auto") == 0
     assert record(tmp_path / "cut") == record(tmp_path / "whole")
     assert json.loads((tmp_path / "cut" / "result.json").read_text())["resumed_at"] > [0]
+
+
+# Lets a worker's interpreter take seconds to start, as on a loaded machine, before any code of ours has run.
+LATE = "import sys, time\nif 'trivium.runs.worker' in ' '.join(sys.orig_argv): time.sleep(4)\n"
+
+
+def test_a_group_killed_in_its_workers_first_seconds_leaves_none_and_its_lock_until_then(tmp_path: Path) -> None:
+    (tmp_path / "late").mkdir()
+    (tmp_path / "late" / "sitecustomize.py").write_text(LATE)
+    path = os.pathsep.join([str(tmp_path / "late"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    settings = in_folder(tmp_path, "encoder=identity", *DDP, f"run.dir={tmp_path / 'run'}")
+    parent = psutil.Popen(
+        [sys.executable, str(ROOT / "train.py"), *settings], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}
+    )
+    workers: list[psutil.Process] = []
+    while len(workers) < 2:
+        assert parent.poll() is None
+        time.sleep(0.02)
+        (*_, torchrun), workers = [parent, *parent.children()], parent.children(recursive=True)[1:]
+    torchrun.kill()
+    parent.kill()
+    parent.wait()
+    assert RunDirectory(tmp_path / "run").in_use
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    for worker in alive:
+        worker.kill()
+    assert not alive
+    assert not RunDirectory(tmp_path / "run").in_use

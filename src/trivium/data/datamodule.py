@@ -13,7 +13,7 @@ import torch
 from trivium.core.choices import check_choice
 from trivium.core.wording import undefined
 from trivium.data.batch import Batch
-from trivium.data.clips import Array, Clips, Ragged, offsets_of
+from trivium.data.clips import Array, Clips, Ragged, in_chunks, offsets_of
 from trivium.data.resident import ResidentSplit
 from trivium.data.sampler import GlobalBatchSampler
 from trivium.data.store import Statistics, Store
@@ -47,10 +47,19 @@ class BatchLoader:
         self._epoch = self.sampler.epoch
         order = self.sampler.order()
         order_on_device = order.to(self.split.device)
+
+        def batch(step: int) -> Batch:
+            local, shares = self.sampler.local(step), self.sampler.shares(step)
+            return self.split.batch(order[local], order_on_device[local], shares, self.sampler.rank)
+
+        ahead: Batch | None = None
         for step in range(start, len(self)):
+            current, ahead = batch(step) if ahead is None else ahead, None
+            # The host gathers the next batch and sends it while the GPU is still busy with the step before.
+            if self.split.on_host and step + 1 < len(self):
+                ahead = batch(step + 1)
             self._position = step + 1
-            local = self.sampler.local(step)
-            yield self.split.batch(order[local], order_on_device[local], self.sampler.shares(step), self.sampler.rank)
+            yield current
 
     def again(self) -> BatchLoader:
         """Returns a loader of the current epoch's batches, in the same order, from the first one on."""
@@ -253,7 +262,10 @@ def _mean_over_time(clips: Clips, modality: str, source_format: str) -> Clips:
     ragged = clips.streams[modality]
     counts = ragged.lengths
     sums = np.zeros((len(ragged), ragged.dim), np.float64)
-    np.add.at(sums, np.repeat(np.arange(len(ragged)), counts), ragged.values)
+    # In parts, as the values may be more than the memory holds.
+    for start, rows in in_chunks(ragged.values):
+        places = np.searchsorted(ragged.offsets, np.arange(start, start + len(rows)), side="right") - 1
+        np.add.at(sums, places, rows)
     means = (sums[counts > 0] / counts[counts > 0, None]).astype(np.float32)
     means_of_clips = Ragged(means, offsets_of(counts > 0))
     return Clips(clips.ids, {**clips.streams, modality: means_of_clips}, clips.targets, tokens=clips.tokens)

@@ -1,6 +1,8 @@
 """Holds a split on the device, and makes a batch of it by one indexed gather.
 
-Legend: B clips, T steps of the batch's longest clip, L steps of the whole split, D features.
+A split that a GPU has no room for stays in the host's memory, where it is memory-mapped. The rows of each batch are
+then gathered there, and everything else is done on the GPU as ever, so that the batches are the same.
+Legend: B clips, T steps of the batch's longest clip, L steps of the whole split, R of the batch's, D features.
 """
 
 from __future__ import annotations
@@ -14,13 +16,16 @@ from trivium.data.batch import Batch, Stream
 from trivium.data.clips import Clips, Ragged
 from trivium.data.store import Statistics
 
+# The share of a GPU's free memory that a split may take; the rest is for the model, its optimiser and a step.
+_SHARE = 0.5
+
 
 @dataclass
 class ResidentStream:
     """Holds one modality of a split.
 
-    values: (L, D) or (L,), on the device. starts: (N,), on the device, the first step of each clip.
-    lengths: (N,), on the CPU. device_lengths: the same on the device.
+    values: (L, D) or (L,), on the device, or on the CPU if it has no room. starts: (N,), beside the values, the first
+    step of each clip. lengths: (N,), on the CPU. device_lengths: the same on the device.
     shift, scale: (D,) or None; standardisation subtracts the one and multiplies by the other.
     """
 
@@ -32,7 +37,10 @@ class ResidentStream:
     scale: Tensor | None = None
 
     @classmethod
-    def load(cls, ragged: Ragged, device: torch.device, statistics: Statistics | None) -> ResidentStream:
+    def load(
+        cls, ragged: Ragged, device: torch.device, statistics: Statistics | None, *, on_host: bool = False
+    ) -> ResidentStream:
+        """Loads a modality. on_host: the values stay on the CPU, for a device that has no room for them."""
         values = torch.from_numpy(ragged.values)
         # Where no clip of the split has the modality, a gather still needs a row to read.
         if not len(values):
@@ -42,8 +50,9 @@ class ResidentStream:
         if statistics is not None:
             shift = torch.from_numpy(statistics.mean).float().to(device)
             scale = torch.from_numpy(1.0 / statistics.std).float().to(device)
-        starts = torch.from_numpy(ragged.offsets[:-1]).to(device)
-        return cls(values.to(device), starts, lengths, lengths.to(device), shift, scale)
+        values = values if on_host else values.to(device)
+        starts = torch.from_numpy(ragged.offsets[:-1]).to(values.device)
+        return cls(values, starts, lengths, lengths.to(device), shift, scale)
 
     def gather(self, index: Tensor, device_index: Tensor) -> tuple[Stream, Tensor]:
         """Returns the stream, and present (B,) bool.
@@ -55,14 +64,16 @@ class ResidentStream:
         lengths = self.lengths[index]
         clips, steps, total = len(lengths), max(1, int(lengths.max())), int(lengths.sum())
         lengths_B = self.device_lengths[device_index]
-        clip_L = torch.arange(clips, device=lengths_B.device).repeat_interleave(lengths_B, output_size=total)
-        step_L = torch.arange(total, device=lengths_B.device) - (lengths_B.cumsum(0) - lengths_B)[clip_L]
-        rows = self.values.index_select(0, self.starts[device_index][clip_L] + step_L)
+        clip_R, step_R = _places(lengths_B, total)
+        if self.values.device == lengths_B.device:
+            rows = self.values.index_select(0, self.starts[device_index][clip_R] + step_R)
+        else:
+            rows = self._from_host(index, lengths, total).to(lengths_B.device, non_blocking=True)
         if self.values.ndim == 1:
             rows = rows.long()
         elif self.shift is not None and self.scale is not None:
             rows.sub_(self.shift).mul_(self.scale)
-        padded = rows.new_zeros(clips * steps, *rows.shape[1:]).index_copy_(0, clip_L * steps + step_L, rows)
+        padded = rows.new_zeros(clips * steps, *rows.shape[1:]).index_copy_(0, clip_R * steps + step_R, rows)
         values = padded.view(clips, steps, *rows.shape[1:])
         real_BT = torch.arange(steps, device=lengths_B.device) < lengths_B[:, None]
         present = real_BT[:, 0]
@@ -70,15 +81,31 @@ class ResidentStream:
         mask[:, 0] = True
         return Stream(values, mask, lengths.clamp(min=1)), present
 
+    def _from_host(self, index: Tensor, lengths: Tensor, total: int) -> Tensor:
+        """Returns (R, D) or (R,), the clips' rows in pinned memory, from which a copy to the GPU makes nobody wait."""
+        clip_R, step_R = _places(lengths, total)
+        rows = torch.empty((total, *self.values.shape[1:]), dtype=self.values.dtype, pin_memory=True)
+        return torch.index_select(self.values, 0, self.starts[index][clip_R] + step_R, out=rows)
+
+
+def _places(lengths_B: Tensor, total: int) -> tuple[Tensor, Tensor]:
+    """Returns (R,) the clip of each step of a batch, and (R,) its place in the clip. total: R."""
+    clip_R = torch.arange(len(lengths_B), device=lengths_B.device).repeat_interleave(lengths_B, output_size=total)
+    return clip_R, torch.arange(total, device=lengths_B.device) - (lengths_B.cumsum(0) - lengths_B)[clip_R]
+
 
 @dataclass
 class ResidentSplit:
-    """Holds the ids, streams and targets of a split on a device; batches have their modalities in this order."""
+    """Holds the ids, streams and targets of a split on a device; batches have their modalities in this order.
+
+    on_host: the values of its streams are on the CPU, as the device has no room for them.
+    """
 
     ids: list[str]
     streams: dict[str, ResidentStream]
     targets: dict[str, Tensor]
     device: torch.device
+    on_host: bool = False
 
     @classmethod
     def load(
@@ -90,14 +117,16 @@ class ResidentSplit:
     ) -> ResidentSplit:
         """Loads a split. reads: modality -> "values" or "tokens". statistics: those of the modalities to be z-scored.
 
-        On the CPU features stay memory-mapped; to a GPU they are copied once.
+        On the CPU features stay memory-mapped; to a GPU they are copied once, if it has room for them.
         """
+        raggeds = {name: clips.read(name, what) for name, what in reads.items()}
+        on_host = not _has_room(device, sum(ragged.values.nbytes for ragged in raggeds.values()))
         streams = {}
         for name, what in reads.items():
             stream_statistics = None if what == "tokens" else statistics.get(name)
-            streams[name] = ResidentStream.load(clips.read(name, what), device, stream_statistics)
+            streams[name] = ResidentStream.load(raggeds[name], device, stream_statistics, on_host=on_host)
         targets = {name: torch.from_numpy(values).to(device) for name, values in clips.targets.items()}
-        return cls(clips.ids, streams, targets, device)
+        return cls(clips.ids, streams, targets, device, on_host)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -114,3 +143,11 @@ class ResidentSplit:
             shares=shares,
             rank=rank,
         )
+
+
+def _has_room(device: torch.device, size: int) -> bool:
+    """Tells whether a device may take `size` bytes of values; the CPU has them mapped, and takes any."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return size <= free * _SHARE

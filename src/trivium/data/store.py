@@ -22,7 +22,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from trivium.data.clips import MODALITIES, STORE_SPLITS, Array, Clips, Folds, Ragged, Source
+from trivium.core.system_errors import of_path
+from trivium.data.clips import MODALITIES, STORE_SPLITS, Array, Clips, Folds, Ragged, Source, in_chunks
 from trivium.data.hdf5_errors import HDF5_ERRORS, is_of_the_system
 from trivium.data.source_check import check_folds, check_source
 from trivium.data.store_check import check_store, read_text
@@ -241,14 +242,19 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _mapped(path: Path) -> mmap.mmap:
     """Maps a whole file copy-on-write, because torch wants writable memory and no write may reach the file.
 
-    Raises ValueError, naming the file, if it is missing or empty.
+    Raises ValueError, naming the file, if it is missing or empty, OSError if the system cannot map it.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such store; prepare one with `trivium prepare`")
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             raise ValueError(f"{path}: an empty file, no store; prepare it again")
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        if not hasattr(mmap, "MAP_NORESERVE"):
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        # The system would otherwise refuse a file that is larger than its memory, as every page might be written to.
+        flags, access = mmap.MAP_PRIVATE | mmap.MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+        with of_path(path):
+            return mmap.mmap(file.fileno(), 0, flags=flags, prot=access)
 
 
 class _MappedFile(io.RawIOBase):
@@ -312,7 +318,7 @@ def _read_schema(file: h5py.File, version: int) -> StoreSchema:
         counts={s: len(file[s]["ids"]) for s in splits},
         max_lengths=longest,
         targets=_read_targets(file, version),
-        max_token=max((int(g["values"][()].max(initial=0)) for g in tokens), default=-1),
+        max_token=max((int(part.max(initial=0)) for g in tokens for _, part in in_chunks(g["values"])), default=-1),
         tokenizer=None if "tokenizer" not in attributes else str(attributes["tokenizer"]),
         source_format=str(attributes["source_format"]),
     )

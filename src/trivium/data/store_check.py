@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from trivium.core.structure import Expected, Keys, parse_json, require, shown
-from trivium.data.clips import FEWEST_FOLDS, STORE_SPLITS, Array
+from trivium.data.clips import FEWEST_FOLDS, STORE_SPLITS, Array, in_chunks
 from trivium.data.hdf5_errors import HDF5_ERRORS
 from trivium.data.store_writing import FORMAT, SCHEMA_VERSION
 from trivium.data.target import Target
@@ -263,7 +263,7 @@ class _Check:
         return shape
 
     def _token_ids(self, name: str) -> None:
-        lowest = int(self.file[name][()].min(initial=0))
+        lowest = min((int(part.min()) for _, part in in_chunks(self.file[name])), default=0)
         if lowest < 0:
             self.refuse(name, "token ids from 0", str(lowest))
 

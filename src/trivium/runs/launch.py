@@ -115,7 +115,7 @@ def launch_workers(run: RunDirectory, config: dict[str, Any], *, loud: bool = Fa
     loud: whether the first of them says how large the model is.
     Raises ChildProcessError if one failed; their output has been shown.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [sys.executable, "-m", "trivium.runs.torchrun", "--standalone"]
     command += ["--nproc-per-node", str(config["trainer"]["devices"]), "-m", "trivium.runs.worker"]
     environment = {**os.environ, "TRIVIUM_RUN_DIR": str(run.path), "TRIVIUM_LOUD": str(int(loud))}
     share = max(1, (os.cpu_count() or 1) // config["trainer"]["devices"])
@@ -125,8 +125,8 @@ def launch_workers(run: RunDirectory, config: dict[str, Any], *, loud: bool = Fa
         # SLURM signals all processes of a job, and the handler of this one is the answer.
         ignored = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
         environment["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGINT,SIGHUP,SIGQUIT"
-    # torchrun inherits the run's lock, so that the run cannot be resumed before the workers have ended, even if this
-    # process is killed. Ctrl-C comes to this process alone, as all of them would show tracebacks.
+    # torchrun and the workers inherit the run's lock, so that the run cannot be resumed before the last of them has
+    # ended, even if this process is killed. Ctrl-C comes to this process alone, as all of them would show tracebacks.
     process = subprocess.Popen(command, env=environment, **options_of_child(run.lock, ignored))
     try:
         with ended_by_signals():

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 
-from trivium.core.output import keep_printing
 from trivium.core.processes import die_with_parent
-from trivium.core.wording import warn_in_lines
+from trivium.runs.torchrun import PARENT
 
 
 def main() -> None:
     """Trains on the config that lies frozen in the run's directory, TRIVIUM_RUN_DIR."""
-    # This comes before torch is imported, which takes seconds.
-    die_with_parent()
+    # Before anything else is imported: torch takes seconds.
+    die_with_parent(int(os.environ[PARENT]))
+    from trivium.core.output import keep_printing
+    from trivium.core.wording import warn_in_lines
+
     warn_in_lines()
     keep_printing()
     from torch.distributed.elastic.multiprocessing.errors import record
