@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.child_process import BATCHES
+from benchmarks.shared_methods import SELF_MM, SharedMethod
 from benchmarks.task_process import Task, run, warm
 
 Reports = dict[str, list[dict[str, float]]]  # side -> what each repeat reported
@@ -63,21 +65,32 @@ class TCMaxSizes:
 
 @dataclass
 class Files:
-    """Names the files that measured processes read and write, all in one folder."""
+    """Names the files that measured processes read and write, all in one folder.
+
+    aligned: audio and vision have the text's steps.
+    """
 
     folder: Path
+    aligned: bool = False
+
+    def __post_init__(self) -> None:
+        self.folder = self.folder.resolve()  # MMSA's side changes its working directory
 
     @property
     def pickle(self) -> Path:
-        return self.folder / "mosei.pkl"
+        return self.folder / f"{self._name}.pkl"
 
     @property
     def store(self) -> Path:
-        return self.folder / "mosei.h5"
+        return self.folder / f"{self._name}.h5"
 
     @property
     def model(self) -> Path:
-        return self.folder / "bert"
+        return self.folder / "bert-base-uncased"  # MMSA's MAG-BERT takes no other name
+
+    @property
+    def _name(self) -> str:
+        return "aligned" if self.aligned else "mosei"
 
 
 def prepare(settings: BenchmarkSettings, files: Files) -> dict[str, Any]:
@@ -91,6 +104,7 @@ def prepare(settings: BenchmarkSettings, files: Files) -> dict[str, Any]:
         model=str(files.model),
         fraction=settings.fraction,
         bert=settings.bert,
+        aligned=files.aligned,
     )
     prepared = run(OURS, "our_side", "prepare", settings.threads, pickle=str(files.pickle), store=str(files.store))
     return {"made": made, "prepared": prepared}
@@ -114,23 +128,28 @@ def loading(settings: BenchmarkSettings, files: Files) -> Reports:
     return reports
 
 
-def steps(settings: BenchmarkSettings, files: Files, **trainer: str) -> Reports:
-    """Measures training steps: {"ours": [{"seconds", "cpu_seconds"}, ...], "mmsa": [...]}.
+def steps(settings: BenchmarkSettings, files: Files, method: SharedMethod = SELF_MM, **trainer: str) -> Reports:
+    """Measures a method's training steps: {"ours": [{"seconds", "cpu_seconds"}, ...], "mmsa": [...]}.
 
     Both processes live at once, and step in turn. trainer: keys of configs/trainer for our side.
     """
-    sides = {"ours": (OURS, "our_side", {"store": str(files.store), **trainer})}
+    model = str(files.model)
+    ours: dict[str, Any] = {"store": str(files.store), "overrides": method.overrides}
+    ours["model"] = model if method.bert else ""
+    sides = {"ours": (OURS, "our_side", ours | trainer)}
     if settings.mmsa is not None:
-        sides["mmsa"] = (settings.mmsa, "mmsa_side", {"pickle": str(files.pickle)})
-    common = {"model": str(files.model), "batch_size": settings.step_batch}
+        theirs: dict[str, Any] = {"pickle": str(files.pickle), "model": model}
+        theirs |= {"name": method.model, "arguments": method.arguments}
+        sides["mmsa"] = (settings.mmsa, "mmsa_side", theirs | {"trainer": method.trainer})
     times: Reports = {"ours": [], "mmsa": []}
     warm_up = BATCHES if trainer.get("accelerator") == "gpu" else WARM_UP
     with ExitStack() as stack:
         tasks = {}
         for name, (python, module, side_settings) in sides.items():
-            folder = files.folder / f"{name}-{trainer.get('precision', 'cpu')}"
-            folder.mkdir()
-            task = Task(python, module, "step", {**common, **side_settings, "folder": str(folder)}, settings.threads)
+            folder = tempfile.mkdtemp(prefix=f"{name}-", dir=files.folder)
+            batch_size = method.batch or settings.step_batch
+            common = {"batch_size": batch_size, "folder": folder, "stage": method.stage}
+            task = Task(python, module, "step", {**common, **side_settings}, settings.threads)
             tasks[name] = stack.enter_context(task)
             assert task.report() == "ready"
         for number in range(warm_up + settings.steps):

@@ -17,13 +17,17 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trivium" / "mmsa-venv"
 
 
-def mmsa_python(folder: Path) -> Path:
+def mmsa_python(folder: Path, transformers: str = "") -> Path:
     """Returns the interpreter of the environment in `folder`, which is made if it is missing or has other versions.
 
+    transformers: a release other than the one in use here, in an environment beside that in `folder`.
     Raises RuntimeError with pip's last line if MMSA cannot be installed.
     """
     # The versions in use here, so that what differs is MMSA. +cpu is no version that an index knows.
-    pins = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in ("torch", "transformers", "numpy")]
+    versions = {name: metadata.version(name).partition("+")[0] for name in ("torch", "transformers", "numpy")}
+    if transformers:
+        folder, versions["transformers"] = folder.with_name(f"{folder.name}-transformers-{transformers}"), transformers
+    pins = [f"{name}=={version}" for name, version in versions.items()]
     wanted = "\n".join([MMSA, *pins]) + "\n"
     python, ready = folder / "bin" / "python", folder / "installed.txt"
     if not ready.is_file() or ready.read_text() != wanted:

@@ -2,15 +2,17 @@
 
 It calls MMSA's public classes: its loader, its model and its trainer run as they are, without a change or a shim.
 
-`python -m benchmarks.mmsa_side TASK JSON`. MMSA 2.2.1 (https://github.com/thuiar/MMSA, MIT), model self_mm, mosei.
+`python -m benchmarks.mmsa_side TASK JSON`. MMSA 2.2.1 (https://github.com/thuiar/MMSA, MIT), its config for mosei.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from benchmarks.child_process import BATCHES, Report, paced, peak_mib, reports
@@ -41,23 +43,34 @@ def data(report: Report, *, pickle: str, batch_size: int) -> None:
     )
 
 
-def step(report: Report, *, pickle: str, model: str, folder: str, batch_size: int) -> None:
-    """Takes training steps in its trainer's loop, each when it is asked for.
+def step(
+    report: Report,
+    *,
+    pickle: str,
+    model: str,
+    folder: str,
+    batch_size: int,
+    name: str,
+    arguments: dict[str, Any],
+    trainer: str,
+    stage: int,
+) -> None:
+    """Takes training steps of model `name` in its trainer's loop, each when it is asked for.
 
-    `do_train` goes over the train batches once for the labels, then an epoch at a time; unimodal labels are made from
-    its second epoch on. So the first pass gives every label, the second one batch, and the third is the measured one.
+    arguments: changes of MMSA's config. trainer: the name of another model whose trainer trains it, or "".
+    stage: the pass of an epoch that is measured, of MMIM's two.
     """
     import torch
     from MMSA.data_loader import MMDataLoader
     from MMSA.models import AMIO  # type: ignore[import-not-found, unused-ignore]
     from MMSA.trains import ATIO  # type: ignore[import-not-found, unused-ignore]
 
-    arguments = _arguments(pickle, batch_size)
-    dataset = MMDataLoader(arguments, 0)["train"].dataset
+    config = _arguments(pickle, batch_size, name)
+    config.update(arguments)
+    dataset = MMDataLoader(config, 0)["train"].dataset
     clips = [dataset[n] for n in range(min(len(dataset), BATCHES * batch_size))]
     batches = [torch.utils.data.default_collate(clips[n : n + batch_size]) for n in range(0, len(clips), batch_size)]
-    labels = {"labels": {"M": torch.from_numpy(dataset.labels["M"])}, "index": torch.arange(len(dataset))}
-    arguments.update(
+    config.update(
         device=torch.device("cpu"),
         train_mode="regression",
         train_samples=len(dataset),
@@ -65,26 +78,52 @@ def step(report: Report, *, pickle: str, model: str, folder: str, batch_size: in
         update_epochs=1,  # an optimiser step each batch
         model_save_path=f"{folder}/mmsa.pth",
     )
+    os.chdir(Path(model).parent)  # MAG-BERT loads the folder "bert-base-uncased", whatever `pretrained` is
+
+    # Self-MM's `do_train` goes over the train batches once for the labels, then an epoch at a time; unimodal labels are
+    # made from its second epoch on. So its first pass gives every label, the second one batch.
+    labels = {"labels": {"M": torch.from_numpy(dataset.labels["M"])}, "index": torch.arange(len(dataset))}
+    first_passes = [[labels], batches[:1]] if name == "self_mm" else []
 
     class Train:
-        passes = 0
-
         def __iter__(self) -> Iterator[Any]:
-            self.passes += 1
-            first = {1: [labels], 2: batches[:1]}
-            return iter(first[self.passes]) if self.passes in first else paced(batches, report)
+            return iter(first_passes.pop(0)) if first_passes else paced(batches, report)
 
         def __len__(self) -> int:
-            return 1
+            return 1_000_000  # MMIM's first stage ends with half of the batches
 
-    trainer = ATIO().getTrain(arguments)
-    trainer.do_train(AMIO(arguments), {"train": Train(), "valid": batches[:1]})
+    network, loaders = AMIO(config), {"train": Train(), "valid": batches[:1]}
+    trains = ATIO().TRAIN_MAP[trainer or name](config)
+    if name == "mmim":
+        _train_mmim(trains, network, loaders, stage)
+    else:
+        trains.do_train(network, loaders)
 
 
-def _arguments(pickle: str, batch_size: int) -> Any:
+def _train_mmim(trains: Any, network: Any, loaders: Any, stage: int) -> None:
+    """Trains one of MMIM's stages, with optimisers over the parameters that its `do_train` chooses.
+
+    `do_train` itself passes `verbose` to a scheduler, which torch takes no more.
+    """
+    import torch
+
+    parts: dict[str, list[Any]] = {"bert": [], "mmilb": [], "main": []}
+    for name, parameter in network.named_parameters():
+        parts["bert" if "bert" in name else "mmilb" if "mi" in name else "main"].append(parameter)
+    groups = {
+        part: {"params": members, "lr": trains.args[f"lr_{part}"], "weight_decay": trains.args[f"weight_decay_{part}"]}
+        for part, members in parts.items()
+    }
+    trains.model = network
+    trains.optimizer_mmilb = torch.optim.Adam([groups["mmilb"]])
+    trains.optimizer_main = torch.optim.Adam([groups["bert"], groups["main"]])
+    (trains.train_mmilb if stage == 1 else trains.train_others)(loaders)
+
+
+def _arguments(pickle: str, batch_size: int, name: str = "self_mm") -> Any:
     from MMSA import get_config_regression  # type: ignore[import-not-found, unused-ignore]
 
-    arguments = get_config_regression("self_mm", "mosei")
+    arguments = get_config_regression(name, "mosei")
     arguments.update(custom_feature=pickle, feature_T="", feature_A="", feature_V="", batch_size=batch_size)
     return arguments
 

@@ -12,12 +12,15 @@ from typing import Any
 from benchmarks.child_process import BATCHES, Report, paced, peak_mib, reports
 
 
-def make(report: Report, *, pickle: str, model: str, fraction: float, bert: dict[str, int]) -> None:
-    """Makes the pickle and the text model that both sides read."""
+def make(
+    report: Report, *, pickle: str, model: str, fraction: float, bert: dict[str, int], aligned: bool = False
+) -> None:
+    """Makes the pickle, and the text model unless it is there, that both sides read."""
     from benchmarks.workload import write_model, write_pickle
 
-    lengths = write_pickle(Path(pickle), fraction)
-    write_model(Path(model), **bert)
+    lengths = write_pickle(Path(pickle), fraction, aligned=aligned)
+    if not Path(model).exists():
+        write_model(Path(model), **bert)
     report({"mean_lengths": lengths, "pickle_mib": Path(pickle).stat().st_size / 2**20})
 
 
@@ -59,8 +62,22 @@ def data(report: Report, *, store: str, batch_size: int) -> None:
     )
 
 
-def step(report: Report, *, store: str, model: str, folder: str, batch_size: int, **trainer: str) -> None:
-    """Takes Self-MM's training steps, in the Trainer that `trivium train` makes, each when it is asked for."""
+def step(
+    report: Report,
+    *,
+    store: str,
+    model: str,
+    folder: str,
+    batch_size: int,
+    overrides: list[str],
+    stage: int = 2,
+    **trainer: str,
+) -> None:
+    """Takes training steps in the Trainer that `trivium train` makes, each when it is asked for.
+
+    model: the text model's folder, or "" for a method that reads the file's features.
+    stage: 1 for MMIM's first, its pass over the training clips before an epoch's steps; otherwise 2.
+    """
     import lightning as L
     import torch
 
@@ -71,14 +88,13 @@ def step(report: Report, *, store: str, model: str, folder: str, batch_size: int
     from trivium.runs.resume import open_run
     from trivium.runs.trainer import make_trainer
 
+    text_model = [f"encoders.text.model={model}", "encoders.text.random_init=true"] if model else []
     overrides = [
-        "experiment=selfmm_mosei",
-        f"encoders.text.model={model}",
-        "encoders.text.random_init=true",
+        *overrides,
+        *text_model,
         f"data.store={store}",
         f"data.batch_size={batch_size}",
         f"run.dir={folder}",
-        "method.update_from_epoch=1",  # the bank makes labels from the first step on; MMSA's side is in its epoch 2
         "trainer.accumulate_grad_batches=1",
         "trainer.progress=off",
         *(f"trainer.{key}={value}" for key, value in trainer.items()),
@@ -88,11 +104,18 @@ def step(report: Report, *, store: str, model: str, folder: str, batch_size: int
     fit, _ = make_trainer(config, open_run(config, overrides))
 
     class Paced(BatchLoader):
+        stage = 2
+
+        def again(self) -> BatchLoader:
+            loader = super().again()
+            loader.stage = 1  # type: ignore[attr-defined]
+            return loader
+
         def __iter__(self) -> Iterator[Any]:
             order = range(len(self.split))[: BATCHES * batch_size]
             places = [torch.tensor(order[n : n + batch_size]) for n in range(0, len(order), batch_size)]
             batches = [self.split.batch(p, p.to(self.split.device), (len(p),), 0) for p in places]
-            yield from paced(batches, report, _waiter(self.split.device))
+            yield from paced(batches, report, _waiter(self.split.device)) if self.stage == stage else batches[:1]
 
         def __len__(self) -> int:
             return 1_000_000  # the epoch ends when the parent says so

@@ -58,19 +58,19 @@ def mmsa_rows(loading: Reports, steps: Reports, batch: int) -> list[Measurement]
             name, unit, [r[key] for r in loading["ours"]], [r[theirs or key] for r in loading["mmsa"]], target
         )
 
-    def rate(name: str, key: str, target: float | None) -> Measurement:
-        speed = {side: [batch / report[key] for report in reports] for side, reports in steps.items()}
-        return Measurement(name, "samples/s", speed["ours"], speed["mmsa"], target, faster_is_more=True)
-
     return [
         row("open, until training can start", "open_seconds", 20),
         row("peak memory, opened", "open_mib", 5, "MiB"),
         row("peak memory, after an epoch of batches", "epoch_mib", 5, "MiB"),
         row("epoch of batches, MMSA's default 4 workers", "epoch_seconds", 5, theirs="epoch_workers_seconds"),
         row("epoch of batches, MMSA without workers", "epoch_seconds", 5),
-        rate("Self-MM training step", "seconds", 1.3),
-        rate("Self-MM training step, by CPU time", "cpu_seconds", None),
+        *_rates("Self-MM training step", steps, batch, "samples/s", 1.3),
     ]
+
+
+def method_rows(reports: Mapping[str, Reports]) -> list[Measurement]:
+    """Makes rows of method -> what `measure.steps` returns: none is to be slower than in MMSA."""
+    return [row for name, steps in reports.items() for row in _rates(f"{name} training step", steps, 1, "steps/s", 1.0)]
 
 
 def tcmax_rows(times: Mapping[str, Reports], peaks: Reports, mixing: Reports, sizes: TCMaxSizes) -> list[Measurement]:
@@ -128,6 +128,16 @@ def _timed(title: str, reports: Reports, other: str, target: float) -> list[Meas
 
     def row(name: str, key: str, target: float | None = None) -> Measurement:
         return Measurement(name, "s", [r[key] for r in reports["ours"]], [r[key] for r in reports[other]], target)
+
+    return [row(title, "seconds", target), row(f"{title}, by CPU time", "cpu_seconds")]
+
+
+def _rates(title: str, steps: Reports, amount: int, unit: str, target: float) -> list[Measurement]:
+    """Makes the two rows of `_timed` as rates: how many of a step's `amount` there are in a second."""
+
+    def row(name: str, key: str, target: float | None = None) -> Measurement:
+        rates = {side: [amount / report[key] for report in reports] for side, reports in steps.items()}
+        return Measurement(name, unit, rates["ours"], rates["mmsa"], target, faster_is_more=True)
 
     return [row(title, "seconds", target), row(f"{title}, by CPU time", "cpu_seconds")]
 

@@ -34,6 +34,11 @@ Suites
          that training can start, one epoch of train batches (32 clips each, every value read), and Self-MM training
          steps (16 clips, BERT-base with random weights). Each side runs in fresh processes, in turn. About ten
          minutes on two cores, and MMSA's installation before the first time
+  mmsa_methods
+         the training steps of every method that MMSA has too (TFN, LMF, MulT, MISA, MMIM, MAG-BERT, Self-MM), each
+         beside MMSA's model in MMSA's trainer, the sides in turn, on a small file of that shape. Batches of 16 clips
+         with BERT-base, of 4 to 128 without. MAG-BERT needs a second environment, with an older transformers. About
+         twenty minutes on two cores
   tcmax  TCMax's loss, forward and backward, beside the table of all pairs of clips that its definition asks for, in
          turn in one process; the memory of ours as the batch grows; three modalities that a fusion mixes. About two
          minutes, and 5 GB of memory for the table
@@ -51,7 +56,7 @@ Examples
   python scripts/benchmark.py gpu=true                 our training steps on a GPU
 
 Keys
-  suite=all       mmsa, tcmax, comm, m3ixup, or some of them with commas between
+  suite=all       mmsa, mmsa_methods, tcmax, comm, m3ixup, or some of them with commas between
   fraction=0.5    of MOSEI's 16326/1871/4659 clips; 0.5 takes 7 GB of memory on
                   MMSA's side, 6 GB of page cache and of disk
   repeats=3       processes of each side for opening and the epoch; large tables of TCMax

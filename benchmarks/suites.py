@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import measure
 from benchmarks.mmsa_environment import default_folder, mmsa_python
-from benchmarks.ratio_table import Measurement, comm_rows, gmc_rows, mmsa_rows, tcmax_rows
+from benchmarks.ratio_table import Measurement, comm_rows, gmc_rows, method_rows, mmsa_rows, tcmax_rows
+from benchmarks.shared_methods import METHODS
 
 PRECISIONS = ("32-true", "bf16-mixed")
+FRACTION = 0.07  # of MOSEI, which has the batches that steps go through
 MODES = ("float32", "bf16-mixed", "compiled")
 Values = Mapping[str, str]
 
@@ -36,12 +38,7 @@ Suite = Callable[[measure.BenchmarkSettings, Values], SuiteResult]
 
 def mmsa(settings: measure.BenchmarkSettings, values: Values) -> SuiteResult:
     """Measures beside MMSA, or ours alone where MMSA is "off" or cannot be installed."""
-    if values.get("mmsa") != "off":
-        say("MMSA: its environment")
-        try:
-            settings.mmsa = mmsa_python(Path(values["mmsa"]).expanduser() if "mmsa" in values else default_folder())
-        except RuntimeError as error:
-            say(f"{error}\nmeasuring ours alone")
+    settings.mmsa = find_mmsa(values)
     with tempfile.TemporaryDirectory(prefix="trivium-bench-", dir=values.get("folder")) as folder:
         files = measure.Files(Path(folder))
         say(f"making and preparing a file of {settings.fraction:g} of MOSEI")
@@ -58,6 +55,21 @@ def mmsa(settings: measure.BenchmarkSettings, values: Values) -> SuiteResult:
         {**prepared, "loading": loading, "steps": steps},
         f"preparing the store, once: {once['seconds']:.1f} s, peak {once['peak_mib']:.0f} MiB",
     )
+
+
+def mmsa_methods(settings: measure.BenchmarkSettings, values: Values) -> SuiteResult:
+    """Measures the training steps of every method that MMSA has too."""
+    small = replace(settings, fraction=min(settings.fraction, FRACTION))
+    reports = {}
+    with tempfile.TemporaryDirectory(prefix="trivium-bench-", dir=values.get("folder")) as folder:
+        files = {aligned: measure.Files(Path(folder), aligned) for aligned in (False, True)}
+        for each in files.values():
+            measure.prepare(small, each)
+        for name, method in METHODS.items():
+            small.mmsa = find_mmsa(values, method.transformers)
+            say(f"{name} training steps, {small.steps} a side")
+            reports[name] = measure.steps(small, files[method.aligned], method)
+    return SuiteResult("Training steps in MOSEI's shape", "MMSA", method_rows(reports), reports)
 
 
 def tcmax(settings: measure.BenchmarkSettings, values: Values) -> SuiteResult:
@@ -115,8 +127,20 @@ def comm_gpu(settings: measure.BenchmarkSettings, values: Values, device: str = 
     return SuiteResult("batch 64", "-", rows, raw)
 
 
-SUITES: dict[str, Suite] = {"mmsa": mmsa, "tcmax": tcmax, "comm": comm, "m3ixup": m3ixup}
+SUITES: dict[str, Suite] = {"mmsa": mmsa, "mmsa_methods": mmsa_methods, "tcmax": tcmax, "comm": comm, "m3ixup": m3ixup}
 ON_GPU: dict[str, Suite] = {"mmsa": mmsa_gpu, "comm": comm_gpu, "m3ixup": m3ixup_gpu}
+
+
+def find_mmsa(values: Values, transformers: str = "") -> Path | None:
+    """Returns the interpreter of MMSA's environment, or None where it is "off" or cannot be installed."""
+    if values.get("mmsa") == "off":
+        return None
+    say("MMSA: its environment")
+    try:
+        return mmsa_python(Path(values["mmsa"]).expanduser() if "mmsa" in values else default_folder(), transformers)
+    except RuntimeError as error:
+        say(f"{error}\nmeasuring ours alone")
+        return None
 
 
 def say(line: str) -> None:

@@ -21,10 +21,13 @@ CLS, SEP, FIRST_WORD, VOCABULARY = 101, 102, 1000, 30522  # bert-base-uncased
 LABEL_RANGE = (-3.0, 3.0)
 
 
-def write_pickle(path: Path, fraction: float, seed: int = 0) -> dict[str, float]:
-    """Writes MOSEI's three splits, `fraction` of the clips of each. Returns each modality's mean length in train."""
+def write_pickle(path: Path, fraction: float, seed: int = 0, *, aligned: bool = False) -> dict[str, float]:
+    """Writes MOSEI's three splits, `fraction` of the clips of each. Returns each modality's mean length in train.
+
+    aligned: audio and vision have the text's steps.
+    """
     rng = np.random.default_rng(seed)
-    content = {split: _split(rng, split, max(1, round(n * fraction))) for split, n in COUNTS.items()}
+    content = {split: _split(rng, split, max(1, round(n * fraction)), aligned) for split, n in COUNTS.items()}
     with path.open("wb") as file:
         pickle.dump(content, file, protocol=4)
     train = content["train"]
@@ -45,14 +48,18 @@ def write_model(folder: Path, **changes: int) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(kind), encoding="utf-8")
 
 
-def _split(rng: np.random.Generator, split: str, clips: int) -> dict[str, Any]:
+def _split(rng: np.random.Generator, split: str, clips: int, aligned: bool) -> dict[str, Any]:
     lengths = {name: _lengths(rng, clips, *STREAMS[name]) for name in STREAMS}
     lengths["text"] = np.maximum(lengths["text"], 3)  # [CLS], a word, [SEP]
+    streams = STREAMS
+    if aligned:
+        lengths = dict.fromkeys(STREAMS, lengths["text"])
+        streams = {name: (STREAMS["text"][0], dim, mean) for name, (_, dim, mean) in STREAMS.items()}
     scores = np.clip(rng.normal(0.2, 1.1, clips), *LABEL_RANGE).astype(np.float32)
     return {
         "id": [f"{split}{n // 8:05d}$_${n % 8 + 1}" for n in range(clips)],
         "raw_text": ["word " * int(n - 2) for n in lengths["text"]],
-        **{name: _padded(rng, lengths[name], *STREAMS[name]) for name in STREAMS},
+        **{name: _padded(rng, lengths[name], *streams[name]) for name in streams},
         "text_bert": _tokens(rng, lengths["text"], STREAMS["text"][0]),
         "audio_lengths": lengths["audio"].tolist(),
         "vision_lengths": lengths["vision"].tolist(),

@@ -14,10 +14,12 @@ import pytest
 
 from benchmarks import run as bench
 from benchmarks.measure import BenchmarkSettings, Files, loading, prepare, steps
-from benchmarks.ratio_table import Measurement, mmsa_rows
+from benchmarks.ratio_table import Measurement, method_rows, mmsa_rows
+from benchmarks.shared_methods import METHODS
 from benchmarks.task_process import Task, run
 from benchmarks.workload import COUNTS, STREAMS, write_pickle
 from trivium.config.arguments import keys_of
+from trivium.config.compose import compose_config
 
 PYTHON = Path(sys.executable)
 TINY_BERT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -51,6 +53,15 @@ def test_pickle_has_moseis_shape_and_the_stated_lengths(tmp_path):
     assert (ids[np.arange(163), mask.sum(axis=1) - 1] == 102).all()
 
 
+def test_aligned_pickle_has_the_texts_steps_everywhere(tmp_path):
+    write_pickle(tmp_path / "a.pkl", 0.001, aligned=True)
+    train = pickle.loads((tmp_path / "a.pkl").read_bytes())["train"]
+    text_steps = train["text_bert"][:, 1].sum(axis=1)
+    for name in ("audio", "vision"):
+        assert train[name].shape[1] == train["text"].shape[1] == 50
+        assert ((np.abs(train[name]).sum(axis=2) > 0).sum(axis=1) == text_steps).all()
+
+
 def test_pickle_is_the_same_for_the_same_seed(tmp_path):
     for name in "ab":
         write_pickle(tmp_path / name, 0.001)
@@ -73,6 +84,29 @@ def test_our_steps_are_timed_one_by_one(made):
     assert len(result["ours"]) == 2
     assert result["mmsa"] == []
     assert all(step["cpu_seconds"] > 0 and 0 < step["seconds"] < 60 for step in result["ours"])
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "MMIM, first stage" else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
+def test_every_shared_method_takes_steps(name, made):
+    settings, files, _ = made
+    if METHODS[name].aligned:
+        files = Files(files.folder, aligned=True)
+        prepare(settings, files)
+    result = {name: steps(settings, files, METHODS[name])}
+    wall, by_cpu = method_rows(result)
+    assert (wall.target, by_cpu.target, wall.unit) == (1.0, None, "steps/s")
+    assert [1 / rate for rate in wall.ours] == pytest.approx([step["seconds"] for step in result[name]["ours"]])
+    assert len(wall.ours) == settings.steps
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_shared_methods_are_experiments_that_compose(name):
+    method = METHODS[name]
+    config = compose_config([*method.overrides, "data.store=a.h5"])
+    assert config["data"]["batch_size"] == method.batch or method.bert
+    assert ("model" in config["encoders"].get("text", {})) == method.bert
 
 
 def test_task_that_fails_says_why(tmp_path):
@@ -110,7 +144,7 @@ def test_rows_take_each_side_and_each_loader():
         ("fraction=2", "fraction=2: expected a number above 0, at most 1"),
         ("steps=many", "steps=many: expected a whole number, 1 or more"),
         ("gpu=yes", "gpu=yes: expected true or false"),
-        ("suite=mmsa,tcmx", "suite=mmsa,tcmx: 'tcmx' is no suite; expected all, or of mmsa, tcmax, comm"),
+        ("suite=mmsa,tcmx", "suite=mmsa,tcmx: 'tcmx' is no suite; expected all, or of mmsa, mmsa_methods, tcmax, comm"),
         ("fractoin=1", "unknown argument 'fractoin=1'"),
     ],
 )

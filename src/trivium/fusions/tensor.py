@@ -64,6 +64,7 @@ class TensorFusion(Fusion):
             nn.functional.pad(or_absent(parts[name], present[name]), (0, 1), value=1.0) for name in self.dims
         ]
         for other in others:
-            product = (product[..., :, None] * other[..., None, :]).flatten(-2)
+            # A matrix product, as the gradient of a broadcast one builds the whole tensor again for each factor.
+            product = (product[..., :, None] @ other[..., None, :]).flatten(-2)
         joint: Tensor = self.activation(self.out(self.dropout(product)))
         return joint
