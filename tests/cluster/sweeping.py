@@ -10,6 +10,7 @@ from pathlib import Path
 from real_slurm import PATIENCE, Slurm, until
 
 from driver import ROOT
+from trivium.core.processes import die_with_parent
 
 # 6 epochs of 5 steps; a checkpoint after every second step and every epoch.
 RUN = [
@@ -61,9 +62,9 @@ def train(
     folder.mkdir(exist_ok=True)
     path = folder / f"{log}.log"
     with path.open("wb") as output:
-        return Command(
-            subprocess.Popen([*words, *data], cwd=folder, env=environment, stdout=output, stderr=output), path
-        )
+        # With a pytest that is killed it ends at once.
+        options = {"stdout": output, "stderr": output, "preexec_fn": die_with_parent}
+        return Command(subprocess.Popen([*words, *data], cwd=folder, env=environment, **options), path)
 
 
 def grid(slurm: Slurm, folder: Path, *arguments: str, pause: float = 0.0, log: str = "1") -> tuple[Command, Path]:

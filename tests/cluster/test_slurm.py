@@ -190,7 +190,7 @@ def test_a_sweep_that_is_killed_waits_for_its_jobs_when_it_starts_again(
 ) -> None:
     """One job runs and one waits in the queue when the sweep's process is killed."""
     here = folder / f"killed_{searching}"
-    alone = "hydra.launcher.additional_parameters={exclusive: ''}"
+    alone = "hydra.launcher.cpus_per_task=4"
     if searching:
         words = ["-m", "sweep=supervised", *RUN[:7], *RUN[-2:], *SLURM, "hydra.sweeper.study=killed", alone]
         words += ["hydra.sweeper.n_trials=2", "hydra.sweeper.at_once=2"]
