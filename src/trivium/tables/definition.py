@@ -10,9 +10,10 @@ from typing import Any
 import yaml
 
 from trivium.core.choices import suggest
-from trivium.core.metric_names import DIRECTION, LABELS, OF, is_share, label_of
+from trivium.core.metric_names import LABELS, OF, is_share, label_of, lower_is_better
 from trivium.data.clips import FEWEST_FOLDS
 from trivium.results.records import slug
+from trivium.tables.margins import margin, read_margins
 from trivium.tables.published import Published, read_published
 from trivium.tables.published_results import Cell, refuse_unknown_method
 from trivium.tables.yaml_keys import distinct, items, keys, texts
@@ -44,12 +45,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Measure:
-    """Names one number of a run's test split.
+    """Names one number of a run.
 
-    Either metric, a key of result.json's "test", or probe, the target of a linear probe of the vector `of`, whose
-    balanced accuracy it is. subset: of a metric, the modalities ("text+audio") that are predicted from; "": all that a
-    clip has. factor, given: of the store's knowable factors, and the modalities from which it is best told; they give
-    chance and the Bayes-optimal accuracy. "": not known. better: higher or lower, of a metric of one's own.
+    Either metric, a key of result.json's part of `split`, or probe, the target of a linear probe of the vector `of`,
+    whose balanced accuracy it is. subset: of a metric, the modalities ("text+audio") that are predicted from; "": all
+    that a clip has. factor, given: of the store's knowable factors, and the modalities from which it is best told; they
+    give chance and the Bayes-optimal accuracy. "": not known. better: higher or lower, of a metric of one's own.
+    A metric that result.json does not have is computed from the run's predictions, where that is possible.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Measure:
     factor: str = ""
     given: str = ""
     better: str = ""
+    split: str = "test"
 
     @property
     def is_share(self) -> bool:
@@ -77,11 +80,11 @@ class Measure:
         return self.name.replace(self.unit, "").strip() or self.name
 
     @property
-    def lower_is_better(self) -> bool:
+    def lower_is_better(self) -> bool | None:
+        """Returns whether lower is better; None for a measure of which neither direction is, such as the mean error."""
         if self.better:
             return self.better == "lower"
-        # "loss" is no metric of a protocol.
-        return not self.probe and DIRECTION.get(self.metric.partition(OF)[0], "min") == "min"
+        return False if self.probe else lower_is_better(self.metric)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Table:
     command line, over those of the rows. datasets: those that the rows are repeated for, as NAME or
     NAME/FEATURES; data: the one of this part (trivium.tables.datasets), "" where there are none. request: the value of
     table=, or "" for the name. audit: the epochs of every run are scored on test too (trivium.tables.audit).
+    margins: metric, or acc or f1 for all of these -> the difference below which two rows count as the same.
     words: of a table without a file (trivium.tables.runs_table), its command line. folds: the number that each row is
     trained on, for every seed; 0 for data without folds.
     """
@@ -112,6 +116,11 @@ class Table:
     words: tuple[str, ...] = ()
     folds: int = 0
     audit: bool = False
+    margins: Mapping[str, float] = field(default_factory=dict)
+
+    def margin(self, measure: Measure) -> float | None:
+        """Returns the difference in a measure below which two rows count as the same; None where none is known."""
+        return margin(self.margins, measure.metric)
 
     @property
     def probes(self) -> dict[str, tuple[str, ...]]:
@@ -158,7 +167,7 @@ def read_table(file: Path) -> Table:
         raise ValueError(f"{file}: {error}") from error
 
 
-_OPTIONAL = ("overrides", "seeds", "folds", "figure", "baseline", "datasets")
+_OPTIONAL = ("overrides", "seeds", "folds", "figure", "baseline", "datasets", "margins")
 
 
 def _table(name: str, values: Any) -> Table:
@@ -180,8 +189,12 @@ def _table(name: str, values: Any) -> Table:
     datasets = texts("datasets", items("datasets", node["datasets"]) if "datasets" in node else [])
     distinct("datasets", datasets)
     bars = _bars(node.get("figure"), measures)
+    margins = read_margins(node.get("margins", {}), [measure.metric for measure in measures])
     table = Table(
-        name, str(node["title"]), common, seeds, rows, measures, bars, baseline, datasets=datasets, folds=folds
+        *(name, str(node["title"]), common, seeds, rows, measures, bars, baseline),
+        datasets=datasets,
+        folds=folds,
+        margins=margins,
     )
     _check_rows(table)
     return table
@@ -262,7 +275,12 @@ def _measure(values: Any) -> Measure:
         raise ValueError(f"measures: {node['name']}: subset is for a metric; a probe is of all modalities")
     if ("factor" in node) != ("given" in node):
         raise ValueError(f"measures: {node['name']}: factor and given go together, found {', '.join(node)}")
-    measure = Measure(**{key: str(value) for key, value in node.items()})
+    words = {key: str(value) for key, value in node.items()}
+    if words.get("metric", "").startswith("val/"):
+        words |= {"metric": words["metric"].removeprefix("val/"), "split": "val"}
+        if "subset" in words:
+            raise ValueError(f"measures: {words['name']}: subset is of the test split; leave val/ out")
+    measure = Measure(**words)
     known = (*LABELS, "loss")
     # Of one class, label or score, as recall/happy, the part before the stroke is the metric.
     is_known = measure.metric.partition(OF)[0] in known

@@ -24,9 +24,14 @@ from trivium.tables.published_blocks import published_lines
 from trivium.tables.published_range import comparable, range_of, verdict
 from trivium.tables.work import Failure
 
-COLUMNS = ("row", "measure", "mean", "std", "n", "mean_low", "mean_high", "p_best")
+COLUMNS = ("row", "measure", "better", "mean", "std", "n", "mean_low", "mean_high", "p_best")
 KNOWN = ("chance", "bayes", "train_mean")
-DIFFERENCES = ("difference", "difference_std", "difference_n", "p", "p_holm", "p_wilcoxon", "low", "high")
+DIFFERENCES = (
+    *("difference", "difference_std", "difference_n", "p", "p_holm", "p_wilcoxon", "low", "high"),
+    *("clips_low", "clips_high", "margin", "p_same", "smallest", "verdict"),
+)
+# Lower is better -> the column better.
+BETTER = {True: "lower", False: "higher", None: ""}
 PUBLISHED = ("published", "published_std", "published_difference", "same_features", "published_source")
 RANGES = ("published_low", "published_high", "published_sources", "published_verdict")
 COSTS = ("parameters", "trained_parameters", "seconds")
@@ -99,6 +104,7 @@ def _summary(measured: Measured) -> pd.DataFrame:
     for row in measured.table.rows:
         for measure in measured.table.measures:
             line = {"data": measured.table.data, "row": row.label, "measure": measure.name}
+            line["better"] = BETTER[measure.lower_is_better]
             bounds, known = measured.bounds.get(measure.name), {"train_mean": measured.reference(measure)}
             known |= {"chance": bounds.chance, "bayes": bounds.bayes} if bounds else {}
             theirs = {**_published(measured, row, measure), **_range(measured, row, measure)}
