@@ -13,8 +13,9 @@ from table_cases import ERRORS, compared, measured, measured_of
 
 from trivium.tables.blocks import Block
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure, Row, Table
+from trivium.tables.definition import Row, Table
 from trivium.tables.latex import cell, escape, fitting, latex
+from trivium.tables.measures import Measure
 from trivium.tables.published import Published
 
 NASTY = r"50 % of $x_1 & #2 {a} ~ ^ \relax [b] <c> | ± †"

@@ -18,8 +18,8 @@ from table_cases import ERRORS, LABELS, compared, measured
 from trivium.tables.bars import write_bars
 from trivium.tables.blocks import OTHER_FEATURES
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure
 from trivium.tables.figure import write_figure, write_figures
+from trivium.tables.measures import Measure
 from trivium.tables.panels import ALIKE, BASELINE, BETTER, OTHER, PLAIN, SAME, WORSE, draw_panel, style_of, write_panels
 from trivium.tables.published import Published
 

@@ -27,9 +27,10 @@ from table_cases import (
 from trivium.results.score_text import p_text
 from trivium.results.spread import Spread
 from trivium.tables.collect import Bounds, Measured, collect
-from trivium.tables.definition import Measure, Row
+from trivium.tables.definition import Row
 from trivium.tables.legend import legend
 from trivium.tables.markdown import markdown
+from trivium.tables.measures import Measure
 from trivium.tables.plan import plan
 from trivium.tables.write_files import COLUMNS, DIFFERENCES, table_texts, write_tables
 

@@ -16,9 +16,10 @@ from table_cases import LABELS, compared, compared_table, measured_of
 from trivium.results.clip_intervals import clip_interval
 from trivium.results.records import read_record
 from trivium.tables.collect import Measured, collect
-from trivium.tables.definition import Measure, Row, Table, read_table
+from trivium.tables.definition import Row, Table, read_table
 from trivium.tables.latex import latex
 from trivium.tables.markdown import markdown
+from trivium.tables.measures import Measure
 from trivium.tables.plan import plan
 from trivium.tables.write_files import DIFFERENCES, table_texts
 
@@ -124,21 +125,22 @@ def of_runs(folder: Path, measures: list[dict[str, str]]) -> Measured:
     for run in runs:
         finish(run, val={"loss": 1.0, "mae": 0.5 + 0.1 * run.seed})
         offset = 0.5 if run.row.label == "B" else 0.25
-        lines = [f"{split},{c},{c / 2},{c / 2 + offset}" for split in ("val", "test") for c in range(6)]
+        lines = [f"{split},{c},{c / 2},{c / 2 + offset}" for split in ("valid", "test") for c in range(6)]
         (run.directory.path / "predictions.csv").write_text("\n".join(["split,id,target,prediction", *lines]) + "\n")
     return collect(runs[0].table, runs)
 
 
 def test_validation_and_the_mean_error_are_measures_like_others(tmp_path: Path) -> None:
     """The mean error is in no result.json: it comes from the predictions."""
-    names = {"MAE": "mae", "Validation MAE": "val/mae", "Mean error": "bias"}
+    names = {"MAE": "mae", "Validation MAE": "val/mae", "Mean error": "bias", "Validation error": "val/bias"}
     found = of_runs(tmp_path, [{"name": name, "metric": metric} for name, metric in names.items()])
     assert found.compared["A", "Validation MAE"]["mean"] == pytest.approx(0.65)
     assert found.compared["B", "Mean error"]["mean"] == pytest.approx(0.5)
+    assert found.compared["B", "Validation error"]["mean"] == pytest.approx(0.5)
     assert found.compared["B", "Mean error"]["best"] is False
     text = markdown([found], [])
-    assert "| row | MAE ↓ | Validation MAE ↓ | Mean error |" in text
-    assert "Validation MAE: of the validation split, which chose the epoch, so it flatters." in text
+    assert "| row | MAE ↓ | Validation MAE ↓ | Mean error | Validation error |" in text
+    assert "Validation MAE, Validation error: of the validation split, which chose the epoch, so it flatters." in text
     assert "Mean error: of prediction minus target" in text
 
 

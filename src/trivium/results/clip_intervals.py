@@ -12,11 +12,15 @@ from trivium.evaluation.significance import metric_interval
 from trivium.results.records import PREDICTIONS, Predicted, Record
 
 _UNKNOWN = (math.nan, math.nan)
+# Part of result.json -> the split's name in predictions.csv.
+_SPLITS = {"val": "valid", "test": "test"}
 
 
 def predicted_value(record: Record, split: str, metric: str) -> float | None:
-    """Returns a metric of a split from the run's predictions; None for one that is not made of single clips."""
-    predicted = record.predictions[split]
+    """Returns a metric of a split from the run's predictions; None without them, and for one not made of clips."""
+    if not (record.path / PREDICTIONS).is_file() or _SPLITS[split] not in record.predictions:
+        return None
+    predicted = record.predictions[_SPLITS[split]]
     return value_of(record.protocol, metric, predicted.prediction, predicted.target)
 
 
@@ -36,7 +40,7 @@ def clip_interval(
     for records in (runs, baseline):
         of_seeds = []
         for seed in seeds:
-            predicted = records[seed].predictions.get(split)
+            predicted = records[seed].predictions.get(_SPLITS[split])
             statistics = None if predicted is None else _statistics(records[seed].protocol, metric, predicted)
             if predicted is None or statistics is None or (clips and predicted.ids != clips):
                 return _UNKNOWN

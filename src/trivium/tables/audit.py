@@ -14,7 +14,7 @@ from typing import Any
 from trivium.core.metric_names import DIRECTION, LOSSES, UNDIRECTED
 from trivium.results.spread import Spread
 from trivium.runs.run_files import numbers_of, read_rows
-from trivium.tables.definition import Measure
+from trivium.tables.measures import Measure
 from trivium.tables.plan import Planned
 
 COLUMNS = ("data", *("row", "measure", "seed", "fold", "selected", "one", "own", "epoch", "one_epoch", "own_epoch"))

@@ -14,9 +14,12 @@ from trivium.evaluation.significance import is_told
 from trivium.results.score_text import p_text
 from trivium.tables.audit import spreads
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure, Table
+from trivium.tables.definition import Table
+from trivium.tables.measures import Measure
 from trivium.tables.published import Published
 from trivium.tables.published_blocks import HEADS, source_lines, sources_text, verdict_lines
+from trivium.tables.search_blocks import HEADS as SEARCHED
+from trivium.tables.search_blocks import search_lines
 
 # Stands behind a published number that is of other features than ours.
 OTHER_FEATURES = "†"
@@ -24,6 +27,7 @@ OTHER_FEATURES = "†"
 TIED = "≈"
 INTERVAL = "95 % interval"
 MARGIN = "margin"
+SEARCHES = "Settings chosen by search"
 OVER_CLIPS = "over seeds and clips"
 AUDIT = "Audit: epochs chosen on the test split. Not comparable with any number above"
 _AUDIT_HEADS = (
@@ -88,6 +92,7 @@ def sections_of(measured: Measured, repeats: int, notes: Notes) -> list[tuple[st
     sections.append(("Beside published numbers", [_published(measured, complete, notes)]))
     sections.append(("Beside published results, by source", _by_source(measured, complete, notes)))
     sections.append((AUDIT, [_audit(measured)]))
+    sections.append((SEARCHES, [Block(SEARCHED, tuple(search_lines(measured)))]))
     sections.append(("Size, time and selection", [_costs(measured)]))
     return [(title, filled) for title, blocks in sections if (filled := [block for block in blocks if block.rows])]
 

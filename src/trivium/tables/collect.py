@@ -20,10 +20,12 @@ from trivium.results.frame import REPEAT, as_frame, guess_value, run_facts
 from trivium.results.records import Record
 from trivium.results.spread import Spread
 from trivium.tables.audit import Audited, audit_of
-from trivium.tables.definition import Measure, Table
+from trivium.tables.definition import Table
 from trivium.tables.evaluations import missing, read_probes, read_subsets, subsets_file
+from trivium.tables.measures import Measure
 from trivium.tables.plan import Planned
 from trivium.tables.published import Published
+from trivium.tables.studies import RowStudy
 
 # The text models of MMSA's published results.
 _BERT = ("bert-base-uncased", "bert-base-chinese")
@@ -82,6 +84,11 @@ class Measured:
     def folds(self) -> int:
         """Returns the number of folds, 0 for data without any."""
         return len({run.fold for run in self.runs} - {None})
+
+    @property
+    def studies(self) -> dict[str, RowStudy]:
+        """Returns row -> its search, of the rows that have one."""
+        return {run.row.label: run.study for run in self.runs if run.study}
 
     @property
     def repeats(self) -> int:

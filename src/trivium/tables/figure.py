@@ -18,7 +18,7 @@ from trivium.evaluation.significance import LEVEL, is_told
 from trivium.report.figure_style import open_figure, save_figure
 from trivium.tables.bars import write_bars
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure
+from trivium.tables.measures import Measure
 from trivium.tables.panels import PANELS, write_panels
 
 # Diverging (orange, white, purple), and one side of it.

@@ -84,6 +84,11 @@ def legend(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]
             "monitor's best test value; flatters by: how much better that looks than the epoch chosen on validation, "
             "seed by seed. Nothing is selected by it, and it is no result: docs/protocol.md."
         )
+    if any(part.studies for part in parts):
+        lines.append(
+            "Searched rows: settings of the best trial of a study on validation alone, with seed 1, before the seeds "
+            "were trained; the best trial is the run of seed 1. searches.csv has every trial."
+        )
     if any(len(part.costs) for part in parts):
         lines.append("Parameters: of the whole model, encoders included; time: median over the runs, testing left out.")
     return lines

@@ -17,7 +17,7 @@ from trivium.evaluation.significance import LEVEL
 from trivium.report.figure_style import COLUMN_INCHES, PAGE_INCHES, legend_above, open_figure, save_figure
 from trivium.tables.blocks import ARROWS, INTERVAL, OTHER_FEATURES
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure
+from trivium.tables.measures import Measure
 from trivium.tables.published_range import cells_of_measure, is_same, sound
 from trivium.tables.published_results import Cell
 

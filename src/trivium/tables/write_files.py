@@ -16,12 +16,15 @@ from trivium.results.frame import REPEAT
 from trivium.tables.audit import COLUMNS as AUDIT
 from trivium.tables.blocks import published_difference
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure, Row
+from trivium.tables.definition import Row
 from trivium.tables.latex import latex
 from trivium.tables.markdown import Pictures, markdown
+from trivium.tables.measures import Measure
 from trivium.tables.published_blocks import COLUMNS as CELLS
 from trivium.tables.published_blocks import published_lines
 from trivium.tables.published_range import comparable, range_of, verdict
+from trivium.tables.search_blocks import COLUMNS as SEARCHED
+from trivium.tables.search_blocks import trial_lines
 from trivium.tables.work import Failure
 
 COLUMNS = ("row", "measure", "better", "mean", "std", "n", "mean_low", "mean_high", "p_best")
@@ -46,7 +49,7 @@ def write_tables(
     texts = table_texts(folder, parts, failures, pictures)
     for name, text in texts.items():
         write_text(folder / name, text)
-    for name in ("published.csv", "audit.csv"):
+    for name in ("published.csv", "audit.csv", "searches.csv"):
         if name not in texts:
             # Of an earlier call.
             (folder / name).unlink(missing_ok=True)
@@ -71,8 +74,10 @@ def table_texts(
     unknown = [name for name in (*KNOWN, *COSTS) if summary[name].isna().all()]
     without = ["fold"] if values["fold"].isna().all() else []
     cells = pd.DataFrame([{"data": part.table.data, **line} for part in parts for line in published_lines(part)])
+    trials = [line for part in parts for line in trial_lines(part)]
     audits = [{"data": part.table.data, **asdict(line)} for part in parts for line in part.audit]
     return {
+        **({"searches.csv": csv_text(SEARCHED, trials)} if trials else {}),
         **({"audit.csv": csv_text(AUDIT, audits)} if audits else {}),
         **({"published.csv": cells.to_csv(index=False, lineterminator="\n", columns=CELLS)} if len(cells) else {}),
         "table.csv": summary.drop(columns=unknown).to_csv(index=False, lineterminator="\n"),
