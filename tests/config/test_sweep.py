@@ -1,6 +1,7 @@
 """Each way of getting a search wrong, with the line that it is answered with, before anything starts."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,7 +73,8 @@ def test_what_is_right_passes(line: str) -> None:
             "optimizer.lr: a grid needs choices; write a list, or add points: N",
         ),
         (
-            START + "optimizer.lr=1 optimizer.weight_decay=0 fusion.dropout=0",
+            "-m sweep=finetune optimizer.lr=1 optimizer.weight_decay=0 method.head_hidden=[] method.head_dropout=0 "
+            "data.batch_size=32",
             "nothing to search; every dimension has one value on the command line",
         ),
         (START + "run.dir=x", "run.dir: the search sets it for each trial"),
@@ -202,6 +204,59 @@ def test_several_values_on_the_command_line_replace_a_dimension_and_one_fixes_it
     assert list(search.space) == ["a", "c", "d"]
     assert search.space["a"].values == (3, 4, 5)
     assert search.space["d"] == Dimension("d", low=1, high=4, whole=True)
+
+
+DEPENDS: dict[str, Any] = {
+    "encoder": ["lstm", "gru", "identity"],
+    "encoder.hidden": {"choices": [32, 64], "when": {"encoder": ["lstm", "gru"]}},
+    "encoder.dropout": {"low": 0.0, "high": 0.5, "when": {"encoder": ["lstm"]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "keys"),
+    [
+        ("x=y", ["encoder", "encoder.hidden", "encoder.dropout"]),
+        ("encoder=lstm", ["encoder.hidden", "encoder.dropout"]),
+        ("encoder=gru", ["encoder.hidden"]),
+        ("encoder=identity", []),
+        ("encoder.hidden=8", ["encoder", "encoder.dropout"]),
+        ("encoder=gru,identity", ["encoder", "encoder.hidden", "encoder.dropout"]),
+    ],
+)
+def test_a_key_with_a_condition_goes_by_what_the_command_line_fixes(line: str, keys: list[str]) -> None:
+    search = read_search(DEPENDS, [line])
+    assert search.problems == []
+    assert list(search.space) == keys
+    conditions = {key: dimension.when for key, dimension in search.space.items()}
+    assert conditions.get("encoder.hidden", "") == ("encoder" if "encoder" in keys else "")
+
+
+@pytest.mark.parametrize(
+    ("dimension", "told"),
+    [
+        ("{choices: [0.1], when: {encoder: lstm}}", "when: expected one other key and its values"),
+        ("{choices: [0.1], when: {encoder: [lstm], fusion: [sum]}}", "when: expected one other key and its values"),
+        ("{choices: [], when: {encoder: [lstm]}}", "no choice; expected a list of values"),
+        ("{choices: [0.1], low: 0.0}", "low: choices stand alone, or with when"),
+        ("{low: 0.5, high: 0.1, when: {encoder: [lstm]}}", "expected low < high"),
+        ("{choices: [0.1], when: {encoder: [lstm]}}", "when: encoder is neither in the space nor on the command line"),
+    ],
+)
+def test_wrong_conditions_are_named(dimension: str, told: str, tmp_path: Path) -> None:
+    params = f"hydra: {{sweeper: {{params: {{fusion.dropout: {dimension}}}}}}}\n"
+    assert any(told in problem for problem in problems_of_file(tmp_path, params))
+
+
+def test_a_key_is_checked_with_the_choices_that_it_is_for(tmp_path: Path) -> None:
+    """identity has no size: without its condition the key would be refused."""
+    text = "hydra: {sweeper: {params: {encoder: [lstm, identity], encoder.hidden: %s}}}\n"
+    (tmp_path / "right").mkdir()
+    right = "{choices: [8, 16], when: {encoder: [lstm]}}"
+    assert problems_of_file(tmp_path / "right", text % right) == []
+    (tmp_path / "wrong").mkdir()
+    problems = problems_of_file(tmp_path / "wrong", text % "{choices: [8, 16], when: {encoder: [identity]}}")
+    assert any(problem.startswith("encoder.hidden: no such key (in the search space)") for problem in problems)
 
 
 def test_a_space_of_every_kind() -> None:

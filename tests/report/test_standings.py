@@ -32,7 +32,8 @@ def test_one_question_has_one_answer_where_the_baseline_is_the_best() -> None:
     assert [row["row"] for row in rows] == ["A", "B", "C", "D"]
     for best, baseline in (("best_difference", "difference"), ("best_low", "low"), ("p_best", "p_holm")):
         assert [row[best] for row in rows] == [row[baseline] for row in rows]
-    assert said(board("A")).endswith("Not told apart from it by these seeds: B.")
+    told = said(board("A"))
+    assert told.endswith("Not told apart from it by these seeds: B. Against A: worse: C, D; not told apart: B.")
 
 
 def test_rows_without_a_value_are_last_and_test_nothing() -> None:
@@ -67,7 +68,7 @@ def test_words_say_who_is_best_by_how_much_and_who_is_not_told_apart() -> None:
     difference, p = line["difference"], line["p_holm"]
     assert told.startswith(f"A has the lowest MAE: {line['mean']:.3f} ± {line['std']:.3f} (n = 5).")
     assert f"That is {-difference:.3f} below C, the baseline (p = {p:.3f}), more than seeds explain." in told
-    assert told.endswith("Not told apart from it by these seeds: B.")
+    assert told.endswith("Not told apart from it by these seeds: B. Against C: better: A, B; worse: D.")
     assert "It is the baseline." in said(board("A"))
 
 
@@ -94,6 +95,26 @@ def test_published_results_of_a_table_go_along_without_those_with_a_flaw(tmp_pat
     first, second = board_data(of_table(table, "d"))["measures"][0]["rows"]
     assert first["cells"] == [{"value": 0.7, "kind": "rerun", "same": True, "on_test": True, "source": "S"}]
     assert second["cells"] == []
+
+
+def test_what_a_table_says_of_margins_directions_and_clips_decides_on_the_page(tmp_path: Path) -> None:
+    """The name tells nothing of the measure: that lower is better, and the margin, are in table.csv alone."""
+    noise = (-0.002, 0.001, 0.0, 0.002, -0.001)
+    of_a = {seed: 0.5 + 0.01 * seed for seed in range(1, 6)}
+    of_b = {seed: value + n for (seed, value), n in zip(of_a.items(), noise, strict=True)}
+    values = [f"{row},Own,{seed},{v}" for row, of in (("A", of_a), ("B", of_b)) for seed, v in of.items()]
+    (tmp_path / "values.csv").write_text("\n".join(["row,measure,seed,value", *values]) + "\n")
+    head = "row,measure,better,mean,difference,clips_low,clips_high,margin\n"
+    (tmp_path / "table.csv").write_text(f"{head}A,Own,lower,0.53,,,,\nB,Own,lower,0.53,0.0,-0.1,0.2,0.05\n")
+    table = read_table_folder(tmp_path)
+    assert table is not None
+    made_board = of_table(table, "")
+    (measure,) = board_data(made_board)["measures"]
+    of_row = {row["row"]: row for row in measure["rows"]}
+    assert (measure["lower"], measure["margin"], of_row["B"]["verdict"]) == (True, 0.05, "same")
+    assert (of_row["B"]["clips"], of_row["A"]["clips"], of_row["A"]["verdict"]) == ([-0.1, 0.2], [], "")
+    assert of_row["B"]["told"] == {"best": False, "baseline": False}
+    assert said(made_board, "Own").endswith("Against A: the same within 0.050: B.")
 
 
 def test_shares_are_said_in_percent_and_published_numbers_go_along() -> None:

@@ -1,14 +1,15 @@
 """A point of a space that is known is not run again, and a small space has no more trials than points."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_study import SETTINGS, finish, states
 
-from trivium.config.space import Dimension
-from trivium.search.sampling import points_of
-from trivium.search.study import SAME_AS, OpenStudy, StudySettings, open_study
+from trivium.config.space import Dimension, points_of
+from trivium.search.study import SAME_AS, OpenStudy, open_study
+from trivium.search.study_settings import StudySettings
 from trivium.search.summary import print_plan, write_summary
 
 CHOICE = Dimension("fusion.dropout", values=(0.0, 0.5))
@@ -60,3 +61,19 @@ def test_a_known_point_takes_the_value_that_it_had(tmp_path: Path) -> None:
     write_summary(search, lambda words: " ".join(words))
     lines = (search.folder / "trials.csv").read_text().splitlines()[1:]
     assert all(str(search.run(copy.user_attrs[SAME_AS]).path) in lines[copy.number] for copy in copies)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "grid"])
+def test_a_key_that_depends_on_another_is_drawn_where_that_has_the_value(sampler: str, tmp_path: Path) -> None:
+    encoder = Dimension("encoder", values=("lstm", "identity"))
+    hidden = Dimension("encoder.hidden", values=(32, 64, 128), when="encoder", among=("lstm",))
+    # The one that depends stands first: it is drawn last all the same.
+    search = opened(tmp_path, hidden, encoder, sampler=sampler, n_trials=6, seed=4)
+    run_all(search)
+    drawn = [dict(trial.params) for trial in search.trials()]
+    assert {params["encoder"] for params in drawn} == {"lstm", "identity"}
+    assert all(("encoder.hidden" in params) == (params["encoder"] == "lstm") for params in drawn)
+    write_summary(search, lambda words: " ".join(words))
+    with (search.folder / "trials.csv").open(newline="") as file:
+        for trial, line in zip(search.trials(), csv.DictReader(file), strict=True):
+            assert line["encoder.hidden"] == str(trial.params.get("encoder.hidden", ""))

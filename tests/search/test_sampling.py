@@ -9,8 +9,8 @@ import optuna
 import pytest
 
 from trivium.config.overrides import OverridesParser
-from trivium.config.space import Dimension, as_text
-from trivium.search.sampling import as_override, draw, grid_point, grid_size, make_pruner, make_sampler, stored
+from trivium.config.space import Dimension, as_text, grid_size
+from trivium.search.sampling import as_override, draw, grid_point, make_pruner, make_sampler, stored
 
 SPACE = {
     "lr": Dimension("lr", low=1e-5, high=1e-1, log=True, points=3),

@@ -223,3 +223,19 @@ def test_runs_that_end_in_other_processes_are_told_while_the_workers_wait_for_al
         "job 3: pruned after epoch 2, val/loss 0.7",
     }
     assert len(lines) == 5
+
+
+def test_a_job_that_follows_another_runs_after_that_was_judged(jobs: list[Job]) -> None:
+    first, second = jobs[0], jobs[1]
+    workers, order = Workers(lambda job: None), []
+
+    def judge(job: Job, error: str | None) -> Outcome:
+        order.append(job.name)
+        return outcome_of(job.run, "", error)
+
+    def follow(job: Job) -> list[Job]:
+        assert order[-1] == job.name
+        return [second] if job is first else []
+
+    outcomes = run_jobs([first], workers, Reporter(2, console=Console(file=io.StringIO())), judge, follow=follow)
+    assert workers.started == order == [first.name, second.name] == list(outcomes)

@@ -17,7 +17,8 @@ from trivium.search import study as study_module
 from trivium.search.journal import JournalLock
 from trivium.search.naming import shared_settings, study_name
 from trivium.search.storage import without_password
-from trivium.search.study import OpenStudy, StudySettings, open_study
+from trivium.search.study import OpenStudy, open_study
+from trivium.search.study_settings import StudySettings
 from trivium.search.summary import print_summary, write_summary
 
 SPACE = {"optimizer.lr": Dimension("optimizer.lr", low=1e-4, high=1e-2, log=True)}

@@ -7,7 +7,8 @@ import numpy as np
 
 from trivium.results.frame import as_frame
 from trivium.tables.collect import Bounds, Measured
-from trivium.tables.definition import Measure, Row, Table
+from trivium.tables.definition import Row, Table
+from trivium.tables.measures import Measure
 
 ROWS, NAMES = ("A", "B"), ("x", "y")
 VALUES = np.array([[[0.5, 0.6, 0.9], [0.25, 0.3, 0.2]], [[0.7, 0.8, 0.75], [0.4, 0.45, 0.5]]])  # row, measure, seed

@@ -12,11 +12,12 @@ from planned_cases import finish
 
 from trivium.tables.audit import audit_of, spreads
 from trivium.tables.collect import collect
-from trivium.tables.definition import Measure, Row, Table
+from trivium.tables.definition import Row, Table
 from trivium.tables.estimate import Estimate
 from trivium.tables.finished import FinishedRuns
 from trivium.tables.latex import latex
 from trivium.tables.markdown import markdown
+from trivium.tables.measures import Measure
 from trivium.tables.overview import overview
 from trivium.tables.plan import Planned, plan
 from trivium.tables.write_files import write_tables

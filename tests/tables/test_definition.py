@@ -13,7 +13,8 @@ from trivium.config.limits import out_of_range
 from trivium.config.reference import mismatches
 from trivium.runs.config_hash import OF_A_TABLE
 from trivium.tables.datasets import parts_of
-from trivium.tables.definition import Measure, Row, find_table, read_table
+from trivium.tables.definition import Row, find_table, read_table
+from trivium.tables.measures import Measure
 from trivium.tables.plan import merged
 
 FILES = sorted(TABLES.glob("*.yaml"))

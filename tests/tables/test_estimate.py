@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from planned_cases import begin, finish
 
-from trivium.tables.definition import Measure, Row, Table
+from trivium.tables.definition import Row, Table
 from trivium.tables.estimate import Estimate, Left
 from trivium.tables.finished import FinishedRuns, Took
+from trivium.tables.measures import Measure
 from trivium.tables.plan import Planned, plan
 
 ROWS = (Row("Self-MI", ("method=selfmi",)), Row("Long", ("trainer.max_epochs=20",)))

@@ -19,8 +19,9 @@ from trivium.data.store import open_store
 from trivium.data.synthetic import ensure_fixture
 from trivium.runs.config_hash import config_hash
 from trivium.runs.resume import open_run
-from trivium.tables.definition import Measure, Row, Table
+from trivium.tables.definition import Row, Table
 from trivium.tables.finished import FinishedRuns
+from trivium.tables.measures import Measure
 from trivium.tables.plan import Planned, merged, plan
 
 OVERRIDES = ("data=fixture", "trainer.max_epochs=2")

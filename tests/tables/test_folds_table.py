@@ -20,11 +20,12 @@ from trivium.results.frame import record_lines
 from trivium.results.records import read_record
 from trivium.runs.config_hash import config_hash
 from trivium.tables.collect import collect
-from trivium.tables.definition import Measure, Row, Table, read_table
+from trivium.tables.definition import Row, Table, read_table
 from trivium.tables.estimate import Estimate
 from trivium.tables.finished import FinishedRuns
 from trivium.tables.latex import latex
 from trivium.tables.markdown import markdown
+from trivium.tables.measures import Measure
 from trivium.tables.overview import overview
 from trivium.tables.plan import Planned, plan
 from trivium.tables.write_files import write_tables

@@ -13,8 +13,9 @@ from table_cases import ERRORS, compared, measured, measured_of
 
 from trivium.tables.blocks import Block
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure, Row, Table
+from trivium.tables.definition import Row, Table
 from trivium.tables.latex import cell, escape, fitting, latex
+from trivium.tables.measures import Measure
 from trivium.tables.published import Published
 
 NASTY = r"50 % of $x_1 & #2 {a} ~ ^ \relax [b] <c> | ± †"
@@ -49,8 +50,8 @@ def test_it_says_what_the_markdown_says() -> None:
     assert rf"{sign}{abs(d.mean()):.3f} $\pm$ {d.std(ddof=1):.3f} (" in text
     assert r"Empty & -- & -- \\" in text
     assert (
-        text.count(r"\begin{table}") == text.count(r"\end{table}") == 2 * 3
-    )  # MAE, Corr: means, intervals, differences
+        text.count(r"\begin{table}") == text.count(r"\end{table}") == 2 * 4
+    )  # MAE, Corr: means, intervals, differences, verdicts
     assert r"\emph{Bayes-optimal} & 95.0 & 75.0 \\" in latex([measured()])
 
 
@@ -104,5 +105,6 @@ def test_columns_that_a_line_does_not_hold_go_below_with_their_rows() -> None:
 def test_what_a_page_does_not_hold_is_continued_under_its_title() -> None:
     captions = re.findall(r"\\caption\{(.*)\}", latex([wide()]))
     assert captions[0].startswith("Wide. Test split")
-    assert captions[-1] == "Wide. minus Supervised, continued."
+    assert captions[-1] == "Wide. against Supervised, continued."
+    assert "Wide. minus Supervised, continued." in captions
     assert "Wide. minus Supervised." in captions

@@ -10,8 +10,9 @@ import pytest
 from planned_cases import begin, finish, write_table
 
 from trivium.cli.reproduce import main
-from trivium.tables.definition import Measure, Row, Table
+from trivium.tables.definition import Row, Table
 from trivium.tables.estimate import Estimate
+from trivium.tables.measures import Measure
 from trivium.tables.overview import overview
 from trivium.tables.plan import plan
 

@@ -18,9 +18,9 @@ from table_cases import ERRORS, LABELS, compared, measured
 from trivium.tables.bars import write_bars
 from trivium.tables.blocks import OTHER_FEATURES
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure
 from trivium.tables.figure import write_figure, write_figures
-from trivium.tables.panels import ALIKE, BASELINE, BETTER, PLAIN, WORSE, draw_panel, style_of, write_panels
+from trivium.tables.measures import Measure
+from trivium.tables.panels import ALIKE, BASELINE, BETTER, OTHER, PLAIN, SAME, WORSE, draw_panel, style_of, write_panels
 from trivium.tables.published import Published
 
 USED = {"Mix": {"feature_set": "mosi/theirs"}, "GMC": {"feature_set": "mosi/ours"}}
@@ -76,22 +76,13 @@ def test_lines_stand_at_the_baseline_and_at_the_train_mean_of_mae_alone(axes: Ax
 
 
 @pytest.mark.parametrize(
-    ("difference", "p", "measure", "style"),
-    [
-        (-0.1, 0.01, "MAE text", BETTER),
-        (+0.1, 0.01, "MAE text", WORSE),
-        (+0.1, 0.01, "Corr text", BETTER),
-        (-0.1, 0.01, "Corr text", WORSE),
-        (-0.1, 0.06, "MAE text", ALIKE),
-        (-0.1, math.nan, "MAE text", ALIKE),
-    ],
+    ("verdict", "style"),
+    [("better", BETTER), ("worse", WORSE), ("same", SAME), ("higher", OTHER), ("lower", OTHER), ("not told", ALIKE)],
 )
-def test_colour_and_marker_are_those_of_the_corrected_test(
-    difference: float, p: float, measure: str, style: object
-) -> None:
+def test_colour_and_marker_are_those_of_the_verdict(verdict: str, style: object) -> None:
     own = found()
-    own.compared["Mix", measure].update(difference=difference, p_holm=p)
-    chosen = next(m for m in own.table.measures if m.name == measure)
+    chosen = own.table.measures[0]
+    own.compared["Mix", chosen.name].update(verdict=verdict)
     assert style_of(own, "Mix", chosen) == style
     assert style_of(own, "GMC", chosen) == BASELINE
     assert style_of(own, "Empty", chosen) == ALIKE

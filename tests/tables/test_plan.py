@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 
 from trivium.config.compose import compose_config
 from trivium.runs.config_hash import config_hash
-from trivium.tables.definition import Measure, Row, Table
+from trivium.tables.definition import Row, Table
+from trivium.tables.measures import Measure
 from trivium.tables.plan import Planned, merged, plan
 
 MEASURE = Measure("x", metric="mae")

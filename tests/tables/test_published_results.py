@@ -15,9 +15,10 @@ from table_cases import measured_of
 
 from trivium.tables.collect import Measured, text_of
 from trivium.tables.datasets import part_of
-from trivium.tables.definition import Measure, Row, Table, read_table
+from trivium.tables.definition import Row, Table, read_table
 from trivium.tables.latex import latex
 from trivium.tables.markdown import markdown
+from trivium.tables.measures import Measure
 from trivium.tables.panels import write_panels
 from trivium.tables.published_blocks import range_text
 from trivium.tables.published_range import Range, comparable, range_of, verdict, verdict_of_row

@@ -27,9 +27,10 @@ from table_cases import (
 from trivium.results.score_text import p_text
 from trivium.results.spread import Spread
 from trivium.tables.collect import Bounds, Measured, collect
-from trivium.tables.definition import Measure, Row
+from trivium.tables.definition import Row
 from trivium.tables.legend import legend
 from trivium.tables.markdown import markdown
+from trivium.tables.measures import Measure
 from trivium.tables.plan import plan
 from trivium.tables.write_files import COLUMNS, DIFFERENCES, table_texts, write_tables
 
@@ -135,7 +136,7 @@ def test_differences_pair_the_seeds_that_both_rows_have(tmp_path: Path) -> None:
     assert tuple(lines["Mix", LABELS[0]]) == COLUMNS + DIFFERENCES
     differences, p, corrected = by_hand()
     for m, label in enumerate(LABELS):
-        line = {key: float(lines["Mix", label][key]) for key in (*DIFFERENCES, "n")}
+        line = {key: float(lines["Mix", label][key]) for key in (*DIFFERENCES[:8], "n")}
         assert line["n"] == line["difference_n"] == len(differences[m])
         found = [line[key] for key in ("difference", "difference_std", "p", "p_holm")]
         expected = [differences[m].mean(), differences[m].std(ddof=1), p[m], corrected[m]]
@@ -303,7 +304,12 @@ def test_the_page_is_markdown_whose_tables_have_the_cells_that_were_meant() -> N
     values = {labels[row]: measures for row, measures in compared_values().items()}
     own = measured_of(replace(table, rows=rows, baseline="GMC | a"), values)
     tables = parsed(markdown([own], []))
-    assert [len(table) for table in tables] == [4, 3, 3] * 2  # means, intervals, differences of MAE, then of Corr
+    assert [len(table) for table in tables] == [
+        4,
+        3,
+        3,
+        3,
+    ] * 2  # means, intervals, differences and verdicts of MAE, then of Corr
     assert {len(row) for table in tables[:3] for row in table} == {3}
     assert tables[0][0] == ["row", "text", "text+audio"]
     assert [row[0] for row in tables[0][1:]] == ["GMC | a", "Mix x", "Empty"]

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from trivium.search.scheduler import Job
 from trivium.search.train_processes import TrainProcesses
-from trivium.tables.definition import Measure, Row, Table
+from trivium.tables.definition import Row, Table
 from trivium.tables.estimate import Estimate
+from trivium.tables.measures import Measure
 from trivium.tables.plan import Planned, plan
 from trivium.tables.work import Failure, complete
 

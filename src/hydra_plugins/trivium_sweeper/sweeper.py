@@ -219,7 +219,8 @@ class TriviumSweeper(Sweeper):
         """Opens the study of this command line, by the name that is given or by one made from its settings."""
         from trivium.config.monitor import monitor_of, read_monitor
         from trivium.search.naming import shared_settings, study_name
-        from trivium.search.study import StudySettings, definition, open_study
+        from trivium.search.study import open_study
+        from trivium.search.study_settings import StudySettings, definition
 
         config = self._composed(fixed)
         values = dict(self.settings)
@@ -244,15 +245,12 @@ class TriviumSweeper(Sweeper):
     def _plain(self, overrides: Sequence[str], searched: Iterable[str]) -> list[str]:
         """Returns the overrides without sweep=NAME, and with those choices of its file that are not searched."""
         from trivium.config.compose import Composer
-        from trivium.config.sweep import groups_of_sweep
+        from trivium.config.sweep import without_sweep
 
         sources = self.config.hydra.runtime.config_sources
         folders = [Path(source.path) for source in sources if source.schema == "file"]
-        groups = groups_of_sweep(Composer(self.context.config_loader, folders), overrides)
-        choices = self.config.hydra.runtime.choices
-        others = [override for override in overrides if override.partition("=")[0].lstrip("+~") != "sweep"]
-        chosen = [f"{group}={choices[group]}" for group in groups if group not in {*_keys(others), *searched}]
-        return [*chosen, *others]
+        session = Composer(self.context.config_loader, folders)
+        return without_sweep(session, overrides, self.config.hydra.runtime.choices, searched)
 
     def _threads(self, arguments: Sequence[str]) -> list[str]:
         """Returns an override that gives parallel runs one thread each, unless trainer.threads is set."""

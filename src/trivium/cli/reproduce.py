@@ -58,12 +58,13 @@ Keys
   SETTING.KEY=VALUE  a key with a dot is a setting of every run, over the table's own: data.store=FILE
 
 Written to OUTPUTS/tables/NAME, or FOLDER/table: table.md; table.tex (to \\input, with booktabs); table.csv (mean, std,
-n, interval; what is known of chance; differences from the table's baseline and their p; published numbers; parameters
-and time); values.csv (each run); figure.png, figure.pdf; runs/ has the runs, each with its probes and subsets, and
-logs/ what they said. A finished run of the same config, seed and store anywhere under OUTPUTS is taken as it is; an
-interrupted one is resumed; one that another process has is waited for. Sections of other data sets that were written
-before stay. A data set that is not prepared is a line that says what to do. The exit code is 1 if a run failed: the
-others stand, and table.md names it. docs/tables.md has the form of a table's YAML.
+n, interval; what is known of chance; differences from the table's baseline, their p and verdicts; published numbers;
+parameters and time); values.csv (each run); figure.png, figure.pdf; runs/ has the runs, each with its probes and
+subsets, and logs/ what they said. Rows with a search are searched first, on validation alone: studies/ has their
+trials, searches.csv lists them. A finished run of the same config, seed and store anywhere under OUTPUTS is taken as it
+is; an interrupted one is resumed; one that another process has is waited for. Sections of other data sets that were
+written before stay. A data set that is not prepared is a line that says what to do. The exit code is 1 if a run failed:
+the others stand, and table.md names it. docs/tables.md has the form of a table's YAML.
 
 Tables
 """
@@ -174,13 +175,26 @@ def _reproduce(call: _Call) -> int:
     finished = FinishedRuns(call.outputs)
     for note in finished.notes:
         print("note:", note, file=sys.stderr)
-    parts = parts_of(call.table, call.data)
-    planned = [plan(part, call.seeds, call.folder / "runs", finished) for part in parts]
-    runs, estimate = [run for part in planned for run in part], Estimate(finished.epoch_times)
+    parts, runs_folder, logs = parts_of(call.table, call.data), call.folder / "runs", call.folder / "logs"
+    planned = [plan(part, call.seeds, runs_folder, finished) for part in parts]
+    estimate = Estimate(finished.epoch_times)
     if call.dry:
         print(overview(planned, call.jobs, estimate, commands=call.commands))
         return 0
-    failures = complete(runs, jobs=call.jobs, logs=call.folder / "logs", estimate=estimate)
+    failures: list[Failure] = []
+    if any(run.waits for part in planned for run in part):
+        # Optuna takes half a second to import.
+        from trivium.tables.run_studies import search_rows
+
+        def plan_again() -> list[list[Planned]]:
+            # A search's best trial is the run of its row's first seed.
+            return [plan(part, call.seeds, runs_folder, FinishedRuns(call.outputs)) for part in parts]
+
+        planned, failures = search_rows(plan_again, jobs=call.jobs, logs=logs, estimate=estimate)
+    lost = {failure.run.name for failure in failures}
+    runs = [run for part in planned for run in part]
+    left = [run for run in runs if run.name not in lost]
+    failures += complete(left, jobs=call.jobs, logs=logs, estimate=estimate)
     # The lock lets the second of two commands on one table see the sections that the first has written.
     with alone(call.folder / ".lock"):
         data = [runs[0].table.data for runs in planned]

@@ -82,18 +82,31 @@ def problems_of_run(session: Composer, overrides: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*problems, *_composition_problems(session, parsed, files_needed=False)]))
 
 
+def problems_of_search(session: Composer, overrides: Sequence[str]) -> list[str]:
+    """Returns a line for each mistake in a search's overrides (sweep=NAME among them), with or without its data."""
+    parsed, problems = read_overrides(session.current(overrides), session, multirun=True)
+    dimensions, search_problems = sweep_problems(session, parsed, multirun=True)
+    composed = _composition_problems(session, [*parsed, *dimensions], files_needed=False)
+    return list(dict.fromkeys([*problems, *search_problems, *composed]))
+
+
 def _composition_problems(session: Composer, overrides: Sequence[ParsedOverride], files_needed: bool) -> Iterator[str]:
     """Composes every combination of choices, and yields a line for each mistake in it or in a further swept value."""
     for values in combinations(overrides):
-        lines = [override.with_value(value) for override, value in zip(overrides, values, strict=True)]
+        chosen = {override.key: value for override, value in zip(overrides, values, strict=True)}
+        # A search has some keys in those trials alone that have certain choices.
+        present = [
+            override for override in overrides if not override.when or chosen.get(override.when) in override.among
+        ]
+        lines = [override.with_value(chosen[override.key]) for override in present]
         try:
-            config, reference = compose_with_reference(session, lines, overrides)
+            config, reference = compose_with_reference(session, lines, present)
         except ValueError as error:
-            forced = [override.with_value(value, force=True) for override, value in zip(overrides, values, strict=True)]
-            yield from _problems_of_refused(session, forced, overrides, str(error))
+            forced = [override.with_value(chosen[override.key], force=True) for override in present]
+            yield from _problems_of_refused(session, forced, present, str(error))
             continue
         yield from list(mismatches(config, reference)) or _unusable(config, files_needed)
-        for key, value in swept_values(overrides):
+        for key, value in swept_values(present):
             variant = _with_value(config, key, value)
             yield from list(mismatches(variant, reference)) or _unusable(variant, files_needed)
 

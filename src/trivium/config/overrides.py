@@ -31,7 +31,8 @@ class ParsedOverride:
 
     line: the whole word. key: "trainer.devices", "encoder@encoders.text". prefix: "", "+", "++" or "~".
     values: the text after the =, several where it is swept. choice: whether it picks a group's choice.
-    source: for messages, the place that it comes from, if that is not the command line.
+    source: for messages, the place that it comes from, if that is not the command line. when, among: the key on whose
+    value it depends whether a trial of a search has it, and these values; "" for all.
     """
 
     line: str
@@ -40,6 +41,8 @@ class ParsedOverride:
     values: tuple[str, ...]
     choice: bool
     source: str = ""
+    when: str = ""
+    among: tuple[str, ...] = ()
 
     def with_value(self, value: str, force: bool = False) -> str:
         """Returns the override with this one value. force: let its key be new, so that a wrong key composes too."""

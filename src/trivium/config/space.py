@@ -5,6 +5,7 @@
     optimizer.lr: {low: 1e-4, high: 1e-2, log: true}     # in the logarithm
     method.cpc_layers: {low: 1, high: 3, int: true}      # whole numbers, both ends included
     optimizer.lr: {low: 1e-4, high: 1e-2, log: true, points: 5}  # how many of it a grid takes
+    encoder.hidden: {choices: [32, 64], when: {encoder: [lstm, gru]}}  # only where the trial's encoder is one of these
 
 Imports neither Hydra nor Optuna.
 """
@@ -30,7 +31,10 @@ _MEANS_MORE = ("true", "false", "null", "inf", "nan", "yes", "no", "on", "off")
 
 @dataclass(frozen=True)
 class Dimension:
-    """Holds the values that a search may give a key: one of `values`, or, if that is empty, one within [low, high]."""
+    """Holds the values that a search may give a key: one of `values`, or, if that is empty, one within [low, high].
+
+    when, among: the key that decides whether a trial has this one: if its value is one of `among`; "" for all trials.
+    """
 
     key: str
     values: tuple[Any, ...] = ()
@@ -39,10 +43,16 @@ class Dimension:
     log: bool = False
     whole: bool = False
     points: int = 0
+    when: str = ""
+    among: tuple[Any, ...] = ()
 
     @property
     def is_interval(self) -> bool:
         return not self.values
+
+    def applies(self, chosen: Mapping[str, Any]) -> bool:
+        """Tells whether a trial with these values has the key."""
+        return not self.when or as_text(chosen.get(self.when)) in map(as_text, self.among)
 
     @property
     def ends(self) -> tuple[Any, ...]:
@@ -89,8 +99,13 @@ def dimension(key: str, value: Any) -> Dimension:
     """Returns the dimension of a value in which `read_space` finds no mistake."""
     if isinstance(value, list | tuple):
         return Dimension(key, tuple(value))
+    ((when, among),) = value["when"].items() if "when" in value else (("", ()),)
+    if "choices" in value:
+        return Dimension(key, tuple(value["choices"]), when=when, among=tuple(among))
     return Dimension(
         key,
+        when=when,
+        among=tuple(among),
         low=value["low"],
         high=value["high"],
         log=value.get("log", False),
@@ -101,12 +116,36 @@ def dimension(key: str, value: Any) -> Dimension:
 
 def describe_space(space: Mapping[str, Dimension]) -> dict[str, Any]:
     """Returns the space as plain YAML, in one spelling for each dimension, so that it can be stored and compared."""
-    return {
-        key: list(dimension.values)
-        if dimension.values
-        else {"low": dimension.ends[0], "high": dimension.ends[1], "log": dimension.log, "int": dimension.whole}
-        for key, dimension in space.items()
-    }
+    return {key: _described(dimension) for key, dimension in space.items()}
+
+
+def _described(dimension: Dimension) -> Any:
+    words: dict[str, Any] = {"choices": list(dimension.values)}
+    if dimension.is_interval:
+        low, high = dimension.ends
+        words = {"low": low, "high": high, "log": dimension.log, "int": dimension.whole}
+    if dimension.when:
+        return {**words, "when": {dimension.when: list(dimension.among)}}
+    return words if dimension.is_interval else words["choices"]
+
+
+def in_order(space: Mapping[str, Dimension]) -> list[Dimension]:
+    """Returns the dimensions in the order of drawing: those of all trials before those that depend on others."""
+    return sorted(space.values(), key=lambda dimension: bool(dimension.when))
+
+
+def grid_size(space: Mapping[str, Dimension]) -> int:
+    """Returns the number of combinations. Raises ValueError for an interval without a number of points."""
+    return math.prod(len(dimension.grid()) for dimension in space.values())
+
+
+def points_of(space: Mapping[str, Dimension]) -> int | None:
+    """Returns the number of different points that a sampler can draw, or None where there is no end of them."""
+    sizes = [
+        len(dimension.values) or (int(dimension.high) - int(dimension.low) + 1 if dimension.whole else 0)
+        for dimension in space.values()
+    ]
+    return math.prod(sizes) if all(sizes) else None
 
 
 def as_text(value: Any) -> str:
@@ -145,6 +184,9 @@ def with_home(words: Sequence[str]) -> list[str]:
 
 
 def _problems(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping) and ("when" in value or "choices" in value):
+        yield from _condition_problems(value)
+        value = value["choices"] if "choices" in value else {k: v for k, v in value.items() if k != "when"}
     if isinstance(value, list | tuple):
         if not value:
             yield "no choice; expected a list of values, or {low: A, high: B}"
@@ -155,6 +197,15 @@ def _problems(value: Any) -> Iterator[str]:
         yield f"expected a list of choices or {{low: A, high: B}}, found {value!r}"
     else:
         yield from list(_interval_key_problems(value)) or _interval_end_problems(value)
+
+
+def _condition_problems(value: Mapping[str, Any]) -> Iterator[str]:
+    when = value.get("when", {"": ["any"]})
+    one_key = isinstance(when, Mapping) and len(when) == 1
+    if not one_key or not all(isinstance(among, list | tuple) and among for among in when.values()):
+        yield f"when: expected one other key and its values, as in {{encoder: [lstm, gru]}}, found {when!r}"
+    if "choices" in value and (others := [key for key in value if key not in ("choices", "when")]):
+        yield f"{others[0]}: choices stand alone, or with when"
 
 
 def _interval_key_problems(interval: Mapping[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ A search's dimensions become overrides of several values, so that the check trie
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -72,7 +72,29 @@ def read_search(params: Mapping[str, Any], overrides: Sequence[str]) -> SearchRe
         else:
             space.pop(key.lstrip("+~"), None)
             fixed.append(str(override.input_line))
+    values = {_key_of(word): word.partition("=")[2] for word in fixed}
+    for key, dimension in list(space.items()):
+        problems += _settle_condition(space, key, dimension, values)
     return SearchRequest(space, fixed, problems)
+
+
+def _settle_condition(
+    space: dict[str, Dimension], key: str, dimension: Dimension, fixed: Mapping[str, str]
+) -> Iterator[str]:
+    """Settles a dimension that depends on a key which is not searched: it is there for all trials, or for none.
+
+    fixed: key -> word of what all trials share.
+    """
+    if dimension.when in space:
+        if space[dimension.when].when:
+            yield f"hydra.sweeper.params: {key}: when: {dimension.when} depends on another key itself"
+    elif dimension.when in fixed:
+        if fixed[dimension.when] in map(as_text, dimension.among):
+            space[key] = replace(dimension, when="", among=())
+        else:
+            del space[key]
+    elif dimension.when:
+        yield f"hydra.sweeper.params: {key}: when: {dimension.when} is neither in the space nor on the command line"
 
 
 def sweep_problems(
@@ -110,10 +132,32 @@ def sweep_problems(
     dimension_lines = [f"{dimension.key}={','.join(map(as_text, dimension.ends))}" for dimension in from_file]
     dimensions, mistakes = read_overrides(dimension_lines, session, multirun=True)
     problems += [f"{mistake}{SOURCE}" for mistake in mistakes]
-    return [replace(dimension, source=SOURCE) for dimension in dimensions], problems
+    conditions = {d.key.lstrip("+~"): (d.when, tuple(map(as_text, d.among))) for d in from_file}
+    marked = []
+    for dimension in dimensions:
+        when, among = conditions[dimension.key]
+        marked.append(replace(dimension, source=SOURCE, when=when, among=among))
+    return marked, problems
 
 
-def groups_of_sweep(session: Composer, overrides: Sequence[str]) -> list[str]:
+def without_sweep(
+    session: Composer, overrides: Sequence[str], choices: Mapping[str, Any], searched: Iterable[str]
+) -> list[str]:
+    """Returns the overrides without sweep=NAME, and with those choices of its file that are not searched.
+
+    choices: group -> its choice, as composed. searched: keys of the space.
+    """
+    others = [override for override in overrides if _key_of(override) != "sweep"]
+    taken = {*map(_key_of, others), *searched}
+    chosen = [f"{group}={choices[group]}" for group in _groups_of_sweep(session, overrides) if group not in taken]
+    return [*chosen, *others]
+
+
+def _key_of(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _groups_of_sweep(session: Composer, overrides: Sequence[str]) -> list[str]:
     """Returns the groups whose choice the sweep file sets, such as "method" or "encoder@encoders.text"."""
     groups = []
     for file in session.files(overrides):

@@ -61,14 +61,17 @@ LABELS: dict[str, str] = {
     "ece": "ECE",
     "subset_acc": "Subset acc",
     "recall": "Recall",
+    "bias": "Mean error",
 }
+# Metrics of which neither direction is better: the mean of prediction minus target.
+UNDIRECTED = ("bias",)
 
 # Stands between a metric and the class, label or score that it is of, as in "recall/happy".
 OF = "/"
 _SHARES = ("balanced_acc", "subset_acc", "weighted_acc", "auroc", "map", "ece", "recall")
 
 # "min" means that lower is better.
-DIRECTION: dict[str, str] = {key: "min" if key in ("mae", "ece") else "max" for key in LABELS}
+DIRECTION: dict[str, str] = {key: "min" if key in ("mae", "ece") else "max" for key in LABELS if key not in UNDIRECTED}
 
 # Maps a protocol to its accuracy over the most classes, and to these classes from the lowest: a confusion matrix shows
 # them.
@@ -130,6 +133,12 @@ def guess_name(metrics: Iterable[str]) -> str:
 def direction_of(metric: str) -> str:
     """Returns "min" or "max", the better direction of a metric, that of one class, label or score included."""
     return DIRECTION[metric.partition(OF)[0]]
+
+
+def lower_is_better(metric: str) -> bool | None:
+    """Returns whether lower is better, None for a metric of which neither direction is; unknown ones are losses."""
+    name = metric.partition(OF)[0]
+    return None if name in UNDIRECTED else DIRECTION.get(name, "min") == "min"
 
 
 def metric_text(value: float, share: bool, sign: bool = False) -> str:

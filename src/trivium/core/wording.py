@@ -12,9 +12,9 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def counted(number: int, noun: str) -> str:
-    """Returns a number and its noun: 1 trial, 2 trials."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Returns a number and its noun: 1 trial, 2 trials. plural: where it is not the noun and an s."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def listed(names: Sequence[str], separator: str = ", ", most: int = 4) -> str:

@@ -6,7 +6,8 @@ probe               linear probes of frozen vectors: vectors, probe_targets, pro
 missing_modalities  the protocols of missing and disturbed modalities: subsets, missing_rates, feature_noise, shapley
 erased_steps        LNLN's protocol: single frames and words are erased; averages: over rates, as papers print them
 representation_alignment  agreement of a modality's vectors with the joint ones
-significance        paired tests over seeds, Holm's correction, intervals
+significance        paired tests over seeds, Holm's correction, equivalence, intervals
+clip_statistics     metrics as means over clips, for intervals over seeds and clips
 
 Functions on plain numbers and tensors are here too. Metrics of scores, by protocol (mosi, sims, regression), with the
 Shapley value of each modality in one, and a paired test over seeds:

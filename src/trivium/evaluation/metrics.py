@@ -22,7 +22,7 @@ Scores = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 # Where CH-SIMS's Acc-5 cuts the labels.
-_SIMS_CUTS = (-0.7, -0.1, 0.1, 0.7)
+SIMS_CUTS = (-0.7, -0.1, 0.1, 0.7)
 
 
 def choose_protocol(protocol: str, target: Target) -> str:
@@ -61,8 +61,8 @@ def score_classes(protocol: str, scores: Any) -> npt.NDArray[np.intp]:
         raise ValueError(f"metrics protocol {protocol!r} has no classes; those with classes are {list(CLASSES)}")
     array = _scores("scores", scores)
     if protocol == "sims":
-        return _binned(np.clip(array, -1, 1), _SIMS_CUTS)
-    return (_rounded(array, 3) + 3).astype(np.intp)
+        return binned(np.clip(array, -1, 1), SIMS_CUTS)
+    return (rounded(array, 3) + 3).astype(np.intp)
 
 
 def compute_metrics(
@@ -128,8 +128,8 @@ def _sentiment(p: Scores, t: Scores) -> dict[str, float]:
     return {
         "mae": float(np.abs(p - t).mean()),
         "corr": _pearson(p, t),
-        "acc7": _share(_rounded(p, 3) == _rounded(t, 3)),
-        "acc5": _share(_rounded(p, 2) == _rounded(t, 2)),
+        "acc7": _share(rounded(p, 3) == rounded(t, 3)),
+        "acc5": _share(rounded(p, 2) == rounded(t, 2)),
         "acc2_has0": _share((p >= 0) == (t >= 0)),
         "acc2_non0": _share((p[non0] > 0) == (t[non0] > 0)),
         "f1_has0": _weighted_f1(p >= 0, t >= 0),
@@ -144,8 +144,8 @@ def _sims(p: Scores, t: Scores) -> dict[str, float]:
         "mae": float(np.abs(p - t).mean()),
         "corr": _pearson(p, t),
         "acc2": _share((p > 0) == (t > 0)),
-        "acc3": _share(_binned(p, (-0.1, 0.1)) == _binned(t, (-0.1, 0.1))),
-        "acc5": _share(_binned(p, _SIMS_CUTS) == _binned(t, _SIMS_CUTS)),
+        "acc3": _share(binned(p, (-0.1, 0.1)) == binned(t, (-0.1, 0.1))),
+        "acc5": _share(binned(p, SIMS_CUTS) == binned(t, SIMS_CUTS)),
         "f1": _weighted_f1(p > 0, t > 0),
     }
 
@@ -162,12 +162,12 @@ _PROTOCOLS: dict[str, Callable[[Scores, Scores], dict[str, float]]] = {
 }
 
 
-def _rounded(scores: Scores, bound: int) -> Scores:
+def rounded(scores: Scores, bound: int) -> Scores:
     """Returns the scores, clipped to [-bound, bound] and rounded half to even."""
     return np.clip(scores, -bound, bound).round()
 
 
-def _binned(scores: Scores, cuts: tuple[float, ...]) -> npt.NDArray[np.intp]:
+def binned(scores: Scores, cuts: tuple[float, ...]) -> npt.NDArray[np.intp]:
     """Returns each score's bin; an upper edge belongs to the lower bin."""
     # In float32, the precision of stored labels: a stored 0.1 lies above 0.1 once it is read as float64.
     edges = np.asarray(cuts, dtype=np.float32)

@@ -7,7 +7,7 @@ Legend: n seeds, R resamples. Differences are one number a seed, method minus ba
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,15 +158,23 @@ def smallest_difference(std: float, n: int, *, power: float = 0.8) -> float:
     return float((t.ppf(1 - LEVEL / 2, n - 1) + t.ppf(power, n - 1)) * std / math.sqrt(n))
 
 
-def verdict(difference: float, p: float, equivalence_p: float, lower_is_better: bool) -> str:
+def is_told(p: float) -> bool:
+    """Tells whether a corrected p tells a difference from chance; stars, the sign for ties and verdicts all ask it."""
+    return p < LEVEL
+
+
+def verdict(difference: float, p: float, equivalence_p: float, lower_is_better: bool | None) -> str:
     """Returns what can be told of a row and its baseline: "better", "worse", "same" or "not told".
 
     p, equivalence_p: of the tests of difference and of equivalence within a margin, corrected. A difference that is
-    told apart from 0 is better or worse even where it is within the margin.
+    told apart from 0 is better or worse even where it is within the margin. lower_is_better: None where neither
+    direction is better; "better" and "worse" are then "lower" and "higher".
     """
-    if p < LEVEL:
+    if is_told(p):
+        if lower_is_better is None:
+            return "lower" if difference < 0 else "higher"
         return "better" if (difference < 0) == lower_is_better else "worse"
-    return "same" if equivalence_p < LEVEL else "not told"
+    return "same" if is_told(equivalence_p) else "not told"
 
 
 def bootstrap_interval(
@@ -206,15 +214,43 @@ def seeds_and_clips_interval(
             f"seeds_and_clips_interval: differences of shape {d_nN.shape}; expected (n, N) finite numbers, one a seed "
             "and clip"
         )
-    n, clips = d_nN.shape
+    return metric_interval(
+        [d_nN[:, :, None]], lambda means_K: means_K[..., 0], level=level, resamples=resamples, seed=seed
+    )
+
+
+def metric_interval(
+    statistics_nNK: Sequence[npt.NDArray[np.float64]],
+    metric: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
+    *,
+    level: float = 0.95,
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Returns the ends of a bootstrap interval over seeds and clips of any metric that is made of means over clips.
+
+    statistics_nNK: of a row, (n, N, K) numbers, K of each of n seeds and N clips; with a second one, of a baseline on
+    the same seeds and clips, the interval is of the difference. metric: means over clips, (..., K), to values (...).
+    In every resample n seeds and N clips are drawn with replacement, independently of each other; the metric is
+    computed of each drawn seed over the drawn clips, and their mean is taken. Resamples in which a metric is not
+    defined, as Corr of constant predictions, are left out; NaN if more than one in twenty is.
+    """
+    n, clips, _ = statistics_nNK[0].shape
     rng = np.random.default_rng(seed)
-    means = np.empty(resamples)
+    seeds_Rn, clips_RN = np.empty((resamples, n)), np.empty((resamples, clips))
     for r in range(resamples):
-        # A mean over a product of resamples is seen from the counts of each alone.
-        seeds_n = np.bincount(rng.integers(n, size=n), minlength=n)
-        clips_N = np.bincount(rng.integers(clips, size=clips), minlength=clips)
-        means[r] = seeds_n @ d_nN @ clips_N / (n * clips)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+        # A mean over a resample is seen from how often each was drawn.
+        seeds_Rn[r] = np.bincount(rng.integers(n, size=n), minlength=n) / n
+        clips_RN[r] = np.bincount(rng.integers(clips, size=clips), minlength=clips) / clips
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values_Rn, *others_Rn = (
+            metric(np.einsum("rc,sck->rsk", clips_RN, part_nNK, optimize=True)) for part_nNK in statistics_nNK
+        )
+    means_R = (seeds_Rn * (values_Rn - others_Rn[0] if others_Rn else values_Rn)).sum(axis=1)
+    means_R = means_R[np.isfinite(means_R)]
+    if len(means_R) < 0.95 * resamples:
+        return math.nan, math.nan
+    low, high = np.quantile(means_R, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -2,6 +2,7 @@
 
 frame          results(): a row for each run and metric
 comparison     compare(): means, intervals, differences and their tests; spread: mean and deviation of a few numbers
+clip_intervals intervals over seeds and clips together, from predictions
 score_text     numbers as tables and pages print them
 run_list       runs of any state as a frame: how far each is
 records        one finished run's files; folders: which runs, tables and searches a folder holds

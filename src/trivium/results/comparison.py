@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 
 from trivium.evaluation.significance import (
-    LEVEL,
     Paired,
     corrected,
     equivalence_test,
     holm,
+    is_told,
     paired_by_seed,
     seed_interval,
     smallest_difference,
@@ -33,7 +33,7 @@ Tested = dict[tuple[str, str], tuple[Paired, float]]
 # The difference below which two rows count as the same: .02 MAE, and one point of accuracy, F1 and other shares.
 MARGIN_MAE = 0.02
 MARGIN_SHARE = 0.01
-_NOT_COMPARED: Mapping[str, Any] = {"p_same": math.nan, "smallest": math.nan, "verdict": ""}
+_NOT_COMPARED: Mapping[str, Any] = {"margin": math.nan, "p_same": math.nan, "smallest": math.nan, "verdict": ""}
 _INTEGERS = ("n", "difference_n", "best_n")
 
 
@@ -46,7 +46,7 @@ def compare(
     rows: Sequence[str] | None = None,
     metrics: Sequence[str] | None = None,
     lower: Mapping[str, bool | None] | None = None,
-    margins: Mapping[str, float] | None = None,
+    margins: Mapping[str, float | None] | None = None,
 ) -> pd.DataFrame:
     """Returns a line for each row and metric, within each data set and split.
 
@@ -61,8 +61,9 @@ def compare(
     mean, std (n - 1), n, mean_low, mean_high (95 % bootstrap interval of the mean): over seeds, NaN if a value is.
     difference, difference_std, difference_n, low, high (its interval), p (paired t test), p_holm, p_wilcoxon: the row
     minus the baseline over the seeds that both have. p_holm is p corrected (Holm) over the row's metrics.
-    p_same: that of the equivalence test within the margin, corrected likewise. smallest: the difference that so many
-    seeds would find with probability .8. verdict: "better", "worse", "same" (within the margin) or "not told".
+    margin: that of the metric. p_same: that of the equivalence test within it, corrected likewise. smallest: the
+    difference that so many seeds would find with probability .8. verdict: "better", "worse", "same" (within the margin)
+    or "not told"; "lower" and "higher" for the first two where it is not known which is better.
     best: whether the mean is the best of its metric. best_difference, best_n, best_low, best_high, p_best: the row
     minus the best row. p_best is corrected over the other rows; where the baseline is the best, it is p_holm, so that
     one question has one answer. tied: not the best, and p_best is not below 0.05; never where no row has two seeds.
@@ -147,7 +148,7 @@ def _lines(
         line |= same.get(key, dict(_NOT_COMPARED))
         to_best, p_best = from_best.get(key, (None, math.nan))
         is_best = spread.mean == best.get(key[1])
-        tied = key[1] in several and not is_best and not math.isnan(spread.mean) and not p_best < LEVEL
+        tied = key[1] in several and not is_best and not math.isnan(spread.mean) and not is_told(p_best)
         line |= {"best": is_best, "tied": tied, "p_best": p_best}
         for name, attribute in (("best_difference", "mean"), ("best_low", "low"), ("best_high", "high")):
             line[name] = math.nan if to_best is None else getattr(to_best, attribute)
@@ -171,7 +172,7 @@ def _equivalence(
     directions: Mapping[str, bool | None],
     margins: Mapping[str, float | None],
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """Returns (row, metric) -> the columns p_same, smallest and verdict of each tested difference."""
+    """Returns (row, metric) -> the columns margin, p_same, smallest and verdict of each tested difference."""
     columns: dict[tuple[str, str], dict[str, Any]] = {}
     for row in dict.fromkeys(row for row, _ in tested):
         metrics = [metric for other, metric in tested if other == row]
@@ -183,11 +184,12 @@ def _equivalence(
             p_values.append(math.nan if margin is None else equivalence_test(differences, margin))
         for metric, p_same in zip(metrics, holm(p_values), strict=True):
             pair, p_holm = tested[row, metric]
-            lower = directions[metric]
+            margin = margins.get(metric)
             columns[row, metric] = {
+                "margin": math.nan if margin is None else margin,
                 "p_same": p_same,
                 "smallest": smallest_difference(pair.std, pair.n),
-                "verdict": "not told" if lower is None else verdict(pair.mean, p_holm, p_same, lower),
+                "verdict": verdict(pair.mean, p_holm, p_same, directions[metric]),
             }
     return columns
 

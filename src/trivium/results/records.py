@@ -28,6 +28,7 @@ Values = npt.NDArray[np.float64]
 # settings that say nothing of what a run is, and the seed and the fold
 _NOT_COMPARED = ("run.", "resume", "paths.", "logger.", "debug.name", "seed", "data.fold")
 _DAMAGED, _MEND = "cannot be read", "copy it again, or repeat the run"
+PREDICTIONS = "predictions.csv"
 # Settings that a label may carry to be told from others; of more it says "...".
 _NAMED = 3
 
@@ -130,7 +131,7 @@ class Record:
     @cached_property
     def predictions(self) -> dict[str, Predicted]:
         """Returns the predictions of each split. Raises ValueError naming the file if a line is not whole."""
-        file = self.path / "predictions.csv"
+        file = self.path / PREDICTIONS
         rows = read_rows(file, ("split", "id"))
         if not rows:
             raise ValueError(f"{file}: no clip in it; {_MEND}")

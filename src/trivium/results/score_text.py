@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from trivium.core.metric_names import DIRECTION, LABELS, OF, is_share, metric_text
+from trivium.core.metric_names import LABELS, OF, is_share, lower_is_better, metric_text
 from trivium.results.spread import Spread
 
 
@@ -25,7 +25,7 @@ def kind_of(measure: str) -> Kind:
     base = measure.partition(OF)[0]
     fitting = (key for key, label in LABELS.items() if base == key or f"{base} ".startswith(f"{label} "))
     metric = next(fitting, None)
-    return Kind(False, None) if metric is None else Kind(is_share(metric), DIRECTION[metric] == "min")
+    return Kind(False, None) if metric is None else Kind(is_share(metric), lower_is_better(metric))
 
 
 def number_text(value: float, kind: Kind) -> str:

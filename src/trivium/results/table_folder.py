@@ -11,6 +11,9 @@ from trivium.results.records import slug
 from trivium.runs.config_hash import OF_A_TABLE
 from trivium.runs.run_files import numbers_of, read_rows
 
+# Columns of table.csv that the page reads.
+_NUMBERS = ("mean", "train_mean", "published", "margin", "clips_low", "clips_high")
+
 
 @dataclass(frozen=True)
 class TableFolder:
@@ -95,7 +98,7 @@ def read_table_folder(folder: Path) -> TableFolder | None:
 
 def _rows(file: Path) -> list[dict[str, str]]:
     rows = read_rows(file, ("row", "measure"))
-    numbers_of(file, rows, [name for name in ("mean", "train_mean", "published") if rows and name in rows[0]])
+    numbers_of(file, rows, [name for name in _NUMBERS if rows and name in rows[0]])
     return rows
 
 

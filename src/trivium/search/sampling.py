@@ -5,7 +5,6 @@ A sampler's own generator starts anew with each process, so that a search that g
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -66,20 +65,6 @@ class GridSampler(BaseSampler):
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, distribution: Any) -> Any:
         return stored(grid_point(self._space, trial.number)[param_name])
-
-
-def grid_size(space: Mapping[str, Dimension]) -> int:
-    """Returns the number of combinations. Raises ValueError for an interval without a number of points."""
-    return math.prod(len(dimension.grid()) for dimension in space.values())
-
-
-def points_of(space: Mapping[str, Dimension]) -> int | None:
-    """Returns the number of different points that a sampler can draw, or None where there is no end of them."""
-    sizes = [
-        len(dimension.values) or (int(dimension.high) - int(dimension.low) + 1 if dimension.whole else 0)
-        for dimension in space.values()
-    ]
-    return math.prod(sizes) if all(sizes) else None
 
 
 def grid_point(space: Mapping[str, Dimension], number: int) -> dict[str, Any]:

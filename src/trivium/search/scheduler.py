@@ -33,6 +33,7 @@ class Job:
     `trivium train`.
     command: a shell's line that repeats it. varied: key -> word of the settings that not all jobs share.
     start: the directory of the run that it begins from. epochs: the most that it trains for, 0 where not known.
+    log: the name of the file for what it prints, without .log; "" for that of the directory.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Job:
     varied: Mapping[str, str] = field(default_factory=dict)
     start: Path | None = None
     epochs: int = 0
+    log: str = ""
 
 
 class Workers(Protocol):
@@ -68,13 +70,20 @@ Judge = Callable[[Job, str | None], Outcome]
 
 
 def run_jobs(
-    jobs: Sequence[Job], workers: Workers, reporter: Reporter, judge: Judge, *, shared: bool = False
+    jobs: Sequence[Job],
+    workers: Workers,
+    reporter: Reporter,
+    judge: Judge,
+    *,
+    shared: bool = False,
+    follow: Callable[[Job], Sequence[Job]] | None = None,
 ) -> dict[str, Outcome]:
     """Runs the jobs in their order, workers.at_once of them at a time, and returns the outcome of each by its name.
 
     A job waits for the run that it begins from, and fails if that failed; a failure ends no other job.
     shared: other processes may have the same jobs. A run that one of them has is waited for, and one that it finished
-    is not run again. On Ctrl-C, and on any error that is not a job's, the workers are stopped first.
+    is not run again. follow: returns the jobs to run after one that has ended and was judged.
+    On Ctrl-C, and on any error that is not a job's, the workers are stopped first.
     """
     schedule = _Schedule(list(jobs), workers, shared)
     outcomes: dict[str, Outcome] = {}
@@ -89,6 +98,7 @@ def run_jobs(
                     outcome = replace(outcome, text="made by another process", seconds=None)
                 outcomes[end.job.name] = outcome
                 reporter.ends(end.job.name, outcome)
+                schedule.add(follow(end.job) if follow else ())
             for job, before in started:
                 reporter.begins(job, before)
             reporter.look(schedule.elsewhere)
@@ -113,6 +123,9 @@ class _Schedule:
         self._waiting, self._workers, self._shared = jobs, workers, shared
         self._running: dict[str, Job] = {}
         self._failed: set[Path] = set()
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        self._waiting += jobs
 
     @property
     def open(self) -> bool:

@@ -15,38 +15,21 @@ import yaml
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from trivium.config.space import MOST_POINTS, Dimension, describe_space
+from trivium.config.space import MOST_POINTS, Dimension, grid_size, in_order, points_of
 from trivium.core.files import atomic_file
 from trivium.core.locks import SHORT_WAIT, alone, is_taken, refuse_without_locks, take
 from trivium.runs.directory import RunDirectory
 from trivium.runs.status import status_of
 from trivium.search.outcome import Outcome, outcome_of
-from trivium.search.sampling import as_override, draw, grid_size, make_pruner, make_sampler, points_of
+from trivium.search.sampling import as_override, draw, make_pruner, make_sampler
 from trivium.search.storage import lost_server, open_storage
+from trivium.search.study_settings import StudySettings, definition, planned_trials
 
 # The study's attribute with what all of its trials share.
 DEFINITION = "trivium"
 FILE = "study.yaml"
 # A trial's attribute with the number of the trial whose point it has, and that was not run again.
 SAME_AS = "same_as"
-PARAMS = "hydra.sweeper.params"
-
-
-@dataclass(frozen=True)
-class StudySettings:
-    """Holds hydra.sweeper without the space, and the values of the run's config that a search needs."""
-
-    sampler: str
-    n_trials: int
-    objective: str
-    pruner: str
-    startup: int
-    warmup: int
-    seed: int
-    storage: str
-    hosts: tuple[str, ...]
-    lower_is_better: bool
-    max_epochs: int
 
 
 @dataclass(frozen=True)
@@ -81,8 +64,7 @@ class OpenStudy:
     @property
     def planned(self) -> int:
         """Returns the number of trials of the whole study: n_trials, or the points of a smaller space."""
-        points = grid_size(self.space) if self.settings.sampler == "grid" else points_of(self.space)
-        return self.settings.n_trials if points is None else min(self.settings.n_trials, points)
+        return planned_trials(self.settings, self.space)
 
     def run(self, number: int) -> RunDirectory:
         """Returns a trial's run directory."""
@@ -165,9 +147,10 @@ class OpenStudy:
         """Adds a locked trial to those to run, or settles it if its run has ended."""
         if trial.user_attrs.get("host") != socket.gethostname():
             trial.set_user_attr("host", socket.gethostname())
-        for dimension in self.space.values():
+        for dimension in in_order(self.space):
             # A value that was drawn already stays.
-            draw(trial, dimension)
+            if dimension.applies(trial.params):
+                draw(trial, dimension)
         twin = self._twin(trial)
         if twin is not None:
             self._copy(trial, twin)
@@ -266,22 +249,6 @@ def _discard_unused(folder: Path) -> None:
         for path in (folder / ".locks", folder):
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
-
-
-def definition(settings: StudySettings, space: Mapping[str, Dimension]) -> dict[str, Any]:
-    """Returns the settings that may not change when a study goes on, beside the trials' config."""
-    # The numbers of points and the order of the dimensions decide which point of a grid is the n-th.
-    grid = {
-        "order of the grid": list(space),
-        **{f"{PARAMS}.{key}.points": dimension.points for key, dimension in space.items()},
-    }
-    return {
-        "hydra.sweeper.objective": settings.objective,
-        "hydra.sweeper.sampler": settings.sampler,
-        "hydra.sweeper.seed": settings.seed,
-        **{f"{PARAMS}.{key}": words for key, words in describe_space(space).items()},
-        **(grid if settings.sampler == "grid" else {}),
-    }
 
 
 def _study_lock(folder: Path) -> Path:

@@ -9,11 +9,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from trivium.config.space import grid_size, points_of
 from trivium.core.files import csv_text, write_json, write_text
 from trivium.core.wording import counted
 from trivium.search.jobs import FailedJob
 from trivium.search.reporter import Best
-from trivium.search.sampling import as_override, grid_size, points_of
+from trivium.search.sampling import as_override
 from trivium.search.study import SAME_AS, OpenStudy, name_of
 
 # A trial's parameters as arguments -> the command of a run with them.
@@ -141,7 +142,7 @@ def _row(search: OpenStudy, trial: FrozenTrial) -> dict[str, Any]:
         "number": trial.number,
         "state": trial.state.name.lower(),
         "value": "" if trial.value is None else repr(trial.value),
-        **{key: trial.params.get(key, "") for key in search.space},
+        **{word.partition("=")[0]: word.partition("=")[2] for word in arguments(search, trial)},
         "seconds": run.result()["seconds"] if run.finished else duration,
         "run": str(run.path),
         "error": trial.user_attrs.get("error", ""),

@@ -34,7 +34,7 @@ class TrainProcesses:
         self._processes: dict[str, tuple[Job, BaseProcess]] = {}
 
     def log(self, job: Job) -> Path:
-        return self._logs / f"{job.run.path.name}.log"
+        return self._logs / f"{job.log or job.run.path.name}.log"
 
     def start(self, job: Job) -> None:
         """Runs `trivium train ARGUMENTS`. Raises ValueError if the config of a run to be resumed is damaged."""

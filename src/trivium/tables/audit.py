@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trivium.core.metric_names import DIRECTION, LOSSES
+from trivium.core.metric_names import DIRECTION, LOSSES, UNDIRECTED
 from trivium.results.spread import Spread
 from trivium.runs.run_files import numbers_of, read_rows
-from trivium.tables.definition import Measure
+from trivium.tables.measures import Measure
 from trivium.tables.plan import Planned
 
 COLUMNS = ("data", *("row", "measure", "seed", "fold", "selected", "one", "own", "epoch", "one_epoch", "own_epoch"))
@@ -47,9 +47,14 @@ def audit_of(runs: Sequence[Planned], measures: Sequence[Measure]) -> list[Audit
         if run.directory.finished and run.directory.audit_file.is_file():
             result = run.result()
             epochs = _epochs(run.directory.audit_file, int(result["epochs"]))
-            shown = [m for m in measures if m.metric and not m.subset and m.metric in epochs[0]]
+            shown = [m for m in measures if _has_audit(m, epochs[0])]
             lines += [_audited(run, result, measure, epochs) for measure in shown]
     return lines
+
+
+def _has_audit(measure: Measure, known: Mapping[str, float]) -> bool:
+    of_test = measure.split == "test" and not measure.subset
+    return of_test and measure.metric in known and measure.metric not in UNDIRECTED
 
 
 def _epochs(file: Path, number: int) -> list[dict[str, float]]:
@@ -72,7 +77,7 @@ def _audited(
     # A metric of one's own is in no list, and the rule says which way the run went by it.
     lower = monitor in LOSSES or DIRECTION.get(monitor, "") == "min" or result["selection"]["rule"].startswith("lowest")
     one = _best(epochs, monitor, lower=lower)
-    own = _best(epochs, measure.metric, lower=measure.lower_is_better)
+    own = _best(epochs, measure.metric, lower=bool(measure.lower_is_better))
     selected = int(result["best_epoch"])
     at_selected, at_one, at_own = (epochs[epoch - 1][measure.metric] for epoch in (selected, one, own))
     return Audited(run.row.label, measure.name, run.seed, at_selected, at_one, at_own, selected, one, own, run.fold)

@@ -10,25 +10,33 @@ from typing import Any
 import pandas as pd
 
 from trivium.core.metric_names import guess_name, metric_text
-from trivium.evaluation.significance import LEVEL
+from trivium.evaluation.significance import is_told
 from trivium.results.score_text import p_text
 from trivium.tables.audit import spreads
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure, Table
+from trivium.tables.definition import Table
+from trivium.tables.measures import Measure
 from trivium.tables.published import Published
 from trivium.tables.published_blocks import HEADS, source_lines, sources_text, verdict_lines
+from trivium.tables.search_blocks import HEADS as SEARCHED
+from trivium.tables.search_blocks import search_lines
 
 # Stands behind a published number that is of other features than ours.
 OTHER_FEATURES = "†"
 # Stands behind a mean that cannot be told apart from the best.
 TIED = "≈"
 INTERVAL = "95 % interval"
+MARGIN = "margin"
+SEARCHES = "Settings chosen by search"
+OVER_CLIPS = "over seeds and clips"
 AUDIT = "Audit: epochs chosen on the test split. Not comparable with any number above"
 _AUDIT_HEADS = (
     *("row", "measure", "chosen on validation", "best test epoch, one for all", "flatters by"),
     *("best test epoch of each measure", "flatters by"),
 )
 UNDEFINED = "undefined"
+# Lower is better -> what stands behind a measure's name.
+ARROWS: dict[bool | None, str] = {True: " ↓", False: " ↑", None: ""}
 # Measures of several units that one table holds.
 _BESIDE = 10
 
@@ -79,10 +87,12 @@ def sections_of(measured: Measured, repeats: int, notes: Notes) -> list[tuple[st
             rows = _rows(measured, measures, _difference(complete))
             others = tuple(row for row in rows if row[0] != table.baseline)
             blocks.append(Block((f"minus {table.baseline}", *heads), others))
+            blocks += _verdicts(measured, measures, heads)
         sections.append((title, blocks))
     sections.append(("Beside published numbers", [_published(measured, complete, notes)]))
     sections.append(("Beside published results, by source", _by_source(measured, complete, notes)))
     sections.append((AUDIT, [_audit(measured)]))
+    sections.append((SEARCHES, [Block(SEARCHED, tuple(search_lines(measured)))]))
     sections.append(("Size, time and selection", [_costs(measured)]))
     return [(title, filled) for title, blocks in sections if (filled := [block for block in blocks if block.rows])]
 
@@ -91,10 +101,10 @@ def _groups(table: Table) -> dict[str, Sequence[Measure]]:
     """Returns title, "" where there is but one -> measures that share a table."""
     if not _by_unit(table):
         return {"": table.measures}
-    better = {True: "lower is better", False: "higher is better"}
+    better = {True: " (lower is better)", False: " (higher is better)", None: ""}
     directions = {unit: {m.lower_is_better for m in measures} for unit, measures in table.units.items()}
     return {
-        f"{unit} ({better[measures[0].lower_is_better]})" if len(directions[unit]) == 1 else unit: measures
+        unit + (better[measures[0].lower_is_better] if len(directions[unit]) == 1 else ""): measures
         for unit, measures in table.units.items()
     }
 
@@ -109,10 +119,10 @@ def _heads(measures: Sequence[Measure], table: Table) -> Line:
     if len(table.units) == 1 or _by_unit(table):
         # The calibration error is a share that is better when lower.
         mixed = len({measure.lower_is_better for measure in measures}) > 1
-        arrows = [" ↓" * (mixed and measure.lower_is_better) for measure in measures]
+        arrows = [" ↓" * bool(mixed and measure.lower_is_better) for measure in measures]
         names = [measure.head if len(table.units) > 1 else measure.name for measure in measures]
         return tuple(name + arrow for name, arrow in zip(names, arrows, strict=True))
-    return tuple(f"{m.name}{', %' * m.is_share} {'↓' if m.lower_is_better else '↑'}" for m in measures)
+    return tuple(f"{m.name}{', %' * m.is_share}{ARROWS[m.lower_is_better]}" for m in measures)
 
 
 def _rows(measured: Measured, measures: Sequence[Measure], cell: Cell) -> tuple[Line, ...]:
@@ -161,11 +171,40 @@ def _difference(complete: bool) -> Cell:
         if math.isnan(line["difference"]):
             return "-"
         p = line["p_holm"]
-        tested = "" if math.isnan(p) else f" ({p_text(p)}{'*' if p < LEVEL else ''})"
+        tested = "" if math.isnan(p) else f" ({p_text(p)}{'*' if is_told(p) else ''})"
         text = metric_text(line["difference"], measure.is_share, sign=True) + _std(measure, line["difference_std"])
         return text + tested + ("" if complete else f" [{line['difference_n']}]")
 
     return cell
+
+
+def _verdicts(measured: Measured, measures: Sequence[Measure], heads: Line) -> list[Block]:
+    """Returns what can be told of each row and the baseline, and the intervals over seeds and clips.
+
+    Without two seeds nothing can be told.
+    """
+    table = measured.table
+    verdicts, intervals = (
+        tuple(row for row in _rows(measured, measures, cell) if row[0] != table.baseline and set(row[1:]) != {"-"})
+        for cell in (_verdict, _over_clips)
+    )
+    margins = [table.margin(measure) for measure in measures]
+    margin = (MARGIN, *("-" if m is None else _number(of, m) for of, m in zip(measures, margins, strict=True)))
+    return [
+        Block((f"against {table.baseline}", *heads), verdicts, above=(margin,)),
+        Block((f"minus {table.baseline}, {OVER_CLIPS}", *heads), intervals),
+    ]
+
+
+def _verdict(measure: Measure, line: Mapping[str, Any]) -> str:
+    """Returns better, worse, same or not told, and the smallest difference that so many seeds would show."""
+    smallest = line["smallest"]
+    return "-" if math.isnan(smallest) else f"{line['verdict']} ({_number(measure, smallest)})"
+
+
+def _over_clips(measure: Measure, line: Mapping[str, Any]) -> str:
+    low, high = (metric_text(line[key], measure.is_share, sign=True) for key in ("clips_low", "clips_high"))
+    return "-" if low == "-" else f"{low} to {high}"
 
 
 def _number(measure: Measure, value: float) -> str:

@@ -14,15 +14,18 @@ import pandas as pd
 
 from trivium.data.knowable import knowable_of
 from trivium.data.store import open_store
+from trivium.results.clip_intervals import clip_interval, predicted_value
 from trivium.results.comparison import compare
 from trivium.results.frame import REPEAT, as_frame, guess_value, run_facts
 from trivium.results.records import Record
 from trivium.results.spread import Spread
 from trivium.tables.audit import Audited, audit_of
-from trivium.tables.definition import Measure, Table
+from trivium.tables.definition import Table
 from trivium.tables.evaluations import missing, read_probes, read_subsets, subsets_file
+from trivium.tables.measures import Measure
 from trivium.tables.plan import Planned
 from trivium.tables.published import Published
+from trivium.tables.studies import RowStudy
 
 # The text models of MMSA's published results.
 _BERT = ("bert-base-uncased", "bert-base-chinese")
@@ -44,6 +47,7 @@ class Measured:
     name. runs: those planned, finished or not. bounds: measure -> bounds, where they are known. without: measures left
     out because the data lack a modality. text: row with published results -> how its runs read text (`text_of`).
     unrun: row without any value -> why. audit: what test's own choice of epochs would have given, where it was asked.
+    clips: (row, measure) -> the interval of its difference from the baseline over seeds and clips together.
     """
 
     table: Table
@@ -54,6 +58,7 @@ class Measured:
     audit: Sequence[Audited] = ()
     text: Mapping[str, str] = field(default_factory=dict)
     unrun: Mapping[str, str] = field(default_factory=dict)
+    clips: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
 
     @property
     def lacking(self) -> str:
@@ -81,17 +86,26 @@ class Measured:
         return len({run.fold for run in self.runs} - {None})
 
     @property
+    def studies(self) -> dict[str, RowStudy]:
+        """Returns row -> its search, of the rows that have one."""
+        return {run.row.label: run.study for run in self.runs if run.study}
+
+    @property
     def repeats(self) -> int:
         """Returns the number of runs that a row has when all are finished: its seeds, times its folds if it has any."""
         return len({(run.seed, run.fold) for run in self.runs})
 
     @cached_property
     def compared(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """Returns (row, measure) -> what `compare` says of it; a row without a run has n = 0."""
+        """Returns (row, measure) -> what `compare` says of it, and clips_low and clips_high; n = 0 without a run."""
         rows, measures = [row.label for row in self.table.rows], self.table.measures
         lower = {measure.name: measure.lower_is_better for measure in measures}
-        lines = compare(self.frame, self.table.baseline, within=(), rows=rows, metrics=list(lower), lower=lower)
+        margins = {measure.name: self.table.margin(measure) for measure in measures}
+        chosen: dict[str, Any] = {"rows": rows, "metrics": list(lower), "lower": lower, "margins": margins}
+        lines = compare(self.frame, self.table.baseline, within=(), **chosen)
         by_cell: dict[tuple[str, str], dict[str, Any]] = lines.set_index(["label", "metric"]).to_dict("index")
+        for cell, line in by_cell.items():
+            line["clips_low"], line["clips_high"] = self.clips.get(cell, (math.nan, math.nan))
         return by_cell
 
     @cached_property
@@ -117,7 +131,7 @@ class Measured:
 
     def reference(self, measure: Measure) -> float:
         """Returns the measure of a constant prediction, the train mean or frequencies; NaN where that is not known."""
-        if measure.metric == "mae" and not math.isnan(self.train_mean):
+        if (measure.metric, measure.split) == ("mae", "test") and not math.isnan(self.train_mean):
             return self.train_mean
         return self._same(self.frame[self.frame["metric"] == measure.name], "train_guess")
 
@@ -179,13 +193,17 @@ def collect(table: Table, runs: Sequence[Planned], failures: Mapping[str, str] |
     lost = [m for m in table.measures if table.data and ready and m.subset and not set(m.subset.split("+")) <= has]
     table = replace(table, measures=tuple(measure for measure in table.measures if measure not in lost))
     lines: list[dict[str, Any]] = []
+    # Row -> seed -> run.
+    records: dict[str, dict[int, Record]] = {}
     for run, result in ready:
         # reading a config takes longer than all else, and only results of version 0.1.0 need it (selected_by)
         config = {} if "selection" in result else run.directory.config()
-        facts = run_facts(Record(run.directory.path, config, result, run.directory.record(), run.row.label))
+        record = Record(run.directory.path, config, result, run.directory.record(), run.row.label)
+        records.setdefault(run.row.label, {})[run.seed] = record
+        facts = run_facts(record)
         for m in table.measures:
-            guess = math.nan if m.probe else guess_value(result, "test", m.metric)
-            lines.append({**facts, "metric": m.name, "value": _value(m, run, result), "train_guess": guess})
+            guess = math.nan if m.probe else guess_value(result, m.split, m.metric)
+            lines.append({**facts, "metric": m.name, "value": _value(m, run, record), "train_guess": guess})
     bounds = _bounds(table, [run for run, _ in ready])
     firsts = {run.row.label: run for run, _ in reversed(ready)}
     text = {
@@ -196,7 +214,25 @@ def collect(table: Table, runs: Sequence[Planned], failures: Mapping[str, str] |
     lost_names = tuple(measure.name for measure in lost)
     audit = audit_of([run for run, _ in ready], table.measures) if table.audit else ()
     unrun = _unrun(table, runs, list(firsts), failures or {})
-    return Measured(table, as_frame(lines), bounds, lost_names, runs, audit, text, unrun)
+    clips = {} if table.folds else _clip_intervals(table, records)
+    return Measured(table, as_frame(lines), bounds, lost_names, runs, audit, text, unrun, clips)
+
+
+def _clip_intervals(
+    table: Table, records: Mapping[str, Mapping[int, Record]]
+) -> dict[tuple[str, str], tuple[float, float]]:
+    """Returns (row, measure) -> the interval over seeds and clips of its difference from the baseline.
+
+    Runs of folds have none, as each fold tests other clips, and neither have probes and subsets.
+    """
+    baseline = records.get(table.baseline, {})
+    return {
+        (label, m.name): clip_interval(runs, baseline, m.split, m.metric)
+        for label, runs in records.items()
+        if baseline and label != table.baseline
+        for m in table.measures
+        if m.metric and not m.subset
+    }
 
 
 def text_of(config: Mapping[str, Any]) -> str:
@@ -224,22 +260,25 @@ def _unrun(
     return reasons
 
 
-def _value(measure: Measure, run: Planned, result: Mapping[str, Any]) -> float:
+def _value(measure: Measure, run: Planned, record: Record) -> float:
     """Returns a run's value; NaN for null, as JSON has no NaN (Corr of a constant prediction is not defined)."""
     if measure.probe:
         value = read_probes(run, measure.probe)[measure.of]["test"]["balanced_accuracy"]
         return math.nan if value is None else float(value)
-    file, scores = run.directory.result_file, result["test"]
+    file, scores = run.directory.result_file, record.result[measure.split]
     if measure.subset:
         file, subsets = subsets_file(run), read_subsets(run)
         if frozenset(measure.subset.split("+")) not in subsets:
             known = ", ".join("+".join(sorted(subset)) for subset in subsets)
             raise ValueError(f"{file}: no subset {measure.subset}, measure {measure.name!r}; there are {known}")
         scores = subsets[frozenset(measure.subset.split("+"))]
-    if measure.metric not in scores:
-        raise ValueError(f"{file}: no test metric {measure.metric!r}; there are {', '.join(scores)}")
-    value = scores[measure.metric]
-    return math.nan if value is None else float(value)
+    if measure.metric in scores:
+        value = scores[measure.metric]
+        return math.nan if value is None else float(value)
+    value = None if measure.subset else predicted_value(record, measure.split, measure.metric)
+    if value is None:
+        raise ValueError(f"{file}: no {measure.split} metric {measure.metric!r}; there are {', '.join(scores)}")
+    return value
 
 
 def _bounds(table: Table, runs: Sequence[Planned]) -> dict[str, Bounds]:

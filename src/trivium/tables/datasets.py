@@ -9,7 +9,7 @@ from typing import Any
 from trivium.config.compose import compose_config
 from trivium.config.config_folder import CONFIGS
 from trivium.core.choices import suggest
-from trivium.core.metric_names import OF, known_metrics
+from trivium.core.metric_names import OF, UNDIRECTED, known_metrics
 from trivium.tables.definition import Table
 from trivium.tables.published_results import cells_of
 
@@ -54,6 +54,8 @@ def part_of(table: Table, data: str) -> Table:
     of_data = [override for override in table.overrides if override.startswith("data.")]
     settings: dict[str, Any] = compose_config([f"data={name}", *_filled(of_data, name)])["data"]
     known = known_metrics(settings["metrics"])
+    # What has errors has a mean of them.
+    known = (*known, *UNDIRECTED) if "mae" in known else known
     measures = tuple(
         measure
         for measure in table.measures

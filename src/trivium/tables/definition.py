@@ -10,11 +10,13 @@ from typing import Any
 import yaml
 
 from trivium.core.choices import suggest
-from trivium.core.metric_names import DIRECTION, LABELS, OF, is_share, label_of
 from trivium.data.clips import FEWEST_FOLDS
 from trivium.results.records import slug
+from trivium.tables.margins import margin, read_margins
+from trivium.tables.measures import Measure, read_measure
 from trivium.tables.published import Published, read_published
 from trivium.tables.published_results import Cell, refuse_unknown_method
+from trivium.tables.row_search import RowSearch, read_common_search, read_row_search
 from trivium.tables.yaml_keys import distinct, items, keys, texts
 
 
@@ -24,6 +26,7 @@ class Row:
 
     start: the label of the row whose run of the same seed this row's runs begin from (start_from); "": none.
     only: the data sets that the row is for; empty: all of the table's.
+    search: how its settings are searched before its seeds are trained (trivium.tables.studies), None for no search.
     results: the method whose published results stand beside the row (published_results.yaml), "" for none; cells: these
     results on the data set of a table's part (trivium.tables.datasets).
     """
@@ -35,53 +38,12 @@ class Row:
     only: tuple[str, ...] = ()
     results: str = ""
     cells: tuple[Cell, ...] = field(default=(), repr=False)
+    search: RowSearch | None = None
 
     @property
     def slug(self) -> str:
         """Returns the label as part of a file name."""
         return slug(self.label)
-
-
-@dataclass(frozen=True)
-class Measure:
-    """Names one number of a run's test split.
-
-    Either metric, a key of result.json's "test", or probe, the target of a linear probe of the vector `of`, whose
-    balanced accuracy it is. subset: of a metric, the modalities ("text+audio") that are predicted from; "": all that a
-    clip has. factor, given: of the store's knowable factors, and the modalities from which it is best told; they give
-    chance and the Bayes-optimal accuracy. "": not known. better: higher or lower, of a metric of one's own.
-    """
-
-    name: str
-    metric: str = ""
-    probe: str = ""
-    of: str = ""
-    subset: str = ""
-    factor: str = ""
-    given: str = ""
-    better: str = ""
-
-    @property
-    def is_share(self) -> bool:
-        """Returns whether it is in [0, 1] and written in %: accuracies and F1, not errors or Corr."""
-        return bool(self.probe) or is_share(self.metric)
-
-    @property
-    def unit(self) -> str:
-        """Returns "%" or a metric's label: measures of one unit may share a table."""
-        return "%" if self.is_share else label_of(self.metric.partition(OF)[0])
-
-    @property
-    def head(self) -> str:
-        """Returns the name without the unit, where a table says that."""
-        return self.name.replace(self.unit, "").strip() or self.name
-
-    @property
-    def lower_is_better(self) -> bool:
-        if self.better:
-            return self.better == "lower"
-        # "loss" is no metric of a protocol.
-        return not self.probe and DIRECTION.get(self.metric.partition(OF)[0], "min") == "min"
 
 
 @dataclass(frozen=True)
@@ -93,6 +55,7 @@ class Table:
     command line, over those of the rows. datasets: those that the rows are repeated for, as NAME or
     NAME/FEATURES; data: the one of this part (trivium.tables.datasets), "" where there are none. request: the value of
     table=, or "" for the name. audit: the epochs of every run are scored on test too (trivium.tables.audit).
+    margins: metric, or acc or f1 for all of these -> the difference below which two rows count as the same.
     words: of a table without a file (trivium.tables.runs_table), its command line. folds: the number that each row is
     trained on, for every seed; 0 for data without folds.
     """
@@ -112,6 +75,11 @@ class Table:
     words: tuple[str, ...] = ()
     folds: int = 0
     audit: bool = False
+    margins: Mapping[str, float] = field(default_factory=dict)
+
+    def margin(self, measure: Measure) -> float | None:
+        """Returns the difference in a measure below which two rows count as the same; None where none is known."""
+        return margin(self.margins, measure.metric)
 
     @property
     def probes(self) -> dict[str, tuple[str, ...]]:
@@ -158,14 +126,15 @@ def read_table(file: Path) -> Table:
         raise ValueError(f"{file}: {error}") from error
 
 
-_OPTIONAL = ("overrides", "seeds", "folds", "figure", "baseline", "datasets")
+_OPTIONAL = ("overrides", "seeds", "folds", "figure", "baseline", "datasets", "margins", "search")
 
 
 def _table(name: str, values: Any) -> Table:
     node = keys("the table", values, ("title", "rows", "measures"), _OPTIONAL)
-    rows = tuple(_row(row) for row in items("rows", node["rows"]))
+    common_search = read_common_search(node.get("search"))
+    rows = tuple(_row(row, common_search) for row in items("rows", node["rows"]))
     distinct("rows", [row.slug for row in rows])
-    measures = tuple(_measure(measure) for measure in items("measures", node["measures"]))
+    measures = tuple(read_measure(measure) for measure in items("measures", node["measures"]))
     distinct("measures", [measure.name for measure in measures])
     seeds = node.get("seeds", 3)
     if not isinstance(seeds, int) or seeds < 1:
@@ -180,10 +149,19 @@ def _table(name: str, values: Any) -> Table:
     datasets = texts("datasets", items("datasets", node["datasets"]) if "datasets" in node else [])
     distinct("datasets", datasets)
     bars = _bars(node.get("figure"), measures)
+    margins = read_margins(node.get("margins", {}), [measure.metric for measure in measures])
     table = Table(
-        name, str(node["title"]), common, seeds, rows, measures, bars, baseline, datasets=datasets, folds=folds
+        *(name, str(node["title"]), common, seeds, rows, measures, bars, baseline),
+        datasets=datasets,
+        folds=folds,
+        margins=margins,
     )
     _check_rows(table)
+    if folds and (searched := [row.label for row in rows if row.search]):
+        raise ValueError(
+            f"rows: {searched[0]}: search: the table has folds, whose validation clips are other folds' test clips; "
+            "leave the search or the folds out"
+        )
     return table
 
 
@@ -231,8 +209,8 @@ def _bars(values: Any, measures: Sequence[Measure]) -> dict[str, tuple[str, ...]
     return {group: tuple(names) for group, names in values.items()}
 
 
-def _row(values: Any) -> Row:
-    node = keys("rows", values, ("label",), ("overrides", "start_from_row", "published", "only"))
+def _row(values: Any, common_search: dict[str, Any]) -> Row:
+    node = keys("rows", values, ("label",), ("overrides", "start_from_row", "published", "only", "search"))
     label = str(node["label"])
     entry = node.get("published")
     results = entry if isinstance(entry, str) else ""
@@ -241,7 +219,8 @@ def _row(values: Any) -> Row:
     published = () if entry is None or results else read_published(label, entry)
     overrides = texts("rows.overrides", node.get("overrides", []))
     only = texts("rows.only", items("rows.only", node["only"]) if "only" in node else [])
-    row = Row(label, overrides, str(node.get("start_from_row", "")), published, only, results)
+    search = read_row_search(label, node.get("search"), common_search)
+    row = Row(label, overrides, str(node.get("start_from_row", "")), published, only, results, search=search)
     if not row.slug:
         raise ValueError(f"rows.label: expected some letters or digits, found {row.label!r}")
     return row
@@ -252,26 +231,3 @@ def _refuse_unpublished(label: str, method: str) -> None:
         refuse_unknown_method(method)
     except ValueError as error:
         raise ValueError(f"rows: {label}: published: {error}") from None
-
-
-def _measure(values: Any) -> Measure:
-    node = keys("measures", values, ("name",), ("metric", "probe", "of", "subset", "factor", "given", "better"))
-    if ("metric" in node) == ("probe" in node) or ("of" in node) != ("probe" in node):
-        raise ValueError(f"measures: expected either metric, or probe and of, found {', '.join(node)}")
-    if "subset" in node and "metric" not in node:
-        raise ValueError(f"measures: {node['name']}: subset is for a metric; a probe is of all modalities")
-    if ("factor" in node) != ("given" in node):
-        raise ValueError(f"measures: {node['name']}: factor and given go together, found {', '.join(node)}")
-    measure = Measure(**{key: str(value) for key, value in node.items()})
-    known = (*LABELS, "loss")
-    # Of one class, label or score, as recall/happy, the part before the stroke is the metric.
-    is_known = measure.metric.partition(OF)[0] in known
-    if measure.better not in (("",) if measure.probe or is_known else ("", "higher", "lower")):
-        of_own = "higher or lower, of a metric of your own alone"
-        raise ValueError(f"measures: {measure.name}: better: expected {of_own}, found {measure.better!r}")
-    if measure.metric and not measure.better and not is_known:
-        hint = f"{suggest(measure.metric, LABELS)}; one of your own needs better: higher, or lower"
-        raise ValueError(f"measures: {measure.name}: no metric {measure.metric!r}{hint}")
-    if measure.factor and not measure.is_share:
-        raise ValueError(f"measures: {measure.name}: factor and given are for accuracies, not {measure.metric}")
-    return measure

@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from trivium.evaluation.significance import LEVEL
+from trivium.evaluation.significance import LEVEL, is_told
 from trivium.report.figure_style import open_figure, save_figure
 from trivium.tables.bars import write_bars
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure
+from trivium.tables.measures import Measure
 from trivium.tables.panels import PANELS, write_panels
 
 # Diverging (orange, white, purple), and one side of it.
@@ -73,7 +73,7 @@ def draw_heat_map(axes: Axes, measured: Measured, measures: list[Measure]) -> No
     axes.imshow(image, aspect="auto")
     p_values = _cells(measured, measures, "p_holm")
     for (r, c), mean in np.ndenumerate(means):
-        star = "*" if p_values[r, c] < LEVEL else ""
+        star = "*" if is_told(float(p_values[r, c])) else ""
         dark = image[r, c, :3] @ [0.2126, 0.7152, 0.0722] < 0.45
         text = "-" if math.isnan(mean) else f"{mean:.3f}{star}"
         axes.text(c, r, text, ha="center", va="center", fontsize=5.5, color="white" if dark else "black")
@@ -105,7 +105,8 @@ def _coloured(measured: Measured, measures: list[Measure], means: Cells) -> tupl
         most = float(np.nanmax(np.abs(differences))) if np.isfinite(differences).any() else 0.0
         key = ScalarMappable(Normalize(-(most or 1.0), most or 1.0), _DIFFERENCES)
         image = key.to_rgba(np.nan_to_num(better * differences))
-        real = _cells(measured, measures, "p_holm") < LEVEL
+        p_values = _cells(measured, measures, "p_holm")
+        real = np.array([[is_told(p) for p in row] for row in p_values.tolist()])
         image[..., :3] += np.where(real, 0.0, _PALE)[..., None] * (1 - image[..., :3])
         where = "below" if first.lower_is_better else "above"
         label = f"{first.unit}, how far {where} {baseline}; pale: p of {LEVEL:g} or more"

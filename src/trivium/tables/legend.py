@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from trivium.core.metric_names import guess_name
+from trivium.core.metric_names import UNDIRECTED, guess_name
 from trivium.core.wording import counted
 from trivium.evaluation.significance import LEVEL
-from trivium.tables.blocks import INTERVAL, OTHER_FEATURES, TIED, UNDEFINED
+from trivium.tables.blocks import INTERVAL, MARGIN, OTHER_FEATURES, OVER_CLIPS, TIED, UNDEFINED
 from trivium.tables.collect import Measured
 from trivium.tables.published_blocks import FLAWED
 
@@ -51,6 +52,10 @@ def legend(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]
     for name in dict.fromkeys(guess_name([metric]) for metric in referred):
         what = "MAE of predicting it" if name == "train mean" else "predicting those of each class or label"
         lines.append(f"{name}: {what} for every clip.")
+    if of_validation := [measure.name for measure in measures if measure.split == "val"]:
+        lines.append(f"{', '.join(of_validation)}: of the validation split, which chose the epoch, so it flatters.")
+    if any(measure.metric in UNDIRECTED for measure in measures):
+        lines.append("Mean error: of prediction minus target; 0 is best, and the sign tells the way.")
     if any(line["n"] and math.isnan(line["mean"]) for line in cells):
         lines.append(f"{UNDEFINED}: in one of the runs at least, as Corr is of predictions that are all the same.")
     if probed := [measure.name for measure in measures if measure.probe]:
@@ -61,6 +66,7 @@ def legend(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]
     if tables[0].baseline:
         counts = " or ".join(dict.fromkeys(str(len(table.measures)) for table in tables))
         lines.append(_on_differences(tables[0].baseline, counts, repeats, folds))
+        lines += _on_verdicts(tables[0].baseline, cells, kind)
     if any(
         part.other_features(row.label, numbers)
         for part in parts
@@ -78,8 +84,31 @@ def legend(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]
             "monitor's best test value; flatters by: how much better that looks than the epoch chosen on validation, "
             "seed by seed. Nothing is selected by it, and it is no result: docs/protocol.md."
         )
+    if any(part.studies for part in parts):
+        lines.append(
+            "Searched rows: settings of the best trial of a study on validation alone, with seed 1, before the seeds "
+            "were trained; the best trial is the run of seed 1. searches.csv has every trial."
+        )
     if any(len(part.costs) for part in parts):
         lines.append("Parameters: of the whole model, encoders included; time: median over the runs, testing left out.")
+    return lines
+
+
+def _on_verdicts(baseline: str, cells: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
+    """Returns the sentences about verdicts and intervals over clips, where there are any."""
+    lines = []
+    if any(not math.isnan(line["smallest"]) for line in cells):
+        lines.append(
+            f"Against {baseline}: better or worse, where the difference has a star (lower or higher, where neither is "
+            f"better); same, where two one-sided t tests, corrected likewise, put it within the {MARGIN} (p below "
+            f"{LEVEL:g}); not told, where neither does. In brackets the smallest difference that so many {kind} tell "
+            "from 0 in four of five cases."
+        )
+    if any(not math.isnan(line["clips_low"]) for line in cells):
+        lines.append(
+            f"{OVER_CLIPS.capitalize()}: {INTERVAL} of the difference with seeds and clips both drawn anew, how far it "
+            "may lie off with other test clips as well."
+        )
     return lines
 
 

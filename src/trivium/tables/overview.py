@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from trivium.core.wording import duration
+from trivium.core.wording import counted, duration
 from trivium.tables.estimate import Estimate
 from trivium.tables.evaluations import missing
 from trivium.tables.plan import Planned
@@ -16,6 +16,7 @@ _MARKS = {
     "running": ">",
     "interrupted": "~",
     "to do": ".",
+    "to search": "?",
     "no data": "-",
 }
 
@@ -35,6 +36,7 @@ def overview(parts: Sequence[Sequence[Planned]], jobs: int, estimate: Estimate, 
     for part, its_states in zip(parts, states, strict=True):
         lines += [*_section(part, its_states, estimate), ""]
     counts = Counter(every)
+    lines += _searches(runs)
     known = [f"{mark} {counts[state]} {state}" for state, mark in _MARKS.items() if counts[state]]
     lines.append(f"{len(runs)} runs: {'   '.join(known)}")
     if again := sum(run.again for run in runs):
@@ -43,11 +45,40 @@ def overview(parts: Sequence[Sequence[Planned]], jobs: int, estimate: Estimate, 
             "trained again, to the same numbers"
         )
     if counts.total() > counts["done"] + counts["no data"]:
-        lines.append(f"time left{f' with {jobs} at once' if jobs > 1 else ''}: {estimate.left(runs, jobs)}")
+        lines.append(
+            f"time left{f' with {jobs} at once' if jobs > 1 else ''}: {estimate.left([*runs, *_trials(runs)], jobs)}"
+        )
     if commands:
         pairs = zip(every, runs, strict=True)
         lines += ["", *(f"{state:<12} {run.name}\n  {run.command}" for state, run in pairs)]
     return "\n".join(lines)
+
+
+def _waiting_studies(runs: Sequence[Planned]) -> list[Planned]:
+    """Returns a run of each row whose search has not ended."""
+    first = {(run.row.label, run.table.data): run for run in reversed(runs) if run.study and run.waits}
+    return list(first.values())[::-1]
+
+
+def _trials(runs: Sequence[Planned]) -> list[Planned]:
+    """Returns a run in the place of each trial that is left; a trial costs what a run of its row does."""
+    left = {run.name: run.study.planned - run.study.done for run in _waiting_studies(runs) if run.study}
+    return [run for run in _waiting_studies(runs) for _ in range(left[run.name])]
+
+
+def _searches(runs: Sequence[Planned]) -> list[str]:
+    """Returns a line on the trials of all searches, of which the table has any."""
+    studies = {run.study.folder: run.study for run in runs if run.study}
+    if not studies:
+        return []
+    done, planned = (sum(counts) for counts in zip(*((s.done, s.planned) for s in studies.values()), strict=True))
+    seeds = len({(run.seed, run.fold) for run in runs})
+    each = sorted({study.planned for study in studies.values()})
+    budget = f"{each[0]}" if len(each) == 1 else f"{each[0]} to {each[-1]}"
+    return [
+        f"{counted(len(studies), 'search', 'searches')} of {budget} trials, then {counted(seeds, 'seed')} a row with "
+        f"the best trial's settings: {done} of {planned} trials done"
+    ]
 
 
 def _section(runs: Sequence[Planned], states: Sequence[str], estimate: Estimate) -> list[str]:
@@ -69,10 +100,17 @@ def _matrix(runs: Sequence[Planned], states: Sequence[str], estimate: Estimate) 
     width = max(len(text) for text in marks.values())
     first = {run.row.label: run for run in reversed(runs)}
     wide = max(len(table.data or table.name), *(len(row.label) + 2 for row in table.rows))
-    lines = [f"{table.data or table.name:<{wide}}  seed {' '.join(str(seed).rjust(width) for seed in seeds)}   a run"]
+    # Of rows with a search, how many of its trials have ended.
+    trials = {run.row.label: f"{run.study.done}/{run.study.planned}" for run in runs if run.study}
+    room = max((len(text) for text in trials.values()), default=0)
+    head = f"  {'trials':>{max(room, 6)}}" if trials else ""
+    lines = [
+        f"{table.data or table.name:<{wide}}{head}  seed {' '.join(str(seed).rjust(width) for seed in seeds)}   a run"
+    ]
     for row in table.rows:
         seconds, certain = estimate.of(first[row.label])
         run_time = "" if seconds is None else f"{'' if certain else 'perhaps '}{duration(seconds)}"
         cells = " ".join(marks[row.label, seed].rjust(max(width, len(str(seed)))) for seed in seeds)
-        lines.append(f"  {row.label:<{wide - 2}}       {cells}   {run_time}".rstrip())
+        searched = f"  {trials.get(row.label, ''):>{max(room, 6)}}" if trials else ""
+        lines.append(f"  {row.label:<{wide - 2}}{searched}       {cells}   {run_time}".rstrip())
     return lines

@@ -15,9 +15,9 @@ from matplotlib.ticker import MaxNLocator
 from trivium.core.metric_names import guess_name
 from trivium.evaluation.significance import LEVEL
 from trivium.report.figure_style import COLUMN_INCHES, PAGE_INCHES, legend_above, open_figure, save_figure
-from trivium.tables.blocks import INTERVAL, OTHER_FEATURES
+from trivium.tables.blocks import ARROWS, INTERVAL, OTHER_FEATURES
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure
+from trivium.tables.measures import Measure
 from trivium.tables.published_range import cells_of_measure, is_same, sound
 from trivium.tables.published_results import Cell
 
@@ -41,7 +41,11 @@ class Style:
 BASELINE = Style("baseline", "black", "s")
 BETTER = Style(f"better, p < {LEVEL:g}", "#0072B2", "^")
 WORSE = Style(f"worse, p < {LEVEL:g}", "#D55E00", "v")
+SAME = Style("same within the margin", "#666666", "o")
 ALIKE = Style("not told apart", "#666666", "o", filled=False)
+# Of a measure of which neither direction is better.
+OTHER = Style(f"other, p < {LEVEL:g}", "black", "P")
+VERDICTS = {"better": BETTER, "worse": WORSE, "same": SAME, "lower": OTHER, "higher": OTHER}
 # Of a table without a baseline.
 PLAIN = Style("mean", "#0072B2", "o")
 
@@ -83,8 +87,7 @@ def draw_panel(axes: Axes, measured: Measured, measure: Measure) -> None:
         for cell in sound(cells_of_measure(row_of, measure)):
             same = is_same(measured, row_of.label, cell)
             axes.plot([scale * cell.value], [y - 0.26], **_tick(cell, same=same))
-    better = "↓" if measure.lower_is_better else "↑"
-    axes.set_title(f"{measure.name}{', %' if measure.is_share else ''} {better}", fontsize=7, pad=3)
+    axes.set_title(f"{measure.name}{', %' * measure.is_share}{ARROWS[measure.lower_is_better]}", fontsize=7, pad=3)
     axes.set_yticks(range(len(rows)), rows, fontsize=6.5)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -97,15 +100,12 @@ def draw_panel(axes: Axes, measured: Measured, measure: Measure) -> None:
 
 
 def style_of(measured: Measured, row: str, measure: Measure) -> Style:
-    """Returns the style by the corrected p of the paired test, as in the table's stars."""
+    """Returns the style of the verdict on the row and the baseline."""
     if not measured.table.baseline:
         return PLAIN
     if row == measured.table.baseline:
         return BASELINE
-    line = measured.compared[row, measure.name]
-    if not line["p_holm"] < LEVEL:
-        return ALIKE
-    return BETTER if (line["difference"] < 0) == measure.lower_is_better else WORSE
+    return VERDICTS.get(measured.compared[row, measure.name]["verdict"], ALIKE)
 
 
 def _lines(axes: Axes, measured: Measured, measure: Measure, scale: float) -> None:
@@ -170,7 +170,7 @@ def _legend(figure: Figure, measured: Measured, columns: int) -> None:
     """Draws the legend of what occurs."""
     table = measured.table
     styles = {style_of(measured, row.label, measure): None for row in table.rows for measure in table.measures}
-    order = [style for style in (BASELINE, BETTER, WORSE, ALIKE, PLAIN) if style in styles]
+    order = [style for style in (BASELINE, BETTER, WORSE, SAME, OTHER, ALIKE, PLAIN) if style in styles]
     handles: list[Line2D] = []
     for style in order:
         label = f"{table.baseline}, line: mean" if style is BASELINE else style.label

@@ -20,6 +20,7 @@ from trivium.runs.config_hash import config_hash, identity_of
 from trivium.runs.directory import RunDirectory
 from trivium.tables.definition import Row, Table
 from trivium.tables.finished import FinishedRuns
+from trivium.tables.studies import RowStudy, plan_study, taken_over
 
 # An interpolation of a setting that differs between the runs of a row.
 _FOLLOWS = re.compile(r"\$\{[^}]*\b(seed|fold|start_from)\b")
@@ -35,7 +36,8 @@ class Planned:
     identity: a hash of all that decides about its numbers. method, data (its name), epochs: of its config.
     start: the run that it begins from (start_from). again: a finished run of the same numbers is there, but without the
     audit that the table asks for. lacking: how to get data, or a pretrained model, that are not there, "" if they are.
-    fold: the fold that it tests, None for data without folds.
+    fold: the fold that it tests, None for data without folds. study: the search of its row. waits: the settings are not
+    known before a search has ended; the overrides are then those of the row alone, and the directory is no run's.
     """
 
     row: Row
@@ -51,6 +53,8 @@ class Planned:
     lacking: str = ""
     fold: int | None = None
     again: bool = False
+    study: RowStudy | None = None
+    waits: bool = False
 
     @property
     def name(self) -> str:
@@ -64,11 +68,13 @@ class Planned:
 
     @property
     def status(self) -> str:
-        """Returns done, no data, running (in another process, or a child of this one), interrupted, or to do."""
+        """Returns done, no data, to search, running (here or in another process), interrupted, or to do."""
+        if self.lacking and not self.directory.finished:
+            return "no data"
+        if self.waits:
+            return "to search"
         if self.directory.finished:
             return "done"
-        if self.lacking:
-            return "no data"
         if not self.directory.config_file.is_file():
             return "to do"
         return "running" if self.directory.in_use else "interrupted"
@@ -95,18 +101,32 @@ def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None =
     A directory is folder/ROW_sSEED_HASH. The hash is that of the config: a row whose settings have changed gets new
     runs, and one whose settings have not finds its old ones; those that are not there may be among `finished`. Runs on
     another store than is there now stay where they are, and new ones get directories of their own.
+    A row with a search has the settings of its study's best trial, from folder/../studies; before that has ended, it
+    waits, and so do the rows that begin from it.
     Raises ValueError naming the row if `trivium train` would refuse its overrides, and a result that is damaged.
     """
     _refuse_a_fold(table)
     runs: list[Planned] = []
     repeats = [(seed, fold) for seed in range(1, seeds + 1) for fold in (range(table.folds) if table.folds else [None])]
     with composer() as session:
-        configs = {row.label: _config(session, table, row) for row in table.rows}
+        # Label -> the row with the settings that its search has chosen, and its study.
+        rows: dict[str, Row] = {}
+        studies: dict[str, RowStudy | None] = {}
+        configs: dict[str, dict[str, Any]] = {}
         for seed, fold in repeats:
             # The rows' runs of this seed and fold.
             begun: dict[str, Planned] = {}
-            for row in table.rows:
+            for label in [row.label for row in table.rows]:
+                if label not in rows:
+                    row, study = _searched(session, table, label, rows, begun, folder, finished)
+                    rows[label], studies[label] = row, study
+                    configs[label] = _config(session, table, row)
+                row, study = rows[label], studies[label]
                 start = begun[row.start] if row.start else None
+                if (start is not None and start.waits) or (study is not None and study.best is None):
+                    run = _waiting(table, row, seed, configs[label], folder)
+                    begun[label] = replace(run, fold=fold, study=study, waits=True)
+                    continue
                 overrides = _overrides(table, row, seed, start, fold)
                 if _follows_seed(table, row):
                     config = session.compose(session.current(overrides))
@@ -117,9 +137,53 @@ def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None =
                     if fold is not None:
                         config["data"] = {**config["data"], "fold": fold}
                 run = _planned(table, row, seed, start, overrides, config, folder, finished)
-                begun[row.label] = replace(run, fold=fold)
+                begun[label] = replace(run, fold=fold, study=study)
             runs += begun.values()
     return runs
+
+
+def _searched(
+    session: Composer,
+    table: Table,
+    label: str,
+    rows: Mapping[str, Row],
+    begun: Mapping[str, Planned],
+    folder: Path,
+    finished: FinishedRuns | None,
+) -> tuple[Row, RowStudy | None]:
+    """Returns a row with the settings that its search, or that of the row it begins from, has chosen; and its study.
+
+    rows, begun: those above it, and their runs of seed 1. Its own settings if they are not chosen yet.
+    """
+    row = next(row for row in table.rows if row.label == label)
+    start = begun[row.start] if row.start else None
+    if start is not None and start.study is not None:
+        row = taken_over(row, rows[row.start])
+    if row.search is None:
+        return row, None
+    where = f"table {table.name}, row {label!r}"
+    overrides = _overrides(replace(table, audit=False), row, 1, start, None)
+    origin = start.directory if start else None
+    study = plan_study(session, where, row, overrides, folder.parent / "studies", finished, origin)
+    return study.chosen(), study
+
+
+def _waiting(table: Table, row: Row, seed: int, config: Mapping[str, Any], folder: Path) -> Planned:
+    """Returns the run of a row whose settings are not known yet; its directory is never made."""
+    overrides = tuple(_overrides(table, row, seed, None, None))
+    directory = RunDirectory(folder / f"{row.slug}_s{seed}_searched")
+    run = Planned(row, seed, directory, overrides, table, lacking=_lacking(config))
+    method, data, epochs = (config["method"]["name"], config["data"]["name"], config["trainer"]["max_epochs"])
+    return replace(run, method=str(method), data=str(data), epochs=int(epochs))
+
+
+def _lacking(config: Mapping[str, Any]) -> str:
+    """Returns how to get the data or the pretrained model that a run needs; "" if they are there."""
+    try:
+        find_store(config)
+    except ValueError as error:
+        return str(error)
+    return lacking_model(config)
 
 
 def _config(session: Composer, table: Table, row: Row) -> dict[str, Any]:
@@ -174,12 +238,7 @@ def _planned(
         # An audit changes no number and no hash, but a run without one, finished or not, kept no weights of its epochs.
         hashed = hashlib.sha256(f"{hashed} audit".encode()).hexdigest()
     usual = RunDirectory(folder / f"{row.slug}_s{seed}_{hashed[:6]}")
-    lacking = ""
-    try:
-        find_store(config)
-    except ValueError as error:
-        lacking = str(error)
-    lacking = lacking or lacking_model(config)
+    lacking = _lacking(config)
     directory = usual
     if finished is not None:
         directory = _directory(usual, hashed, identity, config, finished, table.audit)

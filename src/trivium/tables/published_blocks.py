@@ -7,7 +7,8 @@ from typing import Any
 
 from trivium.core.metric_names import metric_text
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure, Row
+from trivium.tables.definition import Row
+from trivium.tables.measures import Measure
 from trivium.tables.published_range import (
     Range,
     cells_of_measure,

@@ -13,7 +13,8 @@ from typing import Any
 
 from trivium.core.wording import counted
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure, Row
+from trivium.tables.definition import Row
+from trivium.tables.measures import Measure
 from trivium.tables.published_results import Cell
 
 WITHIN, BETTER, WORSE = "within", "better", "worse"

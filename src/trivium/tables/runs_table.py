@@ -11,7 +11,8 @@ from trivium.core.wording import counted
 from trivium.results.folders import gather
 from trivium.results.records import Record
 from trivium.runs.directory import RunDirectory
-from trivium.tables.definition import Measure, Row, Table
+from trivium.tables.definition import Row, Table
+from trivium.tables.measures import Measure
 from trivium.tables.plan import Planned
 
 # A run's row, seed and fold (None for data without folds).

@@ -36,7 +36,7 @@ def complete(
     On Ctrl-C, or any error that is not a run's, the processes are ended first.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    todo = {run.name: run for run in runs if run.status not in ("done", "no data")}
+    todo = {run.name: run for run in runs if run.status not in ("done", "no data", "to search")}
     processes = TrainProcesses(jobs, logs)
 
     def judge(job: Job, error: str | None) -> Outcome:

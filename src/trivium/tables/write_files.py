@@ -16,17 +16,25 @@ from trivium.results.frame import REPEAT
 from trivium.tables.audit import COLUMNS as AUDIT
 from trivium.tables.blocks import published_difference
 from trivium.tables.collect import Measured
-from trivium.tables.definition import Measure, Row
+from trivium.tables.definition import Row
 from trivium.tables.latex import latex
 from trivium.tables.markdown import Pictures, markdown
+from trivium.tables.measures import Measure
 from trivium.tables.published_blocks import COLUMNS as CELLS
 from trivium.tables.published_blocks import published_lines
 from trivium.tables.published_range import comparable, range_of, verdict
+from trivium.tables.search_blocks import COLUMNS as SEARCHED
+from trivium.tables.search_blocks import trial_lines
 from trivium.tables.work import Failure
 
-COLUMNS = ("row", "measure", "mean", "std", "n", "mean_low", "mean_high", "p_best")
+COLUMNS = ("row", "measure", "better", "mean", "std", "n", "mean_low", "mean_high", "p_best")
 KNOWN = ("chance", "bayes", "train_mean")
-DIFFERENCES = ("difference", "difference_std", "difference_n", "p", "p_holm", "p_wilcoxon", "low", "high")
+DIFFERENCES = (
+    *("difference", "difference_std", "difference_n", "p", "p_holm", "p_wilcoxon", "low", "high"),
+    *("clips_low", "clips_high", "margin", "p_same", "smallest", "verdict"),
+)
+# Lower is better -> the column better.
+BETTER = {True: "lower", False: "higher", None: ""}
 PUBLISHED = ("published", "published_std", "published_difference", "same_features", "published_source")
 RANGES = ("published_low", "published_high", "published_sources", "published_verdict")
 COSTS = ("parameters", "trained_parameters", "seconds")
@@ -41,7 +49,7 @@ def write_tables(
     texts = table_texts(folder, parts, failures, pictures)
     for name, text in texts.items():
         write_text(folder / name, text)
-    for name in ("published.csv", "audit.csv"):
+    for name in ("published.csv", "audit.csv", "searches.csv"):
         if name not in texts:
             # Of an earlier call.
             (folder / name).unlink(missing_ok=True)
@@ -66,8 +74,10 @@ def table_texts(
     unknown = [name for name in (*KNOWN, *COSTS) if summary[name].isna().all()]
     without = ["fold"] if values["fold"].isna().all() else []
     cells = pd.DataFrame([{"data": part.table.data, **line} for part in parts for line in published_lines(part)])
+    trials = [line for part in parts for line in trial_lines(part)]
     audits = [{"data": part.table.data, **asdict(line)} for part in parts for line in part.audit]
     return {
+        **({"searches.csv": csv_text(SEARCHED, trials)} if trials else {}),
         **({"audit.csv": csv_text(AUDIT, audits)} if audits else {}),
         **({"published.csv": cells.to_csv(index=False, lineterminator="\n", columns=CELLS)} if len(cells) else {}),
         "table.csv": summary.drop(columns=unknown).to_csv(index=False, lineterminator="\n"),
@@ -99,6 +109,7 @@ def _summary(measured: Measured) -> pd.DataFrame:
     for row in measured.table.rows:
         for measure in measured.table.measures:
             line = {"data": measured.table.data, "row": row.label, "measure": measure.name}
+            line["better"] = BETTER[measure.lower_is_better]
             bounds, known = measured.bounds.get(measure.name), {"train_mean": measured.reference(measure)}
             known |= {"chance": bounds.chance, "bayes": bounds.bayes} if bounds else {}
             theirs = {**_published(measured, row, measure), **_range(measured, row, measure)}

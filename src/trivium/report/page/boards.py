@@ -15,6 +15,7 @@ from trivium.results.comparison import compare
 from trivium.results.folders import Sources
 from trivium.results.frame import REPEAT, record_lines, table_score
 from trivium.results.records import Record
+from trivium.results.score_text import Kind, kind_of
 from trivium.results.table_folder import TableFolder
 
 # With 2 seeds a t test has one degree of freedom, and every resample of a bootstrap is one of three means.
@@ -22,7 +23,7 @@ FEWEST = 3
 # compare's column with the number of seeds -> the columns that are shown from FEWEST on
 _OVER_SEEDS = {
     "n": ["mean_low", "mean_high"],
-    "difference_n": ["low", "high", "p", "p_holm", "p_wilcoxon"],
+    "difference_n": ["low", "high", "p", "p_holm", "p_wilcoxon", "p_same", "smallest"],
     "best_n": ["best_low", "best_high", "p_best"],
 }
 
@@ -48,7 +49,9 @@ class Board:
     frame: a line for each run and measure (label, metric, seed, value). rows, measures: in the order to show.
     baseline: the row that others are compared with, "" without one. published: (row, measure) -> a paper's number in
     the measure's unit, and whether our features are the same. cells: (row, measure) -> published results by source
-    without a flaw. train_mean: measure -> that of predicting the train mean or frequencies.
+    without a flaw. train_mean: measure -> that of predicting the train mean or frequencies. lower: measure -> whether
+    lower is better, where the table says it. margins: measure -> the difference below which two rows count as the same.
+    clips: (row, measure) -> the interval of its difference from the baseline over seeds and clips together.
     """
 
     name: str
@@ -59,13 +62,24 @@ class Board:
     published: Mapping[tuple[str, str], tuple[float, bool]] = field(default_factory=dict)
     train_mean: Mapping[str, float] = field(default_factory=dict)
     cells: Mapping[tuple[str, str], Sequence[PublishedCell]] = field(default_factory=dict)
+    lower: Mapping[str, bool | None] = field(default_factory=dict)
+    margins: Mapping[str, float] = field(default_factory=dict)
+    clips: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+
+    def kind(self, measure: str) -> Kind:
+        """Returns the kind of a measure, by its name and by what the table says of it."""
+        kind = kind_of(measure)
+        return Kind(kind.share, self.lower.get(measure, kind.lower))
 
     @cached_property
     def compared(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """Maps (row, measure) to what `compare` says of it, without p and intervals of fewer than FEWEST seeds."""
-        lines = compare(self.frame, self.baseline, within=(), rows=self.rows, metrics=self.measures)
+        """Maps (row, measure) to what `compare` says of it, without tests and intervals of fewer than FEWEST seeds."""
+        lower = {measure: self.kind(measure).lower for measure in self.measures}
+        chosen: dict[str, Any] = {"rows": self.rows, "metrics": self.measures, "lower": lower, "margins": self.margins}
+        lines = compare(self.frame, self.baseline, within=(), **chosen)
         for n, columns in _OVER_SEEDS.items():
             lines.loc[lines[n].fillna(0) < FEWEST, columns] = math.nan
+        lines.loc[lines["smallest"].isna(), "verdict"] = ""
         by_cell: dict[tuple[str, str], dict[str, Any]] = lines.set_index(["label", "metric"]).to_dict("index")
         return by_cell
 
@@ -112,9 +126,19 @@ def of_table(table: TableFolder, data: str, prefix: str = "") -> Board:
             cell = PublishedCell(float(line["value"]), line["kind"], same, on_test, line["source"])
             cells.setdefault((line["row"], line["measure"]), []).append(cell)
     rows, measures = (list(dict.fromkeys(line[key] for line in summary)) for key in ("row", "measure"))
+    # Tables of version 0.1.0 do not have these columns.
+    ways = {"lower": True, "higher": False, "": None}
+    lower = {line["measure"]: ways[line["better"]] for line in summary if line.get("better") in ways}
+    margins = {line["measure"]: float(line["margin"]) for line in summary if line.get("margin")}
+    clips = {
+        (line["row"], line["measure"]): (float(line["clips_low"]), float(line["clips_high"]))
+        for line in summary
+        if line.get("clips_low") and line.get("clips_high")
+    }
     name = prefix + data if data else f"table {table.path.name}"
     baseline = table.baseline if table.baseline in rows else ""
-    return Board(name, frame, rows, measures, baseline, published, train_mean, cells)
+    more: dict[str, Any] = {"lower": lower, "margins": margins, "clips": clips}
+    return Board(name, frame, rows, measures, baseline, published, train_mean, cells, **more)
 
 
 def of_records(records: Sequence[Record], prefix: str = "") -> Board:

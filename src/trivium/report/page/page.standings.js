@@ -57,7 +57,14 @@ function standingRow(row, measure, scale, from, reference, named) {
   const [value, low, high, p] = DIFFERENCES[reference].map((column) => row[column]);
   const difference = make("td", value === null ? "-" : signed(value, measure));
   if (low !== null) difference.append(make("small", `${signed(low, measure)} to ${signed(high, measure)}`));
-  line.append(head, score, difference, make("td", `${pText(p)}${p !== null && p < 0.05 ? "*" : ""}`));
+  if (reference === "baseline" && row.clips.length)
+    difference.append(make("small", `with clips ${signed(row.clips[0], measure)} to ${signed(row.clips[1], measure)}`));
+  const test = make("td", `${pText(p)}${row.told[reference] ? "*" : ""}`);
+  if (reference === "baseline" && row.verdict) {
+    test.prepend(make("strong", row.verdict), " ");
+    test.append(make("small", `would show ${numberText(row.smallest, measure)}`));
+  }
+  line.append(head, score, difference, test);
   return line;
 }
 
@@ -85,6 +92,8 @@ function showStanding() {
   const family = { best: "over the rows; the best is chosen by the same numbers, which flatters it", baseline: "over the row's measures" };
   query("#holm").textContent = `p: paired t test, corrected (Holm) ${family[measure.rows[0].row === board.baseline ? "baseline" : reference]}.`;
   query("#few").hidden = !measure.few;
+  query("#verdicts").hidden = reference !== "baseline" || !measure.rows.some((row) => row.verdict);
+  query("#margin").textContent = measure.margin === null ? "" : ` (${numberText(measure.margin, measure)})`;
 }
 
 function chooseBoard() {

@@ -14,9 +14,9 @@ import pandas as pd
 
 from trivium.core.metric_names import LABELS, guess_name
 from trivium.core.wording import listed
-from trivium.evaluation.significance import LEVEL
+from trivium.evaluation.significance import is_told
 from trivium.report.page.boards import FEWEST, Board
-from trivium.results.score_text import Kind, kind_of, number_text, spread_text
+from trivium.results.score_text import Kind, number_text, spread_text
 from trivium.results.spread import Spread
 
 # the columns of trivium.compare for a row and measure, and "row"
@@ -25,8 +25,14 @@ Line = Mapping[str, Any]
 _DRAWN = (
     *("mean", "std", "mean_low", "mean_high"),
     *("best_difference", "best_low", "best_high", "p_best"),
-    *("difference", "low", "high", "p_holm"),
+    *("difference", "low", "high", "p_holm", "smallest"),
 )
+# Verdict of compare -> what a sentence says of the rows that have it.
+_IN_WORDS = {
+    **{word: word for word in ("better", "worse", "lower", "higher")},
+    "same": "the same within {margin}",
+    "not told": "not told apart",
+}
 
 
 def first_measure(measures: Sequence[str]) -> str:
@@ -43,20 +49,22 @@ def standings(board: Board, measure: str) -> list[Line]:
     Rows without a value come last.
     """
     lines = [{"row": row, **board.compared[row, measure]} for row in board.rows]
-    known, lower = [line for line in lines if not math.isnan(line["mean"])], kind_of(measure).lower
+    known, lower = [line for line in lines if not math.isnan(line["mean"])], board.kind(measure).lower
     if lower is not None:
         known.sort(key=lambda line: line["mean"] if lower else -line["mean"])
     return [*known, *(line for line in lines if math.isnan(line["mean"]))]
 
 
 def verdict(board: Board, measure: str, lines: Sequence[Line]) -> list[str]:
-    """Returns sentences: the best row, its distance from the baseline, and the rows that it is not told apart from.
+    """Returns sentences: the best row, those that it is not told apart from, and each row against the baseline.
 
     lines: the board's standings in the measure.
     """
-    kind, known = kind_of(measure), [line for line in lines if not math.isnan(line["mean"])]
-    if kind.lower is None or not known:
-        return [] if known else ["No row has a value yet."]
+    kind, known = board.kind(measure), [line for line in lines if not math.isnan(line["mean"])]
+    if not known:
+        return ["No row has a value yet."]
+    if kind.lower is None:
+        return _against(board, measure, known)
     best, others = known[0], known[1:]
     score = spread_text(Spread(best["mean"], best["std"], best["n"]), kind)
     sentences = [f"{best['row']} has the {'lowest' if kind.lower else 'highest'} {measure}: {score}."]
@@ -65,7 +73,7 @@ def verdict(board: Board, measure: str, lines: Sequence[Line]) -> list[str]:
     elif best["row"] == board.baseline and others:
         sentences.append("It is the baseline.")
     tested = [line for line in others if _enough(line["best_n"])]
-    near = [line["row"] for line in tested if not line["p_best"] < LEVEL]
+    near = [line["row"] for line in tested if not is_told(line["p_best"])]
     if near:
         sentences.append(f"Not told apart from it by these seeds: {listed(near, '; ')}.")
     elif tested:
@@ -74,7 +82,19 @@ def verdict(board: Board, measure: str, lines: Sequence[Line]) -> list[str]:
     if few := [line["row"] for line in others if line not in tested]:
         which = f": {listed(few, '; ')}" if tested else ""
         sentences.append(f"Not tested, as fewer than {FEWEST} seeds say too little about chance{which}.")
-    return sentences
+    return [*sentences, *_against(board, measure, known)]
+
+
+def _against(board: Board, measure: str, lines: Sequence[Line]) -> list[str]:
+    """Returns a sentence of each row's verdict against the baseline; none where no row has one."""
+    kind, rows = board.kind(measure), {word: list[str]() for word in _IN_WORDS}
+    for line in lines:
+        if line["verdict"]:
+            rows[line["verdict"]].append(line["row"])
+    margins = [line["margin"] for line in lines if not math.isnan(line["margin"])]
+    margin = number_text(margins[0], kind) if margins else ""
+    words = [f"{_IN_WORDS[word].format(margin=margin)}: {listed(names, ', ')}" for word, names in rows.items() if names]
+    return [f"Against {board.baseline}: {'; '.join(words)}."] if words else []
 
 
 def _enough(seeds: Any) -> bool:
@@ -89,7 +109,7 @@ def _against_baseline(best: Line, baseline: str, kind: Kind) -> str:
     if math.isnan(p):
         untested = ", by the same in every seed, which no test can judge" if _enough(best["difference_n"]) else ""
         return f"{distance}{untested}."
-    return f"{distance} (p = {p:.3f}), {'more than seeds explain' if p < LEVEL else 'which seeds may explain'}."
+    return f"{distance} (p = {p:.3f}), {'more than seeds explain' if is_told(p) else 'which seeds may explain'}."
 
 
 def board_data(board: Board) -> dict[str, Any]:
@@ -103,7 +123,7 @@ def board_data(board: Board) -> dict[str, Any]:
 
 
 def _measure_data(board: Board, measure: str) -> dict[str, Any]:
-    lines, kind = standings(board, measure), kind_of(measure)
+    lines, kind = standings(board, measure), board.kind(measure)
     return {
         "name": measure,
         "share": kind.share,
@@ -112,6 +132,7 @@ def _measure_data(board: Board, measure: str) -> dict[str, Any]:
         "train_mean": board.train_mean.get(measure),
         "guess": guess_name([measure]),
         "few": any(0 < line["n"] < FEWEST for line in lines),
+        "margin": next((_known(line["margin"]) for line in lines if not math.isnan(line["margin"])), None),
         "rows": [_row_data(board, measure, line) for line in lines],
     }
 
@@ -121,6 +142,9 @@ def _row_data(board: Board, measure: str, line: Line) -> dict[str, Any]:
         "row": line["row"],
         "values": [[seed, _known(value)] for seed, value in board.seeds.get((line["row"], measure), [])],
         "published": board.published.get((line["row"], measure)),
+        "verdict": line["verdict"],
+        "told": {"best": is_told(line["p_best"]), "baseline": is_told(line["p_holm"])},
+        "clips": [_known(end) for end in board.clips.get((line["row"], measure), ())],
         "cells": [asdict(cell) for cell in board.cells.get((line["row"], measure), ())],
         **{column: _known(line[column]) for column in _DRAWN},
     }

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from trivium.core.metric_names import LABELS, metric_text
-from trivium.evaluation.significance import LEVEL
+from trivium.evaluation.significance import is_told
 from trivium.report.page.boards import Board
 from trivium.results.records import Record, by_group, differing, is_compared
 from trivium.results.score_text import Kind, kind_of
 from trivium.results.search_trials import SearchFolder
 
-# of a difference from the baseline whose p is below LEVEL
+# of a difference from the baseline that is told from chance
 MARK = "*"
 
 
@@ -80,7 +80,7 @@ def mean_table(board: Board, name: str) -> PageTable:
     rows = []
     for row in board.rows:
         n = max(board.compared[row, measure]["n"] for measure in board.measures)
-        cells = [_mean(board.compared[row, measure], kind_of(measure)) for measure in board.measures]
+        cells = [_mean(board.compared[row, measure], board.kind(measure)) for measure in board.measures]
         rows.append([Cell(row, mark="baseline" if row == board.baseline else ""), number(n), *cells])
     return PageTable(name, ["row", "n", *board.measures], rows)
 
@@ -89,7 +89,7 @@ def _mean(line: Mapping[str, Any], kind: Kind) -> Cell:
     if math.isnan(line["mean"]):
         return Cell("-", mark="none")
     around = "" if math.isnan(line["std"]) else f" ± {score(line['std'], kind).text}"
-    text = score(line["mean"], kind).text + around + (MARK if line["p_holm"] < LEVEL else "")
+    text = score(line["mean"], kind).text + around + (MARK if is_told(line["p_holm"]) else "")
     return Cell(text, repr(line["mean"]), mark="best" if line["best"] else "")
 
 

@@ -1,0 +1,145 @@
+"""Plans the searches of a table's rows, and reads what they have found: one study for each row and data set.
+
+Nothing here trains or imports Optuna; trivium.tables.run_studies does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from trivium.config.check import problems_of_search
+from trivium.config.compose import Composer
+from trivium.config.monitor import monitor_of, read_monitor
+from trivium.config.space import Dimension
+from trivium.config.sweep import read_search, without_sweep
+from trivium.results.search_trials import FILE, Trial, read_search_folder
+from trivium.runs.directory import RunDirectory
+from trivium.search.naming import shared_settings, study_name
+from trivium.search.study_settings import StudySettings, definition, planned_trials
+from trivium.tables.definition import Row
+from trivium.tables.finished import FinishedRuns
+
+# Settings of a model, which a row that begins from another takes over from that one's search.
+_OF_MODEL = re.compile(r"\+{0,2}(encoder|encoders|fusion)([.@=]|$)")
+
+
+@dataclass(frozen=True)
+class RowStudy:
+    """Holds the search of a row on one data set.
+
+    folder: of the study. space: what its trials vary. fixed: `trivium train`'s arguments that they share; shared: the
+    same as settings. start: the run that they begin from (start_from_row). choices: those of the sweep's file, such as
+    method=gmc.
+    """
+
+    row: Row
+    folder: Path
+    space: Mapping[str, Dimension] = field(repr=False)
+    fixed: tuple[str, ...]
+    settings: StudySettings
+    shared: Mapping[str, Any] = field(repr=False)
+    start: RunDirectory | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def planned(self) -> int:
+        """Returns the number of trials of the whole study."""
+        return planned_trials(self.settings, self.space)
+
+    @cached_property
+    def trials(self) -> tuple[Trial, ...]:
+        """Returns the trials of the budget, of which some may not have ended; those beyond it do not count."""
+        known = read_search_folder(self.folder).trials if (self.folder / FILE).is_file() else ()
+        return tuple(trial for trial in known if trial.number < self.planned)
+
+    @property
+    def done(self) -> int:
+        """Returns the number of trials that have ended, in whatever way."""
+        return sum(trial.state != "running" for trial in self.trials)
+
+    @property
+    def best(self) -> Trial | None:
+        """Returns the complete trial of the best value, of equal ones the first; None before all have ended."""
+        if self.done < self.planned:
+            return None
+        sign = 1 if self.settings.lower_is_better else -1
+        complete = [trial for trial in self.trials if trial.complete]
+        return min(complete, key=lambda trial: sign * trial.value, default=None)
+
+    @property
+    def rule(self) -> str:
+        """Returns how trials are compared, such as "lowest val/mae"."""
+        return f"{'lowest' if self.settings.lower_is_better else 'highest'} {self.settings.objective}"
+
+    def chosen(self) -> Row:
+        """Returns the row with the choices of the sweep's file, and the best trial's settings once that is known."""
+        best = [] if self.best is None else settings_of(self.best)
+        return replace(self.row, overrides=(*self.choices, *self.row.overrides, *best))
+
+
+def settings_of(trial: Trial) -> list[str]:
+    """Returns a trial's parameters as `trivium train`'s arguments."""
+    return [f"{key}={value}" for key, value in trial.parameters.items()]
+
+
+def taken_over(row: Row, start: Row) -> Row:
+    """Returns a row that begins from a searched one, with that one's encoders and fusion where it names none itself."""
+    own = {word.partition("=")[0].lstrip("+~") for word in row.overrides}
+    model = [w for w in start.overrides if _OF_MODEL.match(w) and w.partition("=")[0].lstrip("+~") not in own]
+    return replace(row, overrides=(*model, *row.overrides))
+
+
+def plan_study(
+    session: Composer,
+    where: str,
+    row: Row,
+    overrides: Sequence[str],
+    folder: Path,
+    finished: FinishedRuns | None,
+    start: RunDirectory | None,
+) -> RowStudy:
+    """Returns the study of a row that has a search.
+
+    where: of the table, row and data set, for messages. overrides: those of the row's run of seed 1. folder: of the
+    table's studies. start: the run that the trials begin from. Raises ValueError if a trial would be refused.
+    """
+    search = row.search
+    assert search is not None
+    chosen = [f"sweep={search.sweep}", f"hydra.sweeper.n_trials={search.trials}"]
+    chosen += [f"hydra.sweeper.objective={search.objective}"] if search.objective else []
+    lines = session.current([*overrides, *chosen])
+    # The run that trials begin from is perhaps not there yet.
+    if problems := problems_of_search(session, [line for line in lines if not line.startswith("start_from=")]):
+        raise ValueError(f"{where}: search: {'; '.join(problems)}")
+    hydra = session.hydra(lines)
+    node = hydra["sweeper"]
+    request = read_search(node["params"], [line for line in lines if not line.startswith("hydra.")])
+    fixed = without_sweep(session, request.fixed, hydra["runtime"]["choices"], request.space)
+    config = session.compose(fixed)
+    objective = monitor_of(config)
+    if node["objective"] != "auto":
+        objective = read_monitor(node["objective"], config, "hydra.sweeper.objective")
+    settings = StudySettings(
+        **{key: node[key] for key in ("sampler", "n_trials", "pruner", "startup", "warmup", "seed")},
+        objective=objective.key,
+        storage="",
+        hosts=(),
+        lower_is_better=objective.lower_is_better,
+        max_epochs=config["trainer"]["max_epochs"],
+    )
+    shared = shared_settings(config, request.space)
+    name = study_name([row.slug], {**shared, **definition(settings, request.space)})
+    place = folder / name
+    other = finished.other_store(RunDirectory(place / "0"), config) if finished else ""
+    if other:
+        # The data were prepared anew, and the trials there say nothing of them.
+        place = folder / f"{name}_{hashlib.sha256(other.encode()).hexdigest()[:6]}"
+    known = {word.partition("=")[0].lstrip("+~") for word in overrides}
+    choices = tuple(word for word in fixed if word.partition("=")[0] not in known)
+    return RowStudy(row, place, request.space, tuple(fixed), settings, shared, start, choices)
