@@ -43,6 +43,8 @@ LONGEST, MOST_MEMORY = 20, 256 << 20
 # Bytes of address space that a target's process may take further, so that a crafted size does no harm to the machine.
 _ADDRESSES = 4 << 30
 _EXAMPLES = 200
+# Inputs that are read however slow the machine is.
+_FEWEST = 3
 # Seconds to make what was found small.
 _SMALLER = 60
 
@@ -128,7 +130,7 @@ def fuzz(name: str, seconds: float, seed: int, folder: Path) -> Finding:
     )
     @given(st.data())
     def one_round(data: st.DataObject) -> None:
-        if time.monotonic() >= until + (_SMALLER if result.problem else 0):
+        if time.monotonic() >= until + (_SMALLER if result.problem else 0) and result.inputs > _FEWEST:
             raise _OverError
         put(data.draw(st.sampled_from(seeds)), folder)
         spoil(name, folder, lambda strategy: data.draw(strategy))
