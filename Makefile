@@ -5,7 +5,10 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ROOT_DO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: install demo test slow smoke page-test cluster-test check docs tutorial bench bench-gpu clean help
+# Of soak, and of fuzz for each reader: make soak SECONDS=600
+SECONDS ?= 60
+
+.PHONY: install demo test slow smoke soak fuzz page-test cluster-test check docs tutorial bench bench-gpu clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,6 +36,12 @@ slow: install ## the slow tests (minutes)
 
 smoke: install ## a table of every method, a search that is killed, a grid with a failure, a page: on the fixture, checked
 	$(PY) scripts/smoke.py
+
+soak: install ## kill runs, searches and tables at random for SECONDS (60), start them again, compare their ends
+	$(PY) tests/soak.py seconds=$(SECONDS)
+
+fuzz: install ## give spoiled files to every reader, for SECONDS (60) each
+	$(PY) tests/fuzz.py seconds=$(SECONDS)
 
 page-test: install ## the report page and the site in headless Chromium; installs Debian's package where there is none
 	command -v chromium >/dev/null || { $(ROOT_DO) apt-get update -q && $(ROOT_DO) apt-get install -q -y --no-install-recommends chromium; }
@@ -64,5 +73,5 @@ bench-gpu: install ## the same training steps on a GPU; says so and stops where 
 	$(PY) scripts/benchmark.py gpu=true
 
 clean: ## remove environments, caches and build leftovers; runs and data stay
-	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache src/*.egg-info
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

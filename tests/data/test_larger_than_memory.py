@@ -12,6 +12,8 @@ import pytest
 
 import driver
 from sparse_store import write_sparse_store
+from trivium.data.datamodule import DataModule
+from trivium.data.store import open_store
 
 # Bytes of private memory that a training or an evaluation may take, whatever the size of the store. Pages of the file
 # are the system's cache, which it takes back when it needs them.
@@ -61,7 +63,16 @@ def test_training_and_evaluating_a_large_store_takes_no_memory_for_it(tmp_path: 
     assert driver._exit_code(process) == 0, (tmp_path / "printed.log").read_text()
 
 
-@pytest.mark.slow  # reads 80 GB of zeros
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems map what they have no memory for, or refuse it")
+def test_a_store_larger_than_the_memory_opens_and_gives_a_batch(tmp_path: Path) -> None:
+    memory = psutil.virtual_memory().total + psutil.swap_memory().total
+    assert write_sparse_store(tmp_path / "s.h5", 1.1 * memory / 8.4e9) > memory
+    store = open_store(tmp_path / "s.h5")
+    data = DataModule(store, reads=dict.fromkeys(store.schema.dims, "values"), batch_size=4)
+    assert next(iter(data.loader("train", training=True))).streams["text"].values.shape == (4, 50, 768)
+
+
+@pytest.mark.slow  # reads 85 GB of zeros
 @pytest.mark.timeout(3000)
 def test_ten_times_mosei_trains_and_evaluates_in_a_gibibyte(tmp_path: Path) -> None:
     store, run = tmp_path / "s.h5", tmp_path / "run"

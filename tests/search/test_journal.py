@@ -1,6 +1,7 @@
 """A study's journal that is damaged, edited or of another program is refused by file and line."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,20 @@ def test_a_hole_in_the_middle_is_named_by_its_line(journal: Path) -> None:
     journal.write_bytes(b"".join([*lines[:3], lines[3][:20], b"\0" * 30 + b"\n", *lines[4:]]))
     with pytest.raises(ValueError, match=r"journal\.log: line 4 cannot be read \(.*\); bring a whole copy"):
         read(journal)
+
+
+@pytest.mark.parametrize("what", ["removed", "replaced", "cut", "edited"])
+def test_a_journal_that_becomes_another_under_a_search_is_refused_and_left_as_it_is(what: str, journal: Path) -> None:
+    study = optuna.load_study(study_name="s", storage=open_storage(str(journal)))
+    study.get_trials()
+    lines = journal.read_bytes().splitlines(keepends=True)
+    if what == "cut":
+        os.truncate(journal, len(b"".join(lines[:4])))
+    else:
+        journal.rename(journal.with_suffix(".old"))
+    if what in ("replaced", "edited"):  # an editor renames a new file into place
+        journal.write_bytes(b"".join(lines[:4] if what == "replaced" else [*lines[:-1], lines[-1].replace(b"1", b"2")]))
+    before = journal.read_bytes() if journal.exists() else None
+    with pytest.raises(ValueError, match=rf"^{journal}: the study's journal was removed, replaced or cut while"):
+        study.add_trial(create_trial(value=1.0))
+    assert (journal.read_bytes() if journal.exists() else None) == before

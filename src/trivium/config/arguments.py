@@ -15,6 +15,7 @@ from typing import Any
 
 from trivium.core.choices import suggest
 from trivium.core.system_errors import words_of_error
+from trivium.core.wording import printable
 
 Types = Mapping[str, Callable[[str], Any]]
 
@@ -35,7 +36,7 @@ def script(argv: Sequence[str], help_text: str, command: Callable[[], int], *, n
         if os.environ.get("TRIVIUM_TRACEBACK") == "1":
             raise
         text = words_of_error(error) if isinstance(error, OSError) else str(error)
-        print("error:", " ".join(map(str.strip, text.splitlines())), file=sys.stderr)
+        print("error:", printable(" ".join(map(str.strip, text.splitlines()))), file=sys.stderr)
         return 2
 
 

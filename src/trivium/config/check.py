@@ -26,6 +26,7 @@ from trivium.config.reference import Reference, mismatches
 from trivium.config.renamed import has_old_names
 from trivium.config.sweep import hydra_key_problems, sweep_problems
 from trivium.core.system_errors import words_of_error
+from trivium.core.wording import printable
 
 
 def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> list[str]:
@@ -40,7 +41,7 @@ def check_command_line(argv: Sequence[str], configs: Path = CONFIGS) -> list[str
         raise SystemExit(0)
     problems = problems_of(argv, configs)
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {printable(problem)}", file=sys.stderr)
     if problems:
         raise SystemExit(2)
     if not has_old_names(argv):
@@ -166,5 +167,5 @@ def errors_for_users() -> Iterator[None]:
         if os.environ.get("TRIVIUM_TRACEBACK") == "1":
             raise
         text = words_of_error(error) if isinstance(error, OSError) else str(error)
-        print(f"error: {text}\n(TRIVIUM_TRACEBACK=1 shows where this came from)", file=sys.stderr)
+        print(f"error: {printable(text)}\n(TRIVIUM_TRACEBACK=1 shows where this came from)", file=sys.stderr)
         raise SystemExit(2) from error

@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
@@ -50,7 +51,8 @@ class ConfigFile:
     @cached_property
     def _loaded(self) -> dict[str, Any]:
         loaded = OmegaConf.to_container(OmegaConf.create(self.text), resolve=False)
-        assert isinstance(loaded, dict), f"{self.file} is no mapping"
+        if not isinstance(loaded, dict):
+            raise ValueError(f"{self.file}: expected keys and values, found a list")
         return {str(name): value for name, value in loaded.items()}
 
     @property
@@ -76,24 +78,20 @@ class Composer:
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Returns the resolved config without Hydra's own node. Raises ValueError with Hydra's message, shortened."""
-        try:
+        with _in_words():
             return plain(self._load(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ValueError(shorten(error)) from error
 
     def hydra(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Returns the parts of Hydra's own node that describe a sweep: sweeper, launcher, and runtime's choices.
 
         The launcher is returned as written, without its interpolations. Raises ValueError as `compose` does.
         """
-        try:
+        with _in_words():
             node = self._load(overrides).hydra
             # The launcher's interpolations name a job that has not begun, so they cannot be resolved.
             sweeper = OmegaConf.to_container(node.sweeper, resolve=True)
             launcher = OmegaConf.to_container(node.launcher)
             choices = OmegaConf.to_container(node.runtime.choices)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ValueError(shorten(error)) from error
         return {"sweeper": sweeper, "launcher": launcher, "runtime": {"choices": choices}}
 
     def _load(self, overrides: Sequence[str]) -> DictConfig:
@@ -104,7 +102,8 @@ class Composer:
 
     def files(self, overrides: Sequence[str]) -> list[ConfigFile]:
         """Returns the files of a composition in the order of merging, without the root's and Hydra's own."""
-        defaults = self.loader.compute_defaults_list(ROOT, list(overrides), RunMode.RUN).defaults
+        with _in_words():
+            defaults = self.loader.compute_defaults_list(ROOT, list(overrides), RunMode.RUN).defaults
         paths = [(entry.config_path or "", entry.package or "") for entry in defaults]
         return [
             self._file(path, package)
@@ -152,6 +151,27 @@ class Composer:
                 )
             self._files[path, package] = ConfigFile(path, package.removeprefix("_global_").lstrip("."), file)
         return self._files[path, package]
+
+
+# What Hydra, OmegaConf and PyYAML raise beside their own errors for a damaged file of a user's config folder.
+_UNEXPECTED = (AssertionError, AttributeError, LookupError, RecursionError, TypeError, OSError, UnicodeError)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Turns errors of composing into a ValueError on one line."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(shorten(error)) from error
+    except yaml.YAMLError as error:
+        # The file and the place in it are PyYAML's words.
+        raise ValueError(f"a config file is no YAML: {' '.join(str(error).split())}") from error
+    except _UNEXPECTED as error:
+        reason = " ".join(str(error).split()) or "no reason given"
+        # None of them names the file.
+        where = f" of {', '.join(map(str, folders))}" if (folders := more_config_folders()) else ""
+        raise ValueError(f"a config file{where} cannot be read ({type(error).__name__}: {reason:.300})") from error
 
 
 @contextmanager

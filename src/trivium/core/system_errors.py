@@ -17,6 +17,7 @@ _ADVICE = {
     errno.EROFS: f"the disk can only be read: {_ELSEWHERE}",
     errno.EMFILE: "this shell allows too few open files: raise the number with `ulimit -n 1024`",
     errno.ENFILE: "the machine has too many files open: end other programs",
+    errno.EFBIG: "this shell or file system allows no file so large: raise the limit with `ulimit -f unlimited`",
     errno.EIO: "the disk or the network drive fails: copy the file again, or try later",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOMEM: "the machine has too little memory: end other programs",
@@ -31,6 +32,15 @@ def words_of_error(error: OSError) -> str:
     where = f"{' -> '.join(places)}: " if places else ""
     advice = _ADVICE.get(error.errno)
     return f"{where}{error.strerror}{f'; {advice}' if advice else ''}"
+
+
+def is_of_memory(error: BaseException) -> bool:
+    """Tells whether an error says that there was too little memory, on the CPU or a GPU."""
+    # torch has a class of its own for a GPU's memory alone.
+    words = ("can't allocate memory", "not enough memory", "out of memory", "Cannot allocate memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | OSError) and any(word in str(error) for word in words)
+    )
 
 
 @contextlib.contextmanager

@@ -27,6 +27,14 @@ def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-(limit // 2) :]}"
 
 
+def printable(text: str) -> str:
+    """Returns a text with what a terminal could not print as Python writes it: \\x00. Lines stay lines.
+
+    Names in files and on command lines may hold anything, and messages repeat them.
+    """
+    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+
+
 def brief(word: str) -> str:
     """Returns a number in four digits (0.0026289891606194353 as 0.002629), and any other word as it is."""
     try:

@@ -13,6 +13,7 @@ import io
 import json
 import mmap
 import os
+import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -31,6 +32,11 @@ from trivium.data.store_writing import content_checksum, sha256_of, write_store
 from trivium.data.target import Target, undeclared
 
 __all__ = ["Statistics", "Store", "StoreSchema", "open_store", "sha256_of", "verify_store", "write_store"]
+
+_BY_MACHINE = {"Linux x86_64": 0x4000, "Linux aarch64": 0x4000}
+# Without this flag Linux refuses to map a file that is larger than its memory, as every page might be written to.
+# mmap has it from Python 3.13 on; elsewhere 0 leaves such a file refused.
+_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", _BY_MACHINE.get(f"{platform.system()} {platform.machine()}", 0))
 
 
 @dataclass(frozen=True)
@@ -249,12 +255,11 @@ def _mapped(path: Path) -> mmap.mmap:
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             raise ValueError(f"{path}: an empty file, no store; prepare it again")
-        if not hasattr(mmap, "MAP_NORESERVE"):
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        # The system would otherwise refuse a file that is larger than its memory, as every page might be written to.
-        flags, access = mmap.MAP_PRIVATE | mmap.MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
         with of_path(path):
-            return mmap.mmap(file.fileno(), 0, flags=flags, prot=access)
+            if os.name != "posix":
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            access = mmap.PROT_READ | mmap.PROT_WRITE
+            return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE | _NO_RESERVE, prot=access)
 
 
 class _MappedFile(io.RawIOBase):

@@ -11,7 +11,7 @@ from trivium.results.records import Record, labelled, read_record
 from trivium.results.search_trials import FILE as TRIALS
 from trivium.results.search_trials import SearchFolder, read_search_folder
 from trivium.results.table_folder import TableFolder, read_table_folder
-from trivium.runs.directory import RunDirectory
+from trivium.runs.directory import RunDirectory, run_folders
 
 _NUMBER = re.compile(r"(\d+)")
 # Written when a search begins (trivium.search.study).
@@ -116,7 +116,7 @@ def _read_table(table: TableFolder, whole: bool) -> Read:
 
 def _read_many(folder: Path, whole: bool) -> Read:
     """Reads the runs anywhere beneath a folder; those of a table's folder go by its rows."""
-    runs = _runs_in(folder) | {file.parent for file in folder.rglob("config.yaml")}
+    runs = _runs_in(folder) | set(run_folders(folder))
     if (folder / _SEARCH).is_file():
         raise ValueError(f"{folder}: a search of which no trial has ended yet; its command goes on with it")
     if not runs:
@@ -151,7 +151,7 @@ def _read(runs: Iterable[Path], whole: bool) -> Read:
             if whole:
                 record.check()
             finished[path.resolve()] = record
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             # One damaged run costs itself, not all others.
             others.append(str(error))
     return finished, others

@@ -11,7 +11,7 @@ import pandas as pd
 
 from trivium.core.metric_names import LABELS, METRICS
 from trivium.core.wording import counted
-from trivium.runs.directory import RunDirectory
+from trivium.runs.directory import RunDirectory, run_folders
 from trivium.runs.run_files import require_identified, require_whole
 from trivium.runs.status import epochs_done, status_of
 
@@ -29,8 +29,8 @@ def run_list(folder: str | Path) -> pd.DataFrame:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; expected one with runs in it, such as outputs")
-    runs = [RunDirectory(file.parent) for file in folder.rglob("config.yaml")]
-    frame = pd.DataFrame([_line(run, folder) for run in runs], columns=list(COLUMNS))
+    lines = [_line(RunDirectory(path), folder) for path in run_folders(folder)]
+    frame = pd.DataFrame([line for line in lines if line], columns=list(COLUMNS))
     kinds = {"seed": "Int64", "epoch": "Int64", "value": "float64", "when": "datetime64[us]"}
     return sorted_runs(frame.astype(kinds), "when")
 
@@ -41,16 +41,21 @@ def sorted_runs(frame: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _line(run: RunDirectory, folder: Path) -> dict[str, Any]:
+    """Returns the line of a run, an empty one if it was removed meanwhile."""
+    if not run.config_file.is_file():
+        return {}
     name = str(run.path.relative_to(folder)) if run.path != folder else run.path.resolve().name
-    began = datetime.fromtimestamp(run.config_file.stat().st_mtime)
-    line: dict[str, Any] = {"name": name, "when": began, "path": str(run.path)}
+    line: dict[str, Any] = {"name": name, "path": str(run.path)}
     try:
+        line["when"] = datetime.fromtimestamp(run.config_file.stat().st_mtime)
         if run.record_file.is_file() and (began_at := run.record().get("created")):
             created = datetime.fromisoformat(began_at)
             line["when"] = created.astimezone().replace(tzinfo=None)
         return line | (_of_result(run) if run.finished else _of_config(run)) | {"status": status_text(run)}
     except (ValueError, OverflowError, OSError) as error:
-        # One damaged run costs itself, not the list.
+        # One damaged run costs itself, not the list; one that was just removed is none.
+        if not run.config_file.is_file():
+            return {}
         return line | {"status": f"damaged: {error}"}
 
 

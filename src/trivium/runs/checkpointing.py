@@ -10,6 +10,7 @@ import torch
 from lightning.fabric.plugins.io import CheckpointIO
 
 from trivium.core.files import atomic_file
+from trivium.core.structure import Keys, require
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -28,10 +29,20 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
+# What is read of a checkpoint before Lightning takes it.
+_ROWS = [Keys(other=float)]
+_RECORDER = Keys({"history": _ROWS, "stopped": bool}, {"steps": _ROWS, "best_epoch": int, "seconds": float})
+_CONTENT = Keys({"global_step": int, "state_dict": dict, "callbacks": Keys({"Recorder": _RECORDER})})
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Returns a checkpoint's content on the CPU, memory-mapped. Raises ValueError naming a file that is damaged."""
+    """Returns a checkpoint's content on the CPU, memory-mapped.
+
+    Raises ValueError naming a file that is damaged, or that is no checkpoint of a run.
+    """
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:
-        raise ValueError(f"{path}: cannot be read as a checkpoint ({error})") from error
+        raise ValueError(f"{path}: cannot be read as a checkpoint ({' '.join(str(error).split()):.300})") from error
+    require(content, _CONTENT, f"{path}: no checkpoint of a run")
     return content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +26,8 @@ class RunDirectory:
 
     path: Path
     lock: IO[bytes] | None = field(default=None, repr=False)
+    # Device and number of the folder that this process works in.
+    _folder: tuple[int, int] | None = field(default=None, repr=False, compare=False)
 
     @property
     def config_file(self) -> Path:
@@ -103,8 +106,24 @@ class RunDirectory:
         """Returns the words of the command that trains the run again."""
         return read_overrides(self.path / "overrides.yaml")
 
+    def hold(self) -> None:
+        """Remembers which folder lies at the path now, for `refuse_if_replaced`."""
+        self._folder = _identity(self.path)
+
+    def refuse_if_replaced(self) -> None:
+        """Raises ValueError if the folder that this process works in was removed, or another one lies at its path.
+
+        What is written then would mix two runs. A process that works on no run is never refused.
+        """
+        if self._folder is not None and _identity(self.path) != self._folder:
+            raise ValueError(
+                f"{self.path}: the run's folder was removed or replaced while it trained; nothing was written since "
+                f"then. Move it back there and go on with resume={self.path}, or repeat the run"
+            )
+
     def update_record(self, **values: Any) -> None:
-        """Sets keys of run.json."""
+        """Sets keys of run.json. Raises ValueError if the run's folder is another one meanwhile."""
+        self.refuse_if_replaced()
         write_json(self.record_file, {**self.record(), **values})
 
     def try_lock(self) -> bool:
@@ -116,6 +135,8 @@ class RunDirectory:
         has_workers = self.config_file.is_file() and self.config().get("trainer", {}).get("devices", 1) > 1
         lock = take(self._lock_file, _WORKERS_END if has_workers else SHORT_WAIT)
         self.lock = lock or self.lock
+        if lock is not None:
+            self.hold()
         return lock is not None
 
     def freeze(self, config: dict[str, Any]) -> None:
@@ -124,6 +145,8 @@ class RunDirectory:
 
     def discard_unstarted(self) -> None:
         """Removes the files of `open_run` if nothing was trained, so that a refused config leaves no trace."""
+        if self._folder is not None and _identity(self.path) != self._folder:
+            return
         if self.record_file.is_file() and self.record().get("status") != "created":
             return
         for name in ("config.yaml", "overrides.yaml", "run.json", ".lock"):
@@ -137,3 +160,18 @@ class RunDirectory:
         if self.lock is not None:
             self.lock.close()
             self.lock = None
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """Returns the folders of all runs anywhere beneath a folder, or itself. Those removed meanwhile are passed over."""
+    # Path.rglob raises FileNotFoundError for a folder that vanishes while it looks into it.
+    return sorted(Path(path) for path, _, files in os.walk(folder) if "config.yaml" in files)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Returns the device and number of a folder, None if it is not there."""
+    try:
+        status = folder.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

@@ -40,8 +40,10 @@ def run_final_test(
 ) -> None:
     """Evaluates the selected weights on validation and test, once each, and writes the run's record.
 
-    result.json is written last: a directory that has it is a finished run's.
+    result.json is written last: a directory that has it is a finished run's. Raises ValueError if another folder lies
+    in the place of the run's meanwhile.
     """
+    run.refuse_if_replaced()
     notes = load_weights(method, run.weights)
     method.to(trainer.strategy.root_device)
     readout = _fit_readout(method, data, run, notes) if method.probed else None
@@ -58,6 +60,7 @@ def run_final_test(
         parts[split] = (loader, predictions)
         details = details_of(method, predictions, loader.split.targets[MULTIMODAL])
         scores[_as_in_result(split)] = score_split(method, loader, predictions) | details
+    run.refuse_if_replaced()
     write_predictions(run.path / "predictions.csv", parts)
     write_json(run.path / "model.json", describe_model(store, data, method))
     run.update_record(status="finished", **({"unsent": "not yet"} if trainer.loggers else {}))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -204,6 +205,35 @@ def load_run(path: str | os.PathLike[str], device: str = "cpu", trust: Sequence[
     """
     trust_modules(trust)
     run = RunDirectory(Path(path).expanduser())
+    with _unchanged(run):
+        return _load(run, device)
+
+
+@contextlib.contextmanager
+def _unchanged(run: RunDirectory) -> Iterator[None]:
+    """Raises ValueError, whatever else went wrong, if the run's files are others at the block's end than at its begin.
+
+    A run that is extended, copied over or exchanged meanwhile would otherwise be read as a mixture of two.
+    """
+    files = (run.config_file, run.result_file, run.path / "model.json", run.weights)
+    before = [_stamp(file) for file in files]
+    try:
+        yield
+    finally:
+        changed = [file.name for file, stamp in zip(files, before, strict=True) if _stamp(file) != stamp]
+        if changed:
+            raise ValueError(f"{run.path}: {', '.join(changed)} changed while the run was read; read it again")
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _load(run: RunDirectory, device: str) -> Run:
     config, result = run.config(), run.result()
     require_loadable(run.config_file, config)
     require_whole(run.result_file, result)

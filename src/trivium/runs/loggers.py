@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import traceback
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Protocol, cast
@@ -64,8 +65,9 @@ def loggers_of(trainer: L.Trainer) -> list[RunLogger]:
 
 
 def end_all(loggers: Sequence[RunLogger], *, failed: bool) -> None:
+    """Ends the loggers of a run that has no result; what they raise would hide why it has none."""
     for logger in loggers:
-        logger.end(failed=failed)
+        _error_of(partial(logger.end, failed=failed))
 
 
 def deliver(run: RunDirectory, loggers: Sequence[RunLogger]) -> None:
@@ -80,6 +82,21 @@ def deliver(run: RunDirectory, loggers: Sequence[RunLogger]) -> None:
         problems += [sending, _error_of(partial(logger.end, failed=bool(sending)))]
     if loggers:
         run.update_record(unsent="; ".join(filter(None, problems)))
+
+
+def log_epoch(loggers: Sequence[Logger], values: dict[str, float], step: int, told: set[str]) -> None:
+    """Sends an epoch's metrics. A logger that fails costs no training: it is warned of once, and tried again.
+
+    told: the loggers that have been warned of, by the names of their classes.
+    """
+    for logger in loggers:
+        problem, name = _error_of(partial(logger.log_metrics, values, step)), type(logger).__name__
+        if problem and name not in told:
+            told.add(name)
+            warnings.warn(
+                f"{name} has not got the metrics of this epoch ({problem}); the run goes on, and metrics.csv has them",
+                stacklevel=2,
+            )
 
 
 def _error_of(action: Callable[[], None]) -> str:

@@ -16,6 +16,7 @@ from trivium.core.files import csv_text, write_text
 from trivium.core.metric_names import METRICS
 from trivium.methods.base import Method
 from trivium.runs.directory import RunDirectory
+from trivium.runs.loggers import log_epoch
 from trivium.runs.weights import save_weights
 
 # The width of a terminal.
@@ -52,6 +53,8 @@ class Recorder(Checkpoint):
         self.steps: list[dict[str, float]] = []
         self.best_value, self.best_epoch, self.stopped, self.seconds = monitor.worst, 0, False, 0.0
         self._resumed_at = time.monotonic()
+        # Loggers that have failed.
+        self._told: set[str] = set()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -81,9 +84,11 @@ class Recorder(Checkpoint):
         window_closed = batches % trainer.accumulate_grad_batches == 0
         due = self.checkpoint_every and batches % self.checkpoint_every == 0
         if due and window_closed and batches < int(trainer.num_training_batches):
+            self.run.refuse_if_replaced()
             trainer.save_checkpoint(self.run.checkpoint, weights_only=False)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.run.refuse_if_replaced()
         value = float(trainer.callback_metrics[self.monitor.key])
         better = self.monitor.better(value, self.best_value) or math.isnan(self.best_value) or not self.best_epoch
         if self.audit and trainer.is_global_zero:
@@ -98,6 +103,7 @@ class Recorder(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Method)
+        self.run.refuse_if_replaced()
         self.stopped = trainer.should_stop
         row = self._row(trainer, pl_module)
         self.history.append(row)
@@ -106,8 +112,7 @@ class Recorder(Checkpoint):
             if self.steps:
                 _write_rows(self.run.path / "steps.csv", self.steps)
             values = {name: value for name, value in row.items() if name != "step"}
-            for logger in trainer.loggers:
-                logger.log_metrics(values, int(row["step"]))
+            log_epoch(trainer.loggers, values, int(row["step"]), self._told)
             if self.print_lines:
                 print(self._line(row, trainer), flush=True)
         trainer.save_checkpoint(self.run.checkpoint, weights_only=False)

@@ -19,6 +19,7 @@ from trivium.config.space import path_setting
 from trivium.core.distributed import gather_objects
 from trivium.core.heartbeat import heartbeat
 from trivium.core.interruption import TERMINATED, Interrupted, Terminated
+from trivium.core.system_errors import is_of_memory
 from trivium.core.wording import command
 from trivium.data.datamodule import DataModule
 from trivium.data.store import Store
@@ -43,8 +44,8 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
 
     Returns an empty dict on ranks other than the first, and for a trial of a search that was pruned.
     default_dir: the directory of a new run if run.dir is empty (a folder of a sweep). Raises ValueError for settings or
-    files that do not fit, NonFiniteLossError, ChildProcessError if a worker process failed, and NotSentError if the run
-    is finished but wandb or TensorBoard has not received all of it.
+    files that do not fit and for too little memory, NonFiniteLossError, ChildProcessError if a worker process failed,
+    and NotSentError if the run is finished but wandb or TensorBoard has not received all of it.
     """
     ranks = join_ranks(config)
     # Sweeps tell of their runs themselves.
@@ -78,6 +79,12 @@ def train(config: dict[str, Any], overrides: list[str], default_dir: Path | None
             raise Interrupted(*_go_on(config, run, ranks)) from error
         if isinstance(error, SystemExit) and error.code == TERMINATED:
             raise Terminated(*_go_on(config, run, ranks)) from error
+        if is_of_memory(error):
+            reason = " ".join(str(error).split())[:200] or "no memory left"
+            raise ValueError(
+                f"{run.path}: too little memory ({reason}). End other programs, or take smaller batches in a new run: "
+                "data.batch_size, data.eval_batch_size. What was trained is kept, and resume=auto goes on with it"
+            ) from error
         raise
     finally:
         run.release()
@@ -157,7 +164,10 @@ def _ended_with_status(run: RunDirectory, trainer: L.Trainer) -> Iterator[None]:
     except BaseException as error:
         if trainer.is_global_zero:
             is_interrupted = isinstance(error, SIGTERMException | KeyboardInterrupt | SystemExit)
-            run.update_record(status="interrupted" if is_interrupted else f"failed: {type(error).__name__}: {error}")
+            status = "interrupted" if is_interrupted else f"failed: {type(error).__name__}: {error}"
+            # A full disk or a folder that is gone is why it ended, and may refuse this too.
+            with contextlib.suppress(OSError, ValueError):
+                run.update_record(status=status)
             end_all(loggers, failed=True)
         # Lightning would exit with code 0.
         if isinstance(error, SIGTERMException):
@@ -223,6 +233,7 @@ def _fit(
 def train_as_worker(run_dir: str) -> None:
     """Trains as one rank of a run whose directory holds the frozen config; started by trivium.runs.worker."""
     run = RunDirectory(Path(run_dir))
+    run.hold()
     config = run.config()
     ranks = join_ranks(config)
     fit_and_test(config, run, say if ranks.is_first and os.environ.get("TRIVIUM_LOUD") == "1" else silent)

@@ -58,7 +58,7 @@ class Journal(JournalStorage):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        super().__init__(_CheckedFile(str(path), lock_obj=JournalLock(path)))  # type: ignore[arg-type]
+        super().__init__(_CheckedFile(path, JournalLock(path)))
 
     def _sync_with_backend(self) -> None:
         try:
@@ -71,6 +71,8 @@ class Journal(JournalStorage):
             # A line that could not be parsed has not been counted.
             line += 1 if isinstance(error, ValueError | RecursionError) else 0
             reason = " ".join(f"{error}".split()) or type(error).__name__
+            if reason.startswith(f"{self.path}: "):
+                raise
             raise ValueError(
                 f"{self.path}: line {line} cannot be read ({reason:.200}); bring a whole copy of the file back, remove "
                 "that line if it is the last, or delete the study's folder and search again. Its runs are whole, in "
@@ -79,9 +81,32 @@ class Journal(JournalStorage):
 
 
 class _CheckedFile(JournalFileBackend):
-    """Reads a journal's lines, and compares each with what its operation must hold."""
+    """Reads a journal's lines, and compares each with what its operation must hold.
+
+    Raises ValueError if the file is another one than when it was opened, or shorter than what was read of it: the lines
+    of two studies would mix.
+    """
+
+    def __init__(self, path: Path, lock: JournalLock) -> None:
+        super().__init__(str(path), lock_obj=lock)  # type: ignore[arg-type]
+        self._path, self._number = path, path.stat().st_ino
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with self._lock:  # type: ignore[attr-defined]  # filelock's can be taken again by who has it
+            self._refuse_another()
+            super().append_logs(logs)
+
+    def _refuse_another(self) -> None:
+        status = self._path.stat() if self._path.is_file() else None
+        read = max(self._log_number_offset.values())
+        if status is None or status.st_ino != self._number or status.st_size < read:
+            raise ValueError(
+                f"{self._path}: the study's journal was removed, replaced or cut while this search works on it; bring "
+                "it back, and start the search again"
+            )
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        self._refuse_another()
         for log in super().read_logs(log_number_from):
             require(log, Keys({"op_code": int}), "")
             operation = log["op_code"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 from trivium.config.store_path import find_store
 from trivium.data.store import open_store
 from trivium.runs.config_hash import identity_of
-from trivium.runs.directory import RunDirectory
+from trivium.runs.directory import RunDirectory, run_folders
 
 # Folders of paths.outputs.
 _PLACES = ("runs", "sweeps", "tables")
@@ -46,11 +47,13 @@ class FinishedRuns:
         self._runs: dict[str, list[tuple[Path, str]]] = {}
         self._identities: dict[Path, str] = {}
         self._checksums: dict[Path, str] = {}
-        for file in sorted(file for place in _PLACES for file in (outputs / place).rglob("result.json")):
-            self._add(RunDirectory(file.parent))
+        for path in sorted(path for place in _PLACES for path in run_folders(outputs / place)):
+            # A run may be removed while it is read.
+            with contextlib.suppress(FileNotFoundError):
+                self._add(RunDirectory(path))
 
     def _add(self, run: RunDirectory) -> None:
-        if not run.config_file.is_file():
+        if not run.finished:
             return
         try:
             result = run.result()

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from trivium.core.structure import shown
 from trivium.data.clips import Array
 from trivium.data.formats import fields
 from trivium.data.splitting import SPLIT_NAMES
@@ -44,6 +45,8 @@ _EXPECTED = (
     "MELD_features_raw.pkl are, with or without vision, four layers of text and sentiments; or a dict of train, valid "
     "and test with a list of dialogues each"
 )
+# More classes than any data set has, and utterances than any dialogue.
+_MOST = 100_000
 # Keys of the second form -> what they are here.
 _KEYS = {
     "vid": "name", "id": "name", "speakers": "speakers", "speaker": "speakers", "labels": "labels", "label": "labels",
@@ -121,7 +124,7 @@ def _from_parts(path: Path, content: Any, notes: dict[str, str]) -> list[Dialogu
     return [
         _dialogue(path, name, split, part_of, features)
         for split in ("train", "valid", "test")
-        for name in _names(splits.get(split, ()))
+        for name in _names(path, splits.get(split, ()))
     ]
 
 
@@ -129,8 +132,8 @@ def _kind(part: Any) -> str:
     """Returns V, N, S or L, as the module's docstring has them, or ? for anything else."""
     if not isinstance(part, dict):
         return "L" if isinstance(part, list | tuple | set | frozenset) and len(part) else "?"
-    entries = next((entry for entry in part.values() if isinstance(entry, Sequence | np.ndarray) and len(entry)), None)
-    if entries is None or isinstance(entries, str):
+    entries = next((entry for entry in part.values() if _is_list(entry) and len(entry)), None)
+    if entries is None:
         return "?"
     first = entries[0]
     if isinstance(first, str | bytes):
@@ -144,8 +147,18 @@ def _kind(part: Any) -> str:
     return "V" if array.ndim else "N"
 
 
-def _names(dialogues: Any) -> list[Any]:
-    """Returns a list of dialogues in its order, and those of a set in the order of their names."""
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def _names(path: Path, dialogues: Any) -> list[Any]:
+    """Returns a list of dialogues in its order, and those of a set in the order of their names.
+
+    Raises ValueError for names that are neither text nor whole numbers.
+    """
+    for name in dialogues:
+        if not isinstance(name, str | int | np.integer):
+            raise ValueError(f"{path}: a list of dialogues has {shown(name)}; expected names or numbers of dialogues")
     if isinstance(dialogues, set | frozenset):
         return sorted(dialogues, key=lambda name: (isinstance(name, str), name))
     return list(dialogues)
@@ -153,13 +166,13 @@ def _names(dialogues: Any) -> list[Any]:
 
 def _third_list(path: Path, splits: Mapping[str, Any], third: Any) -> dict[str, list[Any]]:
     """Returns train and valid, if the third list has some of train's dialogues."""
-    train, chosen = _names(splits["train"]), set(third)
+    train, chosen = _names(path, splits["train"]), set(_names(path, third))
     if not chosen < set(train):
         raise ValueError(
             f"{path}: has three lists of dialogues, of which the third is no part of the first, so that which of them "
             "validates is unknown; save it as a dict of train, valid and test"
         )
-    return {"train": [name for name in train if name not in chosen], "valid": _names(third)}
+    return {"train": [name for name in train if name not in chosen], "valid": _names(path, third)}
 
 
 def _dialogue(path: Path, name: Any, split: str, part_of: Mapping[str, Any], features: Mapping[str, Any]) -> Dialogue:
@@ -222,15 +235,18 @@ def _checked(where: str, name: str, split: str, values: Mapping[str, Any], featu
     labels = _whole_numbers(where, "labels", values["labels"])
     count = len(labels)
     for key, part in {**values, **features}.items():
+        if not _is_list(part):
+            raise ValueError(f"{where}: {key} must be a list with an entry an utterance; found {type(part).__name__}")
         if len(part) != count:
             raise ValueError(f"{where}: {key} has {len(part)} entries, and there are {count} labels; expected as many")
     ids = list(values.get("ids", ()))
     numbered = bool(ids) and not any(isinstance(number, str | bytes) for number in ids)
+    numbers = [str(int(number)) for number in _whole_numbers(where, "ids", ids)] if numbered else map(str, range(count))
     return Dialogue(
         name,
         split,
-        [str(int(number)) for number in ids] if numbered else [str(n) for n in range(count)],
-        [_speaker(speaker) for speaker in values.get("speakers", [""] * count)],
+        list(numbers),
+        [_speaker(where, speaker) for speaker in values.get("speakers", [""] * count)],
         labels,
         _whole_numbers(where, "sentiments", values["sentiments"]) if "sentiments" in values else None,
         fields.strings(where, "sentences", values["sentences"]) if "sentences" in values else None,
@@ -242,7 +258,7 @@ def _whole_numbers(where: str, key: str, value: Any) -> Array:
     array = fields.numbers(where, key, value)
     if array.ndim != 1:
         raise ValueError(f"{where}: {key} must be one number an utterance; found {array.shape}")
-    bad = np.flatnonzero(array != np.floor(array))
+    bad = np.flatnonzero(~(np.isfinite(array) & (array == np.floor(array)) & (np.abs(array) < _MOST)))
     if len(bad):
         raise ValueError(
             f"{where}: {key}: that of utterance {int(bad[0])} is {array[bad[0]]:g}; expected whole numbers, of classes"
@@ -250,11 +266,13 @@ def _whole_numbers(where: str, key: str, value: Any) -> Array:
     return array.astype(np.float32)
 
 
-def _speaker(speaker: Any) -> str:
+def _speaker(where: str, speaker: Any) -> str:
     """Returns a speaker's name; of a one-hot vector, the number."""
     if isinstance(speaker, str | bytes):
-        return speaker.decode() if isinstance(speaker, bytes) else speaker
-    vector = np.asarray(speaker)
+        return fields.strings(where, "speakers", [speaker])[0]
+    vector = fields.numbers(where, "speakers", speaker)
+    if not vector.size or vector.ndim > 1 or not np.isfinite(vector).all():
+        raise ValueError(f"{where}: speakers must be names, numbers or one-hot vectors; found {shown(speaker)}")
     return str(int(vector.argmax()) if vector.ndim else int(vector))
 
 

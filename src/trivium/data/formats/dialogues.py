@@ -182,6 +182,8 @@ def _name_sentiments(source: Source, data: str) -> None:
     if "sentiment" not in clips.targets:
         return
     numbers = clips.targets["sentiment"].astype(int)
+    if numbers.min() < 0:
+        raise ValueError(f"{source.files[0]}: a sentiment is {numbers.min()}; expected class numbers from 0")
     names = [str(number) for number in range(max(2, int(numbers.max()) + 1))]
     emotions = source.described[MULTIMODAL].names
     if data == "meld" and len(names) == 3:

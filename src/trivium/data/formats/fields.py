@@ -33,7 +33,7 @@ def strings(where: str, key: str, value: Any) -> list[str]:
     items = value.tolist() if isinstance(value, np.ndarray) else value
     if not isinstance(items, list | tuple):
         raise ValueError(f"{where}: key {key!r} must hold strings, one a clip; found {type(value).__name__}")
-    items = [item.decode() if isinstance(item, bytes) else item for item in items]
+    items = [_decoded(item) for item in items]
     wrong_places = [n for n, item in enumerate(items) if not isinstance(item, str)]
     if wrong_places:
         raise ValueError(
@@ -41,6 +41,14 @@ def strings(where: str, key: str, value: Any) -> list[str]:
             f"place {wrong_places[0]} ({len(wrong_places)} such): make them str"
         )
     return [str(item) for item in items]
+
+
+def _decoded(item: Any) -> Any:
+    """Returns bytes of UTF-8 as text, and anything else as it is."""
+    try:
+        return item.decode() if isinstance(item, bytes) else item
+    except UnicodeDecodeError:
+        return item
 
 
 def numbers(where: str, key: str, value: Any) -> Array:
