@@ -29,6 +29,7 @@ from typing import IO, Any, ClassVar
 
 import numpy as np
 
+from trivium.core.wording import shortened
 from trivium.data.clips import Array
 
 # The most axes that a numpy array can have.
@@ -198,7 +199,9 @@ def naming(path: Path, kind: str) -> Iterator[None]:
         raise ValueError(f"{path}: does not fit into memory, or is damaged ({error})") from error
     # A damaged stream can end in nearly any exception (EOFError, KeyError, struct.error, ...); all mean the same.
     except Exception as error:
-        raise ValueError(f"{path}: not {kind}, or cut off ({type(error).__name__}: {error})") from error
+        # It may repeat as much of the file as it likes.
+        reason = shortened(f"{type(error).__name__}: {error}", 200)
+        raise ValueError(f"{path}: not {kind}, or cut off ({reason})") from error
 
 
 def brief(value: Any) -> str:

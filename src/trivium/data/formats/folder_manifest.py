@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from trivium.core.choices import check_choice, suggest
+from trivium.core.wording import shortened
 from trivium.data.formats.label_table import read_text
 from trivium.data.target import KINDS
 from trivium.data.target_columns import Declared
@@ -73,7 +74,7 @@ def read_manifest(source: Path) -> FolderManifest:
     try:
         content = yaml.safe_load(read_text(path)) or {}
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: is no YAML ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{path}: is no YAML ({shortened(' '.join(str(error).split()), 300)})") from error
     node = _mapping(content, str(path), _KEYS)
     folder = path.parent / _text(node.get("folder", "."), f"{path}: folder")
     if not folder.is_dir():
