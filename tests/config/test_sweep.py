@@ -221,6 +221,7 @@ DEPENDS: dict[str, Any] = {
         ("encoder=gru", ["encoder.hidden"]),
         ("encoder=identity", []),
         ("encoder.hidden=8", ["encoder", "encoder.dropout"]),
+        ("encoder.hidden=8,16", ["encoder", "encoder.hidden", "encoder.dropout"]),
         ("encoder=gru,identity", ["encoder", "encoder.hidden", "encoder.dropout"]),
     ],
 )
@@ -229,7 +230,17 @@ def test_a_key_with_a_condition_goes_by_what_the_command_line_fixes(line: str, k
     assert search.problems == []
     assert list(search.space) == keys
     if "encoder.hidden" in keys:
-        assert search.space["encoder.hidden"].when == ("encoder" if "encoder" in keys else "")
+        chosen_freely = "encoder" in keys and "encoder.hidden" not in line
+        assert search.space["encoder.hidden"].when == ("encoder" if chosen_freely else "")
+    if "encoder.hidden" in line:
+        assert search.space["encoder"].values == ("lstm", "gru")
+
+
+def test_keys_of_the_command_line_that_no_choice_has_together_are_refused() -> None:
+    space = {**DEPENDS, "encoder.dim": {"choices": [32], "when": {"encoder": ["transformer"]}}}
+    search = read_search(space, ["encoder.hidden=8", "encoder.dim=16"])
+    (told,) = search.problems
+    assert told == "encoder.dim: is for encoder=transformer, and what else is set leaves lstm, gru; set encoder too"
 
 
 @pytest.mark.parametrize(

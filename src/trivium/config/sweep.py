@@ -58,12 +58,16 @@ def read_search(params: Mapping[str, Any], overrides: Sequence[str]) -> SearchRe
     """Returns the search space of a file, changed by the command line.
 
     A key with several values on the command line is a dimension, in place of the file's; a single value fixes the key.
+    Either way the key that decides whether it is there keeps those choices alone under which it is.
     overrides: the command line's, without those of Hydra's own keys.
     """
     space, problems = read_space(params)
     fixed = []
+    conditions: list[Dimension] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key = override.get_key_element()
+        if (dimension := space.get(key.lstrip("+~"))) is not None and dimension.when:
+            conditions.append(dimension)
         if override.is_sweep_override():
             try:
                 space[key] = _dimension(override)
@@ -72,10 +76,30 @@ def read_search(params: Mapping[str, Any], overrides: Sequence[str]) -> SearchRe
         else:
             space.pop(key.lstrip("+~"), None)
             fixed.append(str(override.input_line))
+    for dimension in conditions:
+        problems += _narrow(space, dimension)
     values = {_key_of(word): word.partition("=")[2] for word in fixed}
     for key, dimension in list(space.items()):
         problems += _settle_condition(space, key, dimension, values)
     return SearchRequest(space, fixed, problems)
+
+
+def _narrow(space: dict[str, Dimension], dimension: Dimension) -> Iterator[str]:
+    """Leaves the deciding key of a dimension that the command line sets those choices under which that is there."""
+    deciding = space.get(dimension.when)
+    if deciding is None:
+        # The command line fixes it too.
+        return
+    among = [as_text(value) for value in dimension.among]
+    values = tuple(value for value in deciding.values if as_text(value) in among)
+    if values:
+        space[dimension.when] = replace(deciding, values=values)
+    else:
+        left = ", ".join(map(as_text, deciding.values))
+        yield (
+            f"{dimension.key}: is for {dimension.when}={','.join(among)}, and what else is set leaves {left}; set "
+            f"{dimension.when} too"
+        )
 
 
 def _settle_condition(
