@@ -66,6 +66,7 @@ def _eats(name: str, seconds: float, seed: int, folder: Path) -> None:
     fuzz._in_child(name, seconds, seed, folder)
 
 
+@pytest.mark.slow  # 20 s
 def test_memory_above_the_bound_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(fuzz, "_in_child", _eats)
     assert "MiB" in fuzz.apart("folder", 20, SEED, tmp_path).problem

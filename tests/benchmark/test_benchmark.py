@@ -68,6 +68,7 @@ def test_pickle_is_the_same_for_the_same_seed(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+@pytest.mark.slow  # 11 s
 def test_our_loading_reads_every_batch_and_little_memory_to_open(made):
     settings, files, report = made
     result = loading(settings, files)["ours"][0]
@@ -78,6 +79,7 @@ def test_our_loading_reads_every_batch_and_little_memory_to_open(made):
     assert result["epoch_mib"] >= result["open_mib"]
 
 
+@pytest.mark.slow  # 12 s
 def test_our_steps_are_timed_one_by_one(made):
     settings, files, _ = made
     result = steps(settings, files)
@@ -86,6 +88,7 @@ def test_our_steps_are_timed_one_by_one(made):
     assert all(step["cpu_seconds"] > 0 and 0 < step["seconds"] < 60 for step in result["ours"])
 
 
+@pytest.mark.slow  # 20 s a method
 @pytest.mark.parametrize(
     "name", [name if name == "MMIM, first stage" else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
 )

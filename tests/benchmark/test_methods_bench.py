@@ -152,6 +152,7 @@ def test_steps_on_a_device_are_timed_in_each_mode(mode):
     assert [step["seconds"] > 0 for step in result[0]] == [True, True]
 
 
+@pytest.mark.slow  # 11 s
 def test_command_prints_and_writes_the_chosen_suite(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(suites.measure, "TCMaxSizes", lambda: SMALL_TABLES)
     out = tmp_path / "out.json"

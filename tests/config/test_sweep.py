@@ -15,7 +15,11 @@ SWEEPS = sorted(file.stem for file in (CONFIGS / "sweep").glob("*.yaml"))
 START = "-m sweep=supervised "
 
 
-@pytest.mark.parametrize("sweep", SWEEPS)
+# Half a minute for all.
+ALWAYS = ("supervised", "gmc", "misa", "comm")
+
+
+@pytest.mark.parametrize("sweep", [pytest.param(s, marks=[pytest.mark.slow] * (s not in ALWAYS)) for s in SWEEPS])
 def test_every_space_fits_its_method(sweep: str) -> None:
     assert problems_of(["-m", f"sweep={sweep}"]) == []
     assert problems_of(["-m", f"sweep={sweep}", "data=fixture_sims", "hydra.sweeper.sampler=grid"]) == []

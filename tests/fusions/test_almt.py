@@ -244,6 +244,7 @@ def test_10_an_absent_modality_is_one_whose_values_are_nothing():
     torch.testing.assert_close(layer(hyper, language, others, [here_, here_]), without, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow  # 10 s
 def test_11_it_fits_32_clips():
     torch.manual_seed(0)
     fusion = ALMT(DIMS, steps=dict.fromkeys(DIMS, LONGEST), dim=32, heads=4, head_dim=16, feedforward=32)

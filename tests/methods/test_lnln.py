@@ -283,6 +283,7 @@ def test_reconstruction_is_a_mean_over_the_modalities_that_a_clip_has():
 # 16.12
 
 
+@pytest.mark.slow  # 11 s
 def test_12_completeness_is_learnt():
     torch.manual_seed(1)
     method = made(dim=16, tokens=4, heads=4, head_dim=8, feedforward=32, weights={"adversarial": 0.1}).train()

@@ -42,7 +42,14 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+# By their own verb: variants of one that stands beside them.
+SLOW = {
+    *("cross_self", "tcmax_mixing", "selfmm_faithful", "misa_adversarial", "m3ixup_modalities", "supervised_mixup"),
+    *("selfmi_ba", "supervised_classes"),
+}
+
+
+@pytest.mark.parametrize("method", [pytest.param(m, marks=[pytest.mark.slow] * (m in SLOW)) for m in METHODS])
 def test_losses_are_those_of_the_committed_trace(method: str, tmp_path: Path) -> None:
     epochs = 3 if method.startswith(("selfm", "tetfn")) else 2  # Self-MI's generated labels train from the third on
     here(tmp_path, *METHODS[method], "debug=exact", f"trainer.max_epochs={epochs}", f"run.dir={tmp_path / 'run'}")

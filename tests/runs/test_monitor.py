@@ -93,6 +93,7 @@ def test_by_default_the_task_selects_where_a_method_adds_a_contrast(tmp_path: Pa
     assert again["best_epoch"] == 1 + totals.index(min(totals))
 
 
+@pytest.mark.slow  # half a minute
 @pytest.mark.parametrize("objective", ["l1", "cross_entropy"])
 def test_a_probed_method_is_selected_by_its_probe(tmp_path: Path, objective: str) -> None:
     settings = [*COMM, "trainer.progress=off", "trainer.threads=1", "trainer.max_epochs=3", "trainer.patience=0"]
@@ -106,6 +107,7 @@ def test_a_probed_method_is_selected_by_its_probe(tmp_path: Path, objective: str
     assert plain["selection"]["rule"] == "lowest val/loss"
 
 
+@pytest.mark.slow  # a quarter of a minute
 def test_a_killed_run_goes_on_by_the_same_monitor(tmp_path: Path) -> None:
     settings = [*COMM, "trainer.progress=off", "trainer.monitor=val/corr", "trainer.patience=2"]
     assert run(tmp_path, *settings, f"run.dir={tmp_path / 'whole'}") == 0
@@ -117,6 +119,7 @@ def test_a_killed_run_goes_on_by_the_same_monitor(tmp_path: Path) -> None:
     assert all(curve(tmp_path / "whole", name) == curve(tmp_path / "killed", name) for name in columns)
 
 
+@pytest.mark.slow  # a quarter of a minute
 def test_two_ranks_select_the_epoch_of_one(tmp_path: Path) -> None:
     settings = [*COMM, "debug=exact", "trainer.monitor=val/corr", "trainer.max_epochs=2"]
     one = here(tmp_path, *settings, f"run.dir={tmp_path / 'one'}")

@@ -57,6 +57,8 @@ METHODS = {
 SLOW = {  # by their own verb: each is a variant of one that stands beside it
     *("supervised_mixup", "selfmi_ba", "mmim_filler", "mmpareto", "tcmax_mixing", "tcmax_drawn", "tcmax_tokens"),
     *("comm", "supcon", "m3ixup_two", "selfmi_filler"),
+    # Those of other kinds of target stand in tests/methods/test_target_kinds.py.
+    *("almt", "tetfn", "lnln", "gmc", "m3ixup", "comm_filler", "selfmi_mixup"),
 }
 
 

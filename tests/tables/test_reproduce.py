@@ -111,6 +111,7 @@ def test_all_files_are_written(interactions: Called) -> None:
     assert "CoMM" in interactions.printed
 
 
+@pytest.mark.slow  # a quarter of a minute
 def test_chance_and_bayes_are_those_of_the_data(interactions: Called, competition: Called) -> None:
     """Four levels, noise .05: one view shows a level with probability .95 + .05 / 4. The rule: docs/synthetic.md."""
     found = {line["measure"]: line for line in lines(interactions.out / "table.csv")}
@@ -168,6 +169,7 @@ def test_a_failed_row_is_listed_with_its_command_and_the_others_stand(competitio
     assert ends == {"OGM-GE": "1", "Broken": "0"}
 
 
+@pytest.mark.slow  # 20 s
 def test_subsets_of_each_run_are_evaluated_and_compared_seed_by_seed(robust: Called) -> None:
     assert robust.code == 0, robust.printed
     values = {(v["row"], v["measure"], v["seed"]): float(v["value"]) for v in lines(robust.out / "values.csv")}
