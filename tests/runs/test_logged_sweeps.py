@@ -35,6 +35,7 @@ def test_a_grid_s_runs_share_its_folder_s_name_and_have_their_own_status(tmp_pat
 
 def test_a_study_s_trials_share_its_name_and_say_their_parameters(tmp_path: Path) -> None:
     space = ["optimizer.lr=interval(0.001,0.1)", "fusion.dropout=0.1", "optimizer.weight_decay=0"]
+    space += ["fusion=concat", "encoder.out=16", "encoder.pool=mean"]
     code, printed = sweep(tmp_path, "sweep=supervised", "logger=wandb", "hydra.sweeper.n_trials=2", *space)
     assert code == 0, printed
     (study,) = (tmp_path / "outputs" / "studies").iterdir()

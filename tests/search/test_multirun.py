@@ -75,6 +75,10 @@ def test_a_search_of_several_trials_at_once(tmp_path: Path) -> None:
         "hydra.sweeper.sampler=grid",
         "optimizer.lr=0.02,1e30,0.01",
         "optimizer.weight_decay=0",
+        "fusion=concat",
+        "encoder=identity",
+        "encoder.out=16",
+        "encoder.pool=mean",
         "fusion.dropout=0",
         "trainer.max_epochs=1",
     )
