@@ -52,12 +52,12 @@ class BatchLoader:
             local, shares = self.sampler.local(step), self.sampler.shares(step)
             return self.split.batch(order[local], order_on_device[local], shares, self.sampler.rank)
 
-        ahead: Batch | None = None
+        next_batch: Batch | None = None
         for step in range(start, len(self)):
-            current, ahead = batch(step) if ahead is None else ahead, None
+            current, next_batch = batch(step) if next_batch is None else next_batch, None
             # The host gathers the next batch and sends it while the GPU is still busy with the step before.
             if self.split.on_host and step + 1 < len(self):
-                ahead = batch(step + 1)
+                next_batch = batch(step + 1)
             self._position = step + 1
             yield current
 

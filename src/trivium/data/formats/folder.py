@@ -68,8 +68,8 @@ def read_folder_clips(source: Path, options: FolderOptions | None = None) -> tup
             f"{', ID'.join(SUFFIXES)} for each clip"
         )
     content.splits["train"] = Clips(ids, streams, targets, transcripts)
-    given = {role: table.column(roles[role]) if role in roles else None for role in ("split", "fold", "group")}
-    return content, SplitColumns(**given)
+    columns = {role: table.column(roles[role]) if role in roles else None for role in ("split", "fold", "group")}
+    return content, SplitColumns(**columns)
 
 
 def read_ids(table: LabelTable, manifest: FolderManifest) -> list[str]:
@@ -103,15 +103,15 @@ def read_ids(table: LabelTable, manifest: FolderManifest) -> list[str]:
 
 def _roles(table: LabelTable, manifest: FolderManifest, group: str) -> dict[str, str]:
     """Returns role -> column, of the roles that the table has. group: the column of groups, if not empty."""
-    given = manifest.columns | ({"group": group} if group else {})
-    for role, column in given.items():
+    columns = manifest.columns | ({"group": group} if group else {})
+    for role, column in columns.items():
         if column not in table.columns:
             where = f"{manifest.path}: columns.{role}" if role in manifest.columns else f"group={group}"
             raise ValueError(
                 f"{where}: {table.path} has no column {column!r}{suggest(column, table.columns)}; found "
                 f"{', '.join(table.columns)}"
             )
-    return {role: given.get(role, role) for role in ROLES if given.get(role, role) in table.columns}
+    return {role: columns.get(role, role) for role in ROLES if columns.get(role, role) in table.columns}
 
 
 def _read_targets(

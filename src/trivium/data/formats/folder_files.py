@@ -117,10 +117,11 @@ def find_clips(manifest: FolderManifest) -> list[str]:
 def _find_modalities(folder: Path) -> dict[str, ModalityFiles]:
     """Returns the folders that have files of features: text, audio and vision in this order, then others by name."""
     names = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    found = [name for name in names if next(_feature_files(folder / name), None) is not None]
+    modalities = [name for name in names if next(_feature_files(folder / name), None) is not None]
     known = {name: place for place, name in enumerate(MODALITIES)}
     return {
-        name: ModalityFiles(f"{name}/{{id}}") for name in sorted(found, key=lambda m: (known.get(m, len(known)), m))
+        name: ModalityFiles(f"{name}/{{id}}")
+        for name in sorted(modalities, key=lambda m: (known.get(m, len(known)), m))
     }
 
 
