@@ -44,6 +44,7 @@ def kinds(notebook: Any) -> list[list[str]]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_and_its_committed_outputs_are_of_its_cells(executed: tuple[Path, Any]) -> None:
     _, notebook = executed
     committed = nbformat.read(NOTEBOOK, as_version=4)
@@ -53,6 +54,7 @@ def test_the_tutorial_runs_and_its_committed_outputs_are_of_its_cells(executed: 
     assert NOTEBOOK.stat().st_size < 150_000
 
 
+@pytest.mark.slow
 def test_the_tutorials_runs_are_what_it_says(executed: tuple[Path, Any]) -> None:
     frame = trivium.results(executed[0] / "outputs" / "sweeps" / "tutorial")
     mae = frame[(frame.split == "test") & (frame.metric == "mae")]

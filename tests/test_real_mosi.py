@@ -32,6 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_selfmi_on_the_official_split_beats_the_train_mean(folder: Path) -> None:
     settings = ["method=selfmi", "data=mosi", "data.features=text_audio", "trainer.max_epochs=6"]
     assert run(folder, *settings, "data.batch_size=32", f"run.dir={folder / 'official'}") == 0

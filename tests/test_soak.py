@@ -40,6 +40,7 @@ def test_a_killed_run_is_resumed_and_counted(undisturbed: tuple[Work, object, fl
     assert ", 1 of 1 ends bit-equal, 0 misses; 3 s, seed 7, commit " in tally.line(3.2, 7)
 
 
+@pytest.mark.slow
 def test_another_end_than_the_undisturbed_one_is_a_miss(
     undisturbed: tuple[Work, object, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

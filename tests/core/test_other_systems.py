@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from driver import ROOT
 
 # Windows has no fcntl and no signal masks, macOS no unnamed files and no death signal.
@@ -37,6 +39,7 @@ assert trivium.load_run("run").evaluate("test")["mae"] > 0
 """
 
 
+@pytest.mark.slow
 def test_a_run_without_what_only_linux_has(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", f"from pathlib import Path\n{HIDE}{TRAIN}"], cwd=tmp_path, capture_output=True,

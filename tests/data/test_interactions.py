@@ -400,3 +400,24 @@ def test_settings_of_prepared_data_are_none_and_a_foreign_map_is_refused() -> No
     with pytest.raises(ValueError, match=r"data\.competition: expected the keys .*, easy, hard, .* found noise"):
         settings_of({"competition": {"noise": 1}})
     assert fingerprint(RIVALS) != fingerprint(replace(RIVALS, seed=1))
+
+
+def test_a_shift_changes_the_easy_modality_of_the_test_split_alone_and_what_can_be_known_there() -> None:
+    usual = replace(RIVALS, clips={"train": 500, "probe": 0, "valid": 500, "test": 4000})
+    shifted = replace(usual, test_easy_noise=0.8)
+    before, after = make_competition(usual), make_competition(shifted)
+    for split in ("train", "valid"):
+        for name in usual.modalities:
+            one, two = (source.splits[split].streams[name].values for source in (before, after))
+            np.testing.assert_array_equal(one, two)
+    known = knowable_of_competition(shifted)["factors"]["label"]["from"]
+    assert known[usual.easy]["accuracy"] == pytest.approx(1 - 0.8 * (1 - 1 / usual.classes))
+    before_shift = knowable_of_competition(usual)
+    assert known[usual.hard] == pytest.approx(before_shift["factors"]["label"]["from"][usual.hard])
+    # It is of the train split.
+    assert knowable_of_competition(shifted)["total_correlation"] == before_shift["total_correlation"]
+
+
+def test_without_a_shift_the_data_have_the_file_that_they_had() -> None:
+    assert fingerprint(RIVALS) == fingerprint(replace(RIVALS, test_easy_noise=None))
+    assert fingerprint(replace(RIVALS, test_easy_noise=0.1)) != fingerprint(RIVALS)

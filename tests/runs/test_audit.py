@@ -29,7 +29,7 @@ def audit_of(run: RunDirectory) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.fixture(scope="module", params=["supervised", "comm"])
+@pytest.fixture(scope="module", params=["supervised", pytest.param("comm", marks=pytest.mark.slow)])
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDirectory, RunDirectory]:
     """A run without and one with audit; comm's score is that of a probe."""
     words = [f"method={request.param}"]

@@ -83,6 +83,7 @@ def test_two_gloo_processes_equal_one(tmp_path: Path, method: str) -> None:
         assert [float(v) for v in a.values()] == pytest.approx([float(v) for v in b.values()], abs=1e-8)
 
 
+@pytest.mark.slow
 def test_two_processes_under_a_sweep(tmp_path: Path) -> None:
     """Each job of -m starts two processes of its own, and both train that job's config."""
     settings = [*f"method=selfmi {LSTM} {BY45}".split(), *EXACT]

@@ -104,6 +104,7 @@ def test_submitit_on_this_machine(tmp_path: Path) -> None:
     assert {"optimizer.lr=1e+30", "trainer.threads=1"} < {*command_told(printed, "job 0")}
 
 
+@pytest.mark.slow
 def test_an_array_of_slurm_one_task_of_which_is_killed(tmp_path: Path) -> None:
     """The tasks start in another folder than the command; the third waits in the queue while the second dies."""
     slurm = FakeSlurm(tmp_path, kill={1: ("step", 1)})

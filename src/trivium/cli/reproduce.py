@@ -45,6 +45,7 @@ Keys
   baseline=ROW   with runs=: the row that the others are compared with, by its printed name
   data=A,B/NAME  some of the data sets that the table names; otherwise all of them
   seeds=N        seeds 1 to N of each row; otherwise as the table says
+  trials=N       of each row that is searched; otherwise as the table says
   dry=true       show what is done of each row and seed, and how long the rest may take
   commands=true  with dry=true, also the command of each run
   audit=true     also what the best test epoch would have given, in a block of its own that nothing is selected by;
@@ -70,6 +71,7 @@ Tables
 """
 _TYPES: Types = {
     "seeds": whole_number,
+    "trials": whole_number,
     "jobs": whole_number,
     "dry": truth,
     "audit": truth,
@@ -159,6 +161,8 @@ def _call(argv: Sequence[str]) -> _Call:
         trust(trusted)
         settings.append(f"trust=[{','.join(trusted)}]")
     table = read_table(find_table(values["table"], _folders()))
+    if "trials" in values:
+        table = table.with_trials(values["trials"])
     return _Call(
         replace(table, settings=tuple(settings), request=values["table"], audit=values.get("audit", False)),
         values.get("data", ""),
@@ -197,7 +201,7 @@ def _reproduce(call: _Call) -> int:
     failures += complete(left, jobs=call.jobs, logs=logs, estimate=estimate)
     # The lock lets the second of two commands on one table see the sections that the first has written.
     with alone(call.folder / ".lock"):
-        data = [runs[0].table.data for runs in planned]
+        data = [runs[0].table.section for runs in planned]
         sections, notes = earlier_sections(call.table, data, call.folder, finished)
         _write(call.folder, in_order(call.table, [*planned, *sections]), failures, call.publish)
         for note in notes:

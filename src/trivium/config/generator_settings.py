@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from trivium.core.choices import check_choice
@@ -97,6 +97,7 @@ class Competition(_Rendered):
     classes: int
     easy_noise: float
     hard_noise: float
+    test_easy_noise: float | None = None
 
     def __post_init__(self) -> None:
         if self.easy == self.hard or not (self.easy and self.hard):
@@ -106,6 +107,8 @@ class Competition(_Rendered):
             raise ValueError(f"data.competition.length: expected at least 2 steps, found {list(self.length)}")
         _within("data.competition.easy_noise", self.easy_noise, 0, 1)
         _within("data.competition.hard_noise", self.hard_noise, 0, 1)
+        if self.test_easy_noise is not None:
+            _within("data.competition.test_easy_noise", self.test_easy_noise, 0, 1)
         self.check_rendering("data.competition", self.symbols)
 
     @property
@@ -130,11 +133,14 @@ def settings_of(data: Mapping[str, Any]) -> GeneratorSettings | None:
         if kind.key in data:
             key, node = f"data.{kind.key}", data[kind.key]
             keys = [field.name for field in fields(kind)]
-            if set(node) != set(keys):
+            # Runs that are older than such a key lack it.
+            later = {field.name for field in fields(kind) if field.default is not MISSING}
+            if set(node) | later != set(keys):
                 raise ValueError(f"{key}: expected the keys {', '.join(keys)}, found {', '.join(node)}")
             if len(node["length"]) != 2:
                 raise ValueError(f"{key}.length: expected [low, high], found {list(node['length'])}")
-            numbers = {field.name: float(node[field.name]) for field in fields(kind) if field.type == "float"}
+            floats = [field.name for field in fields(kind) if field.type in ("float", "float | None")]
+            numbers = {name: float(node[name]) for name in floats if node.get(name) is not None}
             lists = {name: tuple(node[name]) for name in ("modalities", "length") if name in node}
             return kind(**{**node, **numbers, **lists, "clips": dict(node["clips"])})
     return None
@@ -142,7 +148,12 @@ def settings_of(data: Mapping[str, Any]) -> GeneratorSettings | None:
 
 def fingerprint(settings: GeneratorSettings) -> str:
     """Returns ten hex digits that stand for the data which the settings make; 0 and 0.0 are the same setting."""
-    text = json.dumps([VERSION, settings.key, asdict(settings)], sort_keys=True)
+    # A key that came later does not count where it changes nothing, so that files of before are still found.
+    unset = {
+        field.name for field in fields(settings) if field.default is None and getattr(settings, field.name) is None
+    }
+    described = {name: value for name, value in asdict(settings).items() if name not in unset}
+    text = json.dumps([VERSION, settings.key, described], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

@@ -47,6 +47,8 @@ class Data:
     target: str = ""
     fold: int | None = None
     sampler: Literal["shuffled", "balanced"] = "shuffled"
+    labelled: float = 1.0
+    label_noise: float = 0.0
 
 
 @dataclass

@@ -35,29 +35,36 @@ def make_competition(settings: Competition) -> Source:
 def what_is_knowable(settings: Competition) -> dict[str, Any]:
     """Computes exactly what can be known of the label from each subset of the modalities.
 
-    factors: {"label": {"levels", "from": subset of modalities -> {"bits", "accuracy"}}}; Bayes-optimal accuracy.
-    total_correlation: {"modalities", "with_label"}, in bits; the second is what TCMax bounds.
+    factors: {"label": {"levels", "from": subset of modalities -> {"bits", "accuracy"}}}; Bayes-optimal accuracy, on the
+    test split.
+    total_correlation: {"modalities", "with_label"}, in bits, of the train split; the second is what TCMax bounds.
     rendering_error: bounds the probability that steps are read as another symbol than they were made from.
     """
-    table = table_of(settings)
-    modality_correlation = knowable.total_correlation(table)
+    table, trained_on = table_of(settings, "test"), table_of(settings, "train")
+    modality_correlation = knowable.total_correlation(trained_on)
     return {
         "factors": {
             "label": {"levels": settings.classes, "from": knowable.from_each_subset(table, settings.modalities)}
         },
         "total_correlation": {
             "modalities": modality_correlation,
-            "with_label": modality_correlation + knowable.information(table),
+            "with_label": modality_correlation + knowable.information(trained_on),
         },
         "rendering_error": _rendering_error(settings),
     }
 
 
-def table_of(settings: Competition) -> Array:
-    """Returns (K, K, K), the joint distribution of the label and of what the easy and the hard modality show."""
+def table_of(settings: Competition, split: str) -> Array:
+    """Returns (K, K, K), the joint distribution of the label and of what each modality shows in a split."""
     k = settings.classes
-    noises = (settings.easy_noise, settings.hard_noise)
-    return knowable.views(np.full(k, 1.0 / k), [knowable.channel(k, noise) for noise in noises])
+    channels = [knowable.channel(k, noise) for noise in _noises(settings, split)]
+    return knowable.views(np.full(k, 1.0 / k), channels)
+
+
+def _noises(settings: Competition, split: str) -> tuple[float, float]:
+    """Returns the noise of the easy and of the hard modality in a split."""
+    shifted = settings.test_easy_noise if split == "test" else None
+    return settings.easy_noise if shifted is None else shifted, settings.hard_noise
 
 
 def _rendering_error(settings: Competition) -> float:
@@ -71,7 +78,7 @@ def _split(rng: np.random.Generator, split: str, settings: Competition, codes: d
     n, k = settings.clips[split], settings.classes
     class_N = rng.integers(k, size=n)
     streams: dict[str, Ragged] = {}
-    for name, noise in zip(settings.modalities, (settings.easy_noise, settings.hard_noise), strict=True):
+    for name, noise in zip(settings.modalities, _noises(settings, split), strict=True):
         shown_N = np.where(rng.random(n) < noise, rng.integers(k, size=n), class_N)
         lengths_N = draw_lengths(rng, n, settings.length)
         symbol_L = np.repeat(shown_N, lengths_N)

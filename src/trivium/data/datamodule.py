@@ -89,6 +89,8 @@ class DataModule:
     split, from the store) | "source" (as the source's own loader does when its normalisation is on; for MMSA files the
     mean over time). target: the name of the one to predict, or "" for "multimodal" or the only one.
     sampler: "shuffled", or "balanced", which trains on classes equally often.
+    unlabelled_too: set to True for a method that trains without labels: it then trains on all clips of a store some of
+    whose train clips have none.
     Raises ValueError for a modality or a target that the store does not have, for a store with folds as a whole, and
     for balanced without classes.
     """
@@ -111,6 +113,7 @@ class DataModule:
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.standardize = dict(standardize or {"default": "none"})
         self.seed, self.limit_batches = seed, limit_batches
+        self.unlabelled_too = False
         store.refuse_without_fold()
         _check_reads(store, self.reads)
         self.target_name = choose_target(store.schema.targets, target, str(store.path))
@@ -140,19 +143,22 @@ class DataModule:
         return targets.get(name)
 
     def clips(self, split: str) -> Clips:
-        """Returns a split, with the chosen target as its target "multimodal"."""
-        clips = self.store.split(split)
+        """Returns a split, of train the clips that have a label, with the chosen target as its "multimodal"."""
+        return self._with_chosen(self.store.split(split))
+
+    def _with_chosen(self, clips: Clips) -> Clips:
         return replace(clips, targets=_chosen(clips.targets, self.target_name, list(clips.streams)))
 
     def loader(
         self, split: str, *, device: torch.device = CPU, rank: int = 0, world: int = 1, training: bool = False
     ) -> BatchLoader:
-        """Returns the batches of any split, in the split's order unless training.
+        """Returns the batches of any split, of train those of the clips that have a label; in order unless training.
 
         Raises ValueError, naming the clip, for one that has none of the modalities, from which a method could learn
         nothing.
         """
-        clips = self.clips(split)
+        whole = training and self.unlabelled_too
+        clips = self._with_chosen(self.store.whole_split(split)) if whole else self.clips(split)
         self._refuse_empty_clips(split, clips)
         resident = standardized(
             clips, self.reads, device, self.standardize, self.store.statistics, self.store.schema.source_format
@@ -174,7 +180,9 @@ class DataModule:
     @property
     def train_batches(self) -> int:
         """Returns the number of batches of a training epoch."""
-        batches = -(-self.store.schema.counts["train"] // self.batch_size)
+        labels = self.store.train_labels
+        labelled = self.store.schema.counts["train"]
+        batches = -(-(labels.clips if labels and self.unlabelled_too else labelled) // self.batch_size)
         return min(batches, self.limit_batches) if self.limit_batches else batches
 
     def _refuse_empty_clips(self, split: str, clips: Clips) -> None:

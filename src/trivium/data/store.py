@@ -9,13 +9,10 @@ Legend: N clips of a split, L sum of their steps, D features.
 
 from __future__ import annotations
 
-import io
 import json
 import mmap
 import os
-import platform
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,20 +20,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from trivium.core.system_errors import of_path
 from trivium.data.clips import MODALITIES, STORE_SPLITS, Array, Clips, Folds, Ragged, Source, in_chunks
-from trivium.data.hdf5_errors import HDF5_ERRORS, is_of_the_system
+from trivium.data.mapped_file import mapped, reading
 from trivium.data.source_check import check_folds, check_source
 from trivium.data.store_check import check_store, read_text
 from trivium.data.store_writing import content_checksum, sha256_of, write_store
 from trivium.data.target import Target, undeclared
+from trivium.data.train_labels import TrainLabels, draw_train_labels
 
 __all__ = ["Statistics", "Store", "StoreSchema", "open_store", "sha256_of", "verify_store", "write_store"]
-
-_BY_MACHINE = {"Linux x86_64": 0x4000, "Linux aarch64": 0x4000}
-# Without this flag Linux refuses to map a file that is larger than its memory, as every page might be written to.
-# mmap has it from Python 3.13 on; elsewhere 0 leaves such a file refused.
-_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", _BY_MACHINE.get(f"{platform.system()} {platform.machine()}", 0))
 
 
 @dataclass(frozen=True)
@@ -95,6 +87,7 @@ class Store:
     content: the mapped file as it was when the store was opened, even if another file lies at `path` later.
     folds: those of a cross-validation. As a whole such a store has one split, "train", with every clip, and no
     statistics; `of_fold` gives it the splits and statistics of a fold.
+    train_labels: which train clips have a label, or None for all with their own; see `with_train_labels`.
     """
 
     path: Path
@@ -103,15 +96,21 @@ class Store:
     provenance: dict[str, Any] = field(repr=False)
     content: mmap.mmap = field(repr=False, compare=False)
     folds: Folds | None = field(default=None, repr=False, compare=False)
+    train_labels: TrainLabels | None = field(default=None, repr=False, compare=False)
 
     def split(self, name: str) -> Clips:
-        """Returns a split. Raises ValueError if the store has no such split."""
+        """Returns a split, of train the clips that have a label. Raises ValueError if the store has no such split."""
+        clips = self.whole_split(name)
+        return clips if self.train_labels is None or name != "train" else self.train_labels.of(clips)
+
+    def whole_split(self, name: str) -> Clips:
+        """Returns a split with all of its clips and their own labels, whatever `train_labels` says."""
         if name not in self.schema.counts:
             whole = self.schema.folds and self.schema.fold is None
             advice = f", and {self.schema.folds} folds: open_store(path, fold=0)" if whole else ""
             raise ValueError(f"{self.path}: no split {name!r}; it has {list(self.schema.counts)}{advice}")
         fold = self.schema.fold
-        with _reading(self.path, self.content) as file:
+        with reading(self.path, self.content) as file:
             if self.folds is None or fold is None:
                 return _read_split(self.path, file[name], self.content)
             # A split's clips lie among others, so that they are copied. No larger part of the file is read.
@@ -131,7 +130,7 @@ class Store:
         if not 0 <= fold < len(names):
             raise ValueError(f"data.fold={fold}: {self.path} has {len(names)} folds, 0 to {len(names) - 1}")
         places = self.folds.places(fold)
-        with _reading(self.path, self.content) as file:
+        with reading(self.path, self.content) as file:
             statistics = {
                 name: Statistics(group["mean"][fold], group["std"][fold]) for name, group in file["statistics"].items()
             }
@@ -143,6 +142,23 @@ class Store:
             fold=fold,
         )
         return replace(self, schema=schema, statistics=statistics)
+
+    def with_train_labels(self, labelled: float, noise: float, seed: int) -> Store:
+        """Returns the store with those labels of the train split that `draw_train_labels` leaves.
+
+        Its counts are then of the clips that have one. Statistics of features stay those of all, as they need no label.
+        Raises ValueError for shares out of range, and for a store with folds as a whole.
+        """
+        if (labelled, noise) == (1, 0):
+            return self
+        self.refuse_without_fold()
+        labels = draw_train_labels(self.schema.counts["train"], labelled, noise, seed)
+        targets = self.whole_split("train").targets
+        described = {
+            name: target.counted(targets[name][labels.sources]) for name, target in self.schema.targets.items()
+        }
+        counts = {**self.schema.counts, "train": len(labels.places)}
+        return replace(self, schema=replace(self.schema, counts=counts, targets=described), train_labels=labels)
 
     def refuse_without_fold(self) -> None:
         """Raises ValueError for a store with folds of which none is chosen, whose clips are all in "train"."""
@@ -180,8 +196,8 @@ class _WidenedStore(Store):
 
     absent: dict[str, int] = field(default_factory=dict)
 
-    def split(self, name: str) -> Clips:
-        clips = super().split(name)
+    def whole_split(self, name: str) -> Clips:
+        clips = super().whole_split(name)
         nothing = {
             modality: Ragged(np.zeros((0, dim), np.float32), np.zeros(len(clips) + 1, np.int64))
             for modality, dim in self.absent.items()
@@ -197,8 +213,8 @@ def open_store(path: str | os.PathLike[str], fold: int | None = None) -> Store:
     otherwise than the schema says, or without that fold; OSError if the system cannot open it.
     """
     path = Path(path).expanduser()
-    content = _mapped(path)
-    with _reading(path, content) as file:
+    content = mapped(path)
+    with reading(path, content) as file:
         version = check_store(path, file, content)
         schema = _read_schema(file, version)
         folds = _read_folds(path, file)
@@ -222,7 +238,7 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
     differs.
     """
     store = open_store(path)
-    with _reading(store.path, store.content) as file:
+    with reading(store.path, store.content) as file:
         checksum = content_checksum(file)
         for name in store.schema.counts:
             clips = _read_split(store.path, file[name], store.content)
@@ -243,69 +259,6 @@ def verify_store(path: str | os.PathLike[str]) -> dict[str, Any]:
         "checksum": checksum,
         "source_files": store.provenance["source_files"],
     }
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    """Maps a whole file copy-on-write, because torch wants writable memory and no write may reach the file.
-
-    Raises ValueError, naming the file, if it is missing or empty, OSError if the system cannot map it.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such store; prepare one with `trivium prepare`")
-    with path.open("rb") as file:
-        if not os.fstat(file.fileno()).st_size:
-            raise ValueError(f"{path}: an empty file, no store; prepare it again")
-        with of_path(path):
-            if os.name != "posix":
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            access = mmap.PROT_READ | mmap.PROT_WRITE
-            return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE | _NO_RESERVE, prot=access)
-
-
-class _MappedFile(io.RawIOBase):
-    """Presents a mapping to h5py as a file object, with a position of its own."""
-
-    def __init__(self, content: mmap.mmap) -> None:
-        self._content, self._position = memoryview(content), 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: len(self._content)}[whence]
-        self._position = start + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        part = self._content[self._position : self._position + len(buffer)]
-        buffer[: len(part)] = part
-        self._position += len(part)
-        return len(part)
-
-
-@contextmanager
-def _reading(path: Path, content: mmap.mmap) -> Iterator[h5py.File]:
-    """Opens the mapped file, and turns the errors of h5py for a damaged one into a ValueError that names the file.
-
-    Raises OSError, naming the file, for what is wrong with the system and not with the file: no memory left, too many
-    open files.
-    """
-    try:
-        with h5py.File(_MappedFile(content), "r") as file:
-            yield file
-    except (*HDF5_ERRORS, ValueError, OverflowError) as error:
-        # Messages of our own begin with the path; h5py raises ValueError too.
-        if isinstance(error, ValueError) and str(error).startswith(str(path)):
-            raise
-        if isinstance(error, OSError) and is_of_the_system(error):
-            raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
-        raise ValueError(f"{path}: not a store, or cut off or damaged ({error}); prepare it again") from error
 
 
 def _read_schema(file: h5py.File, version: int) -> StoreSchema:

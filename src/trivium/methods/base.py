@@ -70,6 +70,7 @@ class Method(nn.Module, ABC):
     factored: True if it can train on objectives that need a score's factors (TaskObjective.factored).
     probed: True if its score is a linear probe of frozen features. Such a method has a `readout`
     (trivium.methods.readout) of vectors()["joint"], which trivium.evaluation.probe fits after training.
+    learns_labels: False if no training step reads a label, so that clips without one can be trained on.
     optimizer_roles: the names of submodules that optimizer.groups can give rates of their own.
     validation_losses: the names of the losses that `validation_step` returns. Each can be monitored, as "val/NAME".
     unknown_id: what an erased word becomes where text comes as token ids; [UNK] of bert-base-uncased and -chinese.
@@ -81,6 +82,7 @@ class Method(nn.Module, ABC):
     optimizer_roles: ClassVar[tuple[str, ...]] = ()
     factored: ClassVar[bool] = False
     probed: bool = False
+    learns_labels: bool = True
     name: str = ""
     validation_losses: tuple[str, ...] = ("loss",)
     unknown_id: int = 100

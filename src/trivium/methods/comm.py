@@ -65,6 +65,7 @@ class CoMM(Method):
             instead = "take method=comm, which needs no labels, or method=supervised"
             raise ValueError(undefined("method=supcon", parts.objective.target.words, reason, instead))
         self.name, self.terms, self.temperature, self.faithful = name, terms, temperature, faithful
+        self.learns_labels = terms == "supcon"
         self.weights = dict(weights or {})
         pipelines = {key: steps for key, steps in (augment or {"default": "drop+noise"}).items() if steps is not None}
         self.augment = Augment(pipelines, modalities, drop_max, noise_std)

@@ -96,6 +96,7 @@ class GMC(Method):
         self.adapt = nn.ModuleList(nn.Identity() if size == width else nn.Linear(size, width) for size in sizes)
         self.head = nn.Linear(width, common)
         self.probed = not self.weights["task"]
+        self.learns_labels = not self.probed
         if self.probed:
             self.readout = Readout(common, outputs)
         else:

@@ -61,14 +61,21 @@ def _say_data(config: Mapping[str, Any]) -> None:
     if not path.is_file():
         say("data", f"made now, as it is used for the first time: {path}")
         make_on_first_use(path, config["data"])
-    store = open_store(path, config["data"].get("fold"))
+    node = config["data"]
+    store = open_store(path, node.get("fold"))
     store.refuse_without_fold()
-    schema = store.schema
+    schema, labelled = store.schema, node.get("labelled", 1.0)
     counts = ", ".join(f"{count} {split}" for split, count in schema.counts.items())
-    names = config["data"]["modalities"] or schema.modalities
+    names = node["modalities"] or schema.modalities
     sizes = ", ".join(f"{name} {schema.dims.get(name, 'tokens')}" for name in names)
     fold = "" if schema.fold is None else f", fold {schema.fold} of {schema.folds}"
     say("data", f"{schema.feature_set}{fold}: {counts} clips")
+    known = store.with_train_labels(labelled, 0.0, config["seed"]).schema.counts["train"]
+    labels = [f"{known} of {schema.counts['train']} train clips have a label"] if labelled != 1 else []
+    if noise := node.get("label_noise", 0.0):
+        labels.append(f"with probability {noise:g} another one's")
+    if labels:
+        say("", ", ".join(labels))
     say("", sizes)
 
 

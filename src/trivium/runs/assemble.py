@@ -40,6 +40,7 @@ def open_data(
     # Of another store without folds, a run of a fold predicts the splits that are there.
     if fold is not None and (store_file is None or store.schema.folds):
         store = store.of_fold(fold)
+    store = store.with_train_labels(node.get("labelled", 1.0), node.get("label_noise", 0.0), config["seed"])
     if statistics is not None:
         store = replace(store, statistics=dict(statistics))
     if absent:
@@ -70,7 +71,9 @@ def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
 
     store, data = open_data(config, kind=TrainingData)
     data.refuse_without_valid()
-    return store, data, build_method(config, store.schema, data.reads, trains=True)
+    method = build_method(config, store.schema, data.reads, trains=True)
+    data.unlabelled_too = not method.learns_labels
+    return store, data, method
 
 
 def _refuse_other_range(label_range: list[float], store: Store, target: Target) -> None:

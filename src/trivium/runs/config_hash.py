@@ -11,6 +11,7 @@ from typing import Any
 
 from trivium.config.callbacks import that_decide
 from trivium.config.renamed import with_new_names, with_old_names
+from trivium.data.train_labels import ALL_LABELS
 
 # Matches ROW_sSEED_HASH, the names that trivium.tables.plan gives to runs.
 OF_A_TABLE = re.compile(r"(?P<row>.+)_s\d+_[0-9a-f]{6}")
@@ -21,7 +22,8 @@ _NOT_HASHED_TRAINER = (
 )
 # Keys that came later than version 0.1.0, with the values at which they change nothing.
 _NEW_OF_OBJECTIVE = {"class_weights": None, "focal_gamma": 0.0}
-_NEW_OF_DATA: dict[str, Any] = {"target": "", "fold": None, "sampler": "shuffled"}
+_NEW_OF_DATA: dict[str, Any] = {"target": "", "fold": None, "sampler": "shuffled", **ALL_LABELS}
+_NEW_OF_COMPETITION = {"test_easy_noise": None}
 _PLATEAU = "trivium.schedulers.plateau"
 _GMC = ("trivium.methods.gmc.GMC", "trivium.methods.m3ixup.M3ixup")
 
@@ -93,7 +95,11 @@ def _before_tasks(config: dict[str, Any]) -> dict[str, Any]:
         objective = groups["objective"] = {"_target_": f"trivium.objectives.task.{usual}"}
     if data.get("metrics") == "auto":
         data["metrics"] = "regression"
-    for node, defaults in ((objective, _NEW_OF_OBJECTIVE), (data, _NEW_OF_DATA)):
+    competition = dict(data.get("competition") or {})
+    if competition:
+        data["competition"] = competition
+    news = ((objective, _NEW_OF_OBJECTIVE), (data, _NEW_OF_DATA), (competition, _NEW_OF_COMPETITION))
+    for node, defaults in news:
         for key in [key for key, default in defaults.items() if key in node and node[key] == default]:
             del node[key]
     return groups

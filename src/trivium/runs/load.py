@@ -21,6 +21,7 @@ from trivium.data.own_clips import clips_of, columns_of
 from trivium.data.sampler import GlobalBatchSampler
 from trivium.data.store import Statistics, Store, StoreSchema
 from trivium.data.target import choose_target
+from trivium.data.train_labels import ALL_LABELS
 from trivium.evaluation.predict import predict_split, score_split
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.vectors import collect_vectors
@@ -76,8 +77,10 @@ class Run:
         trained_on = self.store if self.store.is_file() else None
         read = {name: self.schema.dims.get(name, 0) for name, encoder in self.method.encoders.items()}
         widened = read if modalities and all(read.values()) else None
+        # The train clips of another store are evaluated with the labels that they have.
+        config = self.config if store is None else {**self.config, "data": {**self.config["data"], **ALL_LABELS}}
         opened, module = open_data(
-            self.config, trained_on if store is None else Path(store), self.statistics, absent=widened
+            config, trained_on if store is None else Path(store), self.statistics, absent=widened
         )
         lacking = [name for name in modalities or () if name in getattr(opened, "absent", {})]
         if lacking:

@@ -25,6 +25,7 @@ from trivium.tables.evaluations import missing, read_probes, read_subsets, subse
 from trivium.tables.measures import Measure
 from trivium.tables.plan import Planned
 from trivium.tables.published import Published
+from trivium.tables.situations import section_name
 from trivium.tables.studies import RowStudy
 
 # The text models of MMSA's published results.
@@ -74,7 +75,8 @@ class Measured:
     def heading(self) -> str:
         """Names the data set and the feature sets that its runs were on."""
         used, name = list(dict.fromkeys(self.frame["feature_set"])), self.table.data
-        return f"{name} ({', '.join(used)})" if used and used != [name] else name
+        of_features = f"{name} ({', '.join(used)})" if used and used != [name] else name
+        return section_name(of_features, self.table.situation)
 
     @property
     def seeds(self) -> int:

@@ -1,4 +1,4 @@
-"""Repeats a table's rows for each of its data sets: one part of the table for each."""
+"""Repeats a table's rows for each of its data sets, and there for each situation: one part of the table for each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from trivium.core.choices import suggest
 from trivium.core.metric_names import OF, UNDIRECTED, known_metrics
 from trivium.tables.definition import Table
 from trivium.tables.published_results import cells_of
+from trivium.tables.situations import section_name, split_section
 
 # Every objective has these, whatever the data set's protocol.
 _ALWAYS = ("loss", "acc_argmax")
 
 
 def parts_of(table: Table, chosen: str = "") -> list[Table]:
-    """Returns one table a data set, or the table as it is where it names none.
+    """Returns one table a data set and situation, or the table as it is where it names no data set.
 
     chosen: the command line's data=, some of the data sets with commas between, each as NAME or NAME/FEATURES, the name
     of a prepared feature set. Raises ValueError for one that the table does not have, and for data= without any.
@@ -27,7 +28,8 @@ def parts_of(table: Table, chosen: str = "") -> list[Table]:
         if chosen:
             raise ValueError(f"data={chosen}: table {table.name} has no data sets; data.store=FILE changes the file")
         return [table]
-    return [part_of(table, data) for data in (_chosen(table, chosen) if chosen else table.datasets)]
+    sets, situations = _chosen(table, chosen) if chosen else table.datasets, list(table.situations) or [""]
+    return [part_of(table, section_name(data, situation)) for data in sets for situation in situations]
 
 
 def _chosen(table: Table, text: str) -> list[str]:
@@ -45,13 +47,18 @@ def _chosen(table: Table, text: str) -> list[str]:
     return chosen
 
 
-def part_of(table: Table, data: str) -> Table:
-    """Returns the table for one data set, NAME or NAME/FEATURES. Raises ValueError for one that no config has."""
+def part_of(table: Table, section: str) -> Table:
+    """Returns the table for one section: NAME or NAME/FEATURES of a data set, and perhaps a situation (section_name).
+
+    Raises ValueError for a data set that no config has.
+    """
+    data, situation = split_section(section)
     name, _, features = data.partition("/")
     if not (CONFIGS / "data" / f"{name}.yaml").is_file():
         raise ValueError(f"datasets: {name}: no such choice in {CONFIGS / 'data'}")
     where = [f"data={name}", *([f"data.features={features}"] if features else [])]
-    of_data = [override for override in table.overrides if override.startswith("data.")]
+    common = (*table.overrides, *table.situations.get(situation, ()))
+    of_data = [override for override in common if override.startswith("data.")]
     settings: dict[str, Any] = compose_config([f"data={name}", *_filled(of_data, name)])["data"]
     known = known_metrics(settings["metrics"])
     # What has errors has a mean of them.
@@ -80,6 +87,7 @@ def part_of(table: Table, data: str) -> Table:
         measures=measures,
         bars={group: bars for group, bars in table.bars.items() if set(bars) <= set(names)},
         data=data,
+        situation=situation,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from trivium.tables.margins import margin, read_margins
 from trivium.tables.measures import Measure, read_measure
 from trivium.tables.published import Published, read_published
 from trivium.tables.published_results import Cell, refuse_unknown_method
-from trivium.tables.row_search import RowSearch, read_common_search, read_row_search
+from trivium.tables.row_search import FoundSettings, RowSearch, read_common_search, read_found, read_row_search
+from trivium.tables.situations import read_situations, section_name
 from trivium.tables.yaml_keys import distinct, items, keys, texts
 
 
@@ -58,6 +59,9 @@ class Table:
     margins: metric, or acc or f1 for all of these -> the difference below which two rows count as the same.
     words: of a table without a file (trivium.tables.runs_table), its command line. folds: the number that each row is
     trained on, for every seed; 0 for data without folds.
+    situations: name -> overrides, for each of which the rows are repeated on each data set; over those of the rows.
+    situation: the name of this part's, "" without any. found: the settings that searches of before have chosen.
+    trials: what the command line says of them, 0 for nothing.
     """
 
     name: str
@@ -76,6 +80,29 @@ class Table:
     folds: int = 0
     audit: bool = False
     margins: Mapping[str, float] = field(default_factory=dict)
+    situations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    situation: str = ""
+    found: FoundSettings | None = field(default=None, repr=False)
+    trials: int = 0
+
+    @property
+    def section(self) -> str:
+        """Names the part: its data set, and its situation if it has one; "" in a table without data sets."""
+        return section_name(self.data, self.situation)
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """Returns the overrides of this part's situation."""
+        return self.situations.get(self.situation, ())
+
+    def with_trials(self, trials: int) -> Table:
+        """Returns the table with so many trials for each row that is searched. Raises ValueError if none is."""
+        searched = [row for row in self.rows if row.search]
+        if not searched or self.found:
+            reason = f"its settings are those of {self.found.file}" if self.found else "no row of it is searched"
+            raise ValueError(f"trials={trials}: table {self.name}: {reason}")
+        rows = (replace(row, search=row.search and replace(row.search, trials=trials)) for row in self.rows)
+        return replace(self, rows=tuple(rows), trials=trials)
 
     def margin(self, measure: Measure) -> float | None:
         """Returns the difference in a measure below which two rows count as the same; None where none is known."""
@@ -121,18 +148,24 @@ def find_table(name: str, folders: Sequence[Path]) -> Path:
 def read_table(file: Path) -> Table:
     """Reads a table. Raises ValueError naming the file, the key, what was expected and what was found."""
     try:
-        return _table(file.stem, yaml.safe_load(file.read_text(encoding="utf-8")))
+        return _table(file, yaml.safe_load(file.read_text(encoding="utf-8")))
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{file}: {error}") from error
 
 
-_OPTIONAL = ("overrides", "seeds", "folds", "figure", "baseline", "datasets", "margins", "search")
+_OPTIONAL = (
+    *("overrides", "seeds", "folds", "figure", "baseline", "datasets", "margins", "search"),
+    *("situations", "found"),
+)
 
 
-def _table(name: str, values: Any) -> Table:
+def _table(file: Path, values: Any) -> Table:
     node = keys("the table", values, ("title", "rows", "measures"), _OPTIONAL)
     common_search = read_common_search(node.get("search"))
-    rows = tuple(_row(row, common_search) for row in items("rows", node["rows"]))
+    if isinstance(node["rows"], dict):
+        rows = _rows_of(file.parent, node["rows"])
+    else:
+        rows = tuple(_row(row, common_search) for row in items("rows", node["rows"]))
     distinct("rows", [row.slug for row in rows])
     measures = tuple(read_measure(measure) for measure in items("measures", node["measures"]))
     distinct("measures", [measure.name for measure in measures])
@@ -151,10 +184,12 @@ def _table(name: str, values: Any) -> Table:
     bars = _bars(node.get("figure"), measures)
     margins = read_margins(node.get("margins", {}), [measure.metric for measure in measures])
     table = Table(
-        *(name, str(node["title"]), common, seeds, rows, measures, bars, baseline),
+        *(file.stem, str(node["title"]), common, seeds, rows, measures, bars, baseline),
         datasets=datasets,
         folds=folds,
         margins=margins,
+        situations=read_situations(node.get("situations", {}), datasets),
+        found=read_found(file.parent / str(node["found"])) if "found" in node else None,
     )
     _check_rows(table)
     if folds and (searched := [row.label for row in rows if row.search]):
@@ -224,6 +259,18 @@ def _row(values: Any, common_search: dict[str, Any]) -> Row:
     if not row.slug:
         raise ValueError(f"rows.label: expected some letters or digits, found {row.label!r}")
     return row
+
+
+def _rows_of(folder: Path, values: Any) -> tuple[Row, ...]:
+    """Returns rows of another table, in the order in which they are named: `rows: {of: TABLE, labels: [A, B]}`."""
+    node = keys("rows", values, ("of", "labels"), ())
+    other = read_table(find_table(str(node["of"]), [folder]))
+    known = {row.label: row for row in other.rows}
+    labels = texts("rows.labels", items("rows.labels", node["labels"]))
+    for label in labels:
+        if label not in known:
+            raise ValueError(f"rows.labels: table {other.name} has no row {label!r}{suggest(label, known)}")
+    return tuple(known[label] for label in labels)
 
 
 def _refuse_unpublished(label: str, method: str) -> None:

@@ -10,6 +10,7 @@ from trivium.tables.datasets import part_of
 from trivium.tables.definition import Table
 from trivium.tables.finished import FinishedRuns
 from trivium.tables.plan import Planned, plan
+from trivium.tables.situations import name_of, split_section
 
 
 def earlier_sections(
@@ -19,7 +20,7 @@ def earlier_sections(
 
     They have as many seeds as that file. A section none of whose runs has the settings of this call is left out.
     """
-    names = {data.partition("/")[0] for data in table.datasets}
+    names = {name_of(data) for data in table.datasets}
     sections, notes = [], []
     file = folder / "values.csv"
     seeds_of: dict[str, int] = {}
@@ -28,7 +29,7 @@ def earlier_sections(
         if data := line.get("data"):
             seeds_of[data] = max(seeds_of.get(data, 0), int(line["seed"]))
     for data, seeds in seeds_of.items():
-        if data in chosen or data.partition("/")[0] not in names:
+        if data in chosen or name_of(data) not in names or split_section(data)[1] not in (table.situations or ("",)):
             continue
         runs = plan(part_of(table, data), seeds, folder / "runs", finished)
         if any(run.directory.finished for run in runs):
@@ -39,11 +40,11 @@ def earlier_sections(
 
 
 def in_order(table: Table, parts: Sequence[list[Planned]]) -> list[list[Planned]]:
-    """Returns the parts in the order of the table's data sets, and of their names within one."""
-    names = [data.partition("/")[0] for data in table.datasets]
+    """Returns the parts in the order of the table's data sets, of their names within one, and of the situations."""
+    names, situations = [name_of(data) for data in table.datasets], [*table.situations, ""]
 
-    def place(runs: list[Planned]) -> tuple[int, str]:
-        data = runs[0].table.data
-        return (names.index(data.partition("/")[0]) if data else 0, data)
+    def place(runs: list[Planned]) -> tuple[int, str, int]:
+        part = runs[0].table
+        return (names.index(name_of(part.data)) if part.data else 0, part.data, situations.index(part.situation))
 
     return sorted(parts, key=place)

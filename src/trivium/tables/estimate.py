@@ -10,6 +10,7 @@ from trivium.core.wording import counted, duration
 from trivium.runs.status import trained_seconds
 from trivium.tables.finished import Took
 from trivium.tables.plan import Planned
+from trivium.tables.situations import name_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Estimate:
         known, row, data = self._of_table.values(), run.row.label, _data(run)
         same = _mean(each for label, on, each in known if (label, on) == (row, data))
         others = (
-            _mean(each for label, on, each in known if (label, on.partition("/")[0]) == (row, run.data)),
+            _mean(each for label, on, each in known if (label, name_of(on)) == (row, run.data)),
             _mean(
                 other.epoch_seconds for other in self.elsewhere if (other.method, other.data) == (run.method, run.data)
             ),
@@ -86,7 +87,7 @@ class Estimate:
 
 
 def _data(run: Planned) -> str:
-    return run.table.data or run.data
+    return run.table.section or run.data
 
 
 def _mean(values: Iterable[float]) -> float | None:

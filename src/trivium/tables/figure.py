@@ -20,6 +20,8 @@ from trivium.tables.bars import write_bars
 from trivium.tables.collect import Measured
 from trivium.tables.measures import Measure
 from trivium.tables.panels import PANELS, write_panels
+from trivium.tables.situation_lines import LINES, write_lines
+from trivium.tables.situations import file_stem
 
 # Diverging (orange, white, purple), and one side of it.
 _DIFFERENCES, _VALUES = colormaps["PuOr"], colormaps["Purples"]
@@ -31,8 +33,17 @@ Cells = npt.NDArray[np.float64]
 
 
 def write_figures(folder: Path, parts: Sequence[Measured]) -> dict[str, list[tuple[str, str]]]:
-    """Draws one for each part and removes earlier ones of others. Returns data set -> file and what it shows."""
-    drawn = {part.table.data: [write_figure(folder, part)] for part in parts}
+    """Draws one for each part, and one over the situations of each data set; removes earlier ones of others.
+
+    Returns section -> file and what it shows. That over situations is in the first section of its data set.
+    """
+    drawn = {part.table.section: [write_figure(folder, part)] for part in parts}
+    for data in dict.fromkeys(part.table.data for part in parts if part.table.situation):
+        of_data = [part for part in parts if part.table.data == data and part.table.situation]
+        if len(of_data) > 1:
+            name = file_stem("figure_over", data)
+            write_lines(folder / name, of_data)
+            drawn[of_data[0].table.section].insert(0, (f"{name}.png", LINES))
     names = {Path(file).stem for figures in drawn.values() for file, _ in figures}
     for file in [*folder.glob("figure.*"), *folder.glob("figure_*.*")]:
         if file.suffix in (".png", ".pdf") and file.stem not in names:
@@ -47,7 +58,7 @@ def write_figure(folder: Path, measured: Measured) -> tuple[str, str]:
     no accuracy if every measure is of a subset; else panels.
     """
     table = measured.table
-    name = "_".join(["figure", *table.data.split("/")]) if table.data else "figure"
+    name = file_stem("figure", table.section)
     others = [measure for measure in table.measures if not measure.is_share]
     if any(measure.factor for measure in table.measures) or any(names != (bar,) for bar, names in table.bars.items()):
         write_bars(folder / name, measured)

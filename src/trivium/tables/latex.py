@@ -41,7 +41,7 @@ def latex(parts: Sequence[Measured]) -> str:
     tables: list[tuple[str, Block]] = []
     for part in parts:
         if part.lacking and part.empty:
-            lines.append(f"% {part.table.data or first.name}: not prepared: {' '.join(part.lacking.split())}")
+            lines.append(f"% {part.table.section or first.name}: not prepared: {' '.join(part.lacking.split())}")
             continue
         for title, blocks in sections_of(part, repeats, notes):
             for block in blocks:

@@ -13,7 +13,7 @@ from trivium.tables.legend import legend
 from trivium.tables.plan import Planned
 from trivium.tables.work import Failure
 
-# Data set ("" in a table without any) -> figure's file and what it shows.
+# Section ("" in a table without data sets) -> figure's file and what it shows.
 Pictures = Mapping[str, Sequence[tuple[str, str]]]
 
 
@@ -26,7 +26,7 @@ def markdown(parts: Sequence[Measured], failures: Sequence[Failure], pictures: P
     lines = [f"# {parts[0].table.title}"]
     for part in parts:
         lines += _part(part, repeats, notes)
-        for file, shown in (pictures or {}).get(part.table.data, ()):
+        for file, shown in (pictures or {}).get(part.table.section, ()):
             lines += ["", f"![{shown}]({file})"]
     lines += ["", *legend(parts, repeats, is_complete(parts))]
     lines += [*_missing([run for part in parts for run in part.runs], failures), "", *_provenance(parts)]
@@ -68,7 +68,7 @@ def _missing(runs: Sequence[Planned], failures: Sequence[Failure]) -> list[str]:
     waiting: dict[str, list[str]] = {}
     for run in runs:
         if run.status not in ("done", "no data") and run not in failed:
-            name = f"{run.row.label} ({run.table.data})" if run.table.data else run.row.label
+            name = f"{run.row.label} ({run.table.section})" if run.table.data else run.row.label
             waiting.setdefault(name, []).append(run.repeat)
     lines += [f"- not run: {name}, seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}" for name, seeds in waiting.items()]
     return ["", *lines] if lines else []
@@ -97,8 +97,9 @@ def _commands(parts: Sequence[Measured]) -> list[str]:
     commands = []
     for seeds in dict.fromkeys(part.seeds for part in parts):
         tables = [part.table for part in parts if part.seeds == seeds]
-        data = ",".join(table.data for table in tables if table.data)
+        data = ",".join(dict.fromkeys(table.data for table in tables if table.data))
         words = [f"table={tables[0].request or tables[0].name}", *([f"data={data}"] if data else []), f"seeds={seeds}"]
+        words += [f"trials={tables[0].trials}"] * bool(tables[0].trials)
         words += ["audit=true"] * tables[0].audit
         commands.append(command("reproduce", *words, *tables[0].settings))
     return commands

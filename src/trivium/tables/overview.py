@@ -68,7 +68,7 @@ def _trials(runs: Sequence[Planned]) -> list[Planned]:
 
 def _searches(runs: Sequence[Planned]) -> list[str]:
     """Returns a line on the trials of all searches, of which the table has any."""
-    studies = {run.study.folder: run.study for run in runs if run.study}
+    studies = {run.study.folder: run.study for run in runs if run.study and run.study.given is None}
     if not studies:
         return []
     done, planned = (sum(counts) for counts in zip(*((s.done, s.planned) for s in studies.values()), strict=True))
@@ -86,7 +86,7 @@ def _section(runs: Sequence[Planned], states: Sequence[str], estimate: Estimate)
     reasons = dict.fromkeys(run.lacking for run, state in zip(runs, states, strict=True) if state == "no data")
     lacking = [f"  no data: {reason} (docs/data.md says where to get it)" for reason in reasons]
     if set(states) == {"no data"}:
-        return [runs[0].table.data or runs[0].table.name, *lacking]
+        return [runs[0].table.section or runs[0].table.name, *lacking]
     return [*_matrix(runs, states, estimate), *lacking]
 
 
@@ -99,14 +99,15 @@ def _matrix(runs: Sequence[Planned], states: Sequence[str], estimate: Estimate) 
         marks[run.row.label, run.seed] = marks.get((run.row.label, run.seed), "") + _MARKS[state]
     width = max(len(text) for text in marks.values())
     first = {run.row.label: run for run in reversed(runs)}
-    wide = max(len(table.data or table.name), *(len(row.label) + 2 for row in table.rows))
+    name = table.section or table.name
+    wide = max(len(name), *(len(row.label) + 2 for row in table.rows))
     # Of rows with a search, how many of its trials have ended.
-    trials = {run.row.label: f"{run.study.done}/{run.study.planned}" for run in runs if run.study}
+    trials = {
+        run.row.label: f"{run.study.done}/{run.study.planned}" for run in runs if run.study and run.study.given is None
+    }
     room = max((len(text) for text in trials.values()), default=0)
     head = f"  {'trials':>{max(room, 6)}}" if trials else ""
-    lines = [
-        f"{table.data or table.name:<{wide}}{head}  seed {' '.join(str(seed).rjust(width) for seed in seeds)}   a run"
-    ]
+    lines = [f"{name:<{wide}}{head}  seed {' '.join(str(seed).rjust(width) for seed in seeds)}   a run"]
     for row in table.rows:
         seconds, certain = estimate.of(first[row.label])
         run_time = "" if seconds is None else f"{'' if certain else 'perhaps '}{duration(seconds)}"

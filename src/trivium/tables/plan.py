@@ -58,7 +58,7 @@ class Planned:
 
     @property
     def name(self) -> str:
-        data = f"{self.table.data}, " if self.table.data else ""
+        data = f"{self.table.section}, " if self.table.data else ""
         return f"{self.row.label}, {data}seed {self.repeat}"
 
     @property
@@ -123,7 +123,7 @@ def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None =
                     configs[label] = _config(session, table, row)
                 row, study = rows[label], studies[label]
                 start = begun[row.start] if row.start else None
-                if (start is not None and start.waits) or (study is not None and study.best is None):
+                if (start is not None and start.waits) or (study is not None and study.waits):
                     run = _waiting(table, row, seed, configs[label], folder)
                     begun[label] = replace(run, fold=fold, study=study, waits=True)
                     continue
@@ -162,9 +162,12 @@ def _searched(
     if row.search is None:
         return row, None
     where = f"table {table.name}, row {label!r}"
-    overrides = _overrides(replace(table, audit=False), row, 1, start, None)
+    # What is searched once serves every situation of the data set.
+    overrides = _overrides(replace(table, audit=False, situation=""), row, 1, start, None)
     origin = start.directory if start else None
     study = plan_study(session, where, row, overrides, folder.parent / "studies", finished, origin)
+    if table.found:
+        study = replace(study, given=table.found.of(table.data, row.label))
     return study.chosen(), study
 
 
@@ -196,7 +199,7 @@ def _config(session: Composer, table: Table, row: Row) -> dict[str, Any]:
 
 def _follows_seed(table: Table, row: Row) -> bool:
     """Returns whether a setting beside these two may differ between the runs of a row."""
-    overrides = (*table.overrides, *row.overrides, *table.settings)
+    overrides = (*table.overrides, *row.overrides, *table.changes, *table.settings)
     return _files_follow_seed() or any(_FOLLOWS.search(word) for word in overrides)
 
 
@@ -207,7 +210,12 @@ def _files_follow_seed() -> bool:
 
 def _refuse_a_fold(table: Table) -> None:
     """Raises ValueError where a table trains on all folds and one of its settings names a fold."""
-    settings = (*table.overrides, *table.settings, *(word for row in table.rows for word in row.overrides))
+    settings = (
+        *table.overrides,
+        *table.changes,
+        *table.settings,
+        *(word for row in table.rows for word in row.overrides),
+    )
     if table.folds and (words := [word for word in settings if word.lstrip("+").startswith("data.fold=")]):
         raise ValueError(
             f"table {table.name}: {words[0]}, but the table has folds: {table.folds}; leave one of them out"
@@ -218,7 +226,7 @@ def _overrides(table: Table, row: Row, seed: int, start: Planned | None, fold: i
     begins = [assign("start_from", start.directory.path)] if start else []
     audit = ["run.audit=true"] if table.audit else []
     repeat = [f"seed={seed}", *([] if fold is None else [f"data.fold={fold}"])]
-    return merged(table.overrides, row.overrides, table.settings, begins, audit, repeat)
+    return merged(table.overrides, row.overrides, table.changes, table.settings, begins, audit, repeat)
 
 
 def _planned(

@@ -14,6 +14,7 @@ from trivium.results.frame import REPEAT
 from trivium.results.records import read_record
 from trivium.tables.collect import Measured
 from trivium.tables.markdown import Pictures
+from trivium.tables.situations import file_stem
 from trivium.tables.work import Failure
 from trivium.tables.write_files import table_texts
 
@@ -34,12 +35,12 @@ def publish(folder: Path, table: Path, parts: Sequence[Measured], failures: Sequ
     pictures = {}
     for part in parts:
         if not part.empty:
-            figures = drawn[part.table.data]
+            figures = drawn[part.table.section]
             for stem in [Path(file).stem for file, _ in figures]:
                 for file in (f"{stem}.png", f"{stem}.pdf"):
                     with atomic_file(folder / file) as copy:
                         copy.write((table / file).read_bytes())
-            pictures[part.table.data] = [*figures, _curves(folder, part)]
+            pictures[part.table.section] = [*figures, _curves(folder, part)]
     texts = table_texts(None, parts, failures, pictures)
     title, rest = texts.pop("table.md").split("\n", 1)
     for name, text in {"README.md": f"{title}\n\n{LEAD}\n{rest}", **texts}.items():
@@ -48,7 +49,7 @@ def publish(folder: Path, table: Path, parts: Sequence[Measured], failures: Sequ
 
 def _curves(folder: Path, measured: Measured) -> tuple[str, str]:
     """Draws curves.png and .pdf (curves_DATA of several data sets); returns the former's name and what it shows."""
-    name = "_".join(["curves", *filter(None, measured.table.data.split("/"))])
+    name = file_stem("curves", measured.table.section)
     runs = measured.frame.drop_duplicates(["label", *REPEAT])
     groups = {
         label: [replace(read_record(Path(path)), label=label) for path in of_label["path"]]

@@ -1,10 +1,15 @@
-"""Reads what a table's YAML says of searches: `search: {sweep: NAME, trials: N}` of a row, or of all rows."""
+"""Reads what a table's YAML says of searches: `search: {sweep: NAME, trials: N}`, and `found: FILE` of earlier ones."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from trivium.core.choices import suggest
+from trivium.runs.run_files import read_rows
 from trivium.tables.yaml_keys import keys
 
 _KEYS = ("sweep", "trials", "objective")
@@ -54,3 +59,41 @@ def _checked(at: str, values: Any) -> dict[str, Any]:
     if not isinstance(node.get("sweep", ""), str):
         raise ValueError(f"{at}.sweep: expected the name of a space, found {node['sweep']!r}")
     return dict(node)
+
+
+@dataclass(frozen=True)
+class FoundSettings:
+    """Holds what earlier searches have chosen: (data set, row) -> overrides. file: a table's searches.csv."""
+
+    file: Path
+    settings: Mapping[tuple[str, str], tuple[str, ...]]
+
+    def of(self, data: str, row: str) -> tuple[str, ...]:
+        """Returns a row's settings on a data set, NAME or NAME/FEATURES; NAME alone stands for the only such set.
+
+        Raises ValueError naming the file and what it has.
+        """
+        known = dict.fromkeys(name for name, _ in self.settings)
+        chosen = [name for name in known if name == data] or [n for n in known if n.partition("/")[0] == data]
+        if len(chosen) != 1:
+            near = suggest(data, known)
+            raise ValueError(f"{self.file}: has no settings for data set {data!r}{near}; it has {', '.join(known)}")
+        if (chosen[0], row) not in self.settings:
+            rows = [label for name, label in self.settings if name == chosen[0]]
+            near = suggest(row, rows)
+            raise ValueError(f"{self.file}: has no settings for row {row!r} on {data}{near}; it has {', '.join(rows)}")
+        return self.settings[chosen[0], row]
+
+
+def read_found(file: Path) -> FoundSettings:
+    """Reads the chosen trials of a searches.csv. Raises ValueError naming the file and what it lacks."""
+    if not file.is_file():
+        raise ValueError(
+            f"found: {file}: no such file; expected the searches.csv of a table, by a path beside this one"
+        )
+    lines = [line for line in read_rows(file, ("data", "row", "chosen", "settings")) if line["chosen"] == "yes"]
+    if not lines:
+        raise ValueError(f"found: {file}: no trial is chosen in it; expected chosen=yes in a line of each row")
+    # A value may have blanks: settings are divided where the next key begins.
+    words = {(line["data"], line["row"]): re.split(r" (?=[\w.@+~]+=)", line["settings"]) for line in lines}
+    return FoundSettings(file, {place: tuple(filter(None, settings)) for place, settings in words.items()})

@@ -73,9 +73,9 @@ def table_texts(
     summary = summary.reindex(columns=columns)
     unknown = [name for name in (*KNOWN, *COSTS) if summary[name].isna().all()]
     without = ["fold"] if values["fold"].isna().all() else []
-    cells = pd.DataFrame([{"data": part.table.data, **line} for part in parts for line in published_lines(part)])
+    cells = pd.DataFrame([{"data": part.table.section, **line} for part in parts for line in published_lines(part)])
     trials = [line for part in parts for line in trial_lines(part)]
-    audits = [{"data": part.table.data, **asdict(line)} for part in parts for line in part.audit]
+    audits = [{"data": part.table.section, **asdict(line)} for part in parts for line in part.audit]
     return {
         **({"searches.csv": csv_text(SEARCHED, trials)} if trials else {}),
         **({"audit.csv": csv_text(AUDIT, audits)} if audits else {}),
@@ -92,7 +92,7 @@ def _values(folder: Path | None, measured: Measured) -> pd.DataFrame:
     rows, measures = [row.label for row in measured.table.rows], [measure.name for measure in measured.table.measures]
     frame = measured.frame.sort_values(list(REPEAT), kind="stable")
     frame = frame.assign(
-        data=measured.table.data,
+        data=measured.table.section,
         row=pd.Categorical(frame["label"], rows),
         measure=pd.Categorical(frame["metric"], measures),
         run=[
@@ -108,7 +108,7 @@ def _summary(measured: Measured) -> pd.DataFrame:
     lines = []
     for row in measured.table.rows:
         for measure in measured.table.measures:
-            line = {"data": measured.table.data, "row": row.label, "measure": measure.name}
+            line = {"data": measured.table.section, "row": row.label, "measure": measure.name}
             line["better"] = BETTER[measure.lower_is_better]
             bounds, known = measured.bounds.get(measure.name), {"train_mean": measured.reference(measure)}
             known |= {"chance": bounds.chance, "bayes": bounds.bayes} if bounds else {}
