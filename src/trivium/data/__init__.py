@@ -4,8 +4,8 @@ prepare          makes a store of raw files. formats/ has one reader a layout, m
                  sets, repair makes -inf, +inf and NaN 0, source_check refuses what a store cannot hold, and
                  prepare_report prints what was done; splitting divides clips into splits or folds, draw_splits draws
                  which
-store            opens a store, an HDF5 file; store_writing lays it out, mapped_file maps it, store_check compares it with
-                 its schema, and hdf5_errors lists what h5py raises; train_labels takes labels away or mixes them up
+store            opens a store, an HDF5 file; store_writing lays it out, mapped_file maps it, store_check compares it
+                 with its schema, and hdf5_errors lists what h5py raises; train_labels takes labels away or mixes them
 target           describes what is to be predicted; score_classes cuts scores into classes
 own_stores       makes a store of a user's arrays, own_columns of a frame or a Hugging Face data set; store_place
                  checks where it goes. target_columns finds what targets are, for formats/folder too, and split_check

@@ -6,7 +6,7 @@ clip_intervals intervals over seeds and clips together, from predictions
 score_text     numbers as tables and pages print them
 run_list       runs of any state as a frame: how far each is
 records        one finished run's files; folders: which runs, tables and searches a folder holds
-table_folder   a written table; search_trials: a search's trials
+table_folder   a written table, whose sections have the names of sections; search_trials: a search's trials
 """
 
 import sys

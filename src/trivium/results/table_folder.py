@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from trivium.results.records import slug
+from trivium.results.sections import split_section
 from trivium.runs.config_hash import OF_A_TABLE
 from trivium.runs.run_files import numbers_of, read_rows
 
@@ -37,14 +38,15 @@ class TableFolder:
 
     @cached_property
     def data_sets(self) -> list[str]:
-        """Returns the values of table.csv's column data, in their order; none in a table of one data set."""
+        """Returns the sections, which are table.csv's column data, in order; none in a table of one data set."""
         return list(dict.fromkeys(row["data"] for row in self.rows if row.get("data")))
 
     def place_of(self, label: str, data: str) -> tuple[int, int]:
         """Returns the sort key of a row's run on a feature set: by row, then by data set, each in the table's order."""
         row = self.labels.index(label) if label in self.labels else len(self.labels)
-        fitting = [place for place, name in enumerate(self.data_sets) if f"{data}/".startswith(f"{name}/")]
-        return row, fitting[0] if fitting else len(self.data_sets)
+        names = [split_section(section)[0] for section in self.data_sets]
+        fitting = [place for place, name in enumerate(names) if f"{data}/".startswith(f"{name}/")]
+        return row, fitting[0] if fitting else len(names)
 
     @cached_property
     def baseline(self) -> str:

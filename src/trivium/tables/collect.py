@@ -18,6 +18,7 @@ from trivium.results.clip_intervals import clip_interval, predicted_value
 from trivium.results.comparison import compare
 from trivium.results.frame import REPEAT, as_frame, guess_value, run_facts
 from trivium.results.records import Record
+from trivium.results.sections import section_name
 from trivium.results.spread import Spread
 from trivium.tables.audit import Audited, audit_of
 from trivium.tables.definition import Table
@@ -25,7 +26,6 @@ from trivium.tables.evaluations import missing, read_probes, read_subsets, subse
 from trivium.tables.measures import Measure
 from trivium.tables.plan import Planned
 from trivium.tables.published import Published
-from trivium.tables.situations import section_name
 from trivium.tables.studies import RowStudy
 
 # The text models of MMSA's published results.

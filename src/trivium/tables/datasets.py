@@ -10,9 +10,9 @@ from trivium.config.compose import compose_config
 from trivium.config.config_folder import CONFIGS
 from trivium.core.choices import suggest
 from trivium.core.metric_names import OF, UNDIRECTED, known_metrics
+from trivium.results.sections import section_name, split_section
 from trivium.tables.definition import Table
 from trivium.tables.published_results import cells_of
-from trivium.tables.situations import section_name, split_section
 
 # Every objective has these, whatever the data set's protocol.
 _ALWAYS = ("loss", "acc_argmax")

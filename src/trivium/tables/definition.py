@@ -12,12 +12,13 @@ import yaml
 from trivium.core.choices import suggest
 from trivium.data.clips import FEWEST_FOLDS
 from trivium.results.records import slug
+from trivium.results.sections import section_name
 from trivium.tables.margins import margin, read_margins
 from trivium.tables.measures import Measure, read_measure
 from trivium.tables.published import Published, read_published
 from trivium.tables.published_results import Cell, refuse_unknown_method
 from trivium.tables.row_search import FoundSettings, RowSearch, read_common_search, read_found, read_row_search
-from trivium.tables.situations import read_situations, section_name
+from trivium.tables.situations import read_situations
 from trivium.tables.yaml_keys import distinct, items, keys, texts
 
 

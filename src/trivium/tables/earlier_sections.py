@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from trivium.results.sections import name_of, split_section
 from trivium.runs.run_files import read_rows
 from trivium.tables.datasets import part_of
 from trivium.tables.definition import Table
 from trivium.tables.finished import FinishedRuns
 from trivium.tables.plan import Planned, plan
-from trivium.tables.situations import name_of, split_section
 
 
 def earlier_sections(

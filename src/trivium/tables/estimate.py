@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trivium.core.wording import counted, duration
+from trivium.results.sections import name_of
 from trivium.runs.status import trained_seconds
 from trivium.tables.finished import Took
 from trivium.tables.plan import Planned
-from trivium.tables.situations import name_of
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from matplotlib.colors import Normalize
 
 from trivium.evaluation.significance import LEVEL, is_told
 from trivium.report.figure_style import open_figure, save_figure
+from trivium.results.sections import file_stem
 from trivium.tables.bars import write_bars
 from trivium.tables.collect import Measured
 from trivium.tables.measures import Measure
 from trivium.tables.panels import PANELS, write_panels
 from trivium.tables.situation_lines import LINES, write_lines
-from trivium.tables.situations import file_stem
 
 # Diverging (orange, white, purple), and one side of it.
 _DIFFERENCES, _VALUES = colormaps["PuOr"], colormaps["Purples"]

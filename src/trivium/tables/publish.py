@@ -12,9 +12,9 @@ from trivium.report.album import Album
 from trivium.report.run_figures import draw_curves
 from trivium.results.frame import REPEAT
 from trivium.results.records import read_record
+from trivium.results.sections import file_stem
 from trivium.tables.collect import Measured
 from trivium.tables.markdown import Pictures
-from trivium.tables.situations import file_stem
 from trivium.tables.work import Failure
 from trivium.tables.write_files import table_texts
 

@@ -21,7 +21,7 @@ LINES = f"Means over seeds and their {INTERVAL}s in each situation; arrows: what
 # Panels of the first measures, beside each other.
 _PANELS = 2
 # How far the rows of one situation lie apart, of the distance to the next one.
-_SPREAD = 0.3
+_SPREAD = 0.16
 _DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.5)), (0, (1, 1)))
 
 

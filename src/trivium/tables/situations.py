@@ -1,6 +1,6 @@
-"""Names the sections of a table: its rows are repeated for each data set, and there for each situation.
+"""Reads a table's situations, such as few labels or a modality that is missing: its rows are repeated for each.
 
-A situation is a set of overrides such as few labels or a modality that is missing. docs/tables.md has the form.
+docs/tables.md has the form, trivium.results.sections the names of the parts that come of it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trivium.results.records import slug
-from trivium.tables.yaml_keys import texts
-
-_BETWEEN = ": "
+from trivium.results.sections import BETWEEN
+from trivium.tables.yaml_keys import distinct, texts
 
 
 def read_situations(values: Any, datasets: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
@@ -21,28 +20,7 @@ def read_situations(values: Any, datasets: Sequence[str]) -> Mapping[str, tuple[
     if values and not datasets:
         raise ValueError("situations: the table needs `datasets`, as its rows are repeated for each situation of each")
     for name in values:
-        if not slug(name) or _BETWEEN in name:
+        if not slug(name) or BETWEEN in name:
             raise ValueError(f"situations: expected a name with letters or digits and without a colon, found {name!r}")
+    distinct("situations", [slug(name) for name in values])
     return {name: texts(f"situations.{name}", overrides) for name, overrides in values.items()}
-
-
-def section_name(data: str, situation: str) -> str:
-    """Returns DATA, or DATA: SITUATION."""
-    return f"{data}{_BETWEEN}{situation}" if situation else data
-
-
-def split_section(section: str) -> tuple[str, str]:
-    """Returns the data set, NAME or NAME/FEATURES, and the situation, "" without one."""
-    data, _, situation = section.partition(_BETWEEN)
-    return data, situation
-
-
-def name_of(section: str) -> str:
-    """Returns the name of a section's data set, without its features."""
-    return split_section(section)[0].partition("/")[0]
-
-
-def file_stem(kind: str, section: str) -> str:
-    """Returns KIND_DATA_FEATURES_SITUATION, or KIND for a table without data sets."""
-    data, situation = split_section(section)
-    return "_".join([kind, *filter(None, data.split("/")), *([slug(situation)] if situation else [])])

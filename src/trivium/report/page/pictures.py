@@ -19,6 +19,7 @@ from trivium.report.search_figures import draw_history, draw_importances, draw_p
 from trivium.results.folders import Sources
 from trivium.results.records import Record, by_group
 from trivium.results.search_trials import SearchFolder
+from trivium.results.sections import file_stem
 
 Step = Callable[[str], AbstractContextManager[None]]
 
@@ -54,7 +55,7 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Step) -> Pict
     detailed = _detailed(sources.records, pictures)
     with step("figures of all runs"):
         for table in sources.tables:
-            names = {"_".join(["figure", *data.split("/")]): f" on {data}" for data in table.data_sets}
+            names = {file_stem("figure", section): f" on {section}" for section in table.data_sets}
             for figure in table.figures:
                 caption = f"Table {table.path.name}{names.get(figure.stem, '')}, as {figure.name} beside table.md."
                 pictures.overall.append(album.read(figure, caption))
