@@ -10,7 +10,7 @@ import runpy
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,15 @@ def run(folder: Path, *overrides: str, kill: tuple[str, int] | None = None) -> i
 
 def run_ranks(folder: Path, *overrides: str, by: str = "torchrun") -> list[int]:
     """As `run`, on two processes that are given from outside, by: "torchrun" or "srun -n 2"; their exit codes."""
+    return run_ranks_each(folder, [overrides], by)
+
+
+def run_ranks_each(folder: Path, runs: Iterable[Sequence[str]], by: str = "torchrun") -> list[int]:
+    """As `run_ranks`, several runs one after the other on the same two processes. runs: the overrides of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         outside = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
-    settings = in_folder(folder, *overrides, "trainer=ddp", "trainer.devices=2")
+    settings = [in_folder(folder, *overrides, "trainer=ddp", "trainer.devices=2") for overrides in runs]
     ranks = [{"TORCHELASTIC_RUN_ID": "none", "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
     if by != "torchrun":
         outside = {"MASTER_PORT": outside["MASTER_PORT"], **_STEP}
@@ -110,9 +115,10 @@ def _child(overrides: list[str], kill: tuple[str, int] | None) -> None:
     train(compose_config(overrides), overrides)
 
 
-def _rank(overrides: list[str], outside: dict[str, str]) -> None:
+def _rank(runs: list[list[str]], outside: dict[str, str]) -> None:
     os.environ |= outside
-    _child(overrides, None)
+    for overrides in runs:
+        _child(overrides, None)
 
 
 def _arrange_death(where: str, count: int) -> None:

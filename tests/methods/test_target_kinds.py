@@ -5,8 +5,10 @@ The fixtures need each modality. Chance is .5 for AUROC and 0 for Corr, whatever
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ import pytest
 import torch
 
 import trivium
-from driver import here, record, rows, run, run_ranks
+from driver import here, record, rows, run, run_ranks, run_ranks_each
+from trivium.core.interruption import Interrupted
 from trivium.evaluation import probe_choice
 from trivium.evaluation.predict import predict_split
+from trivium.runs.recorder import Recorder
 
 MODALITIES = ("text", "audio", "vision")
 # 8 steps an epoch, the last of 5 clips, 3 on one rank and 2 on the other.
@@ -72,19 +76,12 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "tetfn": (f"method=tetfn {NO_UNIMODAL} {MEANS} {TETFN}", ("classes", "labels", "traits")),
 }
 PAIRS = [(name, kind) for name, (_, kinds) in CASES.items() for kind in kinds]
-# Resumed and run on two processes in every run of the tests: one of each way in which a step may read the target. The
-# others by their own verb.
+# Killed, and trained by two processes of their own, in every run of the tests: one of each way in which a step may read
+# the target. The others by their own verb; interrupted and on two ranks in common processes all are.
 ALWAYS = [
     ("supervised", "labels"),
-    ("rare classes", "classes"),
-    ("mixup", "classes"),
-    ("tcmax_regression", "traits"),
-    ("selfmi_ba", "classes"),
-    ("mmim", "classes"),
     ("comm", "traits"),
-    ("supcon", "classes"),
     ("m3ixup", "classes"),
-    ("lnln", "labels"),
 ]
 # These read the target through their objective alone, and learn scores as they learn one.
 SLOW_TRAITS = ("almt", "gmc", "m3ixup", "misa", "mag_bert", "lnln", "tetfn", "selfmi")
@@ -98,13 +95,46 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("kinds")
 
 
+def settings_of(folder: Path, name: str, kind: str) -> list[str]:
+    return [*BUDGET.split(), f"data=fixture_{kind}", *CASES[name][0].split(), f"paths.data={folder / 'data'}"]
+
+
+def path_of(name: str, kind: str) -> str:
+    return f"{name.replace(' ', '_')}_{kind}"
+
+
 def trained(folder: Path, name: str, kind: str) -> tuple[Path, list[str], dict[str, Any]]:
     """The directory, settings and result of a run that nobody stops; made once for all tests."""
     if (name, kind) not in WHOLE:
-        settings = [*BUDGET.split(), f"data=fixture_{kind}", *CASES[name][0].split(), f"paths.data={folder / 'data'}"]
-        path = folder / f"{name.replace(' ', '_')}_{kind}"
+        settings, path = settings_of(folder, name, kind), folder / path_of(name, kind)
         WHOLE[name, kind] = path, settings, here(folder, *settings, f"run.dir={path}")
     return WHOLE[name, kind]
+
+
+def short_settings(folder: Path, name: str, kind: str) -> list[str]:
+    """Settings of two epochs of eight steps."""
+    return [*settings_of(folder, name, kind), "trainer.max_epochs=2"]
+
+
+def short(folder: Path, name: str, kind: str) -> Path:
+    """The directory of a run of two epochs that nobody stops; made once for all tests."""
+    path = folder / "short" / path_of(name, kind)
+    if not path.is_dir():
+        with one_c():
+            here(folder, *short_settings(folder, name, kind), f"run.dir={path}")
+    return path
+
+
+@contextlib.contextmanager
+def one_c() -> Iterator[None]:
+    """Spares the search for a probe's C, which fits thirty classifiers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe_choice, "search_c", lambda score: 10.0)
+        yield
+
+
+def losses_of(path: Path) -> list[float]:
+    return [float(row["loss"]) for row in rows(path / "steps.csv")]
 
 
 def each(slow: Callable[[str, str], bool]) -> Any:
@@ -153,6 +183,51 @@ def test_killed_and_resumed_it_ends_bit_equal(folder: Path, tmp_path: Path, name
         # The other run's probe has the C of the test above.
         expected, found = {"epochs": expected["epochs"]}, {"epochs": found["epochs"]}
     assert found == expected
+
+
+@each(lambda *pair: False)
+def test_interrupted_and_resumed_it_ends_bit_equal(
+    folder: Path, tmp_path: Path, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = short(folder, name, kind)
+    settings = [*short_settings(folder, name, kind), "run.checkpoint_every=3", f"run.dir={tmp_path}", "resume=auto"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_train_batch_end", interrupting(Recorder.on_train_batch_end, 12))
+        with pytest.raises(Interrupted):
+            here(folder, *settings)
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "interrupted"
+    with one_c():
+        here(folder, *settings)
+    assert record(tmp_path) == record(whole)
+    assert losses_of(tmp_path) == losses_of(whole)
+
+
+def interrupting(original: Callable[..., None], steps: int) -> Callable[..., None]:
+    """on_train_batch_end as it is, but for Ctrl-C in the place of that step's."""
+    calls = iter(range(10**9))
+
+    def interrupted(*arguments: Any, **keywords: Any) -> None:
+        if next(calls) == steps:
+            raise KeyboardInterrupt
+        original(*arguments, **keywords)
+
+    return interrupted
+
+
+@pytest.fixture(scope="module")
+def two_ranks(folder: Path) -> Path:
+    """Two epochs of every pair on the same two processes, one after the other; the folder of the runs."""
+    place = folder / "two_ranks"
+    runs = [[*short_settings(folder, *pair), f"run.dir={place / path_of(*pair)}"] for pair in PAIRS]
+    assert run_ranks_each(folder, runs) == [0, 0]
+    return place
+
+
+@each(lambda name, kind: False)
+def test_two_ranks_are_one_process(folder: Path, two_ranks: Path, name: str, kind: str) -> None:
+    one, two = losses_of(short(folder, name, kind)), losses_of(two_ranks / path_of(name, kind))
+    assert len(two) == 16
+    np.testing.assert_allclose(two, one, atol=1e-8)
 
 
 @each(lambda *pair: pair not in ALWAYS)
