@@ -52,8 +52,8 @@ SETTINGS = {
     ],
     "m3ixup_two": ["method=m3ixup", *MULT, "method.steps=two", "method.unimodal_mix=series", "trainer.select=last"],
 }
-SLOW = {  # by their own verb: variants, and methods that test_target_kinds.py kills
-    *("selfmi_exact", "selfmi_ba", "supervised_mixup", "tcmax_all", "m3ixup_two"),
+SLOW = {  # by their own verb: variants, and methods that test_target_kinds.py interrupts
+    *("selfmi_exact", "misa", "mag_bert", "selfmi_ba", "supervised_mixup", "tcmax_all", "m3ixup_two"),
     *("almt", "selfmi_mixup", "tetfn", "mmim", "lnln", "tcmax", "m3ixup"),
 }
 

@@ -11,11 +11,11 @@ import numpy as np
 import psutil
 import pytest
 
-from driver import ROOT, command, here, in_folder, record, rows, run, run_ranks
+from driver import ROOT, command, here, in_folder, record, rows, run, run_ranks, run_ranks_each
 from trivium.runs.directory import RunDirectory
 
 DDP = ["trainer=ddp", "trainer.devices=2"]
-EXACT = ["debug=exact", "trainer.max_epochs=3", "trainer.patience=0", "trainer.progress=off", "optimizer.lr=0.005"]
+EXACT = ["debug=exact", "trainer.max_epochs=2", "trainer.patience=0", "trainer.progress=off", "optimizer.lr=0.005"]
 LSTM = "encoder.hidden=8 encoder.out=8"  # small models: sizes change nothing here
 TINY = "encoder.dim=10 encoder.feedforward=32 encoder.layers=1 fusion.dim=8"
 HEAD = "method.head_hidden=[32,32] method.head_out=16"
@@ -54,29 +54,40 @@ METHODS = {
     "misa": f"method=misa encoder.hidden=4 method.dim=8 {BY29} method.modality_dropout=0.3",
     "m3ixup_two": f"method=m3ixup {MULT} {BY45} method.steps=two method.unimodal_mix=series",
 }
-SLOW = {  # by their own verb: each is a variant of one that stands beside it
-    *("supervised_mixup", "selfmi_ba", "mmim_filler", "mmpareto", "tcmax_mixing", "tcmax_drawn", "tcmax_tokens"),
-    *("comm", "supcon", "m3ixup_two", "selfmi_filler"),
-    # Those of other kinds of target stand in tests/methods/test_target_kinds.py.
-    *("almt", "tetfn", "lnln", "gmc", "m3ixup", "comm_filler", "selfmi_mixup"),
-}
 
 
 def _losses(run_dir: Path) -> np.ndarray:  # type: ignore[type-arg]
     return np.array([float(row["loss"]) for row in rows(run_dir / "steps.csv")])
 
 
-@pytest.mark.parametrize("method", [pytest.param(m, marks=[pytest.mark.slow] * (m in SLOW)) for m in METHODS])
-def test_two_gloo_processes_equal_one(tmp_path: Path, method: str) -> None:
-    settings = [*METHODS[method].split(), *EXACT]
+@pytest.fixture(scope="module")
+def on_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of every method's run on two processes, the same two for all, one method after the other."""
+    folder = tmp_path_factory.mktemp("two")
+    runs = [[*METHODS[m].split(), *EXACT, f"run.dir={folder / m}"] for m in METHODS]
+    assert run_ranks_each(folder, runs) == [0, 0]
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_two_gloo_processes_equal_one(tmp_path: Path, on_two: Path, method: str) -> None:
+    here(tmp_path, *METHODS[method].split(), *EXACT, f"run.dir={tmp_path / 'one'}")
+    _compare(tmp_path / "one", on_two / method)
+
+
+@pytest.mark.parametrize("by", ["torchrun", "srun -n 2"])
+def test_who_starts_the_processes_changes_nothing(tmp_path: Path, by: str) -> None:
+    settings = [*METHODS["supervised"].split(), *EXACT]
     here(tmp_path, *settings, f"run.dir={tmp_path / 'one'}")
-    # Who starts the ranks changes nothing.
-    by = "srun -n 2" if method == "supervised" else "torchrun"
     assert run_ranks(tmp_path, *settings, f"run.dir={tmp_path / 'two'}", by=by) == [0, 0]
-    one, two = _losses(tmp_path / "one"), _losses(tmp_path / "two")
-    assert len(one) == len(two) >= 24
+    _compare(tmp_path / "one", tmp_path / "two")
+
+
+def _compare(one_run: Path, two_run: Path) -> None:
+    one, two = _losses(one_run), _losses(two_run)
+    assert len(one) == len(two) >= 16
     np.testing.assert_allclose(two, one, atol=1e-8)
-    first, second = record(tmp_path / "one"), record(tmp_path / "two")
+    first, second = record(one_run), record(two_run)
     assert first["scores"]["test"]["mae"] == pytest.approx(second["scores"]["test"]["mae"], abs=1e-8)
     for a, b in zip(first["epochs"], second["epochs"], strict=True):
         assert a.keys() == b.keys()
