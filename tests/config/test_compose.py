@@ -27,7 +27,7 @@ def test_a_session_composes_as_one_that_has_composed_nothing_before() -> None:
 
 
 def test_each_file_is_read_once_though_several_sessions_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trivium.config.compose._KEPT", {})
+    monkeypatch.setattr("trivium.config.compose._PACKAGE_FILES", {})
     reads: collections.Counter[str] = collections.Counter()
 
     def counted(load: Any, source: Any, config_path: str) -> Any:

@@ -68,7 +68,10 @@ def test_rows_are_repeated_for_each_situation_whose_settings_win_over_theirs(fil
         ({"situations": {"a: b": []}}, "expected a name with letters or digits and without a colon, found 'a: b'"),
         ({"situations": {"%": []}}, "expected a name with letters or digits and without a colon, found '%'"),
         ({"situations": SITUATIONS, "datasets": None}, "situations: the table needs `datasets`"),
-        ({"found": "none.csv"}, "found: .*none.csv: no such file; expected the searches.csv of a table"),
+        (
+            {"settings_from": "none.csv"},
+            "settings_from: .*none.csv: no such file; expected the searches.csv of a table",
+        ),
         ({"rows": {"of": "own2", "labels": ["A"]}}, "table=own2: no such table"),
         ({"rows": {"of": "other", "labels": ["C"]}}, "rows.labels: table other has no row 'C'"),
         ({"rows": {"of": "other"}}, "rows: labels missing"),
@@ -118,7 +121,7 @@ fixture,A,supervised,val/mae,1,complete,0.8,3.0,yes,optimizer.lr=0.03
 
 def found_table(folder: Path, **more: Any) -> Table:
     (folder / "found.csv").write_text(FOUND)
-    return read_table(write_table(folder, [SEARCHED], datasets=["mosi", "fixture"], found="found.csv", **more))
+    return read_table(write_table(folder, [SEARCHED], datasets=["mosi", "fixture"], settings_from="found.csv", **more))
 
 
 def test_settings_that_were_found_before_are_taken_and_nothing_is_searched(tmp_path: Path) -> None:

@@ -160,12 +160,12 @@ class Composer:
 class _FilesReadOnce(CachingConfigRepository):
     """Keeps each file that was read, where Hydra reads every file anew for each composition: a third of its time.
 
-    kept: where they are kept.
+    files: those that were read, which are added to.
     """
 
-    def __init__(self, delegate: IConfigRepository, kept: dict[str, ConfigResult | None]) -> None:
+    def __init__(self, delegate: IConfigRepository, files: dict[str, ConfigResult | None]) -> None:
         super().__init__(delegate)
-        self.cache = kept
+        self.cache = files
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _FilesReadOnce:
         # A composition begins with a copy of the repository, which shares what was read.
@@ -182,7 +182,7 @@ class _FilesReadOnce(CachingConfigRepository):
 
 
 # What was read of the package's own folder, which stays as it is while a process runs.
-_KEPT: dict[str, ConfigResult | None] = {}
+_PACKAGE_FILES: dict[str, ConfigResult | None] = {}
 
 
 # What Hydra, OmegaConf and PyYAML raise beside their own errors for a damaged file of a user's config folder.
@@ -212,7 +212,7 @@ def composer(configs: Path = CONFIGS) -> Iterator[Composer]:
     with initialize_config_dir(config_dir=str(configs.resolve()), version_base="1.3"):
         loader: Any = GlobalHydra.instance().config_loader()
         folders = [configs, *more_config_folders()]
-        loader.repository = _FilesReadOnce(loader.repository, _KEPT if folders == [CONFIGS] else {})
+        loader.repository = _FilesReadOnce(loader.repository, _PACKAGE_FILES if folders == [CONFIGS] else {})
         yield Composer(loader, folders)
 
 

@@ -139,29 +139,29 @@ def _targets(where: str, source: Source, clips: Clips, run: RunData) -> dict[str
         return {}
     values = np.asarray(clips.targets[run.target_name], dtype=np.float32)
     described = source.described.get(run.target_name)
-    found = described or undeclared(run.target_name, values, {*MODALITIES, *clips.streams})
-    values = _renumbered(where, values, found, run)
+    stored = described or undeclared(run.target_name, values, {*MODALITIES, *clips.streams})
+    values = _renumbered(where, values, stored, run)
     run.target.check(values, clips.ids, f"{where}: target {run.target_name!r}")
     return {MULTIMODAL: values}
 
 
-def _renumbered(where: str, values: Array, found: Target, run: RunData) -> Array:
+def _renumbered(where: str, values: Array, stored: Target, run: RunData) -> Array:
     """Returns the values in the order of the run's classes, labels or scores, matched by name."""
     expected, name = run.target, run.target_name
-    if found.task != expected.task:
+    if stored.task != expected.task:
         raise ValueError(
-            f"{where}: target {name!r} is {found.words}, the run predicts {expected.words}; leave the labels out to "
+            f"{where}: target {name!r} is {stored.words}, the run predicts {expected.words}; leave the labels out to "
             "predict without metrics"
         )
-    unknown = [part for part in found.names if part not in expected.names]
-    if unknown or (found.kind != "classes" and len(found.names) != len(expected.names)):
+    unknown = [part for part in stored.names if part not in expected.names]
+    if unknown or (stored.kind != "classes" and len(stored.names) != len(expected.names)):
         raise ValueError(
-            f"{where}: target {name!r} has {', '.join(found.names)}, the run predicts {', '.join(expected.names)}; "
+            f"{where}: target {name!r} has {', '.join(stored.names)}, the run predicts {', '.join(expected.names)}; "
             "give them the same names"
         )
-    if found.names == expected.names:
+    if stored.names == expected.names:
         return values
-    if found.kind == "classes":
-        number_of = np.array([expected.names.index(part) for part in found.names], dtype=np.float32)
+    if stored.kind == "classes":
+        number_of = np.array([expected.names.index(part) for part in stored.names], dtype=np.float32)
         return number_of[values.astype(np.int64)]
-    return values[:, [found.names.index(part) for part in expected.names]]
+    return values[:, [stored.names.index(part) for part in expected.names]]

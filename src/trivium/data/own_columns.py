@@ -148,12 +148,12 @@ def _from_columns(
         modalities = [column for column, cells in columns.items() if any(_is_sequence(cell) for cell in cells)]
     others = [column for column in columns if column not in {*roles.values(), *modalities}]
     chosen = others if targets is None else targets
-    given = roles["split"]
+    split = roles["split"]
     return from_arrays(
         {column: columns[column] for column in modalities},
         {column: columns[column] for column in chosen},
         name=name,
-        split=given if isinstance(given, SplitOptions) else taken["split"],
+        split=split if isinstance(split, SplitOptions) else taken["split"],
         fold=taken["fold"],
         group=taken["group"],
         ids=taken["ids"] or ids,

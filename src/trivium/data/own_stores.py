@@ -149,8 +149,8 @@ def _pack(name: str, cells: Any, ids: list[str], content: Source, where: str) ->
         sequences.append(values)
     dims = {values.shape[1]: clip for clip, values in zip(ids, sequences, strict=True) if values is not None}
     if len(dims) != 1:
-        found = ", ".join(f"{dim} (clip {clip!r})" for dim, clip in dims.items()) or "no clip with any"
-        raise ValueError(f"{where}: {name!r}: expected one number of features a step for all clips; found {found}")
+        sizes = ", ".join(f"{dim} (clip {clip!r})" for dim, clip in dims.items()) or "no clip with any"
+        raise ValueError(f"{where}: {name!r}: expected one number of features a step for all clips; found {sizes}")
     content.repairs[name] = dict(counts)
     empty = np.zeros((0, *dims), dtype=np.float32)
     return Ragged.pack([empty if values is None else values for values in sequences])

@@ -128,12 +128,12 @@ def leave_out_empty_clips(source: Source) -> None:
         raggeds = [ragged for _, ragged in _raggeds(clips) if len(ragged) == len(clips)]
         if not raggeds:
             continue
-        kept = np.flatnonzero(np.sum([ragged.lengths for ragged in raggeds], axis=0))
-        if not 0 < len(kept) < len(clips):
+        clips_with_steps = np.flatnonzero(np.sum([ragged.lengths for ragged in raggeds], axis=0))
+        if not 0 < len(clips_with_steps) < len(clips):
             continue
-        chosen = set(kept.tolist())
+        chosen = set(clips_with_steps.tolist())
         empty = [clip for n, clip in enumerate(clips.ids) if n not in chosen]
-        source.splits[split] = _only(clips, kept)
+        source.splits[split] = _only(clips, clips_with_steps)
         key, names = f"clips/{split} without a step", f"{', '.join(empty[:10])}{', ...' if len(empty) > 10 else ''}"
         # A reader may have left out others.
         before = f"{source.notes[key]}; " if key in source.notes else ""

@@ -25,10 +25,10 @@ def split_checked(source: Source, columns: SplitColumns, options: SplitOptions) 
 def refuse_unseen_classes(source: Source) -> None:
     """Raises ValueError, naming class and clip, for a class or label of another split that no clip of train has."""
     for name, target in source.described.items():
-        seen = target.counted(source.splits["train"].targets[name]).counts
+        train_counts = target.counted(source.splits["train"].targets[name]).counts
         for split, clips in source.splits.items():
             counts = target.counted(clips.targets[name]).counts
-            for number, (count, in_train) in enumerate(zip(counts, seen, strict=True)):
+            for number, (count, in_train) in enumerate(zip(counts, train_counts, strict=True)):
                 if count and not in_train:
                     values = clips.targets[name]
                     has = values == number if target.kind == "classes" else values[:, number] == 1

@@ -174,12 +174,12 @@ def _warn_of_divided_groups(groups: Sequence[str] | None, parts: Sequence[str], 
     for group, part in zip(groups or (), parts if groups else (), strict=True):
         if part not in parts_of.setdefault(group, []):
             parts_of[group].append(part)
-    divided = {group: found for group, found in parts_of.items() if len(found) > 1}
+    divided = {group: parts for group, parts in parts_of.items() if len(parts) > 1}
     if divided:
-        group, found = next(iter(divided.items()))
+        group, parts = next(iter(divided.items()))
         more = f" ({len(divided)} such groups)" if len(divided) > 1 else ""
         warnings.warn(
-            f"{where}: group {group!r} lies in the {what}s {', '.join(found)}{more}, so that test clips are of "
+            f"{where}: group {group!r} lies in the {what}s {', '.join(parts)}{more}, so that test clips are of "
             "speakers or videos that were trained on; is that meant?",
             stacklevel=2,
         )
@@ -210,8 +210,8 @@ def _folds_of(values: list[str], groups: list[str] | None) -> Folds:
 
 
 def _with_splits(source: Source, clips: Clips, names: Sequence[str], note: str) -> Source:
-    found = np.asarray(names)
-    splits = {name: clips.select(np.flatnonzero(found == name)) for name in SPLITS if name in set(names)}
+    split_N = np.asarray(names)
+    splits = {name: clips.select(np.flatnonzero(split_N == name)) for name in SPLITS if name in set(names)}
     return replace(source, splits=splits, notes={**source.notes, "splits": note})
 
 

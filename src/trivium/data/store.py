@@ -177,8 +177,8 @@ class Store:
         """
         schema = replace(self.schema, dims={**dims, **{m: d for m, d in self.schema.dims.items() if m not in dims}})
         absent = {name: dim for name, dim in dims.items() if name not in self.schema.dims}
-        kept = {part.name: getattr(self, part.name) for part in fields(self)}
-        return _WidenedStore(**{**kept, "schema": schema}, absent=absent)
+        values = {part.name: getattr(self, part.name) for part in fields(self)}
+        return _WidenedStore(**{**values, "schema": schema}, absent=absent)
 
     def refuse_other_than(self, checksum: str, run: Path) -> None:
         """Raises ValueError unless this is the store that `run` was trained on, by the checksum of its content."""

@@ -157,9 +157,9 @@ class _Check:
         return int(self.file.attrs[name])
 
     def _numbers(self, name: str, shape: tuple[int, ...]) -> Array:
-        dtype, found = self._attribute(name, "numbers")
-        if dtype.kind != "f" or found != shape:
-            self.refuse(f"attribute {name!r}", f"numbers of shape {shape}", _array_words(dtype, found))
+        dtype, stored_shape = self._attribute(name, "numbers")
+        if dtype.kind != "f" or stored_shape != shape:
+            self.refuse(f"attribute {name!r}", f"numbers of shape {shape}", _array_words(dtype, stored_shape))
         values: Array = self.file.attrs[name]
         return values
 
@@ -212,8 +212,8 @@ class _Check:
             if parts[name] != parts["train" if "train" in names else names[0]]:
                 differing = set(parts[name].items()) ^ set(parts["train"].items())
                 part = min(key for key, _ in differing)
-                here, there = (_part_words(parts[split].get(part)) for split in (name, "train"))
-                self.refuse(f"{name}/{part}", f"{there}, as in train", here)
+                part_words, train_words = (_part_words(parts[split].get(part)) for split in (name, "train"))
+                self.refuse(f"{name}/{part}", f"{train_words}, as in train", part_words)
         folds = self._folds() if "fold" in self.file["train"] else ()
         for part, shape in parts["train"].items():
             if part.startswith("streams/"):
@@ -221,7 +221,7 @@ class _Check:
         if version >= 2:
             self._as_described(names)
 
-    def _split(self, split: str, seen: dict[str, str]) -> dict[str, tuple[int, ...]]:
+    def _split(self, split: str, split_of_id: dict[str, str]) -> dict[str, tuple[int, ...]]:
         """Returns part -> shape of one entry, of the parts that must be alike in all splits."""
         group = self.group(split)
         ids = self.array(f"{split}/ids", "text")
@@ -229,9 +229,9 @@ class _Check:
         if not count:
             self.refuse(f"{split}/ids", "at least one clip", "none")
         for name in read_text(self.path, ids):
-            if name in seen:
-                self.refuse(f"{split}/ids", "ids that occur once", f"{shown(name)} in split {seen[name]} too")
-            seen[name] = split
+            if name in split_of_id:
+                self.refuse(f"{split}/ids", "ids that occur once", f"{shown(name)} in split {split_of_id[name]} too")
+            split_of_id[name] = split
         if "raw_text" in group:
             self._entries(f"{split}/raw_text", self.array(f"{split}/raw_text", "text"), count)
         parts: dict[str, tuple[int, ...]] = {}
@@ -257,8 +257,8 @@ class _Check:
         offsets = stored[()]
         if offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any() or offsets[-1] != len(values):
             falls = bool((offsets[1:] < offsets[:-1]).any())
-            found = f"{offsets[0]} to {offsets[-1]}{', and some that fall' if falls else ''}"
-            self.refuse(f"{name}/offsets", f"numbers that rise from 0 to the {len(values)} steps", found)
+            ends = f"{offsets[0]} to {offsets[-1]}{', and some that fall' if falls else ''}"
+            self.refuse(f"{name}/offsets", f"numbers that rise from 0 to the {len(values)} steps", ends)
         shape: tuple[int, ...] = values.shape[1:]
         return shape
 
@@ -278,8 +278,8 @@ class _Check:
         numbers = stored[()]
         outside = sorted(set(numbers.tolist()) - set(range(len(names))))
         if outside or len(set(numbers.tolist())) < len(names):
-            found = ", ".join(map(str, outside[:3])) or f"{len(set(numbers.tolist()))} of them"
-            self.refuse("train/fold", f"every number from 0 to {len(names) - 1}", found)
+            wrong = ", ".join(map(str, outside[:3])) or f"{len(set(numbers.tolist()))} of them"
+            self.refuse("train/fold", f"every number from 0 to {len(names) - 1}", wrong)
         if "group" in self.file["train"]:
             groups = self.array("train/group", "text")
             self._entries("train/group", groups, count)
@@ -343,8 +343,8 @@ class _Check:
         if offset is not None and dataset.id.get_storage_size() == dataset.size * _TEXT.itemsize:
             declared = np.frombuffer(self.content, _TEXT, dataset.size, offset)["length"].sum(dtype=np.int64)
             if declared > len(self.content):
-                found = f"{declared} letters in a file of {len(self.content)} bytes"
-                self.refuse(dataset.name, "texts that the file holds", found)
+                size = f"{declared} letters in a file of {len(self.content)} bytes"
+                self.refuse(dataset.name, "texts that the file holds", size)
         return True
 
     def _member(self, name: str, expected: str) -> Any:

@@ -96,9 +96,9 @@ def keep_imder(rate: float, number_N: Tensor, uniform_NM: Tensor, present_NM: Te
     rate: one of RATES. `number_N` decides whether a clip keeps one, two or all, by the published shares of the rate;
     the largest of `uniform_NM` are kept.
     """
-    one, two = _IMDER[round(10 * rate)]
-    number_N1, every = number_N[:, None], uniform_NM.shape[1]
-    count_N1 = torch.where(number_N1 < one, 1, torch.where(number_N1 < one + two, 2, every))
+    share_of_1, share_of_2 = _IMDER[round(10 * rate)]
+    number_N1, modalities = number_N[:, None], uniform_NM.shape[1]
+    count_N1 = torch.where(number_N1 < share_of_1, 1, torch.where(number_N1 < share_of_1 + share_of_2, 2, modalities))
     place_NM = torch.where(present_NM, uniform_NM, -1.0).argsort(dim=1, descending=True).argsort(dim=1)
     return present_NM & (place_NM < count_N1)
 

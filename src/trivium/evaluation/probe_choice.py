@@ -131,7 +131,7 @@ def _logit(linear: Linear) -> Linear:
 
 def _stacked(maps: Sequence[Linear]) -> Linear:
     """Returns the map with the outputs of all maps."""
-    return Linear(torch.cat([one.weight for one in maps]), torch.cat([one.bias for one in maps]))
+    return Linear(torch.cat([linear.weight for linear in maps]), torch.cat([linear.bias for linear in maps]))
 
 
 def _row(path: Linear, index: int) -> Linear:

@@ -153,9 +153,9 @@ def draw_scores(album: Album, clips: Predicted, names: Sequence[str], prefix: st
     lines = math.ceil(len(shown) / 2)
     with open_figure(0.1 + 1.95 * lines, nrows=lines, ncols=2) as (figure, grid):
         for k, (axes, name) in enumerate(zip(grid.flat, shown, strict=False)):
-            one = Predicted(clips.ids, clips.target[:, k], clips.prediction[:, k])
-            scatter(axes, one)
-            axes.set_title(f"{wrapped(name, 22)}\n{scores_text(one).partition(', n')[0]}")
+            score = Predicted(clips.ids, clips.target[:, k], clips.prediction[:, k])
+            scatter(axes, score)
+            axes.set_title(f"{wrapped(name, 22)}\n{scores_text(score).partition(', n')[0]}")
         for axes in grid.flat[len(shown) :]:
             axes.set_axis_off()
         caption = f"Predicted against true, a panel a score, n = {len(clips.ids)}: {of}."

@@ -49,7 +49,7 @@ class Predicted:
     def chosen(self, rows_N: npt.NDArray[np.bool_]) -> Predicted:
         """Returns the clips where rows_N is True."""
         probabilities = None if self.probabilities is None else self.probabilities[rows_N]
-        ids = [clip for clip, kept in zip(self.ids, rows_N.tolist(), strict=True) if kept]
+        ids = [clip for clip, is_chosen in zip(self.ids, rows_N.tolist(), strict=True) if is_chosen]
         return Predicted(ids, self.target[rows_N], self.prediction[rows_N], probabilities)
 
 

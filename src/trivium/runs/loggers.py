@@ -84,15 +84,15 @@ def deliver(run: RunDirectory, loggers: Sequence[RunLogger]) -> None:
         run.update_record(unsent="; ".join(filter(None, problems)))
 
 
-def log_epoch(loggers: Sequence[Logger], values: dict[str, float], step: int, told: set[str]) -> None:
+def log_epoch(loggers: Sequence[Logger], values: dict[str, float], step: int, warned_of: set[str]) -> None:
     """Sends an epoch's metrics. A logger that fails costs no training: it is warned of once, and tried again.
 
-    told: the loggers that have been warned of, by the names of their classes.
+    warned_of: the loggers that have been warned of, by the names of their classes.
     """
     for logger in loggers:
         problem, name = _error_of(partial(logger.log_metrics, values, step)), type(logger).__name__
-        if problem and name not in told:
-            told.add(name)
+        if problem and name not in warned_of:
+            warned_of.add(name)
             warnings.warn(
                 f"{name} has not got the metrics of this epoch ({problem}); the run goes on, and metrics.csv has them",
                 stacklevel=2,

@@ -54,7 +54,7 @@ class Recorder(Checkpoint):
         self.best_value, self.best_epoch, self.stopped, self.seconds = monitor.worst, 0, False, 0.0
         self._resumed_at = time.monotonic()
         # Loggers that have failed.
-        self._told: set[str] = set()
+        self._warned_of: set[str] = set()
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -112,7 +112,7 @@ class Recorder(Checkpoint):
             if self.steps:
                 _write_rows(self.run.path / "steps.csv", self.steps)
             values = {name: value for name, value in row.items() if name != "step"}
-            log_epoch(trainer.loggers, values, int(row["step"]), self._told)
+            log_epoch(trainer.loggers, values, int(row["step"]), self._warned_of)
             if self.print_lines:
                 print(self._line(row, trainer), flush=True)
         trainer.save_checkpoint(self.run.checkpoint, weights_only=False)

@@ -249,8 +249,8 @@ def numbers_of(file: Path, rows: Sequence[dict[str, str]], columns: Sequence[str
             try:
                 values[column].append(float(row[column] or "nan"))
             except ValueError as error:
-                found = ValueError(f"column {column!r}, line {line}: expected a number, found {shown(row[column])}")
-                raise _damaged(file, found) from error
+                reason = ValueError(f"column {column!r}, line {line}: expected a number, found {shown(row[column])}")
+                raise _damaged(file, reason) from error
     return values
 
 

@@ -52,11 +52,11 @@ def refuse_another_fold(path: Path, store: Store) -> None:
     path: a finished run.
     """
     result = RunDirectory(path).result()
-    fold, here = result.get("fold"), store.schema.fold
-    if result.get("store_checksum") == store.provenance["checksum"] and fold != here:
+    fold, this_fold = result.get("fold"), store.schema.fold
+    if result.get("store_checksum") == store.provenance["checksum"] and fold != this_fold:
         raise ValueError(
-            f"start_from: {path} is of data.fold={fold}, this run of data.fold={here}, some of whose test clips that "
-            "run was trained on; begin from a run of the same fold"
+            f"start_from: {path} is of data.fold={fold}, this run of data.fold={this_fold}, some of whose test clips "
+            "that run was trained on; begin from a run of the same fold"
         )
 
 

@@ -17,7 +17,13 @@ from trivium.tables.margins import margin, read_margins
 from trivium.tables.measures import Measure, read_measure
 from trivium.tables.published import Published, read_published
 from trivium.tables.published_results import Cell, refuse_unknown_method
-from trivium.tables.row_search import FoundSettings, RowSearch, read_common_search, read_found, read_row_search
+from trivium.tables.row_search import (
+    RowSearch,
+    SearchedSettings,
+    read_common_search,
+    read_row_search,
+    read_searched_settings,
+)
 from trivium.tables.situations import read_situations
 from trivium.tables.yaml_keys import distinct, items, keys, texts
 
@@ -61,7 +67,7 @@ class Table:
     words: of a table without a file (trivium.tables.runs_table), its command line. folds: the number that each row is
     trained on, for every seed; 0 for data without folds.
     situations: name -> overrides, for each of which the rows are repeated on each data set; over those of the rows.
-    situation: the name of this part's, "" without any. found: the settings that searches of before have chosen.
+    situation: the name of this part's, "" without any. settings_from: the settings that searches of before have chosen.
     trials: what the command line says of them, 0 for nothing.
     """
 
@@ -83,7 +89,7 @@ class Table:
     margins: Mapping[str, float] = field(default_factory=dict)
     situations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     situation: str = ""
-    found: FoundSettings | None = field(default=None, repr=False)
+    settings_from: SearchedSettings | None = field(default=None, repr=False)
     trials: int = 0
 
     @property
@@ -99,8 +105,12 @@ class Table:
     def with_trials(self, trials: int) -> Table:
         """Returns the table with so many trials for each row that is searched. Raises ValueError if none is."""
         searched = [row for row in self.rows if row.search]
-        if not searched or self.found:
-            reason = f"its settings are those of {self.found.file}" if self.found else "no row of it is searched"
+        if not searched or self.settings_from:
+            reason = (
+                f"its settings are those of {self.settings_from.file}"
+                if self.settings_from
+                else "no row of it is searched"
+            )
             raise ValueError(f"trials={trials}: table {self.name}: {reason}")
         rows = (replace(row, search=row.search and replace(row.search, trials=trials)) for row in self.rows)
         return replace(self, rows=tuple(rows), trials=trials)
@@ -156,7 +166,7 @@ def read_table(file: Path) -> Table:
 
 _OPTIONAL = (
     *("overrides", "seeds", "folds", "figure", "baseline", "datasets", "margins", "search"),
-    *("situations", "found"),
+    *("situations", "settings_from"),
 )
 
 
@@ -190,7 +200,7 @@ def _table(file: Path, values: Any) -> Table:
         folds=folds,
         margins=margins,
         situations=read_situations(node.get("situations", {}), datasets),
-        found=read_found(file.parent / str(node["found"])) if "found" in node else None,
+        settings_from=_searched_settings(file, node),
     )
     _check_rows(table)
     if folds and (searched := [row.label for row in rows if row.search]):
@@ -199,6 +209,10 @@ def _table(file: Path, values: Any) -> Table:
             "leave the search or the folds out"
         )
     return table
+
+
+def _searched_settings(file: Path, node: Mapping[str, Any]) -> SearchedSettings | None:
+    return read_searched_settings(file.parent / str(node["settings_from"])) if "settings_from" in node else None
 
 
 def _check_rows(table: Table) -> None:

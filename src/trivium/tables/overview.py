@@ -68,7 +68,7 @@ def _trials(runs: Sequence[Planned]) -> list[Planned]:
 
 def _searches(runs: Sequence[Planned]) -> list[str]:
     """Returns a line on the trials of all searches, of which the table has any."""
-    studies = {run.study.folder: run.study for run in runs if run.study and run.study.given is None}
+    studies = {run.study.folder: run.study for run in runs if run.study and run.study.earlier_choice is None}
     if not studies:
         return []
     done, planned = (sum(counts) for counts in zip(*((s.done, s.planned) for s in studies.values()), strict=True))
@@ -103,7 +103,9 @@ def _matrix(runs: Sequence[Planned], states: Sequence[str], estimate: Estimate) 
     wide = max(len(name), *(len(row.label) + 2 for row in table.rows))
     # Of rows with a search, how many of its trials have ended.
     trials = {
-        run.row.label: f"{run.study.done}/{run.study.planned}" for run in runs if run.study and run.study.given is None
+        run.row.label: f"{run.study.done}/{run.study.planned}"
+        for run in runs
+        if run.study and run.study.earlier_choice is None
     }
     room = max((len(text) for text in trials.values()), default=0)
     head = f"  {'trials':>{max(room, 6)}}" if trials else ""

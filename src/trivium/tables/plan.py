@@ -166,8 +166,8 @@ def _searched(
     overrides = _overrides(replace(table, audit=False, situation=""), row, 1, start, None)
     origin = start.directory if start else None
     study = plan_study(session, where, row, overrides, folder.parent / "studies", finished, origin)
-    if table.found:
-        study = replace(study, given=table.found.of(table.data, row.label))
+    if table.settings_from:
+        study = replace(study, earlier_choice=table.settings_from.of(table.data, row.label))
     return study.chosen(), study
 
 

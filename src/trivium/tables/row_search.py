@@ -1,4 +1,4 @@
-"""Reads what a table's YAML says of searches: `search: {sweep: NAME, trials: N}`, and `found: FILE` of earlier ones."""
+"""Reads what a table's YAML says of searches: `search: {sweep: NAME, trials: N}`, or `settings_from: FILE`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _checked(at: str, values: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class FoundSettings:
+class SearchedSettings:
     """Holds what earlier searches have chosen: (data set, row) -> overrides. file: a table's searches.csv."""
 
     file: Path
@@ -85,15 +85,15 @@ class FoundSettings:
         return self.settings[chosen[0], row]
 
 
-def read_found(file: Path) -> FoundSettings:
+def read_searched_settings(file: Path) -> SearchedSettings:
     """Reads the chosen trials of a searches.csv. Raises ValueError naming the file and what it lacks."""
     if not file.is_file():
         raise ValueError(
-            f"found: {file}: no such file; expected the searches.csv of a table, by a path beside this one"
+            f"settings_from: {file}: no such file; expected the searches.csv of a table, by a path beside this one"
         )
     lines = [line for line in read_rows(file, ("data", "row", "chosen", "settings")) if line["chosen"] == "yes"]
     if not lines:
-        raise ValueError(f"found: {file}: no trial is chosen in it; expected chosen=yes in a line of each row")
+        raise ValueError(f"settings_from: {file}: no trial is chosen in it; expected chosen=yes in a line of each row")
     # A value may have blanks: settings are divided where the next key begins.
     words = {(line["data"], line["row"]): re.split(r" (?=[\w.@+~]+=)", line["settings"]) for line in lines}
-    return FoundSettings(file, {place: tuple(filter(None, settings)) for place, settings in words.items()})
+    return SearchedSettings(file, {place: tuple(filter(None, settings)) for place, settings in words.items()})

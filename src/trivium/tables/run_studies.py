@@ -126,9 +126,9 @@ def complete_studies(
     failed = []
     for search in searches:
         write_summary(search.opened, search.command)
-        told = [failure.error for failure in failures(search.opened, search.command)]
+        errors = [failure.error for failure in failures(search.opened, search.command)]
         if not any(trial.state is TrialState.COMPLETE for trial in search.of_budget):
-            reason = f"no trial of its search is complete: {told[0] if told else 'none was run to its end'}"
+            reason = f"no trial of its search is complete: {errors[0] if errors else 'none was run to its end'}"
             failed.append(Failure(search.run, reason, logs / f"{search.opened.folder.name}_0.log"))
     return failed
 

@@ -22,8 +22,8 @@ def search_lines(measured: Measured) -> list[tuple[str, ...]]:
 def _line(label: str, study: RowStudy) -> tuple[str, ...]:
     states = Counter(trial.state for trial in study.trials if trial.state != "complete")
     trials = str(study.planned) if study.done == study.planned else f"{study.done} of {study.planned}"
-    if study.given is not None:
-        return (label, _space(study), "of before", study.rule, "-", ", ".join(study.given))
+    if study.earlier_choice is not None:
+        return (label, _space(study), "of before", study.rule, "-", ", ".join(study.earlier_choice))
     others = f" ({', '.join(f'{count} {_WORDS.get(state, state)}' for state, count in states.items())})" * bool(states)
     head = (label, _space(study), trials + others, f"{study.rule} of seed 1")
     if study.best is None:

@@ -35,7 +35,7 @@ class RowStudy:
 
     folder: of the study. space: what its trials vary. fixed: `trivium train`'s arguments that they share; shared: the
     same as settings. start: the run that they begin from (start_from_row). choices: those of the sweep's file, such as
-    method=gmc. given: what a search of before has chosen (found), which is then not done again.
+    method=gmc. earlier_choice: what a search of before has chosen (settings_from), which is then not done again.
     """
 
     row: Row
@@ -46,17 +46,17 @@ class RowStudy:
     shared: Mapping[str, Any] = field(repr=False)
     start: RunDirectory | None = None
     choices: tuple[str, ...] = ()
-    given: tuple[str, ...] | None = None
+    earlier_choice: tuple[str, ...] | None = None
 
     @property
     def waits(self) -> bool:
         """Tells whether its settings are not known yet."""
-        return self.given is None and self.best is None
+        return self.earlier_choice is None and self.best is None
 
     @property
     def planned(self) -> int:
         """Returns the number of trials of the whole study."""
-        return 0 if self.given is not None else planned_trials(self.settings, self.space)
+        return 0 if self.earlier_choice is not None else planned_trials(self.settings, self.space)
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
@@ -72,7 +72,7 @@ class RowStudy:
     @property
     def best(self) -> Trial | None:
         """Returns the complete trial of the best value, of equal ones the first; None before all have ended."""
-        if self.given is not None or self.done < self.planned:
+        if self.earlier_choice is not None or self.done < self.planned:
             return None
         sign = 1 if self.settings.lower_is_better else -1
         complete = [trial for trial in self.trials if trial.complete]
@@ -86,7 +86,7 @@ class RowStudy:
     def chosen(self) -> Row:
         """Returns the row with the choices of the sweep's file, and the best trial's settings once that is known."""
         best = [] if self.best is None else settings_of(self.best)
-        best = best if self.given is None else list(self.given)
+        best = best if self.earlier_choice is None else list(self.earlier_choice)
         return replace(self.row, overrides=(*self.choices, *self.row.overrides, *best))
 
 

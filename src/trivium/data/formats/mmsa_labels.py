@@ -131,13 +131,13 @@ def _take_classes(
     kinds = {values.dtype.kind for values in labels.values()}
     if len(kinds) > 1:
         raise ValueError(f"{wheres[next(iter(labels))]}: key {key!r} holds names in one split and numbers in another")
-    found = sorted({value for values in labels.values() for value in values.tolist()})
+    distinct = sorted({value for values in labels.values() for value in values.tolist()})
     if kinds == {"U"}:
-        names = found
-        labels = {split: np.searchsorted(found, values) for split, values in labels.items()}
+        names = distinct
+        labels = {split: np.searchsorted(distinct, values) for split, values in labels.items()}
     else:
-        names = _names_beside(having, wheres, labels, int(found[-1])) if key == _CLASSES else []
-        names = names or [str(number) for number in range(int(found[-1]) + 1)]
+        names = _names_beside(having, wheres, labels, int(distinct[-1])) if key == _CLASSES else []
+        names = names or [str(number) for number in range(int(distinct[-1]) + 1)]
     if len(names) < 2:
         raise ValueError(f"{wheres['train' if 'train' in labels else next(iter(labels))]}: key {key!r} has one class")
     described[name] = Target("classes", tuple(names))
