@@ -5,6 +5,8 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ROOT_DO := $(if $(filter 0,$(shell id -u)),,sudo)
 
+# Of the tests: one more than cores, as some wait for processes that they have started.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # Of soak, and of fuzz for each reader: make soak SECONDS=600
 SECONDS ?= 60
 
@@ -29,7 +31,7 @@ demo: install ## train Self-MI on the embedded fixture and print the test table
 	$(VENV)/bin/trivium train method=selfmi trainer.max_epochs=20 trainer.threads=1
 
 test: install ## every test but the slow and GPU ones
-	$(PY) -m pytest -n auto --dist loadfile
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 slow: install ## the slow tests (minutes)
 	$(PY) -m pytest -m slow
