@@ -1,5 +1,6 @@
 """Batches: the gather against plain slicing, padding, presence, standardisation, and resuming inside an epoch."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from trivium.data.datamodule import DataModule, choose_reads
 from trivium.data.store import Store, open_store, write_store
 from trivium.data.synthetic import ensure_fixture
 from trivium.data.training_data import TrainingData
+from trivium.encoders.pooling import pool_steps
 
 READS = {"text": "values", "audio": "values", "vision": "values"}
 
@@ -248,3 +250,27 @@ def test_source_standardisation_is_mmsas_mean_over_time(tmp_path: Path) -> None:
         found = batch.streams["audio"].values[clip, 0]
         np.testing.assert_allclose(found, clips[clip].mean(axis=0, dtype=np.float64), rtol=1e-6)
     assert batch.present[:, 1].tolist() == [True, False, True]
+
+
+def test_mean_is_the_average_of_what_zscore_gives_once_for_a_split(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for reads, opened in ((READS, store), ({"text": "values", "audio": "values"}, _with_gaps(tmp_path / "gaps.h5"))):
+        # Parts of which most clips begin in one and end in another.
+        monkeypatch.setattr("trivium.data.datamodule.in_chunks", in_threes)
+        of_steps, of_clips = (
+            DataModule(opened, reads=reads, standardize={"default": kind, "text": "none"})
+            for kind in ("zscore", "mean")
+        )
+        for split in opened.schema.counts:
+            for steps, means in zip(of_steps.loader(split), of_clips.loader(split), strict=True):
+                torch.testing.assert_close(means.present, steps.present)
+                torch.testing.assert_close(means.streams["text"].values, steps.streams["text"].values)
+                expected = pool_steps("mean", steps.streams["audio"].values, steps.streams["audio"].mask)
+                assert means.streams["audio"].values.shape == (len(steps), 1, expected.shape[1])
+                torch.testing.assert_close(means.streams["audio"].values[:, 0], expected, atol=1e-5, rtol=1e-5)
+
+
+def in_threes(values: Any) -> Iterator[tuple[int, Any]]:
+    for start in range(0, len(values), 3):
+        yield start, values[start : start + 3]

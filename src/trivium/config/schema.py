@@ -38,7 +38,7 @@ class Data:
     features: str
     store: str
     modalities: list[str]
-    standardize: dict[str, Literal["none", "zscore", "source"]]
+    standardize: dict[str, Literal["none", "zscore", "mean", "source"]]
     batch_size: int
     eval_batch_size: int
     label_range: list[float]

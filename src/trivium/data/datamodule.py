@@ -86,8 +86,9 @@ class DataModule:
 
     reads: modality -> "values" | "tokens", in the order that batches keep. batch_size: one forward's global batch.
     standardize: modality (or "default") -> "none" | "zscore" (each feature's mean and standard deviation over the train
-    split, from the store) | "source" (as the source's own loader does when its normalisation is on; for MMSA files the
-    mean over time). target: the name of the one to predict, or "" for "multimodal" or the only one.
+    split, from the store) | "mean" (the mean over time of what zscore gives, one step a clip, computed once) |
+    "source" (as the source's own loader does when its normalisation is on; for MMSA files the mean over time).
+    target: the name of the one to predict, or "" for "multimodal" or the only one.
     sampler: "shuffled", or "balanced", which trains on classes equally often.
     unlabelled_too: set to True for a method that trains without labels: it then trains on all clips of a store some of
     whose train clips have none.
@@ -225,8 +226,10 @@ def standardized(
     default = standardize.get("default", "none")
     kinds = {name: standardize.get(name, default) for name, what in reads.items() if what == "values"}
     for name in [name for name, kind in kinds.items() if kind == "source"]:
-        clips = _mean_over_time(clips, name, source_format)
-    used = {name: statistics[name] for name, kind in kinds.items() if kind == "zscore"}
+        clips = _as_in_the_source(clips, name, source_format)
+    for name in [name for name, kind in kinds.items() if kind == "mean"]:
+        clips = _mean_over_time(clips, name)
+    used = {name: statistics[name] for name, kind in kinds.items() if kind in ("zscore", "mean")}
     return ResidentSplit.load(clips, dict(reads), device, used)
 
 
@@ -258,22 +261,25 @@ def _check_reads(store: Store, reads: Mapping[str, str]) -> None:
             raise ValueError(f"{store.path}: no features of {name!r}; it has {list(schema.dims)}{hint}")
 
 
-def _mean_over_time(clips: Clips, modality: str, source_format: str) -> Clips:
+def _as_in_the_source(clips: Clips, modality: str, source_format: str) -> Clips:
     if source_format != "mmsa":
         raise ValueError(
             f"data.standardize.{modality}=source: only MMSA's loader normalises, and this store "
-            f"was prepared from {source_format!r}; use none or zscore"
+            f"was prepared from {source_format!r}; use none, zscore or mean"
         )
     # MMSA's loader leaves text as it is.
-    if modality == "text":
-        return clips
+    return clips if modality == "text" else _mean_over_time(clips, modality)
+
+
+def _mean_over_time(clips: Clips, modality: str) -> Clips:
+    """Returns the clips with a modality's mean over time as its only step."""
     ragged = clips.streams[modality]
     counts = ragged.lengths
     sums = np.zeros((len(ragged), ragged.dim), np.float64)
-    # In parts, as the values may be more than the memory holds.
+    # In parts, as the values may be more than the memory holds. A clip may begin in one part and end in another.
     for start, rows in in_chunks(ragged.values):
         places = np.searchsorted(ragged.offsets, np.arange(start, start + len(rows)), side="right") - 1
-        np.add.at(sums, places, rows)
+        firsts = np.flatnonzero(np.diff(places, prepend=-1))
+        sums[places[firsts]] += np.add.reduceat(rows.astype(np.float64), firsts)
     means = (sums[counts > 0] / counts[counts > 0, None]).astype(np.float32)
-    means_of_clips = Ragged(means, offsets_of(counts > 0))
-    return Clips(clips.ids, {**clips.streams, modality: means_of_clips}, clips.targets, tokens=clips.tokens)
+    return replace(clips, streams={**clips.streams, modality: Ragged(means, offsets_of(counts > 0))})
