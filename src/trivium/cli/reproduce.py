@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -50,7 +51,8 @@ Keys
   commands=true  with dry=true, also the command of each run
   audit=true     also what the best test epoch would have given, in a block of its own that nothing is selected by;
                  runs that kept no weights of their epochs are trained again (docs/protocol.md)
-  jobs=N         runs at once, one thread each; otherwise 1
+  jobs=N         runs at once, one thread each; otherwise 2 where there are cores for it and all runs train on the
+                 CPU (trainer.accelerator=cpu), else 1
   paths.outputs=DIR  where everything goes; otherwise outputs
   outputs=DIR    the same, in short
   trust=A,B      modules of your own that rows name (docs/extending.md)
@@ -163,16 +165,24 @@ def _call(argv: Sequence[str]) -> _Call:
     table = read_table(find_table(values["table"], _folders()))
     if "trials" in values:
         table = table.with_trials(values["trials"])
+    table = replace(table, settings=tuple(settings), request=values["table"], audit=values.get("audit", False))
     return _Call(
-        replace(table, settings=tuple(settings), request=values["table"], audit=values.get("audit", False)),
+        table,
         values.get("data", ""),
         values.get("seeds", table.seeds),
-        values.get("jobs", 1),
+        values.get("jobs") or _usual_jobs(table),
         dry,
         commands,
         values.get("paths.outputs") or values.get("outputs") or Path("outputs"),
         publish,
     )
+
+
+def _usual_jobs(table: Table) -> int:
+    """Returns the runs at once where jobs= does not say: two on a CPU with cores for them, as two would share a GPU."""
+    accelerators = [word for word in (*table.overrides, *table.settings) if word.startswith("trainer.accelerator=")]
+    on_cpu = accelerators[-1:] == ["trainer.accelerator=cpu"]
+    return 2 if on_cpu and (os.cpu_count() or 1) >= 2 else 1
 
 
 def _reproduce(call: _Call) -> int:
