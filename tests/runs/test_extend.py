@@ -37,7 +37,9 @@ def extended(path: Path, *more: str) -> dict[str, Any]:
     return train(compose_config(settings), settings)
 
 
-@pytest.mark.parametrize("method", SETTINGS)
+@pytest.mark.parametrize(
+    "method", [pytest.param(m, marks=[pytest.mark.slow] * (m in ("comm", "m3ixup"))) for m in SETTINGS]
+)
 def test_three_epochs_and_three_more_are_six(method: str, tmp_path: Path) -> None:
     settings, run_dir, whole = [*SETTINGS[method], *FEW], tmp_path / "run", tmp_path / "whole"
     here(tmp_path, *settings, "trainer.max_epochs=6", f"run.dir={whole}")

@@ -80,7 +80,7 @@ def test_the_plateau_schedule_goes_by_the_monitor(tmp_path: Path, monitor: str, 
     assert min(rates) < 0.05  # else this run shows nothing
 
 
-@pytest.mark.parametrize("method", ["gmc", "m3ixup"])
+@pytest.mark.parametrize("method", ["gmc", pytest.param("m3ixup", marks=pytest.mark.slow)])
 def test_by_default_the_task_selects_where_a_method_adds_a_contrast(tmp_path: Path, method: str) -> None:
     settings = [f"method={method}", *QUICK, *MULT, "trainer.max_epochs=3", "trainer.patience=0"]
     result = here(tmp_path, *settings, f"run.dir={tmp_path / 'task'}")

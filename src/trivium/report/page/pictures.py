@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from joblib import Parallel, delayed
 
 from trivium.report.album import Album, Picture
 from trivium.report.embedding import map_run
@@ -25,6 +27,8 @@ Step = Callable[[str], AbstractContextManager[None]]
 
 # Beyond as many runs, only the first seed of each group has figures.
 EACH_RUN = 40
+# A process starts in three seconds, which as few runs do not pay for.
+_RUNS_A_WORKER = 6
 _WRITTEN = {name: caption for name, (caption, _) in OVER_RATES.items()} | {
     "noise": "Metrics when features are disturbed"
 }
@@ -69,12 +73,17 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Step) -> Pict
                 pictures.overall += [shifts] if shifts else []
                 terms = draw_terms(album, runs, f"terms_{label}")
                 pictures.of_group[label] = [terms] if terms else []
+    firsts = {runs[0].path for runs in groups.values()}
+    shown = [record for record in sources.records if record in detailed]
+    # Each run's figures take about a second, and none needs another's.
+    workers = min(os.cpu_count() or 1, len(shown) // _RUNS_A_WORKER) or 1
+    tasks = (delayed(_of_run)(album, record, maps if record.path in firsts else "none") for record in shown)
+    drawn = Parallel(n_jobs=workers, return_as="generator")(tasks)
     for record in sources.records:
         with step(f"{record.label}, seed {record.repeat}"):
             if record in detailed:
-                pictures.of_run[record.path] = _of_run(album, record, pictures.notes)
-                if maps != "none" and record is groups[record.label][0]:
-                    _add_map(pictures, album, record, maps)
+                pictures.of_run[record.path], notes = next(drawn)
+                pictures.notes += notes
     return pictures
 
 
@@ -111,13 +120,13 @@ def _detailed(records: Sequence[Record], pictures: Pictures) -> list[Record]:
     return best
 
 
-def _of_run(album: Album, record: Record, notes: list[str]) -> list[Picture]:
-    """Draws a run's predictions, and what `trivium evaluate protocol=...` has left in its directory.
+def _of_run(album: Album, record: Record, maps: str) -> tuple[list[Picture], list[str]]:
+    """Draws a run's predictions, what `trivium evaluate protocol=...` has left in its directory, and its map.
 
-    notes: gets a line for a file of these that is damaged.
+    Returns also a line for each file of these that is damaged, and for a map that cannot be drawn.
     """
     stem, of = record.stem, f"{record.label}, seed {record.repeat}"
-    drawn = draw_predictions(album, record, f"{stem}_")
+    drawn, notes = draw_predictions(album, record, f"{stem}_"), []
     for name, draw in (("subsets", draw_subsets), ("shapley", draw_shapley)):
         file = record.path / f"{name}.csv"
         if not file.is_file():
@@ -128,12 +137,11 @@ def _of_run(album: Album, record: Record, notes: list[str]) -> list[Picture]:
             # The file was edited or cut off: it costs its figure, not the page.
             notes.append(f"{file}: cannot be drawn ({error!r:.100}); trivium evaluate protocol={name} writes it again")
     written = {name: record.path / f"{name}.png" for name in _WRITTEN}
-    return drawn + [album.read(file, f"{_WRITTEN[name]}: {of}.") for name, file in written.items() if file.is_file()]
-
-
-def _add_map(pictures: Pictures, album: Album, record: Record, maps: str) -> None:
-    try:
-        pictures.of_run[record.path].append(map_run(album, record, maps, f"{record.stem}_{maps}"))
-    except ValueError as error:
-        # The store may have gone; the page then has a note in place of the map.
-        pictures.notes.append(f"no map of {record.path.name}: {error}")
+    drawn += [album.read(file, f"{_WRITTEN[name]}: {of}.") for name, file in written.items() if file.is_file()]
+    if maps != "none":
+        try:
+            drawn.append(map_run(album, record, maps, f"{stem}_{maps}"))
+        except ValueError as error:
+            # The store may have gone; the page then has a note in place of the map.
+            notes.append(f"no map of {record.path.name}: {error}")
+    return drawn, notes
