@@ -124,7 +124,9 @@ def test_training_steps_drop_and_validation_and_prediction_do_not(monkeypatch: p
     assert torch.equal(method.validation_step(batch, 0)["loss"], plain.validation_step(batch, 0)["loss"])
 
 
-@pytest.mark.parametrize("method", ["supervised", "selfmi", "tcmax", pytest.param("comm", marks=pytest.mark.slow), "gmc"])
+@pytest.mark.parametrize(
+    "method", ["supervised", "selfmi", "tcmax", pytest.param("comm", marks=pytest.mark.slow), "gmc"]
+)
 def test_every_method_takes_it(method: str, tmp_path: Path) -> None:
     small = ["encoder=gru", "encoder.hidden=8", "encoder.out=8", "trainer.max_epochs=1", "trainer.limit_batches=2"]
     small += ["fusion=concat", "run.log_steps=true", "trainer.progress=off"]

@@ -21,6 +21,7 @@ from driver import ROOT
 from trivium.tables.collect import collect
 from trivium.tables.definition import Table, read_table
 from trivium.tables.estimate import Estimate
+from trivium.tables.finished import FinishedRuns
 from trivium.tables.markdown import markdown
 from trivium.tables.overview import overview
 from trivium.tables.plan import Planned, plan
@@ -190,6 +191,17 @@ def test_budget_and_choice_are_printed_and_every_trial_is_in_a_file(tmp_path: Pa
         ("Searched", "1", "pruned", ""),
     ]
     assert lines[1]["settings"] == "optimizer.lr=0.005 optimizer.weight_decay=0.01 fusion.dropout=0.1"
+
+
+def test_a_search_that_another_table_has_done_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIVIUM_DATA", str(tmp_path / "data"))
+    table, outputs = searched(tmp_path), tmp_path / "outputs"
+    runs = [plan(table, 1, outputs / "tables" / name / "runs", FinishedRuns(outputs)) for name in ("first", "second")]
+    assert [run.study.folder.parents[1].name for (run,) in runs if run.study] == ["first", "second"]
+    end_trials(runs[0][0], ("complete", "0.9", "0.002"), ("complete", "0.8", "0.005"))
+    (again,) = plan(table, 1, outputs / "tables" / "second" / "runs", FinishedRuns(outputs))
+    assert "optimizer.lr=0.005" in again.overrides
+    assert not again.waits
 
 
 def start(folder: Path, table: Path) -> subprocess.Popen[bytes]:

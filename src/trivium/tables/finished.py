@@ -47,6 +47,7 @@ class FinishedRuns:
         self._runs: dict[str, list[tuple[Path, str]]] = {}
         self._identities: dict[Path, str] = {}
         self._checksums: dict[Path, str] = {}
+        self._tables = outputs / "tables"
         for path in sorted(path for place in _PLACES for path in run_folders(outputs / place)):
             # A run may be removed while it is read.
             with contextlib.suppress(FileNotFoundError):
@@ -93,6 +94,10 @@ class FinishedRuns:
         """Returns the identity of the run that start_from names; "" for none, and for one that is not finished."""
         run = RunDirectory(Path(start_from))
         return self._identity(run, run.result()) if start_from and run.finished else ""
+
+    def study(self, name: str) -> Path | None:
+        """Returns the folder of a study of that name, which stands for all its settings, in any table; else None."""
+        return next(iter(sorted(self._tables.glob(f"*/studies/{name}"))), None)
 
     def other_store(self, run: RunDirectory, config: Mapping[str, Any]) -> str:
         """Returns the checksum of the config's present store if `run`, finished or not, is on another one; else ""."""

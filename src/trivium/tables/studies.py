@@ -143,10 +143,13 @@ def plan_study(
     shared = shared_settings(config, request.space)
     name = study_name([row.slug], {**shared, **definition(settings, request.space)})
     place = folder / name
+    if finished and not place.exists():
+        # Another table has searched the same.
+        place = finished.study(name) or place
     other = finished.other_store(RunDirectory(place / "0"), config) if finished else ""
     if other:
         # The data were prepared anew, and the trials there say nothing of them.
-        place = folder / f"{name}_{hashlib.sha256(other.encode()).hexdigest()[:6]}"
+        place = place.parent / f"{name}_{hashlib.sha256(other.encode()).hexdigest()[:6]}"
     known = {word.partition("=")[0].lstrip("+~") for word in overrides}
     choices = tuple(word for word in fixed if word.partition("=")[0] not in known)
     return RowStudy(row, place, request.space, tuple(fixed), settings, shared, start, choices)
