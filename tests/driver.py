@@ -54,7 +54,10 @@ def run_ranks_each(folder: Path, runs: Iterable[Sequence[str]], by: str = "torch
     if by != "torchrun":
         outside = {"MASTER_PORT": outside["MASTER_PORT"], **_STEP}
         ranks = [{"SLURM_PROCID": rank, "SLURM_LOCALID": rank} for rank in ("0", "1")]
-    return [_exit_code(process) for process in [_start(_rank, settings, {**outside, **rank}) for rank in ranks]]
+    codes = [_exit_code(process) for process in [_start(_rank, settings, {**outside, **rank}) for rank in ranks]]
+    if any(codes):
+        print("of these runs the first without a result failed:", *(line[-1] for line in settings), sep="\n")
+    return codes
 
 
 def here(folder: Path, *overrides: str) -> dict[str, Any]:

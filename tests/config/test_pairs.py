@@ -1,4 +1,4 @@
-"""Every pair of choices from two groups composes and passes the check."""
+"""Pairs of choices from two groups compose and pass the check: in each run of the tests a fourth of them."""
 
 from itertools import combinations, product
 
@@ -53,7 +53,7 @@ def test_rows_cover_every_pair() -> None:
 
 
 @pytest.mark.parametrize(("every_experiment", "every"), [(False, 4), pytest.param(True, 1, marks=pytest.mark.slow)])
-def test_every_pair_of_choices_composes_and_passes(every_experiment: bool, every: int) -> None:
+def test_pairs_of_choices_compose_and_pass(every_experiment: bool, every: int) -> None:
     """Rows are as many as experiments times data sets; those of one method differ in values and data set.
 
     every: one of so many rows is composed.

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from driver import record
+from trivium.config.check import problems_of
 from trivium.config.compose import compose_config
+from trivium.data.clips import Clips
 from trivium.data.store import Store, open_store
 from trivium.data.synthetic import ensure_fixture
 from trivium.data.train_labels import draw_train_labels
+from trivium.evaluation.probe import fit_readout
 from trivium.runs.announce import say_settings
 from trivium.runs.assemble import assemble, open_data
 from trivium.runs.config_hash import config_hash
@@ -110,10 +116,19 @@ def test_only_methods_without_labels_train_on_the_clips_that_have_none(
     assert len(data.loader("train").split) == len(data.clips("train")) == labelled
 
 
-def test_a_run_is_trained_resumed_and_loaded_with_its_labels_alone(tmp_path: Path) -> None:
-    config = config_of(tmp_path, "method=comm", "data.labelled=0.25", "trainer.max_epochs=1", "trainer.progress=off")
-    train(config, [])
-    run = load_run(next((tmp_path / "runs").rglob("result.json")).parent)
+COMM = [
+    "method=comm",
+    "encoder=identity",
+    "fusion=concat",
+    "fusion.out=8",
+    "trainer.max_epochs=1",
+    "trainer.progress=off",
+]
+
+
+def test_a_loaded_run_has_the_labels_that_it_was_trained_with(tmp_path: Path) -> None:
+    train(config_of(tmp_path, *COMM, "data.labelled=0.25", f"run.dir={tmp_path / 'run'}"), [])
+    run = load_run(tmp_path / "run")
     store, data = run.data()
     few = len(data.clips("train"))
     assert few == round(0.25 * len(store.whole_split("train")))
@@ -121,10 +136,57 @@ def test_a_run_is_trained_resumed_and_loaded_with_its_labels_alone(tmp_path: Pat
     assert len(run.data(run.store)[1].clips("train")) > few
 
 
+@pytest.mark.parametrize("method", ["comm", "supervised"])
+def test_labels_that_were_taken_away_change_nothing(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = COMM if method == "comm" else ["encoder=identity", "trainer.max_epochs=1", "trainer.progress=off"]
+    config = config_of(tmp_path, *settings, "data=fixture", "data.labelled=0.25")
+    train({**config, "run": {**config["run"], "dir": str(tmp_path / "one")}}, [])
+    whole = Store.whole_split
+
+    def spoiled(store: Store, name: str) -> Clips:
+        clips = whole(store, name)
+        if name != "train" or store.train_labels is None:
+            return clips
+        hidden = np.ones(len(clips), dtype=bool)
+        hidden[store.train_labels.places] = False
+        return replace(
+            clips, targets={key: np.where(hidden, -3.0, v).astype(v.dtype) for key, v in clips.targets.items()}
+        )
+
+    monkeypatch.setattr(Store, "whole_split", spoiled)
+    train({**config, "run": {**config["run"], "dir": str(tmp_path / "two")}}, [])
+    assert record(tmp_path / "one") == record(tmp_path / "two")
+
+
+def test_a_probe_of_few_labels_is_not_fitted_on_validation(tmp_path: Path) -> None:
+    _, data, method = assemble(config_of(tmp_path, *COMM, "data.labelled=0.1"))
+    fitted = fit_readout(method, data)
+    assert torch.equal(fitted.probe.final.weight, fitted.probe.without_valid.weight)
+    _, every, method = assemble(config_of(tmp_path, *COMM))
+    usual = fit_readout(method, every)
+    assert not torch.equal(usual.probe.final.weight, usual.probe.without_valid.weight)
+
+
+def test_a_balanced_order_is_refused_where_it_would_read_what_was_taken_away(tmp_path: Path) -> None:
+    classes = ["data=fixture_classes", "data.sampler=balanced", "data.label_noise=0.3"]
+    with pytest.raises(ValueError, match=r"data\.sampler=balanced: it orders the train clips by labels that"):
+        assemble(config_of(tmp_path, *COMM, *classes))
+    assert assemble(config_of(tmp_path, *classes))[1].balanced
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"), [("data.labelled=0", "data.labelled"), ("data.label_noise=2", "data.label_noise")]
+)
+def test_the_check_names_a_share_out_of_range(setting: str, told: str) -> None:
+    assert any(problem.startswith(f"{told}: expected a") for problem in problems_of([setting]))
+
+
 def test_what_is_labelled_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     say_settings(config_of(tmp_path, "data.labelled=0.1", "data.label_noise=0.2"))
     said = " ".join(capsys.readouterr().out.split())
-    assert "32 of 320 train clips have a label, with probability 0.2 another one's" in said
+    assert "32 of 320 train clips have a label a train clip has another one's label with probability 0.2" in said
 
 
 def test_the_defaults_change_no_hash_and_other_values_do(tmp_path: Path) -> None:

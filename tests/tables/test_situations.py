@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from planned_cases import finish, write_table
 
+import trivium
 from trivium.cli.reproduce import main
 from trivium.tables.collect import collect
 from trivium.tables.datasets import part_of, parts_of
@@ -75,6 +77,7 @@ def test_rows_are_repeated_for_each_situation_whose_settings_win_over_theirs(fil
         ({"rows": {"of": "own2", "labels": ["A"]}}, "table=own2: no such table"),
         ({"rows": {"of": "other", "labels": ["C"]}}, "rows.labels: table other has no row 'C'"),
         ({"rows": {"of": "other"}}, "rows: labels missing"),
+        ({"rows": {"of": "own", "labels": ["A"]}}, "rows.of: own takes its rows from a table itself; name that one"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, values: dict[str, Any], message: str) -> None:
@@ -138,7 +141,7 @@ def test_settings_that_were_found_before_are_taken_and_nothing_is_searched(tmp_p
     for run in runs[0]:
         finish(run)
     page = markdown([collect(runs[0][0].table, runs[0])], [])
-    assert "| A | supervised | of before | lowest val/loss | - | optimizer.lr=0.03 |" in page
+    assert "| A | supervised | earlier | val/mae of seed 1 | 0.8 (trial 1) | optimizer.lr=0.03 |" in page
 
 
 def test_settings_that_are_not_in_the_file_are_named(tmp_path: Path) -> None:
@@ -152,6 +155,57 @@ def test_settings_that_are_not_in_the_file_are_named(tmp_path: Path) -> None:
     (tmp_path / "found.csv").write_text(FOUND.replace(",yes,", ",,"))
     with pytest.raises(ValueError, match=r"found\.csv: no trial is chosen in it"):
         read_table(tmp_path / "own.yaml")
+
+
+def test_a_file_of_another_space_is_refused(tmp_path: Path) -> None:
+    found_table(tmp_path)
+    (tmp_path / "found.csv").write_text(FOUND.replace(",supervised,", ",gmc,"))
+    table = read_table(tmp_path / "own.yaml")
+    with pytest.raises(ValueError, match=r"search: supervised, but .*found.csv has settings of the space gmc"):
+        planned(part_of(table, "fixture"), tmp_path)
+
+
+def test_a_searched_row_searches_from_the_other_ones_unchanged_run(tmp_path: Path) -> None:
+    rows = [{"label": "A"}, {**SEARCHED, "label": "B", "start_from_row": "A"}]
+    table = read_table(write_table(tmp_path, rows, datasets=["fixture"], situations=SITUATIONS))
+    runs = {(run.row.label, run.table.situation): run for part in parts_of(table) for run in planned(part, tmp_path)}
+    every, few = (runs["B", name].study for name in SITUATIONS)
+    assert every is not None
+    assert few is not None
+    assert every.folder == few.folder
+    assert few.start == runs["A", "all labels"].directory
+    changed = read_table(write_table(tmp_path, rows, datasets=["fixture"], situations={"few": ["data.labelled=0.1"]}))
+    with pytest.raises(ValueError, match="begins from row 'A', and no situation leaves all as it is"):
+        planned(parts_of(changed)[0], tmp_path)
+
+
+def test_a_setting_of_the_command_line_does_not_make_situations_alike(file: Path) -> None:
+    table = replace(read_table(file), settings=("data.labelled=0.5",))
+    with pytest.raises(ValueError, match=r"data\.labelled: the situation 'few' of table own sets it"):
+        parts_of(table)
+
+
+def test_situations_may_name_the_data_set(tmp_path: Path) -> None:
+    situations = {"other": ["data.store=stores/{data}.h5"]}
+    table = read_table(write_table(tmp_path, ROWS, datasets=["fixture", "mosi"], situations=situations))
+    assert [part.changes for part in parts_of(table)] == [
+        ("data.store=stores/fixture.h5",),
+        ("data.store=stores/mosi.h5",),
+    ]
+
+
+def test_results_keep_situations_apart(tmp_path: Path) -> None:
+    table = read_table(write_table(tmp_path, ROWS, datasets=["fixture"], situations=SITUATIONS, seeds=2, baseline="A"))
+    runs = [planned(part, tmp_path, 2) for part in parts_of(table)]
+    for run in (run for part in runs for run in part):
+        finish(run)
+    for name, text in table_texts(tmp_path, [collect(part[0].table, part) for part in runs], []).items():
+        (tmp_path / name).write_text(text)
+    frame = trivium.results(tmp_path)
+    assert set(frame["situation"]) == set(SITUATIONS)
+    assert set(frame["feature_set"]) == {"fixture/own"}
+    compared = trivium.compare(frame, baseline="A")
+    assert len(compared) == 2 * len(frame.groupby(["label", "metric"]))
 
 
 def test_trials_of_the_command_line_are_every_searched_rows(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from joblib import cpu_count
 
 from trivium.config.arguments import Types, modules, parse_key_values, path, script, truth, whole_number
 from trivium.config.config_folder import TABLES, user_config_folder
@@ -180,9 +181,11 @@ def _call(argv: Sequence[str]) -> _Call:
 
 def _usual_jobs(table: Table) -> int:
     """Returns the runs at once where jobs= does not say: two on a CPU with cores for them, as two would share a GPU."""
-    accelerators = [word for word in (*table.overrides, *table.settings) if word.startswith("trainer.accelerator=")]
-    on_cpu = accelerators[-1:] == ["trainer.accelerator=cpu"]
-    return 2 if on_cpu and (os.cpu_count() or 1) >= 2 else 1
+    of_rows = [word for row in table.rows for word in row.overrides]
+    of_situations = [word for overrides in table.situations.values() for word in overrides]
+    words = [*table.overrides, *of_rows, *of_situations, *table.settings]
+    accelerators = {word.partition("=")[2] for word in words if word.startswith("trainer.accelerator=")}
+    return 2 if accelerators == {"cpu"} and cpu_count() >= 2 else 1
 
 
 def _reproduce(call: _Call) -> int:

@@ -181,8 +181,15 @@ class _FilesReadOnce(CachingConfigRepository):
         self.cache = {}
 
 
-# What was read of the package's own folder, which stays as it is while a process runs.
-_PACKAGE_FILES: dict[str, ConfigResult | None] = {}
+# What was read of the package's own folder, by the time of its latest change.
+_PACKAGE_FILES: dict[int, dict[str, ConfigResult | None]] = {}
+
+
+def _package_files() -> dict[str, ConfigResult | None]:
+    changed = max(file.stat().st_mtime_ns for file in CONFIGS.rglob("*"))
+    if changed not in _PACKAGE_FILES:
+        _PACKAGE_FILES.clear()
+    return _PACKAGE_FILES.setdefault(changed, {})
 
 
 # What Hydra, OmegaConf and PyYAML raise beside their own errors for a damaged file of a user's config folder.
@@ -212,7 +219,7 @@ def composer(configs: Path = CONFIGS) -> Iterator[Composer]:
     with initialize_config_dir(config_dir=str(configs.resolve()), version_base="1.3"):
         loader: Any = GlobalHydra.instance().config_loader()
         folders = [configs, *more_config_folders()]
-        loader.repository = _FilesReadOnce(loader.repository, _PACKAGE_FILES if folders == [CONFIGS] else {})
+        loader.repository = _FilesReadOnce(loader.repository, _package_files() if folders == [CONFIGS] else {})
         yield Composer(loader, folders)
 
 

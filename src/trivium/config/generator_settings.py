@@ -134,8 +134,8 @@ def settings_of(data: Mapping[str, Any]) -> GeneratorSettings | None:
             key, node = f"data.{kind.key}", data[kind.key]
             keys = [field.name for field in fields(kind)]
             # Runs that are older than such a key lack it.
-            later = {field.name for field in fields(kind) if field.default is not MISSING}
-            if set(node) | later != set(keys):
+            optional = {field.name for field in fields(kind) if field.default is not MISSING}
+            if set(node) | optional != set(keys):
                 raise ValueError(f"{key}: expected the keys {', '.join(keys)}, found {', '.join(node)}")
             if len(node["length"]) != 2:
                 raise ValueError(f"{key}.length: expected [low, high], found {list(node['length'])}")

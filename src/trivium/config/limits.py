@@ -105,6 +105,10 @@ def _of_data(data: Mapping[str, Any]) -> Iterator[str]:
         yield f"data.label_range: expected [low, high] with low < high, or [], found {low_high}"
     if (data.get("fold") or 0) < 0:
         yield f"data.fold: expected a fold's number, 0 or more, found {data['fold']}"
+    if not 0 < data.get("labelled", 1.0) <= 1:
+        yield f"data.labelled: expected a share above 0 and at most 1, found {data['labelled']:g}"
+    if not 0 <= data.get("label_noise", 0.0) <= 1:
+        yield f"data.label_noise: expected a probability from 0 to 1, found {data['label_noise']:g}"
     names = data["modalities"]
     if len(set(names)) != len(names):
         yield f"data.modalities: a name occurs twice in {names}"

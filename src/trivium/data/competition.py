@@ -40,15 +40,15 @@ def what_is_knowable(settings: Competition) -> dict[str, Any]:
     total_correlation: {"modalities", "with_label"}, in bits, of the train split; the second is what TCMax bounds.
     rendering_error: bounds the probability that steps are read as another symbol than they were made from.
     """
-    table, trained_on = table_of(settings, "test"), table_of(settings, "train")
-    modality_correlation = knowable.total_correlation(trained_on)
+    test_table, train_table = table_of(settings, "test"), table_of(settings, "train")
+    modality_correlation = knowable.total_correlation(train_table)
     return {
         "factors": {
-            "label": {"levels": settings.classes, "from": knowable.from_each_subset(table, settings.modalities)}
+            "label": {"levels": settings.classes, "from": knowable.from_each_subset(test_table, settings.modalities)}
         },
         "total_correlation": {
             "modalities": modality_correlation,
-            "with_label": modality_correlation + knowable.information(trained_on),
+            "with_label": modality_correlation + knowable.information(train_table),
         },
         "rendering_error": _rendering_error(settings),
     }
@@ -63,8 +63,8 @@ def table_of(settings: Competition, split: str) -> Array:
 
 def _noises(settings: Competition, split: str) -> tuple[float, float]:
     """Returns the noise of the easy and of the hard modality in a split."""
-    shifted = settings.test_easy_noise if split == "test" else None
-    return settings.easy_noise if shifted is None else shifted, settings.hard_noise
+    test_noise = settings.test_easy_noise if split == "test" else None
+    return settings.easy_noise if test_noise is None else test_noise, settings.hard_noise
 
 
 def _rendering_error(settings: Competition) -> float:

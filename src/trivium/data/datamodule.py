@@ -90,8 +90,8 @@ class DataModule:
     "source" (as the source's own loader does when its normalisation is on; for MMSA files the mean over time).
     target: the name of the one to predict, or "" for "multimodal" or the only one.
     sampler: "shuffled", or "balanced", which trains on classes equally often.
-    unlabelled_too: set to True for a method that trains without labels: it then trains on all clips of a store some of
-    whose train clips have none.
+    trains_on_unlabelled: set to True for a method that reads no label: it trains on all clips of a store some of whose
+    train clips have none.
     Raises ValueError for a modality or a target that the store does not have, for a store with folds as a whole, and
     for balanced without classes.
     """
@@ -114,7 +114,7 @@ class DataModule:
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.standardize = dict(standardize or {"default": "none"})
         self.seed, self.limit_batches = seed, limit_batches
-        self.unlabelled_too = False
+        self.trains_on_unlabelled = False
         store.refuse_without_fold()
         _check_reads(store, self.reads)
         self.target_name = choose_target(store.schema.targets, target, str(store.path))
@@ -158,8 +158,8 @@ class DataModule:
         Raises ValueError, naming the clip, for one that has none of the modalities, from which a method could learn
         nothing.
         """
-        whole = training and self.unlabelled_too
-        clips = self._with_chosen(self.store.whole_split(split)) if whole else self.clips(split)
+        use_all = training and self.trains_on_unlabelled
+        clips = self._with_chosen(self.store.whole_split(split)) if use_all else self.clips(split)
         self._refuse_empty_clips(split, clips)
         resident = standardized(
             clips, self.reads, device, self.standardize, self.store.statistics, self.store.schema.source_format
@@ -183,7 +183,7 @@ class DataModule:
         """Returns the number of batches of a training epoch."""
         labels = self.store.train_labels
         labelled = self.store.schema.counts["train"]
-        batches = -(-(labels.clips if labels and self.unlabelled_too else labelled) // self.batch_size)
+        batches = -(-(labels.clips if labels and self.trains_on_unlabelled else labelled) // self.batch_size)
         return min(batches, self.limit_batches) if self.limit_batches else batches
 
     def _refuse_empty_clips(self, split: str, clips: Clips) -> None:

@@ -152,8 +152,8 @@ class Store:
         if (labelled, noise) == (1, 0):
             return self
         self.refuse_without_fold()
-        labels = draw_train_labels(self.schema.counts["train"], labelled, noise, seed)
         targets = self.whole_split("train").targets
+        labels = draw_train_labels(self.schema.counts["train"], labelled, noise, seed)
         described = {
             name: target.counted(targets[name][labels.sources]) for name, target in self.schema.targets.items()
         }

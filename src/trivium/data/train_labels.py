@@ -1,7 +1,7 @@
 """Takes labels away from train clips, or gives them wrong ones, to measure how a method bears few or noisy labels.
 
-Both are a function of the seed and the clip's place alone: a smaller share is a part of a larger one, and a clip that
-is wrong at one rate is wrong at every higher one.
+Both are a function of the seed and the share alone: the clips of a smaller share are among those of a larger one, and a
+clip that is wrong at one rate is wrong at every higher one.
 Legend: N train clips, n of them with a label.
 """
 

@@ -77,12 +77,17 @@ def probe_run(
         rows = {split: Rows(part[name], targets[split]) for split, part in vectors.items()}
         results[name] = {"size": rows[fitted_on(rows)].features.shape[1], "fitted_on": fitted_on(rows)}
         if rule is not None:
-            results[name] |= _probe_classes(rows, rule, standardize, named)
+            results[name] |= _probe_classes(rows, rule, standardize, refits(data), named)
         if described.kind == "labels":
-            results[name] |= _probe_labels(rows, described, standardize, named)
+            results[name] |= _probe_labels(rows, described, standardize, refits(data), named)
         if described.kind == "score":
-            results[name]["ridge"] = _probe_scores(rows, _protocol_of(described, method), standardize)
+            results[name]["ridge"] = _probe_scores(rows, _protocol_of(described, method), standardize, refits(data))
     return results
+
+
+def refits(data: DataModule) -> bool:
+    """Tells whether probes are fitted again on the validation split: not where train clips lack labels that it has."""
+    return data.store.train_labels is None
 
 
 def _protocol_of(target: Target, method: Method) -> str:
@@ -103,6 +108,8 @@ def _read(
     splits: those to read beside the split to fit on, if the store has them.
     """
     filled = [split for split, clips in data.store.schema.counts.items() if clips]
+    if data.store.train_labels:
+        filled = [split for split in filled if split != "probe"]
     vectors, targets = {}, {}
     for split in [split for split in (fitted_on(filled), *splits) if split in filled]:
         loader = data.loader(split, device=method.device)
@@ -125,11 +132,11 @@ def _labelled(rows: Mapping[str, Rows], rule: ClassRule) -> dict[str, Rows]:
 
 
 def _probe_classes(
-    rows: Mapping[str, Rows], rule: ClassRule, standardize: bool, report: Report | None
+    rows: Mapping[str, Rows], rule: ClassRule, standardize: bool, refit: bool, report: Report | None
 ) -> dict[str, Any]:
     """Fits a classifier, and returns its rule, C and metrics."""
     labelled = _labelled(rows, rule)
-    probe = choose_classifier(labelled, rule.classes, standardize=standardize, report=report)
+    probe = choose_classifier(labelled, rule.classes, standardize=standardize, refit=refit, report=report)
     scores: dict[str, Any] = {
         split: classification_metrics(probe.on(split).outputs(labelled[split].features), labelled[split].targets)
         for split in ("valid", "test")
@@ -138,9 +145,12 @@ def _probe_classes(
     return {"rule": rule.name, "classes": rule.classes, "c": probe.strength, **scores}
 
 
-def _probe_labels(rows: Mapping[str, Rows], target: Target, standardize: bool, report: Report | None) -> dict[str, Any]:
+def _probe_labels(
+    rows: Mapping[str, Rows], target: Target, standardize: bool, refit: bool, report: Report | None
+) -> dict[str, Any]:
     """Fits a classifier a label, and returns the names of the labels, each C, and the metrics of labels."""
-    probe = choose_each(rows, partial(choose_label_classifier, standardize=standardize, report=report))
+    choose = partial(choose_label_classifier, standardize=standardize, refit=refit, report=report)
+    probe = choose_each(rows, choose)
     scores: dict[str, Any] = {}
     for split in [split for split in ("valid", "test") if split in rows]:
         likely_NC = probe.on(split).outputs(rows[split].features).sigmoid()
@@ -149,9 +159,9 @@ def _probe_labels(rows: Mapping[str, Rows], target: Target, standardize: bool, r
     return {"rule": "each label", "labels": list(target.names), "c": probe.strength, **scores}
 
 
-def _probe_scores(rows: Mapping[str, Rows], protocol: str, standardize: bool) -> dict[str, Any]:
+def _probe_scores(rows: Mapping[str, Rows], protocol: str, standardize: bool, refit: bool) -> dict[str, Any]:
     """Fits a ridge regression, of several scores one each, and returns its alpha and metrics."""
-    probe = _ridge(rows, standardize)
+    probe = _ridge(rows, standardize, refit)
     scores: dict[str, Any] = {}
     for split in [split for split in ("valid", "test") if split in rows]:
         targets, outputs_NK = rows[split].targets, probe.on(split).outputs(rows[split].features)
@@ -159,9 +169,9 @@ def _probe_scores(rows: Mapping[str, Rows], protocol: str, standardize: bool) ->
     return {"alpha": probe.strength, **scores}
 
 
-def _ridge(rows: Mapping[str, Rows], standardize: bool = False) -> Probe:
+def _ridge(rows: Mapping[str, Rows], standardize: bool, refit: bool) -> Probe:
     """Returns the ridge regression of targets (N,), or one for each column of targets (N, K)."""
-    choose = partial(choose_ridge, standardize=standardize)
+    choose = partial(choose_ridge, standardize=standardize, refit=refit)
     return choose_each(rows, choose) if rows[fitted_on(rows)].targets.dim() == 2 else choose(rows)
 
 
@@ -190,22 +200,22 @@ def fit_readout(method: Method, data: DataModule, report: Report | None = None) 
     vectors, targets = _read(method, data, "multimodal", raw=False)
     rows = {split: Rows(part["joint"], targets[split]) for split, part in vectors.items()}
     probe, chosen = _choose(method, data, rows, report)
-    binary = _probe_sign(method, data.target, rows, report)
+    binary = _probe_sign(method, data, rows, report)
     fitted = FittedReadout(probe, {"fitted_on": fitted_on(rows), **chosen, "sign": binary})
     fitted.use(method, "test")
     return fitted
 
 
 def _probe_sign(
-    method: Method, target: Target, rows: Mapping[str, Rows], report: Report | None
+    method: Method, data: DataModule, rows: Mapping[str, Rows], report: Report | None
 ) -> dict[str, Any] | None:
     """Returns the probe of score > 0, or None for other targets and for scores of one sign."""
-    if not target.is_score:
+    if not data.target.is_score:
         return None
-    rule = class_rule(method, target, MULTIMODAL, "sign")
+    rule = class_rule(method, data.target, MULTIMODAL, "sign")
     if rule.kinds(rows[fitted_on(rows)].targets) < 2:
         return None
-    return _probe_classes(rows, rule, False, report)
+    return _probe_classes(rows, rule, False, refits(data), report)
 
 
 def validation_metrics(method: Method, data: DataModule) -> dict[str, float]:
@@ -226,11 +236,11 @@ def _choose(
     """Returns the probe of the objective's scores, classes or labels, and as plain JSON what was chosen."""
     target = data.target
     if target.kind == "labels":
-        probe = choose_each(rows, partial(choose_label_classifier, report=report))
+        probe = choose_each(rows, partial(choose_label_classifier, refit=refits(data), report=report))
         return probe, {"kind": "classifier of each label", "labels": list(target.names), "c": probe.strength}
     if target.kind == "score" and method.objective.outputs == target.columns:
-        probe = _ridge(rows)
+        probe = _ridge(rows, False, refits(data))
         return probe, {"kind": "ridge", "alpha": probe.strength}
     rule = class_rule(method, target, MULTIMODAL, "objective" if target.is_score else "")
-    probe = choose_classifier(_labelled(rows, rule), rule.classes, report=report)
+    probe = choose_classifier(_labelled(rows, rule), rule.classes, refit=refits(data), report=report)
     return probe, {"kind": "classifier", "classes": rule.classes, "c": probe.strength}

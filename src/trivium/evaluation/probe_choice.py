@@ -5,6 +5,8 @@ map is then fitted again on both. With a split "probe", "valid" is not used, bec
 strength is then chosen on 40 % that are held out of "probe", as it is on 40 % of "train" if there is no "valid". This
 is the protocol of CoMM's linear evaluation (Dufumier et al., 2025, public code).
 A target of several columns has one probe a column, each with its own strength.
+Where train clips have few or wrong labels (data.labelled, data.label_noise), the probe is not fitted again on "valid",
+whose labels are all known, and "probe" is not used either.
 Legend: N clips, E features, C classes or labels, K scores or labels, A regularisation strengths.
 """
 
@@ -59,12 +61,18 @@ class Probe:
 
 
 def choose_classifier(
-    rows: Mapping[str, Rows], classes: int, *, standardize: bool = False, report: Report | None = None
+    rows: Mapping[str, Rows],
+    classes: int,
+    *,
+    standardize: bool = False,
+    refit: bool = True,
+    report: Report | None = None,
 ) -> Probe:
     """Fits logistic regression with the C of the highest balanced accuracy on clips that it was not fitted on.
 
     rows: split -> rows, with at least "train" or "probe"; targets are classes in [0, classes). `search_c` searches C.
-    standardize: as in fit_classifier. report: shows each C that is tried.
+    standardize: as in fit_classifier. refit: False leaves the clips that C is chosen on out of the final map.
+    report: shows each C that is tried.
     """
     train, held_out, is_valid = _choosing_parts(rows, strata=True)
 
@@ -77,15 +85,18 @@ def choose_classifier(
         return balanced_accuracy(fit(train, c).outputs(held_out.features), held_out.targets)
 
     c = search_c(score)
-    final = fit(train + held_out, c)
+    final = fit(train + held_out if refit else train, c)
     return Probe(c, fit(train, c) if is_valid else final, final)
 
 
-def choose_ridge(rows: Mapping[str, Rows], alphas: Sequence[float] = ALPHAS, *, standardize: bool = False) -> Probe:
+def choose_ridge(
+    rows: Mapping[str, Rows], alphas: Sequence[float] = ALPHAS, *, standardize: bool = False, refit: bool = True
+) -> Probe:
     """Fits ridge regression with the alpha of the lowest squared error on clips that it was not fitted on.
 
     Of equal alphas the first is taken.
     rows: split -> rows, with at least "train" or "probe"; targets are scores. standardize: as in fit_classifier.
+    refit: as in choose_classifier.
     """
     train, held_out, is_valid = _choosing_parts(rows, strata=False)
 
@@ -95,7 +106,7 @@ def choose_ridge(rows: Mapping[str, Rows], alphas: Sequence[float] = ALPHAS, *, 
     path = fit(train)
     errors_A = (path.outputs(held_out.features) - held_out.targets[:, None]).square().mean(dim=0)
     best = int(errors_A.argmin())
-    final = _row(fit(train + held_out), best)
+    final = _row(fit(train + held_out) if refit else path, best)
     return Probe(alphas[best], _row(path, best) if is_valid else final, final)
 
 
@@ -113,14 +124,14 @@ def choose_each(rows: Mapping[str, Rows], choose: Callable[[Mapping[str, Rows]],
 
 
 def choose_label_classifier(
-    rows: Mapping[str, Rows], *, standardize: bool = False, report: Report | None = None
+    rows: Mapping[str, Rows], *, standardize: bool = False, refit: bool = True, report: Report | None = None
 ) -> Probe:
     """Fits `choose_classifier` on whether clips have a label; the one output is the logit of its probability.
 
     rows: as there, with targets (N,) of 0 and 1.
     """
     labelled = {split: Rows(part.features, part.targets.long()) for split, part in rows.items()}
-    probe = choose_classifier(labelled, 2, standardize=standardize, report=report)
+    probe = choose_classifier(labelled, 2, standardize=standardize, refit=refit, report=report)
     return Probe(probe.strength, _logit(probe.without_valid), _logit(probe.final))
 
 

@@ -268,7 +268,7 @@ class Method(nn.Module, ABC):
         if self.stand_ins is None or any(self.dropout_rates.values()):
             return
         data: DataModule = self.trainer.datamodule
-        clips = data.store.split("train")
+        clips = data.store.whole_split("train") if data.trains_on_unlabelled else data.store.split("train")
         if not any((clips.read(name, data.reads[name]).lengths == 0).any() for name in self.encoders):
             raise ValueError(
                 "method.stand_in=learned: no clip of the train split lacks a modality, so there is nothing to learn "

@@ -42,17 +42,18 @@ def compare(
     baseline: str = "",
     by: str = "label",
     *,
-    within: Sequence[str] = ("feature_set", "split"),
+    within: Sequence[str] | None = None,
     rows: Sequence[str] | None = None,
     metrics: Sequence[str] | None = None,
     lower: Mapping[str, bool | None] | None = None,
     margins: Mapping[str, float | None] | None = None,
 ) -> pd.DataFrame:
-    """Returns a line for each row and metric, within each data set and split.
+    """Returns a line for each row and metric, within each data set, split and situation of a table.
 
     frame: a line for each run and metric, with the columns `by`, metric, seed and value, and fold where the data have
     folds, as trivium.results returns it.
-    baseline: the row that the others are compared with; "" for none. within: columns whose values are never mixed.
+    baseline: the row that the others are compared with; "" for none.
+    within: columns whose values are never mixed; None for feature_set and split, and situation where there are any.
     rows, metrics: which, in their order; those without a run get a line with n = 0. Otherwise all, as they come.
     lower: metric -> whether lower is better, None where that is not known; otherwise known from the metric's name.
     margins: metric -> the difference below which two rows count as the same, in the metric's unit; otherwise MARGIN_MAE
@@ -75,6 +76,9 @@ def compare(
         raise ValueError(f"compare: baseline {baseline!r} is none of the {by}s {', '.join(map(str, known))}")
     if "fold" not in frame:
         frame = frame.assign(fold=None)
+    if within is None:
+        has_situations = "situation" in frame and frame["situation"].fillna("").ne("").any()
+        within = ("feature_set", *["situation"] * bool(has_situations), "split")
     _refuse_doubles(frame, [*within, by, "metric", "seed", *["fold"] * bool(frame["fold"].notna().any())])
     parts = frame.groupby(list(within), sort=False, dropna=False) if within else [((), frame)]
     lines = []

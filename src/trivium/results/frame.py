@@ -12,6 +12,7 @@ import pandas as pd
 
 from trivium.results.folders import gather
 from trivium.results.records import Record
+from trivium.results.sections import split_section
 from trivium.results.table_folder import TableFolder
 
 COLUMNS = (
@@ -19,6 +20,7 @@ COLUMNS = (
     "method",
     "data",
     "feature_set",
+    "situation",
     "modalities",
     "seed",
     "fold",
@@ -103,6 +105,7 @@ def run_facts(record: Record, split: str = "test") -> dict[str, Any]:
         **{key: result[key] for key in _AS_WRITTEN if key in result},
         "data": record.data.partition("/")[0],
         "feature_set": record.data,
+        "situation": "",
         "modalities": "+".join(result.get("modalities", [])),
         "seed": record.seed,
         "fold": record.fold,
@@ -119,10 +122,10 @@ def _facts_of(table: TableFolder, line: Mapping[str, str], records: Mapping[Path
     """Returns the facts of the run that a line of values.csv is of, where that is there."""
     path = table.run_of(line)
     record = None if path is None else records.get(path)
+    data, situation = split_section(line.get("data") or "")
     if record is None:
-        data = line.get("data") or ""
-        return {"data": data.partition("/")[0], "feature_set": data, "path": line.get("run")}
-    return run_facts(record)
+        return {"data": data.partition("/")[0], "feature_set": data, "situation": situation, "path": line.get("run")}
+    return {**run_facts(record), "situation": situation}
 
 
 def table_score(line: Mapping[str, str]) -> dict[str, Any]:

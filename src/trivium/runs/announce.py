@@ -70,12 +70,11 @@ def _say_data(config: Mapping[str, Any]) -> None:
     sizes = ", ".join(f"{name} {schema.dims.get(name, 'tokens')}" for name in names)
     fold = "" if schema.fold is None else f", fold {schema.fold} of {schema.folds}"
     say("data", f"{schema.feature_set}{fold}: {counts} clips")
-    known = store.with_train_labels(labelled, 0.0, config["seed"]).schema.counts["train"]
-    labels = [f"{known} of {schema.counts['train']} train clips have a label"] if labelled != 1 else []
+    if labelled != 1:
+        count = store.with_train_labels(labelled, 0.0, config["seed"]).schema.counts["train"]
+        say("", f"{count} of {schema.counts['train']} train clips have a label")
     if noise := node.get("label_noise", 0.0):
-        labels.append(f"with probability {noise:g} another one's")
-    if labels:
-        say("", ", ".join(labels))
+        say("", f"a train clip has another one's label with probability {noise:g}")
     say("", sizes)
 
 

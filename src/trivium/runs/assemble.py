@@ -72,7 +72,12 @@ def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
     store, data = open_data(config, kind=TrainingData)
     data.refuse_without_valid()
     method = build_method(config, store.schema, data.reads, trains=True)
-    data.unlabelled_too = not method.learns_labels
+    data.trains_on_unlabelled = not method.learns_labels
+    if store.train_labels and data.trains_on_unlabelled and data.balanced:
+        raise ValueError(
+            f"data.sampler=balanced: it orders the train clips by labels that data.labelled and data.label_noise take "
+            f"away, and method={method.name} trains on all clips; take data.sampler=shuffled"
+        )
     return store, data, method
 
 

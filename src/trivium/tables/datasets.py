@@ -28,8 +28,18 @@ def parts_of(table: Table, chosen: str = "") -> list[Table]:
         if chosen:
             raise ValueError(f"data={chosen}: table {table.name} has no data sets; data.store=FILE changes the file")
         return [table]
+    _refuse_overridden_situations(table)
     sets, situations = _chosen(table, chosen) if chosen else table.datasets, list(table.situations) or [""]
     return [part_of(table, section_name(data, situation)) for data in sets for situation in situations]
+
+
+def _refuse_overridden_situations(table: Table) -> None:
+    """Raises ValueError for a setting of the command line that a situation has too, which would then be the same."""
+    keys = {word.partition("=")[0].lstrip("+~") for word in table.settings}
+    for name, overrides in table.situations.items():
+        for word in overrides:
+            if (key := word.partition("=")[0].lstrip("+~")) in keys:
+                raise ValueError(f"{key}: the situation {name!r} of table {table.name} sets it; leave it out")
 
 
 def _chosen(table: Table, text: str) -> list[str]:
@@ -88,6 +98,7 @@ def part_of(table: Table, section: str) -> Table:
         bars={group: bars for group, bars in table.bars.items() if set(bars) <= set(names)},
         data=data,
         situation=situation,
+        situations={key: _filled(overrides, name) for key, overrides in table.situations.items()},
     )
 
 

@@ -67,8 +67,8 @@ class Table:
     words: of a table without a file (trivium.tables.runs_table), its command line. folds: the number that each row is
     trained on, for every seed; 0 for data without folds.
     situations: name -> overrides, for each of which the rows are repeated on each data set; over those of the rows.
-    situation: the name of this part's, "" without any. settings_from: the settings that searches of before have chosen.
-    trials: what the command line says of them, 0 for nothing.
+    situation: the name of this part's, "" without any. settings_from: the settings that an earlier table's searches
+    have chosen. trials: the command line's number for each searched row, 0 without any.
     """
 
     name: str
@@ -279,7 +279,10 @@ def _row(values: Any, common_search: dict[str, Any]) -> Row:
 def _rows_of(folder: Path, values: Any) -> tuple[Row, ...]:
     """Returns rows of another table, in the order in which they are named: `rows: {of: TABLE, labels: [A, B]}`."""
     node = keys("rows", values, ("of", "labels"), ())
-    other = read_table(find_table(str(node["of"]), [folder]))
+    other_file = find_table(str(node["of"]), [folder])
+    if isinstance(yaml.safe_load(other_file.read_text(encoding="utf-8")).get("rows"), dict):
+        raise ValueError(f"rows.of: {node['of']} takes its rows from a table itself; name that one")
+    other = read_table(other_file)
     known = {row.label: row for row in other.rows}
     labels = texts("rows.labels", items("rows.labels", node["labels"]))
     for label in labels:

@@ -40,7 +40,8 @@ def write_figures(folder: Path, parts: Sequence[Measured]) -> dict[str, list[tup
     drawn = {part.table.section: [write_figure(folder, part)] for part in parts}
     for data in dict.fromkeys(part.table.data for part in parts if part.table.situation):
         of_data = [part for part in parts if part.table.data == data and part.table.situation]
-        if len(of_data) > 1:
+        measures = [{measure.name for measure in part.table.measures} for part in of_data]
+        if len(of_data) > 1 and set.intersection(*measures):
             name = file_stem("figure_over", data)
             write_lines(folder / name, of_data)
             drawn[of_data[0].table.section].insert(0, (f"{name}.png", LINES))

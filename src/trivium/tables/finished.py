@@ -95,9 +95,17 @@ class FinishedRuns:
         run = RunDirectory(Path(start_from))
         return self._identity(run, run.result()) if start_from and run.finished else ""
 
-    def study(self, name: str) -> Path | None:
-        """Returns the folder of a study of that name, which stands for all its settings, in any table; else None."""
-        return next(iter(sorted(self._tables.glob(f"*/studies/{name}"))), None)
+    def study(self, name: str, config: Mapping[str, Any]) -> Path | None:
+        """Returns the folder of a study of that name, which stands for all its settings, in any table; else None.
+
+        It is one on the store that the config finds now; of several the one of which most trials are listed.
+        """
+        folders = [
+            folder
+            for folder in sorted(self._tables.glob(f"*/studies/{name}"))
+            if not self.other_store(RunDirectory(folder / "0"), config)
+        ]
+        return max(folders, key=_listed_trials, default=None)
 
     def other_store(self, run: RunDirectory, config: Mapping[str, Any]) -> str:
         """Returns the checksum of the config's present store if `run`, finished or not, is on another one; else ""."""
@@ -128,3 +136,8 @@ class FinishedRuns:
     def _start(self, run: RunDirectory, path: Path) -> str:
         """Returns the identity of the run that `run` began from: where it was, or beside `run` if both were moved."""
         return self.origin(str(path)) or self.origin(str(run.path.parent / path.name))
+
+
+def _listed_trials(study: Path) -> int:
+    file = study / "trials.csv"
+    return len(file.read_text(errors="replace").splitlines()) if file.is_file() else 0

@@ -163,12 +163,44 @@ def _searched(
         return row, None
     where = f"table {table.name}, row {label!r}"
     # What is searched once serves every situation of the data set.
-    overrides = _overrides(replace(table, audit=False, situation=""), row, 1, start, None)
+    searched = replace(table, audit=False, situation="")
+    if start is not None and table.situation and not start.waits:
+        start = _without_situation(session, searched, rows, row.start, folder, finished)
+    overrides = _overrides(searched, row, 1, start, None)
     origin = start.directory if start else None
     study = plan_study(session, where, row, overrides, folder.parent / "studies", finished, origin)
     if table.settings_from:
-        study = replace(study, earlier_choice=table.settings_from.of(table.data, row.label))
+        choice = table.settings_from.of(table.data, row.label)
+        if choice.space != row.search.sweep:
+            raise ValueError(
+                f"{where}: search: {row.search.sweep}, but {table.settings_from.file} has settings of the space "
+                f"{choice.space}"
+            )
+        study = replace(study, earlier_choice=choice)
     return study.chosen(), study
+
+
+def _without_situation(
+    session: Composer,
+    table: Table,
+    rows: Mapping[str, Row],
+    label: str,
+    folder: Path,
+    finished: FinishedRuns | None,
+) -> Planned:
+    """Returns the run of seed 1 of a row above in no situation, which is that of a situation without overrides.
+
+    table: without its situation. Raises ValueError where the table has no such situation.
+    """
+    if all(table.situations.values()):
+        raise ValueError(
+            f"table {table.name}: a searched row begins from row {label!r}, and no situation leaves all as it is; add "
+            "one, such as unchanged: []"
+        )
+    row = rows[label]
+    start = _without_situation(session, table, rows, row.start, folder, finished) if row.start else None
+    overrides = _overrides(table, row, 1, start, None)
+    return _planned(table, row, 1, start, overrides, session.compose(session.current(overrides)), folder, finished)
 
 
 def _waiting(table: Table, row: Row, seed: int, config: Mapping[str, Any], folder: Path) -> Planned:

@@ -62,13 +62,24 @@ def _checked(at: str, values: Any) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class EarlierChoice:
+    """Holds the overrides that a search has chosen, by the value of its objective (val/mae), from its space."""
+
+    overrides: tuple[str, ...]
+    space: str
+    objective: str
+    value: float
+    trial: int
+
+
+@dataclass(frozen=True)
 class SearchedSettings:
-    """Holds what earlier searches have chosen: (data set, row) -> overrides. file: a table's searches.csv."""
+    """Holds what earlier searches have chosen: (data set, row) -> choice. file: a table's searches.csv."""
 
     file: Path
-    settings: Mapping[tuple[str, str], tuple[str, ...]]
+    settings: Mapping[tuple[str, str], EarlierChoice]
 
-    def of(self, data: str, row: str) -> tuple[str, ...]:
+    def of(self, data: str, row: str) -> EarlierChoice:
         """Returns a row's settings on a data set, NAME or NAME/FEATURES; NAME alone stands for the only such set.
 
         Raises ValueError naming the file and what it has.
@@ -91,9 +102,18 @@ def read_searched_settings(file: Path) -> SearchedSettings:
         raise ValueError(
             f"settings_from: {file}: no such file; expected the searches.csv of a table, by a path beside this one"
         )
-    lines = [line for line in read_rows(file, ("data", "row", "chosen", "settings")) if line["chosen"] == "yes"]
+    columns = ("data", "row", "space", "objective", "trial", "value", "chosen", "settings")
+    lines = [line for line in read_rows(file, columns) if line["chosen"] == "yes"]
     if not lines:
         raise ValueError(f"settings_from: {file}: no trial is chosen in it; expected chosen=yes in a line of each row")
+    try:
+        return SearchedSettings(file, {(line["data"], line["row"]): _earlier_choice(line) for line in lines})
+    except ValueError as error:
+        raise ValueError(f"settings_from: {file}: {error}") from error
+
+
+def _earlier_choice(line: Mapping[str, str]) -> EarlierChoice:
     # A value may have blanks: settings are divided where the next key begins.
-    words = {(line["data"], line["row"]): re.split(r" (?=[\w.@+~]+=)", line["settings"]) for line in lines}
-    return SearchedSettings(file, {place: tuple(filter(None, settings)) for place, settings in words.items()})
+    words = re.split(r" (?=[\w.@+~]+=)", line["settings"])
+    chosen = tuple(word for word in words if word)
+    return EarlierChoice(chosen, line["space"], line["objective"], float(line["value"]), int(line["trial"]))

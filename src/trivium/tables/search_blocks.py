@@ -23,7 +23,10 @@ def _line(label: str, study: RowStudy) -> tuple[str, ...]:
     states = Counter(trial.state for trial in study.trials if trial.state != "complete")
     trials = str(study.planned) if study.done == study.planned else f"{study.done} of {study.planned}"
     if study.earlier_choice is not None:
-        return (label, _space(study), "of before", study.rule, "-", ", ".join(study.earlier_choice))
+        choice = study.earlier_choice
+        chosen = ", ".join(choice.overrides)
+        value = f"{choice.value:.4g} (trial {choice.trial})"
+        return (label, _space(study), "earlier", f"{choice.objective} of seed 1", value, chosen)
     others = f" ({', '.join(f'{count} {_WORDS.get(state, state)}' for state, count in states.items())})" * bool(states)
     head = (label, _space(study), trials + others, f"{study.rule} of seed 1")
     if study.best is None:
@@ -44,7 +47,7 @@ def trial_lines(measured: Measured) -> list[dict[str, Any]]:
     """Returns a line for each trial, in the columns COLUMNS; a search's journal in small form."""
     return [
         {
-            "data": measured.table.section,
+            "data": measured.table.data,
             "row": label,
             "space": _space(study),
             "objective": study.settings.objective,

@@ -27,7 +27,9 @@ _DASHES: tuple[Any, ...] = ("solid", (0, (4, 1.5)), (0, (1, 1)))
 
 def write_lines(stem: Path, parts: Sequence[Measured]) -> None:
     """Writes STEM.png and STEM.pdf. parts: those of one data set, one a situation, in order."""
-    measures = parts[0].table.measures[:_PANELS]
+    # The data of a situation may lack what a measure needs.
+    in_all = set.intersection(*({measure.name for measure in part.table.measures} for part in parts))
+    measures = [measure for measure in parts[0].table.measures if measure.name in in_all][:_PANELS]
     rows = [row.label for row in parts[0].table.rows]
     width = COLUMN_INCHES if len(measures) == 1 else PAGE_INCHES
     columns = 2 if width == COLUMN_INCHES else 5

@@ -24,6 +24,7 @@ from trivium.search.naming import shared_settings, study_name
 from trivium.search.study_settings import StudySettings, definition, planned_trials
 from trivium.tables.definition import Row
 from trivium.tables.finished import FinishedRuns
+from trivium.tables.row_search import EarlierChoice
 
 # Settings of a model, which a row that begins from another takes over from that one's search.
 _OF_MODEL = re.compile(r"\+{0,2}(encoder|encoders|fusion)([.@=]|$)")
@@ -35,7 +36,7 @@ class RowStudy:
 
     folder: of the study. space: what its trials vary. fixed: `trivium train`'s arguments that they share; shared: the
     same as settings. start: the run that they begin from (start_from_row). choices: those of the sweep's file, such as
-    method=gmc. earlier_choice: what a search of before has chosen (settings_from), which is then not done again.
+    method=gmc. earlier_choice: what an earlier search has chosen (settings_from), which is then not done again.
     """
 
     row: Row
@@ -46,7 +47,7 @@ class RowStudy:
     shared: Mapping[str, Any] = field(repr=False)
     start: RunDirectory | None = None
     choices: tuple[str, ...] = ()
-    earlier_choice: tuple[str, ...] | None = None
+    earlier_choice: EarlierChoice | None = None
 
     @property
     def waits(self) -> bool:
@@ -86,7 +87,7 @@ class RowStudy:
     def chosen(self) -> Row:
         """Returns the row with the choices of the sweep's file, and the best trial's settings once that is known."""
         best = [] if self.best is None else settings_of(self.best)
-        best = best if self.earlier_choice is None else list(self.earlier_choice)
+        best = best if self.earlier_choice is None else list(self.earlier_choice.overrides)
         return replace(self.row, overrides=(*self.choices, *self.row.overrides, *best))
 
 
@@ -145,11 +146,11 @@ def plan_study(
     place = folder / name
     if finished and not place.exists():
         # Another table has searched the same.
-        place = finished.study(name) or place
+        place = finished.study(name, config) or place
     other = finished.other_store(RunDirectory(place / "0"), config) if finished else ""
     if other:
         # The data were prepared anew, and the trials there say nothing of them.
-        place = place.parent / f"{name}_{hashlib.sha256(other.encode()).hexdigest()[:6]}"
+        place = folder / f"{name}_{hashlib.sha256(other.encode()).hexdigest()[:6]}"
     known = {word.partition("=")[0].lstrip("+~") for word in overrides}
     choices = tuple(word for word in fixed if word.partition("=")[0] not in known)
     return RowStudy(row, place, request.space, tuple(fixed), settings, shared, start, choices)

@@ -74,7 +74,9 @@ def table_texts(
     unknown = [name for name in (*KNOWN, *COSTS) if summary[name].isna().all()]
     without = ["fold"] if values["fold"].isna().all() else []
     cells = pd.DataFrame([{"data": part.table.section, **line} for part in parts for line in published_lines(part)])
-    trials = [line for part in parts for line in trial_lines(part)]
+    # The situations of a data set have one search.
+    of_parts = [line for part in parts for line in trial_lines(part)]
+    trials = list({(line["data"], line["row"], line["trial"]): line for line in of_parts}.values())
     audits = [{"data": part.table.section, **asdict(line)} for part in parts for line in part.audit]
     return {
         **({"searches.csv": csv_text(SEARCHED, trials)} if trials else {}),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 
 from trivium.report.album import Album, Picture
 from trivium.report.embedding import map_run
@@ -76,7 +75,7 @@ def draw_pictures(sources: Sources, album: Album, maps: str, step: Step) -> Pict
     firsts = {runs[0].path for runs in groups.values()}
     shown = [record for record in sources.records if record in detailed]
     # Each run's figures take about a second, and none needs another's.
-    workers = min(os.cpu_count() or 1, len(shown) // _RUNS_A_WORKER) or 1
+    workers = min(cpu_count(), len(shown) // _RUNS_A_WORKER) or 1
     tasks = (delayed(_of_run)(album, record, maps if record.path in firsts else "none") for record in shown)
     drawn = Parallel(n_jobs=workers, return_as="generator")(tasks)
     for record in sources.records:
