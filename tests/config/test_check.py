@@ -66,7 +66,10 @@ def test_what_is_right_passes(line: str) -> None:
             "data.modalities=text,audio",
             "add -m for one run each, write a list as data.modalities=[text,audio], or",
         ),
-        ("data.standardize.text=zscores", "expected one of none, zscore, mean, source, found 'zscores'; nearest is zscore"),
+        (
+            "data.standardize.text=zscores",
+            "one of none, zscore, mean, source, found 'zscores'; nearest is zscore",
+        ),
         ("trainer.precision=32", "trainer.precision: expected one of 32-true, 64-true"),
         (
             "method=selfmi method.direction=codes",

@@ -112,12 +112,12 @@ def trained(folder: Path, name: str, kind: str) -> tuple[Path, list[str], dict[s
 
 
 def short_settings(folder: Path, name: str, kind: str) -> list[str]:
-    """Settings of two epochs of eight steps."""
-    return [*settings_of(folder, name, kind), "trainer.max_epochs=2"]
+    """Settings of one epoch of eight steps."""
+    return [*settings_of(folder, name, kind), "trainer.max_epochs=1"]
 
 
 def short(folder: Path, name: str, kind: str) -> Path:
-    """The directory of a run of two epochs that nobody stops; made once for all tests."""
+    """The directory of a run of one epoch that nobody stops; made once for all tests."""
     path = folder / "short" / path_of(name, kind)
     if not path.is_dir():
         with one_c():
@@ -192,7 +192,7 @@ def test_interrupted_and_resumed_it_ends_bit_equal(
     whole = short(folder, name, kind)
     settings = [*short_settings(folder, name, kind), "run.checkpoint_every=3", f"run.dir={tmp_path}", "resume=auto"]
     with monkeypatch.context() as patch:
-        patch.setattr(Recorder, "on_train_batch_end", interrupting(Recorder.on_train_batch_end, 12))
+        patch.setattr(Recorder, "on_train_batch_end", interrupting(Recorder.on_train_batch_end, 5))
         with pytest.raises(Interrupted):
             here(folder, *settings)
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "interrupted"
@@ -216,7 +216,7 @@ def interrupting(original: Callable[..., None], steps: int) -> Callable[..., Non
 
 @pytest.fixture(scope="module")
 def two_ranks(folder: Path) -> Path:
-    """Two epochs of every pair on the same two processes, one after the other; the folder of the runs."""
+    """An epoch of every pair on the same two processes, one after the other; the folder of the runs."""
     place = folder / "two_ranks"
     runs = [[*short_settings(folder, *pair), f"run.dir={place / path_of(*pair)}"] for pair in PAIRS]
     assert run_ranks_each(folder, runs) == [0, 0]
@@ -226,7 +226,7 @@ def two_ranks(folder: Path) -> Path:
 @each(lambda name, kind: False)
 def test_two_ranks_are_one_process(folder: Path, two_ranks: Path, name: str, kind: str) -> None:
     one, two = losses_of(short(folder, name, kind)), losses_of(two_ranks / path_of(name, kind))
-    assert len(two) == 16
+    assert len(two) == 8
     np.testing.assert_allclose(two, one, atol=1e-8)
 
 
