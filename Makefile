@@ -36,7 +36,7 @@ test: install ## every test but the slow and GPU ones
 slow: install ## the slow tests (minutes)
 	$(PY) -m pytest -m slow
 
-smoke: install ## a table of every method, a search that is killed, a grid with a failure, a page: on the fixture, checked
+smoke: install ## a table of the methods, a search that is killed, a grid with a failure, a page: on the fixture, checked
 	$(PY) scripts/smoke.py
 
 soak: install ## kill runs, searches and tables at random for SECONDS (60), start them again, compare their ends

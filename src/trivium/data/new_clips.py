@@ -114,15 +114,15 @@ def _fitted(where: str, clips: Clips, run: RunData) -> Clips:
             )
         if name in run.reads and run.reads[name] == "values" and ragged.dim != dims[name]:
             raise ValueError(f"{where}: {name!r} has {ragged.dim} features a step, the run was trained on {dims[name]}")
-    nothing = np.zeros(len(clips) + 1, dtype=np.int64)
+    empty_offsets = np.zeros(len(clips) + 1, dtype=np.int64)
     streams = {
-        name: clips.streams.get(name, Ragged(np.zeros((0, dims[name]), np.float32), nothing))
+        name: clips.streams.get(name, Ragged(np.zeros((0, dims[name]), np.float32), empty_offsets))
         for name, what in run.reads.items()
         if what == "values"
     }
     tokens = None
     if "tokens" in run.reads.values():
-        tokens = clips.tokens or Ragged(np.zeros(0, np.int32), nothing)
+        tokens = clips.tokens or Ragged(np.zeros(0, np.int32), empty_offsets)
     if not sum(int(ragged.lengths.sum()) for ragged in (*streams.values(), *([] if tokens is None else [tokens]))):
         raise ValueError(
             f"{where}: has none of the run's modalities {', '.join(run.reads)}; found "

@@ -198,11 +198,11 @@ class _WidenedStore(Store):
 
     def whole_split(self, name: str) -> Clips:
         clips = super().whole_split(name)
-        nothing = {
+        absent_streams = {
             modality: Ragged(np.zeros((0, dim), np.float32), np.zeros(len(clips) + 1, np.int64))
             for modality, dim in self.absent.items()
         }
-        return replace(clips, streams={**clips.streams, **nothing})
+        return replace(clips, streams={**clips.streams, **absent_streams})
 
 
 def open_store(path: str | os.PathLike[str], fold: int | None = None) -> Store:
