@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 import trivium
-from driver import ROOT
+from driver import ROOT, here
 from site_build import docs_module
 from trivium.evaluation.metrics import compute_metrics
 
@@ -64,11 +64,9 @@ def test_the_tutorials_runs_are_what_it_says(executed: tuple[Path, Any]) -> None
     assert (mae.value < mae.train_mean_mae / 2).all()
 
 
-def test_the_block_on_a_finished_run_runs(executed: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    first = executed[0] / "outputs" / "runs" / "first"
-    first.parent.mkdir(exist_ok=True)
-    first.symlink_to(executed[0] / "outputs" / "sweeps" / "tutorial" / "0")
-    monkeypatch.chdir(executed[0])
+def test_the_block_on_a_finished_run_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here(tmp_path, "trainer.max_epochs=1", f"run.dir={tmp_path / 'outputs' / 'runs' / 'first'}")
+    monkeypatch.chdir(tmp_path)
     (block,) = [block for block in blocks("docs/running.md") if "load_run" in block]
     exec(block, {})
 

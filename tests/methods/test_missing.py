@@ -198,14 +198,15 @@ def learnt(method: Method, batch: Batch) -> dict[str, Tensor]:
     return {**{f"term {name}": value.detach() for name, value in terms.items()}, **used}
 
 
-# Every method and every fusion many times; the pairs that are left by their own verb.
-SEEN = [
-    pair if pair[0] == "supervised" or n % 3 == 0 else pytest.param(*pair, marks=pytest.mark.slow)
-    for n, pair in enumerate(PAIRS)
-]
+def often(pairs: list[tuple[str, str]], every: int) -> list[Any]:
+    """Every method and every fusion several times; the pairs that are left by their own verb."""
+    return [
+        pair if pair[0] == "supervised" or n % every == 0 else pytest.param(*pair, marks=pytest.mark.slow)
+        for n, pair in enumerate(pairs)
+    ]
 
 
-@pytest.mark.parametrize(("method", "fusion"), SEEN)
+@pytest.mark.parametrize(("method", "fusion"), often(PAIRS, 5))
 def test_nothing_of_an_absent_modality_is_seen(configs: dict[str, dict[str, Any]], method: str, fusion: str) -> None:
     encoder = ENCODER_OF[method, fusion]
     built = made(configs, method, fusion, encoder)
@@ -224,7 +225,7 @@ def test_nothing_of_an_absent_modality_is_seen(configs: dict[str, dict[str, Any]
         assert 2 * moved.sum() > here_BM[:, m].sum(), (encoder, m)  # a ReLU may hide one
 
 
-@pytest.mark.parametrize(("method", "fusion"), TRAINED)
+@pytest.mark.parametrize(("method", "fusion"), often(TRAINED, 3))
 def test_nothing_of_an_absent_modality_is_learnt(configs: dict[str, dict[str, Any]], method: str, fusion: str) -> None:
     built = made(configs, method, fusion, ENCODER_OF[method, fusion]).double()
     found = []

@@ -65,7 +65,7 @@ def expected(method: SelfMI, batch: Batch, before: dict[str, tuple[Array, Array]
         label = (batch.targets[s] if method.annotated else method.bank.labels(s)).numpy().astype(float)
         weight = np.ones(CLIPS) if method.annotated else np.tanh(np.abs(label - target))
         terms[s] = (weight * np.abs(own[s] - label))[here[s]].mean()
-    total = sum(terms.values())
+    total = sum(method.unimodal_weights.get(s, 1.0) * value for s, value in terms.items())
     vectors = projected if method.features == "projected" else pooled
     joint = hidden if method.joint_layer == "hidden" else joint_t.numpy()
     for s in DIMS:
@@ -134,6 +134,7 @@ def entropy(rows: Array, labels: Array, before: tuple[Array, Array] | None) -> f
 
 SWITCHES: dict[str, dict[str, Any]] = {
     "default": {},
+    "weights": {"unimodal_weights": {"default": 0.5, "text": 2.0, "audio": 0.0}},
     "code": {"direction": "code"},
     "symmetric, deeper": {"direction": "symmetric", "cpc_layers": 2},
     "projected": {"features": "projected"},
@@ -161,6 +162,14 @@ def test_every_term_and_their_sum_are_numpys(switch: str, absent: bool) -> None:
         assert list(found) == list(wanted)
         for name, value in wanted.items():
             assert found[name].item() == pytest.approx(value, rel=1e-9, abs=1e-12), name
+
+
+def test_a_weight_is_a_modality_s_own_or_the_default_and_never_negative() -> None:
+    found = made(unimodal_weights={"default": 0.5, "text": 2.0}).unimodal_weights
+    assert found == {name: 2.0 if name == "text" else 0.5 for name in DIMS}
+    assert set(made().unimodal_weights.values()) == {1.0}
+    with pytest.raises(ValueError, match=r"method\.unimodal_weights\.audio: expected a number from 0, found -1\.0"):
+        made(unimodal_weights={"audio": -1.0})
 
 
 def test_separate_fits_q_on_fixed_vectors_and_trains_encoders_by_a_fixed_q() -> None:

@@ -83,10 +83,6 @@ ALWAYS = [
     ("comm", "traits"),
     ("m3ixup", "classes"),
 ]
-# These read the target through their objective alone, and learn scores as they learn one.
-SLOW_TRAITS = ("almt", "gmc", "m3ixup", "misa", "mag_bert", "lnln", "tetfn", "selfmi")
-# Their labels are tried, which they read in the same way.
-SLOW_CLASSES = (("almt", "classes"), ("lnln", "classes"), ("mag_bert", "classes"))
 WHOLE: dict[tuple[str, str], tuple[Path, list[str], dict[str, Any]]] = {}
 
 
@@ -137,13 +133,13 @@ def losses_of(path: Path) -> list[float]:
     return [float(row["loss"]) for row in rows(path / "steps.csv")]
 
 
-def each(slow: Callable[[str, str], bool]) -> Any:
-    """Parametrises over method and kind; those that are slow run by their own verb alone."""
-    marked = [pytest.param(*pair, marks=[pytest.mark.slow] * slow(*pair)) for pair in PAIRS]
-    return pytest.mark.parametrize(("name", "kind"), marked)
+every_pair = pytest.mark.parametrize(("name", "kind"), PAIRS)
+some_pairs = pytest.mark.parametrize(
+    ("name", "kind"), [pytest.param(*pair, marks=[pytest.mark.slow] * (pair not in ALWAYS)) for pair in PAIRS]
+)
 
 
-@each(lambda name, kind: (kind == "traits" and name in SLOW_TRAITS) or (name, kind) in SLOW_CLASSES)
+@every_pair
 def test_it_learns_and_predicts_from_every_subset(
     folder: Path, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +168,7 @@ def test_it_learns_and_predicts_from_every_subset(
             assert not torch.equal(likely, all_likely)
 
 
-@each(lambda *pair: pair not in ALWAYS)
+@some_pairs
 def test_killed_and_resumed_it_ends_bit_equal(folder: Path, tmp_path: Path, name: str, kind: str) -> None:
     path, settings, _ = trained(folder, name, kind)
     resumed = [*settings, f"run.dir={tmp_path / 'run'}", "run.checkpoint_every=3", "resume=auto"]
@@ -185,7 +181,7 @@ def test_killed_and_resumed_it_ends_bit_equal(folder: Path, tmp_path: Path, name
     assert found == expected
 
 
-@each(lambda *pair: False)
+@every_pair
 def test_interrupted_and_resumed_it_ends_bit_equal(
     folder: Path, tmp_path: Path, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,14 +219,14 @@ def two_ranks(folder: Path) -> Path:
     return place
 
 
-@each(lambda name, kind: False)
+@every_pair
 def test_two_ranks_are_one_process(folder: Path, two_ranks: Path, name: str, kind: str) -> None:
     one, two = losses_of(short(folder, name, kind)), losses_of(two_ranks / path_of(name, kind))
     assert len(two) == 8
     np.testing.assert_allclose(two, one, atol=1e-8)
 
 
-@each(lambda *pair: pair not in ALWAYS)
+@some_pairs
 def test_two_processes_equal_one(folder: Path, tmp_path: Path, name: str, kind: str) -> None:
     path, settings, _ = trained(folder, name, kind)
     assert run_ranks(tmp_path, *settings, f"run.dir={tmp_path / 'two'}") == [0, 0]

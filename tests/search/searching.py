@@ -14,6 +14,8 @@ from typing import Any
 import driver
 
 SMALL = ["trainer.max_epochs=2", "trainer.limit_batches=2", "trainer.progress=off", "run.checkpoint_every=1"]
+# Trials train in the search's own process, where a test can reach them.
+HERE = ["hydra.sweeper.at_once=1"]
 
 
 def search(
@@ -28,7 +30,7 @@ def search(
     kill: as driver.run. interrupt: Ctrl-C before the training step of that number, from 0 over all trials.
     """
     options = list(arguments[:2]) if arguments[0] == "--config-dir" else []
-    given = driver.in_folder(folder, *SMALL, *arguments[len(options) :])
+    given = driver.in_folder(folder, *SMALL, *HERE, *arguments[len(options) :])
     argv = [str(driver.ROOT / "train.py"), "-m", *options, *given]
     folder.mkdir(exist_ok=True)
     log = folder / "printed.log"

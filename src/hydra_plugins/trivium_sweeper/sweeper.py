@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from ._launching import LauncherWorkers, Task
 if TYPE_CHECKING:
     from trivium.search.outcome import Outcome
     from trivium.search.reporter import Reporter
-    from trivium.search.scheduler import Job
+    from trivium.search.scheduler import Job, Workers
     from trivium.search.study import OpenStudy, TrialToRun
 
 # Launchers whose runs share this machine.
@@ -45,6 +45,8 @@ class TriviumSweeper(Sweeper):
         self.task: TaskFunction
         # These words are added to the command, so that it goes on.
         self._go_on: tuple[str, ...] = ()
+        # Trials that a search asks for and starts together.
+        self._at_once = 1
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.context, self.task, self.config = hydra_context, task_function, config
@@ -83,7 +85,7 @@ class TriviumSweeper(Sweeper):
         wait_for_earlier_jobs(folder, self._kind, lambda number: True)
         try:
             with Reporter(len(jobs), bars=self._kind != "basic") as reporter:
-                outcomes = self._run(jobs, "loss", reporter)
+                outcomes = self._run(jobs, "loss", reporter, self._workers(folder))
         except ValueError:
             # No job was started, so the folder has nothing worth keeping.
             (folder / "multirun.yaml").unlink()
@@ -140,7 +142,9 @@ class TriviumSweeper(Sweeper):
         # The check has reported these already, unless Hydra was started without it.
         if plan.problems:
             raise ValueError("; ".join(plan.problems))
-        fixed = [*self._plain(plan.fixed, plan.space), *self._threads(arguments)]
+        fixed = self._plain(plan.fixed, plan.space)
+        self._at_once = self._trials_at_once(self._composed(fixed)["trainer"])
+        fixed += self._threads(arguments)
         search = self._open(plan.space, fixed)
         self._sweep_into(search.folder)
 
@@ -153,34 +157,43 @@ class TriviumSweeper(Sweeper):
             done=done(search),
             best=best_so_far(search),
             lower_is_better=search.settings.lower_is_better,
-            bars=self._kind != "basic",
+            bars=self._kind != "basic" or self._in_processes,
         )
         search.on_end = reporter.ends
-        print_plan(search, self._at_once(), self._kind, idle_parameters(search.space, self._composed(fixed)))
+        print_plan(search, self._at_once, self._kind, idle_parameters(search.space, self._composed(fixed)))
         wait_for_earlier_jobs(search.folder, self._kind, lambda number: not search.is_claimed(number))
         with reporter:
-            while trials := search.next(self._at_once()):
+            while trials := search.next(self._at_once):
                 reporter.catch_up(done(search), best_so_far(search))
-                outcomes = self._run(self._jobs(search, trials, shared), search.metric, reporter)
+                outcomes = self._run(
+                    self._jobs(search, trials, shared), search.metric, reporter, self._workers(search.folder)
+                )
                 for trial in trials:
                     outcome = outcomes[trial.name]
                     search.settle(trial, outcome.text if outcome.state == "fail" else None)
                 write_summary(search, of_trial)
         write_summary(search, of_trial)
         print_summary(search, of_trial)
-        failed = failures(search, of_trial)
+        failed = failures(search, of_trial, self._logs(search.folder) if self._in_processes else None)
         print_failures(failed, len(search.trials()), "trial")
         return bool(failed)
 
-    def _run(self, jobs: Sequence[Job], metric: str, reporter: Reporter) -> dict[str, Outcome]:
-        """Runs jobs by the chosen launcher. metric: the validation metric that is printed of each finished run."""
-        from trivium.search.outcome import Outcome, outcome_of
-        from trivium.search.scheduler import run_jobs
+    def _workers(self, folder: Path) -> Workers:
+        """Returns the chosen launcher, or processes that write what they print below `folder`."""
+        if self._in_processes:
+            from trivium.search.train_processes import TrainProcesses
 
+            self._logs(folder).mkdir(exist_ok=True)
+            return TrainProcesses(self._at_once, self._logs(folder))
         launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=self.context, task_function=Task(self.task, os.getcwd()), config=self.config
         )
-        workers = LauncherWorkers(launcher, self._kind)
+        return LauncherWorkers(launcher, self._kind)
+
+    def _run(self, jobs: Sequence[Job], metric: str, reporter: Reporter, workers: Workers) -> dict[str, Outcome]:
+        """Runs jobs. metric: the validation metric that is printed of each finished run."""
+        from trivium.search.outcome import Outcome, outcome_of
+        from trivium.search.scheduler import run_jobs
 
         def judge(job: Job, error: str | None) -> Outcome:
             # Among the ranks of an outer torchrun or srun, the first alone has the run's directory and its result.
@@ -208,11 +221,15 @@ class TriviumSweeper(Sweeper):
                 f"run.study={as_text(str(folder))}",
                 f"run.trial={trial.number}",
                 f"run.dir={as_text(str(trial.run.path))}",
-                f"hydra.sweep.dir={as_text(str(folder.absolute()))}",
-                f"hydra.sweep.subdir='{trial.number}'",
             )
             line = command("train", *config_dir_option(), *settings)
-            jobs.append(Job(trial.name, trial.run, (*settings, *for_this_start), line, drawn))
+            words = (*settings, *for_this_start)
+            if self._in_processes:
+                words = (*config_dir_option(), *words)
+            else:
+                sweep_dir = f"hydra.sweep.dir={as_text(str(folder.absolute()))}"
+                words = (*words, sweep_dir, f"hydra.sweep.subdir='{trial.number}'")
+            jobs.append(Job(trial.name, trial.run, words, line, drawn))
         return jobs
 
     def _open(self, space: dict[str, Any], fixed: list[str]) -> OpenStudy:
@@ -255,10 +272,10 @@ class TriviumSweeper(Sweeper):
     def _threads(self, arguments: Sequence[str]) -> list[str]:
         """Returns an override that gives parallel runs one thread each, unless trainer.threads is set."""
         is_set = "trainer.threads" in _keys(arguments) or self.config.trainer.threads
-        return ["trainer.threads=1"] if self._kind in PARALLEL_HERE and not is_set else []
+        return ["trainer.threads=1"] if (self._kind in PARALLEL_HERE or self._in_processes) and not is_set else []
 
     def _silence(self, arguments: Sequence[str]) -> list[str]:
-        """Returns an override that silences parallel runs, which would draw over each other's bars and lines."""
+        """Returns an override that silences runs that share this terminal, and would draw over each other's lines."""
         is_set = "trainer.progress" in _keys(arguments)
         return ["trainer.progress=off"] if self._kind in PARALLEL_HERE and not is_set else []
 
@@ -272,11 +289,25 @@ class TriviumSweeper(Sweeper):
 
         return [f"logger.title={as_text(title)}"] if title and self.config.logger.get("title") == "" else []
 
-    def _at_once(self) -> int:
-        jobs_at_once = int(
-            self.settings["at_once"] or OmegaConf.select(self.config.hydra.launcher, "n_jobs", default=1)
-        )
+    def _trials_at_once(self, trainer: Mapping[str, Any]) -> int:
+        """Returns hydra.sweeper.at_once, or what suits the launcher. trainer: the runs' settings."""
+        from trivium.search.devices import usual_at_once
+
+        if self.settings["at_once"]:
+            return int(self.settings["at_once"])
+        if self._kind == "basic":
+            # Ranks that were started from outside all run the same trials, one after the other.
+            return 1 if _has_ranks() else usual_at_once(trainer)
+        jobs_at_once = int(OmegaConf.select(self.config.hydra.launcher, "n_jobs", default=1))
         return jobs_at_once if jobs_at_once > 0 else os.cpu_count() or 1
+
+    @property
+    def _in_processes(self) -> bool:
+        """Tells whether a search's trials have processes of their own without another launcher."""
+        return self._kind == "basic" and self._at_once > 1
+
+    def _logs(self, folder: Path) -> Path:
+        return folder / "logs"
 
     @property
     def _kind(self) -> str:
@@ -299,6 +330,11 @@ class TriviumSweeper(Sweeper):
         """Sets the folder for files of launchers to an absolute path, as jobs may start in other folders."""
         with read_write(self.config), open_dict(self.config):
             self.config.hydra.sweep.dir = str(folder.absolute())
+
+
+def _has_ranks() -> bool:
+    sizes = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"))
+    return any(int(size) > 1 for size in sizes)
 
 
 def _is_first_rank() -> bool:

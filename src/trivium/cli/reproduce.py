@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from joblib import cpu_count
-
 from trivium.config.arguments import Types, modules, parse_key_values, path, script, truth, whole_number
 from trivium.config.config_folder import TABLES, user_config_folder
 from trivium.config.help import title
 from trivium.config.trust import trust
 from trivium.core.interruption import Interrupted, Terminated
 from trivium.core.locks import alone
+from trivium.search.devices import usual_at_once
 from trivium.search.jobs import FailedJob, print_failures
 from trivium.tables.datasets import parts_of
 from trivium.tables.definition import Table, find_table, read_table
@@ -185,7 +184,7 @@ def _usual_jobs(table: Table) -> int:
     of_situations = [word for overrides in table.situations.values() for word in overrides]
     words = [*table.overrides, *of_rows, *of_situations, *table.settings]
     accelerators = {word.partition("=")[2] for word in words if word.startswith("trainer.accelerator=")}
-    return 2 if accelerators == {"cpu"} and cpu_count() >= 2 else 1
+    return usual_at_once({"accelerator": "cpu"}) if accelerators == {"cpu"} else 1
 
 
 def _reproduce(call: _Call) -> int:

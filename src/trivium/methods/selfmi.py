@@ -53,11 +53,11 @@ class SelfMI(SummedAccumulation):
     """Trains a joint head, a head for each modality on generated labels, and bounds on mutual information.
 
     configs/method/selfmi.yaml explains the keywords. pairs: pairs of modalities whose mutual information is maximised;
-    those with a modality that the data lack are left out. label_limit: generated labels are clamped to it, and
-    not to the largest label of the data.
+    those with a modality that the data lack are left out. unimodal_weights: modality -> factor of its own loss, from 0;
+    1 unless given. label_limit: generated labels are clamped to it, and not to the largest label of the data.
     bank: None where no labels are generated.
     Raises ValueError where labels are generated and the target is no score or the objective no regression, for unknown
-    choices, and as trivium.methods.mixup.Mixup does.
+    choices and negative weights, and as trivium.methods.mixup.Mixup does.
     """
 
     shared_options = ("modality_dropout", "stand_in", "mixup")
@@ -82,6 +82,7 @@ class SelfMI(SummedAccumulation):
         label_rule: str = "ratio",
         update_from_epoch: int = 2,
         unimodal_targets: str = "generated",
+        unimodal_weights: Mapping[str, float] | None = None,
         post_dims: Mapping[str, int] | None = None,
         post_dropout: Mapping[str, float] | None = None,
         label_limit: float | None = None,
@@ -93,6 +94,7 @@ class SelfMI(SummedAccumulation):
         self.features, self.joint_layer, self.faithful = features, joint, faithful
         self.modalities = list(parts.encoders)
         self.annotated = unimodal_targets == "annotated"
+        self.unimodal_weights = _weights(unimodal_weights, list(parts.encoders))
         self.mixup = Mixup(parts)
         dims = {s: _for_modality(post_dims, s, 32) for s in parts.encoders}
         width = parts.fusion.dim
@@ -211,7 +213,7 @@ class SelfMI(SummedAccumulation):
         joint_BE = self.fuse(encoded, batch.present)
         projected = self._project(encoded)
         terms = self._task_terms(batch, joint_BE, projected)
-        total = torch.stack(list(terms.values())).sum()
+        total = torch.stack([self.unimodal_weights.get(s, 1.0) * term for s, term in terms.items()]).sum()
         if self.mixup.weight:
             # (1 - w) clean + w mixed replaces the clean joint loss, which is in `total` already.
             terms["mixed"] = self.mixup.loss(self, self.joint_head, batch, encoded)
@@ -311,6 +313,14 @@ def _for_modality(values: Mapping[str, Any] | None, name: str, default: Any) -> 
     """Returns the value of a modality, of "default" if it has none, or else `default`."""
     values = values or {}
     return values.get(name, values.get("default", default))
+
+
+def _weights(weights: Mapping[str, float] | None, modalities: Sequence[str]) -> dict[str, float]:
+    """Returns the factor of each modality's own loss. Raises ValueError for a negative one."""
+    for key, weight in (weights or {}).items():
+        if not weight >= 0:
+            raise ValueError(f"method.unimodal_weights.{key}: expected a number from 0, found {weight}")
+    return {s: float(_for_modality(weights, s, 1.0)) for s in modalities}
 
 
 def _check(parts: Parts, name: str, **choices: str) -> None:

@@ -79,6 +79,8 @@ def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
         trainer.pop("gradient_clip_by", None)
     if method.get("pair_estimator") != "ba" or not method.get("ba_standardised"):
         method.pop("ba_standardised", None)
+    if set((method.get("unimodal_weights") or {}).values()) <= {1}:
+        method.pop("unimodal_weights", None)
     return {**config, "trainer": trainer, **({"method": method} if "method" in config else {})}
 
 

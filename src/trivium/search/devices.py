@@ -1,18 +1,37 @@
-"""Gives each process of one machine a GPU of its own, where several train at once and no one chose for them."""
+"""Says how many runs one machine trains at once, and gives each process a GPU of its own where no one chose."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from joblib import cpu_count
 
 from trivium.core.locks import take
 from trivium.core.processes import die_with_parent
 
 # Open until the process ends, which frees the device however it ends.
 _locks: list[IO[bytes]] = []
+
+
+def usual_at_once(trainer: Mapping[str, Any]) -> int:
+    """Returns how many runs to train at once: two on a CPU with cores for them, as two would share a GPU.
+
+    trainer: the settings of each run, of which accelerator and devices count.
+    """
+    if trainer.get("devices", 1) not in (1, "auto") or cpu_count() < 2:
+        return 1
+    accelerator = trainer["accelerator"]
+    return 2 if accelerator == "cpu" or (accelerator == "auto" and not _has_gpu()) else 1
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def begin_worker() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -65,11 +66,16 @@ def arguments(search: OpenStudy, trial: FrozenTrial) -> list[str]:
     return [as_override(search.space[key], value) for key, value in trial.params.items() if key in search.space]
 
 
-def failures(search: OpenStudy, command: Command) -> list[FailedJob]:
-    """Returns the study's failed trials, those of earlier starts too."""
+def failures(search: OpenStudy, command: Command, logs: Path | None = None) -> list[FailedJob]:
+    """Returns the study's failed trials, those of earlier starts too. logs: the folder of what they printed."""
     failed = [trial for trial in search.trials() if trial.state is TrialState.FAIL]
     return [
-        FailedJob(name_of(t.number), command(arguments(search, t)), str(t.user_attrs.get("error", "unknown")))
+        FailedJob(
+            name_of(t.number),
+            command(arguments(search, t)),
+            str(t.user_attrs.get("error", "unknown")),
+            logs and logs / f"{t.number}.log",
+        )
         for t in failed
     ]
 
