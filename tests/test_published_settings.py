@@ -490,7 +490,7 @@ TFN = _STOP | {
     "optimizer.weight_decay": (0.0,) * 3,
     "encoders.text.hidden": (128, 128, 128),
     "encoders.text.out": (32, 128, 256),
-    "encoders.text.dropout": (0.3, 0.4, 0.4),
+    "encoders.text.dropout": (0.0, 0.0, 0.0),  # of one layer, which MMSA sets to 0
     "encoders.audio.out": (32, 16, 32),
     "encoders.vision.out": (128, 128, 128),
     "fusion.out": (64, 16, 32),
@@ -505,7 +505,7 @@ LMF = _STOP | {
     "optimizer.exempt_bias_and_norm": ("none",) * 3,
     "encoders.text.hidden": (128, 128, 64),
     "encoders.text.out": (64, 64, 32),  # half of it
-    "encoders.text.dropout": (0.3, 0.2, 0.2),
+    "encoders.text.dropout": (0.0, 0.0, 0.0),  # of one layer, which MMSA sets to 0
     "encoders.audio.out": (16, 16, 16),
     "encoders.vision.out": (128, 128, 64),
     "fusion.rank": (3, 4, 4),

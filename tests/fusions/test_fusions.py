@@ -18,7 +18,7 @@ from trivium.fusions.concat import Concat
 from trivium.fusions.gmu import GMU
 from trivium.fusions.lowrank import LowRank
 from trivium.fusions.sum import Sum
-from trivium.fusions.tensor import TensorFusion
+from trivium.fusions.tensor import TensorFusion, UniformDropout
 from trivium.methods.base import Method
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "fusion"
@@ -108,6 +108,23 @@ def test_tensor_is_the_outer_product_of_projections_with_an_appended_one():
     ]
     expected = np.maximum(linear(fusion.out, outer(factors)), 0)
     np.testing.assert_allclose(fusion(encoded, present).detach().numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_tensors_dropout_is_torchs_in_distribution(dtype):
+    torch.manual_seed(0)
+    dropout, values = UniformDropout(0.4), torch.full((400, 500), 3.0, dtype=dtype, requires_grad=True)
+    dropped = dropout(values)
+    dropped.sum().backward()
+    kept = dropped != 0
+    assert abs(kept.double().mean() - 0.6) < 4 * (0.24 / kept.numel()) ** 0.5
+    assert kept.double().mean(dim=0).std().item() == pytest.approx((0.24 / 400) ** 0.5, rel=0.1)  # independent
+    assert dropped.dtype is dtype
+    torch.testing.assert_close(dropped[kept], torch.full_like(dropped[kept], 5.0))
+    torch.testing.assert_close(values.grad, kept.to(dtype) / 0.6)
+    assert dropout.eval()(values) is values
+    assert torch.equal(UniformDropout(0.0)(values), values)
+    assert not UniformDropout(1.0)(values).any()
 
 
 def test_lowrank_equals_the_full_tensor_made_of_its_factors():
