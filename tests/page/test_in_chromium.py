@@ -102,10 +102,14 @@ def test_rows_are_compared_in_the_measure_and_from_the_row_that_are_chosen(chrom
     assert column(chromium, "standing", 0) == ["Ours", "Base baseline"]
     assert column(chromium, "standing", 1) == ["0.500 ± 0.010", "0.625 ± 0.005"]
     assert column(chromium, "standing", 2) == ["-0.125-0.130 to -0.120", "-"]
+    assert column(chromium, "standing", 3) == ["better .001*would show 0.015", "-"]
+    assert "within the margin (0.020)" in chromium.run("document.querySelector('#verdicts').innerText")
+    assert "Against Base: better: Ours." in chromium.run("document.querySelector('#verdict').innerText")
     assert chromium.run("document.querySelector('#verdict strong').textContent").startswith("Ours has the lowest MAE")
     choose(chromium, "#reference", "best")
     assert column(chromium, "standing", 2) == ["-", "+0.125+0.120 to +0.130"]
     assert column(chromium, "standing", 3) == ["-", ".001*"]  # t = 43 with two degrees of freedom
+    assert chromium.run("document.querySelector('#verdicts').hidden")  # they are against the baseline
     left = "[...document.querySelectorAll('#standing tbody .mean')].map(mark => parseFloat(mark.style.left))"
     ours, base = chromium.run(left)
     assert 0 < ours < base < 100
