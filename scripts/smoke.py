@@ -97,18 +97,23 @@ def make_table() -> Path:
 
 
 def search() -> Path:
-    """Checks that a search that was killed inside a trial resumes that trial; returns the study's folder."""
+    """Checks that a search that was killed inside its trials resumes them; returns the study's folder."""
     result = run("search-killed", SEARCH, kill_when=inside_a_trial)
     result.check(
         result.code == -signal.SIGKILL, "a search still in a trial after its first, to kill", f"code {result.code}"
     )
     (study,) = (OUT / "studies").iterdir()
     finished_before = stamps(study.glob("*/result.json"))
-    interrupted = [path for path in runs_of(study) if path / "result.json" not in finished_before]
+    unfinished = [path for path in runs_of(study) if path / "result.json" not in finished_before]
+    # One that has no checkpoint yet begins anew.
+    interrupted = [path for path in unfinished if (path / "checkpoints" / "last.ckpt").is_file()]
     result.check(
-        len(finished_before) >= 1 and len(interrupted) == 1, "one interrupted trial after finished ones", runs_of(study)
+        len(finished_before) >= 1 and 1 <= len(interrupted) <= len(unfinished) <= 2,
+        "one or two interrupted trials after finished ones",
+        runs_of(study),
     )
-    print_verdict(result, f"{len(finished_before)} finished, killed with SIGKILL in trial {interrupted[0].name}")
+    names = " and ".join(path.name for path in interrupted)
+    print_verdict(result, f"{len(finished_before)} finished, killed with SIGKILL in trial {names}")
     result = run("search", SEARCH)
     result.check(result.code == 0, "exit code 0", result.code)
     states = [trial["state"] for trial in read_csv(study / "trials.csv")]
@@ -116,12 +121,12 @@ def search() -> Path:
     result.check(
         stamps(finished_before) == finished_before, "the finished trials' results as they were", stamps(finished_before)
     )
-    steps = read_json(interrupted[0] / "run.json")["resumed_at"]
-    result.check(len(steps) == 1 and steps[0] > 0, f"trial {interrupted[0].name} resumed once, not begun anew", steps)
-    print_verdict(
-        result,
-        f"6 complete, {len(finished_before)} of them untouched, trial {interrupted[0].name} resumed at step {steps[0]}",
-    )
+    steps = [read_json(path / "run.json")["resumed_at"] for path in interrupted]
+    once = all(len(at) == 1 and at[0] > 0 for at in steps)
+    result.check(once, f"trial {names} resumed once, not begun anew", steps)
+    resumed = " and ".join(str(at[0]) for at in steps)
+    untouched = len(finished_before)
+    print_verdict(result, f"6 complete, {untouched} of them untouched, trial {names} resumed at step {resumed}")
     repeat_best(study, result)
     return study
 

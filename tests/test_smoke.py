@@ -68,6 +68,7 @@ class Commands:
     def search_killed(self) -> None:
         self.result(self.study / "0", 0.5)
         write(self.study / "1" / "run.json", json.dumps({"resumed_at": []}))
+        write(self.study / "1" / "checkpoints" / "last.ckpt", "")
 
     def search(self) -> None:
         write(self.study / "1" / "run.json", json.dumps({"resumed_at": [8]}))
@@ -139,7 +140,12 @@ SPOILED: dict[str, tuple[str, Callable[[Commands], Any], str]] = {
     "the best command failed": ("best", lambda c: c.codes.update(best=1), "exit code 0, found 1"),
     "the page failed": ("page", lambda c: c.codes.update(page=2), "exit code 0, found 2"),
     "the search ended before it was killed": ("search-killed", lambda c: c.codes.pop("search-killed"), "to kill"),
-    "killed between two trials": ("search-killed", lambda c: shutil.rmtree(c.study / "1"), "one interrupted trial"),
+    "killed between two trials": ("search-killed", lambda c: shutil.rmtree(c.study / "1"), "one or two interrupted"),
+    "killed before a checkpoint": (
+        "search-killed",
+        lambda c: (c.study / "1/checkpoints/last.ckpt").unlink(),
+        "one or two interrupted",
+    ),
     "killed in the first": ("search-killed", lambda c: (c.study / "0/result.json").unlink(), "after finished ones"),
     "a seventh trial": ("search", lambda c: (c.study / "6").mkdir(), "6 complete trials"),
     "a finished trial run again": ("search", lambda c: os.utime(c.study / "0/result.json", (1, 1)), "as they were"),

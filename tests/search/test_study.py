@@ -77,6 +77,32 @@ def test_a_trial_whose_process_is_gone_is_taken_up_with_its_parameters(tmp_path:
     assert (after.number, after.overrides) == (0, before.overrides)
 
 
+@pytest.mark.parametrize("ended", [0, 1])
+def test_trials_that_were_asked_for_together_are_known_together_also_after_a_kill(tmp_path: Path, ended: int) -> None:
+    tpe = {"sampler": "tpe", "n_trials": 40}
+    drawn = []
+    for name in ("whole", "killed"):
+        search = opened(tmp_path / name, **tpe)
+        for pair in range(20):
+            trials = search.next(2)
+            assert [trial.number for trial in trials] == [2 * pair, 2 * pair + 1]
+            if name == "killed":  # one of the two has ended
+                finish(search, trials[ended].number, loss=0.1 * trials[ended].number)
+                for trial in trials:
+                    search._locks.pop(trial.number).close()
+                search = opened(tmp_path / name, **tpe)
+                trials = search.next(2)
+                assert [trial.number for trial in trials] == [2 * pair + 1 - ended]
+                assert states(search)[2 * pair :] == ["RUNNING"] * 2
+            for trial in trials:
+                finish(search, trial.number, loss=0.1 * trial.number)
+                search.settle(trial, None)
+        assert search.next(2) == []
+        assert states(search) == ["COMPLETE"] * 40
+        drawn.append([trial.params for trial in search.trials()])
+    assert drawn[0] == drawn[1]
+
+
 def test_a_kill_right_after_a_trial_is_asked_for_leaves_none_that_belongs_to_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,10 @@ def test_two_trials_are_drawn_before_either_has_ended(whole: Path) -> None:
     assert all("epoch   8/8" in (study / "logs" / f"{n}.log").read_text() for n in range(4))
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(signal.SIGINT, id="Ctrl-C"), pytest.param(signal.SIGKILL, id="killed", marks=pytest.mark.slow)],
+)
 def test_stopped_it_goes_on_and_ends_as_if_undisturbed(whole: Path, tmp_path: Path, how: signal.Signals) -> None:
     lines = [*SEARCH, f"paths.data={whole / 'data'}"]
     code, printed = stopped(tmp_path, how, *lines)

@@ -74,11 +74,13 @@ class OpenStudy:
         return self.study.get_trials(deepcopy=False)
 
     def next(self, most: int) -> list[TrialToRun]:
-        """Returns up to `most` trials to run now: interrupted ones first, then new ones; none when the search is done.
+        """Returns up to `most` trials to run now: interrupted ones or else new ones; none when the search is done.
 
-        Settles interrupted trials whose run has ended meanwhile.
+        Settles interrupted trials whose run has ended meanwhile, once no other is left: trials that were asked for
+        together are then known together, so that what is pruned and drawn does not depend on a kill among them.
         """
         trials: list[TrialToRun] = []
+        over: list[FrozenTrial] = []
         # A running trial that was begun elsewhere may have a process that cannot be seen from here.
         hosts = {socket.gethostname(), *self.settings.hosts}
         with self.alone():
@@ -87,9 +89,19 @@ class OpenStudy:
                     break
                 # Most have somebody who works on them.
                 began_here = trial.state is TrialState.RUNNING and trial.user_attrs.get("host") in hosts
-                if began_here and self._lock(trial.number, wait=0.0):
+                if not (began_here and self._lock(trial.number, wait=0.0)):
+                    continue
+                if self._is_over(trial.number):
+                    over.append(trial)
+                else:
                     self._claim(Trial(self.study, trial._trial_id), trials)
-            while len(trials) < most and len(self.trials()) < self.planned:
+            for trial in over:
+                if trials:
+                    self._locks.pop(trial.number).close()
+                else:
+                    self._claim(Trial(self.study, trial._trial_id), trials)
+            interrupted = len(trials)
+            while not interrupted and len(trials) < most and len(self.trials()) < self.planned:
                 try:
                     new = self._ask()
                 except StorageInternalError as error:
@@ -156,12 +168,17 @@ class OpenStudy:
             self._copy(trial, twin)
             return
         run = self.run(trial.number)
-        if run.finished or status_of(run).startswith("pruned"):
+        if self._is_over(trial.number):
             self.on_end(name_of(trial.number), self._settle(trial.number, None))
             self._locks.pop(trial.number).close()
             return
         overrides = tuple(as_override(self.space[key], value) for key, value in trial.params.items())
         trials.append(TrialToRun(trial.number, overrides, run))
+
+    def _is_over(self, number: int) -> bool:
+        """Returns whether a trial's run has come to an end that its study knows nothing of yet."""
+        run = self.run(number)
+        return run.finished or status_of(run).startswith("pruned")
 
     def _twin(self, trial: Trial) -> FrozenTrial | None:
         """Returns the complete trial of the same point, whose run would be repeated bit for bit, or None."""
