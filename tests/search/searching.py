@@ -30,7 +30,8 @@ def search(
     kill: as driver.run. interrupt: Ctrl-C before the training step of that number, from 0 over all trials.
     """
     options = list(arguments[:2]) if arguments[0] == "--config-dir" else []
-    given = driver.in_folder(folder, *SMALL, *HERE, *arguments[len(options) :])
+    here = HERE if any(word.startswith("sweep=") for word in arguments) else []
+    given = driver.in_folder(folder, *SMALL, *here, *arguments[len(options) :])
     argv = [str(driver.ROOT / "train.py"), "-m", *options, *given]
     folder.mkdir(exist_ok=True)
     log = folder / "printed.log"
