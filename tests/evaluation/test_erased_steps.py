@@ -19,7 +19,8 @@ from trivium.data.clips import Clips, Ragged, Source
 from trivium.data.datamodule import DataModule
 from trivium.data.store import open_store, write_store
 from trivium.data.synthetic import SPECIAL, WORDS, make_fixture
-from trivium.evaluation.erased_steps import RATES, Erasure, refuse_unknown_id, score_erased
+from trivium.evaluation.averages import ERASED_RATES
+from trivium.evaluation.erased_steps import Erasure, refuse_unknown_id, score_erased
 from trivium.evaluation.feature_noise import clip_keys
 from trivium.evaluation.missing_modalities import Subject
 from trivium.evaluation.predict import predict_split, score_split
@@ -91,7 +92,7 @@ def test_what_is_lost_depends_on_the_clips_id_alone(run: Run, subject: Subject, 
 
 
 def test_what_is_lost_at_one_rate_is_lost_at_every_higher_one(subject: Subject) -> None:
-    for lower, higher in pairwise(kept(subject, rate) for rate in RATES):
+    for lower, higher in pairwise(kept(subject, rate) for rate in ERASED_RATES):
         for name in NAMES:
             assert all(set(left) <= set(lower[name][clip]) for clip, left in higher[name].items())
 
@@ -99,7 +100,7 @@ def test_what_is_lost_at_one_rate_is_lost_at_every_higher_one(subject: Subject) 
 def test_a_row_scores_clips_erased_one_by_one(subject: Subject) -> None:
     """A loop over clips, modalities and steps, each drawn by itself."""
     rows = score_erased(subject, draws=2)
-    assert [(row["rate"], row["draw"]) for row in rows] == [(rate, draw) for rate in RATES for draw in (1, 2)]
+    assert [(row["rate"], row["draw"]) for row in rows] == [(rate, draw) for rate in ERASED_RATES for draw in (1, 2)]
     row = next(row for row in rows if (row["rate"], row["draw"]) == (0.4, 2))
     split, scores, lost, real = subject.loader.split, [], 0.0, 0
     for clip, name in enumerate(subject.ids):

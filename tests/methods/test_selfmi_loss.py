@@ -172,6 +172,12 @@ def test_a_weight_is_a_modality_s_own_or_the_default_and_never_negative() -> Non
         made(unimodal_weights={"audio": -1.0})
 
 
+@pytest.mark.parametrize("limit", [-1, 0.0, "abc"])
+def test_a_limit_of_labels_that_is_no_number_above_0_is_refused(limit: Any) -> None:
+    with pytest.raises(ValueError, match=r"method\.label_limit: expected a number above 0, or null, found"):
+        made(label_limit=limit)
+
+
 def test_separate_fits_q_on_fixed_vectors_and_trains_encoders_by_a_fixed_q() -> None:
     settings = {"pair_estimator": "ba", "pairs": [("text", "audio")]}
     gradients = []

@@ -1,4 +1,4 @@
-"""Training with modalities left out at random, and learned vectors in the place of what is absent.
+"""Training with modalities and steps left out at random, and learned vectors in the place of what is absent.
 
 Legend: B clips, M modalities, p modality_dropout.
 """
@@ -17,7 +17,7 @@ from batches import DIMS, LONGEST, batch_of
 from driver import here, rows
 from trivium.config.compose import composer
 from trivium.config.instantiate import build, target
-from trivium.data.batch import Batch
+from trivium.data.batch import Batch, Stream
 from trivium.encoders.gru import GRU
 from trivium.methods.base import Method, Parts
 from trivium.methods.options import split_options
@@ -170,6 +170,73 @@ def test_rates_of_other_modalities_or_beyond_1_are_refused() -> None:
         ValueError, match=r"method.modality_dropout.text: expected a probability in \[0, 1\), found 1.5"
     ):
         made(modality_dropout={"text": 1.5})
+
+
+# Step dropout
+
+
+def erased(method: Any, batch: Batch) -> dict[str, Tensor]:
+    """Modality -> (B, T) bool, the real steps whose features are all 0."""
+    return {
+        name: stream.mask & ~stream.values.any(dim=-1) & batch.streams[name].values.any(dim=-1)
+        for name, stream in method.lose(batch).streams.items()
+    }
+
+
+def test_each_step_is_erased_on_its_own_at_its_modality_s_rate() -> None:
+    batch = batch_of(range(600))
+    for name, gone in erased(made(step_dropout={"text": 0.3, "vision": 0.6}), batch).items():
+        rate, steps = {"text": 0.3, "vision": 0.6}.get(name, 0.0), int(batch.streams[name].mask.sum())
+        assert abs(int(gone.sum()) / steps - rate) <= 4 * math.sqrt(rate * (1 - rate) / steps)
+    method = made(step_dropout=0.3)
+    left = method.lose(batch)
+    assert torch.equal(left.present, batch.present)
+    for name, stream in left.streams.items():
+        assert torch.equal(stream.mask, batch.streams[name].mask)
+        kept = ~erased(method, batch)[name]
+        assert torch.equal(stream.values[kept], batch.streams[name].values[kept])
+
+
+def test_a_clip_s_steps_are_erased_alike_in_any_batch_and_anew_in_every_step() -> None:
+    method, together = made(step_dropout=0.5), batch_of(range(40))
+    expected = erased(method, together)
+    for indices in ([3], [39, 0, 3, 20]):
+        for name, gone in erased(method, batch_of(indices)).items():
+            assert torch.equal(gone, expected[name][indices, : gone.shape[1]])
+    for position in ((0, 4), (1, 3)):
+        method.position = position
+        assert not all(torch.equal(gone, expected[name]) for name, gone in erased(method, together).items())
+    assert made().lose(together) is together
+
+
+def test_training_erases_words_that_are_token_ids_and_refuses_an_unknown_word_without_a_vector(tmp_path: Path) -> None:
+    method, batch = made(step_dropout=0.9), batch_of(range(40))
+    ids = torch.full(batch.streams["text"].mask.shape, 7)
+    batch.streams["text"] = Stream(ids, batch.streams["text"].mask, batch.streams["text"].lengths)
+    lost = method.lose(batch).streams["text"]
+    inner = batch.streams["text"].mask.sum(dim=1) > 2
+    assert (lost.values[inner] == method.unknown_id).any()
+    assert (lost.values[:, 0] == 7).all()  # [CLS]
+    method.encoders["text"].reads, method.encoders["text"].input_size = "tokens", 50
+    with pytest.raises(ValueError, match=r"method.step_dropout: an erased word of 'text' becomes token 100, and its"):
+        method.refuse_unknown_id("method.step_dropout", "", ["audio", "text"])
+    method.refuse_unknown_id("method.step_dropout", "", ["audio"])
+
+
+def test_training_steps_erase_and_validation_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, batch, seen = made(step_dropout=0.9), batch_of(range(40)), []
+    losses = method.losses
+    monkeypatch.setattr(method, "losses", lambda given: seen.append(given) or losses(given))
+    method.training_step(batch, 0)
+    assert seen[0].streams["text"].values.any(dim=-1).sum() < 0.2 * batch.streams["text"].mask.sum()
+    plain = made().eval()
+    assert torch.equal(method.eval().validation_step(batch, 0)["loss"], plain.validation_step(batch, 0)["loss"])
+
+
+@pytest.mark.parametrize(("rates", "key"), [(1.0, "step_dropout"), ({"text": -0.5}, "step_dropout.text")])
+def test_a_step_dropout_that_is_no_probability_below_1_is_refused(rates: Any, key: str) -> None:
+    with pytest.raises(ValueError, match=rf"method.{key}: expected a probability in \[0, 1\), found"):
+        made(step_dropout=rates)
 
 
 # Stand-ins

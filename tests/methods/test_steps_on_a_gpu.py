@@ -81,7 +81,8 @@ STEPS = (
     "method=gmc fusion=concat method.weights.task=0 method.modality_dropout=0.3",
     "method=mag_bert encoder=gru fusion=concat encoder@encoders.audio=identity encoder@encoders.vision=identity "
     "method.modality_dropout=0.3",
-    "method=misa fusion=misa encoder.hidden=4 method.dim=8 fusion.feedforward=16 method.modality_dropout=0.3",
+    "method=misa fusion=misa encoder.hidden=4 method.dim=8 fusion.feedforward=16 method.modality_dropout=0.3 "
+    "method.step_dropout=0.2",
     "method=misa optimizer=misa encoder=gru method.dim=8 method.similarity=adversarial method.absent_private=learned "
     "method.text_lengths=true method.faithful=true",
     "method=m3ixup fusion=concat",

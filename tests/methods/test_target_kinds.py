@@ -40,7 +40,7 @@ MISA = (
 NO_UNIMODAL = "method.unimodal_targets=none"
 # Name -> settings, and the kinds.
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "supervised": (f"{MEANS} method.modality_dropout=0.1", ("labels", "classes", "traits")),
+    "supervised": (f"{MEANS} method.modality_dropout=0.1 method.step_dropout=0.05", ("labels", "classes", "traits")),
     "rare classes": (f"{MEANS} {RARE}", ("classes",)),
     "mixup": (f"{MEANS} method.mixup=series", ("classes", "labels", "traits")),
     "ogm_ge": (f"{MEANS} method.balance=ogm_ge", ("classes",)),

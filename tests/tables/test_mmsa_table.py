@@ -54,11 +54,7 @@ def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("_there")
-# The rows of all three are the same but for their numbers.
-@pytest.mark.parametrize(
-    "data",
-    ["mosi", pytest.param("mosei", marks=pytest.mark.slow), pytest.param("sims", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("data", ["mosi", "mosei", "sims"])
 def test_every_row_trains_and_gets_a_verdict(data: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (part,) = parts_of(replace(read_table(TABLE), settings=tuple(SETTINGS)), data)
     suffix = "" if data == "sims" else ", aligned"

@@ -85,6 +85,9 @@ def robust(tmp_path_factory: pytest.TempPathFactory) -> Called:
         {"name": "MAE all", "metric": "mae", "subset": "vision+text+audio"},  # in any order
         {"name": "Corr audio", "metric": "corr", "subset": "audio"},
         {"name": "whole", "metric": "mae"},
+        {"name": "MAE at .6", "metric": "mae", "erased": 0.6},
+        {"name": "MAE at .3", "metric": "mae", "erased": 0.3},
+        {"name": "MAE over rates", "metric": "mae", "erased": "mean"},
     ]
     overrides = ["data=fixture", "method=supervised", "encoder=identity", *SMALL]
     content = {
@@ -173,7 +176,7 @@ def test_a_failed_row_is_listed_with_its_command_and_the_others_stand(competitio
 def test_subsets_of_each_run_are_evaluated_and_compared_seed_by_seed(robust: Called) -> None:
     assert robust.code == 0, robust.printed
     values = {(v["row"], v["measure"], v["seed"]): float(v["value"]) for v in lines(robust.out / "values.csv")}
-    assert len(values) == 2 * 4 * 2
+    assert len(values) == 2 * 7 * 2
     for folder in (robust.out / "runs").iterdir():
         row, seed = folder.name.split("_")[0].capitalize(), folder.name.split("_s")[1][0]
         found = {line["modalities"]: line for line in lines(folder / "subsets.csv")}
@@ -187,6 +190,23 @@ def test_subsets_of_each_run_are_evaluated_and_compared_seed_by_seed(robust: Cal
     differences = [values["Fast", "MAE text", seed] - values["Plain", "MAE text", seed] for seed in "12"]
     assert float(table["Fast", "MAE text"]["difference"]) == pytest.approx(sum(differences) / 2, abs=1e-12)
     assert (robust.out / "figure.png").stat().st_size > 0
+
+
+def test_erased_frames_and_words_of_each_run_are_measured_at_their_rates(robust: Called) -> None:
+    assert robust.code == 0, robust.printed
+    values = {(v["row"], v["measure"], v["seed"]): float(v["value"]) for v in lines(robust.out / "values.csv")}
+    for folder in (robust.out / "runs").iterdir():
+        row, seed = folder.name.split("_")[0].capitalize(), folder.name.split("_s")[1][0]
+        found = {line["rate"]: float(line["mae"]) for line in lines(folder / "erased.csv")}
+        assert len(found) == 10
+        assert values[row, "MAE at .3", seed] == found["0.3"]
+        assert values[row, "MAE at .6", seed] == found["0.6"] > values[row, "whole", seed]
+        averages = json.loads((folder / "erased.json").read_text())["averages"]
+        assert values[row, "MAE over rates", seed] == averages["rates 0 to 0.9"]["mae"]["mean"]
+    assert (robust.out / "figure_rates.png").stat().st_size > 0
+    page = (robust.out / "table.md").read_text()
+    assert "figure_rates.png" in page
+    assert "Frames and words of the test are erased at the rate named" in page
 
 
 def test_a_setting_of_the_command_line_is_every_rows_and_is_written_down(robust: Called) -> None:

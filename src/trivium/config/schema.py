@@ -126,7 +126,7 @@ Schema = Leaf | Map
 # A map whose keys are all among these is a map by modality, and accepts any modality's name.
 _BY_MODALITY = {"default", "text", "audio", "vision"}
 # Numbers that may also be given as a map by modality.
-_ALSO_BY_MODALITY = {"modality_dropout"}
+_ALSO_BY_MODALITY = {"modality_dropout", "step_dropout"}
 _OPTIONS = re.compile(r"# one of: ([\w.-]+(?:, [\w.-]+)*)")
 
 

@@ -15,14 +15,12 @@ from torch import Tensor
 from trivium.core.seeding import derive
 from trivium.data.batch import Batch
 from trivium.data.erase import draw_lost, erasable
+from trivium.evaluation.averages import ERASED_RATES
 from trivium.evaluation.feature_noise import clip_keys
 from trivium.evaluation.missing_modalities import ScoreRow, Subject
 from trivium.evaluation.predict import predict_split
 from trivium.evaluation.subsets import Track, untracked
 from trivium.methods.base import Method
-
-# Without 1, at which nothing is left; the published averages have rate 0 among them.
-RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 class Erasure:
@@ -66,7 +64,7 @@ def score_erased(subject: Subject, draws: int, track: Track = untracked) -> list
     clips_N = clip_keys(subject.ids).to(subject.loader.split.device)
     clean = subject.score(predict_split(subject.method, subject.loader))
     rows = []
-    for rate, draw in track([(rate, draw) for rate in RATES for draw in range(1, draws + 1)], "erased"):
+    for rate, draw in track([(rate, draw) for rate in ERASED_RATES for draw in range(1, draws + 1)], "erased"):
         missing, scores = 0.0, clean
         if rate:
             erasure = Erasure(subject.method, clips_N, subject.rows, rate, draw)
@@ -79,10 +77,5 @@ def score_erased(subject: Subject, draws: int, track: Track = untracked) -> list
 
 def refuse_unknown_id(method: Method) -> None:
     """Raises ValueError if an encoder reads token ids and has none for the method's `unknown_id`."""
-    for name, encoder in method.encoders.items():
-        size = encoder.input_size
-        if encoder.reads == "tokens" and isinstance(size, int) and not 0 <= method.unknown_id < size:
-            raise ValueError(
-                f"protocol=erased: an erased word of {name!r} becomes token {method.unknown_id}, and its encoder has "
-                f"{size} (0 to {size - 1}); give unknown_id=, the number of your tokenizer's unknown word"
-            )
+    instead = "give unknown_id=, the number of your tokenizer's unknown word"
+    method.refuse_unknown_id("protocol=erased", instead, method.encoders)

@@ -101,7 +101,8 @@ class Method(nn.Module, ABC):
         self.fusion = parts.fusion
         self.objective = parts.objective
         self.seed = parts.seed
-        self.dropout_rates = parts.options.dropout_rates(parts.encoders)
+        self.dropout_rates = parts.options.rates("modality_dropout", parts.encoders)
+        self.step_rates = parts.options.rates("step_dropout", parts.encoders)
         self.stand_ins = make_stand_ins(parts.options.stand_in, parts.encoders, parts.fusion)
         # Epoch and batch of the training step, both from 0. Random numbers are keyed by them.
         self.position = (0, 0)
@@ -202,6 +203,16 @@ class Method(nn.Module, ABC):
         joint_BE: Tensor = self.fusion(encoded, present_BM)
         return joint_BE
 
+    def lose(self, batch: Batch) -> Batch:
+        """Returns the batch without what training takes away: the steps of `step_dropout`, then whole modalities."""
+        if any(self.step_rates.values()):
+            like_B = batch.present[:, 0]
+            rate_BM = torch.stack(
+                [torch.full_like(like_B, self.step_rates[name], dtype=torch.float64) for name in batch.streams], dim=1
+            )
+            batch = self.erased(batch, rate_BM, self.step_key("step dropout"))
+        return self.drop_modalities(batch)
+
     def drop_modalities(self, batch: Batch) -> Batch:
         """Returns the batch with each clip's modalities dropped with the probabilities of `modality_dropout`.
 
@@ -228,6 +239,20 @@ class Method(nn.Module, ABC):
         clips_B: as in trivium.data.erase.draw_lost.
         """
         return erase(batch, rate_BM, key, unknown_id=self.unknown_id, clips_B=clips_B)
+
+    def refuse_unknown_id(self, key: str, instead: str, modalities: Iterable[str]) -> None:
+        """Raises ValueError if an encoder of these reads token ids and has none for `unknown_id`.
+
+        key, instead: what asks for erased words, and what to do about it.
+        """
+        for name in modalities:
+            encoder = self.encoders[name]
+            size = encoder.input_size
+            if encoder.reads == "tokens" and isinstance(size, int) and not 0 <= self.unknown_id < size:
+                raise ValueError(
+                    f"{key}: an erased word of {name!r} becomes token {self.unknown_id}, and its encoder has {size} "
+                    f"(0 to {size - 1}); {instead}"
+                )
 
     def step_key(self, *names: str) -> int:
         """Returns a seed for draws of this step that concern the global batch. It is the same on every rank."""
@@ -265,6 +290,8 @@ class Method(nn.Module, ABC):
                 f"trainer.precision=bf16-true holds whole numbers up to 256 alone, and the target has "
                 f"{len(target.names)} classes; take bf16-mixed or 32-true"
             )
+        erased = [name for name, rate in self.step_rates.items() if rate]
+        self.refuse_unknown_id("method.step_dropout", "give the rates of the other modalities alone", erased)
         if self.stand_ins is None or any(self.dropout_rates.values()):
             return
         data: DataModule = self.trainer.datamodule
@@ -294,7 +321,7 @@ class Method(nn.Module, ABC):
         if not self._checked:
             check_predict(self, batch)
         self.begin_step(batch, batch_idx)
-        terms = self.losses(self.drop_modalities(batch))
+        terms = self.losses(self.lose(batch))
         if not self._checked:
             check_terms(self, terms)
             self._checked = True

@@ -224,7 +224,7 @@ class M3ixup(GMC):
         if self._step_trains != "adapting":
             return super().training_step(batch, batch_idx)
         self.begin_step(batch, batch_idx)
-        terms = self.losses(self.drop_modalities(batch))
+        terms = self.losses(self.lose(batch))
         self._adapting_terms = {name: value.detach() for name, value in terms.items()}
         return {"loss": terms["loss"]}
 

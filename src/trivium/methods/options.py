@@ -14,7 +14,7 @@ from trivium.core.choices import suggest
 
 # Option -> the keys of the YAML that belong to it.
 KEYS = {
-    "modality_dropout": ("modality_dropout",),
+    "modality_dropout": ("modality_dropout", "step_dropout"),
     "stand_in": ("stand_in",),
     "mixup": ("mixup", "mixup_alpha", "mixup_weight"),
     "balance": ("balance", "balance_until", "ogm_alpha", "pareto_gamma"),
@@ -27,15 +27,17 @@ class Options:
 
     modality_dropout: probability, in [0, 1), with which a training clip loses each modality that it has; one stays. A
     mapping has one for each modality, and "default" for the others, otherwise 0.
+    step_dropout: the same of each real step, a frame or a word, which is then erased (trivium.data.erase).
     stand_in: what the fusion sees of an absent modality, "zero" or "learned" (trivium.methods.stand_ins).
     mixup, mixup_alpha, mixup_weight: which layers are mixed, and how much (trivium.methods.mixup.Mixup).
     balance: "none", "ogm_ge" or "mmpareto" (trivium.methods.balance). balance_until: the last epoch that is balanced,
     counted from 0. ogm_alpha: above 0; a larger one weakens a stronger modality more. pareto_gamma: above 0, MMPareto's
     factor on an encoder's gradient.
-    Raises ValueError for a modality_dropout outside [0, 1); the others are checked where they are used.
+    Raises ValueError for these two outside [0, 1); the others are checked where they are used.
     """
 
     modality_dropout: float | Mapping[str, float] = 0.0
+    step_dropout: float | Mapping[str, float] = 0.0
     stand_in: str = "zero"
     mixup: str = "none"
     mixup_alpha: float = 1.0
@@ -46,25 +48,27 @@ class Options:
     pareto_gamma: float = 1.5
 
     def __post_init__(self) -> None:
-        for key, rate in self._rates().items():
-            if not 0.0 <= rate < 1.0:
-                raise ValueError(f"method.modality_dropout{key}: expected a probability in [0, 1), found {rate}")
+        for option in ("modality_dropout", "step_dropout"):
+            rates = getattr(self, option)
+            named = rates.items() if isinstance(rates, Mapping) else [("", rates)]
+            for name, rate in named:
+                if not 0.0 <= rate < 1.0:
+                    key = f"method.{option}{name and '.'}{name}"
+                    raise ValueError(f"{key}: expected a probability in [0, 1), found {rate}")
 
-    def _rates(self) -> dict[str, float]:
-        if isinstance(self.modality_dropout, Mapping):
-            return {f".{name}": rate for name, rate in self.modality_dropout.items()}
-        return {"": self.modality_dropout}
+    def rates(self, option: str, modalities: Iterable[str]) -> dict[str, float]:
+        """Returns the probability of each modality. option: modality_dropout or step_dropout.
 
-    def dropout_rates(self, modalities: Iterable[str]) -> dict[str, float]:
-        """Returns the probability of each modality to be lost. Raises ValueError for one that the mapping alone has."""
-        names, rates = list(modalities), self.modality_dropout
+        Raises ValueError for a modality that the mapping alone has.
+        """
+        names, rates = list(modalities), getattr(self, option)
         if not isinstance(rates, Mapping):
             return dict.fromkeys(names, rates)
         for name in rates:
             if name not in {*names, "default"}:
                 raise ValueError(
-                    f"method.modality_dropout.{name}: no such modality{suggest(name, names)}; expected default or some "
-                    f"of {', '.join(names)}"
+                    f"method.{option}.{name}: no such modality{suggest(name, names)}; expected default or some of "
+                    f"{', '.join(names)}"
                 )
         return {name: rates.get(name, rates.get("default", 0.0)) for name in names}
 

@@ -93,6 +93,8 @@ class SelfMI(SummedAccumulation):
         self.name, self.cpc_weight, self.pair_weight = name, cpc_weight, pair_weight
         self.features, self.joint_layer, self.faithful = features, joint, faithful
         self.modalities = list(parts.encoders)
+        if label_limit is not None and not (isinstance(label_limit, int | float) and label_limit > 0):
+            raise ValueError(f"method.label_limit: expected a number above 0, or null, found {label_limit!r}")
         self.annotated = unimodal_targets == "annotated"
         self.unimodal_weights = _weights(unimodal_weights, list(parts.encoders))
         self.mixup = Mixup(parts)

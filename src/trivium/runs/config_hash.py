@@ -81,6 +81,8 @@ def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
         method.pop("ba_standardised", None)
     if set((method.get("unimodal_weights") or {}).values()) <= {1}:
         method.pop("unimodal_weights", None)
+    if method.get("step_dropout") == 0:
+        del method["step_dropout"]
     return {**config, "trainer": trainer, **({"method": method} if "method" in config else {})}
 
 

@@ -53,7 +53,7 @@ def audit_of(runs: Sequence[Planned], measures: Sequence[Measure]) -> list[Audit
 
 
 def _has_audit(measure: Measure, known: Mapping[str, float]) -> bool:
-    of_test = measure.split == "test" and not measure.subset
+    of_test = measure.split == "test" and measure.of_whole_clips
     return of_test and measure.metric in known and measure.metric not in UNDIRECTED
 
 

@@ -110,7 +110,7 @@ def _groups(table: Table) -> dict[str, Sequence[Measure]]:
 
 
 def _by_unit(table: Table) -> bool:
-    many = len(table.measures) > _BESIDE or all(measure.subset for measure in table.measures)
+    many = len(table.measures) > _BESIDE or not any(measure.of_whole_clips for measure in table.measures)
     return len(table.units) > 1 and many
 
 

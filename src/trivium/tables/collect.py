@@ -22,7 +22,7 @@ from trivium.results.sections import section_name
 from trivium.results.spread import Spread
 from trivium.tables.audit import Audited, audit_of
 from trivium.tables.definition import Table
-from trivium.tables.evaluations import missing, read_probes, read_subsets, subsets_file
+from trivium.tables.evaluations import erased_file, missing, read_erased, read_probes, read_subsets, subsets_file
 from trivium.tables.measures import Measure
 from trivium.tables.plan import Planned
 from trivium.tables.published import Published
@@ -225,7 +225,7 @@ def _clip_intervals(
 ) -> dict[tuple[str, str], tuple[float, float]]:
     """Returns (row, measure) -> the interval over seeds and clips of its difference from the baseline.
 
-    Runs of folds have none, as each fold tests other clips, and neither have probes and subsets.
+    Runs of folds have none, as each fold tests other clips, and neither have probes, subsets and erased clips.
     """
     baseline = records.get(table.baseline, {})
     return {
@@ -233,7 +233,7 @@ def _clip_intervals(
         for label, runs in records.items()
         if baseline and label != table.baseline
         for m in table.measures
-        if m.metric and not m.subset
+        if m.metric and m.of_whole_clips
     }
 
 
@@ -274,10 +274,12 @@ def _value(measure: Measure, run: Planned, record: Record) -> float:
             known = ", ".join("+".join(sorted(subset)) for subset in subsets)
             raise ValueError(f"{file}: no subset {measure.subset}, measure {measure.name!r}; there are {known}")
         scores = subsets[frozenset(measure.subset.split("+"))]
+    if measure.erased:
+        file, scores = erased_file(run), read_erased(run)[measure.erased]
     if measure.metric in scores:
         value = scores[measure.metric]
         return math.nan if value is None else float(value)
-    value = None if measure.subset else predicted_value(record, measure.split, measure.metric)
+    value = None if not measure.of_whole_clips else predicted_value(record, measure.split, measure.metric)
     if value is None:
         raise ValueError(f"{file}: no {measure.split} metric {measure.metric!r}; there are {', '.join(scores)}")
     return value

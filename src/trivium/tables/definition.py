@@ -133,6 +133,10 @@ class Table:
         return any(measure.subset for measure in self.measures)
 
     @property
+    def asks_erased(self) -> bool:
+        return any(measure.erased for measure in self.measures)
+
+    @property
     def units(self) -> dict[str, list[Measure]]:
         """Returns the measures by unit, in the order of the table."""
         measures: dict[str, list[Measure]] = {}

@@ -1,29 +1,34 @@
-"""Evaluates finished runs for a table beside their result.json: linear probes of their vectors, and subsets."""
+"""Evaluates finished runs for a table beside their result.json: linear probes, subsets, erased frames and words."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trivium.evaluation.averages import ERASED_RATES, average
 from trivium.runs.evaluate_run import read_probe_file
 from trivium.runs.run_files import read_rows
 from trivium.tables.plan import Planned
 
 
 def missing(run: Planned) -> list[str]:
-    """Returns the evaluations that a run lacks: the targets to probe, and "subsets"."""
+    """Returns the evaluations that a run lacks: the targets to probe, "subsets" and "erased"."""
     table = run.table
     targets = [target for target, vectors in table.probes.items() if not set(vectors) <= set(read_probes(run, target))]
-    return [*targets, *(["subsets"] if table.asks_subsets and not subsets_file(run).is_file() else [])]
+    asked = {"subsets": table.asks_subsets, "erased": table.asks_erased}
+    protocols = [name for name, is_asked in asked.items() if is_asked and not _protocol_file(run, name).is_file()]
+    return [*targets, *protocols]
 
 
 def evaluate(run: Planned, log: Path) -> str:
     """Makes the evaluations that a finished run lacks; returns the reason if one fails, else "".
 
-    They run in this process, one after the other, with one thread: a second or two each. Their output goes to `log`.
+    They run in this process, one after the other, with one thread: a second or two each, and some ten for
+    erased steps. Their output goes to `log`.
     """
     lacking = missing(run)
     if not lacking:
@@ -62,9 +67,33 @@ def read_subsets(run: Planned) -> dict[frozenset[str], dict[str, float]]:
     }
 
 
+def read_erased(run: Planned) -> dict[str, dict[str, float]]:
+    """Returns rate, "0.5" or "mean" for all of them -> metric -> mean over the draws, of the test split."""
+    rows = [
+        {key: float(value or "nan") for key, value in row.items() if key != "split"}
+        for row in read_rows(erased_file(run), ("rate", "draw"))
+    ]
+    metrics = [key for key in rows[0] if key not in ("rate", "draw", "n", "missing")]
+    groups = {f"{rate:g}": _at(rate) for rate in ERASED_RATES} | {"mean": lambda row: True}
+    by_rate = average(rows, groups, metrics)
+    return {rate: {metric: value["mean"] for metric, value in found.items()} for rate, found in by_rate.items()}
+
+
+def _at(rate: float) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda row: bool(math.isclose(row["rate"], rate, abs_tol=1e-9))
+
+
 def subsets_file(run: Planned) -> Path:
-    """Returns the file that `trivium evaluate protocol=subsets` writes."""
-    return run.directory.path / "subsets.csv"
+    return _protocol_file(run, "subsets")
+
+
+def erased_file(run: Planned) -> Path:
+    return _protocol_file(run, "erased")
+
+
+def _protocol_file(run: Planned, protocol: str) -> Path:
+    """Returns the file that `trivium evaluate protocol=NAME` writes."""
+    return run.directory.path / f"{protocol}.csv"
 
 
 def _evaluate(run: Planned, lacking: Sequence[str]) -> None:
@@ -73,8 +102,9 @@ def _evaluate(run: Planned, lacking: Sequence[str]) -> None:
     for target, vectors in run.table.probes.items():
         if target in lacking:
             probe(run.directory.path, target=target, features=vectors)
-    if run.table.asks_subsets and "subsets" in lacking:
+    if protocols := [name for name in ("subsets", "erased") if name in lacking]:
         # It draws figures, and matplotlib takes a second to import.
         from trivium.report.robustness_report import write_protocols
 
-        write_protocols(run.directory.path, ["subsets"])
+        # What is erased depends on the clips and not on the run, so that one draw is the same for all rows.
+        write_protocols(run.directory.path, protocols, draws=1)

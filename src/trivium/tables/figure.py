@@ -21,7 +21,7 @@ from trivium.tables.bars import write_bars
 from trivium.tables.collect import Measured
 from trivium.tables.measures import Measure
 from trivium.tables.panels import PANELS, write_panels
-from trivium.tables.situation_lines import LINES, write_lines
+from trivium.tables.situation_lines import LINES, RATES, rates_of, write_lines, write_rates
 
 # Diverging (orange, white, purple), and one side of it.
 _DIFFERENCES, _VALUES = colormaps["PuOr"], colormaps["Purples"]
@@ -38,6 +38,11 @@ def write_figures(folder: Path, parts: Sequence[Measured]) -> dict[str, list[tup
     Returns section -> file and what it shows. That over situations is in the first section of its data set.
     """
     drawn = {part.table.section: [write_figure(folder, part)] for part in parts}
+    for part in parts:
+        if rates_of(part.table):
+            name = file_stem("figure_rates", part.table.section)
+            write_rates(folder / name, part)
+            drawn[part.table.section].insert(0, (f"{name}.png", RATES))
     for data in dict.fromkeys(part.table.data for part in parts if part.table.situation):
         of_data = [part for part in parts if part.table.data == data and part.table.situation]
         measures = [{measure.name for measure in part.table.measures} for part in of_data]

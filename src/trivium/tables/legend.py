@@ -63,6 +63,10 @@ def legend(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]
         lines.append(f"{which} balanced accuracies of linear probes on frozen vectors; docs/protocol.md.")
     if any(table.asks_subsets for table in tables):
         lines.append("One set of weights a run, predicting from the modalities named; docs/protocol.md.")
+    if any(table.asks_erased for table in tables):
+        lines.append(
+            "Frames and words of the test are erased at the rate named, for all runs the same; docs/protocol.md."
+        )
     if tables[0].baseline:
         counts = " or ".join(dict.fromkeys(str(len(table.measures)) for table in tables))
         lines.append(_on_differences(tables[0].baseline, counts, repeats, folds))

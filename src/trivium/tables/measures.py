@@ -7,6 +7,7 @@ from typing import Any
 
 from trivium.core.choices import suggest
 from trivium.core.metric_names import LABELS, OF, is_share, label_of, lower_is_better
+from trivium.evaluation.averages import ERASED_RATES
 from trivium.tables.yaml_keys import keys
 
 
@@ -16,8 +17,10 @@ class Measure:
 
     Either metric, a key of result.json's part of `split`, or probe, the target of a linear probe of the vector `of`,
     whose balanced accuracy it is. subset: of a metric, the modalities ("text+audio") that are predicted from; "": all
-    that a clip has. factor, given: of the store's knowable factors, and the modalities from which it is best told; they
-    give chance and the Bayes-optimal accuracy. "": not known. better: higher or lower, of a metric of one's own.
+    that a clip has. erased: of a metric, the rate at which frames and words are erased ("0.5"), or "mean" for the mean
+    over the rates of trivium.evaluation.erased_steps; "": none are. factor, given: of the store's knowable factors, and
+    the modalities from which it is best told; they give chance and the Bayes-optimal accuracy. "": not known.
+    better: higher or lower, of a metric of one's own.
     A metric that result.json does not have is computed from the run's predictions, where that is possible.
     """
 
@@ -26,6 +29,7 @@ class Measure:
     probe: str = ""
     of: str = ""
     subset: str = ""
+    erased: str = ""
     factor: str = ""
     given: str = ""
     better: str = ""
@@ -35,6 +39,11 @@ class Measure:
     def is_share(self) -> bool:
         """Returns whether it is in [0, 1] and written in %: accuracies and F1, not errors or Corr."""
         return bool(self.probe) or is_share(self.metric)
+
+    @property
+    def of_whole_clips(self) -> bool:
+        """Returns whether clips are read as they are, without a modality or a step taken away."""
+        return not (self.subset or self.erased)
 
     @property
     def unit(self) -> str:
@@ -54,20 +63,36 @@ class Measure:
         return False if self.probe else lower_is_better(self.metric)
 
 
+def _rate(name: str, word: str) -> str:
+    """Returns the rate of erased steps as erased.csv is read by, "0.5", or "mean"."""
+    known = [f"{rate:g}" for rate in ERASED_RATES]
+    try:
+        rate = word if word == "mean" else f"{float(word):g}"
+    except ValueError:
+        rate = ""
+    if rate not in (*known, "mean"):
+        raise ValueError(f"measures: {name}: erased: expected one of {', '.join(known)} or mean, found {word}")
+    return rate
+
+
 def read_measure(values: Any) -> Measure:
     """Returns a measure. Raises ValueError naming it, what was expected and what was found."""
-    node = keys("measures", values, ("name",), ("metric", "probe", "of", "subset", "factor", "given", "better"))
+    node = keys(
+        "measures", values, ("name",), ("metric", "probe", "of", "subset", "erased", "factor", "given", "better")
+    )
     if ("metric" in node) == ("probe" in node) or ("of" in node) != ("probe" in node):
         raise ValueError(f"measures: expected either metric, or probe and of, found {', '.join(node)}")
-    if "subset" in node and "metric" not in node:
-        raise ValueError(f"measures: {node['name']}: subset is for a metric; a probe is of all modalities")
+    if len({"subset", "erased", "probe"} & {*node}) > 1:
+        raise ValueError(f"measures: {node['name']}: expected one of subset, erased and probe, found {', '.join(node)}")
     if ("factor" in node) != ("given" in node):
         raise ValueError(f"measures: {node['name']}: factor and given go together, found {', '.join(node)}")
     words = {key: str(value) for key, value in node.items()}
     if words.get("metric", "").startswith("val/"):
         words |= {"metric": words["metric"].removeprefix("val/"), "split": "val"}
-        if "subset" in words:
-            raise ValueError(f"measures: {words['name']}: subset is of the test split; leave val/ out")
+        for key in {"subset", "erased"} & {*words}:
+            raise ValueError(f"measures: {words['name']}: {key} is of the test split; leave val/ out")
+    if "erased" in words:
+        words["erased"] = _rate(words["name"], words["erased"])
     measure = Measure(**words)
     known = (*LABELS, "loss")
     # Of one class, label or score, as recall/happy, the part before the stroke is the metric.

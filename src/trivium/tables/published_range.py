@@ -32,8 +32,8 @@ class Range:
 
 
 def cells_of_measure(row: Row, measure: Measure) -> tuple[Cell, ...]:
-    """Returns the cells that a measure may stand beside: the metric from all modalities, not that of a subset."""
-    return tuple(cell for cell in row.cells if cell.metric == measure.metric and not measure.subset)
+    """Returns the cells that a measure may stand beside: the metric of whole clips."""
+    return tuple(cell for cell in row.cells if cell.metric == measure.metric and measure.of_whole_clips)
 
 
 def sound(cells: Sequence[Cell]) -> list[Cell]:
