@@ -27,13 +27,18 @@ GOOD: dict[str, Any] = {
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_row_is_a_command_line_that_passes_the_check(file: Path) -> None:
-    """On the first data set; on the others the rows that are written differently there, and one."""
+    """On the first data set; on the others the rows that are written differently there, and one.
+
+    Rows that are another table's are checked there, and one of them here.
+    """
     first, *others = parts_of(read_table(file))
-    told = [(first, row) for row in first.rows]
+    are_taken = isinstance(yaml.safe_load(file.read_text())["rows"], dict)
+    told = [(first, row) for row in first.rows[: 1 if are_taken else None]]
     for other in others:
         same = other.overrides[1:] == first.overrides[1:]
-        told += [(other, b) for a, b in zip(first.rows, other.rows, strict=True) if a.overrides != b.overrides]
-        told += [(other, other.rows[0])] if same else [(other, row) for row in other.rows]
+        differing = [(other, b) for a, b in zip(first.rows, other.rows, strict=True) if a.overrides != b.overrides]
+        told += [] if are_taken else differing
+        told += [(other, other.rows[0])] if same or are_taken else [(other, row) for row in other.rows]
     with composer() as session:
         for table, row in told:
             config, reference = compose_with_reference(session, merged(table.overrides, row.overrides))
