@@ -199,8 +199,8 @@ def run(name: str, command: str, kill_when: Callable[[], bool] = lambda: False) 
 def inside_a_trial() -> bool:
     """Tells whether a trial has finished, and a later one has a checkpoint and has ended an epoch."""
     runs = [run for study in (OUT / "studies").glob("*") for run in runs_of(study)]
-    unfinished = [run for run in runs[1:] if not (run / "result.json").exists() and (run / "metrics.csv").exists()]
-    return any(
+    unfinished = [run for run in runs if not (run / "result.json").exists() and (run / "metrics.csv").exists()]
+    return any((run / "result.json").exists() for run in runs) and any(
         len(read_csv(run / "metrics.csv")) > 0 and (run / "checkpoints" / "last.ckpt").exists() for run in unfinished
     )
 

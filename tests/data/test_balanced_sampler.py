@@ -82,7 +82,7 @@ def test_training_alone_is_balanced_and_a_step_names_its_clips(store: Store) -> 
     [
         ("multimodal", r"balanced is not defined for a score in \[-3, 3\]: .*; take data.sampler=shuffled$"),
         ("traits", r"data.sampler=balanced is not defined for 3 scores in \[1, 7\]: it draws the clips of each class"),
-        ("topics", r"not defined for 3 labels: .*take data.sampler=shuffled, or objective.class_weights=balanced"),
+        ("topics", r"not defined for 3 labels: .*take data.sampler=shuffled, or objective=binary_cross"),
     ],
 )
 def test_targets_without_classes_are_refused(store: Store, target: str, message: str) -> None:

@@ -63,6 +63,31 @@ def test_arrays_of_other_names_are_modalities_with_their_lengths(tmp_path: Path)
     assert source.notes["lengths/pulse"] == "zero steps cut off"
 
 
+def test_classes_beside_scores_are_left_out_only_if_they_follow_from_them(tmp_path: Path) -> None:
+    content = make_file()
+    for part in content.values():
+        part["classification_labels"] = np.sign(part["regression_labels"])
+        part["annotations"] = np.where(part["regression_labels"] < 1, "low", "high").tolist()
+    assert list(load(tmp_path, content).splits["train"].targets) == ["multimodal"]
+    content["valid"]["annotations"] = ["low", "high", "low"]
+    with pytest.raises(ValueError, match=r"split 'valid': key 'annotations' holds classes that do not follow from the"):
+        load(tmp_path, content)
+    assert list(load(tmp_path, content, drop=["annotations"]).splits["train"].targets) == ["multimodal"]
+
+
+def test_a_class_that_train_lacks_is_refused_and_nothing_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = make_file(labels=False)
+    for part in content.values():
+        part["annotations"] = ["sad", "glad"] * (len(part["id"]) // 2) + ["sad"] * (len(part["id"]) % 2)
+    content["test"]["annotations"][3] = "angry"
+    file = dump(tmp_path / "file.pkl", content)
+    words = ["data=custom", "data.name=own", f"source={file}", f"paths.data={tmp_path / 'data'}"]
+    message = refusal(main, words, tmp_path, capsys)
+    assert "class 'angry' of clip 'test3' in 'test' occurs in no clip of 'train'" in message
+
+
 def test_a_list_of_clips_of_another_name_is_a_modality_and_is_repaired(tmp_path: Path) -> None:
     content = make_file()
     content["train"]["pulse"][0, 0] = -np.inf

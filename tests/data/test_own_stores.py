@@ -96,7 +96,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         r"column 'level': clip '0' has '0\.0'; expected a class's name or its whole number",
     ),
     "no label": ({"targets": {"valence": [0.5] * 7 + [None]}}, "column 'valence': clip '7' has no value"),
-    "NaN label": ({"targets": {"valence": [0.5] * 7 + [np.nan]}}, "column 'valence': clip '7' has 'nan'"),
+    "NaN label": ({"targets": {"valence": [0.5] * 7 + [np.nan]}}, "column 'valence': clip '7' has no value"),
+    "no class": ({"targets": {"emotion": [*EMOTION[:7], pd.NA]}}, "column 'emotion': clip '7' has no value"),
+    "no text": ({"targets": {"emotion": [*EMOTION[:7], np.nan]}}, "column 'emotion': clip '7' has no value"),
+    "group of a column": ({"split": SplitOptions("random", group="speaker")}, r"give group=\[...\]"),
     "other D": (
         {"modalities": {"speech": [*SPEECH[:7], np.ones((2, 5))]}},
         r"'speech': expected one number of features a step for all clips; found 4 \(clip '6'\), 5 \(clip '7'\)",
@@ -145,6 +148,32 @@ def test_a_frame_has_modalities_roles_and_categories(tmp_path: Path) -> None:
     assert store.schema.targets["mood"].names == ("happy", "calm")
     assert store.split("test").targets["mood"].tolist() == [1, 0]
     np.testing.assert_array_equal(store.split("train").streams["speech"].values, np.concatenate(SPEECH[:4]))
+
+
+@pytest.mark.parametrize("cells", [np.float32, int, bool])
+@pytest.mark.parametrize("words", [{}, {"targets": ["topics", "valence"]}])
+def test_several_labels_of_a_clip_are_a_target_and_no_modality(
+    tmp_path: Path, cells: Any, words: dict[str, Any]
+) -> None:
+    table = frame().drop(columns=["notes", "clip", "mood"])
+    table["topics"] = list(np.array([[1, 0, 1], [0, 1, 0]] * 4).astype(cells))
+    store = open_store(from_frame(table, name="g", kinds={"topics": "labels"}, folder=tmp_path, **words))
+    assert store.schema.dims == {"speech": 4}
+    assert store.schema.targets["topics"].kind == "labels"
+    assert store.split("test").targets["topics"].tolist() == [[1, 0, 1], [0, 1, 0]]
+    with pytest.raises(ValueError, match="no column 'topix'"):
+        from_frame(table, name="other", kinds={"topix": "labels"}, folder=tmp_path)
+
+
+def test_splits_of_a_frame_may_be_drawn_by_groups_and_its_old_splits_are_no_target(tmp_path: Path) -> None:
+    table = frame().drop(columns=["notes", "mood"]).assign(speaker=[f"s{n // 2}" for n in range(8)])
+    options = SplitOptions("random", group="speaker", shares=(0.5, 0.25, 0.25))
+    store = open_store(from_frame(table, name="g", ids="clip", split=options, folder=tmp_path))
+    assert list(store.schema.targets) == ["valence"]
+    speakers = [{int(clip[1:]) // 2 for clip in store.split(split).ids} for split in store.schema.counts]
+    assert sorted(speaker for part in speakers for speaker in part) == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="group='talker': no such column"):
+        from_frame(table, name="other", split=SplitOptions("random", group="talker"), folder=tmp_path)
 
 
 def test_a_frame_s_columns_may_be_chosen(tmp_path: Path) -> None:

@@ -291,6 +291,21 @@ def test_a_folder_without_labels_is_predicted_bit_for_bit(folder_run: Path, tabl
     assert found == {clip: {**row, "split": "new", "target": "nan"} for clip, row in expected.items()}
 
 
+def test_a_folder_of_something_else_is_left_out_by_drop(
+    folder_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = of_test(tmp_path / "new", None)
+    (new / "face").mkdir()
+    for clip in IDS:
+        np.save(new / "face" / f"{clip}.npy", np.ones((2, 3)))
+    words = [f"run={folder_run}", f"source={new}", f"out={tmp_path / 'o.csv'}"]
+    assert "leave it out with drop=[face]" in refusal(main, words, tmp_path, capsys)
+    assert "drop: no modality or column 'fase'; nearest is face" in refusal(
+        main, [*words, "drop=[fase]"], tmp_path, capsys
+    )
+    assert len(predict(folder_run, new, tmp_path / "out.csv", "drop=[face]")) == len(IDS)
+
+
 def test_labels_of_a_new_folder_are_those_classes_of_the_run_that_occur(
     folder_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

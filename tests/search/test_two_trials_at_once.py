@@ -50,7 +50,15 @@ def stopped(folder: Path, how: signal.Signals, *arguments: str) -> tuple[int, st
     argv = [sys.executable, str(driver.ROOT / "train.py"), "-m", *driver.in_folder(folder, *SMALL, *arguments)]
     log = folder / "printed.log"
     with log.open("wb") as file:
-        process = subprocess.Popen(argv, cwd=folder, stdout=file, stderr=file, start_new_session=True)
+        # A shell's background jobs, among which the tests may be, ignore Ctrl-C, and so do their children.
+        process = subprocess.Popen(
+            argv,
+            cwd=folder,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
         until = time.monotonic() + 120
         while not list(folder.glob("outputs/studies/*/2/metrics.csv")):
             assert process.poll() is None, log.read_text()

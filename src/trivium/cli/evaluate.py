@@ -50,7 +50,7 @@ out=FILE, a CSV file; with labels, metrics are printed.
   format=NAME         of the files, where they do not tell
   drop=A,B            keys of a pickle to leave out
   absent=A,B          folder with a table: modalities that clips may lack
-  align=RULE          as in `trivium prepare`; so are folds, embeddings and word_lag
+  align=RULE          as in `trivium prepare`; so are emotions, folds, embeddings and word_lag
   folds=FILE          .csd: JSON of split -> video ids
   embeddings=FILE     .csd: word vectors in GloVe's text format
   word_lag=0|1        .csd: whether words stand one interval after their own
@@ -89,13 +89,14 @@ _TYPES: Types = {
     **dict.fromkeys(("run", "store", "out", "folds", "embeddings"), path),
     "source": paths,
     **dict.fromkeys(("drop", "absent"), modules),
+    "emotions": one_of("6", "4", "4merged"),
     "word_lag": one_of("0", "1"),
     **dict.fromkeys(("modalities", "splits", "features", "protocol"), names),
     "trust": modules,
     **dict.fromkeys(("probe", "standardize", "alignment", "complete"), truth),
     **dict.fromkeys(("draws", "unknown_id"), whole_number),
 }
-_SOURCE_KEYS = ("format", "drop", "absent", "align", "folds", "embeddings", "word_lag")
+_SOURCE_KEYS = ("format", "drop", "absent", "align", "emotions", "folds", "embeddings", "word_lag")
 _PROBE_KEYS = ("features", "target", "classes", "standardize")
 
 
@@ -148,7 +149,7 @@ def _predict_from(values: Mapping[str, Any]) -> None:
     _refuse(values, ["store"], "and source= are two ways to name the data; give one of them, as source=")
     if "out" not in values:
         raise ValueError("out= is missing: the CSV file that the predictions of source= are written to")
-    reading = {key: values[key] for key in ("align", "folds", "embeddings") if key in values}
+    reading = {key: values[key] for key in ("align", "emotions", "folds", "embeddings") if key in values}
     if "word_lag" in values:
         reading["word_lag"] = int(values["word_lag"])
     predict_source(

@@ -120,7 +120,11 @@ class DataModule:
         self.target_name = choose_target(store.schema.targets, target, str(store.path))
         self.balanced = check_choice("data.sampler", sampler, SAMPLERS) == "balanced"
         if self.balanced and self.target.kind != "classes":
-            instead = ", or objective.class_weights=balanced" if self.target.kind == "labels" else ""
+            instead = (
+                ", or objective=binary_cross_entropy objective.class_weights=balanced"
+                if self.target.kind == "labels"
+                else ""
+            )
             reason = "it draws the clips of each class equally often"
             raise ValueError(
                 undefined("data.sampler=balanced", self.target.words, reason, f"take data.sampler=shuffled{instead}")

@@ -61,7 +61,8 @@ def from_frame(
         modalities,
         targets,
         index,
-        {**names, **(kinds or {})},
+        names,
+        kinds or {},
         name=name,
         features=features,
         folder=folder,
@@ -117,7 +118,8 @@ def from_huggingface(
         modalities,
         targets,
         numbers,
-        {**names, **(kinds or {})},
+        names,
+        kinds or {},
         name=name,
         features=features,
         folder=folder,
@@ -131,34 +133,43 @@ def _from_columns(
     modalities: Sequence[str] | None,
     targets: Sequence[str] | None,
     ids: list[str],
-    kinds: dict[str, str | Target],
+    found: Mapping[str, Target],
+    kinds: Mapping[str, str | Target],
     *,
     name: str,
     **store: Any,
 ) -> Path:
-    """Writes the store of columns with one cell a clip. ids: those where there is no column of ids."""
+    """Writes the store of columns with one cell a clip.
+
+    ids: those where there is no column of ids. found: what columns are by themselves; kinds: what their user says.
+    """
+    drawn = roles["split"] if isinstance(roles["split"], SplitOptions) else None
+    if drawn is not None:
+        # The column of splits that clips had before is no target.
+        roles = {**roles, "earlier split": _DEFAULTS["split"], "group": drawn.group or roles["group"]}
     for role, column in roles.items():
-        if isinstance(column, str) and column not in columns and column != _DEFAULTS[role]:
+        if isinstance(column, str) and column not in columns and column != _DEFAULTS.get(role, column):
             raise ValueError(f"{name}: {role}={column!r}: no such column; found {', '.join(columns)}")
-    for column in [*(modalities or ()), *(targets or ())]:
+    for column in [*(modalities or ()), *(targets or ()), *kinds]:
         if column not in columns:
             raise ValueError(f"{name}: no column {column!r}; found {', '.join(columns)}")
     taken = {role: columns.get(column) for role, column in roles.items() if isinstance(column, str)}
     if modalities is None:
-        modalities = [column for column, cells in columns.items() if any(_is_sequence(cell) for cell in cells)]
+        arrays = [column for column, cells in columns.items() if any(_is_sequence(cell) for cell in cells)]
+        # Several labels or scores of a clip are an array too.
+        modalities = [column for column in arrays if column not in {*(targets or ()), *kinds}]
     others = [column for column in columns if column not in {*roles.values(), *modalities}]
     chosen = others if targets is None else targets
-    split = roles["split"]
     return from_arrays(
         {column: columns[column] for column in modalities},
         {column: columns[column] for column in chosen},
         name=name,
-        split=split if isinstance(split, SplitOptions) else taken["split"],
+        split=taken["split"] if drawn is None else drawn,
         fold=taken["fold"],
         group=taken["group"],
         ids=taken["ids"] or ids,
         transcripts=taken["transcripts"],
-        kinds={column: kind for column, kind in kinds.items() if column in chosen},
+        kinds={column: target for column, target in found.items() if column in chosen} | dict(kinds),
         **store,
     )
 

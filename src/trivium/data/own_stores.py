@@ -68,6 +68,10 @@ def from_arrays(
     path = Path(folder) / name / f"{features}.h5"
     check_place(path, force)
     options = split if isinstance(split, SplitOptions) else SplitOptions()
+    if options.group and group is None:
+        raise ValueError(
+            f"{where}: SplitOptions(group={options.group!r}) names a column, and arrays have none; give group=[...]"
+        )
     columns = SplitColumns(None if isinstance(split, SplitOptions) else split, fold, group)
     clip_ids = _ids(modalities, ids, where)
     parts = {**modalities, **targets, "split": columns.split, "fold": fold, "group": group, "transcripts": transcripts}
@@ -100,6 +104,9 @@ def _ids(modalities: Mapping[str, Sequence[Any] | Array], ids: Sequence[Any] | N
 
 def _target(name: str, values: Any, kind: str | Target | None, ids: list[str], where: str) -> ReadTarget:
     array = _array(values)
+    if array.dtype.kind in "US":
+        # Among texts NaN has become the text "nan", and is still itself here.
+        array = np.array(values, dtype=object)
     if array.ndim not in (1, 2):
         raise ValueError(f"{where}: target {name!r}: expected (N,) or (N, K) values, found {array.shape}")
     if array.ndim == 2 and kind is None:
@@ -119,14 +126,18 @@ def _target(name: str, values: Any, kind: str | Target | None, ids: list[str], w
             f"{where}: target {name!r} has {len(columns)} values a clip, and its Target {len(declared.names)} names; "
             "name each value"
         )
-    texts = {column: [_text(cell) for cell in cells] for column, cells in columns.items()}
+    texts = {column: ["" if _is_missing(cell) else _text(cell) for cell in cells] for column, cells in columns.items()}
     return read_target(name, declared, texts, ids, where, _REMEDY)
 
 
+def _is_missing(cell: Any) -> bool:
+    """Tells whether there is no value: None, NaN, or one of pandas' (NA, NaT), which is not imported."""
+    is_nan = isinstance(cell, float | np.floating) and bool(np.isnan(cell))
+    return cell is None or cell is np.ma.masked or is_nan or type(cell).__name__ in ("NAType", "NaTType")
+
+
 def _text(cell: Any) -> str:
-    """Returns a value as text: "" where there is none. A float that is whole keeps its point."""
-    if cell is None or cell is np.ma.masked:
-        return ""
+    """Returns a value as text. A float that is whole keeps its point."""
     return str(cell).strip()
 
 

@@ -15,6 +15,7 @@ from trivium.data import formats, manifest
 from trivium.data.prepare_report import report
 from trivium.data.score_classes import add_score_classes
 from trivium.data.source_check import check_labels, leave_out_empty_clips
+from trivium.data.split_check import refuse_unseen_classes
 from trivium.data.splitting import SplitOptions
 from trivium.data.store import sha256_of
 from trivium.data.store_place import check_place, feature_name, write_new
@@ -77,6 +78,8 @@ def prepare(
         splitting=splitting or SplitOptions(),
     )
     content = formats.read(format, source, options)
+    if content.folds is None and published is None:
+        refuse_unseen_classes(content)
     if published is not None:
         manifest.check(content, published)
         content.tokenizer = published.tokenizer if content.splits["train"].tokens is not None else None

@@ -22,7 +22,7 @@ from trivium.data.target import Target
 Columns = Mapping[str, Sequence[str]]
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?\d+")
-_TRUTH = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
+_TRUTH = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
 # How a target is declared in a folder's manifest. NAME is replaced by the target's name.
 IN_MANIFEST = "in manifest.yaml: targets: {NAME: {kind: score}}, or kind: classes, or kind: labels with its columns"
 # More names than these are counted in a report, and not listed.

@@ -14,7 +14,7 @@ import numpy as np
 
 from trivium.data.clips import MODALITIES, SPLITS, Array, Clips, Ragged, Source, offsets_of
 from trivium.data.formats import fields, padding
-from trivium.data.formats.mmsa_labels import SCORES, is_redundant, take_targets
+from trivium.data.formats.mmsa_labels import SCORES, is_redundant, refuse_other_classes, take_targets
 from trivium.data.source_check import refuse_repeated_ids
 from trivium.data.target import Target
 from trivium.data.unpickle import safe_load
@@ -47,6 +47,9 @@ def read_mmsa(path: Path, *, drop: Sequence[str] = (), labelled: bool = True, kn
         _leave_out_unknown(parts, notes)
     clips, described = _clips(path, parts, labelled)
     refuse_repeated_ids(str(path), clips)
+    if not known_keys_only:
+        for split, part in parts.items():
+            refuse_other_classes(_where(path, split), part, clips[split].targets)
     if labelled:
         _drop_partial_targets(clips, notes)
         described = {name: target for name, target in described.items() if name in clips["train"].targets}

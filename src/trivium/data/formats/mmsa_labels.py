@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,24 @@ def _scores(where: str, part: dict[str, Any]) -> dict[str, Array]:
         elif key in _EMOTIONS:
             values["emotions"] = _emotions(where, key, part.pop(key), ids)
     return values
+
+
+def refuse_other_classes(where: str, part: Mapping[str, Any], scores: Mapping[str, Array]) -> None:
+    """Raises ValueError for classes that do not follow from the scores they stand beside, and would be lost."""
+    for key in part:
+        match = _REDUNDANT.fullmatch(str(key))
+        kind, suffix = (match[1], match[2] or "") if match else (None, "")
+        own = scores.get(SCORES.get(f"regression_labels{suffix.removesuffix('_M')}", ""))
+        if kind is None or own is None or len(part[key]) != len(own):
+            continue
+        # In the order of the scores each class is one run.
+        ordered = [str(np.ravel(part[key])[place]) for place in np.argsort(own, kind="stable")]
+        runs = sum(a != b for a, b in pairwise(ordered)) + 1
+        if runs > len(set(ordered)):
+            raise ValueError(
+                f"{where}: key {key!r} holds classes that do not follow from the scores beside them; call it "
+                f"{_CLASSES}_NAME to keep it as a target of its own, or leave it out with drop=[{key}]"
+            )
 
 
 def _emotions(where: str, key: str, value: Any, ids: list[str]) -> Array:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trivium.core.choices import suggest
 from trivium.data.clips import Array, Clips, Source
 from trivium.data.formats.folder import FolderOptions, read_ids
 from trivium.data.formats.folder_files import FeatureFiles, find_clips
@@ -42,7 +43,15 @@ def read_new_folder(source: Path, options: FolderOptions, wanted: Mapping[str, T
         options = replace(options, absent=tuple(FeatureFiles(manifest, table, ids, ()).modalities))
     ids = read_ids(table, manifest)
     content = Source({}, "folder", [path] if path.is_file() else [manifest.folder])
-    streams = FeatureFiles(manifest, table, ids, options.absent).read(content)
+    files = FeatureFiles(manifest, table, ids, options.absent)
+    for name in options.drop:
+        if name not in {*files.modalities, *table.columns}:
+            raise ValueError(
+                f"{manifest.folder}: drop: no modality or column {name!r}{suggest(name, files.modalities)}; found "
+                f"{', '.join(files.modalities)}"
+            )
+        files.modalities.pop(name, None)
+    streams = files.read(content)
     transcripts = table.column(manifest.columns.get("transcript", "transcript"))
     targets = _targets(table, manifest, wanted, ids, content)
     clips = Clips(ids, streams, targets, transcripts)
