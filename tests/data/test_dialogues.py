@@ -191,6 +191,7 @@ def test_groups_make_leave_one_session_out(tmp_path: Path) -> None:
     source = load(tmp_path, make_file("IEMOCAP_features"), "iemocap", splitting=options)
     assert source.folds is not None
     assert source.folds.names == ("Ses01", "Ses02", "Ses03", "Ses04", "Ses05")
+    assert "valid" not in source.notes
     assert [clip[:5] for clip in source.splits["train"].ids] == [source.folds.names[n] for n in source.folds.numbers]
     speakers = load(tmp_path, make_file("IEMOCAP_features"), "iemocap", splitting=SplitOptions("kfold", "speaker"))
     assert speakers.folds is not None

@@ -14,7 +14,10 @@ from trivium.cli.prepare import main
 from trivium.config.compose import compose_config
 from trivium.data import formats
 from trivium.data.clips import Ragged, Source
+from trivium.data.formats import ReadOptions
 from trivium.data.formats.multibench import read_multibench
+from trivium.data.new_clips import RunData, read_new_clips
+from trivium.data.prepare import prepare
 from trivium.data.store import open_store, write_store
 from trivium.data.target import Target
 from trivium.runs.config_hash import config_hash
@@ -109,6 +112,35 @@ def test_clips_are_cut_as_a_slow_loop_cuts_them(tmp_path: Path, align: bool, dty
             assert ragged.lengths.tolist() == [len(clip) for clip in expected[modality]]
             for one, other in zip(clips_of(ragged), expected[modality], strict=True):
                 np.testing.assert_array_equal(np.array(one), np.array(other, np.float32))
+
+
+def test_a_run_s_new_clips_are_cut_alike_without_labels_train_and_audio(tmp_path: Path) -> None:
+    content = make_file()
+    whole = load(tmp_path, content).splits["test"]
+    new = {"test": {key: value for key, value in content["test"].items() if key not in ("labels", "audio")}}
+    with pytest.raises(ValueError, match="split 'train' at least"):
+        load(tmp_path, new)
+    found = load(tmp_path, new, labelled=False).splits["test"]
+    assert (found.ids, found.targets, list(found.streams)) == (whole.ids, {}, ["text", "vision"])
+    for name, ragged in found.streams.items():
+        np.testing.assert_array_equal(ragged.values, whole.streams[name].values)
+        np.testing.assert_array_equal(ragged.lengths, whole.streams[name].lengths)
+
+
+def test_new_clips_without_labels_are_of_the_layout_that_the_run_was_trained_on(tmp_path: Path) -> None:
+    """Nothing in such a file tells MultiBench's layout from MMSA's, which would not cut it by the text."""
+    content = make_file()
+    prepare(data="mosi", source=[dump(tmp_path / "file.pkl", content)], out=tmp_path / "s.h5")
+    schema = open_store(tmp_path / "s.h5").schema
+    run = RunData(schema, dict.fromkeys(DIMS, "values"), "multimodal", schema.targets["multimodal"])
+    expected = open_store(tmp_path / "s.h5").split("test")
+    for part in content.values():
+        del part["labels"]
+    new = read_new_clips([dump(tmp_path / "new.pkl", content)], None, ReadOptions("mosi"), run)
+    assert new.format == "multibench"
+    assert new.splits["test"].ids == expected.ids
+    for name in DIMS:
+        np.testing.assert_array_equal(new.splits["test"].streams[name].values, expected.streams[name].values)
 
 
 def test_what_was_left_out_repaired_and_cut_is_counted(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def read_new_clips(files: list[Path], format: str | None, options: formats.ReadO
     tokenizer, and labels that the run's target cannot have.
     """
     options = replace(options, labelled=False, wanted={run.target_name: run.target})
-    source = _read(files, format, options, run.schema.fold)
+    source = _read(files, format, options, run.schema)
     where = str(files[0])
     if any(what == "tokens" for what in run.reads.values()):
         source = _with_tokens(where, source, run)
@@ -52,8 +52,9 @@ def read_new_clips(files: list[Path], format: str | None, options: formats.ReadO
     return replace(source, splits=splits)
 
 
-def _read(files: list[Path], format: str | None, options: formats.ReadOptions, fold: int | None) -> Source:
-    """Reads the source; of a store with folds, the splits of the run's fold."""
+def _read(files: list[Path], format: str | None, options: formats.ReadOptions, trained_on: StoreSchema) -> Source:
+    """Reads the source; of a store with folds, the splits of the run's fold. trained_on: the run's store."""
+    fold = trained_on.fold
     if len(files) == 1 and files[0].suffix in (".h5", ".hdf5") and format is None:
         store = open_store(files[0])
         if store.schema.folds and fold is not None:
@@ -69,7 +70,11 @@ def _read(files: list[Path], format: str | None, options: formats.ReadOptions, f
         and not any(path.suffix in (".csd", ".dt") for path in files[0].iterdir())
     ):
         format = "folder"
-    format = format or formats.detect(files)
+    if format is None:
+        format = formats.detect(files)
+        # A file without labels does not tell the two layouts apart, and is then of the one that the run knows.
+        if format == "mmsa" and trained_on.source_format == "multibench" and not formats.has_mmsa_labels(files[0]):
+            format = "multibench"
     published = None
     if format == "mmsa" and files[0].is_file():
         checksum = sha256_of(files[0])

@@ -94,7 +94,7 @@ class Method(nn.Module, ABC):
             name = type(parts.objective).__name__
             raise ValueError(
                 f"objective: {name} scores modalities of different clips against each other, which "
-                "method=tcmax does; choose that method, or objective=cross_entropy, l1 or mse"
+                "method=tcmax does; choose that method, or objective=auto"
             )
         self.refuse_task(parts.objective.target)
         self.encoders = nn.ModuleDict(parts.encoders)

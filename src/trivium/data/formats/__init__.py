@@ -128,6 +128,14 @@ def _pickle_format(path: Path) -> str:
     return "mmsa"
 
 
+def has_mmsa_labels(path: Path) -> bool:
+    """Tells whether a pickle names labels as MMSA's layout does. Without labels it may be MultiBench's as well."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(content.find(key) >= 0 for key in (b"regression_labels", b"classification_labels", b"annotations"))
+
+
 def _is_sequence(start: bytes) -> bool:
     """Tells whether a pickle holds a tuple or list of something, by its first bytes.
 
@@ -160,7 +168,13 @@ def _read_multibench(files: list[Path], options: ReadOptions) -> Source:
     _refuse_others(files, options, "one MultiBench pickle", known=("align", "drop"))
     if options.align not in (None, "true", "false"):
         raise ValueError(f"{files[0]}: align={options.align}: expected true or false for a MultiBench pickle")
-    return read_multibench(files[0], align=options.align != "false", data=options.data, drop=options.drop)
+    return read_multibench(
+        files[0],
+        align=options.align != "false",
+        data=options.data,
+        drop=options.drop,
+        labelled=options.labelled,
+    )
 
 
 def _read_dialogues(files: list[Path], options: ReadOptions) -> Source:

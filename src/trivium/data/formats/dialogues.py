@@ -68,6 +68,8 @@ def read_conversations(
     names = _class_names(data, numbers)
     _refuse_unknown_classes(path, source.splits["train"], names)
     options = splitting or SplitOptions()
+    if options.split not in ("", "given"):
+        notes.pop("valid", None)  # of splits that are drawn anew
     groups = _groups(path, dialogues, options.group or GROUPS[0])
     places = np.arange(len(numbers))
     if emotions is not None:

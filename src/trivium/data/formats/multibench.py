@@ -24,7 +24,9 @@ from trivium.data.unpickle import safe_load
 BINARY = {"urfunny": ("not_funny", "funny"), "mustard": ("not_sarcastic", "sarcastic")}
 
 
-def read_multibench(path: Path, *, align: bool = True, data: str, drop: Sequence[str] = ()) -> Source:
+def read_multibench(
+    path: Path, *, align: bool = True, data: str, drop: Sequence[str] = (), labelled: bool = True
+) -> Source:
     """Reads one of MultiBench's affect pickles; nothing in it is executed.
 
     align: every modality begins at the text's first step that is not zero; without it, each begins at its own. A
@@ -33,23 +35,26 @@ def read_multibench(path: Path, *, align: bool = True, data: str, drop: Sequence
     -inf, +inf and NaN count as 0 in all this, become 0, and are counted in the steps that stay.
     data: for "urfunny" and "mustard", labels of 0 and 1 or -1 and 1 are two classes; other labels are scores.
     drop: keys of the splits to leave out. Any other key than the five is refused, so that no features are lost unseen.
+    labelled: without it labels, the train split, and modalities but text may be missing.
     In the file, `labels` are (N,), (N, 1) or (N, 1, 1), and `id` as `clip_ids` reads them. A repeated id is numbered,
     and noted.
     Raises ValueError naming file, split and key for anything missing, of wrong rank, count, type or size.
     """
     notes: dict[str, str] = {}
-    splits = _splits(path, safe_load(path), notes, drop)
+    splits = _splits(path, safe_load(path), notes, drop, labelled)
+    modalities = [name for name in MODALITIES if all(name in split.streams for split in splits.values())]
     side = padding.padded_side([split.streams["text"] for split in splits.values()])
     source = Source({}, format="multibench", files=[path], notes=notes)
     for name, split in splits.items():
         split.text_steps = split.streams["text"].stripped(_cut_side(side))
         ids = [clip for clip, spoken in zip(split.ids, split.spoken, strict=True) if spoken]
-        source.splits[name] = Clips(ids, {}, {"multimodal": split.labels[split.spoken]})
-    if data in BINARY:
+        targets = {} if split.labels is None else {"multimodal": split.labels[split.spoken]}
+        source.splits[name] = Clips(ids, {}, targets)
+    if data in BINARY and any(clips.targets for clips in source.splits.values()):
         _number_classes(path, source, BINARY[data])
     number_repeated_ids(source)
     notes["align"] = f"{'all from the text' if align else 'each modality from its own'}'s first step that is not zero"
-    for modality in MODALITIES:
+    for modality in modalities:
         notes[f"padding/{modality}"] = side
         padding.pack_stream(modality, _kept_steps(modality, splits, None if align else _cut_side(side), notes), source)
     silent = {name: int((~split.spoken).sum()) for name, split in splits.items()}
@@ -66,34 +71,43 @@ class _MultiBenchSplit:
 
     where: str
     ids: list[str]
-    labels: Array
+    labels: Array | None
     streams: dict[str, padding.Padded]
     spoken: Array
     text_steps: Array = field(init=False)
 
 
-def _splits(path: Path, content: Any, notes: dict[str, str], drop: Sequence[str]) -> dict[str, _MultiBenchSplit]:
-    if not isinstance(content, dict) or "train" not in content:
+def _splits(
+    path: Path, content: Any, notes: dict[str, str], drop: Sequence[str], labelled: bool
+) -> dict[str, _MultiBenchSplit]:
+    needed = {"train"} if labelled else {*SPLITS}
+    if not isinstance(content, dict) or not needed & {*content}:
         names = [str(name) for name in content] if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"{path}: expected a dict of the splits {list(SPLITS)}, split 'train' at least; found {names}")
+        least = "split 'train' at least" if labelled else "one of them at least"
+        raise ValueError(f"{path}: expected a dict of the splits {list(SPLITS)}, {least}; found {names}")
     unknown = [str(name) for name in content if name not in SPLITS]
     if unknown:
         notes["dropped/splits"] = ", ".join(unknown)
     fields.leave_out(str(path), {name: content[name] for name in SPLITS if name in content}, drop)
     # Splits are removed from `content`, so that each padded array can be freed as soon as it is cut.
-    return {name: _split(f"{path}: split {name!r}", content.pop(name)) for name in SPLITS if name in content}
+    return {name: _split(f"{path}: split {name!r}", content.pop(name), labelled) for name in SPLITS if name in content}
 
 
-def _split(where: str, part: Any) -> _MultiBenchSplit:
+def _split(where: str, part: Any, labelled: bool) -> _MultiBenchSplit:
     if not isinstance(part, dict):
         raise ValueError(f"{where}: expected a dict of keys such as 'vision' and 'labels', found {type(part).__name__}")
     part = dict(part)
-    missing = [key for key in ("id", "labels", *MODALITIES) if key not in part]
+    needed = ("id", "labels", *MODALITIES) if labelled else ("id", "text")
+    missing = [key for key in needed if key not in part]
     if missing:
         raise ValueError(f"{where}: key {missing[0]!r} is missing; found {sorted(map(str, part))}")
     ids = clip_ids(where, "id", part.pop("id"))
-    labels = fields.single_scores(where, "labels", part.pop("labels"), ids)
-    streams = {modality: padding.read_padded(where, modality, part.pop(modality), len(ids)) for modality in MODALITIES}
+    labels = fields.single_scores(where, "labels", part.pop("labels"), ids) if "labels" in part else None
+    streams = {
+        modality: padding.read_padded(where, modality, part.pop(modality), len(ids))
+        for modality in MODALITIES
+        if modality in part
+    }
     text = streams["text"].values
     spoken = text.sum(axis=(1, 2), where=np.isfinite(text)) != 0
     if not spoken.any():
@@ -113,7 +127,7 @@ def _cut_side(side: str) -> str:
 
 def _number_classes(path: Path, source: Source, names: tuple[str, str]) -> None:
     """Makes the labels numbers of the two classes. Raises ValueError for labels that are not 0 and 1, or -1 and 1."""
-    targets = [clips.targets for clips in source.splits.values()]
+    targets = [clips.targets for clips in source.splits.values() if clips.targets]
     values = sorted({float(label) for target in targets for label in np.unique(target["multimodal"])})
     if not (set(values) <= {0.0, 1.0} or set(values) <= {-1.0, 1.0}):
         raise ValueError(
