@@ -128,8 +128,27 @@ def test_check_1_shifts_before_scaling() -> None:
     special = [0.0, -0.015113376817, -0.420373686766, -0.585108237245]
     assert shift[0, 0].tolist() == pytest.approx(special, abs=1e-9)
     assert shift[1, 2].tolist() == [0.0] * 4
-    alpha = (gate.scale(z, shift).norm(dim=-1) / shift.norm(dim=-1)).flatten()[:5]
-    assert alpha.tolist() == pytest.approx([1, 0.354767018235, 1, 1, 1], abs=1e-9)
+    alphas = {
+        1.0: [1, 0.354767018235, 1, 1, 1],
+        0.3: [0.561051846607, 0.106430105470, 0.424171757309, 1, 1],
+    }
+    for beta, expected in alphas.items():  # of the last token, whose shift is 0, it does not matter
+        alpha = (gate_of(beta).scale(z, shift).norm(dim=-1) / shift.norm(dim=-1)).flatten()[:5]
+        assert alpha.tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_check_1_gates() -> None:
+    gate, (z, x) = gate_of(), vectors()
+    found = {m: layer(torch.cat([x[m], z], dim=-1)).relu() for m, layer in zip(gate.names, gate.gates, strict=True)}
+    expected = {
+        ("vision", 1): [0.533588641130, 1.522976132139, 1.757769700237, 1.250149033321],
+        ("audio", 1): [0.343386276907, 0, 0, 0],
+        ("vision", 0): [0, 0.059873203654, 0.849246207844, 1.323497771563],
+        ("audio", 0): [0, 0, 0, 0.522572655249],
+    }
+    for (modality, token), values in expected.items():
+        assert found[modality][0, token].tolist() == pytest.approx(values, abs=1e-9)
+    assert not any(rows[1, 2].any() for rows in found.values())
 
 
 def test_checks_1_and_8_an_absent_modality_adds_nothing_not_even_its_bias() -> None:

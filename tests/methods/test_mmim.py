@@ -71,6 +71,14 @@ def test_11_1_the_entropy_of_a_pair() -> None:
     y = VISION.clone().requires_grad_()
     rows = method.entropies["text__vision"](y)
     torch.testing.assert_close(rows[0], torch.tensor([-0.457234552410, -0.631294836833], dtype=torch.float64), **EXACT)
+    remembered, labels = MEMORY
+    spread = {}
+    for name, of, of_memory in (("pos", LABELS > 0, labels > 0), ("neg", LABELS < 0, labels < 0)):
+        spread[name] = torch.cov(torch.cat([rows[of.flatten()], remembered[of_memory.flatten()]]).T, correction=0)
+    matrix = [0.141665963696, 0.167173075398, 0.167173075398, 0.215875227623]
+    assert spread["pos"].flatten().tolist() == pytest.approx(matrix, abs=1e-9)
+    assert spread["pos"].logdet().item() == pytest.approx(-5.938744962233, abs=1e-9)
+    assert spread["neg"].logdet().item() == pytest.approx(-5.498245644167, abs=1e-9)
     entropy = class_entropy(rows, LABELS, MEMORY, eps=0.0)
     assert entropy.item() == pytest.approx(-2.859247651600, abs=1e-9)
     (gradient,) = torch.autograd.grad(entropy, y)
@@ -80,19 +88,21 @@ def test_11_1_the_entropy_of_a_pair() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "k", "code", "transposed", "halves"),
+    ("name", "k", "code", "transposed", "first", "halves"),
     [
-        ("text", 6, 1.957080091460, 2.046912752919, (1.008599940675, 1.248001575130)),
-        ("vision", 7, 1.524097779131, 1.604480325264, (1.184022349542, 0.884658064681)),
-        ("audio", 8, 1.699245232528, 1.661818535316, (1.061637878756, 1.113181559102)),
+        ("text", 6, 1.957080091460, 2.046912752919, -0.445282726674, (1.008599940675, 1.248001575130)),
+        ("vision", 7, 1.524097779131, 1.604480325264, -0.598810875017, (1.184022349542, 0.884658064681)),
+        ("audio", 8, 1.699245232528, 1.661818535316, 0.604196218346, (1.061637878756, 1.113181559102)),
     ],
 )
 def test_11_2_cpc_in_both_directions_and_on_half_batches(
-    name: str, k: int, code: float, transposed: float, halves: tuple[float, float]
+    name: str, k: int, code: float, transposed: float, first: float, halves: tuple[float, float]
 ) -> None:
     vectors, joint = {"text": TEXT, "audio": AUDIO, "vision": VISION}[name], trig(6, 6, 0.5, 0.9, -0.2)
     predictor = CPCPredictor(6, DIMS[name]).double()
     fill(predictor[0], k)
+    cosine = torch.nn.functional.cosine_similarity(predictor(joint)[0], vectors[0], dim=0)
+    assert cosine.item() == pytest.approx(first, abs=1e-9)
     assert cpc_loss(predictor(joint), vectors, "code").mean().item() == pytest.approx(code, abs=1e-9)
     assert cpc_loss(predictor(joint), vectors, "paper").mean().item() == pytest.approx(transposed, abs=1e-9)
     for half, value in zip((slice(0, 3), slice(3, 6)), halves, strict=True):

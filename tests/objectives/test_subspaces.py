@@ -88,6 +88,29 @@ def test_check_1_gradients_are_those_of_the_public_code() -> None:
     assert gradient.norm().item() == pytest.approx(8.933081712020, abs=1e-9)  # the norms get no gradient
 
 
+def test_check_1_halves_of_the_batch_have_other_values_and_attached_lengths_another_gradient() -> None:
+    """What two processes that do not gather would get, and what lengths with a gradient would."""
+    made, parts = matrices(), (slice(3), slice(3, 6))
+    similarity = [
+        torch.stack([central_moment_discrepancy(made[x][part], made[y][part]) for x, y in CMD]).mean() for part in parts
+    ]
+    unlike = [sum(subspace_difference(made[x][part], made[y][part]) for x, y in DIFFERENCE) for part in parts]
+    assert (sum(similarity) / 2).item() == pytest.approx(0.570336722930, abs=1e-9)
+    assert (sum(unlike) / 2).item() == pytest.approx(1.821997926701, abs=1e-9)
+
+    def attached(x: Tensor, y: Tensor) -> Tensor:
+        unit = []
+        for rows in (x, y):
+            centred = rows - rows.mean(dim=0)
+            unit.append(centred / (centred.norm(dim=1, keepdim=True) + 1e-6))
+        return (unit[0].T @ unit[1]).square().mean()
+
+    total = torch.stack([attached(made[x], made[y]) for x, y in DIFFERENCE]).sum()
+    (gradient,) = torch.autograd.grad(total, [made["p_a"]])
+    assert total.item() == pytest.approx(6.398245302568, abs=1e-9)
+    assert gradient.norm().item() == pytest.approx(2.579968662270, abs=1e-9)
+
+
 def test_check_2_symmetry_and_permutations() -> None:
     x, y = matrices()["s_t"].detach(), matrices()["p_v"].detach()
     order = torch.tensor([3, 0, 5, 1, 4, 2])
