@@ -102,6 +102,7 @@ def test_what_is_right_passes(line: str) -> None:
         ("-m seed=1,2 data.batch_size=8,0", "data.batch_size: expected at least 1, found 0"),
         ("-m method=supervised,selfmi method.cpc_weight=0.1", "method.cpc_weight: no such key"),
         ("-m method=selfmi,selfmm optimizer.lr=0.1,abc", "optimizer.lr: expected a number, found 'abc'"),
+        ("data=fixture_classes objective.focal_gamma=2", "no such key; objective=cross_entropy, or for labels"),
         ("--config-name other", "--config-name"),
         ("--config-dir nowhere", "--config-dir: there is no folder /"),
     ],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 import h5py
@@ -189,3 +190,19 @@ def test_a_store_of_version_0_1_0_has_no_folds() -> None:
     store = open_store(Path(__file__).parents[1] / "runs" / "version_0_1_0" / "fixture.h5")
     assert (store.schema.folds, store.schema.fold, store.folds) == (0, None, None)
     assert set(store.statistics) == set(store.schema.dims)
+
+
+def test_a_class_that_a_fold_s_train_clips_lack_is_warned_of(tmp_path: Path) -> None:
+    source = made()
+    # class c in fold 2 alone, so that it lacks in train where fold 2 is tested or validates
+    source.splits["train"].targets["kind"] = np.where(FOLDS.numbers == 2, 2, np.arange(N) % 2).astype(np.float32)
+    store = open_store(write(tmp_path / "s.h5", source))
+    reads = {"text": "values"}
+    with pytest.warns(
+        UserWarning, match="data.target=kind: no clip of train .* is of the classes c, which can then not"
+    ):
+        DataModule(store.of_fold(2), reads=reads, target="kind").warn_of_unseen()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        DataModule(store.of_fold(4), reads=reads, target="kind").warn_of_unseen()
+        DataModule(store.of_fold(2), reads=reads, target="multimodal").warn_of_unseen()

@@ -107,6 +107,13 @@ def mismatches(config: Mapping[str, Any], reference: Reference) -> Iterator[str]
             yield from _unknown_key_problems(config[name], name, reference)
 
 
+# Keys that the default, objective=auto, leaves to the objective that it chooses.
+_OF_CLASSIFIERS = dict.fromkeys(
+    ("objective.class_weights", "objective.focal_gamma"),
+    "objective=cross_entropy, or for labels objective=binary_cross_entropy,",
+) | {"objective.label_smoothing": "objective=cross_entropy"}
+
+
 def compare(value: Any, schema: Schema, key: str, reference: Reference, partial: bool = False) -> Iterator[str]:
     """Yields a line for each mistake in the value of one key.
 
@@ -142,6 +149,8 @@ def _unknown_key_problems(value: Any, key: str, reference: Reference) -> Iterato
     if group == "encoders" and modality not in reference.encoders:
         plus = "" if modality in ("text", "audio", "vision") else "+"
         advice = f"; choose an encoder for {modality} alone with {plus}encoder@encoders.{modality}=NAME"
+    elif key in _OF_CLASSIFIERS:
+        advice = f"; {_OF_CLASSIFIERS[key]} has it"
     else:
         usual = USUAL_NAMES.get(key.rpartition(".")[2])
         advice = f"; it is {usual} here" if usual else suggest(key, reference.keys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -128,6 +129,20 @@ class DataModule:
             reason = "it draws the clips of each class equally often"
             raise ValueError(
                 undefined("data.sampler=balanced", self.target.words, reason, f"take data.sampler=shuffled{instead}")
+            )
+
+    def warn_of_unseen(self) -> None:
+        """Warns of classes and labels that no clip of train has, as a fold or a share of the labels may leave out."""
+        if self.target.kind == "score":
+            return
+        counts = self.target.counted(self.clips("train").targets[MULTIMODAL]).counts
+        lacking = [name for name, count in zip(self.target.names, counts, strict=True) if not count]
+        if lacking:
+            what = "classes" if self.target.kind == "classes" else "labels"
+            warnings.warn(
+                f"data.target={self.target_name}: no clip of train that has labels is of the {what} "
+                f"{', '.join(lacking)}, which can then not be learnt",
+                stacklevel=2,
             )
 
     @property

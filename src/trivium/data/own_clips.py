@@ -90,6 +90,8 @@ def _sequence(cell: Any, modality: str, clip: Any, what: str, dim: int) -> Array
     if cell is None or (isinstance(cell, float) and np.isnan(cell)):
         return absent
     values = _array(cell)
+    if what != "tokens" and values.shape == (dim,):
+        values = values[None]  # one step
     if values.size == 0 and values.ndim == 1:
         return absent
     if what == "tokens":

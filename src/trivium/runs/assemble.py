@@ -73,6 +73,8 @@ def assemble(config: dict[str, Any]) -> tuple[Store, DataModule, Method]:
     data.refuse_without_valid()
     method = build_method(config, store.schema, data.reads, trains=True)
     data.trains_on_unlabelled = not method.learns_labels
+    if method.learns_labels:
+        data.warn_of_unseen()
     if store.train_labels and data.trains_on_unlabelled and data.balanced:
         raise ValueError(
             f"data.sampler=balanced: it orders the train clips by labels that data.labelled and data.label_noise take "
