@@ -28,12 +28,13 @@ def write_mmsa_file(folder: Path, name: str, most: int = 6) -> Path:
         part: dict[str, Any] = {
             "id": [f"{split}$_${n}" for n in range(count)],
             "raw_text": np.array([f"CLIP {n}" for n in range(count)]),
-            "annotations": np.array(["Positive", "Negative", "Neutral"])[rng.integers(0, 3, count)],
-            "classification_labels": rng.integers(0, 3, count).astype(np.float64),
         }
         for key in ("", *(("_T", "_A", "_V") if data == "sims" else ())):
             top = 1.0 if data == "sims" else 3.0
             part[f"regression_labels{key}"] = np.round(rng.uniform(-top, top, count), 1).astype(np.float32)
+        sign = np.sign(part["regression_labels"]) + 1
+        part["annotations"] = np.array(["Negative", "Neutral", "Positive"])[sign.astype(int)]
+        part["classification_labels"] = sign.astype(np.float64)
         for modality, (steps, size) in shapes.items():
             values = rng.normal(size=(count, steps, size)).astype(np.float32 if modality == "text" else np.float64)
             values[np.arange(steps) >= lengths[:, None]] = 0.0
