@@ -133,7 +133,7 @@ def _from_columns(
     modalities: Sequence[str] | None,
     targets: Sequence[str] | None,
     ids: list[str],
-    found: Mapping[str, Target],
+    described: Mapping[str, Target],
     kinds: Mapping[str, str | Target],
     *,
     name: str,
@@ -141,7 +141,7 @@ def _from_columns(
 ) -> Path:
     """Writes the store of columns with one cell a clip.
 
-    ids: those where there is no column of ids. found: what columns are by themselves; kinds: what their user says.
+    ids: those where there is no column of ids. described: what columns are by themselves; kinds: what their user says.
     """
     drawn = roles["split"] if isinstance(roles["split"], SplitOptions) else None
     if drawn is not None:
@@ -169,7 +169,7 @@ def _from_columns(
         group=taken["group"],
         ids=taken["ids"] or ids,
         transcripts=taken["transcripts"],
-        kinds={column: target for column, target in found.items() if column in chosen} | dict(kinds),
+        kinds={column: target for column, target in described.items() if column in chosen} | dict(kinds),
         **store,
     )
 

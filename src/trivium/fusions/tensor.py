@@ -27,8 +27,8 @@ class UniformDropout(nn.Dropout):
     def forward(self, values: Tensor) -> Tensor:
         if not self.training or self.p in (0, 1) or values.device.type != "cpu":
             return super().forward(values)
-        kept = torch.rand(values.shape, device=values.device) >= self.p
-        return values * kept.to(values.dtype).div_(1 - self.p)
+        mask = torch.rand(values.shape, device=values.device) >= self.p
+        return values * mask.to(values.dtype).div_(1 - self.p)
 
 
 class TensorFusion(Fusion):

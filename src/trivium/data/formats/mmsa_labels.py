@@ -99,11 +99,11 @@ def refuse_other_classes(where: str, part: Mapping[str, Any], scores: Mapping[st
     for key in part:
         match = _REDUNDANT.fullmatch(str(key))
         kind, suffix = (match[1], match[2] or "") if match else (None, "")
-        own = scores.get(SCORES.get(f"regression_labels{suffix.removesuffix('_M')}", ""))
-        if kind is None or own is None or len(part[key]) != len(own):
+        beside_N = scores.get(SCORES.get(f"regression_labels{suffix.removesuffix('_M')}", ""))
+        if kind is None or beside_N is None or len(part[key]) != len(beside_N):
             continue
         # In the order of the scores each class is one run.
-        ordered = [str(np.ravel(part[key])[place]) for place in np.argsort(own, kind="stable")]
+        ordered = [str(np.ravel(part[key])[place]) for place in np.argsort(beside_N, kind="stable")]
         runs = sum(a != b for a, b in pairwise(ordered)) + 1
         if runs > len(set(ordered)):
             raise ValueError(
