@@ -282,7 +282,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "missing": (lambda p: p["audio"].pop(FIRST), f"dialogue '{FIRST}' of split 'train' is missing among the audio"),
     "count": (
         change("text", FIRST, lambda v: v[:-1]),
-        f"dialogue '{FIRST}': text has 3 entries, and there are 4 labels",
+        f"dialogue '{FIRST}': text has 3 entries, and labels has 4",
     ),
     "sentences": (change("sentences", FIRST, lambda v: [*v, "x"]), f"'{FIRST}': sentences has 5 entries"),
     "dim": (

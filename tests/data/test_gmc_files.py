@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from saved_objects import Runs, class_at_hand, save_object
 
 from driver import here
+from saved_objects import Runs, class_at_hand, save_object
 from trivium.cli.prepare import main
 from trivium.data import formats
 from trivium.data.clips import Source

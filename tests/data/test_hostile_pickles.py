@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from saved_objects import rewrite, save_object
 
+from saved_objects import rewrite, save_object
 from trivium.data.torch_file import load_saved_object
 from trivium.data.unpickle import safe_load
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from saved_objects import Runs, class_at_hand, rewrite, save_object
 
+from saved_objects import Runs, class_at_hand, rewrite, save_object
 from trivium.data.torch_file import load_saved_object, load_tensors
 
 BASE = torch.arange(24.0).reshape(2, 3, 4)

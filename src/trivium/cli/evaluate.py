@@ -46,8 +46,7 @@ Keys
 New clips: predictions of files that were never prepared, repaired and standardised as the training's were. Written to
 out=FILE, a CSV file; with labels, metrics are printed.
   source=FILE[,FILE]  what `trivium prepare` takes as source; or a store. splits= and modalities= choose among them.
-                      MMSA's and MultiBench's pickles and folders may lack labels, splits and modalities (MultiBench's
-                      has to have text)
+                      All of them may lack labels and splits, most of them modalities too (docs/running.md)
   format=NAME         of the files, where they do not tell
   drop=A,B            keys of a pickle to leave out
   absent=A,B          folder with a table: modalities that clips may lack

@@ -21,6 +21,8 @@ MODALITIES = ("text", "audio", "vision")
 SPLITS = ("train", "valid", "test")
 # A store may hold these. Probes are fitted on "probe" where the train split's pairs are biased on purpose.
 STORE_SPLITS = ("train", "probe", "valid", "test")
+# The split of clips to be predicted of which nothing else is said.
+NEW = "new"
 # One fold is for the test, one for validation, and at least one is trained on.
 FEWEST_FOLDS = 3
 Array = npt.NDArray[Any]

@@ -72,9 +72,10 @@ def _read(files: list[Path], format: str | None, options: formats.ReadOptions, t
         format = "folder"
     if format is None:
         format = formats.detect(files)
-        # A file without labels does not tell the two layouts apart, and is then of the one that the run knows.
-        if format == "mmsa" and trained_on.source_format == "multibench" and not formats.has_mmsa_labels(files[0]):
-            format = "multibench"
+        # A pickle without labels does not tell the layouts apart, and is then of the one that the run knows.
+        others = ("multibench", "dialogues")
+        if format == "mmsa" and trained_on.source_format in others and not formats.has_mmsa_labels(files[0]):
+            format = trained_on.source_format
     published = None
     if format == "mmsa" and files[0].is_file():
         checksum = sha256_of(files[0])

@@ -34,9 +34,9 @@ class ReadOptions:
 
     align: "words" or "intervals" for .csd files, "true" or "false" for MultiBench's pickles; None means the first.
     drop: the keys of a pickle, or a folder's columns, to leave out. absent: modalities that a folder's clips may lack.
-    labelled: False reads files without labels too, where the layout allows it. wanted: the targets that then are read
-    of a folder, where it has them. published: the file is one of the
-    manifest, whose content is known. emotions: which of IEMOCAP's, see `read_conversations`.
+    labelled: False reads files without labels too. wanted: the targets that then are read of a folder, where it has
+    them. published: the file is one of the manifest, whose content is known. emotions: which of IEMOCAP's, see
+    `read_conversations`.
     splitting: how clips are split, for layouts whose files leave that open.
     """
 
@@ -182,7 +182,12 @@ def _read_dialogues(files: list[Path], options: ReadOptions) -> Source:
 
     _refuse_others(files, options, "one pickle of dialogues", known=("drop", "emotions", "splitting"))
     return read_conversations(
-        files[0], data=options.data, emotions=options.emotions, drop=options.drop, splitting=options.splitting
+        files[0],
+        data=options.data,
+        emotions=options.emotions,
+        drop=options.drop,
+        splitting=options.splitting,
+        labelled=options.labelled,
     )
 
 
@@ -190,7 +195,7 @@ def _read_gmc(files: list[Path], options: ReadOptions) -> Source:
     from trivium.data.formats.gmc_files import read_gmc
 
     _refuse_others(files, options, "one of GMC's three files, or their folder", known=())
-    return read_gmc(files[0], data=options.data)
+    return read_gmc(files[0], data=options.data, labelled=options.labelled)
 
 
 def _read_folder(files: list[Path], options: ReadOptions) -> Source:
@@ -241,6 +246,7 @@ def _read_csd(files: list[Path], options: ReadOptions) -> Source:
         align=options.align or "words",
         embeddings=options.embeddings,
         word_lag=options.word_lag,
+        labelled=options.labelled,
     )
 
 

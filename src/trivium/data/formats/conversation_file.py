@@ -22,13 +22,9 @@ from trivium.data.splitting import SPLIT_NAMES
 from trivium.data.unpickle import safe_load
 
 # ids, speakers, labels, features, sentences, train, test, and perhaps something that their authors' code leaves alone.
-_WITH_IDS = re.compile(
-    r"(?P<ids>[SN])(?P<speakers>[SNV])(?P<labels>N)(?P<features>V{1,7})(?P<sentences>S)LL(?P<rest>.?)"
-)
+_WITH_IDS = r"(?P<ids>[SN])(?P<speakers>[SNV])(?P<labels>N)(?P<features>V{1,7})(?P<sentences>S)LL(?P<rest>.?)"
 # The same without ids, and with train, test and valid.
-_WITHOUT_IDS = re.compile(
-    r"(?P<speakers>[SNV])(?P<labels>N)(?P<sentiments>N?)(?P<features>V{1,7})(?P<sentences>S)(?P<lists>LLL)"
-)
+_WITHOUT_IDS = r"(?P<speakers>[SNV])(?P<labels>N)(?P<sentiments>N?)(?P<features>V{1,7})(?P<sentences>S)(?P<lists>LLL)"
 # Number of parts with features -> their names. Where there are four layers of a language model, the first, its last
 # layer or the text's own features, is `text`, as in the code that these files come from.
 _FEATURES = {
@@ -59,21 +55,23 @@ _KEYS = {
 class Dialogue:
     """Holds a dialogue, everything with one entry an utterance.
 
-    numbers: what tells its utterances apart in their ids. labels, sentiments: (N,) float32 class numbers.
-    features: modality -> (N, D).
+    numbers: what tells its utterances apart in their ids. labels, sentiments: (N,) float32 class numbers. labels are
+    None of an utterance that is to be predicted. features: modality -> (N, D).
     """
 
     name: str
     split: str
     numbers: list[str]
     speakers: list[str]
-    labels: Array
+    labels: Array | None
     sentiments: Array | None = None
     sentences: list[str] | None = None
     features: dict[str, Array] = field(default_factory=dict)
 
 
-def read_dialogues(path: Path, notes: dict[str, str], drop: Sequence[str] = ()) -> list[Dialogue]:
+def read_dialogues(
+    path: Path, notes: dict[str, str], drop: Sequence[str] = (), labelled: bool = True
+) -> list[Dialogue]:
     """Returns the dialogues of a pickle, in the order of the file's splits; those without an utterance are left out.
 
     1. A tuple or list of dicts from dialogue to a list with an entry an utterance, and of lists of dialogues, as
@@ -81,31 +79,42 @@ def read_dialogues(path: Path, notes: dict[str, str], drop: Sequence[str] = ()) 
     2. {"train" | "dev" | "test": [{"vid", "speakers", "labels", "text", "audio", "visual", "sentence"}]}, as CORECT
        shares them. Any other key must stand in `drop`.
 
+    labelled: without it train may have no dialogues, and labels may be missing: all of the second form's, or None or {}
+    in their place in the first.
     Raises ValueError, naming the file, for any other form, and naming the dialogue for parts of other lengths or types.
     """
     content = safe_load(path)
     if isinstance(content, dict):
-        dialogues = _from_dicts(path, content, drop)
+        dialogues = _from_dicts(path, content, drop, labelled)
     elif drop:
         raise ValueError(f"{path}: drop={','.join(drop)}: the file has no keys, but parts by their place; leave it out")
     else:
-        dialogues = _from_parts(path, content, notes)
+        dialogues = _from_parts(path, content, notes, labelled)
     dialogues = [dialogue for dialogue in dialogues if dialogue.numbers]
-    if not any(dialogue.split == "train" for dialogue in dialogues):
+    if not dialogues:
+        raise ValueError(f"{path}: no dialogue has an utterance")
+    if labelled and not any(dialogue.split == "train" for dialogue in dialogues):
         raise ValueError(f"{path}: split 'train' has no utterance; expected dialogues to train on")
     _refuse_unlike(path, dialogues)
     return dialogues
 
 
-def _from_parts(path: Path, content: Any, notes: dict[str, str]) -> list[Dialogue]:
+def _from_parts(path: Path, content: Any, notes: dict[str, str], labelled: bool) -> list[Dialogue]:
     """Returns the dialogues of the first form."""
     parts = list(content) if isinstance(content, list | tuple) else []
     kinds = "".join(map(_kind, parts))
-    match = _WITH_IDS.fullmatch(kinds) or _WITHOUT_IDS.fullmatch(kinds)
+    with_ids, without_ids = _WITH_IDS, _WITHOUT_IDS
+    if not labelled:
+        # An empty list of dialogues, and labels that are left out, are of kind ?.
+        with_ids = with_ids.replace("LL", "[L?][L?]").replace("<labels>N", "<labels>[N?]")
+        without_ids = without_ids.replace("LLL", "[L?]{3}").replace("<labels>N", "<labels>[N?]")
+    match = re.fullmatch(with_ids, kinds) or re.fullmatch(without_ids, kinds)
     if match is None:
         layout = f"{len(parts)} parts of the kinds {kinds}" if parts else f"a {type(content).__name__}"
         raise ValueError(f"{path}: expected {_EXPECTED}; found {layout} (V vectors, N numbers, S texts, L dialogues)")
     named = {name: kind for name, kind in match.groupdict().items() if kind and name not in ("features", "lists")}
+    if named["labels"] == "?":
+        del named["labels"]
     part_of = {name: parts[match.start(name)] for name in named}
     layers = parts[match.start("features") : match.end("features")]
     names = _FEATURES[len(layers)]
@@ -113,7 +122,7 @@ def _from_parts(path: Path, content: Any, notes: dict[str, str]) -> list[Dialogu
     if "" in names:
         notes["dropped/text"] = f"{names.count('')} further layers of the text's features; the first is kept"
     lists = parts[match.end("sentences") :]
-    splits = {"train": lists[0], "test": lists[1]} | ({"valid": lists[2]} if match.re is _WITHOUT_IDS else {})
+    splits = {"train": lists[0], "test": lists[1]} | ({"valid": lists[2]} if "ids" not in named else {})
     rest = named.get("rest")
     if rest == "N":
         part_of["sentiments"] = part_of["rest"]
@@ -124,7 +133,7 @@ def _from_parts(path: Path, content: Any, notes: dict[str, str]) -> list[Dialogu
     return [
         _dialogue(path, name, split, part_of, features)
         for split in ("train", "valid", "test")
-        for name in _names(path, splits.get(split, ()))
+        for name in _names(path, splits.get(split) or ())
     ]
 
 
@@ -188,7 +197,7 @@ def _dialogue(path: Path, name: Any, split: str, part_of: Mapping[str, Any], fea
     return _checked(where, str(name), split, values, rows)
 
 
-def _from_dicts(path: Path, content: dict[Any, Any], drop: Sequence[str]) -> list[Dialogue]:
+def _from_dicts(path: Path, content: dict[Any, Any], drop: Sequence[str], labelled: bool) -> list[Dialogue]:
     """Returns the dialogues of the second form."""
     dialogues, dropped = [], set()
     for split, items in content.items():
@@ -211,16 +220,25 @@ def _from_dicts(path: Path, content: dict[Any, Any], drop: Sequence[str]) -> lis
             values = {_KEYS[key]: value for key, value in values.items()}
             rows = {modality: values.pop(modality) for modality in ("text", "audio", "vision") if modality in values}
             name = str(values.pop("name", f"{split}{n}"))
-            dialogues.append(_checked(f"{path}: dialogue {name!r}", name, SPLIT_NAMES[split], values, rows))
+            where = f"{path}: dialogue {name!r}"
+            if labelled and "labels" not in values:
+                raise ValueError(f"{where}: expected labels and features; found {', '.join([*values, *rows])}")
+            dialogues.append(_checked(where, name, SPLIT_NAMES[split], values, rows))
     if set(drop) - dropped:
         raise ValueError(f"{path}: drop={sorted(set(drop) - dropped)[0]}: no dialogue has such a key")
     return dialogues
 
 
 def _refuse_unlike(path: Path, dialogues: list[Dialogue]) -> None:
-    """Raises ValueError unless all dialogues have the same modalities, and all or none have sentences."""
+    """Raises ValueError unless all dialogues have the same modalities, and all or none have sentences, and labels."""
     for dialogue in dialogues:
         first = dialogues[0]
+        if (dialogue.labels is None) != (first.labels is None):
+            unlabelled, other = (dialogue, first) if dialogue.labels is None else (first, dialogue)
+            raise ValueError(
+                f"{path}: dialogue {unlabelled.name!r} has no labels, and dialogue {other.name!r} has; give all of "
+                "them labels, or none"
+            )
         if list(dialogue.features) != list(first.features) or (dialogue.sentences is None) != (first.sentences is None):
             raise ValueError(
                 f"{path}: dialogue {dialogue.name!r} has {', '.join(dialogue.features)}, and dialogue {first.name!r} "
@@ -230,15 +248,17 @@ def _refuse_unlike(path: Path, dialogues: list[Dialogue]) -> None:
 
 def _checked(where: str, name: str, split: str, values: Mapping[str, Any], features: Mapping[str, Any]) -> Dialogue:
     """Returns a dialogue whose parts have one entry an utterance. Raises ValueError where they do not fit together."""
-    if "labels" not in values or not features:
-        raise ValueError(f"{where}: expected labels and features; found {', '.join([*values, *features])}")
-    labels = _whole_numbers(where, "labels", values["labels"])
-    count = len(labels)
+    if not features:
+        raise ValueError(f"{where}: expected labels and features; found {', '.join(values)}")
+    counted = "labels" if "labels" in values else next(iter(features))
+    labels = _whole_numbers(where, "labels", values["labels"]) if "labels" in values else None
     for key, part in {**values, **features}.items():
         if not _is_list(part):
             raise ValueError(f"{where}: {key} must be a list with an entry an utterance; found {type(part).__name__}")
+    count = len({**values, **features}[counted])
+    for key, part in {**values, **features}.items():
         if len(part) != count:
-            raise ValueError(f"{where}: {key} has {len(part)} entries, and there are {count} labels; expected as many")
+            raise ValueError(f"{where}: {key} has {len(part)} entries, and {counted} has {count}; expected as many")
     ids = list(values.get("ids", ()))
     numbered = bool(ids) and not any(isinstance(number, str | bytes) for number in ids)
     numbers = [str(int(number)) for number in _whole_numbers(where, "ids", ids)] if numbered else map(str, range(count))

@@ -1,6 +1,7 @@
 """Makes clips of the CMU Multimodal SDK's computational sequences (.csd, HDF5): labels, words and features of videos.
 
-A clip is one row of the labels: `VIDEO$_$n`, n from 1 in the stored order, which is not sorted by time.
+A clip is one row of the labels: `VIDEO$_$n`, n from 1 in the stored order, which is not sorted by time. Where clips to
+be predicted come without labels, each video is one clip, `VIDEO`.
 `intervals` decides which steps and words belong to a clip.
 Legend: C labelled intervals of a video, W words.
 """
@@ -15,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from trivium.core.choices import check_choice
-from trivium.data.clips import Array, Clips, Ragged, Source
+from trivium.data.clips import NEW, SPLITS, Array, Clips, Ragged, Source
 from trivium.data.formats import emotions
-from trivium.data.formats.folds import read_folds
+from trivium.data.formats.folds import read_folds, sdk_knows
 from trivium.data.formats.intervals import PAUSE, cut, find_word_lag, means, move_back, ranges
 from trivium.data.formats.sequences import ComputationalSequence, Steps, open_sequences, read_labels, read_steps
 from trivium.data.repair import no_repairs, repair
@@ -32,6 +33,7 @@ def read_csd(
     align: str = "words",
     embeddings: Path | None = None,
     word_lag: int | None = None,
+    labelled: bool = True,
 ) -> Source:
     """Reads one labels sequence, at most one of words and any number of features, from .csd files or folders of them.
 
@@ -41,6 +43,7 @@ def read_csd(
     align: "words" gives every stream one step a word (the mean of its steps, zeros where it has none, pauses dropped);
     "intervals" keeps each stream's own steps. embeddings: a file of word vectors in GloVe's text format, which become
     the text stream. word_lag: 1 if each word has the next one's interval, 0 if not; None finds out by `find_word_lag`.
+    labelled: without it there may be no labels, or NaN for each of them, and videos in no fold are of the split "new".
     Labels are the first column of their sequence. CMU-MOSEI's seven columns also give the target "emotions", the six
     whose intensity is above 0. A clip that a sequence does not cover has length 0 there; one that
     has neither a step nor a word is left out. -inf, +inf and NaN of features become 0, and are counted over the videos
@@ -51,16 +54,21 @@ def read_csd(
     if word_lag not in (None, 0, 1):
         raise ValueError(f"word_lag={word_lag}: expected 0 or 1, or leave it out to find it")
     with ExitStack() as stack:
-        labels, words, features = open_sequences(stack, files)
+        labels, words, features = open_sequences(stack, files, labelled)
         _check_parts(labels, words, features, align, embeddings)
         notes = {"align": align if features else "words"}
-        splits = _assign(labels, read_folds(folds, data), folds, notes)
-        has_emotions = data == "mosei" and labels.dim == emotions.COLUMNS
+        clip_source = labels or words or features[0]
+        if labelled:
+            splits = _assign(clip_source, read_folds(folds, data), folds, notes)
+        else:
+            sequences = [labels] if labels is not None else [words, *features] if words is not None else features
+            splits = _assign_new([video for sequence in sequences for video in sequence.videos], folds, data)
+        has_emotions = labels is not None and data == "mosei" and labels.dim == emotions.COLUMNS
         if has_emotions:
             notes["labels"] = "sentiment, and six emotions, present if above 0"
-        elif labels.dim > 1:
+        elif labels is not None and labels.dim > 1:
             notes["labels"] = f"first of {labels.dim} columns"
-        reader = _ClipCutter(labels, words, features, align, emotions.COLUMNS if has_emotions else 1)
+        reader = _ClipCutter(labels, words, features, align, emotions.COLUMNS if has_emotions else 1, labelled)
         if words is not None:
             reader.read_words([video for videos in splits.values() for video in videos], word_lag, notes)
         if embeddings is not None:
@@ -68,7 +76,9 @@ def read_csd(
         filled = {split: reader.fill(videos) for split, videos in splits.items()}
         if embeddings is not None:
             reader.note_unknown(notes)
-        clips = {split: _finish(split, part, reader, notes) for split, part in filled.items()}
+        clips = {split: _finish(split, part, str(clip_source.path), reader, notes) for split, part in filled.items()}
+        if not labelled:
+            _drop_missing_labels(clips, str(clip_source.path))
     extra = [path for path in (folds, embeddings) if path is not None]
     sequence_files = [sequence.path for sequence in (labels, words, *features) if sequence is not None]
     described = {"emotions": emotions.TARGET} if has_emotions else {}
@@ -95,14 +105,15 @@ class _ClipCutter:
 
     def __init__(
         self,
-        labels: ComputationalSequence,
+        labels: ComputationalSequence | None,
         words: ComputationalSequence | None,
         features: list[ComputationalSequence],
         align: str,
         columns: int,
+        labelled: bool,
     ) -> None:
         self.labels, self.words, self.features, self.align = labels, words, features, align
-        self.columns = columns
+        self.columns, self.labelled = columns, labelled
         self.dims = {sequence.role: sequence.dim for sequence in features}
         self.repairs = {sequence.role: no_repairs() for sequence in features}
         self.spoken: dict[str, Steps] = {}
@@ -147,8 +158,12 @@ class _ClipCutter:
         """Returns the clips of these videos, in the videos' order."""
         part = _CsdSplit(streams={modality: [] for modality in self.dims})
         for video in videos:
-            labels, intervals_C2 = read_labels(self.labels, video, self.columns)
-            part.ids += [f"{video}$_${n}" for n in range(1, len(labels) + 1)]
+            if self.labels is None:
+                labels, intervals_C2 = np.full((1, 1), np.nan, np.float32), np.array([[-np.inf, np.inf]])
+                part.ids.append(video)
+            else:
+                labels, intervals_C2 = read_labels(self.labels, video, self.columns, self.labelled)
+                part.ids += [f"{video}$_${n}" for n in range(1, len(labels) + 1)]
             part.labels += list(labels)
             words = self.spoken.get(video, Steps(np.zeros(0, dtype=str), np.zeros((0, 2))))
             low, high = ranges(words.intervals, intervals_C2)
@@ -180,25 +195,26 @@ class _ClipCutter:
 
 
 def _check_parts(
-    labels: ComputationalSequence,
+    labels: ComputationalSequence | None,
     words: ComputationalSequence | None,
     features: list[ComputationalSequence],
     align: str,
     embeddings: Path | None,
 ) -> None:
+    first = labels or words or features[0]
     if words is None and (embeddings is not None or not features):
         need = f"embeddings={embeddings} needs" if embeddings is not None else "labels alone are no data; add"
-        raise ValueError(f"{labels.path}: {need} a words sequence (CMU_..._TimestampedWords.csd)")
+        raise ValueError(f"{first.path}: {need} a words sequence (CMU_..._TimestampedWords.csd)")
     if words is None and align == "words":
         raise ValueError(
-            f"{labels.path}: align=words needs a words sequence (CMU_..._TimestampedWords.csd) among the files; "
+            f"{first.path}: align=words needs a words sequence (CMU_..._TimestampedWords.csd) among the files; "
             "add it, or use align=intervals"
         )
     for sequence in [words, *features] if words is not None else features:
-        if not any(video in labels.videos for video in sequence.videos):
+        if not any(video in first.videos for video in sequence.videos):
             raise ValueError(
-                f"{sequence.path}: shares no video with {labels.path}; its videos are {list(sequence.videos)[:3]}..., "
-                f"expected such as {list(labels.videos)[:3]}: are both of one data set, as published?"
+                f"{sequence.path}: shares no video with {first.path}; its videos are {list(sequence.videos)[:3]}..., "
+                f"expected such as {list(first.videos)[:3]}: are both of one data set, as published?"
             )
         if sequence.role == "text" and embeddings is not None:
             raise ValueError(f"{sequence.path}: holds text features, and so does embeddings={embeddings}; give one")
@@ -224,7 +240,32 @@ def _assign(
     return splits
 
 
-def _finish(split: str, part: _CsdSplit, reader: _ClipCutter, notes: dict[str, str]) -> Clips:
+def _assign_new(videos: list[str], path: Path | None, data: str) -> dict[str, list[str]]:
+    """Returns split -> videos to predict: those of the folds where these are known, and the others as NEW."""
+    folds = read_folds(path, data) if path is not None or sdk_knows(data) else {}
+    split_of_video = {video: split for split, chosen in folds.items() for video in chosen}
+    splits: dict[str, list[str]] = {split: [] for split in (*SPLITS, NEW)}
+    for video in dict.fromkeys(videos):
+        splits[split_of_video.get(video, NEW)].append(video)
+    return {split: chosen for split, chosen in splits.items() if chosen}
+
+
+def _drop_missing_labels(splits: dict[str, Clips], where: str) -> None:
+    """Removes the labels if all are NaN. Raises ValueError, naming the clip, if some are."""
+    missing = {split: np.isnan(clips.targets["multimodal"]) for split, clips in splits.items()}
+    if all(nan.all() for nan in missing.values()):
+        for clips in splits.values():
+            clips.targets.clear()
+        return
+    for split, nan in missing.items():
+        if nan.any():
+            raise ValueError(
+                f"{where}: the label of clip {splits[split].ids[int(nan.argmax())]!r} is nan; give every clip a finite "
+                "score, or none, to predict without metrics"
+            )
+
+
+def _finish(split: str, part: _CsdSplit, where: str, reader: _ClipCutter, notes: dict[str, str]) -> Clips:
     """Returns the split's clips, packed, without those that have neither a step nor a word."""
     dims = reader.dims
     lengths = {modality: np.array([len(rows) for rows in part.streams[modality]]) for modality in dims}
@@ -233,7 +274,7 @@ def _finish(split: str, part: _CsdSplit, reader: _ClipCutter, notes: dict[str, s
     chosen = np.flatnonzero(covered)
     if not len(chosen):
         raise ValueError(
-            f"{reader.labels.path}: none of the {len(part.ids)} clips of split {split!r} has a step or a word in the "
+            f"{where}: none of the {len(part.ids)} clips of split {split!r} has a step or a word in the "
             "other files; are all of one data set?"
         )
     for modality, count in lengths.items():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trivium.data.clips import Array, Clips, Ragged, Source, offsets_of
+from trivium.data.clips import SPLITS, Array, Clips, Ragged, Source, offsets_of
 from trivium.data.draw_splits import draw_groups
 from trivium.data.formats import padding
 from trivium.data.formats.conversation_file import Dialogue, read_dialogues
@@ -44,6 +44,7 @@ def read_conversations(
     emotions: str | None = None,
     drop: Sequence[str] = (),
     splitting: SplitOptions | None = None,
+    labelled: bool = True,
 ) -> Source:
     """Reads one pickle of dialogues; nothing in it is executed.
 
@@ -56,15 +57,21 @@ def read_conversations(
     splitting: by default the file's train and test. Without a valid split in the file, the train dialogues that MELD
     itself has for development validate, and otherwise a tenth of the train dialogues at random, with seed 0. Groups are
     dialogues, or with group=session or group=speaker the first part of IEMOCAP's dialogue names, or the speakers.
+    labelled: without it the file may lack labels, and the split train.
     Raises ValueError, naming file and dialogue, for parts that do not fit together, for a class that is unknown, and
     for one that no clip of train has.
     """
     notes: dict[str, str] = {}
-    dialogues = read_dialogues(path, notes, drop)
+    dialogues = read_dialogues(path, notes, drop, labelled)
     _refuse_repeated(path, dialogues)
     source = Source({"train": _clips(path, dialogues)}, "dialogues", [path], notes=notes)
     source.repairs = _repair(source.splits["train"])
-    numbers, splits = source.splits["train"].targets[MULTIMODAL], _splits(dialogues, data, notes)
+    splits = _splits(dialogues, data, notes)
+    if dialogues[0].labels is None:
+        if emotions is not None:
+            raise ValueError(f"{path}: emotions={emotions}: chooses among labels, and the file has none; leave it out")
+        return _as_in_file(source, splits)
+    numbers = source.splits["train"].targets[MULTIMODAL]
     names = _class_names(data, numbers)
     _refuse_unknown_classes(path, source.splits["train"], names)
     options = splitting or SplitOptions()
@@ -76,8 +83,17 @@ def read_conversations(
         places, names = _choose_emotions(path, source, data, emotions, names)
     source.described[MULTIMODAL] = Target("classes", names)
     _name_sentiments(source, data)
+    if not labelled:
+        return _as_in_file(source, [splits[n] for n in places])
     columns = SplitColumns(split=[splits[n] for n in places], group=[groups[n] for n in places])
     return split_checked(source, columns, options)
+
+
+def _as_in_file(source: Source, splits: list[str]) -> Source:
+    """Returns the source with its clips in these splits; none of them has to be there."""
+    clips, split_of_clip = source.splits["train"], np.array(splits)
+    source.splits = {split: clips.select(np.flatnonzero(split_of_clip == split)) for split in SPLITS if split in splits}
+    return source
 
 
 def _refuse_repeated(path: Path, dialogues: list[Dialogue]) -> None:
@@ -112,8 +128,10 @@ def _clips(path: Path, dialogues: list[Dialogue]) -> Clips:
         modality: np.concatenate([dialogue.features[modality] for dialogue in dialogues]) for modality in first.features
     }
     ids = [f"{dialogue.name}_{number}" for dialogue in dialogues for number in dialogue.numbers]
-    targets = {MULTIMODAL: np.concatenate([dialogue.labels for dialogue in dialogues])}
-    if first.sentiments is not None:
+    targets = {}
+    if first.labels is not None:
+        targets[MULTIMODAL] = np.concatenate([d.labels for d in dialogues if d.labels is not None])
+    if first.labels is not None and first.sentiments is not None:
         targets["sentiment"] = np.concatenate([d.sentiments for d in dialogues if d.sentiments is not None])
     texts = None
     if first.sentences is not None:

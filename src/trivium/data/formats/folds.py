@@ -51,6 +51,14 @@ def _from_json(path: Path, data: str) -> dict[str, Any]:
     return raw
 
 
+def sdk_knows(data: str) -> bool:
+    """Tells whether the CMU SDK is installed and has folds of the data set."""
+    try:
+        return hasattr(importlib.import_module("mmsdk.mmdatasdk"), f"cmu_{data}")
+    except ImportError:
+        return False
+
+
 def _from_sdk(data: str) -> dict[str, Any]:
     try:
         sdk = importlib.import_module("mmsdk.mmdatasdk")

@@ -27,10 +27,11 @@ _DATA_SETS = ("mosi", "mosei")
 _REDUNDANT = {"data", "n_modalities"}
 
 
-def read_gmc(path: Path, *, data: str) -> Source:
+def read_gmc(path: Path, *, data: str, labelled: bool = True) -> Source:
     """Reads the three files of a set; nothing in them is executed, and torch is not needed.
 
     path: one of them, or a folder that holds them. data: the data set to choose in a folder with files of several.
+    labelled: without it labels, and some of the files, may be missing.
     All modalities of a clip keep the same steps. The steps of an unbroken run of zeros in all of them at the padded
     side, which notes["padding/MODALITY"] has and which is decided by the text, are cut off. A modality that is zero
     throughout is absent; a clip without any modality is left out, and counted. -inf, +inf and NaN count as 0, become 0,
@@ -39,16 +40,17 @@ def read_gmc(path: Path, *, data: str) -> Source:
     Raises ValueError naming file and key for a missing file or key, a wrong shape, type or count, unequal steps or
     features, and labels that are not finite; and as `load_saved_object` does.
     """
-    files = split_files(path, data)
+    files = split_files(path, data, complete=labelled)
     notes: dict[str, str] = {}
-    splits = {split: _split(file, split, notes) for split, file in files.items()}
+    splits = {split: _split(file, split, notes, labelled) for split, file in files.items()}
     side = padding.padded_side([split.streams["text"] for split in splits.values()])
     for split in splits.values():
         split.choose_steps(side)
     source = Source({}, format="gmc", files=list(files.values()), notes=notes)
     for name, split in splits.items():
         ids = [clip for clip, has_steps in zip(split.ids, split.clips, strict=True) if has_steps]
-        source.splits[name] = Clips(ids, {}, {"multimodal": split.labels[split.clips]})
+        targets = {} if split.labels is None else {"multimodal": split.labels[split.clips]}
+        source.splits[name] = Clips(ids, {}, targets)
     number_repeated_ids(source)
     for modality in MODALITIES:
         notes[f"padding/{modality}"] = side
@@ -59,8 +61,11 @@ def read_gmc(path: Path, *, data: str) -> Source:
     return source
 
 
-def split_files(path: Path, data: str) -> dict[str, Path]:
-    """Returns split -> file, from one of the three files or their folder. Raises ValueError naming a missing one."""
+def split_files(path: Path, data: str, complete: bool = True) -> dict[str, Path]:
+    """Returns split -> file, from one of the three files or their folder.
+
+    Raises ValueError naming a missing file; with complete=False those that are there are returned.
+    """
     is_folder = path.is_dir()
     folder, match = (path, _set_of_folder(path, data)) if is_folder else (path.parent, _NAME.fullmatch(path.name))
     if match is None:
@@ -68,6 +73,8 @@ def split_files(path: Path, data: str) -> dict[str, Path]:
     if match["set"] in _DATA_SETS and data in _DATA_SETS and match["set"] != data:
         raise ValueError(f"{path}: by its name this is {match['set']}, but data={data}; say data={match['set']}")
     files = {split: folder / f"{match['set']}_{split}{match['rest']}.dt" for split in SPLITS}
+    if not complete:
+        files = {split: file for split, file in files.items() if file.is_file()}
     for split, file in files.items():
         if not file.is_file():
             raise ValueError(f"{file}: no such file; split {split!r} is read from it, put it beside {match.string}")
@@ -93,7 +100,7 @@ class _GmcSplit:
 
     where: str
     ids: list[str]
-    labels: Array
+    labels: Array | None
     streams: dict[str, padding.Padded]
     unused: set[str]
     steps: Array = field(init=False)
@@ -106,13 +113,17 @@ class _GmcSplit:
         self.clips = np.logical_or.reduce(self.steps, axis=1)
 
 
-def _split(file: Path, split: str, notes: dict[str, str]) -> _GmcSplit:
+def _split(file: Path, split: str, notes: dict[str, str], labelled: bool) -> _GmcSplit:
     where, content = str(file), load_saved_object(file, CLASS)
-    missing = [key for key in (*MODALITIES, "labels") if key not in content]
+    if not labelled and content.get("labels") is None:
+        content.pop("labels", None)
+    needed = (*MODALITIES, "labels") if labelled or "labels" in content else MODALITIES
+    missing = [key for key in needed if key not in content]
     if missing:
         raise ValueError(f"{where}: key {missing[0]!r} is missing; found {sorted(map(str, content))}")
-    ids = _ids(where, split, content.pop("meta", None), _count(where, content["labels"]), notes)
-    labels = fields.single_scores(where, "labels", content.pop("labels"), ids)
+    counted = needed[-1]
+    ids = _ids(where, split, content.pop("meta", None), counted, _count(where, counted, content[counted]), notes)
+    labels = fields.single_scores(where, "labels", content.pop("labels"), ids) if counted == "labels" else None
     streams = {
         modality: padding.read_padded(where, modality, content.pop(modality), len(ids)) for modality in MODALITIES
     }
@@ -126,14 +137,15 @@ def _split(file: Path, split: str, notes: dict[str, str]) -> _GmcSplit:
     return _GmcSplit(where, ids, labels, streams, set(map(str, content)) - _REDUNDANT)
 
 
-def _count(where: str, labels: Any) -> int:
-    count = len(labels) if isinstance(labels, np.ndarray) and labels.ndim else 0
+def _count(where: str, key: str, value: Any) -> int:
+    count = len(value) if isinstance(value, np.ndarray) and value.ndim else 0
     if not count:
-        raise ValueError(f"{where}: key 'labels' must be a tensor (N, 1, 1) of one clip or more; found none")
+        shape = "(N, 1, 1)" if key == "labels" else "(N, T, D)"
+        raise ValueError(f"{where}: key {key!r} must be a tensor {shape} of one clip or more; found none")
     return count
 
 
-def _ids(where: str, split: str, meta: Any, count: int, notes: dict[str, str]) -> list[str]:
+def _ids(where: str, split: str, meta: Any, counted: str, count: int, notes: dict[str, str]) -> list[str]:
     position_ids = [f"{split}[{n}]" for n in range(count)]
     if meta is None:
         notes["ids"] = "made of split and position: 'meta' is None"
@@ -145,7 +157,7 @@ def _ids(where: str, split: str, meta: Any, count: int, notes: dict[str, str]) -
         notes["ids"] = f"made of split and position: {error}"
         return position_ids
     if len(ids) != count:
-        raise ValueError(f"{where}: key 'meta' has {len(ids)} entries, 'labels' {count}; expected one a clip")
+        raise ValueError(f"{where}: key 'meta' has {len(ids)} entries, {counted!r} {count}; expected one a clip")
     return ids
 
 

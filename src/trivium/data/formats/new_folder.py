@@ -12,16 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from trivium.core.choices import suggest
-from trivium.data.clips import Array, Clips, Source
+from trivium.data.clips import NEW, Array, Clips, Source
 from trivium.data.formats.folder import FolderOptions, read_ids
 from trivium.data.formats.folder_files import FeatureFiles, find_clips
 from trivium.data.formats.folder_manifest import FolderManifest, read_manifest
 from trivium.data.formats.label_table import LabelTable, read_label_table
 from trivium.data.target import Target
 from trivium.data.target_columns import Declared, read_target
-
-# The split of clips of which nothing else is said.
-NEW = "new"
 
 
 def read_new_folder(source: Path, options: FolderOptions, wanted: Mapping[str, Target]) -> Source:

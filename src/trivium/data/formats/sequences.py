@@ -45,15 +45,15 @@ class ComputationalSequence:
 
 
 def open_sequences(
-    stack: ExitStack, files: list[Path]
-) -> tuple[ComputationalSequence, ComputationalSequence | None, list[ComputationalSequence]]:
+    stack: ExitStack, files: list[Path], labelled: bool = True
+) -> tuple[ComputationalSequence | None, ComputationalSequence | None, list[ComputationalSequence]]:
     """Opens the labels, the words (None without any) and the features in .csd files, and returns them.
 
     files: .csd files, folders of them, and `ROLE:path`. There is one sequence of each role, and features are sorted by
     role. `stack` closes the files. Raises ValueError, naming the file, for one without a sequence, or whose role is
-    unknown or that of another file, and where there are no labels.
+    unknown or that of another file, and where there are no labels, unless labelled=False, or nothing else.
     """
-    return _by_role([_open(stack, role, path) for role, path in _expand(files)])
+    return _by_role([_open(stack, role, path) for role, path in _expand(files)], labelled)
 
 
 def read_steps(sequence: ComputationalSequence, video: str, in_time: bool = True) -> Steps:
@@ -87,14 +87,16 @@ def read_steps(sequence: ComputationalSequence, video: str, in_time: bool = True
     return Steps(values[order], intervals[order].astype(np.float64))
 
 
-def read_labels(labels: ComputationalSequence, video: str, columns: int = 1) -> tuple[Array, Array]:
+def read_labels(
+    labels: ComputationalSequence, video: str, columns: int = 1, labelled: bool = True
+) -> tuple[Array, Array]:
     """Returns the first columns (C, columns) and intervals (C, 2) in seconds, in the stored order of the clips.
 
-    Raises ValueError, naming the clip, for a label that is not finite.
+    Raises ValueError, naming the clip, for a label that is not finite; with labelled=False not for NaN.
     """
     steps = read_steps(labels, video, in_time=False)
     values = steps.values[:, :columns].astype(np.float32)
-    bad = np.argwhere(~np.isfinite(values))
+    bad = np.argwhere(~np.isfinite(values) if labelled else np.isinf(values))
     if len(bad):
         n, column = (int(place) for place in bad[0])
         of = f" (column {column + 1})" if columns > 1 else ""
@@ -166,8 +168,8 @@ def _guess_role(path: Path, root: str, is_text: bool) -> str:
 
 
 def _by_role(
-    sequences: list[ComputationalSequence],
-) -> tuple[ComputationalSequence, ComputationalSequence | None, list[ComputationalSequence]]:
+    sequences: list[ComputationalSequence], labelled: bool
+) -> tuple[ComputationalSequence | None, ComputationalSequence | None, list[ComputationalSequence]]:
     """Returns labels, words and features. Raises ValueError for a second sequence of one role."""
     roles: dict[str, ComputationalSequence] = {}
     for sequence in sequences:
@@ -180,11 +182,11 @@ def _by_role(
         if sequence.is_text != (role == "words"):
             kind = "strings" if sequence.is_text else "numbers"
             raise ValueError(f"{sequence.path}: features of {role!r} are {kind}; say what it is, as in ROLE:path")
-    if "labels" not in roles:
+    if labelled and "labels" not in roles:
         raise ValueError(
             f"no labels among {[str(s.path) for s in sequences]}; add the SDK's labels, or mark a file as labels:path"
         )
-    labels, words = roles.pop("labels"), roles.pop("words", None)
+    labels, words = roles.pop("labels", None), roles.pop("words", None)
     return labels, words, [roles[role] for role in sorted(roles)]
 
 
