@@ -76,13 +76,17 @@ def seeds_of(name: str) -> list[Path]:
 
 def _source(format: str, *files: str, **options: Any) -> Callable[[Path], None]:
     def read_source(folder: Path) -> None:
+        from trivium.data import formats
         from trivium.data.prepare import prepare
 
         if "folds" in options:
             options["folds"] = folder / "folds.json"
+        data, source = DATA.get(format, "mosi"), [folder / file for file in files] or [folder]
+        # As clips that a run is to predict, which need no labels.
+        formats.read(format, source, formats.ReadOptions(data, labelled=False, **options))
         prepare(
-            data=DATA.get(format, "mosi"),
-            source=[folder / file for file in files] or [folder],
+            data=data,
+            source=source,
             format=format,
             out=folder / "prepared.h5",
             label_range=(-3.0, 3.0) if format in ("mmsa", "multibench", "csd", "gmc") else None,
