@@ -199,6 +199,12 @@ def tcmax_mixing(settings: BenchmarkSettings, sizes: TCMaxSizes) -> Reports:
     }
 
 
+def run_epochs(settings: BenchmarkSettings, methods: Sequence[str], store: str) -> dict[str, Any]:
+    """Measures epochs of a run and of a bare loop in turn, in one process for each method."""
+    keys = {"store": store, "epochs": settings.steps, "repeats": settings.repeats}
+    return {method: run(OURS, "bare_loop", "compare", settings.threads, method=method, **keys) for method in methods}
+
+
 def comm(settings: BenchmarkSettings) -> dict[str, Any]:
     """Measures CoMM's training steps of both sides in turn, in one process for each of LENGTHS."""
     keys = {"steps": settings.steps, "warm_up": WARM_UP, "overrides": settings.comm}

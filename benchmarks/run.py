@@ -39,6 +39,9 @@ Suites
          beside MMSA's model in MMSA's trainer, the sides in turn, on a small file of that shape. Batches of 16 clips
          with BERT-base, of 4 to 128 without. MAG-BERT needs a second environment, with an older transformers. About
          twenty minutes on two cores
+  bare_loop
+         epochs of runs (method=supervised, tcmax, gmc), validation, record and checkpoints included, beside a bare
+         loop of the same steps that validates too, in turn in one process. A few minutes
   tcmax  TCMax's loss, forward and backward, beside the table of all pairs of clips that its definition asks for, in
          turn in one process; the memory of ours as the batch grows; three modalities that a fusion mixes. About two
          minutes, and 5 GB of memory for the table
@@ -56,11 +59,12 @@ Examples
   python scripts/benchmark.py gpu=true                 our training steps on a GPU
 
 Keys
-  suite=all       mmsa, mmsa_methods, tcmax, comm, m3ixup, or some of them with commas between
+  suite=all       mmsa, mmsa_methods, bare_loop, tcmax, comm, m3ixup, or some of them with commas between
   fraction=0.5    of MOSEI's 16326/1871/4659 clips; 0.5 takes 7 GB of memory on
                   MMSA's side, 6 GB of page cache and of disk
-  repeats=3       processes of each side for opening and the epoch; large tables of TCMax
-  steps=12        training steps and small tables of each side that are counted
+  repeats=3       processes of each side for opening and the epoch; large tables of TCMax; runs of bare_loop
+  steps=12        training steps and small tables of each side that are counted; epochs of bare_loop
+  store=FILE      of bare_loop: a prepared store with scores; otherwise random clips in the shape of MOSI's
   threads=1       torch's CPU threads; more only where nothing else runs, as threads that wait for each other stall
   folder=DIR      where the temporary folder is made; otherwise the system's place
   mmsa=DIR        the environment of MMSA, made if it is missing; otherwise ~/.cache/trivium/mmsa-venv; off: ours alone

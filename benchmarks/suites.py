@@ -10,11 +10,12 @@ from typing import Any
 
 from benchmarks import measure
 from benchmarks.mmsa_environment import default_folder, mmsa_python
-from benchmarks.ratio_table import Measurement, comm_rows, gmc_rows, method_rows, mmsa_rows, tcmax_rows
+from benchmarks.ratio_table import Measurement, comm_rows, gmc_rows, method_rows, mmsa_rows, run_rows, tcmax_rows
 from benchmarks.shared_methods import METHODS
 
 PRECISIONS = ("32-true", "bf16-mixed")
 FRACTION = 0.07  # of MOSEI, which has the batches that steps go through
+RUNS = ("supervised", "tcmax", "gmc")
 MODES = ("float32", "bf16-mixed", "compiled")
 Values = Mapping[str, str]
 
@@ -98,6 +99,14 @@ def m3ixup(settings: measure.BenchmarkSettings, values: Values, device: str = "c
     )
 
 
+def bare_loop(settings: measure.BenchmarkSettings, values: Values) -> SuiteResult:
+    store = str(Path(values["store"]).expanduser().absolute()) if "store" in values else ""
+    say(f"epochs of a run beside a bare loop, {settings.repeats} times {settings.steps} a side")
+    reported = measure.run_epochs(settings, RUNS, store)
+    what = "random clips in MOSI's shape" if not store else Path(store).name
+    return SuiteResult(f"Epochs of a run, batches of 32, {what}", "bare loop", run_rows(reported), reported)
+
+
 def m3ixup_gpu(settings: measure.BenchmarkSettings, values: Values) -> SuiteResult:
     return m3ixup(settings, values, "cuda")
 
@@ -127,7 +136,10 @@ def comm_gpu(settings: measure.BenchmarkSettings, values: Values, device: str = 
     return SuiteResult("batch 64", "-", rows, raw)
 
 
-SUITES: dict[str, Suite] = {"mmsa": mmsa, "mmsa_methods": mmsa_methods, "tcmax": tcmax, "comm": comm, "m3ixup": m3ixup}
+SUITES: dict[str, Suite] = {
+    **{"mmsa": mmsa, "mmsa_methods": mmsa_methods, "bare_loop": bare_loop},
+    **{"tcmax": tcmax, "comm": comm, "m3ixup": m3ixup},
+}
 ON_GPU: dict[str, Suite] = {"mmsa": mmsa_gpu, "comm": comm_gpu, "m3ixup": m3ixup_gpu}
 
 

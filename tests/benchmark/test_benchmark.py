@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import run as bench
 from benchmarks.measure import BenchmarkSettings, Files, loading, prepare, steps
-from benchmarks.ratio_table import Measurement, method_rows, mmsa_rows
+from benchmarks.ratio_table import Measurement, method_rows, mmsa_rows, run_rows
 from benchmarks.shared_methods import METHODS
 from benchmarks.task_process import Task, run
 from benchmarks.workload import COUNTS, STREAMS, write_pickle
@@ -147,7 +147,10 @@ def test_rows_take_each_side_and_each_loader():
         ("fraction=2", "fraction=2: expected a number above 0, at most 1"),
         ("steps=many", "steps=many: expected a whole number, 1 or more"),
         ("gpu=yes", "gpu=yes: expected true or false"),
-        ("suite=mmsa,tcmx", "suite=mmsa,tcmx: 'tcmx' is no suite; expected all, or of mmsa, mmsa_methods, tcmax, comm"),
+        (
+            "suite=mmsa,tcmx",
+            "suite=mmsa,tcmx: 'tcmx' is no suite; expected all, or of mmsa, mmsa_methods, bare_loop, tcmax",
+        ),
         ("fractoin=1", "unknown argument 'fractoin=1'"),
     ],
 )
@@ -169,6 +172,7 @@ def test_every_key_of_the_help_is_read():
         "fraction",
         "repeats",
         "steps",
+        "store",
         "threads",
         "folder",
         "mmsa",
@@ -198,3 +202,13 @@ def test_ours_alone_end_to_end_with_bert_base(tmp_path):
     assert result["mmsa"] is None
     assert [row["n"] for row in result["suites"]["mmsa"]["rows"]] == [1] * 7
     assert [p.name for p in tmp_path.iterdir()] == ["out.json"]  # the temporary folder is gone
+
+
+def test_a_run_is_measured_beside_a_bare_loop_of_the_same_steps():
+    keys = {"method": "supervised", "store": "", "epochs": 1, "repeats": 2}
+    report = run(PYTHON, "bare_loop", "compare", 1, **keys)
+    assert {side: len(times) for side, times in report.items()} == {"run": 2, "bare": 2}
+    assert min(report["run"] + report["bare"]) > 0
+    (row,) = run_rows({"supervised": report})
+    assert row.target == pytest.approx(1 / 1.05, abs=1e-3)
+    assert row.ratios == [b / r for r, b in zip(report["run"], report["bare"], strict=True)]
