@@ -333,3 +333,16 @@ def test_a_clip_may_lack_a_modality_in_a_folder_without_a_table(
         path.unlink()
     words = [f"run={folder_run}", f"source={folder}", f"out={tmp_path / 'b.csv'}"]
     assert "new: has neither labels.csv nor files of features" in refusal(main, words, tmp_path, capsys)
+
+
+def test_a_modality_of_the_manifest_that_no_new_clip_has_may_be_absent(
+    folder_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = of_test(tmp_path / "new", "\n".join(["id", *IDS]))
+    for path in (folder / "wrist").iterdir():
+        path.unlink()
+    speech = predict(folder_run, folder, tmp_path / "a.csv")  # the folder's modalities are those that have files
+    (folder / "manifest.yaml").write_text("modalities: {speech: 'speech/{id}.npy', wrist: 'wrist/{id}.npy'}\n")
+    words = [f"run={folder_run}", f"source={folder}", f"out={tmp_path / 'b.csv'}"]
+    assert "say absent=wrist if clips may lack wrist" in refusal(main, words, tmp_path, capsys)
+    assert predict(folder_run, folder, tmp_path / "b.csv", "absent=wrist") == speech

@@ -34,16 +34,30 @@ class FeatureFiles:
                 f"{', '.join(self.modalities) or 'none'}"
             )
 
-    def read(self, content: Source) -> dict[str, Ragged]:
-        """Returns modality -> features, and adds repairs and notes to `content`."""
-        streams = {name: self._read_modality(name, files, content) for name, files in self.modalities.items()}
+    def read(self, content: Source, *, may_lack: bool = False) -> dict[str, Ragged]:
+        """Returns modality -> features, and adds repairs and notes to `content`.
+
+        may_lack: leaves out a modality that clips may lack if none of them has it, where it is refused otherwise.
+        """
+        streams = {}
+        for name, files in self.modalities.items():
+            ragged = self._read_modality(name, files, content)
+            if ragged is not None:
+                streams[name] = ragged
+            elif not (may_lack and name in self.absent):
+                example = f"{self._path(files, self.ids[0])}{'' if _has_suffix(files) else SUFFIXES[0]}"
+                raise ValueError(
+                    f"{self._folder(files)}: no file of the {len(self.ids)} clips in {self.table.path}; modality "
+                    f"{name!r} needs files such as {example}"
+                )
         folders = {self._folder(files) for files in self.modalities.values()}
         unused = sorted({file for folder in folders for file in _feature_files(folder)} - self.used)
         if unused:
             content.notes["files of no clip"] = f"{len(unused)}, such as {unused[0]}"
         return streams
 
-    def _read_modality(self, name: str, files: ModalityFiles, content: Source) -> Ragged:
+    def _read_modality(self, name: str, files: ModalityFiles, content: Source) -> Ragged | None:
+        """Returns the features of all clips, or None if no clip has a file."""
         sequences: list[Array | None] = []
         first: tuple[Path, int] | None = None
         counts = no_repairs()
@@ -63,10 +77,7 @@ class FeatureFiles:
             counts.update(repaired)
             sequences.append(values)
         if first is None:
-            raise ValueError(
-                f"{self._folder(files)}: no file of the {len(self.ids)} clips in {self.table.path}; modality {name!r} "
-                f"needs files such as {self._path(files, self.ids[0])}{'' if _has_suffix(files) else SUFFIXES[0]}"
-            )
+            return None
         content.repairs[name] = dict(counts)
         empty = np.zeros((0, first[1]), dtype=np.float32)
         return Ragged.pack([empty if values is None else values for values in sequences])

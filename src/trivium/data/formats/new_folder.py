@@ -48,7 +48,7 @@ def read_new_folder(source: Path, options: FolderOptions, wanted: Mapping[str, T
                 f"{', '.join(files.modalities)}"
             )
         files.modalities.pop(name, None)
-    streams = files.read(content)
+    streams = files.read(content, may_lack=True)
     transcripts = table.column(manifest.columns.get("transcript", "transcript"))
     targets = _targets(table, manifest, wanted, ids, content)
     clips = Clips(ids, streams, targets, transcripts)
