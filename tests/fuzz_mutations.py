@@ -259,7 +259,7 @@ def _member(file: Path, draw: Draw) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             content = {info.filename: archive.read(info) for info in archive.infolist()}
-    except zipfile.BadZipFile:  # spoiled before
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):  # spoiled before
         return
     name = draw(st.sampled_from(sorted(content)))
     content[name] = _spoiled_bytes(content[name], draw)

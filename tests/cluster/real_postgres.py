@@ -6,12 +6,12 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 from real_slurm import free_port, until
 
 # Debian has a server's programs under its version alone; the newest comes last.
@@ -62,8 +62,12 @@ class Postgres:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, (self._folder / "log").read_text()
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self._port)) == 0
+        # After a stop like a crash it listens before it lets anyone in.
+        try:
+            psycopg.connect(self.url.replace("+psycopg", ""), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
 
 @contextmanager
