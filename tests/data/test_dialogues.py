@@ -348,6 +348,11 @@ def test_repeated_utterances_and_a_third_list_of_others_are_refused(tmp_path: Pa
     ids = utterances("MELD_features_raw1")["ids"]
     with pytest.raises(ValueError, match="id '2_1' occurs twice in dialogue '2'"):
         load(tmp_path, make_file("MELD_features_raw1", ids=ids | {2: [1, 1, 2]}), "meld")
+    long_name = "a" * 3000
+    renamed = utterances("MELD_features_raw1")["ids"] | {long_name: [0]}
+    with pytest.raises(ValueError, match="has a name of 3000 letters; expected at most 200") as error:
+        load(tmp_path, make_file("MELD_features_raw1", ids=renamed, train=[0, 1, long_name]), "meld")
+    assert len(str(error.value)) < 400
     with pytest.raises(ValueError, match="three lists of dialogues, of which the third is no part of the first"):
         load(tmp_path, make_file("MELD_features_raw1", train=[0, 1, 2], rest=[3]), "meld")
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from trivium.core.structure import shown
+from trivium.core.wording import shortened
 from trivium.data.clips import Array
 from trivium.data.formats import fields
 from trivium.data.splitting import SPLIT_NAMES
@@ -41,8 +42,8 @@ _EXPECTED = (
     "MELD_features_raw.pkl are, with or without vision, four layers of text and sentiments; or a dict of train, valid "
     "and test with a list of dialogues each"
 )
-# More classes than any data set has, and utterances than any dialogue.
-_MOST = 100_000
+# More classes than any data set has, and utterances than any dialogue. Letters of a dialogue's name.
+_MOST, _LONGEST_NAME = 100_000, 200
 # Keys of the second form -> what they are here.
 _KEYS = {
     "vid": "name", "id": "name", "speakers": "speakers", "speaker": "speakers", "labels": "labels", "label": "labels",
@@ -185,7 +186,7 @@ def _third_list(path: Path, splits: Mapping[str, Any], third: Any) -> dict[str, 
 
 
 def _dialogue(path: Path, name: Any, split: str, part_of: Mapping[str, Any], features: Mapping[str, Any]) -> Dialogue:
-    where = f"{path}: dialogue {str(name)!r}"
+    where = _where(path, str(name))
 
     def entry(key: str, part: Any) -> Any:
         if name not in part:
@@ -220,13 +221,23 @@ def _from_dicts(path: Path, content: dict[Any, Any], drop: Sequence[str], labell
             values = {_KEYS[key]: value for key, value in values.items()}
             rows = {modality: values.pop(modality) for modality in ("text", "audio", "vision") if modality in values}
             name = str(values.pop("name", f"{split}{n}"))
-            where = f"{path}: dialogue {name!r}"
+            where = _where(path, name)
             if labelled and "labels" not in values:
                 raise ValueError(f"{where}: expected labels and features; found {', '.join([*values, *rows])}")
             dialogues.append(_checked(where, name, SPLIT_NAMES[split], values, rows))
     if set(drop) - dropped:
         raise ValueError(f"{path}: drop={sorted(set(drop) - dropped)[0]}: no dialogue has such a key")
     return dialogues
+
+
+def _where(path: Path, name: str) -> str:
+    """Returns the words that messages about a dialogue begin with. Raises ValueError for a name that is none."""
+    if len(name) > _LONGEST_NAME:
+        raise ValueError(
+            f"{path}: dialogue {shortened(name, 60)!r} has a name of {len(name)} letters; expected at most "
+            f"{_LONGEST_NAME}"
+        )
+    return f"{path}: dialogue {name!r}"
 
 
 def _refuse_unlike(path: Path, dialogues: list[Dialogue]) -> None:
