@@ -79,12 +79,12 @@ def disturbed(folder: Path, storage: str, server: Postgres | None) -> list[int]:
         assert victim.pid is not None
         os.kill(victim.pid, signal.SIGKILL)
         victim.join()
+        # It starts before the server is stopped, and so comes to its study while that is away.
+        workers[workers.index(victim)] = search(folder, storage)
         if server is not None and kill in stops:
             server.stop(stops[kill])
             time.sleep(3)
             server.start()
-        # A search that is started while the server is away says so and ends.
-        workers[workers.index(victim)] = search(folder, storage)
     for worker in workers:
         worker.join(timeout=600 * PATIENCE)
     return [driver._exit_code(worker) for worker in workers]

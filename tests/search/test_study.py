@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from trivium.config.monitor import read_monitor
 from trivium.config.space import Dimension
+from trivium.search import storage as storage_module
 from trivium.search import study as study_module
 from trivium.search.journal import JournalLock
 from trivium.search.naming import shared_settings, study_name
-from trivium.search.storage import without_password
+from trivium.search.storage import Database, without_password
 from trivium.search.study import OpenStudy, open_study
 from trivium.search.study_settings import StudySettings
 from trivium.search.summary import print_summary, write_summary
@@ -224,6 +226,31 @@ def _open_and_ask(folder: Path, together: Any) -> None:
     search = opened(folder, storage=f"sqlite:///{folder}/s.db", n_trials=4)
     assert len(search.next(1)) == 1
     together.wait(timeout=60)  # its trial is its own for as long as it lives
+
+
+def test_a_database_that_has_answered_before_is_waited_for_and_that_of_a_new_study_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, attempts = f"sqlite:///{tmp_path}/s.db", 0
+
+    class Away(Database):
+        def __init__(self, url: str) -> None:
+            nonlocal attempts
+            attempts += 1
+            if attempts < 4:
+                raise OperationalError(None, None, ConnectionRefusedError("Connection refused"))  # type: ignore[arg-type]
+            super().__init__(url)
+
+    monkeypatch.setattr(storage_module, "Database", Away)
+    monkeypatch.setattr(storage_module, "PAUSE", 0.0)
+    with pytest.raises(ValueError, match=r"cannot be opened: .*Connection refused"):
+        opened(tmp_path, storage=url)
+    assert attempts == 1
+    attempts = 3
+    opened(tmp_path, storage=url)
+    attempts = 0
+    assert opened(tmp_path, storage=url).trials() == []
+    assert attempts == 4
 
 
 def test_the_end_of_a_search_says_who_works_on_the_rest(

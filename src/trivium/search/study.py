@@ -22,7 +22,7 @@ from trivium.runs.directory import RunDirectory
 from trivium.runs.status import status_of
 from trivium.search.outcome import Outcome, outcome_of
 from trivium.search.sampling import as_override, draw, make_pruner, make_sampler
-from trivium.search.storage import lost_server, open_storage
+from trivium.search.storage import PATIENCE, lost_server, open_storage
 from trivium.search.study_settings import StudySettings, definition, planned_trials
 
 # The study's attribute with what all of its trials share.
@@ -225,8 +225,11 @@ def open_study(
         refuse_without_locks(_study_lock(folder), "a search locks trials there; give paths.outputs= on another disk")
         # Of two processes that open a new storage at once, one would find it half made.
         with alone(_study_lock(folder)):
+            # The database of a study that was begun before has answered once: it is waited for, where a wrong URL of a
+            # new one is refused at once.
+            patience = PATIENCE if (folder / FILE).is_file() else 0.0
             study = optuna.create_study(
-                storage=open_storage(url),
+                storage=open_storage(url, patience),
                 study_name=folder.name,
                 direction="minimize" if settings.lower_is_better else "maximize",
                 sampler=make_sampler(_sampler_of(settings, space), space, settings.seed),
