@@ -80,6 +80,12 @@ def test_all_protocols_are_written_and_agree_with_the_run(
     averaged = content["averages"]["rates 0 to 0.9"]["mae"]["mean"]
     assert averaged == pytest.approx(sum(float(row["mae"]) for row in rows["erased"]) / 20)
     assert re.search(rf"rates 0 to 0\.9 +{averaged:.3f}±", printed.out)
+    equity = json.loads((out / "subsets.json").read_text())["equity"]
+    assert set(equity) == set(test) - {"loss"}
+    written = {row["metric"]: float(row["equity"]) for row in rows["shapley"]}
+    assert written == pytest.approx(equity)
+    assert all(0 <= value <= 1 for value in equity.values())
+    assert re.search(rf"equity +{equity['mae']:.3f} +{equity['corr']:.3f} ", printed.out)
     assert f"{float(rows['subsets'][0]['mae']):.3f}" in printed.out
     assert "mean ± standard deviation of 2 draws" in printed.out
     assert str(out) in printed.out

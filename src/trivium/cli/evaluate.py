@@ -68,8 +68,8 @@ DIR being out= or the run's directory; the name says what was asked for, as in p
 Missing modalities: one set of weights when modalities are missing or disturbed (docs/protocol.md). Written to out= or
 the run's directory; a name says what differs from the default, as in subsets_valid.csv.
   protocol=subsets    from every subset: subsets.csv and .png, .pdf; each modality's Shapley value in every metric,
-                      shapley.csv and .png, .pdf, and in each clip's prediction, shapley_clips.csv
-                      and averages over subsets, subsets.json
+                      shapley.csv and .png, .pdf, and in each clip's prediction, shapley_clips.csv; averages over
+                      subsets, and equity, how equally modalities contribute to each metric, subsets.json
   protocol=rates      each clip loses each modality at random, at rates 0 to .7: rates.csv and .png, .pdf, and averages
                       over rates, rates.json
   protocol=imbalanced the same at rates of mean .3 that are shared, or differ between modalities: imbalanced.csv, .json
