@@ -12,7 +12,7 @@ from rich.console import Console
 from trivium.core.files import csv_text, write_json, write_text
 from trivium.core.metric_names import LABELS, guess_name
 from trivium.core.system_errors import refuse_unwritable
-from trivium.evaluation.averages import Groups, average, over_kinds, over_rates, over_subsets
+from trivium.evaluation.averages import Groups, areas, average, over_kinds, over_rates, over_subsets
 from trivium.evaluation.erased_steps import refuse_unknown_id, score_erased
 from trivium.evaluation.missing_modalities import (
     ScoreRow,
@@ -57,9 +57,12 @@ class _Report:
             draw(Album(self.folder), name + self.suffix)
 
     def write_averages(self, name: str, rows: Sequence[ScoreRow], groups: Groups, **more: object) -> None:
-        """Writes the averages that papers print as a JSON file, and prints them. more: further keys of the file."""
-        metrics = [*_metrics(rows), "loss"]
-        averages, file = average(rows, groups, metrics), self.folder / f"{name}{self.suffix}.json"
+        """Writes the averages that papers print as a JSON file, and prints them; of rates, the areas under metrics too.
+
+        more: further keys of the file.
+        """
+        metrics, file = [*_metrics(rows), "loss"], self.folder / f"{name}{self.suffix}.json"
+        averages = average(rows, groups, metrics) | (areas(rows, metrics) if "rate" in rows[0] else {})
         head = {"run": str(self.run.path), "feature_set": self.run.schema.feature_set, "split": self.subject.split}
         draws = max(row.get("draw", 1) for row in rows)
         write_json(file, {**head, "n": rows[0]["n"], "protocol": name, "draws": draws, "averages": averages, **more})
