@@ -39,7 +39,7 @@ SETTINGS = {
     "tcmax": ["method=tcmax", *LSTM, "scheduler=cosine", "objective.negatives=500", "objective.chunk=64"],
     "tcmax_all": ["method=tcmax", *LSTM, "fusion=bigated"],
     "comm": ["method=comm", *TINY, *HEAD, "trainer.select=last"],
-    "gmc": ["method=gmc", *MULT, "method.modality_dropout=0.2"],
+    "gmc": ["method=gmc", *MULT, "method.modality_dropout=0.2", "method.modality_dropout_law=imder"],
     "m3ixup": ["method=m3ixup", *MULT, "trainer.gradient_clip=0.8", "method.adapt_members=learned"],
     "mag_bert": ["method=mag_bert", "encoder.dim=8", "encoder.layers=1", "method.modality_dropout=0.2"],
     "misa": [

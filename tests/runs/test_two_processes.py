@@ -22,6 +22,7 @@ HEAD = "method.head_hidden=[32,32] method.head_out=16"
 MULT = "fusion.layers=1 fusion.width=4 fusion.heads=2 fusion.dim=8 encoder.hidden=4 encoder.out=8"
 ALMT = "fusion.dim=8 fusion.heads=2 fusion.head_dim=4 fusion.feedforward=8"
 LNLN = "method.dim=8 method.heads=2 method.head_dim=4 method.feedforward=8 method.hidden=4"
+IMDER = "method.modality_dropout=0.3 method.modality_dropout_law=imder"
 CLASSES = "objective=cross_entropy trainer.accumulate_grad_batches=3"
 # Of 320 clips: 8 steps an epoch, the last of 5 clips, 3 on one rank and 2 on the other
 BY45 = "data.batch_size=45"
@@ -48,10 +49,10 @@ METHODS = {
     "comm_filler": f"method=comm {TINY} {HEAD} {BY29} trainer.accumulate_grad_batches=2",
     "supcon": f"method=supcon {TINY} {BY45}",
     "lnln": f"method=lnln {ALMT} {LNLN} {BY29} method.modality_dropout=0.2",
-    "gmc": f"method=gmc {MULT} {BY45} method.modality_dropout=0.3",
+    "gmc": f"method=gmc {MULT} {BY45} method.modality_dropout=0.3 method.modality_dropout_law=gcnet",
     "m3ixup": f"method=m3ixup {MULT} {BY29} trainer.accumulate_grad_batches=2",
     "mag_bert": f"method=mag_bert encoder.dim=8 encoder.layers=1 {BY29} method.modality_dropout=0.3",
-    "misa": f"method=misa encoder.hidden=4 method.dim=8 {BY29} method.modality_dropout=0.3",
+    "misa": f"method=misa encoder.hidden=4 method.dim=8 {BY29} {IMDER}",
     "m3ixup_two": f"method=m3ixup {MULT} {BY45} method.steps=two method.unimodal_mix=series",
 }
 

@@ -165,7 +165,7 @@ def _predict_from(values: Mapping[str, Any]) -> None:
 
 def _protocols_from(values: Mapping[str, Any]) -> None:
     from trivium.core.choices import check_choice
-    from trivium.evaluation.missing_rates import LAWS
+    from trivium.data.missing_laws import LAWS
     from trivium.report.robustness_report import PROTOCOLS, write_protocols
 
     _refuse_of_probes(values)

@@ -20,16 +20,10 @@ from torch import Tensor
 from trivium.core.metric_names import DIRECTION
 from trivium.data.batch import Batch
 from trivium.data.datamodule import BatchLoader, DataModule
+from trivium.data.missing_laws import RATES, keep_at
 from trivium.data.target import MULTIMODAL
 from trivium.evaluation.feature_noise import LEVELS, add_noise, clip_keys, drop_steps, noise_units
-from trivium.evaluation.missing_rates import (
-    RATES,
-    draw_uniform,
-    imbalanced_rates,
-    keep_at,
-    loss_law,
-    share_missing,
-)
+from trivium.evaluation.missing_rates import draw_uniform, imbalanced_rates, loss_law, share_missing
 from trivium.evaluation.predict import guess_of, metrics_of, predict_split
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.representation_alignment import align

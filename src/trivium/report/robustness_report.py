@@ -12,6 +12,7 @@ from rich.console import Console
 from trivium.core.files import csv_text, write_json, write_text
 from trivium.core.metric_names import LABELS, guess_name
 from trivium.core.system_errors import refuse_unwritable
+from trivium.data.missing_laws import check_law
 from trivium.evaluation.averages import Groups, areas, average, over_kinds, over_rates, over_subsets
 from trivium.evaluation.erased_steps import refuse_unknown_id, score_erased
 from trivium.evaluation.missing_modalities import (
@@ -25,7 +26,6 @@ from trivium.evaluation.missing_modalities import (
     score_rates,
     score_subsets,
 )
-from trivium.evaluation.missing_rates import check_law
 from trivium.evaluation.subsets import SubsetPredictions, predict_subsets
 from trivium.report.robustness_tables import number, print_averages, print_spreads, print_table
 from trivium.runs.load import Run, load_run
