@@ -23,7 +23,10 @@ SETTINGS = {
     "supervised": ["method=supervised", *LSTM, *PLATEAU, "fusion.dropout=0.1"],
     "supervised_mixup": ["method=supervised", *LSTM, "method.mixup=series", "method.modality_dropout=0.2"],
     "almt": ["fusion=almt", "encoder=identity", *ALMT, "scheduler=warmup_cosine", "method.modality_dropout=0.2"],
-    "selfmi": ["method=selfmi", *LSTM, "trainer.accumulate_grad_batches=2", "scheduler=cosine", "fusion.dropout=0.1"],
+    "selfmi": [
+        *("method=selfmi", *LSTM, "trainer.accumulate_grad_batches=2", "scheduler=cosine", "fusion.dropout=0.1"),
+        "run.learning_imbalance=true",
+    ],
     "selfmi_exact": ["method=selfmi", *LSTM, "debug=exact"],
     "selfmi_ba": [
         "method=selfmi",

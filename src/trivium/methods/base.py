@@ -177,6 +177,14 @@ class Method(nn.Module, ABC):
         """
         return {name: longest.get(name, 1) for name in names}
 
+    def own_parts(self, modality: str) -> list[nn.Module]:
+        """Returns the modules that read one modality alone: its encoder, and those of the fusion.
+
+        The gradients of their parameters are that modality's (trivium.methods.learning_imbalance). A method overrides
+        this where its encoders read other modalities too, or its fusion gets something else than their outputs.
+        """
+        return [self.encoders[modality], *self.fusion.own_parts(modality)]
+
     def gradient_scale(self) -> float:
         """Returns the factor on the loss before it is differentiated. The recorded loss is without it."""
         return 1.0
