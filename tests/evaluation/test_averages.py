@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
 
-from trivium.evaluation.averages import average, over_kinds, over_rates, over_subsets
+from trivium.evaluation.averages import areas, average, over_kinds, over_rates, over_subsets
 
 
 def test_average_over_rates_is_a_mean_of_metrics_with_the_spread_of_draws() -> None:
@@ -47,3 +48,24 @@ def test_a_metric_that_is_undefined_once_is_undefined_on_average() -> None:
     cells = average(rows, over_rates(rows), ["corr"])["rates 0 to 0.9"]["corr"]
     assert math.isnan(cells["mean"])
     assert "std" not in cells
+
+
+def test_auilc_is_the_trapezoid_area_of_each_draw_with_its_spread() -> None:
+    rates = np.array([0.0, 0.1, 0.2, 0.5, 0.9])  # unevenly spaced, so that the widths count
+    values = np.random.default_rng(0).normal(size=(5, 3))  # a row a rate, a column a draw
+    rows = [
+        {"rate": float(rate), "draw": draw + 1, "mae": values[r, draw]}
+        for r, rate in reversed(list(enumerate(rates)))
+        for draw in (2, 0, 1)
+    ]
+    area = trapezoid(values, rates, axis=0)
+    assert areas(rows, ["mae"]) == {
+        "AUILC 0 to 0.9": {"mae": pytest.approx({"mean": area.mean(), "std": area.std(ddof=1)}, abs=1e-12)}
+    }
+
+
+def test_auilc_of_a_straight_line_is_its_middle_times_the_range_and_of_one_draw_has_no_spread() -> None:
+    rows = [{"rate": rate / 10, "acc7": 0.6 - 0.05 * rate} for rate in range(8)]
+    assert areas(rows, ["acc7"]) == {"AUILC 0 to 0.7": {"acc7": {"mean": pytest.approx(0.7 * 0.425)}}}
+    undefined = [*rows[:-1], {"rate": 0.7, "acc7": math.nan}]
+    assert math.isnan(areas(undefined, ["acc7"])["AUILC 0 to 0.7"]["acc7"]["mean"])

@@ -9,7 +9,8 @@ import torch
 from scipy.stats import kstest
 from torch.testing import assert_close
 
-from trivium.evaluation.missing_rates import RATES, draw_uniform, imbalanced_rates, keep_at, loss_law, share_missing
+from trivium.data.missing_laws import RATES, keep_at
+from trivium.evaluation.missing_rates import draw_uniform, imbalanced_rates, loss_law, share_missing
 
 MODALITIES = ("text", "audio", "vision")
 IDS = [f"clip{i // 7}$_${i % 7}" for i in range(4000)]
@@ -127,7 +128,11 @@ def test_imbalanced_rates_all_have_mean_3_tenths_and_differ(modalities: int) -> 
 
 # share of clips that keep one, two and three modalities: GCNet's q = 1 - 1.5 rate, (1 - q)^2, 2 q (1 - q), q^2
 GCNET = {0.0: (0, 0, 1), 0.3: (0.2025, 0.495, 0.3025), 0.5: (0.5625, 0.375, 0.0625), 0.7: (1, 0, 0)}
-IMDER = {0.0: (0, 0, 1), 0.1: (0.1, 0.1, 0.8), 0.4: (0.5, 0.2, 0.3), 0.6: (0.9, 0, 0.1), 0.7: (1, 0, 0)}
+# and IMDer's table
+IMDER = {
+    **{0.0: (0, 0, 1), 0.1: (0.1, 0.1, 0.8), 0.2: (0.2, 0.2, 0.6), 0.3: (0.3, 0.3, 0.4)},
+    **{0.4: (0.5, 0.2, 0.3), 0.5: (0.7, 0.1, 0.2), 0.6: (0.9, 0, 0.1), 0.7: (1, 0, 0)},
+}
 
 
 @pytest.mark.parametrize(("law", "shares"), [("gcnet", GCNET), ("imder", IMDER)])

@@ -1,12 +1,14 @@
 """Tests Shapley values against their definition over permutations, and their axioms."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.stats import entropy
 
-from trivium.evaluation.shapley import coalition, shapley_values
+from trivium.evaluation.shapley import coalition, equity, shapley_values
 
 
 def over_permutations(worth: np.ndarray) -> np.ndarray:
@@ -62,3 +64,24 @@ def test_coalitions_are_numbered_by_the_players_order() -> None:
 def test_games_that_lack_a_coalition_are_refused(rows: int) -> None:
     with pytest.raises(ValueError, match=rf"{rows} coalitions; expected 2\^M"):
         shapley_values(np.zeros(rows))
+
+
+@pytest.mark.parametrize("players", [2, 3, 5])
+def test_equity_is_1_for_equal_values_and_0_for_a_single_positive_one(players: int) -> None:
+    assert equity([0.37] * players) == pytest.approx(1.0, abs=1e-15)
+    assert equity([0.37] * players) <= 1.0  # type: ignore[operator]
+    assert equity([-0.2] * (players - 1) + [1e-3]) == 0.0
+    assert equity([5.0] + [0.0] * (players - 1)) == 0.0
+
+
+def test_equity_equals_the_entropy_of_the_positive_shares() -> None:
+    values = np.random.default_rng(4).normal(size=(50, 4))
+    for row in values[(values > 0).any(axis=1)]:
+        positive = np.maximum(row, 0.0)
+        assert equity(row) == pytest.approx(entropy(positive / positive.sum(), base=4), abs=1e-12)
+        assert equity(1000 * row) == pytest.approx(equity(row), abs=1e-12)
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [-1.0, 0.0, -0.1], [1.0, math.nan], [1.0]])
+def test_equity_is_undefined_where_nobody_contributes_and_of_one_alone(values: list[float]) -> None:
+    assert equity(values) is None

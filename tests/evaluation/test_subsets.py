@@ -9,16 +9,26 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import entropy
 from sklearn.metrics import mean_absolute_error
 
 import trivium
 from driver import here
 from trivium.data.batch import Batch
 from trivium.data.clips import Clips, Ragged, Source
+from trivium.data.missing_laws import LAWS, keep_at
 from trivium.data.store import write_store
 from trivium.data.synthetic import make_fixture
-from trivium.evaluation.missing_modalities import Subject, clip_shares, metric_shares, score_rates, score_subsets
-from trivium.evaluation.missing_rates import draw_uniform, keep_at
+from trivium.evaluation.erased_steps import score_erased
+from trivium.evaluation.missing_modalities import (
+    Subject,
+    clip_shares,
+    metric_equity,
+    metric_shares,
+    score_rates,
+    score_subsets,
+)
+from trivium.evaluation.missing_rates import draw_uniform
 from trivium.evaluation.predict import predict_split
 from trivium.evaluation.subsets import SubsetPredictions, all_subsets, natural_presence, predict_subsets
 from trivium.runs.load import Run
@@ -120,6 +130,37 @@ def test_metric_shares_sum_to_all_beyond_the_train_mean(subject: Subject, result
         assert tuple(of_metric) == NAMES
         assert abs(sum(of_metric.values()) - (rows[-1][metric] - value)) < 1e-12
     assert {share["metric"] for share in shares} == set(rows[0]) - {"split", "modalities", "n", "loss"}
+
+
+def test_training_draws_change_with_the_epoch_and_test_draws_do_not(
+    subject: Subject, result: SubsetPredictions
+) -> None:
+    method, batch = subject.method, next(iter(subject.loader))
+    trained, tested = [], []
+    for method.position in ((0, 0), (5, 3)):
+        for law in LAWS:
+            method.dropout_law, method.dropout_rates = law, dict.fromkeys(NAMES, 0.5)
+            trained.append(method.drop_modalities(batch).present)
+            tested.append(score_rates(subject, result, 1, law))
+        method.step_rates = dict.fromkeys(NAMES, 0.5)
+        tested.append(score_erased(subject, 1))
+    assert not any(torch.equal(trained[law], trained[law + len(LAWS)]) for law in range(len(LAWS)))
+    assert tested[: len(LAWS) + 1] == tested[len(LAWS) + 1 :]
+
+
+def test_equity_is_of_what_lowers_the_mae_and_of_what_raises_other_metrics(
+    subject: Subject, result: SubsetPredictions
+) -> None:
+    shares = metric_shares(subject, score_subsets(subject, result))
+    for metric, sign in (("mae", -1), ("corr", 1), ("acc2_non0", 1)):
+        rows = [share for share in shares if share["metric"] == metric]
+        gains = np.maximum([sign * row["value"] for row in rows], 0.0)
+        assert gains.any()
+        expected = entropy(gains / gains.sum(), base=3)
+        assert [row["equity"] for row in rows] == pytest.approx([expected] * 3, abs=1e-12)
+    assert metric_equity("mae", np.array([0.2, 0.0, 0.1])) is None  # every modality makes it worse
+    assert metric_equity("mae", np.array([-0.2, 0.3, 0.1])) == 0.0
+    assert metric_equity("of_my_own", np.ones(3)) is None  # nobody knows which direction is better
 
 
 def test_clip_shares_are_gains_on_joining_the_train_mean(subject: Subject, result: SubsetPredictions) -> None:

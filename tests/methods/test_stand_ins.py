@@ -63,6 +63,9 @@ def many(present_M: list[bool], clips: int = 4000) -> Batch:
     return batch
 
 
+LAWS = ["keep_one", "gcnet", "imder"]
+
+
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("present", [[True] * 3, [True, False, True], [False, True, False]], ids=str)
 def test_each_modality_is_dropped_on_its_own_and_one_stays(p: float, present: list[bool]) -> None:
@@ -78,8 +81,9 @@ def test_each_modality_is_dropped_on_its_own_and_one_stays(p: float, present: li
     assert abs(float((left.sum(dim=1) == had).double().mean()) - everything) <= 4 * math.sqrt(0.25 / clips)
 
 
-def test_a_clip_loses_the_same_whatever_it_is_batched_with() -> None:
-    method, together = made(modality_dropout=0.5), batch_of(range(40))
+@pytest.mark.parametrize("law", LAWS)
+def test_a_clip_loses_the_same_whatever_it_is_batched_with(law: str) -> None:
+    method, together = made(modality_dropout=0.5, modality_dropout_law=law), batch_of(range(40))
     expected = method.drop_modalities(together).present
     for indices in ([3], [17, 3], [39, 0, 3, 20]):
         assert torch.equal(method.drop_modalities(batch_of(indices)).present, expected[indices])
@@ -112,9 +116,12 @@ def test_0_changes_nothing() -> None:
     assert made().drop_modalities(batch) is batch
 
 
-def test_training_steps_drop_and_validation_and_prediction_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    method, batch, seen = made(modality_dropout=0.9), batch_of(range(40)), []
-    losses = method.losses
+@pytest.mark.parametrize(("law", "rate"), [("keep_one", 0.9), ("gcnet", 0.7), ("imder", 0.7)])
+def test_training_steps_drop_and_validation_and_prediction_do_not(
+    law: str, rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, batch = made(modality_dropout=rate, modality_dropout_law=law), batch_of(range(40))
+    losses, seen = method.losses, []
     monkeypatch.setattr(method, "losses", lambda given: seen.append(given.present) or losses(given))
     method.training_step(batch, 0)
     assert 40 <= int(seen[0].sum()) < 70
@@ -157,10 +164,102 @@ def test_each_modality_may_have_a_rate_of_its_own_and_one_stays() -> None:
         assert abs(float(left[:, column].mean()) - stays) <= 4 * math.sqrt(stays * (1 - stays) / clips)
 
 
-def test_equal_rates_are_the_shared_rate() -> None:
-    shared = made(modality_dropout=0.4).drop_modalities(many([True] * 3)).present
-    by_name = {"text": 0.4, "audio": 0.4, "vision": 0.4}
-    assert torch.equal(made(modality_dropout=by_name).drop_modalities(many([True] * 3)).present, shared)
+@pytest.mark.parametrize("rate", [0.1, 0.3, 1 / 3, 0.5, 0.7, 0.95])
+@pytest.mark.parametrize("present", [[True] * 3, [True, False, True]], ids=str)
+def test_equal_rates_are_the_shared_rate_bit_for_bit(rate: float, present: list[bool]) -> None:
+    by_name = {"text": rate, "audio": rate, "vision": rate}
+    for position in ((0, 0), (0, 4), (3, 2)):
+        left = []
+        for rates in (rate, by_name, {"default": rate}):
+            method = made(modality_dropout=rates)
+            method.position = position
+            left.append(method.drop_modalities(many(present)).present)
+        assert torch.equal(left[1], left[0])
+        assert torch.equal(left[2], left[0])
+
+
+# Number of modalities kept -> its share of the clips: GCNet's q = 1 - 1.5 rate, (1 - q)^2, 2 q (1 - q), q^2
+OF_A_LAW = {
+    ("gcnet", 0.3): (0.2025, 0.495, 0.3025),
+    ("gcnet", 0.7): (1.0, 0.0, 0.0),
+    ("imder", 0.3): (0.3, 0.3, 0.4),
+    ("imder", 0.4): (0.5, 0.2, 0.3),
+    ("imder", 0.7): (1.0, 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize(("law", "rate"), list(OF_A_LAW))
+def test_training_keeps_one_two_or_three_as_often_as_the_law_says(law: str, rate: float) -> None:
+    clips = 20_000
+    left = made(modality_dropout=rate, modality_dropout_law=law).drop_modalities(many([True] * 3, clips)).present
+    for number, share in zip((1, 2, 3), OF_A_LAW[law, rate], strict=True):
+        found = float((left.sum(dim=1) == number).double().mean())
+        assert abs(found - share) <= 4 * math.sqrt(share * (1 - share) / clips)
+    # No modality is lost more often than another.
+    assert left.double().mean(dim=0).tolist() == pytest.approx([float(left.double().mean())] * 3, abs=0.015)
+
+
+@pytest.mark.parametrize("law", ["gcnet", "imder"])
+def test_a_law_draws_anew_in_every_epoch_and_alike_in_its_steps_and_for_every_seed_otherwise(law: str) -> None:
+    method, batch = made(modality_dropout=0.4, modality_dropout_law=law), batch_of(range(40))
+    drawn = {}
+    for position in ((0, 0), (0, 3), (1, 0), (2, 0)):
+        method.position = position
+        drawn[position] = method.drop_modalities(batch).present
+    assert torch.equal(drawn[0, 0], drawn[0, 3])
+    assert len({tuple(drawn[epoch, 0].flatten().tolist()) for epoch in range(3)}) == 3
+    method.seed, method.position = 6, (0, 0)
+    assert not torch.equal(method.drop_modalities(batch).present, drawn[0, 0])
+
+
+@pytest.mark.parametrize("law", ["gcnet", "imder"])
+def test_a_law_leaves_one_modality_and_brings_none_back_and_loses_more_at_higher_rates(law: str) -> None:
+    for present in ([True, False, True], [False, True, False]):
+        lower = many(present).present
+        for rate in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7):
+            left = made(modality_dropout=rate, modality_dropout_law=law).drop_modalities(many(present)).present
+            assert left.any(dim=1).all()
+            assert not (left & ~lower).any()
+            lower = left
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            {"modality_dropout_law": "gcnt"},
+            "method.modality_dropout_law: expected one of keep_one, gcnet, imder, found 'gcnt'; nearest is gcnet",
+        ),
+        (
+            {"modality_dropout": 0.8, "modality_dropout_law": "gcnet"},
+            "method.modality_dropout: expected a rate from 0 to 0.7 with .*modality_dropout_law=gcnet, .* 0.8; take",
+        ),
+        (
+            {"modality_dropout": 0.35, "modality_dropout_law": "imder"},
+            "method.modality_dropout: expected one of 0, 0.1, .*, 0.7 with .*modality_dropout_law=imder, .* 0.35; take",
+        ),
+        (
+            {"modality_dropout": {"text": 0.1, "default": 0.3}, "modality_dropout_law": "gcnet"},
+            "modality_dropout_law=gcnet: expected one rate for all modalities, found text 0.1, audio 0.3, vision 0.3",
+        ),
+    ],
+)
+def test_a_law_that_is_not_for_the_rates_is_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        made(**settings)
+
+
+def test_imders_law_is_refused_of_two_modalities() -> None:
+    options, _ = split_options({"modality_dropout": 0.3, "modality_dropout_law": "imder"}, ("modality_dropout",))
+    with pytest.raises(
+        ValueError, match=r"method.modality_dropout_law=imder: expected three modalities, .* text, audio"
+    ):
+        options.law(["text", "audio"])
+    # A rate for each modality that is the same for all of them is one rate.
+    rates = {"text": 0.3, "audio": 0.3, "vision": 0.3}
+    assert split_options({"modality_dropout": rates, "modality_dropout_law": "imder"}, ("modality_dropout",))[0].law(
+        DIMS
+    )
 
 
 def test_rates_of_other_modalities_or_beyond_1_are_refused() -> None:

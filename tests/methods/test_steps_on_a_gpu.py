@@ -44,7 +44,7 @@ STEPS = (
     "objective.class_weights=balanced objective.focal_gamma=2",
     "method=supervised data=fixture_labels objective=binary_cross_entropy",
     "method=supervised encoder=identity fusion=sum objective=mse optimizer=adam method.stand_in=learned "
-    "method.modality_dropout=0.3",
+    "method.modality_dropout=0.3 method.modality_dropout_law=imder",
     "method=supervised encoder=transformer fusion=lowrank method.mixup=manifold objective=auto",
     "method=supervised fusion=film method.mixup=series objective=auto_mse",
     "method=supervised fusion=gmu method.balance=ogm_ge objective=cross_entropy",
@@ -78,7 +78,7 @@ STEPS = (
     f"method=lnln fusion=transformer fusion.dim=16 {LNLN} method.unknown=learned method.modality_dropout=0.3 "
     "objective=cross_entropy",
     f"method=gmc fusion=mult {MULT} data.modalities=[text,audio]",
-    "method=gmc fusion=concat method.weights.task=0 method.modality_dropout=0.3",
+    "method=gmc fusion=concat method.weights.task=0 method.modality_dropout=0.3 method.modality_dropout_law=gcnet",
     "method=mag_bert encoder=gru fusion=concat encoder@encoders.audio=identity encoder@encoders.vision=identity "
     "method.modality_dropout=0.3",
     "method=misa fusion=misa encoder.hidden=4 method.dim=8 fusion.feedforward=16 method.modality_dropout=0.3 "

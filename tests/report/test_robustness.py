@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.integrate import trapezoid
 
 from driver import here
 from refusal import refusal
@@ -80,6 +81,18 @@ def test_all_protocols_are_written_and_agree_with_the_run(
     averaged = content["averages"]["rates 0 to 0.9"]["mae"]["mean"]
     assert averaged == pytest.approx(sum(float(row["mae"]) for row in rows["erased"]) / 20)
     assert re.search(rf"rates 0 to 0\.9 +{averaged:.3f}±", printed.out)
+    for name, group in (("erased", "AUILC 0 to 0.9"), ("rates", "AUILC 0 to 0.7")):
+        by_rate = [sum(float(row["mae"]) for row in pair) / 2 for pair in zip(*[iter(rows[name])] * 2, strict=True)]
+        area = json.loads((out / f"{name}.json").read_text())["averages"][group]["mae"]["mean"]
+        assert area == pytest.approx(trapezoid(by_rate, dx=0.1))
+        assert re.search(rf"{group} +{area:.3f}±", printed.out)
+    assert not any("AUILC" in group for group in json.loads((out / "subsets.json").read_text())["averages"])
+    equity = json.loads((out / "subsets.json").read_text())["equity"]
+    assert set(equity) == set(test) - {"loss"}
+    written = {row["metric"]: float(row["equity"]) for row in rows["shapley"]}
+    assert written == pytest.approx(equity)
+    assert all(0 <= value <= 1 for value in equity.values())
+    assert re.search(rf"equity +{equity['mae']:.3f} +{equity['corr']:.3f} ", printed.out)
     assert f"{float(rows['subsets'][0]['mae']):.3f}" in printed.out
     assert "mean ± standard deviation of 2 draws" in printed.out
     assert str(out) in printed.out

@@ -21,7 +21,8 @@ def before_tasks(config: dict[str, Any]) -> dict[str, Any]:
         objective = {"_target_": f"trivium.objectives.task.{'MSE' if squared else 'L1'}"}
     if data["metrics"] == "auto":
         data["metrics"] = "regression"
-    return {**config, "data": data, "objective": objective}
+    method = {key: value for key, value in config["method"].items() if key != "modality_dropout_law"}
+    return {**config, "data": data, "objective": objective, "method": method}
 
 
 OLD_DATA = (
@@ -48,6 +49,7 @@ OLD_DATA = (
         ["method=misa"],
         ["method=lnln"],
         ["objective=mse"],
+        ["method.modality_dropout=0.3"],
     ],
 )
 def test_a_run_of_a_score_keeps_the_hash_that_it_had(overrides: list[str]) -> None:
@@ -64,6 +66,7 @@ def test_a_run_of_a_score_keeps_the_hash_that_it_had(overrides: list[str]) -> No
         ["data.target=text"],
         ["data.sampler=balanced"],
         ["data=fixture_classes"],
+        ["method.modality_dropout=0.3", "method.modality_dropout_law=gcnet"],
     ],
 )
 def test_what_changes_numbers_changes_the_hash(overrides: list[str]) -> None:

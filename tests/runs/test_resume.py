@@ -23,7 +23,10 @@ SETTINGS = {
     "supervised": ["method=supervised", *LSTM, *PLATEAU, "fusion.dropout=0.1"],
     "supervised_mixup": ["method=supervised", *LSTM, "method.mixup=series", "method.modality_dropout=0.2"],
     "almt": ["fusion=almt", "encoder=identity", *ALMT, "scheduler=warmup_cosine", "method.modality_dropout=0.2"],
-    "selfmi": ["method=selfmi", *LSTM, "trainer.accumulate_grad_batches=2", "scheduler=cosine", "fusion.dropout=0.1"],
+    "selfmi": [
+        *("method=selfmi", *LSTM, "trainer.accumulate_grad_batches=2", "scheduler=cosine", "fusion.dropout=0.1"),
+        "run.learning_imbalance=true",
+    ],
     "selfmi_exact": ["method=selfmi", *LSTM, "debug=exact"],
     "selfmi_ba": [
         "method=selfmi",
@@ -39,7 +42,7 @@ SETTINGS = {
     "tcmax": ["method=tcmax", *LSTM, "scheduler=cosine", "objective.negatives=500", "objective.chunk=64"],
     "tcmax_all": ["method=tcmax", *LSTM, "fusion=bigated"],
     "comm": ["method=comm", *TINY, *HEAD, "trainer.select=last"],
-    "gmc": ["method=gmc", *MULT, "method.modality_dropout=0.2"],
+    "gmc": ["method=gmc", *MULT, "method.modality_dropout=0.2", "method.modality_dropout_law=imder"],
     "m3ixup": ["method=m3ixup", *MULT, "trainer.gradient_clip=0.8", "method.adapt_members=learned"],
     "mag_bert": ["method=mag_bert", "encoder.dim=8", "encoder.layers=1", "method.modality_dropout=0.2"],
     "misa": [

@@ -22,16 +22,18 @@ HEAD = "method.head_hidden=[32,32] method.head_out=16"
 MULT = "fusion.layers=1 fusion.width=4 fusion.heads=2 fusion.dim=8 encoder.hidden=4 encoder.out=8"
 ALMT = "fusion.dim=8 fusion.heads=2 fusion.head_dim=4 fusion.feedforward=8"
 LNLN = "method.dim=8 method.heads=2 method.head_dim=4 method.feedforward=8 method.hidden=4"
+IMBALANCE = "run.learning_imbalance=true"
+IMDER = "method.modality_dropout=0.3 method.modality_dropout_law=imder"
 CLASSES = "objective=cross_entropy trainer.accumulate_grad_batches=3"
 # Of 320 clips: 8 steps an epoch, the last of 5 clips, 3 on one rank and 2 on the other
 BY45 = "data.batch_size=45"
 # 12 steps, the last of one clip: the second rank runs a clip of weight 0
 BY29 = "data.batch_size=29"
 METHODS = {
-    "supervised": f"method=supervised {LSTM} {BY45}",
+    "supervised": f"method=supervised {LSTM} {BY45} {IMBALANCE}",
     "supervised_mixup": f"method=supervised {LSTM} {BY29} method.mixup=series method.modality_dropout=0.2",
     "almt": f"fusion=almt encoder=identity {ALMT} {BY29} method.modality_dropout=0.2",
-    "selfmi": f"method=selfmi {LSTM} {BY45} trainer.accumulate_grad_batches=3",
+    "selfmi": f"method=selfmi {LSTM} {BY45} trainer.accumulate_grad_batches=3 {IMBALANCE}",
     "selfmi_ba": f"method=selfmi {LSTM} {BY45} method.pair_estimator=ba method.direction=symmetric",
     "selfmi_filler": f"method=selfmi {LSTM} {BY29} method.features=projected",
     "selfmi_mixup": f"method=selfmi {LSTM} {BY45} method.mixup=one trainer.accumulate_grad_batches=3",
@@ -48,10 +50,10 @@ METHODS = {
     "comm_filler": f"method=comm {TINY} {HEAD} {BY29} trainer.accumulate_grad_batches=2",
     "supcon": f"method=supcon {TINY} {BY45}",
     "lnln": f"method=lnln {ALMT} {LNLN} {BY29} method.modality_dropout=0.2",
-    "gmc": f"method=gmc {MULT} {BY45} method.modality_dropout=0.3",
+    "gmc": f"method=gmc {MULT} {BY45} method.modality_dropout=0.3 method.modality_dropout_law=gcnet",
     "m3ixup": f"method=m3ixup {MULT} {BY29} trainer.accumulate_grad_batches=2",
     "mag_bert": f"method=mag_bert encoder.dim=8 encoder.layers=1 {BY29} method.modality_dropout=0.3",
-    "misa": f"method=misa encoder.hidden=4 method.dim=8 {BY29} method.modality_dropout=0.3",
+    "misa": f"method=misa encoder.hidden=4 method.dim=8 {BY29} {IMDER}",
     "m3ixup_two": f"method=m3ixup {MULT} {BY45} method.steps=two method.unimodal_mix=series",
 }
 

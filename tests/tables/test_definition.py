@@ -83,9 +83,9 @@ def test_what_a_table_of_subsets_asks_for(tmp_path: Path) -> None:
     }
     assert [m.lower_is_better for m in table.measures] == [True, False, True, False, True]
     assert not read_table(written(tmp_path)).asks_subsets
-    erased = [{"name": f"at {rate}", "metric": "mae", "erased": rate} for rate in (0, 0.5, 0.10, "mean")]
+    erased = [{"name": f"at {rate}", "metric": "mae", "erased": rate} for rate in (0, 0.5, 0.10, "mean", "auilc")]
     table = read_table(written(tmp_path, measures=erased))
-    assert [m.erased for m in table.measures] == ["0", "0.5", "0.1", "mean"]
+    assert [m.erased for m in table.measures] == ["0", "0.5", "0.1", "mean", "auilc"]
     assert table.asks_erased
     assert not table.asks_subsets
     own = [{"name": way, "metric": "own", "better": way} for way in ("lower", "higher")]
@@ -114,7 +114,7 @@ def test_what_a_table_of_subsets_asks_for(tmp_path: Path) -> None:
         ),
         ({"measures": [{"name": "x", "metric": "mae", "erased": 0.5, "subset": "text"}]}, "one of subset, erased"),
         ({"measures": [{"name": "x", "metric": "mae", "erased": 0.55}]}, "erased: expected one of 0, 0.1, 0.2"),
-        ({"measures": [{"name": "x", "metric": "mae", "erased": "much"}]}, "0.9 or mean, found much"),
+        ({"measures": [{"name": "x", "metric": "mae", "erased": "much"}]}, "0.9, mean or auilc, found much"),
         ({"measures": [{"name": "x", "metric": "val/mae", "erased": 0.5}]}, "erased is of the test split"),
         ({"measures": [{"name": "x", "metric": "mae"}], "figure": {"g": ["x"]}}, "bars are for accuracies, and x is"),
         ({"figure": ["x"]}, "figure: expected groups of the measures x"),

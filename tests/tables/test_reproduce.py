@@ -88,6 +88,7 @@ def robust(tmp_path_factory: pytest.TempPathFactory) -> Called:
         {"name": "MAE at .6", "metric": "mae", "erased": 0.6},
         {"name": "MAE at .3", "metric": "mae", "erased": 0.3},
         {"name": "MAE over rates", "metric": "mae", "erased": "mean"},
+        {"name": "MAE area", "metric": "mae", "erased": "auilc"},
     ]
     overrides = ["data=fixture", "method=supervised", "encoder=identity", *SMALL]
     content = {
@@ -176,7 +177,7 @@ def test_a_failed_row_is_listed_with_its_command_and_the_others_stand(competitio
 def test_subsets_of_each_run_are_evaluated_and_compared_seed_by_seed(robust: Called) -> None:
     assert robust.code == 0, robust.printed
     values = {(v["row"], v["measure"], v["seed"]): float(v["value"]) for v in lines(robust.out / "values.csv")}
-    assert len(values) == 2 * 7 * 2
+    assert len(values) == 2 * 8 * 2
     for folder in (robust.out / "runs").iterdir():
         row, seed = folder.name.split("_")[0].capitalize(), folder.name.split("_s")[1][0]
         found = {line["modalities"]: line for line in lines(folder / "subsets.csv")}
@@ -203,6 +204,7 @@ def test_erased_frames_and_words_of_each_run_are_measured_at_their_rates(robust:
         assert values[row, "MAE at .6", seed] == found["0.6"] > values[row, "whole", seed]
         averages = json.loads((folder / "erased.json").read_text())["averages"]
         assert values[row, "MAE over rates", seed] == averages["rates 0 to 0.9"]["mae"]["mean"]
+        assert values[row, "MAE area", seed] == averages["AUILC 0 to 0.9"]["mae"]["mean"]
     assert (robust.out / "figure_rates.png").stat().st_size > 0
     page = (robust.out / "table.md").read_text()
     assert "figure_rates.png" in page

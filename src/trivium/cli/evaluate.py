@@ -68,13 +68,13 @@ DIR being out= or the run's directory; the name says what was asked for, as in p
 Missing modalities: one set of weights when modalities are missing or disturbed (docs/protocol.md). Written to out= or
 the run's directory; a name says what differs from the default, as in subsets_valid.csv.
   protocol=subsets    from every subset: subsets.csv and .png, .pdf; each modality's Shapley value in every metric,
-                      shapley.csv and .png, .pdf, and in each clip's prediction, shapley_clips.csv
-                      and averages over subsets, subsets.json
-  protocol=rates      each clip loses each modality at random, at rates 0 to .7: rates.csv and .png, .pdf, and averages
-                      over rates, rates.json
+                      shapley.csv and .png, .pdf, and in each clip's prediction, shapley_clips.csv; averages over
+                      subsets, and equity, how equally modalities contribute to each metric, subsets.json
+  protocol=rates      each clip loses each modality at random, at rates 0 to .7: rates.csv and .png, .pdf; averages
+                      over rates and areas under the metrics (AUILC), rates.json
   protocol=imbalanced the same at rates of mean .3 that are shared, or differ between modalities: imbalanced.csv, .json
   protocol=erased     each clip loses single frames and words, at rates 0 to .9, as in LNLN: erased.csv and .png, .pdf,
-                      and averages, erased.json
+                      and averages and areas, erased.json
   protocol=noise      Gaussian noise, and steps set to zero: noise.csv and .png, .pdf
   protocol=all        all of them; or some with commas between
   law=NAME            of protocol=rates: keep_one (the default), gcnet, imder; files are then rates_gcnet.csv and so on
@@ -165,7 +165,7 @@ def _predict_from(values: Mapping[str, Any]) -> None:
 
 def _protocols_from(values: Mapping[str, Any]) -> None:
     from trivium.core.choices import check_choice
-    from trivium.evaluation.missing_rates import LAWS
+    from trivium.data.missing_laws import LAWS
     from trivium.report.robustness_report import PROTOCOLS, write_protocols
 
     _refuse_of_probes(values)

@@ -30,6 +30,7 @@ keys of every run
   run.log_steps=true            write the loss of every step
   run.checkpoint_every=N        batches between checkpoints inside an epoch
   run.audit=true                also score every epoch on test when training is over (docs/protocol.md)
+  run.learning_imbalance=true   also record how unevenly the modalities learn (docs/protocol.md)
   run.study=DIR run.trial=N     which trial of which study the run is; a search sets them
   paths.data=DIR                prepared stores (or TRIVIUM_DATA); paths.outputs=DIR: runs and sweeps
   encoder@encoders.text=NAME    an encoder for one modality alone; +encoder@encoders.NEW=NAME for one of a new name

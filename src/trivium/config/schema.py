@@ -30,6 +30,7 @@ class RunKeys:
     audit: bool
     study: str
     trial: int
+    learning_imbalance: bool = False
 
 
 @dataclass

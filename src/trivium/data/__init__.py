@@ -16,8 +16,8 @@ text             makes token ids and reads word vectors, when a store is prepare
 unpickle         reads pickles without running anything in them; torch_file reads files of torch.save likewise
 datamodule       makes batches of a store: sampler chooses the clips, resident holds a split on the device, and batch
                  is what a method gets; training_data is the data module that a Trainer takes
-augment          makes random views of a clip's sequences, erase takes random steps away; mixing does mixup over the
-                 global batch
+augment          makes random views of a clip's sequences, erase takes random steps away, and missing_laws say which
+                 modalities a clip loses at a rate; mixing does mixup over the global batch
 synthetic        makes the fixture, and data by interactions and competition, which share rendering; knowable computes
                  what can be known from these data
 """

@@ -17,22 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trivium.core.metric_names import DIRECTION
 from trivium.data.batch import Batch
 from trivium.data.datamodule import BatchLoader, DataModule
+from trivium.data.missing_laws import RATES, keep_at
 from trivium.data.target import MULTIMODAL
 from trivium.evaluation.feature_noise import LEVELS, add_noise, clip_keys, drop_steps, noise_units
-from trivium.evaluation.missing_rates import (
-    RATES,
-    draw_uniform,
-    imbalanced_rates,
-    keep_at,
-    loss_law,
-    share_missing,
-)
+from trivium.evaluation.missing_rates import draw_uniform, imbalanced_rates, loss_law, share_missing
 from trivium.evaluation.predict import guess_of, metrics_of, predict_split
 from trivium.evaluation.predictions import Predictions
 from trivium.evaluation.representation_alignment import align
-from trivium.evaluation.shapley import coalition, shapley_values
+from trivium.evaluation.shapley import coalition, equity, shapley_values
 from trivium.evaluation.subsets import SubsetPredictions, Track, all_subsets, choose_clips, natural_presence, untracked
 from trivium.evaluation.vectors import collect_vectors
 from trivium.methods.base import Method
@@ -126,10 +121,11 @@ def score_subsets(subject: Subject, subset_predictions: SubsetPredictions) -> li
 
 
 def metric_shares(subject: Subject, rows: Sequence[ScoreRow]) -> list[ScoreRow]:
-    """Returns each modality's Shapley value in each metric: "split", "metric", "modality", "value".
+    """Returns each modality's Shapley value in each metric: "split", "metric", "modality", "value", "equity".
 
     rows: those of `score_subsets`. The values sum to the metric from all modalities minus that of the constant
-    guess, which is what a subset of no modalities counts as (`Subject.score_train_mean`).
+    guess, which is what a subset of no modalities counts as (`Subject.score_train_mean`). "equity" is that of the
+    metric (`metric_equity`), the same for each modality, and None where it is undefined.
     """
     empty, names = subject.score_train_mean(), subject.modalities
     worth_SK = np.empty((1 << len(names), len(empty)))
@@ -137,11 +133,26 @@ def metric_shares(subject: Subject, rows: Sequence[ScoreRow]) -> list[ScoreRow]:
     for subset, row in zip(all_subsets(names), rows, strict=True):
         worth_SK[coalition(subset, names)] = [row[metric] for metric in empty]
     values_MK = shapley_values(worth_SK)
+    equities = [metric_equity(metric, values_MK[:, k]) for k, metric in enumerate(empty)]
     return [
-        {"split": subject.split, "metric": metric, "modality": name, "value": float(values_MK[m, k])}
+        {
+            **{"split": subject.split, "metric": metric, "modality": name},
+            **{"value": float(values_MK[m, k]), "equity": equities[k]},
+        }
         for k, metric in enumerate(empty)
         for m, name in enumerate(names)
     ]
+
+
+def metric_equity(metric: str, values_M: npt.NDArray[np.float64]) -> float | None:
+    """Returns the equity of modalities with these Shapley values in a metric, or None where it is undefined.
+
+    It is undefined as in trivium.evaluation.shapley.equity, and for a metric whose better direction is not known here:
+    one of the user's own.
+    """
+    if metric not in DIRECTION:
+        return None
+    return equity(-values_M if DIRECTION[metric] == "min" else values_M)
 
 
 def clip_shares(subject: Subject, subset_predictions: SubsetPredictions) -> list[ScoreRow]:

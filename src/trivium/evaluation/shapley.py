@@ -1,10 +1,11 @@
-"""Computes Shapley values: each player's part of what a game of all players is worth (Shapley, 1953).
+"""Computes Shapley values, each player's part of what a game of all players is worth (Shapley, 1953), and their equity.
 
 Legend: M players. A coalition is numbered by the sum of 2^m over its players m.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from math import factorial
 
@@ -39,3 +40,20 @@ def shapley_values(worth: npt.ArrayLike) -> Worth:
         gains = worth[without | 1 << m] - worth[without]
         values[m] = np.tensordot(np.array(share)[sizes[without]], gains, axes=1)
     return values
+
+
+def equity(values_M: npt.ArrayLike) -> float | None:
+    """Returns how equally players contribute to a game, in [0, 1]: 1 if equally, 0 if one of them does it all.
+
+    values_M: their Shapley values in a game of which more is better. With phi+ = max(phi, 0) and the share
+    s = phi+ / sum of phi+, it is the entropy of the shares, -sum of s log s, divided by log M. This definition is this
+    project's own; it is not the Modality Equity Index of MissBench, of which no formula is public.
+    Returns None where it is undefined: no value is above 0, a value is NaN, or there is one player alone.
+    """
+    values_M = np.asarray(values_M, dtype=np.float64)
+    above_M = values_M[values_M > 0]
+    if len(values_M) < 2 or not len(above_M) or np.isnan(values_M).any():
+        return None
+    share_M = above_M / above_M.sum()
+    # The quotient may be above 1 in its last bit.
+    return min(float((share_M * np.log(1.0 / share_M)).sum()) / math.log(len(values_M)), 1.0)

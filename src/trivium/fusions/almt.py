@@ -91,6 +91,7 @@ class ALMT(Fusion):
     """
 
     reads = "tokens"
+    by_modality = "embeddings"
     takes_steps: ClassVar[bool] = True
 
     def __init__(

@@ -31,6 +31,7 @@ class Fusion(nn.Module):
     blocks, so that a linear head's scores are such a sum too.
     A fusion without a `combine` is a single block, and its `forward` runs for each pairing.
 
+    by_modality: name of a list of modules in the order of `dims`, each of which reads one modality alone; "": none.
     roles: prefix of a parameter's name -> the modality whose rate and decay (optimizer.groups) the parameter has.
     unimodal_dim: the size of the vectors that `unimodal` returns; None if it returns the pooled vectors as they are.
     reads: "pooled" for pooled vectors, or "tokens"; `dims` then holds the sizes of tokens (Encoder.token_dim or
@@ -39,6 +40,7 @@ class Fusion(nn.Module):
     """
 
     reads: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+    by_modality: ClassVar[str] = ""
     roles: Mapping[str, str] = {}
     unimodal_dim: int | None = None
     takes_steps: ClassVar[bool] = False
@@ -135,6 +137,11 @@ class Fusion(nn.Module):
         for other in others:
             joint = joint + other
         return joint
+
+    def own_parts(self, modality: str) -> list[nn.Module]:
+        """Returns the modules that read one modality alone (`by_modality`)."""
+        parts = getattr(self, self.by_modality) if self.by_modality else ()
+        return [part for name, part in zip(self.dims, parts, strict=False) if name == modality]
 
     def make_head(self, outputs: int) -> nn.Module | None:
         """Returns the linear head that belongs to the fusion, or None if any nn.Linear will do.

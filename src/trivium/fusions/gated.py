@@ -36,6 +36,8 @@ class Gated(Fusion):
     Raises ValueError for sizes below 1, fewer than two modalities and an unknown `value`.
     """
 
+    by_modality = "project"
+
     def __init__(self, dims: Mapping[str, int], *, out: int = 128, value: str = "", dropout: float = 0.0) -> None:
         super().__init__()
         check_sizes(dims, out=out)
@@ -75,6 +77,8 @@ class BiGated(Fusion):
     out: size of a pair's product. dropout: on each x_m.
     Raises ValueError for sizes below 1 and fewer than two modalities.
     """
+
+    by_modality = "project"
 
     def __init__(self, dims: Mapping[str, int], *, out: int = 128, dropout: float = 0.0) -> None:
         super().__init__()

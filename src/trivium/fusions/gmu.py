@@ -28,6 +28,8 @@ class GMU(Fusion):
     Raises ValueError for sizes below 1.
     """
 
+    by_modality = "project"
+
     def __init__(self, dims: Mapping[str, int], *, out: int = 128, dropout: float = 0.0) -> None:
         super().__init__()
         check_sizes(dims, out=out)

@@ -23,6 +23,8 @@ class LowRank(Fusion):
     Raises ValueError for sizes below 1.
     """
 
+    by_modality = "factors"
+
     def __init__(self, dims: Mapping[str, int], *, out: int = 128, rank: int = 4, dropout: float = 0.0) -> None:
         super().__init__()
         check_sizes(dims, out=out, rank=rank)

@@ -48,6 +48,7 @@ class MulT(Fusion):
     """
 
     reads = "tokens"
+    by_modality = "project"
 
     def __init__(
         self,

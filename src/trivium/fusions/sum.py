@@ -22,6 +22,8 @@ class Sum(Fusion):
     Raises ValueError for sizes below 1 and an unknown activation.
     """
 
+    by_modality = "project"
+
     def __init__(
         self, dims: Mapping[str, int], *, out: int = 128, dropout: float = 0.0, activation: str = "none"
     ) -> None:

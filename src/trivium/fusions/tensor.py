@@ -41,6 +41,8 @@ class TensorFusion(Fusion):
     Raises ValueError for sizes below 1, an unknown activation, and a product too large to be meant.
     """
 
+    by_modality = "project"
+
     def __init__(
         self,
         dims: Mapping[str, int],

@@ -49,6 +49,7 @@ class TETFN(Fusion):
     """
 
     reads = "tokens"
+    by_modality = "convolutions"
 
     def __init__(
         self,

@@ -80,6 +80,7 @@ class TransformerFusion(Fusion):
     """
 
     reads = "tokens"
+    by_modality = "adapt"
 
     def __init__(self, dims: Mapping[str, int], *, dim: int = 40, layers: int = 1, heads: int = 8) -> None:
         super().__init__()

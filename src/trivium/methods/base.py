@@ -19,6 +19,7 @@ from trivium.core.seeding import derive
 from trivium.data.batch import Batch
 from trivium.data.datamodule import DataModule
 from trivium.data.erase import erase
+from trivium.data.missing_laws import keep_gcnet, keep_imder
 from trivium.data.target import Target
 from trivium.encoders.base import Encoded, Encoder
 from trivium.fusions.base import Fusion
@@ -102,6 +103,7 @@ class Method(nn.Module, ABC):
         self.objective = parts.objective
         self.seed = parts.seed
         self.dropout_rates = parts.options.rates("modality_dropout", parts.encoders)
+        self.dropout_law = parts.options.law(parts.encoders)
         self.step_rates = parts.options.rates("step_dropout", parts.encoders)
         self.stand_ins = make_stand_ins(parts.options.stand_in, parts.encoders, parts.fusion)
         # Epoch and batch of the training step, both from 0. Random numbers are keyed by them.
@@ -175,6 +177,14 @@ class Method(nn.Module, ABC):
         """
         return {name: longest.get(name, 1) for name in names}
 
+    def own_parts(self, modality: str) -> list[nn.Module]:
+        """Returns the modules that read one modality alone: its encoder, and those of the fusion.
+
+        The gradients of their parameters are that modality's (trivium.methods.learning_imbalance). A method overrides
+        this where its encoders read other modalities too, or its fusion gets something else than their outputs.
+        """
+        return [self.encoders[modality], *self.fusion.own_parts(modality)]
+
     def gradient_scale(self) -> float:
         """Returns the factor on the loss before it is differentiated. The recorded loss is without it."""
         return 1.0
@@ -216,11 +226,19 @@ class Method(nn.Module, ABC):
     def drop_modalities(self, batch: Batch) -> Batch:
         """Returns the batch with each clip's modalities dropped with the probabilities of `modality_dropout`.
 
-        What a clip loses does not depend on the clips it is batched with. If it would lose all modalities, that stays
-        whose draw exceeds its probability by most, or lies the least below it.
+        What a clip loses does not depend on the clips it is batched with, and one modality stays.
         """
         if not any(self.dropout_rates.values()):
             return batch
+        keep_BM = self._kept(batch) if self.dropout_law == "keep_one" else self._kept_by_law(batch)
+        return batch.without(batch.present & ~keep_BM)
+
+    def _kept(self, batch: Batch) -> Tensor:
+        """Marks the modalities that the clips of this step keep, (B, M) bool, each lost by a draw of its own.
+
+        If a clip would lose all modalities, that stays whose draw exceeds its probability by most, or lies the least
+        below it.
+        """
         column_M = torch.arange(batch.present.shape[1], device=batch.present.device)
         drawn_BM = uniform(self.step_key("modality dropout"), batch.index[:, None], column_M)
         rates = [self.dropout_rates[name] for name in batch.streams]
@@ -231,7 +249,24 @@ class Method(nn.Module, ABC):
             columns = zip(drawn_BM.unbind(dim=1), rates, strict=True)
             drawn_BM = torch.stack([drawn_B - rate for drawn_B, rate in columns], dim=1)
         drawn_BM = torch.where(batch.present, drawn_BM, -2.0)
-        return batch.without(batch.present & ~(stays_BM | (drawn_BM == drawn_BM.amax(dim=1, keepdim=True))))
+        return stays_BM | (drawn_BM == drawn_BM.amax(dim=1, keepdim=True))
+
+    def _kept_by_law(self, batch: Batch) -> Tensor:
+        """Marks the modalities that the clips keep in this epoch by GCNet's or IMDer's law, (B, M) bool.
+
+        The draws are a function of seed, epoch and clip.
+        """
+        (rate,) = set(self.dropout_rates.values())
+        epoch, _ = self.position
+        clip_B1, column_M = batch.index[:, None], torch.arange(batch.present.shape[1], device=batch.present.device)
+
+        def draw(what: str, *counters: Tensor) -> Tensor:
+            return uniform(derive(self.seed, what, epoch), *counters, dtype=torch.float64)
+
+        drawn_BM = draw("missing modalities", clip_B1, column_M)
+        if self.dropout_law == "gcnet":
+            return keep_gcnet(rate, drawn_BM, draw("modality kept", clip_B1, column_M), batch.present)
+        return keep_imder(rate, draw("number kept", batch.index), drawn_BM, batch.present)
 
     def erased(self, batch: Batch, rate_BM: Tensor, key: int, clips_B: Tensor | None = None) -> Batch:
         """Returns the batch with each real step erased with its clip's and modality's probability.

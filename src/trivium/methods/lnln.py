@@ -123,6 +123,10 @@ class LNLN(Method):
     ) -> Mapping[str, int]:
         return dict.fromkeys(names, int(settings.get("tokens", 8)))
 
+    def own_parts(self, modality: str) -> list[nn.Module]:
+        # The fusion reads the proxy, which is made of all modalities.
+        return [self.encoders[modality], self.embeddings[self.names.index(modality)]]
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         had_BM, had_NM, language = batch.present, batch.present_everywhere, self.names.index(self.language)
         clips = self._filled(batch)

@@ -78,6 +78,10 @@ class MAGBERT(Method):
         least = {settings.get("carrier", "text"): int(settings.get("placeholder_tokens", 12)) + 2}
         return {name: max(longest[name], least.get(name, 0)) for name in names}
 
+    def own_parts(self, modality: str) -> list[nn.Module]:
+        # Behind the gate the carrier's encoder reads the other modalities too.
+        return [] if modality == self.carrier and self.gate is not None else [self.encoders[modality]]
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         outputs_BK, _ = self._outputs(batch)
         return {"loss": batch.mean(self.objective(outputs_BK, batch.target))}

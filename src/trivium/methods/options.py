@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from trivium.core.choices import suggest
+from trivium.data.missing_laws import check_law, check_rate
 
 # Option -> the keys of the YAML that belong to it.
 KEYS = {
-    "modality_dropout": ("modality_dropout", "step_dropout"),
+    "modality_dropout": ("modality_dropout", "modality_dropout_law", "step_dropout"),
     "stand_in": ("stand_in",),
     "mixup": ("mixup", "mixup_alpha", "mixup_weight"),
     "balance": ("balance", "balance_until", "ogm_alpha", "pareto_gamma"),
@@ -27,6 +28,8 @@ class Options:
 
     modality_dropout: probability, in [0, 1), with which a training clip loses each modality that it has; one stays. A
     mapping has one for each modality, and "default" for the others, otherwise 0.
+    modality_dropout_law: how clips lose modalities at that rate, "keep_one", "gcnet" or "imder"
+    (trivium.data.missing_laws).
     step_dropout: the same of each real step, a frame or a word, which is then erased (trivium.data.erase).
     stand_in: what the fusion sees of an absent modality, "zero" or "learned" (trivium.methods.stand_ins).
     mixup, mixup_alpha, mixup_weight: which layers are mixed, and how much (trivium.methods.mixup.Mixup).
@@ -37,6 +40,7 @@ class Options:
     """
 
     modality_dropout: float | Mapping[str, float] = 0.0
+    modality_dropout_law: str = "keep_one"
     step_dropout: float | Mapping[str, float] = 0.0
     stand_in: str = "zero"
     mixup: str = "none"
@@ -71,6 +75,22 @@ class Options:
                     f"{', '.join(names)}"
                 )
         return {name: rates.get(name, rates.get("default", 0.0)) for name in names}
+
+    def law(self, modalities: Iterable[str]) -> str:
+        """Returns modality_dropout_law. Raises ValueError if the law is not for these modalities or their rates."""
+        key, rates = "method.modality_dropout_law", self.rates("modality_dropout", modalities)
+        law = check_law(self.modality_dropout_law, list(rates), key)
+        if law == "keep_one":
+            return law
+        if len(set(rates.values())) > 1:
+            found = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
+            raise ValueError(
+                f"{key}={law}: expected one rate for all modalities, found {found}; give method.modality_dropout one "
+                f"number, or take {key}=keep_one"
+            )
+        for rate in rates.values():
+            check_rate(law, rate, key, "method.modality_dropout")
+        return law
 
 
 def split_options(settings: Mapping[str, Any], shared: Iterable[str]) -> tuple[Options, dict[str, Any]]:

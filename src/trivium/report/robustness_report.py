@@ -12,7 +12,8 @@ from rich.console import Console
 from trivium.core.files import csv_text, write_json, write_text
 from trivium.core.metric_names import LABELS, guess_name
 from trivium.core.system_errors import refuse_unwritable
-from trivium.evaluation.averages import Groups, average, over_kinds, over_rates, over_subsets
+from trivium.data.missing_laws import check_law
+from trivium.evaluation.averages import Groups, areas, average, over_kinds, over_rates, over_subsets
 from trivium.evaluation.erased_steps import refuse_unknown_id, score_erased
 from trivium.evaluation.missing_modalities import (
     ScoreRow,
@@ -25,7 +26,6 @@ from trivium.evaluation.missing_modalities import (
     score_rates,
     score_subsets,
 )
-from trivium.evaluation.missing_rates import check_law
 from trivium.evaluation.subsets import SubsetPredictions, predict_subsets
 from trivium.report.robustness_tables import number, print_averages, print_spreads, print_table
 from trivium.runs.load import Run, load_run
@@ -56,13 +56,16 @@ class _Report:
         if draw is not None:
             draw(Album(self.folder), name + self.suffix)
 
-    def write_averages(self, name: str, rows: Sequence[ScoreRow], groups: Groups) -> None:
-        """Writes the averages that papers print as a JSON file, and prints them."""
-        metrics = [*_metrics(rows), "loss"]
-        averages, file = average(rows, groups, metrics), self.folder / f"{name}{self.suffix}.json"
+    def write_averages(self, name: str, rows: Sequence[ScoreRow], groups: Groups, **more: object) -> None:
+        """Writes the averages that papers print as a JSON file, and prints them; of rates, the areas under metrics too.
+
+        more: further keys of the file.
+        """
+        metrics, file = [*_metrics(rows), "loss"], self.folder / f"{name}{self.suffix}.json"
+        averages = average(rows, groups, metrics) | (areas(rows, metrics) if "rate" in rows[0] else {})
         head = {"run": str(self.run.path), "feature_set": self.run.schema.feature_set, "split": self.subject.split}
         draws = max(row.get("draw", 1) for row in rows)
-        write_json(file, {**head, "n": rows[0]["n"], "protocol": name, "draws": draws, "averages": averages})
+        write_json(file, {**head, "n": rows[0]["n"], "protocol": name, "draws": draws, "averages": averages, **more})
         print_averages(averages, metrics)
 
 
@@ -166,9 +169,13 @@ def _report_subsets(report: _Report, predictions: SubsetPredictions) -> None:
         for label, row in zip(labels, [*rows, subject.score_train_mean()], strict=True)
     ]
     print_table(f"{report.title}: predicted from subsets", ["modalities", *(LABELS[m] for m in metrics)], cells)
-    report.write_averages("subsets", rows, over_subsets(rows))
+    equities = {row["metric"]: row["equity"] for row in shares}
+    defined = {metric: value for metric, value in equities.items() if value is not None}
+    report.write_averages("subsets", rows, over_subsets(rows), equity=defined)
     value = {(row["metric"], row["modality"]): row["value"] for row in shares}
     cells = [[name, *(number(value[metric, name]) for metric in metrics)] for name in names]
+    if defined:
+        cells.append(["equity", *(number(equities[metric]) for metric in metrics)])
     print_table(
         f"Shapley values: all modalities minus the {guess_name(metrics)}",
         ["modality", *(LABELS[m] for m in metrics)],

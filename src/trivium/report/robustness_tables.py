@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trivium.core.metric_names import LABELS
-from trivium.evaluation.averages import Row
+from trivium.evaluation.averages import Averages, Row
 from trivium.results.spread import Spread
 
 _TEXT_COLUMNS = ("kind", "modality", "modalities", "rates")
@@ -40,8 +40,8 @@ def print_spreads(title: str, rows: Sequence[Row], keys: Sequence[str]) -> None:
     print_table(title, [*keys, *(LABELS[metric] for metric in metrics)], lines.to_numpy().tolist())
 
 
-def print_averages(averages: Mapping[str, Mapping[str, Mapping[str, float]]], metrics: Sequence[str]) -> None:
-    """Prints a line for each group of `trivium.evaluation.averages.average`, with the metrics that curves show."""
+def print_averages(averages: Averages, metrics: Sequence[str]) -> None:
+    """Prints a line for each group of trivium.evaluation.averages, with the metrics that curves show."""
     from trivium.report.robustness_figures import shown
 
     chosen = shown(metrics)
@@ -49,7 +49,10 @@ def print_averages(averages: Mapping[str, Mapping[str, Mapping[str, float]]], me
         [group, *(_spread(Spread(cells[m]["mean"], cells[m].get("std", math.nan), 0)) for m in chosen)]
         for group, cells in averages.items()
     ]
-    print_table("Averages, each a mean of metrics", ["kind", *(LABELS[metric] for metric in chosen)], lines)
+    title = "Averages, each a mean of metrics"
+    if any(group.startswith("AUILC") for group in averages):
+        title += "; AUILC: the area under a metric over the rates"
+    print_table(title, ["kind", *(LABELS[metric] for metric in chosen)], lines)
 
 
 def number(value: float | None) -> str:

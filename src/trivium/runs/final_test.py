@@ -107,6 +107,7 @@ def _description(
         "parameters": sum(parameter.numel() for parameter in parameters),
         "trained_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         "metrics": method.metrics,
+        **({} if recorder.imbalance is None else recorder.imbalance.of_run()),
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from trivium.config.monitor import Monitor
@@ -15,6 +16,7 @@ from trivium.core.distributed import sum_over_ranks
 from trivium.core.files import csv_text, write_text
 from trivium.core.metric_names import METRICS
 from trivium.methods.base import Method
+from trivium.methods.learning_imbalance import LearningImbalance
 from trivium.runs.directory import RunDirectory
 from trivium.runs.loggers import log_epoch
 from trivium.runs.weights import save_weights
@@ -30,8 +32,9 @@ class Recorder(Checkpoint):
 
     With select "best", weights are saved when the monitor is better than before, and after the first epoch in any case,
     as its monitor may be undefined. With "last" they are saved after each epoch. With audit, those of each epoch are
-    kept beside them (trivium.runs.audit). The checkpoint is written after each
-    epoch's validation and, if checkpoint_every > 0, after each checkpoint_every batches inside an epoch.
+    kept beside them (trivium.runs.audit). With learning_imbalance, that of each epoch is among its numbers. The
+    checkpoint is written after each epoch's validation and, if checkpoint_every > 0, after each checkpoint_every
+    batches inside an epoch.
     """
 
     def __init__(
@@ -43,11 +46,13 @@ class Recorder(Checkpoint):
         select: str = "best",
         log_steps: bool = False,
         audit: bool = False,
+        learning_imbalance: bool = False,
         print_lines: bool = False,
     ) -> None:
         self.run, self.monitor, self.select = run, monitor, select
         self.log_steps, self.print_lines = log_steps, print_lines
         self.audit = audit
+        self.imbalance = LearningImbalance() if learning_imbalance else None
         self.checkpoint_every = checkpoint_every
         self.history: list[dict[str, float]] = []
         self.steps: list[dict[str, float]] = []
@@ -64,13 +69,31 @@ class Recorder(Checkpoint):
             "best_epoch": self.best_epoch,
             "stopped": self.stopped,
             "seconds": self.seconds + time.monotonic() - self._resumed_at,
+            **({} if self.imbalance is None else {"imbalance": self.imbalance.state_dict()}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        state_dict = dict(state_dict)
+        # A resumed run may have been begun with the other value of run.learning_imbalance.
+        imbalance = state_dict.pop("imbalance", None)
+        if self.imbalance is not None and imbalance is not None:
+            self.imbalance.load_state_dict(imbalance)
         for name, value in state_dict.items():
             # Checkpoints of version 0.1.0 name it best_loss.
             setattr(self, "best_value" if name == "best_loss" else name, value)
         self._resumed_at = time.monotonic()
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Method)
+        if self.imbalance is not None:
+            self.imbalance.watch(pl_module)
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        # Gradients are complete here, without a loss scale, and neither clipped nor with the noise that OGM-GE adds.
+        if self.imbalance is not None:
+            self.imbalance.measure()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -120,6 +143,8 @@ class Recorder(Checkpoint):
     def _row(self, trainer: L.Trainer, method: Method) -> dict[str, float]:
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         row |= {f"train/{name}": value for name, value in method.finish_epoch().items()}
+        if self.imbalance is not None:
+            row |= {f"train/{name}": value for name, value in self.imbalance.finish_epoch().items()}
         row |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         for number, group in enumerate(trainer.optimizers[0].param_groups):
             # An optimiser of the user's own gives its groups no role.

@@ -75,8 +75,9 @@ def make_trainer(config: dict[str, Any], run: RunDirectory) -> tuple[L.Trainer, 
         checkpoint_every=int(config["run"]["checkpoint_every"]),
         select=node["select"],
         log_steps=bool(config["run"]["log_steps"]),
-        # The key is newer than version 0.1.0.
+        # These keys are newer than version 0.1.0.
         audit=bool(config["run"].get("audit")),
+        learning_imbalance=bool(config["run"].get("learning_imbalance")),
         print_lines=show != "off",
     )
     callbacks: list[Callback] = [Validation(monitor), recorder]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trivium.evaluation.averages import ERASED_RATES, average
+from trivium.evaluation.averages import ERASED_RATES, areas, average
 from trivium.runs.evaluate_run import read_probe_file
 from trivium.runs.run_files import read_rows
 from trivium.tables.plan import Planned
@@ -68,14 +68,15 @@ def read_subsets(run: Planned) -> dict[frozenset[str], dict[str, float]]:
 
 
 def read_erased(run: Planned) -> dict[str, dict[str, float]]:
-    """Returns rate, "0.5" or "mean" for all of them -> metric -> mean over the draws, of the test split."""
+    """Returns rate, "0.5", or "mean" or "auilc" of all of them -> metric -> mean over the draws, of the test split."""
     rows = [
         {key: float(value or "nan") for key, value in row.items() if key != "split"}
         for row in read_rows(erased_file(run), ("rate", "draw"))
     ]
     metrics = [key for key in rows[0] if key not in ("rate", "draw", "n", "missing")]
     groups = {f"{rate:g}": _at(rate) for rate in ERASED_RATES} | {"mean": lambda row: True}
-    by_rate = average(rows, groups, metrics)
+    (area,) = areas(rows, metrics).values()
+    by_rate = average(rows, groups, metrics) | {"auilc": area}
     return {rate: {metric: value["mean"] for metric, value in found.items()} for rate, found in by_rate.items()}
 
 

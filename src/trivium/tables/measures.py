@@ -10,6 +10,9 @@ from trivium.core.metric_names import LABELS, OF, is_share, label_of, lower_is_b
 from trivium.evaluation.averages import ERASED_RATES
 from trivium.tables.yaml_keys import keys
 
+# What is said of all rates of erased steps together: a metric's mean, and the area under it.
+OVER_RATES = ("mean", "auilc")
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -17,9 +20,10 @@ class Measure:
 
     Either metric, a key of result.json's part of `split`, or probe, the target of a linear probe of the vector `of`,
     whose balanced accuracy it is. subset: of a metric, the modalities ("text+audio") that are predicted from; "": all
-    that a clip has. erased: of a metric, the rate at which frames and words are erased ("0.5"), or "mean" for the mean
-    over the rates of trivium.evaluation.erased_steps; "": none are. factor, given: of the store's knowable factors, and
-    the modalities from which it is best told; they give chance and the Bayes-optimal accuracy. "": not known.
+    that a clip has. erased: of a metric, the rate at which frames and words are erased ("0.5"), or "mean" or "auilc"
+    for the mean or the area over the rates of trivium.evaluation.erased_steps; "": none are. factor, given: of the
+    store's knowable factors, and the modalities from which it is best told; they give chance and the Bayes-optimal
+    accuracy. "": not known.
     better: higher or lower, of a metric of one's own.
     A metric that result.json does not have is computed from the run's predictions, where that is possible.
     """
@@ -64,14 +68,15 @@ class Measure:
 
 
 def _rate(name: str, word: str) -> str:
-    """Returns the rate of erased steps as erased.csv is read by, "0.5", or "mean"."""
+    """Returns the rate of erased steps as erased.csv is read by, "0.5", or one of OVER_RATES."""
     known = [f"{rate:g}" for rate in ERASED_RATES]
     try:
-        rate = word if word == "mean" else f"{float(word):g}"
+        rate = word if word in OVER_RATES else f"{float(word):g}"
     except ValueError:
         rate = ""
-    if rate not in (*known, "mean"):
-        raise ValueError(f"measures: {name}: erased: expected one of {', '.join(known)} or mean, found {word}")
+    if rate not in (*known, *OVER_RATES):
+        listed = f"{', '.join(known)}, {' or '.join(OVER_RATES)}"
+        raise ValueError(f"measures: {name}: erased: expected one of {listed}, found {word}")
     return rate
 
 

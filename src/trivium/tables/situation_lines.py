@@ -18,7 +18,7 @@ from trivium.report.figure_style import COLOURS, COLUMN_INCHES, PAGE_INCHES, leg
 from trivium.tables.blocks import ARROWS, INTERVAL
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Table
-from trivium.tables.measures import Measure
+from trivium.tables.measures import OVER_RATES, Measure
 
 RATES = f"Means over seeds and their {INTERVAL}s at each rate of erased frames and words; arrows: what is better"
 LINES = f"Means over seeds and their {INTERVAL}s in each situation; arrows: what is better"
@@ -53,7 +53,7 @@ def rates_of(table: Table) -> dict[str, list[Measure]]:
     """Returns metric -> its measures at rates of erased steps, in the order of the rates, if there are several."""
     found: dict[str, list[Measure]] = {}
     for measure in table.measures:
-        if measure.erased not in ("", "mean"):
+        if measure.erased not in ("", *OVER_RATES):
             found.setdefault(measure.metric, []).append(measure)
     by_rate = {metric: sorted(measures, key=lambda m: float(m.erased)) for metric, measures in found.items()}
     return {metric: measures for metric, measures in by_rate.items() if len(measures) > 1}
