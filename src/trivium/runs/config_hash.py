@@ -83,6 +83,8 @@ def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
         method.pop("unimodal_weights", None)
     if method.get("step_dropout") == 0:
         del method["step_dropout"]
+    if method.get("placeholder_count") == "fixed":
+        del method["placeholder_count"]
     return {**config, "trainer": trainer, **({"method": method} if "method" in config else {})}
 
 
