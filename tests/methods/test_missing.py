@@ -75,12 +75,14 @@ METHODS |= {"lnln": LNLN, "lnln-erase": [*LNLN, "method.absent=erase", "method.m
 FUSIONS |= {
     "transformer-deep": ["fusion=transformer", "fusion.layers=2"],
     "concat-bare": ["fusion=concat", "fusion.out=0"],
+    "tetfn-padded": ["fusion=tetfn", "fusion.masks=false", "fusion.kernels.vision=3"],
     "almt-zeros": ["fusion=almt", "fusion.masks=false", "fusion.absent=zeros", "fusion.readout=mean"],
 }
 NARROW = {"dim": 16, "heads": 4, "head_dim": 4, "feedforward": 8}
 SMALL = {
     "mult": {"layers": 1, "width": 10},
     "tetfn": {"layers": 1, "width": 10},
+    "tetfn-padded": {"layers": 1, "width": 10},
     "tensor": {"project": 3},
     "almt": NARROW,
     "almt-zeros": NARROW,

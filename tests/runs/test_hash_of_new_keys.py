@@ -8,7 +8,10 @@ from trivium.config.compose import compose_config
 from trivium.runs.config_hash import config_hash, differences
 
 # The choice that brings the key, the key, and another value.
-NEW_KEYS = [("method=mag_bert", "method.placeholder_count", "data")]
+NEW_KEYS = [
+    ("method=mag_bert", "method.placeholder_count", "data"),
+    ("fusion=tetfn", "fusion.masks", "false"),
+]
 
 
 @pytest.mark.parametrize(("choice", "key", "other"), NEW_KEYS)

@@ -25,6 +25,7 @@ _NEW_OF_OBJECTIVE = {"class_weights": None, "focal_gamma": 0.0}
 _NEW_OF_DATA: dict[str, Any] = {"target": "", "fold": None, "sampler": "shuffled", **ALL_LABELS}
 _NEW_OF_COMPETITION = {"test_easy_noise": None}
 _PLATEAU = "trivium.schedulers.plateau"
+_TETFN = "trivium.fusions.tetfn.TETFN"
 _GMC = ("trivium.methods.gmc.GMC", "trivium.methods.m3ixup.M3ixup")
 
 
@@ -85,6 +86,9 @@ def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
         del method["step_dropout"]
     if method.get("placeholder_count") == "fixed":
         del method["placeholder_count"]
+    fusion = dict(config.get("fusion") or {})
+    if fusion.get("_target_") == _TETFN and fusion.get("masks"):
+        config = {**config, "fusion": {key: value for key, value in fusion.items() if key != "masks"}}
     return {**config, "trainer": trainer, **({"method": method} if "method" in config else {})}
 
 
