@@ -10,6 +10,7 @@ from trivium.runs.config_hash import config_hash, differences
 # The choice that brings the key, the key, and another value.
 NEW_KEYS = [
     ("method=mag_bert", "method.placeholder_count", "data"),
+    ("method=mmim", "method.clip_norm", "all"),
     ("fusion=tetfn", "fusion.masks", "false"),
 ]
 
