@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from trivium.data.clips import Clips, Ragged, Source
+from trivium.data.clips import Clips, Ragged, Source, TokenWords
 from trivium.data.store import write_store
 from trivium.data.target import Target
 
@@ -25,6 +25,8 @@ ARRAYS = {
     "valid/streams/vision/offsets": "i8",
     "train/tokens/values": "i4",
     "test/tokens/offsets": "i8",
+    "train/tokens/words": "i4",
+    "valid/tokens/word_counts": "i4",
     "statistics/audio/mean": "f8",
     "statistics/vision/std": "f8",
 }
@@ -48,6 +50,7 @@ def make_store(path: Path) -> None:
             {"multimodal": rng.uniform(-1, 1, count).astype("f4"), "mood": (np.arange(count) % 3).astype("f4")},
             raw_text=[f"clip {n}" for n in range(count)],
             tokens=Ragged.pack([rng.integers(1, 9, n).astype("i4") for n in lengths]),
+            words=TokenWords(Ragged.pack([np.arange(n, dtype="i4") - 1 for n in lengths]), lengths.astype("i4")),
         )
     mood = Target("classes", ("glad", "sad", "calm"))
     source = Source(splits, "mmsa", [], tokenizer="words", described={"mood": mood})
@@ -188,6 +191,11 @@ def _of_offsets() -> Iterator[tuple[str, Craft]]:
 
 def _of_contents() -> Iterator[tuple[str, Craft]]:
     yield "a negative token", _replace("train/tokens/values", lambda old: old - 100)
+    yield "a word too low", _replace("train/tokens/words", lambda old: old - 1)
+    yield "a word too high", _replace("test/tokens/words", lambda old: old + 2)
+    yield "fewer words than tokens are of", _replace("valid/tokens/word_counts", lambda old: old * 0)
+    yield "a number of words below 0", _replace("valid/tokens/word_counts", lambda old: old * 0 - 1)
+    yield "a split without words", lambda file: [file["test/tokens"].pop(name) for name in ("words", "word_counts")]
     yield "a target that is no number", _replace("valid/targets/multimodal", lambda old: old * np.nan)
     yield "a class too high", _replace("valid/targets/mood", lambda old: old + 1)
     yield "half a class", _replace("valid/targets/mood", lambda old: old + 0.5)

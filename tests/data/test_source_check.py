@@ -1,12 +1,13 @@
 """A source made by a script of one's own: what would train on nonsense is refused, named, and leaves no store."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trivium.data.clips import Clips, Ragged, Source
+from trivium.data.clips import Clips, Ragged, Source, TokenWords
 from trivium.data.store import open_store, write_store
 
 COUNTS = {"train": 6, "valid": 3, "test": 4}
@@ -22,7 +23,9 @@ def made() -> Source:
         }
         targets = {"multimodal": rng.uniform(0, 10, n).astype(np.float32), "hand": np.arange(n)}
         tokens = Ragged.pack([np.arange(1, 3 + i % 2, dtype=np.int32) for i in range(n)])
-        return Clips([f"{split}{i}" for i in range(n)], streams, targets, raw_text=["words"] * n, tokens=tokens)
+        words = TokenWords(Ragged(np.arange(tokens.offsets[-1]) * 0, tokens.offsets), np.ones(n, dtype=np.int64))
+        texts = ["words"] * n
+        return Clips([f"{split}{i}" for i in range(n)], streams, targets, texts, tokens, words)
 
     return Source({split: clips(split, n) for split, n in COUNTS.items()}, "gestures", [])
 
@@ -99,7 +102,27 @@ BROKEN: dict[str, tuple[Callable[[Source], object], str]] = {
         lambda s: s.splits["test"].targets.pop("hand"),
         "split 'test': target 'hand' missing, in 'train'",
     ),
-    "tokens_in_one": (lambda s: setattr(s.splits["test"], "tokens", None), "split 'test': tokens missing, in 'train'"),
+    "tokens_in_one": (
+        lambda s: s.splits.update(test=replace(s.splits["test"], tokens=None, words=None)),
+        "split 'test': tokens missing, in 'train'",
+    ),
+    "words_in_one": (lambda s: setattr(s.splits["test"], "words", None), "split 'test': words of tokens missing"),
+    "words_alone": (
+        lambda s: setattr(s.splits["train"], "tokens", None),
+        "'words' must have one number for each token",
+    ),
+    "word_too_high": (
+        lambda s: set_at(s.splits["train"].words.numbers.values, 2, 1),  # type: ignore[union-attr]
+        "'words' of clip 'train1' has the number 1; expected -1 for a special token, and else a word from 0 to 0",
+    ),
+    "word_too_low": (
+        lambda s: set_at(s.splits["train"].words.numbers.values, 2, -2),  # type: ignore[union-attr]
+        "'words' of clip 'train1' has the number -2",
+    ),
+    "word_counts": (
+        lambda s: setattr(s.splits["train"], "words", TokenWords(s.splits["train"].words.numbers, np.ones(2, "i4"))),  # type: ignore[union-attr]
+        "'words' must hold whole numbers, and a count for each of 6 clips",
+    ),
     "count": (lambda s: s.splits["valid"].raw_text.append("x"), "has 3 ids but 4 entries in 'raw_text'"),  # type: ignore[union-attr]
     "flat_features": (
         lambda s: values(s, "audio", values=s.splits["train"].streams["audio"].values[:, 0]),

@@ -9,27 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tiny_tokenizer import save_tokenizer
 from trivium.data.clips import Clips, Ragged, Source
 from trivium.data.text import look_up, read_embeddings, tokenize
 
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "film", "##ing", "act"]
 TEXTS = {"train": ["a good film", "ACTING film"], "test": ["zebra", "  "]}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    ids = {piece: n for n, piece in enumerate(VOCABULARY)}
-    backend = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
-    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    special = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
-    path = tmp_path_factory.mktemp("tokenizers") / "tiny"
-    PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(str(path))
-    return path
+    return save_tokenizer(tmp_path_factory.mktemp("tokenizers") / "tiny")
 
 
 def make_source(texts: dict[str, list[str]] | None) -> Source:
@@ -78,6 +67,55 @@ def test_long_text_is_cut_at_the_tokenizers_own_limit(folder: Path, tmp_path: Pa
     tokens = tokenize(make_source(TEXTS), str(tmp_path / "short")).splits["train"].tokens
     assert tokens is not None
     assert tokens[0].tolist() == [2, 5, 6, 3]
+
+
+def words_of(folder: Path, texts: list[str]) -> tuple[list[list[int]], list[int]]:
+    clips = tokenize(make_source({"train": texts, "test": TEXTS["test"]}), str(folder)).splits["train"]
+    assert clips.words is not None
+    assert clips.tokens is not None
+    np.testing.assert_array_equal(clips.words.numbers.offsets, clips.tokens.offsets)
+    return [clips.words.numbers[n].tolist() for n in range(2)], clips.words.counts.tolist()
+
+
+def test_each_token_says_which_word_between_blanks_it_is_of(folder: Path) -> None:
+    # [CLS] act ##ing film ' s [SEP], where film's is one word; blanks of any number and kind part words
+    numbers, counts = words_of(folder, ["  acting\t film's ", "Zebra  acting a"])
+    assert numbers == [[-1, 0, 0, 1, 1, 1, -1], [-1, 0, 1, 1, 2, -1]]
+    assert counts == [2, 3]
+    numbers, counts = words_of(folder, [" \n", "film"])
+    assert (numbers, counts) == ([[], [-1, 0, -1]], [0, 1])
+
+
+def test_words_whose_tokens_are_cut_off_still_count(folder: Path, tmp_path: Path) -> None:
+    numbers, counts = words_of(save_tokenizer(tmp_path / "short", limit=5), ["a acting acting film", "a good film"])
+    assert numbers == [[-1, 0, 1, 1, -1], [-1, 0, 1, 2, -1]]
+    assert counts == [4, 3]
+
+
+def test_a_tokenizer_that_counts_the_blank_as_part_of_the_next_word(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    # GPT-2's kind: bytes, of which "Ġ" stands for a blank, and no special tokens
+    letters = {piece: n for n, piece in enumerate([*"aĠfilmgod", "Ġf", "Ġfi"])}
+    backend = Tokenizer(models.BPE(letters, [("Ġ", "f"), ("Ġf", "i")]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=False)
+    PreTrainedTokenizerFast(tokenizer_object=backend).save_pretrained(str(tmp_path))
+    numbers, counts = words_of(tmp_path, ["a film", "ad  fill"])  # a Ġfi l m; a d Ġ Ġfi l l
+    assert numbers == [[0, 1, 1, 1], [0, 0, 1, 1, 1, 1]]
+    assert counts == [2, 2]
+
+
+def test_a_tokenizer_that_does_not_know_its_letters_gives_no_words(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    monkeypatch.setattr(PreTrainedTokenizerFast, "is_fast", False)
+    source = tokenize(make_source(TEXTS), str(folder))
+    assert source.splits["train"].words is None
+    assert source.splits["train"].tokens[0].tolist() == [2, 5, 6, 7, 3]  # type: ignore[index]
+    assert "not known" in source.notes["tokens/words"]
 
 
 def test_what_cannot_be_tokenized(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -332,6 +333,161 @@ def test_11_the_last_step_of_a_source_changes_the_last_row_alone() -> None:
     other[1][0, 3, 2] += 1  # one feature, as a layer norm takes a shift of all away
     moved = (fusion._read((0, 1), tokens, lengths) != fusion._read((0, 1), other, lengths))[0].any(dim=1)
     assert moved.tolist() == [False, False, False, True]
+
+
+# Without masks: the public code, which reads no lengths, written out step by step for one clip
+
+
+def attended(query: Tensor, source: Tensor, weights: dict[str, Tensor], heads: int) -> Tensor:
+    """Multi-head attention of (T, E) to (S, E), causal for arrays of T and S steps."""
+    width = query.shape[1]
+    size, rows = width // heads, [slice(n * width, (n + 1) * width) for n in range(3)]
+    q, k, v = (
+        x @ weights["in_proj_weight"][row].T + weights["in_proj_bias"][row]
+        for x, row in zip((query, source, source), rows, strict=True)
+    )
+    out = torch.zeros(len(query), width).double()
+    for head in range(heads):
+        part = slice(head * size, (head + 1) * size)
+        for i in range(len(query)):
+            seen = min(len(source), i + abs(len(source) - len(query)) + 1)
+            scores = torch.stack([q[i, part] @ k[j, part] / size**0.5 for j in range(seen)])
+            shares = scores.exp() / scores.exp().sum()
+            out[i, part] = sum((share * v[j, part] for j, share in enumerate(shares)), torch.zeros(size).double())
+    return out @ weights["out_proj_weight"].T + weights["out_proj_bias"]
+
+
+def normed(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
+    centred = x - x.mean(dim=1, keepdim=True)
+    return centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt() * gain + shift
+
+
+def placed(x: Tensor, positions: bool) -> Tensor:
+    """sqrt(E) x, with the sinusoid of step t + 1 where the first channel is not 0."""
+    steps, width = x.shape
+    out = x * width**0.5
+    for t in range(steps if positions else 0):
+        angles = [(t + 1) * 10000.0 ** (-i / (width // 2 - 1)) for i in range(width // 2)]
+        sines = [*map(math.sin, angles), *map(math.cos, angles)]
+        out[t] += torch.tensor(sines, dtype=torch.float64) * float(x[t, 0] != 0)
+    return out
+
+
+def read_by(stack: TransformerStack, number: int, target: Tensor, source: Tensor | None) -> Tensor:
+    """X(target; source), (T, E); of None self-attention."""
+    x, s = placed(target, stack.positions), None if source is None else placed(source, stack.positions)
+    for layer in range(stack.layers):
+        w = {}
+        for name in LAYER:
+            w[f"{name}_weight"] = stack.get_parameter(f"{name}_weight")[layer, number]
+            w[f"{name}_bias"] = stack.get_parameter(f"{name}_bias").view(stack.layers, stack.count, -1)[layer, number]
+        norm1, norm2 = (
+            [
+                stack.get_parameter(f"{n}_{kind}").view(stack.layers, stack.count, -1)[layer, number]
+                for kind in ("gain", "shift")
+            ]
+            for n in ("norm1", "norm2")
+        )
+        first = normed(x, *norm1)
+        x = x + attended(first, first if s is None else normed(s, *norm1), w, stack.heads)
+        hidden = (normed(x, *norm2) @ w["linear1_weight"].T + w["linear1_bias"]).clamp(min=0)
+        x = x + hidden @ w["linear2_weight"].T + w["linear2_bias"]
+    return normed(x, *(stack.get_parameter(f"norm_{kind}").view(stack.count, -1)[number] for kind in ("gain", "shift")))
+
+
+def as_the_public_code(fusion: TETFN, arrays: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """The joint vector of a clip that has every modality, and each one's own vector; arrays: (T, D) with padding."""
+    assert fusion.across is not None
+    assert fusion.lower is not None
+    assert fusion.upper is not None
+    assert fusion.memory is not None
+    tokens = []
+    for values, convolution in zip(arrays, fusion.convolutions, strict=True):
+        weight = convolution.get_parameter("weight")
+        windows = [values[t : t + weight.shape[2]].T for t in range(len(values) - weight.shape[2] + 1)]
+        tokens.append(torch.stack([(weight * window).sum(dim=(1, 2)) for window in windows]))
+    last = []
+    for target in range(3):
+        read = []
+        for source in (m for m in range(3) if m != target):
+            if (target, source) in fusion.plain:
+                number = fusion.plain.index((target, source))
+                read.append(read_by(fusion.across, number, tokens[target], tokens[source]))
+            else:
+                number = fusion.enhanced.index((target, source))
+                told = read_by(fusion.lower, number, tokens[source], tokens[0])
+                read.append(read_by(fusion.upper, number, tokens[target], told))
+        last.append(read_by(fusion.memory, target, torch.cat(read, dim=1), None)[-1])
+    return fusion.out(torch.cat(last)).clamp(min=0), [each.max(dim=0).values for each in tokens]
+
+
+STEPS = {"text": 7, "audio": 9, "vision": 8}
+
+
+def arrays_of(tokens: dict[str, Encoded], clip: int, steps: dict[str, int]) -> list[Tensor]:
+    """A clip's arrays, zeros up to `steps`."""
+    arrays = []
+    for name, each in tokens.items():
+        values = each.tokens[clip, : int(each.mask[clip].sum())]
+        arrays.append(torch.cat([values, torch.zeros(steps[name] - len(values), values.shape[1]).double()]))
+    return arrays
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kernels", [{"default": 1}, {"text": 3, "audio": 2, "vision": 1}])
+@pytest.mark.parametrize("positions", ["enhanced", "all"])
+def test_without_masks_padding_counts_as_in_the_public_code(kernels: dict[str, int], positions: str) -> None:
+    lengths = {"text": [3, 7, 1], "audio": [1, 4, 6], "vision": [5, 2, 7]}
+    tokens, present = encoded(lengths, junk=9.0)
+    fusion = made(kernels=kernels, positions=positions, masks=False, steps=STEPS)
+    joint, own = fusion(tokens, present), fusion.unimodal(tokens)
+    assert (joint > 0).any()
+    for clip in range(3):
+        expected, vectors = as_the_public_code(fusion, arrays_of(tokens, clip, STEPS))
+        torch.testing.assert_close(joint[clip], expected, **EXACT)
+        for name, vector in zip(DIMS, vectors, strict=True):
+            torch.testing.assert_close(own[name][clip], vector, **EXACT)
+    # with masks it is what the reference makes of each clip's own steps
+    masked = made(kernels=kernels, positions=positions)
+    least = {name: kernels.get(name, 1) for name in DIMS}
+    for clip in range(3):
+        steps = {name: max(least[name], lengths[name][clip]) for name in DIMS}
+        expected, _ = as_the_public_code(masked, arrays_of(tokens, clip, steps))
+        torch.testing.assert_close(masked(tokens, present)[clip], expected, **EXACT)
+    assert (masked(tokens, present) - joint).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_without_masks_a_clip_depends_on_the_stores_longest_and_not_on_its_batch() -> None:
+    lengths = {"text": [3, 7, 2], "audio": [1, 4, 0], "vision": [5, 0, 3]}
+    tokens, present = encoded(lengths)
+    fusion = made(kernels={"default": 2}, masks=False, steps=STEPS)
+    joint, own = fusion(tokens, present), fusion.unimodal(tokens)
+    for clip in range(3):
+        row = slice(clip, clip + 1)
+        alone = {
+            name: Encoded(e.tokens[row, : max(1, n)], e.mask[row, : max(1, n)], e.pooled[row])
+            for (name, e), n in zip(tokens.items(), (each[clip] for each in lengths.values()), strict=True)
+        }
+        torch.testing.assert_close(fusion(alone, present[row])[0], joint[clip])
+        for name, vector in fusion.unimodal(alone).items():
+            torch.testing.assert_close(vector[0], own[name][clip])
+    # an absent modality has no steps that could be read, not even padded ones
+    filled = {
+        name: Encoded(torch.where(e.mask.any(dim=1)[:, None, None], e.tokens, 5.0), e.mask, e.pooled)
+        for name, e in tokens.items()
+    }
+    assert torch.equal(fusion(filled, present), joint)
+    assert not own["audio"][2].any()
+    assert not own["vision"][1].any()
+    # and it has zeros in its place before the last Linear
+    fusion.out.weight[:, 12:24] += 1
+    moved = (fusion(tokens, present) - joint).abs().amax(dim=1)
+    assert (moved[:2] > 1e-3).all()
+    assert moved[2] == 0
+    # longer stores are another padding
+    longer = made(kernels={"default": 2}, masks=False, steps={**STEPS, "audio": 12})
+    assert (longer(tokens, present) - joint)[:2].abs().max() > 1e-6
 
 
 @pytest.mark.parametrize("names", [("audio", "vision"), ("text", "audio"), ("vision",)])

@@ -16,7 +16,12 @@ from torch import Tensor, nn
 
 from batches import batch_of, share_of
 from ranks import on_ranks
-from trivium.data.batch import Batch, Stream
+from tiny_tokenizer import VOCABULARY, save_tokenizer
+from trivium.data.batch import Batch, Stream, Words
+from trivium.data.clips import Clips, Ragged, Source
+from trivium.data.datamodule import DataModule
+from trivium.data.store import Store, open_store, write_store
+from trivium.data.text import tokenize
 from trivium.encoders.base import Encoder
 from trivium.encoders.gru import GRU
 from trivium.encoders.identity import Identity
@@ -219,6 +224,43 @@ def test_check_6_each_token_gets_the_mean_of_its_own_steps_and_special_tokens_ze
     torch.testing.assert_close(align(values, one_to_one, one_to_one), values)
 
 
+def test_check_6_pieces_of_a_word_get_its_vector_and_a_cut_word_takes_its_vector_with_it() -> None:
+    # Three clips of 6 tokens between [CLS] and [SEP]: 4 words, 4 words of which the last is cut off, and 4 steps for
+    # 3 words, which are not aligned by words.
+    numbers = torch.tensor(
+        [
+            [-1, 0, 1, 1, 1, 2, 3, -1],
+            [-1, 0, 0, 1, 1, 2, 2, -1],
+            [-1, 0, 0, 1, 1, 2, 2, -1],
+            [-1, -1, 0, 1, -1, -1, -1, -1],
+        ]
+    )
+    words = Words(numbers, torch.tensor([4, 4, 3, 2]))
+    steps, tokens = torch.tensor([4, 4, 4, 2]), torch.tensor([8, 8, 8, 5])
+    values = torch.randn(4, 7, 2, generator=torch.Generator().manual_seed(0)).double()
+    real = torch.arange(7) < steps[:, None]
+    inner = (torch.arange(8) > 0) & (torch.arange(8) < tokens[:, None] - 1)
+    found = align(values, real, inner, words)
+    nothing = torch.zeros(2).double()
+    for clip in (0, 1, 3):
+        for token, word in enumerate(numbers[clip].tolist()):
+            assert torch.equal(found[clip, token], nothing if word < 0 else values[clip, word]), (clip, token)
+    assert not (found[1] == values[1, 3]).any()  # nothing of the word that is cut off
+    assert torch.equal(found[2], align(values, real, inner)[2])
+    for clip in range(4):  # from its own content alone
+        row = slice(clip, clip + 1)
+        own = Words(numbers[row, : tokens[clip]], words.counts[row])
+        alone = align(values[row, : steps[clip]], real[row, : steps[clip]], inner[row, : tokens[clip]], own)
+        torch.testing.assert_close(alone[0], found[clip, : tokens[clip]], rtol=0, atol=0)
+
+
+def test_check_6_a_tokenizer_without_special_tokens_leaves_no_word_out() -> None:
+    values, real = torch.randn(1, 2, 3).double(), torch.ones(1, 2).bool()
+    inner = torch.tensor([[False, True, True, False, False]])  # of 4 tokens, as if two of them were special
+    found = align(values, real, inner, Words(torch.tensor([[0, 0, 1, 1, -1]]), torch.tensor([2])))
+    assert torch.equal(found[0], torch.cat([values[0, [0, 0, 1, 1]], torch.zeros(1, 3).double()]))
+
+
 def encoders_of(text: str) -> dict[str, Encoder]:
     made: Encoder
     if text == "transformer":
@@ -230,12 +272,13 @@ def encoders_of(text: str) -> dict[str, Encoder]:
     return {"text": made, "audio": Identity(3), "vision": Identity(4)}
 
 
-def method_of(text: str = "transformer", **keys: Any) -> MAGBERT:
+def method_of(text: str = "transformer", parts: dict[str, Any] | None = None, **keys: Any) -> MAGBERT:
     """In float64 and evaluation mode, its zeros and small weights made larger so that they count."""
     torch.manual_seed(4)
     encoders = encoders_of(text)
     fusion = Only({name: encoder.dim for name, encoder in encoders.items()}, modality="text")
-    method = MAGBERT(Parts(encoders, fusion, L1(), 40, 3.0, 1), **{"placeholder_tokens": 4, **keys}).double().eval()
+    made = Parts(encoders, fusion, L1(), 40, 3.0, 1, **(parts or {}))
+    method = MAGBERT(made, **{"placeholder_tokens": 4, **keys}).double().eval()
     for name, parameter in method.named_parameters():
         if not parameter.any() or name.startswith("gate"):
             nn.init.normal_(parameter, std=0.5)
@@ -324,7 +367,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def bert_method(folder: Path, **keys: Any) -> MAGBERT:
+def bert_method(folder: Path, parts: dict[str, Any] | None = None, **keys: Any) -> MAGBERT:
     torch.manual_seed(4)
     packed = keys.pop("packed", True)
     encoders: dict[str, Encoder] = {
@@ -333,8 +376,8 @@ def bert_method(folder: Path, **keys: Any) -> MAGBERT:
         "vision": Identity(4),
     }
     fusion = Only({name: encoder.dim for name, encoder in encoders.items()}, modality="text")
-    parts = Parts(encoders, fusion, L1(), 40, 3.0, 1)
-    method = MAGBERT(parts, **{"placeholder_tokens": 4, "placeholder_ids": [1, 3, 2], **keys}).double().eval()
+    made = Parts(encoders, fusion, L1(), 40, 3.0, 1, **(parts or {}))
+    method = MAGBERT(made, **{"placeholder_tokens": 4, "placeholder_ids": [1, 3, 2], **keys}).double().eval()
     assert method.gate is not None
     for parameter in method.gate.parameters():
         nn.init.normal_(parameter, std=0.5)
@@ -381,6 +424,148 @@ def test_in_bert_packed_and_padded_agree_and_the_gate_is_where_it_should_be(bert
         if number == layer:
             hidden = method.gate(hidden, x, {m: torch.ones(1).bool() for m in x})
     torch.testing.assert_close(method.out(model.pooler(hidden))[0, 0], found[0][0])
+
+
+TEXTS = ["a good film", "ACTING films", "", "acting acting a good film's acting", "zebra"]
+# of each clip: whether audio and vision are there, and of how many steps vision is, if not one a word
+PARTS = [(True, True, 0), (True, True, 7), (True, True, 0), (True, True, 0), (False, True, 0)]
+
+
+def word_store(folder: Path) -> Store:
+    """Clips of TEXTS with audio of a step a word, numbered by clip and word; the blank text has 2 steps of audio."""
+    rng, splits = np.random.default_rng(0), {}
+    for split in ("train", "valid"):
+        audio, vision = [], []
+        for clip, (text, (has_audio, has_vision, steps)) in enumerate(zip(TEXTS, PARTS, strict=True)):
+            words = len(text.split()) or 2
+            audio.append(
+                np.array([[10 * clip + w, 1, 1] for w in range(words if has_audio else 0)], "f4").reshape(-1, 3)
+            )
+            vision.append(rng.normal(size=((steps or words) if has_vision else 0, 4)).astype("f4"))
+        streams = {"audio": Ragged.pack(audio), "vision": Ragged.pack(vision)}
+        targets = {"multimodal": np.zeros(len(TEXTS), np.float32)}
+        splits[split] = Clips([f"{split}{n}" for n in range(len(TEXTS))], streams, targets, TEXTS)
+    source = tokenize(Source(splits, "csd", []), str(save_tokenizer(folder / "tiny", limit=8)))
+    write_store(folder / "s.h5", source, data="mosi", feature_set="mosi/words", label_range=(-3.0, 3.0))
+    return open_store(folder / "s.h5")
+
+
+READS = {"text": "tokens", "audio": "values", "vision": "values"}
+
+
+def test_check_6_with_a_tokenizer_every_piece_of_a_word_reaches_the_gate_with_the_words_vector(
+    bert: Path, tmp_path: Path
+) -> None:
+    loader = DataModule(word_store(tmp_path), reads=READS).loader("valid")
+    batch = loader.split.batch(index := torch.arange(5), index, (5,), 0)
+    method, seen = bert_method(bert).float(), {}
+
+    def look(gate: AdaptationGate, inputs: tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]) -> None:
+        seen.update(inputs[1])
+
+    assert method.gate is not None
+    method.gate.register_forward_pre_hook(look)
+    method.predict(batch)
+    pieces = {n: [VOCABULARY[i] for i in batch.streams["text"].values[n].tolist()] for n in range(5)}
+    assert pieces[1] == ["[CLS]", "act", "##ing", "film", "##s", "[SEP]", "[PAD]", "[PAD]"]
+    assert pieces[3] == ["[CLS]", "act", "##ing", "act", "##ing", "a", "good", "[SEP]"]  # film's and acting are cut
+    words = {0: [0, 1, 2], 1: [0, 0, 1, 1], 3: [0, 0, 1, 1, 2, 3], 4: []}
+    for clip, numbers in words.items():
+        expected = torch.zeros(8, 3)
+        for place, word in enumerate(numbers):
+            expected[1 + place] = torch.tensor([10 * clip + word, 1, 1])
+        assert torch.equal(seen["audio"][clip], expected), clip
+    # vision of clip 1 has 7 steps for 2 words: equal shares of the 4 tokens, as without words
+    own = batch.streams["vision"]
+    inner = (torch.arange(8) > 0) & (torch.arange(8) < 5)
+    assert torch.equal(seen["vision"][1], align(own.values[1:2], own.mask[1:2], inner[None])[0])
+    assert torch.equal(seen["vision"][3, 1:7], own.values[3, [0, 0, 1, 1, 2, 3]])
+
+
+def test_aligned_by_words_a_clip_is_predicted_the_same_alone_in_any_batch_and_without_what_is_absent(
+    bert: Path, tmp_path: Path
+) -> None:
+    store = word_store(tmp_path)
+    split = DataModule(store, reads=READS).loader("valid").split
+    for count in ("fixed", "data"):
+        parts = {"longest": {"text": 8}, "mean_lengths": {"text": 5.0}, "word_steps": store.schema.word_steps}
+        method = bert_method(bert, parts=parts, placeholder_count=count)
+        together = method.predict(in_double(split.batch(index := torch.arange(5), index, (5,), 0)))
+        for clips in ([0], [1], [2], [3], [4], [3, 1], [2, 4, 0]):
+            some = method.predict(in_double(split.batch(index := torch.tensor(clips), index, (len(clips),), 0)))
+            torch.testing.assert_close(some.score, together.score[clips])
+        # the words of a text that is taken away say nothing
+        whole = in_double(split.batch(index := torch.arange(5), index, (5,), 0))
+        text = whole.streams["text"]
+        assert text.words is not None
+        other = replace(
+            text, values=text.values * 0 + 5, words=Words(text.words.numbers + 1, text.words.counts * 0 + 3)
+        )
+        for names in (["audio"], ["audio", "vision"]):
+            seen = [
+                method.predict(replace(whole, streams={**whole.streams, "text": stream}).restrict(names)).score[:4]
+                for stream in (text, other)
+            ]
+            assert torch.equal(*seen)
+            assert seen[0].isfinite().all()
+
+
+def in_double(batch: Batch) -> Batch:
+    streams = {
+        m: replace(s, values=s.values.double() if s.values.is_floating_point() else s.values)
+        for m, s in batch.streams.items()
+    }
+    return replace(batch, streams=streams)
+
+
+def test_words_of_the_other_modalities_say_how_many_placeholders_stand_for_an_absent_text(
+    bert: Path, tmp_path: Path
+) -> None:
+    store = word_store(tmp_path)
+    assert store.schema.word_steps == ("audio",)  # a clip of vision has more steps than words
+    split = DataModule(store, reads=READS).loader("valid").split
+    batch = split.batch(index := torch.arange(5), index, (5,), 0)
+    parts = {"longest": {"text": 8}, "mean_lengths": store.schema.mean_lengths, "word_steps": ("audio",)}
+    parts["mean_lengths"] = {"text": store.schema.mean_lengths["tokens"]}
+    assert store.schema.mean_lengths["tokens"] == 22 / 4  # 5, 6, 8 and 3 tokens; round(5.5) is 6, of which 2 special
+    method = bert_method(bert, parts=parts, placeholder_count="data")
+    stream = method._with_placeholders(batch.restrict(["audio", "vision"]))
+    # words: 3, 2, 2 (blank text with audio), 6 as the limit has it, and 4 where vision alone is there
+    assert stream.mask.sum(dim=1).tolist() == [5, 4, 4, 8, 6]
+    assert stream.values[:, 0].tolist() == [1] * 5
+    assert stream.values[1].tolist() == [1, 3, 3, 2, 0, 0, 0, 0]
+    assert stream.lengths.tolist() == [5, 4, 4, 8, 6]
+    # placeholder i has the vectors of word i
+    audio = batch.streams["audio"]
+    found = align(audio.values, audio.mask & batch.present[:, 1:2], _inner(stream), stream.words)
+    assert torch.equal(found[3, 1:7], audio.values[3])
+    assert torch.equal(found[1, 1:3], audio.values[1, :2])
+    assert not found[:, 0].any()
+    # a text that is there stays as it is
+    assert method._with_placeholders(batch).mask.sum(dim=1).tolist() == [5, 6, 4, 8, 3]
+    # and without knowing the words it is the train split's mean
+    method = bert_method(bert, parts={**parts, "word_steps": ()}, placeholder_count="data")
+    assert method._with_placeholders(batch.restrict(["audio", "vision"])).mask.sum(dim=1).tolist() == [6] * 5
+    assert bert_method(bert)._with_placeholders(batch.restrict(["audio"])).mask.sum(dim=1).tolist() == [6] * 5
+
+
+def _inner(stream: Stream) -> Tensor:
+    step = torch.arange(stream.mask.shape[1])
+    return stream.mask & (step > 0) & (step < stream.lengths[:, None] - 1)
+
+
+def test_a_vector_that_stands_for_a_word_is_repeated_as_often_as_there_are_words() -> None:
+    parts = {"longest": {"text": 3}, "mean_lengths": {"text": 2.4}, "word_steps": ("audio",)}
+    method, batch = method_of(parts=parts, placeholder_count="data"), batch_of(range(7))
+    stream = method._with_placeholders(batch.restrict(["audio", "vision"]))
+    words = batch.streams["audio"].lengths
+    assert stream.mask.sum(dim=1).tolist() == words.clamp(max=3).tolist()
+    assert words.max() > 3  # some are cut, and their vectors with them
+    found = align(batch.streams["audio"].values, batch.streams["audio"].mask, stream.mask, stream.words)
+    for clip, count in enumerate(words.clamp(max=3).tolist()):
+        assert torch.equal(found[clip, :count], batch.streams["audio"].values[clip, :count])
+    stream = method._with_placeholders(batch.restrict(["vision"]))
+    assert stream.mask.sum(dim=1).tolist() == [2] * 7
 
 
 def test_a_frozen_bert_still_trains_the_gate(bert: Path) -> None:
@@ -436,6 +621,7 @@ def test_the_common_bias_shifts_once_and_only_where_something_is_there() -> None
         ({"gate": "off"}, "method.gate: expected one of mag, none"),
         ({"bias": "none"}, "expected one of gated, common"),
         ({"placeholder_tokens": 0}, "method.placeholder_tokens"),
+        ({"placeholder_count": "mean"}, "method.placeholder_count: expected one of fixed, data"),
     ],
 )
 def test_wrong_settings_are_named(keys: dict[str, Any], message: str) -> None:

@@ -39,6 +39,8 @@ SCHEMA = StoreSchema(
     counts={"train": CLIPS},
     max_lengths=dict.fromkeys(DIMS, STEPS),
     targets={"multimodal": Target("score", range=(-3.0, 3.0))},
+    mean_lengths=dict.fromkeys(DIMS, 3.4),
+    word_steps=("audio",),
 )
 READS = dict.fromkeys(DIMS, "values")
 ENCODERS = {
@@ -57,6 +59,7 @@ METHODS |= {
     "comm-faithful": ["method=comm", "method.faithful=true"],
     "gmc-encoded": ["method=gmc", "method.joint=encoded"],
     "mmim-learned": ["method=mmim", "method.stand_in=learned"],
+    "mag_bert-data": ["method=mag_bert", "method.placeholder_count=data"],
     "mag_bert-common": ["method=mag_bert", "method.bias=common", "method.placeholder_tokens=3"],
     "misa-learned": ["method=misa", "method.absent_private=learned", "method.text_lengths=true"],
 }
@@ -72,12 +75,14 @@ METHODS |= {"lnln": LNLN, "lnln-erase": [*LNLN, "method.absent=erase", "method.m
 FUSIONS |= {
     "transformer-deep": ["fusion=transformer", "fusion.layers=2"],
     "concat-bare": ["fusion=concat", "fusion.out=0"],
+    "tetfn-padded": ["fusion=tetfn", "fusion.masks=false", "fusion.kernels.vision=3"],
     "almt-zeros": ["fusion=almt", "fusion.masks=false", "fusion.absent=zeros", "fusion.readout=mean"],
 }
 NARROW = {"dim": 16, "heads": 4, "head_dim": 4, "feedforward": 8}
 SMALL = {
     "mult": {"layers": 1, "width": 10},
     "tetfn": {"layers": 1, "width": 10},
+    "tetfn-padded": {"layers": 1, "width": 10},
     "tensor": {"project": 3},
     "almt": NARROW,
     "almt-zeros": NARROW,

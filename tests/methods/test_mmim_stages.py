@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trivium.config.compose import compose_config
 from trivium.data.batch import Batch
+from trivium.encoders.base import Encoded
 from trivium.methods.base import Method
 from trivium.methods.mmim import MMIM
 from trivium.runs.assemble import assemble
@@ -29,10 +30,12 @@ class Watch:
         self.stages: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
         self.terms: list[tuple[int, int, float]] = []
         self.steps = 0
+        self.batches: list[list[Batch]] = []  # of each epoch, as the second stage sees them
         fit, step, losses = method._fit_conditionals, method._step_conditionals, method.losses
 
         def watched_fit() -> None:
             before = _weights(method)
+            self.batches.append([])
             fit()
             self.stages.append((before, _weights(method)))
 
@@ -42,6 +45,8 @@ class Watch:
 
         def watched_losses(batch: Batch) -> dict[str, Tensor]:
             terms = losses(batch)
+            if self.batches:
+                self.batches[-1].append(batch)
             if "text__vision" in method.entropies:
                 held = len(method.memory["text__vision"])
                 self.terms.append((method.position[1], held, float(terms["entropy_text_vision"])))
@@ -163,11 +168,102 @@ def test_every_switch_trains(tmp_path: Path, switch: list[str]) -> None:
         (["method.memory_batches=0"], "method.memory_batches: expected at least 1, found 0"),
         (["method.stand_in=conditional", "fusion=transformer"], "expected a fusion of vectors such as fusion=concat"),
         (["method.pairs=[[text,smell]]"], "expected two modalities of"),
+        (
+            ["method.clip_norm=all", "method.stages=one"],
+            "method.clip_norm=all: .* expected method.stages=two, found one",
+        ),
     ],
 )
 def test_what_is_out_of_range_is_refused_by_name(tmp_path: Path, settings: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _method(tmp_path, *settings)
+
+
+def lld(method: MMIM, encoded: dict[str, Encoded], x: str, y: str) -> Tensor:
+    """The public code's, by hand: without the log of the variance."""
+    q: Any = method.conditionals[f"{x}__{y}"]
+    mean, logvar = q.mu(encoded[x].pooled), q.logvar(encoded[x].pooled)
+    return -((mean - encoded[y].pooled).square() / (2 * logvar.exp())).sum(dim=1).mean()
+
+
+def entropy(rows: Tensor, labels: Tensor) -> Tensor:
+    """Half of each class's Gaussian entropy, with the guard."""
+    total = torch.zeros((), dtype=rows.dtype)
+    for chosen in (labels > 0, labels < 0):
+        centred = rows[chosen] - rows[chosen].mean(dim=0)
+        covariance = centred.T @ centred / int(chosen.sum()) + 1e-4 * torch.eye(rows.shape[1], dtype=rows.dtype)
+        total = total + 0.25 * covariance.det().log()
+    return total
+
+
+def as_the_public_code(method: MMIM, epochs: list[list[Batch]], limit: float, window: int = 1) -> list[float]:
+    """Two stages an epoch with an Adam each, where the norm is of every gradient of the model; the norms."""
+    q, projections = list(method.conditionals.parameters()), list(method.entropies.parameters())
+    everything = list(method.parameters())
+    apart = {id(parameter) for parameter in (*q, *projections)}
+    adam_q = torch.optim.Adam(q, lr=0.001, weight_decay=1e-4)
+    adam = torch.optim.Adam([p for p in everything if id(p) not in apart], lr=0.001, weight_decay=1e-4)
+    norms = []
+    for parameter in everything:
+        parameter.requires_grad_(True)
+    for batches in epochs:
+        for batch in batches:
+            method.zero_grad(set_to_none=True)
+            encoded = method.encode(batch)
+            (-sum(lld(method, encoded, x, y) for x, y in method.pairs)).backward()  # type: ignore[union-attr]
+            norms.append(float(torch.nn.utils.clip_grad_norm_(everything, limit)))
+            adam_q.step()
+        memory: dict[str, tuple[Tensor, Tensor]] = {}
+        method.zero_grad(set_to_none=True)
+        for number, batch in enumerate(batches):
+            encoded = method.encode(batch)
+            joint = method.fuse(encoded, batch.present)
+            loss = (method.head(joint)[:, 0] - batch.target).abs().mean()
+            loss = loss + sum(weight * value for weight, value in method._cpc(batch, encoded, joint).values())
+            for x, y in method.pairs:
+                rows = method.entropies[f"{x}__{y}"](encoded[y].pooled)
+                loss = loss - 0.1 * lld(method, encoded, x, y)
+                if number > 1:
+                    before, labels = memory[y]
+                    loss = loss - 0.1 * entropy(torch.cat([rows, before]), torch.cat([batch.target, labels]))
+                memory[y] = rows.detach(), batch.target
+            (loss / window).backward()
+            if number % window == window - 1:
+                norms.append(float(torch.nn.utils.clip_grad_norm_(everything, limit)))
+                adam.step()
+                method.zero_grad(set_to_none=True)
+    return norms
+
+
+@pytest.mark.parametrize("settings", [["trainer.gradient_clip=0"], ["trainer.gradient_clip_by=value"]])
+def test_the_norm_of_all_gradients_is_refused_where_there_is_none(tmp_path: Path, settings: list[str]) -> None:
+    with pytest.raises(
+        ValueError, match=r"method\.clip_norm=all: there is no norm to clip by; set trainer\.gradient_clip"
+    ):
+        _fit(tmp_path, "method.clip_norm=all", *settings)
+
+
+@pytest.mark.parametrize("window", [1, 2])
+def test_the_norm_of_all_gradients_is_the_public_code_s(tmp_path: Path, window: int) -> None:
+    exact = ["debug=exact", "trainer.limit_batches=4", "trainer.gradient_clip=0.3"]
+    exact += [f"trainer.accumulate_grad_batches={window}"]
+    method, watch = _fit(tmp_path, *exact, "method.clip_norm=all", "run.dir=" + str(tmp_path / "all"))
+    by_hand = _method(tmp_path, *exact).double()
+    assert [len(batches) for batches in watch.batches] == [4, 4]
+    norms = as_the_public_code(by_hand, watch.batches, 0.3, window)
+    assert len(norms) == 2 * (4 + 4 // window)
+    assert min(norms) > 0.3  # so that each step was clipped
+    for name, value in by_hand.state_dict().items():
+        torch.testing.assert_close(method.state_dict()[name], value, rtol=0, atol=1e-10)
+    stepped, _ = _fit(tmp_path, *exact, "run.dir=" + str(tmp_path / "stepped"))
+    moved = {
+        name for name, value in stepped.state_dict().items() if (method.state_dict()[name] - value).abs().max() > 1e-9
+    }
+    # Adam takes the scale of a gradient away but for what differs between steps
+    assert any(name.startswith("conditionals.") for name in moved)
+    assert any(name.startswith("encoders.") for name in moved)
+    assert all(parameter.grad is None for parameter in method.entropies.parameters())
+    assert not any(parameter.requires_grad for parameter in method.entropies.parameters())
 
 
 def test_the_optimiser_has_a_rate_of_q_s_own(tmp_path: Path) -> None:

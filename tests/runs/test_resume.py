@@ -38,6 +38,10 @@ SETTINGS = {
     "selfmi_mixup": ["method=selfmi", *LSTM, "method.mixup=one", "fusion.dropout=0.1"],
     "tetfn": ["method=tetfn", "encoder.hidden=4", "encoder.out=8", *TETFN, "method.modality_dropout=0.2"],
     "mmim": ["method=mmim", *LSTM, "trainer.gradient_clip=1"],
+    "mmim_all": [
+        *("method=mmim", *LSTM, "trainer.gradient_clip=0.2", "method.clip_norm=all"),
+        "trainer.accumulate_grad_batches=2",
+    ],
     "lnln": ["method=lnln", *ALMT, *LNLN, "scheduler=cosine", "method.modality_dropout=0.2"],
     "tcmax": ["method=tcmax", *LSTM, "scheduler=cosine", "objective.negatives=500", "objective.chunk=64"],
     "tcmax_all": ["method=tcmax", *LSTM, "fusion=bigated"],
@@ -57,7 +61,7 @@ SETTINGS = {
 }
 SLOW = {  # by their own verb: variants, and methods that test_target_kinds.py interrupts
     *("selfmi_exact", "misa", "mag_bert", "selfmi_ba", "supervised_mixup", "tcmax_all", "m3ixup_two"),
-    *("almt", "selfmi_mixup", "tetfn", "mmim", "lnln", "tcmax", "m3ixup"),
+    *("almt", "selfmi_mixup", "tetfn", "mmim", "mmim_all", "lnln", "tcmax", "m3ixup"),
 }
 
 

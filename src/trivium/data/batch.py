@@ -16,6 +16,18 @@ from trivium.data.target import MULTIMODAL
 
 
 @dataclass
+class Words:
+    """Says which word of its clip each token of a stream is of.
+
+    numbers: (B, T) int64, from 0; -1 for special tokens and where padded. counts: (B,) int64, the number of words of
+    each clip, with those whose tokens were cut off; 0 where the words are not known.
+    """
+
+    numbers: Tensor
+    counts: Tensor
+
+
+@dataclass
 class Stream:
     """Holds one modality of a batch.
 
@@ -23,11 +35,13 @@ class Stream:
     mask: (B, T) bool, True on real steps; the first step is always True, so that attention over a row is defined.
     lengths: (B,) int64, at least 1, on the CPU, so that nothing waits for a GPU. Only those of mixed clips are on the
     device. A clip that lacks the modality has one zero step and is False in Batch.present.
+    words: which word each token is of, where the values are token ids and the store knows it.
     """
 
     values: Tensor
     mask: Tensor
     lengths: Tensor
+    words: Words | None = None
 
     @classmethod
     def padded(cls, values: Tensor, lengths: Tensor | None = None) -> Stream:

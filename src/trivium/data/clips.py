@@ -74,6 +74,22 @@ class Ragged:
         return clip
 
 
+@dataclass(frozen=True)
+class TokenWords:
+    """Says which word of its clip each token is of.
+
+    numbers: (L,) int32 beside the token ids: the number of the word in its clip, from 0, and -1 for a special token.
+    counts: (N,) int32, the number of words of each clip, with those whose tokens were cut off.
+    """
+
+    numbers: Ragged
+    counts: Array
+
+    def select(self, clips: Array) -> TokenWords:
+        """Returns the words of these clips, (n,) int64, in their order, as a copy."""
+        return TokenWords(self.numbers.select(clips), np.asarray(self.counts)[clips])
+
+
 def offsets_of(lengths: Array | Sequence[int]) -> Array:
     """Returns (N + 1,) int64 offsets of N sequences of these lengths that lie end to end."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -92,7 +108,7 @@ class Clips:
 
     streams: modality -> (L, D) float32. targets: name -> (N,) or (N, K) float32, as trivium.data.target.Target has it:
     "multimodal", and others where the source has them ("text", "redundant", ...). tokens: (L,) int32 token ids of the
-    text modality.
+    text modality. words: which word each token is of, where that is known.
     """
 
     ids: list[str]
@@ -100,6 +116,7 @@ class Clips:
     targets: dict[str, Array]
     raw_text: list[str] | None = None
     tokens: Ragged | None = None
+    words: TokenWords | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -119,6 +136,7 @@ class Clips:
             {name: np.asarray(values)[clips] for name, values in self.targets.items()},
             None if self.raw_text is None else [self.raw_text[n] for n in clips],
             None if self.tokens is None else self.tokens.select(clips),
+            None if self.words is None else self.words.select(clips),
         )
 
 

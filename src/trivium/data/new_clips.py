@@ -126,15 +126,15 @@ def _fitted(where: str, clips: Clips, run: RunData) -> Clips:
         for name, what in run.reads.items()
         if what == "values"
     }
-    tokens = None
+    tokens = words = None
     if "tokens" in run.reads.values():
-        tokens = clips.tokens or Ragged(np.zeros(0, np.int32), empty_offsets)
+        tokens, words = clips.tokens or Ragged(np.zeros(0, np.int32), empty_offsets), clips.words
     if not sum(int(ragged.lengths.sum()) for ragged in (*streams.values(), *([] if tokens is None else [tokens]))):
         raise ValueError(
             f"{where}: has none of the run's modalities {', '.join(run.reads)}; found "
             f"{', '.join(clips.streams) or 'no features'}"
         )
-    return Clips(clips.ids, streams, {}, clips.raw_text, tokens)
+    return Clips(clips.ids, streams, {}, clips.raw_text, tokens, words)
 
 
 def _targets(where: str, source: Source, clips: Clips, run: RunData) -> dict[str, Array]:

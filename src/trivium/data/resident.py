@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trivium.data.batch import Batch, Stream
-from trivium.data.clips import Clips, Ragged
+from trivium.data.batch import Batch, Stream, Words
+from trivium.data.clips import Array, Clips, Ragged, TokenWords
 from trivium.data.store import Statistics
 
 # The share of a GPU's free memory that a split may take; the rest is for the model, its optimiser and a step.
@@ -27,6 +27,7 @@ class ResidentStream:
     values: (L, D) or (L,), on the device, or on the CPU if it has no room. starts: (N,), beside the values, the first
     step of each clip. lengths: (N,), on the CPU. device_lengths: the same on the device.
     shift, scale: (D,) or None; standardisation subtracts the one and multiplies by the other.
+    words: (L,) beside the values, the word of each token, or None. word_counts: (N,), on the device, those of clips.
     """
 
     values: Tensor
@@ -35,16 +36,21 @@ class ResidentStream:
     device_lengths: Tensor
     shift: Tensor | None = None
     scale: Tensor | None = None
+    words: Tensor | None = None
+    word_counts: Tensor | None = None
 
     @classmethod
     def load(
-        cls, ragged: Ragged, device: torch.device, statistics: Statistics | None, *, on_host: bool = False
+        cls,
+        ragged: Ragged,
+        device: torch.device,
+        statistics: Statistics | None,
+        *,
+        words: TokenWords | None = None,
+        on_host: bool = False,
     ) -> ResidentStream:
         """Loads a modality. on_host: the values stay on the CPU, for a device that has no room for them."""
-        values = torch.from_numpy(ragged.values)
-        # Where no clip of the split has the modality, a gather still needs a row to read.
-        if not len(values):
-            values = values.new_zeros((1, *values.shape[1:]))
+        values = _with_a_row(ragged.values)
         lengths = torch.from_numpy(ragged.lengths)
         shift = scale = None
         if statistics is not None:
@@ -52,7 +58,11 @@ class ResidentStream:
             scale = torch.from_numpy(1.0 / statistics.std).float().to(device)
         values = values if on_host else values.to(device)
         starts = torch.from_numpy(ragged.offsets[:-1]).to(values.device)
-        return cls(values, starts, lengths, lengths.to(device), shift, scale)
+        numbers = counts = None
+        if words is not None:
+            numbers = _with_a_row(words.numbers.values).to(values.device)
+            counts = torch.from_numpy(words.counts).long().to(device)
+        return cls(values, starts, lengths, lengths.to(device), shift, scale, numbers, counts)
 
     def gather(self, index: Tensor, device_index: Tensor) -> tuple[Stream, Tensor]:
         """Returns the stream, and present (B,) bool.
@@ -65,10 +75,13 @@ class ResidentStream:
         clips, steps, total = len(lengths), max(1, int(lengths.max())), int(lengths.sum())
         lengths_B = self.device_lengths[device_index]
         clip_R, step_R = _places(lengths_B, total)
-        if self.values.device == lengths_B.device:
-            rows = self.values.index_select(0, self.starts[device_index][clip_R] + step_R)
-        else:
-            rows = self._from_host(index, lengths, total).to(lengths_B.device, non_blocking=True)
+
+        def rows_of(values: Tensor) -> Tensor:
+            if values.device == lengths_B.device:
+                return values.index_select(0, self.starts[device_index][clip_R] + step_R)
+            return self._from_host(values, index, lengths, total).to(lengths_B.device, non_blocking=True)
+
+        rows = rows_of(self.values)
         if self.values.ndim == 1:
             rows = rows.long()
         elif self.shift is not None and self.scale is not None:
@@ -79,13 +92,27 @@ class ResidentStream:
         present = real_BT[:, 0]
         mask = real_BT.clone()
         mask[:, 0] = True
-        return Stream(values, mask, lengths.clamp(min=1)), present
+        words = None
+        if self.words is not None and self.word_counts is not None:
+            numbers = torch.full((clips * steps,), -1, device=lengths_B.device)
+            numbers.index_copy_(0, clip_R * steps + step_R, rows_of(self.words).long())
+            words = Words(numbers.view(clips, steps), self.word_counts[device_index])
+        return Stream(values, mask, lengths.clamp(min=1), words), present
 
-    def _from_host(self, index: Tensor, lengths: Tensor, total: int) -> Tensor:
+    def _from_host(self, values: Tensor, index: Tensor, lengths: Tensor, total: int) -> Tensor:
         """Returns (R, D) or (R,), the clips' rows in pinned memory, from which a copy to the GPU makes nobody wait."""
         clip_R, step_R = _places(lengths, total)
-        rows = torch.empty((total, *self.values.shape[1:]), dtype=self.values.dtype, pin_memory=True)
-        return torch.index_select(self.values, 0, self.starts[index][clip_R] + step_R, out=rows)
+        rows = torch.empty((total, *values.shape[1:]), dtype=values.dtype, pin_memory=True)
+        return torch.index_select(values, 0, self.starts[index][clip_R] + step_R, out=rows)
+
+
+def _with_a_row(values: Array) -> Tensor:
+    """Returns the values of a split as a tensor.
+
+    Where no clip of the split has the modality, a gather still needs a row to read.
+    """
+    rows = torch.from_numpy(values)
+    return rows if len(rows) else rows.new_zeros((1, *rows.shape[1:]))
 
 
 def _places(lengths_B: Tensor, total: int) -> tuple[Tensor, Tensor]:
@@ -124,7 +151,8 @@ class ResidentSplit:
         streams = {}
         for name, what in reads.items():
             stream_statistics = None if what == "tokens" else statistics.get(name)
-            streams[name] = ResidentStream.load(raggeds[name], device, stream_statistics, on_host=on_host)
+            words = clips.words if what == "tokens" else None
+            streams[name] = ResidentStream.load(raggeds[name], device, stream_statistics, words=words, on_host=on_host)
         targets = {name: torch.from_numpy(values).to(device) for name, values in clips.targets.items()}
         return cls(clips.ids, streams, targets, device, on_host)
 

@@ -153,6 +153,7 @@ def _only(clips: Clips, rows: Array) -> Clips:
         targets={name: np.asarray(values)[rows] for name, values in clips.targets.items()},
         raw_text=None if clips.raw_text is None else [clips.raw_text[n] for n in rows],
         tokens=None if clips.tokens is None else of(clips.tokens),
+        words=None if clips.words is None else clips.words.select(rows),
     )
 
 
@@ -181,6 +182,7 @@ def _check_clips(where: str, clips: Clips) -> None:
             raise ValueError(f"{where} has {len(clips)} ids but {count} entries in {key!r}")
     for name, ragged in _raggeds(clips):
         _check_ragged(f"{where}: {name!r}", clips.ids, ragged, ndim=1 if name == "tokens" else 2)
+    _check_words(where, clips)
     _refuse_empty_clips(where, clips)
 
 
@@ -243,6 +245,33 @@ def _check_ragged(where: str, ids: list[str], ragged: Ragged, *, ndim: int) -> N
             )
 
 
+def _check_words(where: str, clips: Clips) -> None:
+    """Raises ValueError unless `words` has a number for each token, below the number of words of its clip."""
+    tokens, words = clips.tokens, clips.words
+    if words is None:
+        return
+    numbers, counts = np.asarray(words.numbers.values), np.asarray(words.counts)
+    if (
+        tokens is None
+        or not np.array_equal(tokens.offsets, words.numbers.offsets)
+        or len(numbers) != len(tokens.values)
+    ):
+        raise ValueError(f"{where}: 'words' must have one number for each token of 'tokens'")
+    if counts.shape != (len(clips),) or {numbers.dtype.kind, counts.dtype.kind} - {"i", "u"}:
+        raise ValueError(
+            f"{where}: 'words' must hold whole numbers, and a count for each of {len(clips)} clips; found "
+            f"{numbers.dtype} and {counts.shape} {counts.dtype}"
+        )
+    wrong = (numbers < -1) | (numbers >= np.repeat(counts, tokens.lengths))
+    if wrong.any():
+        step = int(np.flatnonzero(wrong)[0])
+        n = int(np.searchsorted(tokens.offsets, step, side="right")) - 1
+        raise ValueError(
+            f"{where}: 'words' of clip {clips.ids[n]!r} has the number {numbers[step]}; expected -1 for a special "
+            f"token, and else a word from 0 to {counts[n] - 1}"
+        )
+
+
 def _refuse_empty_clips(where: str, clips: Clips) -> None:
     parts = [ragged.lengths for _, ragged in _raggeds(clips)]
     empty = np.flatnonzero(np.sum(parts, axis=0) == 0)
@@ -266,4 +295,5 @@ def _contents(clips: Clips) -> dict[str, str]:
         **{f"modality {name!r}": f"of {ragged.dim} features" for name, ragged in clips.streams.items()},
         **{f"target {name!r}": "there" for name in clips.targets},
         **({} if clips.tokens is None else {"tokens": "there"}),
+        **({} if clips.words is None else {"words of tokens": "there"}),
     }

@@ -20,7 +20,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from trivium.data.clips import MODALITIES, STORE_SPLITS, Array, Clips, Folds, Ragged, Source, in_chunks
+from trivium.data.clips import MODALITIES, STORE_SPLITS, Array, Clips, Folds, Ragged, Source, TokenWords, in_chunks
 from trivium.data.mapped_file import mapped, reading
 from trivium.data.source_check import check_folds, check_source
 from trivium.data.store_check import check_store, read_text
@@ -39,6 +39,8 @@ class StoreSchema:
     of the longest clip in any split. targets: name -> what it is, with the counts of the train split. max_token: the
     largest token id, -1 without tokens. tokenizer: the name of the one that made the ids. folds: the number of folds,
     0 without any. fold: the one whose splits these are; None where the store was opened as a whole.
+    mean_lengths: modality ("tokens" for token ids) -> steps in the mean of the train clips that have it.
+    word_steps: the modalities that have one step a word, in every train clip that has them and text.
     """
 
     data: str
@@ -52,6 +54,8 @@ class StoreSchema:
     source_format: str = ""
     folds: int = 0
     fold: int | None = None
+    mean_lengths: dict[str, float] = field(default_factory=dict)
+    word_steps: tuple[str, ...] = ()
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -69,7 +73,8 @@ class StoreSchema:
         if "label_range" in value:  # of schema 1, which listed the names
             score = {"kind": "score", "range": value.pop("label_range")}
             targets = dict.fromkeys(targets, score)
-        return cls(**{**value, "targets": {name: Target.from_dict(target) for name, target in targets.items()}})
+        described = {name: Target.from_dict(target) for name, target in targets.items()}
+        return cls(**{**value, "targets": described, "word_steps": tuple(value.get("word_steps", ()))})
 
 
 @dataclass
@@ -135,11 +140,14 @@ class Store:
                 name: Statistics(group["mean"][fold], group["std"][fold]) for name, group in file["statistics"].items()
             }
             train = {name: values[()][places["train"]] for name, values in file["train"]["targets"].items()}
+            mean_lengths, word_steps = _read_lengths(file["train"], places["train"])
         schema = replace(
             self.schema,
             counts={split: len(clips) for split, clips in places.items()},
             targets={name: target.counted(train[name]) for name, target in self.schema.targets.items()},
             fold=fold,
+            mean_lengths=mean_lengths,
+            word_steps=word_steps,
         )
         return replace(self, schema=schema, statistics=statistics)
 
@@ -269,6 +277,7 @@ def _read_schema(file: h5py.File, version: int) -> StoreSchema:
     longest = {m: max(map(_longest, groups)) for m, groups in streams.items()}
     if tokens:
         longest["tokens"] = max(map(_longest, tokens))
+    mean_lengths, word_steps = _read_lengths(file["train"])
     return StoreSchema(
         data=str(attributes["data"]),
         feature_set=str(attributes["feature_set"]),
@@ -279,6 +288,8 @@ def _read_schema(file: h5py.File, version: int) -> StoreSchema:
         max_token=max((int(part.max(initial=0)) for g in tokens for _, part in in_chunks(g["values"])), default=-1),
         tokenizer=None if "tokenizer" not in attributes else str(attributes["tokenizer"]),
         source_format=str(attributes["source_format"]),
+        mean_lengths=mean_lengths,
+        word_steps=word_steps,
     )
 
 
@@ -308,6 +319,29 @@ def _everywhere(file: h5py.File, target: str) -> Array:
     return np.concatenate([file[split]["targets"][target][()] for split in STORE_SPLITS if split in file])
 
 
+def _read_lengths(train: h5py.Group, clips: Array | None = None) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Returns `mean_lengths` and `word_steps` of a schema.
+
+    clips: the train clips of a fold, (n,) int64; None for all clips.
+    """
+    groups = {**train["streams"], **({"tokens": train["tokens"]} if "tokens" in train else {})}
+    lengths = {name: np.diff(group["offsets"][()]) for name, group in groups.items()}
+    words = lengths.get("text")
+    if "tokens" in train and "word_counts" in train["tokens"]:
+        words = train["tokens"]["word_counts"][()]
+    if clips is not None:
+        lengths, words = (
+            {name: of_all[clips] for name, of_all in lengths.items()},
+            None if words is None else words[clips],
+        )
+    means = {name: float(number[number > 0].mean()) for name, number in lengths.items() if number.any()}
+    if words is None:
+        return means, ()
+    both = {name: (number > 0) & (words > 0) for name, number in lengths.items() if name not in ("text", "tokens")}
+    in_step = [name for name, has in both.items() if has.any() and np.array_equal(lengths[name][has], words[has])]
+    return means, tuple(in_step)
+
+
 def _longest(group: h5py.Group) -> int:
     return int(np.diff(group["offsets"][()]).max(initial=0))
 
@@ -319,15 +353,25 @@ def _read_split(path: Path, group: h5py.Group, content: mmap.mmap) -> Clips:
         targets={name: values[()] for name, values in group["targets"].items()},
         raw_text=read_text(path, group["raw_text"]) if "raw_text" in group else None,
         tokens=_view_ragged(group["tokens"], content) if "tokens" in group else None,
+        words=_view_words(group["tokens"], content) if "tokens" in group and "words" in group["tokens"] else None,
     )
 
 
 def _view_ragged(group: h5py.Group, content: mmap.mmap) -> Ragged:
     """Returns sequences whose values are a view of the mapping, where the file's layout allows it."""
-    values = group["values"]
+    return Ragged(_view(group["values"], content), group["offsets"][()])
+
+
+def _view_words(group: h5py.Group, content: mmap.mmap) -> TokenWords:
+    """Returns the words of token ids, as `_view_ragged` does the ids."""
+    return TokenWords(Ragged(_view(group["words"], content), group["offsets"][()]), group["word_counts"][()])
+
+
+def _view(values: h5py.Dataset, content: mmap.mmap) -> Array:
+    """Returns the values of a data set: a view of the mapping, where the file's layout allows it."""
     offset = values.id.get_offset()
     # HDF5 gives no offset for values without a step, or in a layout that another writer chose.
     if offset is None:
-        return Ragged(values[()], group["offsets"][()])
-    view = np.frombuffer(content, dtype=values.dtype, count=values.size, offset=offset).reshape(values.shape)
-    return Ragged(view, group["offsets"][()])
+        copied: Array = values[()]
+        return copied
+    return np.frombuffer(content, dtype=values.dtype, count=values.size, offset=offset).reshape(values.shape)

@@ -244,6 +244,8 @@ class _Check:
         if "tokens" in group:
             parts["tokens"] = self._ragged(f"{split}/tokens", count, "i4", 1)
             self._token_ids(f"{split}/tokens/values")
+            if {"words", "word_counts"} & set(group["tokens"]):
+                parts["tokens/words"] = self._words(f"{split}/tokens", count)
         return parts
 
     def _ragged(self, name: str, count: int, kind: str, ndim: int) -> tuple[int, ...]:
@@ -266,6 +268,24 @@ class _Check:
         lowest = min((int(part.min()) for _, part in in_chunks(self.file[name])), default=0)
         if lowest < 0:
             self.refuse(name, "token ids from 0", str(lowest))
+
+    def _words(self, name: str, count: int) -> tuple[int, ...]:
+        """Returns the shape of one entry, after each token was found to be of a word of its clip, or -1."""
+        numbers, counts = self.array(f"{name}/words", "i4"), self.array(f"{name}/word_counts", "i4")
+        offsets = self.file[name]["offsets"][()]
+        self._entries(f"{name}/words", numbers, int(offsets[-1]))
+        self._entries(f"{name}/word_counts", counts, count)
+        most_L = np.repeat(counts[()], np.diff(offsets))
+        for start, part in in_chunks(numbers):
+            wrong = (part < -1) | (part >= most_L[start : start + len(part)])
+            if wrong.any():
+                place = int(np.flatnonzero(wrong)[0])
+                expected = f"-1, or a word from 0 to {int(most_L[start + place]) - 1} of the clip"
+                self.refuse(f"{name}/words", expected, f"{int(part[place])} at place {start + place}")
+        if len(counts) and int(counts[()].min()) < 0:
+            self.refuse(f"{name}/word_counts", "numbers of words from 0", str(int(counts[()].min())))
+        shape: tuple[int, ...] = numbers.shape[1:]
+        return shape
 
     def _folds(self) -> tuple[int]:
         """Returns the number of folds, of which each clip must have one."""

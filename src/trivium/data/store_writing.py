@@ -112,7 +112,11 @@ def _write_split(group: h5py.Group, clips: Clips) -> None:
     for name, ragged in clips.streams.items():
         _write_ragged(streams.create_group(name), ragged, np.dtype("<f4"))
     if clips.tokens is not None:
-        _write_ragged(group.create_group("tokens"), clips.tokens, np.dtype("<i4"))
+        tokens = group.create_group("tokens")
+        _write_ragged(tokens, clips.tokens, np.dtype("<i4"))
+        if clips.words is not None:
+            tokens.create_dataset("words", data=np.asarray(clips.words.numbers.values, dtype="<i4"))
+            tokens.create_dataset("word_counts", data=np.asarray(clips.words.counts, dtype="<i4"))
 
 
 def _write_folds(train: h5py.Group, folds: Folds) -> None:

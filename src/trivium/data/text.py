@@ -5,13 +5,14 @@ transformers is imported only when a tokenizer is asked for. Legend: W words, D 
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trivium.data.clips import Array, Clips, Ragged, Source
+from trivium.data.clips import Array, Clips, Ragged, Source, TokenWords
 
 # The limit of tokens for a tokenizer that states none; transformers then reports about 1e30.
 _LONGEST = 512
@@ -22,7 +23,8 @@ def tokenize(source: Source, tokenizer: str) -> Source:
 
     tokenizer: a folder that holds one, or a name on the Hugging Face hub; it becomes `Source.tokenizer` (of a folder,
     its last part). A clip whose text is blank gets no token and so lacks the text modality. The note "tokens/cut" says
-    how many clips were cut.
+    how many clips were cut. `words` says which word of the text, between blanks, each token is of; a tokenizer written
+    in Python does not tell, and then there are none and the note "tokens/words" says so.
     Raises ValueError if a split has no raw text, the `text` extra is missing, or the tokenizer cannot be loaded.
     """
     where = source.files[0] if source.files else source.format
@@ -39,6 +41,8 @@ def tokenize(source: Source, tokenizer: str) -> Source:
         splits[split], split_cut = _tokenize_split(clips, model, limit)
         cut += split_cut
     notes = dict(source.notes)
+    if not model.is_fast:
+        notes["tokens/words"] = "not known, as the tokenizer does not tell which letters a token stands for"
     if cut:
         notes["tokens/cut"] = f"{cut} clips cut at {limit} tokens"
     return replace(source, splits=splits, tokenizer=_short_name(tokenizer), notes=notes)
@@ -93,10 +97,29 @@ def _tokenize_split(clips: Clips, model: Any, limit: int) -> tuple[Clips, int]:
     # The tokenizer runs a second time without its limit, so that cut clips can be counted. verbose=False keeps it from
     # warning of their length.
     uncut_ids = model(texts, add_special_tokens=True, truncation=False, verbose=False)["input_ids"]
-    ids = model(texts, add_special_tokens=True, truncation=True, max_length=limit)["input_ids"]
+    places = {"return_offsets_mapping": True, "return_special_tokens_mask": True} if model.is_fast else {}
+    encoded = model(texts, add_special_tokens=True, truncation=True, max_length=limit, **places)
     cut = sum(len(long) > limit for long in uncut_ids)
-    tokens = [np.array(row if text else [], dtype=np.int32) for row, text in zip(ids, texts, strict=True)]
-    return replace(clips, tokens=Ragged.pack(tokens)), cut
+    ids = [np.array(row if text else [], dtype=np.int32) for row, text in zip(encoded["input_ids"], texts, strict=True)]
+    tokens, words = Ragged.pack(ids), None
+    if model.is_fast:
+        places_and_marks = zip(texts, encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True)
+        numbers = [_word_numbers(*of_clip)[: len(row)] for row, of_clip in zip(ids, places_and_marks, strict=True)]
+        counts = np.array([len(text.split()) for text in texts], dtype=np.int32)
+        words = TokenWords(Ragged(np.concatenate(numbers), tokens.offsets), counts)
+    return replace(clips, tokens=tokens, words=words), cut
+
+
+def _word_numbers(text: str, places: list[tuple[int, int]], special: list[int]) -> Array:
+    """Returns (T,) int32, the number of the word that each token is of, -1 for special tokens.
+
+    places: the letters of the text that each token stands for, from the first to behind the last.
+    """
+    ends = [word.end() for word in re.finditer(r"\S+", text)]
+    # The last letter decides, as some tokenizers count the blank before a word as part of its first token.
+    last = [max(start, end - 1) for start, end in places]
+    numbers = np.searchsorted(ends, last, side="right")
+    return np.where(np.array(special, dtype=bool), -1, numbers).astype(np.int32)
 
 
 def _load_tokenizer(name: str) -> Any:

@@ -6,6 +6,7 @@ Legend: B clips, M modalities, T steps, E width of the cross-modal transformers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -44,12 +45,17 @@ class TETFN(Fusion):
     enhanced_dropout: the same in the text-enhanced transformers and in those of self-attention.
     embed_dropout: on the embedded input of a transformer. relu_dropout: behind a layer's ReLU. dropout: at the end of
     its branches. joint_dropout: before the Linear of step 4.
+    masks: False counts the padding of a clip among its steps, as the public code does: each modality that a clip has is
+    filled with zeros up to `steps`, or up to the batch's longest clip where `steps` does not name it.
+    steps: modality -> the length of the store's longest clip, which masks=False needs so that a clip's vector does not
+    depend on its batch.
     Raises ValueError for sizes below 1, a width that is odd, below 4 or not a multiple of `heads`, probabilities
     outside [0, 1) and names of no modality.
     """
 
     reads = "tokens"
     by_modality = "convolutions"
+    takes_steps: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -68,6 +74,8 @@ class TETFN(Fusion):
         relu_dropout: float = 0.0,
         dropout: float = 0.1,
         joint_dropout: float = 0.0,
+        masks: bool = True,
+        steps: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         check_sizes(dims, dim=dim, width=width, layers=layers, heads=heads)
@@ -81,6 +89,7 @@ class TETFN(Fusion):
         self.source_dropouts = dropout_by_modality("attention_dropout", dims, attention_dropout or {})
         self.enhanced_dropout = Dropout(enhanced_dropout)
         self.kernels = _kernels(dims, kernels or {})
+        self.padded_steps = {} if masks else {name: (steps or {}).get(name, 1) for name in dims}
         # A list in the order of dims, because a ModuleDict refuses modalities with names such as "keys".
         self.convolutions = nn.ModuleList(
             nn.Conv1d(size, width, kernel, bias=False) for size, kernel in zip(dims.values(), self.kernels, strict=True)
@@ -140,19 +149,24 @@ class TETFN(Fusion):
     def _convolve(self, encoded: Mapping[str, Encoded]) -> tuple[list[Tensor], list[Tensor]]:
         """Returns for each modality its convolved tokens (B, T, E), zero in padding, and its real steps (B,) int64.
 
-        A clip shorter than the kernel counts as if it had zeros up to it, and gives one step.
+        A clip shorter than the kernel counts as if it had zeros up to it, and gives one step. With masks=False the
+        zeros behind a clip are steps of it.
         """
         tokens, lengths = [], []
         for name, convolution, kernel in zip(self.dims, self.convolutions, self.kernels, strict=True):
             mask_BT = encoded[name].mask
             values_BTD = encoded[name].tokens.masked_fill(~mask_BT[..., None], 0.0)
-            values_BTD = F.pad(values_BTD, (0, 0, 0, max(kernel - values_BTD.shape[1], 0)))
+            least = max(kernel, self.padded_steps.get(name, 1))
+            values_BTD = F.pad(values_BTD, (0, 0, 0, max(least - values_BTD.shape[1], 0)))
             # As a matrix product: on a CPU a quarter of the time of torch's convolution of 768 features by one step.
             steps = values_BTD.shape[1] - kernel + 1
             windows = torch.stack([values_BTD[:, k : k + steps] for k in range(kernel)], dim=3).flatten(2)
             tokens_BTE = F.linear(windows, convolution.get_parameter("weight").flatten(1))
             before_B = mask_BT.sum(dim=1)
-            length_B = torch.where(before_B > 0, (before_B - kernel + 1).clamp(min=1), 0)
+            length_B = (before_B - kernel + 1).clamp(min=1)
+            if self.padded_steps:
+                length_B = torch.full_like(before_B, steps)
+            length_B = torch.where(before_B > 0, length_B, 0)
             real_BT = torch.arange(steps, device=mask_BT.device) < length_B[:, None]
             # Under autocast a product is in half precision; the layers add their results to it.
             tokens_BTE = tokens_BTE.to(self.out.weight.dtype)

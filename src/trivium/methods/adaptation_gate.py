@@ -13,6 +13,7 @@ from torch.linalg import vector_norm
 
 from trivium.core.choices import check_choice
 from trivium.core.precision import at_least_float32
+from trivium.data.batch import Words
 
 BIASES = ("gated", "common")
 # BERT's initial weights, which the authors' code gives to the gate too.
@@ -80,19 +81,27 @@ class AdaptationGate(nn.Module):
         return scaled
 
 
-def align(values_BFD: Tensor, real_BF: Tensor, tokens_BT: Tensor) -> Tensor:
+def align(values_BFD: Tensor, real_BF: Tensor, tokens_BT: Tensor, words: Words | None = None) -> Tensor:
     """Returns (B, T, D): for each token the mean of the steps that fall to it.
 
-    Token i of a clip's n gets steps floor(i F / n) up to ceil((i + 1) F / n), which are one at least. F counts the
-    clip's real steps. A clip of as many steps as tokens is so aligned one to one.
+    A clip of as many steps as words is aligned by words: every token of a word gets the word's step, as in the
+    authors' code. A word whose tokens are cut off takes its step with it.
+    In other clips token i of n gets steps floor(i F / n) up to ceil((i + 1) F / n), which are one at least. F counts
+    the clip's real steps. A clip of as many steps as tokens is so aligned one to one.
 
     real_BF: bool, the clip's steps, which come first. tokens_BT: bool, the tokens that take part; the others get zeros,
-    as do all of a clip without steps.
+    as do all of a clip without steps, and in a clip that is aligned by words the tokens that are of no word.
+    words: which word each token is of; None if that is not known, and then no clip is aligned by words.
     """
     number_BT = tokens_BT.cumsum(dim=1) - 1
     count_B1, steps_B1 = tokens_BT.sum(dim=1, keepdim=True).clamp(min=1), real_BF.sum(dim=1, keepdim=True)
     start_BT = number_BT * steps_B1 // count_B1
     end_BT = ((number_BT + 1) * steps_B1 + count_B1 - 1) // count_B1
+    if words is not None:
+        by_words_B1 = words.counts[:, None] == steps_B1
+        start_BT = torch.where(by_words_B1, words.numbers, start_BT)
+        end_BT = torch.where(by_words_B1, words.numbers + 1, end_BT)
+        tokens_BT = torch.where(by_words_B1, words.numbers >= 0, tokens_BT)
     step_F = torch.arange(real_BF.shape[1], device=real_BF.device)
     taken_BTF = (step_F >= start_BT[..., None]) & (step_F < end_BT[..., None])
     taken_BTF = taken_BTF & tokens_BT[..., None] & real_BF[:, None]

@@ -6,7 +6,7 @@ Legend: B clips, E joint embedding, K outputs of the head, C classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -43,7 +43,8 @@ class Parts:
 
     train_clips: the number of clips in the train split. high: the largest label, for methods that generate labels; None
     if the store has no label range. options: the options that several methods share. longest: modality -> the length of
-    the store's longest clip.
+    the store's longest clip. mean_lengths: modality -> the mean length of the train clips that have it. word_steps: the
+    modalities that have one step a word.
     """
 
     encoders: dict[str, Encoder]
@@ -54,6 +55,8 @@ class Parts:
     seed: int
     options: Options = field(default_factory=Options)
     longest: Mapping[str, int] = field(default_factory=dict)
+    mean_lengths: Mapping[str, float] = field(default_factory=dict)
+    word_steps: Collection[str] = ()
 
 
 class Method(nn.Module, ABC):

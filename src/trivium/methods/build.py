@@ -59,7 +59,9 @@ def build_method(
     """
     seed = int(config["seed"])
     encoders: dict[str, Encoder] = {}
-    longest = {name: schema.max_lengths["tokens" if what == "tokens" else name] for name, what in reads.items()}
+    read_as = {name: "tokens" if what == "tokens" else name for name, what in reads.items()}
+    longest = {name: schema.max_lengths[key] for name, key in read_as.items()}
+    mean_lengths = {name: schema.mean_lengths[key] for name, key in read_as.items() if key in schema.mean_lengths}
     for name, what in reads.items():
         size = schema.max_token + 1 if what == "tokens" else schema.dims[name]
         node = encoder_node(config, name)
@@ -82,6 +84,7 @@ def build_method(
     high = None if described.range is None else max(map(abs, described.range))
     options, settings = split_options(config["method"], getattr(kind, "shared_options", ()))
     parts = Parts(encoders, fusion, objective, schema.counts["train"], high, seed, options, longest)
+    parts.mean_lengths, parts.word_steps = mean_lengths, schema.word_steps
     if trains:
         # Here, as importing Lightning takes longer than loading a run.
         from trivium.methods.trainable import trainable

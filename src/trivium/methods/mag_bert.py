@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from trivium.core.choices import check_choice
 from trivium.core.seeding import keyed
-from trivium.data.batch import Batch, Stream
+from trivium.data.batch import Batch, Stream, Words
 from trivium.encoders.base import Encoded, Encoder
 from trivium.encoders.pooling import check_least
 from trivium.methods.adaptation_gate import AdaptationGate, align
 from trivium.methods.base import Method, Parts, Prediction
 
 GATES = ("mag", "none")
+PLACEHOLDER_COUNTS = ("fixed", "data")
 
 
 class MAGBERT(Method):
@@ -47,6 +48,7 @@ class MAGBERT(Method):
         gate_dropout: float = 0.5,
         dropout: float = 0.1,
         placeholder_tokens: int = 12,
+        placeholder_count: str = "fixed",
         placeholder_ids: Sequence[int] = (101, 103, 102),
     ) -> None:
         super().__init__(parts)
@@ -56,8 +58,12 @@ class MAGBERT(Method):
         self.name, self.carrier, self.layer = name, carrier, layer
         self.column = list(parts.encoders).index(carrier)
         encoder = parts.encoders[carrier]
-        self.placeholder_tokens = placeholder_tokens
+        self.placeholder_tokens, self.longest = placeholder_tokens, encoder.longest
         self.placeholder_ids = list(placeholder_ids)
+        # The modalities whose steps say how many words an absent text had.
+        self.word_steps: list[str] = []
+        if check_choice("method.placeholder_count", placeholder_count, PLACEHOLDER_COUNTS) == "data":
+            self._count_by(parts)
         if encoder.reads == "tokens":
             _check_ids(self.placeholder_ids, input_size, carrier)
         self.dropout = nn.Dropout(dropout)
@@ -76,6 +82,8 @@ class MAGBERT(Method):
     ) -> Mapping[str, int]:
         # Placeholders, with a token at both ends, may be more than any clip has.
         least = {settings.get("carrier", "text"): int(settings.get("placeholder_tokens", 12)) + 2}
+        if settings.get("placeholder_count") == "data":
+            least = {}
         return {name: max(longest[name], least.get(name, 0)) for name in names}
 
     def own_parts(self, modality: str) -> list[nn.Module]:
@@ -106,7 +114,7 @@ class MAGBERT(Method):
             text: Encoded = encoder(stream)
         else:
             words_BT = _words(stream) if encoder.reads == "tokens" else stream.mask
-            vectors = {name: align(out.tokens, out.mask, words_BT) for name, out in others.items()}
+            vectors = {name: align(out.tokens, out.mask, words_BT, stream.words) for name, out in others.items()}
             present = {name: batch.present[:, m] for m, name in enumerate(self.encoders)}
 
             def adapt(z_BTA: Tensor, front: int) -> Tensor:
@@ -122,30 +130,65 @@ class MAGBERT(Method):
         assert isinstance(encoder, Encoder)
         return encoder
 
+    def _count_by(self, parts: Parts) -> None:
+        """Lets the number of placeholders be that of the other modalities' words, or else the train split's mean.
+
+        None has more steps than the store's longest text.
+        """
+        special = 2 * (self._encoder.reads == "tokens")
+        self.word_steps = [name for name in parts.encoders if name in parts.word_steps and name != self.carrier]
+        longest = [steps for steps in (self.longest, parts.longest.get(self.carrier)) if steps]
+        self.longest = min(longest, default=None)
+        mean = parts.mean_lengths.get(self.carrier, self.placeholder_tokens + special)
+        self.placeholder_tokens = max(1, round(mean) - special)
+
     def _with_placeholders(self, batch: Batch) -> Stream:
         """Returns the carrier's stream, with placeholder tokens in the clips that lack it."""
-        stream, present_B = batch.streams[self.carrier], batch.present[:, self.column]
-        tokens = self.placeholder is None
-        longest = self._encoder.longest
-        count = min(self.placeholder_tokens + 2 * tokens, longest or self.placeholder_tokens + 2)
-        extra = max(0, count - stream.mask.shape[1])
+        stream, present_B1 = batch.streams[self.carrier], batch.present[:, [self.column]]
+        special = 2 * (self.placeholder is None)
+        words_B1 = self._words_without_text(batch)
+        count_B1 = torch.where(words_B1 > 0, words_B1, self.placeholder_tokens) + special
+        most = max([self.placeholder_tokens, *(int(batch.streams[m].lengths.max()) for m in self.word_steps)]) + special
+        if self.longest:
+            count_B1, most = count_B1.clamp(max=self.longest), min(most, self.longest)
+        extra = max(0, most - stream.mask.shape[1])
         step_T = torch.arange(stream.mask.shape[1] + extra, device=stream.mask.device)
-        mask_BT = nn.functional.pad(stream.mask, (0, extra))
-        mask_BT = torch.where(present_B[:, None], mask_BT, step_T < count)
-        lengths = stream.lengths.to(present_B.device, non_blocking=True)
+        filled_BT = step_T < count_B1
+        mask_BT = torch.where(present_B1, nn.functional.pad(stream.mask, (0, extra)), filled_BT)
+        lengths = stream.lengths.to(present_B1.device, non_blocking=True)
         # Which clips have text is known on the device alone, so an encoder that lays its steps out by these lengths
         # makes the host wait for a GPU.
-        lengths = torch.where(present_B, lengths, count)
+        lengths = torch.where(present_B1[:, 0], lengths, count_B1[:, 0])
+        # A placeholder is of the word whose place it has, where the other modalities' words are known.
+        number_BT = step_T - special // 2
+        number_BT = torch.where((number_BT >= 0) & (step_T < count_B1 - special // 2), number_BT, -1)
         if self.placeholder is None:
             cls, mask, sep = self.placeholder_ids
-            ids_T = torch.where(step_T == 0, cls, torch.where(step_T == count - 1, sep, mask))
-            ids_BT = nn.functional.pad(stream.values, (0, extra))
-            values = torch.where(present_B[:, None], ids_BT, torch.where(step_T < count, ids_T, 0))
+            ids_BT = torch.where(step_T == 0, cls, torch.where(step_T == count_B1 - 1, sep, mask))
+            ids_BT = torch.where(filled_BT, ids_BT, 0)
+            values = torch.where(present_B1, nn.functional.pad(stream.values, (0, extra)), ids_BT)
         else:
             values_BTD = nn.functional.pad(stream.values, (0, 0, 0, extra))
-            fill_TD = torch.where((step_T < count)[:, None], self.placeholder.to(values_BTD.dtype), 0.0)
-            values = torch.where(present_B[:, None, None], values_BTD, fill_TD)
-        return Stream(values, mask_BT, lengths)
+            fill_BTD = torch.where(filled_BT[..., None], self.placeholder.to(values_BTD.dtype), 0.0)
+            values = torch.where(present_B1[..., None], values_BTD, fill_BTD)
+        words = stream.words
+        if words is None:
+            words = Words(torch.full_like(stream.mask, -1, dtype=torch.int64), torch.zeros_like(words_B1[:, 0]))
+        numbers_BT = nn.functional.pad(words.numbers, (0, extra), value=-1)
+        words = Words(
+            torch.where(present_B1, numbers_BT, number_BT),
+            torch.where(present_B1, words.counts[:, None], words_B1)[:, 0],
+        )
+        return Stream(values, mask_BT, lengths, words)
+
+    def _words_without_text(self, batch: Batch) -> Tensor:
+        """Returns (B, 1) int64, the number of words that a clip's other modalities tell; 0 where they do not."""
+        words_B1 = torch.zeros_like(batch.index)[:, None]
+        for name in self.word_steps:
+            steps_B = batch.streams[name].lengths.to(words_B1.device, non_blocking=True)
+            present_B = batch.present[:, list(self.encoders).index(name)]
+            words_B1 = torch.maximum(words_B1, torch.where(present_B, steps_B, 0)[:, None])
+        return words_B1
 
 
 def _words(stream: Stream) -> Tensor:

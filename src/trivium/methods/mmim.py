@@ -13,13 +13,16 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from contextlib import nullcontext
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import vector_norm
 
 from trivium.core.choices import check_choice
 from trivium.core.distributed import sum_over_ranks, world
+from trivium.core.precision import at_least_float32
 from trivium.core.seeding import derive, keyed
 from trivium.data.batch import Batch
 from trivium.data.datamodule import BatchLoader, DataModule
@@ -41,6 +44,7 @@ from trivium.objectives.cpc import Direction
 STAGES = ("two", "one")
 INITIALISATIONS = ("xavier", "torch")
 STAND_INS = ("zero", "learned", "conditional")
+CLIP_NORMS = ("stepped", "all")
 
 
 class MMIM(Method):
@@ -48,6 +52,7 @@ class MMIM(Method):
 
     conditionals: pair -> q(y|x), a Gaussian. entropies: pair -> the projection of y, drawn once and never trained.
     memory: pair -> projected y and labels of the last `memory_batches` batches of this epoch.
+    clips_all: True if the norm of trainer.gradient_clip counts what has a gradient and is not stepped, too.
     The entropy of the bound is defined for a score and for classes; with ba_weight=0 any target will do.
     Raises ValueError for unknown choices, numbers out of range, pairs of unknown modalities, and a bound on a target
     that has no single class.
@@ -71,9 +76,16 @@ class MMIM(Method):
         first_stage: float = 1.0,
         initialisation: str = "xavier",
         stand_in: str = "zero",
+        clip_norm: str = "stepped",
     ) -> None:
         super().__init__(parts)
         _check(parts, stages, initialisation, stand_in, memory_batches, first_stage)
+        self.clips_all = check_choice("method.clip_norm", clip_norm, CLIP_NORMS) == "all"
+        if self.clips_all and stages != "two":
+            raise ValueError(
+                f"method.clip_norm=all: counts the gradients of the stage that is not stepped; expected "
+                f"method.stages=two, found {stages}"
+            )
         self.name, self.cpc_weight, self.ba_weight = name, cpc_weight, ba_weight
         instead = "take method.ba_weight=0, which leaves its CPC beside the task, or method=supervised"
         self.classes = entropy_classes(parts.objective.target, f"method={name}", instead) if ba_weight else 0
@@ -170,10 +182,10 @@ class MMIM(Method):
         labels_N = entropy_labels(self.objective.target, batch.gather(batch.target))
         singular: list[Tensor] = []
         for x, y in self.pairs:
-            likelihood = self._likelihood(batch, encoded, x, y, frozen=True)
+            likelihood = self._likelihood(batch, encoded, x, y, "both" if self.clips_all else "vectors")
             if not self.two_stages:
                 # q gets the gradient of the first stage in the same step; the value is taken away again.
-                for_q = self._likelihood(batch, encoded, x, y, frozen=False)
+                for_q = self._likelihood(batch, encoded, x, y, "q")
                 likelihood = likelihood + (for_q - for_q.detach()) / self.ba_weight
             terms[f"ba_{x}_{y}"] = self.ba_weight, -likelihood
             entropy, few = self._entropy(_key(x, y), batch.gather(encoded[y].pooled), labels_N * present[y])
@@ -183,16 +195,18 @@ class MMIM(Method):
             terms["singular"] = 0.0, torch.stack(singular).to(labels_N.dtype).mean()
         return terms
 
-    def _likelihood(self, batch: Batch, encoded: Mapping[str, Encoded], x: str, y: str, *, frozen: bool) -> Tensor:
+    def _likelihood(
+        self, batch: Batch, encoded: Mapping[str, Encoded], x: str, y: str, reached: Literal["q", "vectors", "both"]
+    ) -> Tensor:
         """Returns lld, the mean over the clips that have x and y of log q(y|x), summed over the features of y.
 
-        frozen: True lets the gradient reach x and y alone, False q alone.
+        reached: what the gradient reaches: q, the vectors x and y, or both.
         """
         x_BP, y_BP = encoded[x].pooled, encoded[y].pooled
-        if not frozen:
+        if reached == "q":
             x_BP, y_BP = x_BP.detach(), y_BP.detach()
         q: Conditional = self.conditionals[_key(x, y)]  # type: ignore[assignment]
-        per_clip_B = q.log_likelihood(x_BP, y_BP, normalised=self.normalised, frozen=frozen)
+        per_clip_B = q.log_likelihood(x_BP, y_BP, normalised=self.normalised, frozen=reached == "vectors")
         present = self._present(batch)
         return batch.mean(per_clip_B, present[x] & present[y])
 
@@ -237,6 +251,11 @@ class MMIM(Method):
         super().on_fit_start()
         if self.two_stages and self.trainer.scaler is not None:
             raise ValueError("method.stages=two: not with trainer.precision=16-mixed; take bf16-mixed or 32-true")
+        if self.clips_all and (not self.trainer.gradient_clip_val or self.trainer.gradient_clip_algorithm == "value"):
+            raise ValueError(
+                "method.clip_norm=all: there is no norm to clip by; set trainer.gradient_clip above 0 with "
+                "trainer.gradient_clip_by=norm, or take method.clip_norm=stepped"
+            )
         data: DataModule = self.trainer.datamodule
         labels_N = data.clips("train").targets["multimodal"]
         if self.entropies and not self.classes and not labels_N.min() < 0 < labels_N.max():
@@ -247,6 +266,12 @@ class MMIM(Method):
                 stacklevel=2,
             )
 
+    def on_train_start(self) -> None:
+        """Lets what the second stage does not step have a gradient, if that counts. DDP does not know of it by now."""
+        if self.clips_all:
+            self.conditionals.requires_grad_(True)
+            self.entropies.requires_grad_(True)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Runs the first stage before an epoch's first step, unless a checkpoint of this epoch says that it is done."""
         if self.two_stages and self.pairs and self.fitted_epoch != self.current_epoch:
@@ -255,6 +280,24 @@ class MMIM(Method):
 
     def on_fit_end(self) -> None:
         self.conditionals.requires_grad_(True)
+        self.entropies.requires_grad_(False)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clips the second stage's gradients; with clip_norm=all by the norm of all, q's and the projections' too."""
+        if not self.clips_all:
+            super().configure_gradient_clipping(  # type: ignore[misc]  # Lightning's
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+            return
+        assert gradient_clip_val is not None
+        unstepped = [*self.conditionals.parameters(), *self.entropies.parameters()]
+        others = _mean_over_ranks([parameter.grad for parameter in unstepped if parameter.grad is not None])
+        # They are cleared, so that the optimiser does not step them and nothing of them is left for the next window.
+        for parameter in unstepped:
+            parameter.grad = None
+        _clip([p.grad for group in optimizer.param_groups for p in group["params"]], others, gradient_clip_val)
 
     def _fit_conditionals(self) -> None:
         """Fits every q by gradient steps on -lld, over the first `first_stage` of this epoch's batches."""
@@ -271,12 +314,13 @@ class MMIM(Method):
             # As Lightning does for a training step: float64 inputs with trainer.precision=64-true, autocast.
             batch = self.trainer.precision_plugin.convert_input(batch)
             with self.trainer.precision_plugin.train_step_context():
-                with torch.no_grad():
+                with nullcontext() if self.clips_all else torch.no_grad():
                     encoded = self.encode(batch)
-                lld = torch.stack([self._likelihood(batch, encoded, x, y, frozen=False) for x, y in self.pairs])
+                reached: Literal["q", "both"] = "both" if self.clips_all else "q"
+                lld = torch.stack([self._likelihood(batch, encoded, x, y, reached) for x, y in self.pairs])
             self._step_conditionals(-lld.sum(), optimizer)
             self.first_stage_meter.add({"first_stage": -lld.sum()}, step, batch.global_size)
-        self.conditionals.requires_grad_(False)
+        self.conditionals.requires_grad_(self.clips_all)
         if self.first_stage_meter.first_bad() is not None:
             raise NonFiniteLossError(
                 f"the loss of the first stage is not finite at epoch {self.current_epoch + 1}; a smaller "
@@ -284,14 +328,20 @@ class MMIM(Method):
             )
 
     def _step_conditionals(self, loss: Tensor, optimizer: Any) -> None:
-        """Takes one step of q on the gradient of the global batch's loss."""
+        """Takes one step of q on the gradient of the global batch's loss.
+
+        With clip_norm=all the gradients of the encoders, which are not stepped, count in the norm.
+        """
         parameters = list(self.conditionals.parameters())
-        gradients = torch.autograd.grad(loss, parameters)
-        mean = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients])) / world()
-        parts = torch.split(mean, [parameter.numel() for parameter in parameters])
-        for parameter, part in zip(parameters, parts, strict=True):
-            parameter.grad = part.view_as(parameter)
-        if self.trainer.gradient_clip_val:
+        unstepped = [p for p in self.encoders.parameters() if p.requires_grad] if self.clips_all else []
+        found = torch.autograd.grad(loss, [*parameters, *unstepped], allow_unused=self.clips_all)
+        gradients = _mean_over_ranks([gradient for gradient in found if gradient is not None])
+        # Every q has a gradient, so that theirs come first.
+        for parameter, gradient in zip(parameters, gradients, strict=False):
+            parameter.grad = gradient
+        if self.clips_all:
+            _clip([p.grad for p in parameters], gradients[len(parameters) :], self.trainer.gradient_clip_val)
+        elif self.trainer.gradient_clip_val:
             # The norm is that of the parameters that are stepped, as nothing else has a gradient.
             self.clip_gradients(  # type: ignore[operator]  # Lightning's
                 optimizer, self.trainer.gradient_clip_val, self.trainer.gradient_clip_algorithm
@@ -337,6 +387,27 @@ def _check(
             "method.stand_in=conditional puts a vector in the place of an absent modality; expected a fusion of "
             f"vectors such as fusion=concat, found {type(parts.fusion).__name__}, which reads tokens"
         )
+
+
+def _mean_over_ranks(gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Returns the mean of each gradient over the ranks, by one sum of all of them."""
+    if not gradients:
+        return []
+    mean = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients])) / world()
+    parts = torch.split(mean, [gradient.numel() for gradient in gradients])
+    return [part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True)]
+
+
+def _clip(stepped: Sequence[Tensor | None], others: Sequence[Tensor], limit: float) -> None:
+    """Scales the gradients that are stepped so that the norm of them and the others is at most `limit`.
+
+    torch.nn.utils.clip_grad_norm_ does so with one list of parameters, all of which it scales.
+    """
+    scaled = [gradient for gradient in stepped if gradient is not None]
+    norm = vector_norm(torch.stack([vector_norm(at_least_float32(gradient)) for gradient in (*scaled, *others)]))
+    scale = (limit / (norm + 1e-6)).clamp(max=1.0)
+    for gradient in scaled:
+        gradient.mul_(scale.to(gradient.dtype))
 
 
 def _key(x: str, y: str) -> str:

@@ -22,9 +22,14 @@ _NOT_HASHED_TRAINER = (
 )
 # Keys that came later than version 0.1.0, with the values at which they change nothing.
 _NEW_OF_OBJECTIVE = {"class_weights": None, "focal_gamma": 0.0}
+_NEW_OF_METHOD = {
+    **{"step_dropout": 0, "modality_dropout_law": "keep_one"},
+    **{"placeholder_count": "fixed", "clip_norm": "stepped"},
+}
 _NEW_OF_DATA: dict[str, Any] = {"target": "", "fold": None, "sampler": "shuffled", **ALL_LABELS}
 _NEW_OF_COMPETITION = {"test_easy_noise": None}
 _PLATEAU = "trivium.schedulers.plateau"
+_TETFN = "trivium.fusions.tetfn.TETFN"
 _GMC = ("trivium.methods.gmc.GMC", "trivium.methods.m3ixup.M3ixup")
 
 
@@ -81,10 +86,12 @@ def _as_in_0_1(config: dict[str, Any]) -> dict[str, Any]:
         method.pop("ba_standardised", None)
     if set((method.get("unimodal_weights") or {}).values()) <= {1}:
         method.pop("unimodal_weights", None)
-    if method.get("step_dropout") == 0:
-        del method["step_dropout"]
-    if method.get("modality_dropout_law") == "keep_one":
-        del method["modality_dropout_law"]
+    for key, default in _NEW_OF_METHOD.items():
+        if method.get(key) == default:
+            del method[key]
+    fusion = dict(config.get("fusion") or {})
+    if fusion.get("_target_") == _TETFN and fusion.get("masks"):
+        config = {**config, "fusion": {key: value for key, value in fusion.items() if key != "masks"}}
     return {**config, "trainer": trainer, **({"method": method} if "method" in config else {})}
 
 
