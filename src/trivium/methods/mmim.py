@@ -334,8 +334,8 @@ class MMIM(Method):
         """
         parameters = list(self.conditionals.parameters())
         unstepped = [p for p in self.encoders.parameters() if p.requires_grad] if self.clips_all else []
-        found = torch.autograd.grad(loss, [*parameters, *unstepped], allow_unused=self.clips_all)
-        gradients = _mean_over_ranks([gradient for gradient in found if gradient is not None])
+        all_gradients = torch.autograd.grad(loss, [*parameters, *unstepped], allow_unused=self.clips_all)
+        gradients = _mean_over_ranks([gradient for gradient in all_gradients if gradient is not None])
         # Every q has a gradient, so that theirs come first.
         for parameter, gradient in zip(parameters, gradients, strict=False):
             parameter.grad = gradient
