@@ -176,6 +176,20 @@ def _recorded(run: Path) -> list[tuple[str, dict[str, str]]]:
     return list(rows(run / "predictions.csv").items())
 
 
+def test_videos_of_no_fold_are_new_and_folds_tell_splits_apart(
+    run_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folds.json").write_text(json.dumps({"train": ["v0"], "test": ["v10"]}))
+    source, out = write_csd(tmp_path / "new", None, {"v9": 2, "v10": 3, "v11": 4}), tmp_path / "out.csv"
+    words = [f"run={run_of('csd')}", f"source={source}", f"out={out}"]
+    assert main(words) == 0
+    assert {clip: row["split"] for clip, row in rows(out).items()} == dict.fromkeys(("v9", "v10", "v11"), "new")
+    assert main([*words, f"folds={tmp_path / 'folds.json'}"]) == 0
+    assert {clip: row["split"] for clip, row in rows(out).items()} == {"v9": "new", "v10": "test", "v11": "new"}
+    assert main([*words, f"folds={tmp_path / 'folds.json'}", "splits=test"]) == 0
+    assert list(rows(out)) == ["v10"]
+
+
 def test_labelled_dialogues_need_no_train_split_to_be_scored(
     run_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
