@@ -119,7 +119,10 @@ def test_a_job_that_is_queued_again_in_the_middle_ends_bit_equal(slurm: Slurm, f
     command, sweep = grid(slurm, folder / "requeued", "seed=1", pause=0.4)
     in_the_middle(sweep / "0", command)
     (job,) = slurm.jobs("RUNNING")
-    slurm.ask("scontrol", "requeue", job)
+    slurm.ask("scontrol", "requeuehold", job)
+    # The watcher looks once a minute at least.
+    until(lambda: f"SLURM holds job {job} (" in command.printed, 90, "the warning of a job that is held")
+    slurm.ask("scontrol", "release", job)
     assert command.end() == 0, command.printed
     assert status(sweep / "0")["resumed_at"] > [0]
     assert record(sweep / "0") == record(whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import cloudpickle
@@ -11,7 +12,7 @@ from submitit import SlurmJob
 from submitit.core.utils import DelayedSubmission
 
 from trivium.search import slurm_queue
-from trivium.search.slurm_queue import QueueWatcher, states_in_queue, wait_for_earlier_jobs
+from trivium.search.slurm_queue import QueueWatcher, jobs_in_queue, wait_for_earlier_jobs
 
 
 @pytest.fixture
@@ -44,6 +45,23 @@ def test_a_job_that_the_queue_has_forgotten_has_ended_and_one_that_is_queued_aga
     assert not watcher.is_done("8")
 
 
+def test_a_job_that_slurm_holds_is_warned_of_once(queue: Path) -> None:
+    held = "7|PENDING|launch failed requeued held;8|PENDING|Resources;9|RUNNING|None;10|PENDING|JobHeldUser"
+    queue.write_text(f"{held}\n{held}\n")
+    watcher = QueueWatcher()
+    for job in ("7", "8", "9"):  # 10 is not ours
+        watcher.register_job(job)
+    with pytest.warns(
+        UserWarning, match=r"SLURM holds job 7 \(launch failed.*scontrol release 7` .* `scancel 7`"
+    ) as told:
+        watcher.update()
+    assert len(told) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        watcher.update()
+    assert watcher.get_state("7") == "PENDING"
+
+
 def test_a_slurm_that_does_not_answer_changes_no_state(queue: Path) -> None:
     queue.write_text("7|RUNNING\n")
     watcher = QueueWatcher()
@@ -53,7 +71,7 @@ def test_a_slurm_that_does_not_answer_changes_no_state(queue: Path) -> None:
     with pytest.raises(
         ValueError, match=r"^SLURM does not answer \(squeue: slurm_load_jobs error: Unable to contact\)$"
     ):
-        states_in_queue()
+        jobs_in_queue()
     with pytest.warns(UserWarning, match="SLURM does not answer"):
         watcher.update()
     assert not watcher.is_done("7")

@@ -6,8 +6,9 @@ import os
 import subprocess
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from submitit import SlurmJob
 from submitit.slurm.slurm import SlurmInfoWatcher
@@ -25,6 +26,13 @@ _FORGOTTEN = "no longer in the queue"
 _LOOK_EVERY, _LOOK_AT_LEAST_EVERY = 5.0, 60
 
 
+class QueuedJob(NamedTuple):
+    """Holds what squeue says of a job. reason: why a job that waits does not run."""
+
+    state: str
+    reason: str = ""
+
+
 class QueueWatcher(SlurmInfoWatcher):
     """Tells submitit the states of its jobs, as squeue has them.
 
@@ -32,17 +40,23 @@ class QueueWatcher(SlurmInfoWatcher):
     for a job that was killed.
     """
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._held: set[str] = set()
+
     def update(self) -> None:
         """Asks for the states of all jobs that have not ended. They stay as they were if SLURM does not answer."""
         self._num_calls += 1
         self._last_status_check = time.time()
         try:
-            states = states_in_queue()
+            queue = jobs_in_queue()
         except ValueError as error:
             warnings.warn(f"{error}; asking again", stacklevel=2)
             return
-        for job in self._registered - self._finished:
-            self._info_dict[job] = {"State": states.get(job, _FORGOTTEN)}
+        at_work = self._registered - self._finished
+        _warn_of_held(queue, at_work, self._held)
+        for job in at_work:
+            self._info_dict[job] = {"State": queue[job].state if job in queue else _FORGOTTEN}
             if self.is_done(job, mode="cache"):
                 self._finished.add(job)
 
@@ -62,19 +76,35 @@ def has_ended(state: str) -> bool:
     return state in _ENDED or state == _FORGOTTEN
 
 
-def states_in_queue() -> dict[str, str]:
-    """Returns the states of the user's jobs by their ids, such as "17" and "18_0".
+def jobs_in_queue() -> dict[str, QueuedJob]:
+    """Returns the user's jobs by their ids, such as "17" and "18_0".
 
     Raises ValueError if SLURM does not answer.
     """
-    command = ["squeue", f"--user={os.getuid()}", "--states=all", "--array", "--noheader", "--format=%i|%T"]
+    command = ["squeue", f"--user={os.getuid()}", "--states=all", "--array", "--noheader", "--format=%i|%T|%r"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         reason = " ".join(str(getattr(error, "stderr", "") or error).split())
         raise ValueError(f"SLURM does not answer (squeue: {reason})") from error
-    pairs = (line.strip().partition("|") for line in answer.stdout.splitlines())
-    return {job: state for job, _, state in pairs}
+    lines = (line.strip().split("|") for line in answer.stdout.splitlines())
+    return {job: QueuedJob(*rest[:2]) for job, *rest in lines if rest}
+
+
+def _warn_of_held(queue: dict[str, QueuedJob], jobs: Iterable[str], told: set[str]) -> None:
+    """Warns of jobs that SLURM holds, which nobody starts but by a command. told: those that were warned of already.
+
+    SLURM holds a job of its own accord when it could not be started where it was queued again.
+    """
+    for job in sorted(set(jobs) & queue.keys() - told):
+        state, reason = queue[job]
+        if state == "PENDING" and any(word in reason.lower() for word in ("held", "hold")):
+            told.add(job)
+            warnings.warn(
+                f"SLURM holds job {job} ({reason}), so that it never starts by itself: `scontrol release {job}` lets "
+                f"it run, `scancel {job}` ends it",
+                stacklevel=2,
+            )
 
 
 def wait_for_earlier_jobs(folder: Path, abandoned: Callable[[int], bool]) -> None:
@@ -84,22 +114,28 @@ def wait_for_earlier_jobs(folder: Path, abandoned: Callable[[int], bool]) -> Non
     abandoned: tells by the number of a job's trial, or in a grid of the job, whether no process waits for it.
     Raises ValueError if SLURM does not answer.
     """
-    at_work = _abandoned_jobs(folder, abandoned)
+    held: set[str] = set()
+    at_work = _abandoned_jobs(folder, abandoned, held)
     if at_work:
         names = " ".join(sorted(at_work))
         earlier = f"{counted(len(at_work), 'job')} of an earlier start"
         print(f"waiting for {earlier}: SLURM's {names} (`scancel {names}` ends them)", flush=True)
     while at_work:
         time.sleep(_LOOK_EVERY)
-        at_work = _abandoned_jobs(folder, abandoned)
+        at_work = _abandoned_jobs(folder, abandoned, held)
 
 
-def _abandoned_jobs(folder: Path, abandoned: Callable[[int], bool]) -> list[str]:
-    """Returns the ids of the folder's jobs that wait or run in SLURM, and that no process waits for."""
+def _abandoned_jobs(folder: Path, abandoned: Callable[[int], bool], held: set[str]) -> list[str]:
+    """Returns the ids of the folder's jobs that wait or run in SLURM, and that no process waits for.
+
+    held: those that were warned of, as SLURM holds them.
+    """
     ids = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-    states = states_in_queue() if ids else {}
-    at_work = [job for job in ids if not has_ended(states.get(job, _FORGOTTEN))]
-    return [job for job in at_work if abandoned(_number(folder, job))]
+    queue = jobs_in_queue() if ids else {}
+    at_work = [job for job in ids if job in queue and not has_ended(queue[job].state)]
+    waited_for = [job for job in at_work if abandoned(_number(folder, job))]
+    _warn_of_held(queue, waited_for, held)
+    return waited_for
 
 
 def _number(folder: Path, job: str) -> int:
