@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -149,6 +150,23 @@ def test_killed_parent_takes_its_workers_along_and_the_run_resumes_bit_equal(tmp
     assert run(tmp_path, *settings, "resume=auto") == 0
     assert record(tmp_path / "cut") == record(tmp_path / "whole")
     assert json.loads((tmp_path / "cut" / "result.json").read_text())["resumed_at"] > [0]
+
+
+def test_sigterm_for_all_processes_of_a_job_ends_none_where_the_command_ignores_it(tmp_path: Path) -> None:
+    """SLURM sends it to all of them at a preemption; a job that ends by it has failed, and is not queued again."""
+    settings = ["encoder=identity", *DDP, "trainer.max_epochs=4", f"run.dir={tmp_path / 'run'}"]
+    parent = psutil.Popen(
+        [sys.executable, str(ROOT / "train.py"), *in_folder(tmp_path, *settings)],
+        cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    )
+    while not (tmp_path / "run" / "metrics.csv").is_file():
+        assert parent.poll() is None
+        time.sleep(0.02)
+    for process in parent.children(recursive=True):
+        process.terminate()
+    assert parent.wait(timeout=120) == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
 
 
 # Lets a worker's interpreter take seconds to start, as on a loaded machine, before any code of ours has run.

@@ -33,7 +33,8 @@ def options_of_child(lock: IO[bytes] | None, ignored: tuple[signal.Signals, ...]
 
     It has the locked file as its stdin, which all that it starts inherit, so that the lock is free when the last of
     them has ended. It gets a session of its own, so that a terminal's Ctrl-C comes to this process alone.
-    ignored: signals that it and its children ignore. Windows has none of these.
+    ignored: signals that are never delivered to it and its children, whatever handlers these set. Windows has none of
+    these.
     """
     if os.name != "posix":
         return {}
@@ -41,8 +42,8 @@ def options_of_child(lock: IO[bytes] | None, ignored: tuple[signal.Signals, ...]
 
     def begin() -> None:
         die_with_parent(parent)
-        for number in ignored:
-            signal.signal(number, signal.SIG_IGN)
+        # SIG_IGN would not do, as torchrun sets a handler of its own.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ignored)
 
     stdin = subprocess.DEVNULL if lock is None else lock
     return {"preexec_fn": begin, "stdin": stdin, "start_new_session": True}

@@ -124,7 +124,6 @@ def launch_workers(run: RunDirectory, config: dict[str, Any], *, loud: bool = Fa
     if other_handler() is not None:
         # SLURM signals all processes of a job, and the handler of this one is the answer.
         ignored = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-        environment["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGINT,SIGHUP,SIGQUIT"
     # torchrun and the workers inherit the run's lock, so that the run cannot be resumed before the last of them has
     # ended, even if this process is killed. Ctrl-C comes to this process alone, as all of them would show tracebacks.
     process = subprocess.Popen(command, env=environment, **options_of_child(run.lock, ignored))
