@@ -39,12 +39,14 @@ def on_both(
     hosts: TwoHosts, folder: Path, *arguments: str, rendezvous: str, pause: float = 0.0, log: str = ""
 ) -> list[Command]:
     """Starts a torchrun on each host, of one process, on a disk that both have."""
-    start = {
-        "c10d": ["--rdzv-backend=c10d", f"--rdzv-endpoint={hosts.address}:29411", "--rdzv-id=7"],
-        "static": [f"--master-addr={hosts.address}", "--master-port=29411"],
-    }[rendezvous]
-    commands = []
+    first, commands = hosts.address(0), []
     for host in (0, 1):
+        # Both hosts have this machine's name, so that neither would know itself by the address.
+        where = [f"--rdzv-conf=is_host={int(host == 0)}", f"--local-addr={hosts.address(host)}"]
+        start = {
+            "c10d": ["--rdzv-backend=c10d", f"--rdzv-endpoint={first}:29411", "--rdzv-id=7", *where],
+            "static": [f"--master-addr={first}", "--master-port=29411"],
+        }[rendezvous]
         options = ["--no-python", "--nnodes=2", "--nproc-per-node=1", *start, f"--node-rank={host}"]
         words = (
             *hosts.on(host),

@@ -20,10 +20,9 @@ class TwoHosts:
 
     names: tuple[str, str]
 
-    @property
-    def address(self) -> str:
-        """The first host's address, as both see it."""
-        return _ADDRESSES[0]
+    def address(self, host: int) -> str:
+        """A host's address, as both see it."""
+        return _ADDRESSES[host]
 
     def on(self, host: int) -> tuple[str, ...]:
         """The words that run a command on a host."""

@@ -144,7 +144,7 @@ class MAGBERT(Method):
 
     def _with_placeholders(self, batch: Batch) -> Stream:
         """Returns the carrier's stream, with placeholder tokens in the clips that lack it."""
-        stream, present_B1 = batch.streams[self.carrier], batch.present[:, [self.column]]
+        stream, present_B1 = batch.streams[self.carrier], batch.present[:, self.column, None]
         special = 2 * (self.placeholder is None)
         words_B1 = self._words_without_text(batch)
         count_B1 = torch.where(words_B1 > 0, words_B1, self.placeholder_tokens) + special
