@@ -20,6 +20,7 @@ from benchmarks.task_process import Task, run
 from benchmarks.workload import COUNTS, STREAMS, write_pickle
 from trivium.config.arguments import keys_of
 from trivium.config.compose import compose_config
+from trivium.data.synthetic import ensure_fixture
 
 PYTHON = Path(sys.executable)
 TINY_BERT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -204,8 +205,9 @@ def test_ours_alone_end_to_end_with_bert_base(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out.json"]  # the temporary folder is gone
 
 
-def test_a_run_is_measured_beside_a_bare_loop_of_the_same_steps():
-    keys = {"method": "supervised", "store": "", "epochs": 1, "repeats": 2}
+def test_a_run_is_measured_beside_a_bare_loop_of_the_same_steps(tmp_path):
+    store = ensure_fixture(tmp_path / "fixture.h5", name="fixture", label_range=(-3.0, 3.0))
+    keys = {"method": "supervised", "store": str(store), "epochs": 1, "repeats": 2}
     report = run(PYTHON, "bare_loop", "compare", 1, **keys)
     assert {side: len(times) for side, times in report.items()} == {"run": 2, "bare": 2}
     assert min(report["run"] + report["bare"]) > 0
