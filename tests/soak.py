@@ -292,8 +292,7 @@ def _record(folder: Path) -> Any:
 
 def _trials(folder: Path) -> Any:
     (study,) = (folder / "studies").iterdir()
-    with (study / "trials.csv").open(newline="") as file:
-        rows = [{k: v for k, v in row.items() if k not in ("seconds", "run")} for row in csv.DictReader(file)]
+    rows = _rows_without_times(study / "trials.csv")
     best = json.loads((study / "best.json").read_text())["value"]
     return rows, best, {run.parent.name: driver.record(run.parent) for run in study.glob("*/result.json")}
 
@@ -301,7 +300,12 @@ def _trials(folder: Path) -> Any:
 def _table(folder: Path) -> Any:
     (table,) = (folder / "tables").iterdir()
     runs = {run.parent.name: driver.record(run.parent) for run in table.glob("runs/*/result.json")}
-    return (table / "table.csv").read_text(), runs
+    return _rows_without_times(table / "table.csv"), runs
+
+
+def _rows_without_times(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return [{k: v for k, v in row.items() if k not in ("seconds", "run")} for row in csv.DictReader(file)]
 
 
 if __name__ == "__main__":
