@@ -13,19 +13,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from trivium.core.keyed_random import uniform
 from trivium.core.metric_names import METRICS
 from trivium.core.seeding import derive
 from trivium.data.batch import Batch
 from trivium.data.datamodule import DataModule
 from trivium.data.erase import erase
-from trivium.data.missing_laws import keep_gcnet, keep_imder
 from trivium.data.target import Target
 from trivium.encoders.base import Encoded, Encoder
 from trivium.fusions.base import Fusion
 from trivium.methods.contract import Prediction as Prediction
 from trivium.methods.contract import check_predict, check_terms
 from trivium.methods.meter import Meter, NonFiniteLossError
+from trivium.methods.modality_dropout import keep_by_law, keep_one
 from trivium.methods.options import Options
 from trivium.methods.stand_ins import make_stand_ins
 from trivium.objectives.task import CrossEntropy, TaskObjective
@@ -233,43 +232,14 @@ class Method(nn.Module, ABC):
         """
         if not any(self.dropout_rates.values()):
             return batch
-        keep_BM = self._kept(batch) if self.dropout_law == "keep_one" else self._kept_by_law(batch)
+        if self.dropout_law == "keep_one":
+            rates = [self.dropout_rates[name] for name in batch.streams]
+            keep_BM = keep_one(batch, rates, self.step_key("modality dropout"))
+        else:
+            (rate,) = set(self.dropout_rates.values())
+            epoch, _ = self.position
+            keep_BM = keep_by_law(batch, self.dropout_law, rate, self.seed, epoch)
         return batch.without(batch.present & ~keep_BM)
-
-    def _kept(self, batch: Batch) -> Tensor:
-        """Marks the modalities that the clips of this step keep, (B, M) bool, each lost by a draw of its own.
-
-        If a clip would lose all modalities, that stays whose draw exceeds its probability by most, or lies the least
-        below it.
-        """
-        column_M = torch.arange(batch.present.shape[1], device=batch.present.device)
-        drawn_BM = uniform(self.step_key("modality dropout"), batch.index[:, None], column_M)
-        rates = [self.dropout_rates[name] for name in batch.streams]
-        columns = zip(drawn_BM.unbind(dim=1), rates, strict=True)
-        stays_BM = torch.stack([drawn_B >= rate for drawn_B, rate in columns], dim=1)
-        if len(set(rates)) > 1:
-            # Not for equal ones, as the difference may round two draws to one number.
-            columns = zip(drawn_BM.unbind(dim=1), rates, strict=True)
-            drawn_BM = torch.stack([drawn_B - rate for drawn_B, rate in columns], dim=1)
-        drawn_BM = torch.where(batch.present, drawn_BM, -2.0)
-        return stays_BM | (drawn_BM == drawn_BM.amax(dim=1, keepdim=True))
-
-    def _kept_by_law(self, batch: Batch) -> Tensor:
-        """Marks the modalities that the clips keep in this epoch by GCNet's or IMDer's law, (B, M) bool.
-
-        The draws are a function of seed, epoch and clip.
-        """
-        (rate,) = set(self.dropout_rates.values())
-        epoch, _ = self.position
-        clip_B1, column_M = batch.index[:, None], torch.arange(batch.present.shape[1], device=batch.present.device)
-
-        def draw(what: str, *counters: Tensor) -> Tensor:
-            return uniform(derive(self.seed, what, epoch), *counters, dtype=torch.float64)
-
-        drawn_BM = draw("missing modalities", clip_B1, column_M)
-        if self.dropout_law == "gcnet":
-            return keep_gcnet(rate, drawn_BM, draw("modality kept", clip_B1, column_M), batch.present)
-        return keep_imder(rate, draw("number kept", batch.index), drawn_BM, batch.present)
 
     def erased(self, batch: Batch, rate_BM: Tensor, key: int, clips_B: Tensor | None = None) -> Batch:
         """Returns the batch with each real step erased with its clip's and modality's probability.
