@@ -41,8 +41,9 @@ def on_both(
     """Starts a torchrun on each host, of one process, on a disk that both have."""
     first, commands = hosts.address(0), []
     for host in (0, 1):
-        # Both hosts have this machine's name, so that neither would know itself by the address.
-        where = [f"--rdzv-conf=is_host={int(host == 0)}", f"--local-addr={hosts.address(host)}"]
+        # Both hosts have this machine's name, so that neither would know itself by the address. torchrun waits
+        # read_timeout for each answer of a host that is gone, a minute by default, and asks more than once.
+        where = [f"--rdzv-conf=is_host={int(host == 0)},read_timeout=5", f"--local-addr={hosts.address(host)}"]
         start = {
             "c10d": ["--rdzv-backend=c10d", f"--rdzv-endpoint={first}:29411", "--rdzv-id=7", *where],
             "static": [f"--master-addr={first}", "--master-port=29411"],
