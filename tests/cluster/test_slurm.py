@@ -169,11 +169,11 @@ def test_preempted_jobs_of_one_process_and_of_two_resume_when_the_node_is_free(
 def test_jobs_at_their_time_limit_go_on_with_one_process_and_with_two(
     slurm: Slurm, folder: Path, whole: Path, whole_of_two: Path
 ) -> None:
-    # SLURM may send the signal up to a minute early, so that of a job's minute some 20 s are left, its start included.
-    limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=20", "hydra.launcher.max_num_timeout=30"]
-    # 30 steps of 2 s, so that each job has its limit once or more often.
-    one, first = grid(slurm, folder / "limited", *limit, "seed=1", pause=2)
-    two, second = grid(slurm, folder / "limited_two", *limit, *TWO, "seed=1", pause=2)
+    # SLURM may send the signal up to a minute early, so that of two minutes 40 s to 100 s are left, the start included.
+    limit = ["hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=20", "hydra.launcher.max_num_timeout=9"]
+    # 30 steps of 4 s, so that each job has its limit once or more often.
+    one, first = grid(slurm, folder / "limited", *limit, "seed=1", pause=4)
+    two, second = grid(slurm, folder / "limited_two", *limit, *TWO, "seed=1", pause=4)
     assert [one.end(600), two.end(600)] == [0, 0], one.printed + two.printed
     for sweep, undisturbed in ((first, whole), (second, whole_of_two)):
         assert status(sweep / "0")["resumed_at"] > [0]
