@@ -181,7 +181,7 @@ def test_jobs_at_their_time_limit_go_on_with_one_process_and_with_two(
 
 
 def test_a_job_at_its_last_time_limit_is_a_failure(slurm: Slurm, folder: Path) -> None:
-    limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=45"]
+    limit = ["hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=20"]
     command, sweep = grid(slurm, folder / "over", *limit, "seed=1", pause=4)
     assert command.end() == 1, command.printed
     assert "timed-out too many times" in command.printed

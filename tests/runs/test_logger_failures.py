@@ -8,6 +8,7 @@ import pytest
 
 from driver import ROOT, command, here, in_folder, spawn
 from logged import QUIET, READERS
+from trivium.loggers.wandb import Wandb
 from trivium.runs.loggers import NotSentError
 
 QUICK = ["encoder=identity", "trainer.max_epochs=2", "optimizer.lr=0.01", "trainer.progress=off"]
@@ -91,3 +92,20 @@ def test_wandb_without_a_key_says_what_to_do(tmp_path: Path) -> None:
     assert "error: logger=wandb: " in printed
     assert "; logger.mode=offline needs no account and no network, and keeps the records" in printed
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_wandb_waits_for_a_slow_server_as_long_as_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+    end = Wandb.end
+
+    def look(logger: Wandb, *, failed: bool) -> None:
+        settings = logger.experiment.settings
+        waited.append((settings.finish_timeout, settings.finish_timeout_raises))
+        end(logger, failed=failed)
+
+    monkeypatch.setattr(Wandb, "end", look)
+    for name, value in QUIET.items():
+        monkeypatch.setenv(name, value)
+    settings = [*QUICK, "trainer.max_epochs=1", "logger=wandb", "logger.mode=offline", "logger.figures=false"]
+    here(tmp_path, *settings, "logger.finish_timeout=7", f"run.dir={tmp_path / 'run'}")
+    assert waited == [(7.0, True)]

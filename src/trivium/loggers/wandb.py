@@ -12,7 +12,11 @@ from trivium.runs.directory import RunDirectory
 
 
 class Wandb(WandbLogger):
-    """Implements trivium.runs.loggers.RunLogger. config: the run's resolved config."""
+    """Implements trivium.runs.loggers.RunLogger.
+
+    config: the run's resolved config. finish_timeout: seconds that the end waits for wandb's server to take all of it;
+    0 waits without end.
+    """
 
     def __init__(
         self,
@@ -27,6 +31,7 @@ class Wandb(WandbLogger):
         tags: Sequence[str],
         mode: str,
         figures: bool,
+        finish_timeout: float = 600.0,
     ) -> None:
         need(name)
         record, method, data = run.record(), config["method"]["name"], config["data"]["name"]
@@ -47,11 +52,15 @@ class Wandb(WandbLogger):
         )
         # Lightning passes this setting, which wandb no longer has and warns of.
         self._wandb_init.pop("anonymous", None)
-        self._figures = figures
+        self._figures, self._finish_timeout = figures, finish_timeout
 
     def start(self) -> None:
         import wandb
 
+        # Older versions have no such setting.
+        if "finish_timeout" in getattr(wandb.Settings, "model_fields", {}):
+            timeout = self._finish_timeout
+            self._wandb_init["settings"] = wandb.Settings(finish_timeout=timeout, finish_timeout_raises=True)
         try:
             # Lightning starts the wandb run when the property is first read.
             _ = self.experiment
