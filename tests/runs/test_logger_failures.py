@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from driver import ROOT, command, here, in_folder, spawn
 from logged import QUIET, READERS
 from trivium.loggers.wandb import Wandb
+from trivium.runs import loggers
 from trivium.runs.loggers import NotSentError
 
 QUICK = ["encoder=identity", "trainer.max_epochs=2", "optimizer.lr=0.01", "trainer.progress=off"]
@@ -109,3 +111,15 @@ def test_wandb_waits_for_a_slow_server_as_long_as_it_is_told(tmp_path: Path, mon
     settings = [*QUICK, "trainer.max_epochs=1", "logger=wandb", "logger.mode=offline", "logger.figures=false"]
     here(tmp_path, *settings, "logger.finish_timeout=7", f"run.dir={tmp_path / 'run'}")
     assert waited == [(7.0, True)]
+
+
+def test_a_logger_that_takes_long_at_the_end_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loggers, "SLOW", 0.2)
+    monkeypatch.setattr("trivium.loggers.tensorboard.TensorBoard.end", lambda logger, *, failed: time.sleep(1))
+    folder = tmp_path / "run"
+    here(tmp_path, *QUICK, "logger=tensorboard", "logger.figures=false", f"run.dir={folder}")
+    told = f"{folder} is finished; waiting for TensorBoard to take its records. This may be ended: the same command"
+    assert told in capsys.readouterr().err
+    assert json.loads((folder / "result.json").read_text())

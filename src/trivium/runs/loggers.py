@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -19,6 +22,9 @@ from lightning.pytorch.loggers import Logger
 
 from trivium.config.instantiate import build, target
 from trivium.runs.directory import RunDirectory
+
+# Seconds of sending after which it is said what the command waits for.
+SLOW = 10.0
 
 
 class RunLogger(Protocol):
@@ -78,10 +84,27 @@ def deliver(run: RunDirectory, loggers: Sequence[RunLogger]) -> None:
     """
     problems = []
     for logger in loggers:
-        sending = _error_of(partial(logger.send, run))
-        problems += [sending, _error_of(partial(logger.end, failed=bool(sending)))]
+        with _told_if_slow(run, type(logger).__name__):
+            sending = _error_of(partial(logger.send, run))
+            problems += [sending, _error_of(partial(logger.end, failed=bool(sending)))]
     if loggers:
         run.update_record(unsent="; ".join(filter(None, problems)))
+
+
+@contextmanager
+def _told_if_slow(run: RunDirectory, name: str) -> Iterator[None]:
+    """Says, in a block that takes long, that the run is finished and who is waited for."""
+    words = (
+        f"{run.path} is finished; waiting for {name} to take its records. This may be ended: the same command with "
+        f"resume={run.path} sends them again"
+    )
+    timer = threading.Timer(SLOW, lambda: print(words, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def log_epoch(loggers: Sequence[Logger], values: dict[str, float], step: int, warned_of: set[str]) -> None:
