@@ -59,20 +59,24 @@ def test_each_choice_is_the_brute_force_one(tmp_path: Path) -> None:
         scores, metric = SCORES[line.seed - 1], 1 if line.measure == "MAE" else 2
         own = np.nanargmin(scores[:, 1]) if metric == 1 else np.nanargmax(scores[:, 2])
         one = np.argmin(scores[:, 0])
-        assert (line.epoch, line.one_epoch, line.own_epoch) == (2, one + 1, own + 1)
-        assert [line.selected, line.one, line.own] == [scores[1, metric], scores[one, metric], scores[own, metric]]
+        assert (line.epoch, line.monitor_best_epoch, line.metric_best_epoch) == (2, one + 1, own + 1)
+        assert [line.selected, line.monitor_best, line.metric_best] == [
+            scores[1, metric],
+            scores[one, metric],
+            scores[own, metric],
+        ]
     gains = spreads(lines, "A", MEASURES[0])
     assert gains is not None
     differences = [0.85 - 0.80, 0.70 - 0.60], [0.85 - 0.78, 0.70 - 0.60]
-    assert gains["one gain"].mean == pytest.approx(np.mean(differences[0]))
-    assert gains["own gain"].std == pytest.approx(np.std(differences[1], ddof=1))
+    assert gains["monitor_best gain"].mean == pytest.approx(np.mean(differences[0]))
+    assert gains["metric_best gain"].std == pytest.approx(np.std(differences[1], ddof=1))
 
 
 def test_one_epoch_is_the_monitors_and_loss_where_test_has_none(tmp_path: Path) -> None:
     for monitor, column in (("val/acc7", 2), ("val/mae", 1), ("val/total", 0)):
         (line, *_) = audit_of(audited(tmp_path / monitor, monitor), MEASURES)
         best = np.nanargmax if column == 2 else np.nanargmin
-        assert line.one_epoch == 1 + best(SCORES[0][:, column])
+        assert line.monitor_best_epoch == 1 + best(SCORES[0][:, column])
 
 
 def test_a_damaged_audit_is_named(tmp_path: Path) -> None:
@@ -99,7 +103,12 @@ def test_it_stands_apart_and_changes_no_other_number(tmp_path: Path) -> None:
     write_tables(tmp_path / "out", [with_audit], [])
     with (tmp_path / "out" / "audit.csv").open(newline="") as file:
         first = next(csv.DictReader(file))
-    assert (first["seed"], first["selected"], first["own"], first["own_epoch"]) == ("1", "0.85", "0.78", "4")
+    assert (first["seed"], first["selected"], first["metric_best"], first["metric_best_epoch"]) == (
+        "1",
+        "0.85",
+        "0.78",
+        "4",
+    )
     tables = [(tmp_path / "out" / "table.csv").read_bytes()]
     write_tables(tmp_path / "out", [without], [])
     assert not (tmp_path / "out" / "audit.csv").exists()

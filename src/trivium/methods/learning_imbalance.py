@@ -62,14 +62,14 @@ class LearningImbalance:
             raise ValueError(f"{KEY}=true compares modalities; found {names} alone. Leave {KEY} out")
         self._parameters = []
         for name in names:
-            own = {p: None for part in method.own_parts(name) for p in part.parameters() if p.requires_grad}
-            if not own:
+            alone = {p: None for part in method.own_parts(name) for p in part.parameters() if p.requires_grad}
+            if not alone:
                 raise ValueError(
                     f"{KEY}=true: expected trained parameters that each modality alone feeds, and {name!r} has none "
                     f"with method={method.name or type(method).__name__}; give it an encoder that is trained, or "
                     f"leave {KEY} out"
                 )
-            self._parameters.append(list(own))
+            self._parameters.append(list(alone))
 
     def measure(self) -> None:
         """Measures a step. Gradients must be complete, and neither clipped nor cleared yet."""

@@ -83,9 +83,9 @@ class Options:
         if law == "keep_one":
             return law
         if len(set(rates.values())) > 1:
-            found = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
+            listed = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
             raise ValueError(
-                f"{key}={law}: expected one rate for all modalities, found {found}; give method.modality_dropout one "
+                f"{key}={law}: expected one rate for all modalities, found {listed}; give method.modality_dropout one "
                 f"number, or take {key}=keep_one"
             )
         for rate in rates.values():

@@ -91,15 +91,15 @@ def jobs_in_queue() -> dict[str, QueuedJob]:
     return {job: QueuedJob(*rest[:2]) for job, *rest in lines if rest}
 
 
-def _warn_of_held(queue: dict[str, QueuedJob], jobs: Iterable[str], told: set[str]) -> None:
-    """Warns of jobs that SLURM holds, which nobody starts but by a command. told: those that were warned of already.
+def _warn_of_held(queue: dict[str, QueuedJob], jobs: Iterable[str], warned_of: set[str]) -> None:
+    """Warns of jobs that SLURM holds, which nobody starts but by a command. warned_of: those that were told of already.
 
     SLURM holds a job of its own accord when it could not be started where it was queued again.
     """
-    for job in sorted(set(jobs) & queue.keys() - told):
+    for job in sorted(set(jobs) & queue.keys() - warned_of):
         state, reason = queue[job]
         if state == "PENDING" and any(word in reason.lower() for word in ("held", "hold")):
-            told.add(job)
+            warned_of.add(job)
             warnings.warn(
                 f"SLURM holds job {job} ({reason}), so that it never starts by itself: `scontrol release {job}` lets "
                 f"it run, `scancel {job}` ends it",

@@ -17,26 +17,29 @@ from trivium.runs.run_files import numbers_of, read_rows
 from trivium.tables.measures import Measure
 from trivium.tables.plan import Planned
 
-COLUMNS = ("data", *("row", "measure", "seed", "fold", "selected", "one", "own", "epoch", "one_epoch", "own_epoch"))
+COLUMNS = (
+    *("data", "row", "measure", "seed", "fold", "selected", "monitor_best", "metric_best"),
+    *("epoch", "monitor_best_epoch", "metric_best_epoch"),
+)
 
 
 @dataclass(frozen=True)
 class Audited:
     """Holds one run's test values of a measure, by what chose the epoch, and these epochs.
 
-    selected: validation, as every other number of the table. one: the monitor's best test value, one epoch for all
-    measures. own: the measure's own best test value.
+    selected: validation, as every other number of the table. monitor_best: at the epoch of the monitor's
+    best test value, one for all measures. metric_best: the measure's own best test value.
     """
 
     row: str
     measure: str
     seed: int
     selected: float
-    one: float
-    own: float
+    monitor_best: float
+    metric_best: float
     epoch: int
-    one_epoch: int
-    own_epoch: int
+    monitor_best_epoch: int
+    metric_best_epoch: int
     fold: int | None = None
 
 
@@ -76,11 +79,18 @@ def _audited(
     monitor = monitor if monitor in epochs[0] else "loss"
     # A metric of one's own is in no list, and the rule says which way the run went by it.
     lower = monitor in LOSSES or DIRECTION.get(monitor, "") == "min" or result["selection"]["rule"].startswith("lowest")
-    one = _best(epochs, monitor, lower=lower)
-    own = _best(epochs, measure.metric, lower=bool(measure.lower_is_better))
+    monitor_epoch = _best(epochs, monitor, lower=lower)
+    metric_epoch = _best(epochs, measure.metric, lower=bool(measure.lower_is_better))
     selected = int(result["best_epoch"])
-    at_selected, at_one, at_own = (epochs[epoch - 1][measure.metric] for epoch in (selected, one, own))
-    return Audited(run.row.label, measure.name, run.seed, at_selected, at_one, at_own, selected, one, own, run.fold)
+    at_selected, at_monitor, at_metric = (
+        epochs[epoch - 1][measure.metric] for epoch in (selected, monitor_epoch, metric_epoch)
+    )
+    return Audited(
+        *(run.row.label, measure.name, run.seed),
+        *(at_selected, at_monitor, at_metric),
+        *(selected, monitor_epoch, metric_epoch),
+        fold=run.fold,
+    )
 
 
 def _best(epochs: Sequence[Mapping[str, float]], metric: str, *, lower: bool) -> int:
@@ -92,18 +102,19 @@ def _best(epochs: Sequence[Mapping[str, float]], metric: str, *, lower: bool) ->
 
 
 def spreads(lines: Sequence[Audited], row: str, measure: Measure) -> dict[str, Spread] | None:
-    """Returns the spread over seeds of each choice, and under "one gain" and "own gain" of how much it flatters.
+    """Returns the spread over seeds of each choice, and of how much it flatters.
 
-    A gain is positive where test's choice looks better than validation's. None if no run has an audit.
+    The latter are under "monitor_best gain" and "metric_best gain". A gain is positive where test's choice looks better
+    than validation's. None if no run has an audit.
     """
     fit = [line for line in lines if (line.row, line.measure) == (row, measure.name)]
     if not fit:
         return None
     better = -1.0 if measure.lower_is_better else 1.0
     columns: dict[str, list[float]] = {
-        name: [getattr(line, name) for line in fit] for name in ("selected", "one", "own")
+        name: [getattr(line, name) for line in fit] for name in ("selected", "monitor_best", "metric_best")
     }
-    for name in ("one", "own"):
+    for name in ("monitor_best", "metric_best"):
         pairs = zip(columns[name], columns["selected"], strict=True)
         columns[f"{name} gain"] = [better * (chosen - honest) for chosen, honest in pairs]
     return {name: Spread.of(values) for name, values in columns.items()}

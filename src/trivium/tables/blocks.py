@@ -268,7 +268,7 @@ def _audit(measured: Measured) -> Block:
             if by_choice is not None:
                 cells = [
                     metric_text(spread.mean, measure.is_share, sign=name.endswith("gain")) + _std(measure, spread.std)
-                    for name in ("selected", "one", "one gain", "own", "own gain")
+                    for name in ("selected", "monitor_best", "monitor_best gain", "metric_best", "metric_best gain")
                     for spread in [by_choice[name]]
                 ]
                 rows.append((row.label, f"{measure.name}{', %' * measure.is_share}", *cells))

@@ -77,7 +77,7 @@ def read_erased(run: Planned) -> dict[str, dict[str, float]]:
     groups = {f"{rate:g}": _at(rate) for rate in ERASED_RATES} | {"mean": lambda row: True}
     (area,) = areas(rows, metrics).values()
     by_rate = average(rows, groups, metrics) | {"auilc": area}
-    return {rate: {metric: value["mean"] for metric, value in found.items()} for rate, found in by_rate.items()}
+    return {rate: {metric: value["mean"] for metric, value in values.items()} for rate, values in by_rate.items()}
 
 
 def _at(rate: float) -> Callable[[Mapping[str, Any]], bool]:

@@ -41,9 +41,9 @@ def read_row_search(label: str, values: Any, common: dict[str, Any]) -> RowSearc
     """
     if values is False or (values is None and "sweep" not in common):
         return None
-    own = {"sweep": values} if isinstance(values, str) else {} if values is None else values
+    settings = {"sweep": values} if isinstance(values, str) else {} if values is None else values
     at = f"rows: {label}: search"
-    chosen = {**common, **_checked(at, own)}
+    chosen = {**common, **_checked(at, settings)}
     if "sweep" not in chosen:
         raise ValueError(f"{at}: sweep missing: the name of a space, as in sweep: supervised")
     return RowSearch(**chosen)

@@ -51,11 +51,11 @@ def write_lines(stem: Path, parts: Sequence[Measured]) -> None:
 
 def rates_of(table: Table) -> dict[str, list[Measure]]:
     """Returns metric -> its measures at rates of erased steps, in the order of the rates, if there are several."""
-    found: dict[str, list[Measure]] = {}
+    by_metric: dict[str, list[Measure]] = {}
     for measure in table.measures:
         if measure.erased not in ("", *OVER_RATES):
-            found.setdefault(measure.metric, []).append(measure)
-    by_rate = {metric: sorted(measures, key=lambda m: float(m.erased)) for metric, measures in found.items()}
+            by_metric.setdefault(measure.metric, []).append(measure)
+    by_rate = {metric: sorted(measures, key=lambda m: float(m.erased)) for metric, measures in by_metric.items()}
     return {metric: measures for metric, measures in by_rate.items() if len(measures) > 1}
 
 

@@ -98,8 +98,8 @@ def settings_of(trial: Trial) -> list[str]:
 
 def taken_over(row: Row, start: Row) -> Row:
     """Returns a row that begins from a searched one, with that one's encoders and fusion where it names none itself."""
-    own = {word.partition("=")[0].lstrip("+~") for word in row.overrides}
-    model = [w for w in start.overrides if _OF_MODEL.match(w) and w.partition("=")[0].lstrip("+~") not in own]
+    set_keys = {word.partition("=")[0].lstrip("+~") for word in row.overrides}
+    model = [w for w in start.overrides if _OF_MODEL.match(w) and w.partition("=")[0].lstrip("+~") not in set_keys]
     return replace(row, overrides=(*model, *row.overrides))
 
 

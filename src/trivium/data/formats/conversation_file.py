@@ -57,7 +57,7 @@ class Dialogue:
     """Holds a dialogue, everything with one entry an utterance.
 
     numbers: what tells its utterances apart in their ids. labels, sentiments: (N,) float32 class numbers. labels are
-    None of an utterance that is to be predicted. features: modality -> (N, D).
+    None of a dialogue that is to be predicted. features: modality -> (N, D).
     """
 
     name: str
