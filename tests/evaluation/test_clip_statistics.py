@@ -6,11 +6,17 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from trivium.core.metric_names import METRICS
 from trivium.evaluation.clip_statistics import clip_statistics, value_of
 from trivium.evaluation.metrics import compute_metrics
-from trivium.evaluation.significance import metric_interval, seeds_and_clips_interval
+from trivium.evaluation.significance import (
+    metric_interval,
+    over_seeds_and_clips,
+    seeds_and_clips_interval,
+    smallest_difference,
+)
 
 
 def clips(protocol: str, number: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -71,3 +77,34 @@ def test_a_metric_that_is_mostly_not_defined_has_no_interval() -> None:
     statistics = clip_statistics("regression", "corr", np.ones(5), np.arange(5.0))
     assert statistics is not None
     assert all(map(math.isnan, metric_interval([statistics[0][None]], statistics[1], resamples=50)))
+
+
+def test_the_smallest_difference_over_seeds_and_clips_is_found_about_as_often_as_it_says() -> None:
+    """Differences of an effect, n seeds' own shifts and N clips' own: the two variances of the mean are known.
+
+    How often the effect is found is simulated with the standard error and degrees of freedom that theory gives.
+    """
+    rng, n, clips, of_seeds, of_clips = np.random.default_rng(6), 6, 80, 0.2, 2.0
+    found = [
+        over_seeds_and_clips([difference[:, :, None]], lambda means: means[..., 0], resamples=200).smallest
+        for difference in rng.normal(0, of_seeds, (60, n, 1)) + rng.normal(0, of_clips, (60, 1, clips))
+    ]
+    error = math.sqrt(of_seeds**2 / n + of_clips**2 / clips)
+    power = stats.norm.sf(1.96 - np.median(found) / error)
+    assert power == pytest.approx(0.8, abs=0.07)
+    # Seeds alone would promise to find a third of it.
+    assert smallest_difference(of_seeds, n) < 0.5 * np.median(found)
+
+
+def test_one_seed_shows_no_smallest_difference_and_equal_differences_show_any() -> None:
+    def mean(means: np.ndarray) -> np.ndarray:
+        return means[..., 0]
+
+    clips_11 = np.random.default_rng(7).normal(size=(1, 11, 1))
+    assert math.isnan(over_seeds_and_clips([clips_11], mean, resamples=50).smallest)
+    assert over_seeds_and_clips([np.full((3, 11, 1), 0.25)], mean, resamples=50) == pytest.approx((0.25, 0.25, 0.0))
+    # Clips that differ, by the same for every seed: those of seeds alone would be 0.
+    same = over_seeds_and_clips([np.repeat(clips_11, 3, axis=0)], mean, resamples=2000).smallest
+    assert same == pytest.approx(
+        (stats.t.ppf(0.975, 10) + stats.t.ppf(0.8, 10)) * clips_11.std() / math.sqrt(11), rel=0.1
+    )

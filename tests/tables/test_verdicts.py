@@ -13,7 +13,7 @@ import pytest
 from planned_cases import finish, write_table
 from table_cases import LABELS, compared, compared_table, measured_of
 
-from trivium.results.clip_intervals import clip_interval
+from trivium.results.clip_intervals import over_clips
 from trivium.results.records import read_record
 from trivium.tables.collect import Measured, collect
 from trivium.tables.definition import Row, Table, read_table
@@ -147,19 +147,20 @@ def test_validation_and_the_mean_error_are_measures_like_others(tmp_path: Path) 
 def test_the_interval_over_clips_is_that_of_the_runs_predictions(tmp_path: Path) -> None:
     found = of_runs(tmp_path, [{"name": "Mean error", "metric": "bias"}, {"name": "Corr", "metric": "corr"}])
     # Every clip of every seed is further off by .25, so that no resample differs.
-    assert found.clips["B", "Mean error"] == pytest.approx((0.25, 0.25))
-    assert "| minus A, over seeds and clips | Mean error | Corr ↑ |\n| --- | --- | --- |\n| B | +0.250 to" in markdown(
-        [found], []
-    )
+    assert found.clips["B", "Mean error"] == pytest.approx((0.25, 0.25, 0.0), abs=1e-9)
+    text = markdown([found], [])
+    assert "| minus A, over seeds and clips | Mean error | Corr ↑ |\n| --- | --- | --- |\n| B | +0.250 to" in text
+    assert "+0.250 to +0.250 (0.000) |" in text
+    assert "the smallest difference that so many seeds and clips tell from 0" in text
     runs = {label: [r for r in found.runs if r.row.label == label] for label in "AB"}
     records = {label: {run.seed: read_record(run.directory.path) for run in of} for label, of in runs.items()}
     file = runs["B"][0].directory.path / "predictions.csv"
     file.write_text(file.read_text().replace("test,5,", "test,six,"))
     changed = {run.seed: read_record(run.directory.path) for run in runs["B"]}
-    assert all(map(math.isnan, clip_interval(changed, records["A"], "test", "bias")))
+    assert all(map(math.isnan, over_clips(changed, records["A"], "test", "bias")))
     file.unlink()
     gone = {run.seed: read_record(run.directory.path) for run in runs["B"]}
-    assert all(map(math.isnan, clip_interval(gone, records["A"], "test", "bias")))
+    assert all(map(math.isnan, over_clips(gone, records["A"], "test", "bias")))
 
 
 def test_a_metric_that_no_run_has_is_named_with_its_split(tmp_path: Path) -> None:

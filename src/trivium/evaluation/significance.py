@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 # A difference counts as more than chance if its corrected p is below this level.
 LEVEL = 0.05
+# The probability with which a smallest difference would be found.
+POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def equivalence_test(differences: npt.ArrayLike, margin: float) -> float:
     return float(max(above, below))
 
 
-def smallest_difference(std: float, n: int, *, power: float = 0.8) -> float:
+def smallest_difference(std: float, n: int, *, power: float = POWER) -> float:
     """Returns the mean difference that a paired t test over n seeds finds with probability `power`, at p < .05.
 
     It is (t_.975 + t_power) std / sqrt(n) with n - 1 degrees of freedom, the usual approximation. std: of the
@@ -153,9 +155,13 @@ def smallest_difference(std: float, n: int, *, power: float = 0.8) -> float:
     """
     if n < 2 or math.isnan(std):
         return math.nan
+    return _detectable(std / math.sqrt(n), n - 1, power)
+
+
+def _detectable(standard_error: float, freedom: float, power: float) -> float:
     from scipy.stats import t
 
-    return float((t.ppf(1 - LEVEL / 2, n - 1) + t.ppf(power, n - 1)) * std / math.sqrt(n))
+    return float((t.ppf(1 - LEVEL / 2, freedom) + t.ppf(power, freedom)) * standard_error)
 
 
 def is_told(p: float) -> bool:
@@ -219,21 +225,33 @@ def seeds_and_clips_interval(
     )
 
 
-def metric_interval(
+class OverClips(NamedTuple):
+    """Holds what seeds and clips together say of a metric or a difference.
+
+    low, high: ends of the bootstrap interval. smallest: the difference that so many seeds and clips would find with
+    probability .8; NaN for one seed.
+    """
+
+    low: float
+    high: float
+    smallest: float
+
+
+def over_seeds_and_clips(
     statistics_nNK: Sequence[npt.NDArray[np.float64]],
     metric: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
     *,
     level: float = 0.95,
     resamples: int = 2_000,
     seed: int = 0,
-) -> tuple[float, float]:
-    """Returns the ends of a bootstrap interval over seeds and clips of any metric that is made of means over clips.
+) -> OverClips:
+    """Returns what seeds and clips together say of any metric that is made of means over clips.
 
     statistics_nNK: of a row, (n, N, K) numbers, K of each of n seeds and N clips; with a second one, of a baseline on
-    the same seeds and clips, the interval is of the difference. metric: means over clips, (..., K), to values (...).
+    the same seeds and clips, all is of the difference. metric: means over clips, (..., K), to values (...).
     In every resample n seeds and N clips are drawn with replacement, independently of each other; the metric is
     computed of each drawn seed over the drawn clips, and their mean is taken. Resamples in which a metric is not
-    defined, as Corr of constant predictions, are left out; NaN if more than one in twenty is.
+    defined, as Corr of constant predictions, are left out; all is NaN if more than one in twenty is.
     """
     n, clips, _ = statistics_nNK[0].shape
     rng = np.random.default_rng(seed)
@@ -243,15 +261,49 @@ def metric_interval(
         seeds_Rn[r] = np.bincount(rng.integers(n, size=n), minlength=n) / n
         clips_RN[r] = np.bincount(rng.integers(clips, size=clips), minlength=clips) / clips
     with np.errstate(invalid="ignore", divide="ignore"):
+        values_n, *others_n = (metric(part_nNK.mean(axis=1)) for part_nNK in statistics_nNK)
         values_Rn, *others_Rn = (
             metric(np.einsum("rc,sck->rsk", clips_RN, part_nNK, optimize=True)) for part_nNK in statistics_nNK
         )
-    means_R = (seeds_Rn * (values_Rn - others_Rn[0] if others_Rn else values_Rn)).sum(axis=1)
-    means_R = means_R[np.isfinite(means_R)]
-    if len(means_R) < 0.95 * resamples:
-        return math.nan, math.nan
-    low, high = np.quantile(means_R, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    if others_n:
+        values_n, values_Rn = values_n - others_n[0], values_Rn - others_Rn[0]
+    means_R = (seeds_Rn * values_Rn).sum(axis=1)
+    defined_R = np.isfinite(means_R)
+    if defined_R.sum() < 0.95 * resamples:
+        return OverClips(math.nan, math.nan, math.nan)
+    low, high = np.quantile(means_R[defined_R], [(1 - level) / 2, (1 + level) / 2])
+    of_clips_R = values_Rn[defined_R].mean(axis=1)
+    return OverClips(float(low), float(high), _smallest_over_clips(values_n, float(of_clips_R.var()), clips))
+
+
+def metric_interval(
+    statistics_nNK: Sequence[npt.NDArray[np.float64]],
+    metric: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
+    *,
+    level: float = 0.95,
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Returns the ends of the interval of `over_seeds_and_clips`, which says what all arguments are."""
+    found = over_seeds_and_clips(statistics_nNK, metric, level=level, resamples=resamples, seed=seed)
+    return found.low, found.high
+
+
+def _smallest_over_clips(values_n: npt.NDArray[np.float64], variance_of_clips: float, clips: int) -> float:
+    """Returns the difference that seeds and clips together find with probability .8.
+
+    The variance of the mean is that of n seeds, and that of other clips with these seeds, which the resamples give;
+    the degrees of freedom of their sum are Satterthwaite's (1946).
+    """
+    n = len(values_n)
+    if n < 2:
+        return math.nan
+    of_seeds = float(values_n.var(ddof=1)) / n
+    variance = of_seeds + variance_of_clips
+    if not variance > 0:
+        return 0.0 if variance == 0 else math.nan
+    freedom = variance**2 / (of_seeds**2 / (n - 1) + variance_of_clips**2 / (clips - 1))
+    return _detectable(math.sqrt(variance), freedom, POWER)
 
 
 def seed_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Computes intervals that carry both seeds and clips from the predictions that finished runs keep."""
+"""Computes intervals and powers that carry both seeds and clips from the predictions that finished runs keep."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from trivium.evaluation.clip_statistics import Array, Metric, clip_statistics, value_of
-from trivium.evaluation.significance import metric_interval
+from trivium.evaluation.significance import OverClips, over_seeds_and_clips
 from trivium.results.records import PREDICTIONS, Predicted, Record
 
-_UNKNOWN = (math.nan, math.nan)
+_UNKNOWN = OverClips(math.nan, math.nan, math.nan)
 # Part of result.json -> the split's name in predictions.csv.
 _SPLITS = {"val": "valid", "test": "test"}
 
@@ -24,10 +24,8 @@ def predicted_value(record: Record, split: str, metric: str) -> float | None:
     return value_of(record.protocol, metric, predicted.prediction, predicted.target)
 
 
-def clip_interval(
-    runs: Mapping[int, Record], baseline: Mapping[int, Record], split: str, metric: str
-) -> tuple[float, float]:
-    """Returns the ends of the 95 % interval of a row minus the baseline, over common seeds and clips together.
+def over_clips(runs: Mapping[int, Record], baseline: Mapping[int, Record], split: str, metric: str) -> OverClips:
+    """Returns what common seeds and clips together say of a row minus the baseline: the 95 % interval, and the rest.
 
     runs, baseline: seed -> run. NaN for a metric that is not made of single clips, without a common seed or the runs'
     predictions, and where runs predicted different clips.
@@ -49,7 +47,7 @@ def clip_interval(
         parts.append(of_seeds)
     if metric_of is None:
         return _UNKNOWN
-    return metric_interval([np.stack(of_seeds) for of_seeds in parts], metric_of)
+    return over_seeds_and_clips([np.stack(of_seeds) for of_seeds in parts], metric_of)
 
 
 def _statistics(protocol: str, metric: str, predicted: Predicted) -> tuple[Array, Metric] | None:

@@ -16,6 +16,7 @@ from trivium.tables.audit import spreads
 from trivium.tables.collect import Measured
 from trivium.tables.definition import Table
 from trivium.tables.measures import Measure
+from trivium.tables.pairs import square
 from trivium.tables.published import Published
 from trivium.tables.published_blocks import HEADS, source_lines, sources_text, verdict_lines
 from trivium.tables.search_blocks import HEADS as SEARCHED
@@ -89,6 +90,7 @@ def sections_of(measured: Measured, repeats: int, notes: Notes) -> list[tuple[st
             blocks.append(Block((f"minus {table.baseline}", *heads), others))
             blocks += _verdicts(measured, measures, heads)
         sections.append((title, blocks))
+    sections.append(("", [Block(*square(measured))]))
     sections.append(("Beside published numbers", [_published(measured, complete, notes)]))
     sections.append(("Beside published results, by source", _by_source(measured, complete, notes)))
     sections.append((AUDIT, [_audit(measured)]))
@@ -204,7 +206,9 @@ def _verdict(measure: Measure, line: Mapping[str, Any]) -> str:
 
 def _over_clips(measure: Measure, line: Mapping[str, Any]) -> str:
     low, high = (metric_text(line[key], measure.is_share, sign=True) for key in ("clips_low", "clips_high"))
-    return "-" if low == "-" else f"{low} to {high}"
+    smallest = line["clips_smallest"]
+    shown = "" if math.isnan(smallest) else f" ({_number(measure, smallest)})"
+    return "-" if low == "-" else f"{low} to {high}{shown}"
 
 
 def _number(measure: Measure, value: float) -> str:

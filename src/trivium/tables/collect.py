@@ -14,7 +14,8 @@ import pandas as pd
 
 from trivium.data.knowable import knowable_of
 from trivium.data.store import open_store
-from trivium.results.clip_intervals import clip_interval, predicted_value
+from trivium.evaluation.significance import OverClips
+from trivium.results.clip_intervals import over_clips, predicted_value
 from trivium.results.comparison import compare
 from trivium.results.frame import REPEAT, as_frame, guess_value, run_facts
 from trivium.results.records import Record
@@ -48,7 +49,7 @@ class Measured:
     name. runs: those planned, finished or not. bounds: measure -> bounds, where they are known. without: measures left
     out because the data lack a modality. text: row with published results -> how its runs read text (`text_of`).
     unrun: row without any value -> why. audit: what test's own choice of epochs would have given, where it was asked.
-    clips: (row, measure) -> the interval of its difference from the baseline over seeds and clips together.
+    clips: (row, measure) -> what seeds and clips together say of its difference from the baseline.
     """
 
     table: Table
@@ -59,7 +60,7 @@ class Measured:
     audit: Sequence[Audited] = ()
     text: Mapping[str, str] = field(default_factory=dict)
     unrun: Mapping[str, str] = field(default_factory=dict)
-    clips: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    clips: Mapping[tuple[str, str], OverClips] = field(default_factory=dict)
 
     @property
     def lacking(self) -> str:
@@ -99,7 +100,7 @@ class Measured:
 
     @cached_property
     def compared(self) -> dict[tuple[str, str], dict[str, Any]]:
-        """Returns (row, measure) -> what `compare` says of it, and clips_low and clips_high; n = 0 without a run."""
+        """Returns (row, measure) -> what `compare` says of it, and `clips` as clips_low, ...; n = 0 without a run."""
         rows, measures = [row.label for row in self.table.rows], self.table.measures
         lower = {measure.name: measure.lower_is_better for measure in measures}
         margins = {measure.name: self.table.margin(measure) for measure in measures}
@@ -107,7 +108,8 @@ class Measured:
         lines = compare(self.frame, self.table.baseline, within=(), **chosen)
         by_cell: dict[tuple[str, str], dict[str, Any]] = lines.set_index(["label", "metric"]).to_dict("index")
         for cell, line in by_cell.items():
-            line["clips_low"], line["clips_high"] = self.clips.get(cell, (math.nan, math.nan))
+            found = self.clips.get(cell, OverClips(math.nan, math.nan, math.nan))
+            line |= {f"clips_{name}": value for name, value in found._asdict().items()}
         return by_cell
 
     @cached_property
@@ -216,20 +218,18 @@ def collect(table: Table, runs: Sequence[Planned], failures: Mapping[str, str] |
     lost_names = tuple(measure.name for measure in lost)
     audit = audit_of([run for run, _ in ready], table.measures) if table.audit else ()
     unrun = _unrun(table, runs, list(firsts), failures or {})
-    clips = {} if table.folds else _clip_intervals(table, records)
+    clips = {} if table.folds else _over_clips(table, records)
     return Measured(table, as_frame(lines), bounds, lost_names, runs, audit, text, unrun, clips)
 
 
-def _clip_intervals(
-    table: Table, records: Mapping[str, Mapping[int, Record]]
-) -> dict[tuple[str, str], tuple[float, float]]:
-    """Returns (row, measure) -> the interval over seeds and clips of its difference from the baseline.
+def _over_clips(table: Table, records: Mapping[str, Mapping[int, Record]]) -> dict[tuple[str, str], OverClips]:
+    """Returns (row, measure) -> what seeds and clips say of its difference from the baseline.
 
     Runs of folds have none, as each fold tests other clips, and neither have probes, subsets and erased clips.
     """
     baseline = records.get(table.baseline, {})
     return {
-        (label, m.name): clip_interval(runs, baseline, m.split, m.metric)
+        (label, m.name): over_clips(runs, baseline, m.split, m.metric)
         for label, runs in records.items()
         if baseline and label != table.baseline
         for m in table.measures

@@ -22,6 +22,8 @@ _SPECIAL = {
     "†": r"$\dagger$",
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",
+    "▲": r"$\triangle$",
+    "▼": r"$\nabla$",
     # Behind a line's \\\\ it would begin a length.
     "[": "{[}",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},

@@ -11,6 +11,7 @@ from trivium.core.wording import counted
 from trivium.evaluation.significance import LEVEL
 from trivium.tables.blocks import INTERVAL, MARGIN, OTHER_FEATURES, OVER_CLIPS, TIED, UNDEFINED
 from trivium.tables.collect import Measured
+from trivium.tables.pairs import SIGNS, square
 from trivium.tables.published_blocks import FLAWED
 
 _ON_SOURCES = (
@@ -71,6 +72,12 @@ def legend(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]
         counts = " or ".join(dict.fromkeys(str(len(table.measures)) for table in tables))
         lines.append(_on_differences(tables[0].baseline, counts, repeats, folds))
         lines += _on_verdicts(tables[0].baseline, cells, kind)
+    if any(square(part)[1] for part in parts):
+        lines.append(
+            "Against each other: verdicts on a line's row against the row with the column's number, by the same tests, "
+            f"corrected (Holm) over these pairs: {SIGNS['better']} better, {SIGNS['worse']} worse, {SIGNS['same']} the "
+            f"same, {SIGNS['not told']} not told. pairs.csv has every measure."
+        )
     if any(
         part.other_features(row.label, numbers)
         for part in parts
@@ -111,7 +118,8 @@ def _on_verdicts(baseline: str, cells: Sequence[Mapping[str, Any]], kind: str) -
     if any(not math.isnan(line["clips_low"]) for line in cells):
         lines.append(
             f"{OVER_CLIPS.capitalize()}: {INTERVAL} of the difference with seeds and clips both drawn anew, how far it "
-            "may lie off with other test clips as well."
+            f"may lie off with other test clips as well; in brackets the smallest difference that so many {kind} and "
+            "clips tell from 0 in four of five cases."
         )
     return lines
 

@@ -1,4 +1,4 @@
-"""Writes a measured table: table.csv, values.csv, published.csv for machines, table.md for people, table.tex."""
+"""Writes a measured table: table.csv, values.csv and others for machines, table.md for people, table.tex."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from trivium.tables.definition import Row
 from trivium.tables.latex import latex
 from trivium.tables.markdown import Pictures, markdown
 from trivium.tables.measures import Measure
+from trivium.tables.pairs import COLUMNS as PAIRS
+from trivium.tables.pairs import pair_lines
 from trivium.tables.published_blocks import COLUMNS as CELLS
 from trivium.tables.published_blocks import published_lines
 from trivium.tables.published_range import comparable, range_of, verdict
@@ -31,7 +33,7 @@ COLUMNS = ("row", "measure", "better", "mean", "std", "n", "mean_low", "mean_hig
 KNOWN = ("chance", "bayes", "train_mean")
 DIFFERENCES = (
     *("difference", "difference_std", "difference_n", "p", "p_holm", "p_wilcoxon", "low", "high"),
-    *("clips_low", "clips_high", "margin", "p_same", "smallest", "verdict"),
+    *("clips_low", "clips_high", "clips_smallest", "margin", "p_same", "smallest", "verdict"),
 )
 # Lower is better -> the column better.
 BETTER = {True: "lower", False: "higher", None: ""}
@@ -49,7 +51,7 @@ def write_tables(
     texts = table_texts(folder, parts, failures, pictures)
     for name, text in texts.items():
         write_text(folder / name, text)
-    for name in ("published.csv", "audit.csv", "searches.csv"):
+    for name in ("pairs.csv", "published.csv", "audit.csv", "searches.csv"):
         if name not in texts:
             # Of an earlier call.
             (folder / name).unlink(missing_ok=True)
@@ -73,12 +75,14 @@ def table_texts(
     summary = summary.reindex(columns=columns)
     unknown = [name for name in (*KNOWN, *COSTS) if summary[name].isna().all()]
     without = ["fold"] if values["fold"].isna().all() else []
+    pairs = pd.DataFrame([line for part in parts for line in pair_lines(part)], columns=PAIRS)
     cells = pd.DataFrame([{"data": part.table.section, **line} for part in parts for line in published_lines(part)])
     # The situations of a data set have one search.
     of_parts = [line for part in parts for line in trial_lines(part)]
     trials = list({(line["data"], line["row"], line["trial"]): line for line in of_parts}.values())
     audits = [{"data": part.table.section, **asdict(line)} for part in parts for line in part.audit]
     return {
+        **({"pairs.csv": pairs.to_csv(index=False, lineterminator="\n")} if len(pairs) else {}),
         **({"searches.csv": csv_text(SEARCHED, trials)} if trials else {}),
         **({"audit.csv": csv_text(AUDIT, audits)} if audits else {}),
         **({"published.csv": cells.to_csv(index=False, lineterminator="\n", columns=CELLS)} if len(cells) else {}),
