@@ -9,7 +9,8 @@ studies      the searches of rows, planned and read; run_studies runs them
 plan         one run a row and seed; overview and estimate show what is left of it (dry=true)
 work         training it by the scheduler (trivium.search) and evaluating it (evaluations)
 collect      each seed's values as a frame, compared by trivium.results; audit: what the best test epoch would give
-blocks       tables of text cells (search_blocks: of searches), and legend -> markdown, latex -> write_files
+blocks       tables of text cells (search_blocks: of searches; pairs: every two rows), and legend -> markdown, latex ->
+             write_files
 figure       of each part: bars, panels or a heat map; situation_lines: of all situations of a data set
 publish      the same as files that may be committed
 """
