@@ -138,14 +138,14 @@ class TriviumSweeper(Sweeper):
         from trivium.search.reporter import Reporter
         from trivium.search.summary import best_so_far, done, failures, print_plan, print_summary, write_summary
 
-        plan = read_search(self.params, arguments)
+        plan = read_search(self.params, arguments, self.settings["first"])
         # The check has reported these already, unless Hydra was started without it.
         if plan.problems:
             raise ValueError("; ".join(plan.problems))
         fixed = self._plain(plan.fixed, plan.space)
         self._at_once = self._trials_at_once(self._composed(fixed)["trainer"])
         fixed += self._threads(arguments)
-        search = self._open(plan.space, fixed)
+        search = self._open(plan.space, fixed, plan.first)
         self._sweep_into(search.folder)
 
         def of_trial(parameters: Sequence[str]) -> str:
@@ -232,7 +232,7 @@ class TriviumSweeper(Sweeper):
             jobs.append(Job(trial.name, trial.run, words, line, drawn))
         return jobs
 
-    def _open(self, space: dict[str, Any], fixed: list[str]) -> OpenStudy:
+    def _open(self, space: dict[str, Any], fixed: list[str], first: tuple[dict[str, Any], ...]) -> OpenStudy:
         """Opens the study of this command line, by the name that is given or by one made from its settings."""
         from trivium.config.monitor import monitor_of, read_monitor
         from trivium.search.naming import shared_settings, study_name
@@ -242,7 +242,7 @@ class TriviumSweeper(Sweeper):
         config = self._composed(fixed)
         values = dict(self.settings)
         name, _ = values.pop("study"), values.pop("at_once")
-        values["hosts"] = tuple(values["hosts"])
+        values["hosts"], values["first"] = tuple(values["hosts"]), first
         objective = monitor_of(config)
         if values["objective"] != "auto":
             objective = read_monitor(values["objective"], config, "hydra.sweeper.objective")

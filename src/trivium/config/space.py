@@ -54,6 +54,13 @@ class Dimension:
         """Tells whether a trial with these values has the key."""
         return not self.when or as_text(chosen.get(self.when)) in map(as_text, self.among)
 
+    def holds(self, value: Any) -> bool:
+        """Tells whether the value is one of the choices, or a number of the interval."""
+        if self.values:
+            return as_text(value) in map(as_text, self.values)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and self.low <= value <= self.high and (not self.whole or float(value).is_integer())
+
     @property
     def ends(self) -> tuple[Any, ...]:
         """Returns the values that a check has to try: the choices, or both ends of the interval."""

@@ -34,6 +34,7 @@ class Sweeper:
     params: dict[str, Any]
     sampler: Literal["tpe", "random", "grid", "cmaes"]
     n_trials: int
+    first: list[Any]
     objective: str
     pruner: Literal["median", "hyperband", "none"]
     startup: int
@@ -47,21 +48,27 @@ class Sweeper:
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """Holds the space of a search, and the overrides that all trials share. problems: mistakes in the space."""
+    """Holds the space of a search, and the overrides that all trials share.
+
+    first: values of the first trials, each a part of a point of the space. problems: mistakes in the space.
+    """
 
     space: dict[str, Dimension]
     fixed: list[str]
+    first: tuple[dict[str, Any], ...] = ()
     problems: list[str] = field(default_factory=list)
 
 
-def read_search(params: Mapping[str, Any], overrides: Sequence[str]) -> SearchRequest:
-    """Returns the search space of a file, changed by the command line.
+def read_search(params: Mapping[str, Any], overrides: Sequence[str], first: Sequence[Any] = ()) -> SearchRequest:
+    """Returns the search space of a file, changed by the command line, and what its first trials have of it.
 
     A key with several values on the command line is a dimension, in place of the file's; a single value fixes the key.
     Either way the key that decides whether it is there keeps those choices alone under which it is.
-    overrides: the command line's, without those of Hydra's own keys.
+    overrides: the command line's, without those of Hydra's own keys. first: of the file; what the command line takes
+    out of the space is left out of it too.
     """
     space, problems = read_space(params)
+    problems += _first_problems(first, params, space)
     fixed = []
     conditions: list[Dimension] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
@@ -81,7 +88,26 @@ def read_search(params: Mapping[str, Any], overrides: Sequence[str]) -> SearchRe
     values = {_key_of(word): word.partition("=")[2] for word in fixed}
     for key, dimension in list(space.items()):
         problems += _settle_condition(space, key, dimension, values)
-    return SearchRequest(space, fixed, problems)
+    if problems:
+        return SearchRequest(space, fixed, problems=problems)
+    left = [{key: value for key, value in point.items() if key in space and space[key].holds(value)} for point in first]
+    return SearchRequest(space, fixed, tuple(left))
+
+
+def _first_problems(first: Sequence[Any], params: Mapping[str, Any], space: Mapping[str, Dimension]) -> Iterator[str]:
+    """Yields a line for each mistake in hydra.sweeper.first, which is of the file's space."""
+    for number, point in enumerate(first):
+        at = f"hydra.sweeper.first: trial {number}"
+        if not isinstance(point, Mapping):
+            yield f"{at}: expected keys of the space and their values, as in {{optimizer.lr: 0.001}}, found {point!r}"
+            continue
+        for key, value in point.items():
+            if key not in params:
+                yield f"{at}: {key} is not in the space{suggest(str(key), params)}"
+            elif key in space and not space[key].holds(value):
+                low, high = space[key].ends[0], space[key].ends[-1]
+                among = f"{low} to {high}" if space[key].is_interval else ", ".join(map(as_text, space[key].values))
+                yield f"{at}: {key}: expected {among}, found {as_text(value)}"
 
 
 def _narrow(space: dict[str, Dimension], dimension: Dimension) -> Iterator[str]:
@@ -149,7 +175,7 @@ def sweep_problems(
         return [], list(_keys_without_search(overrides, session))
     problems = [*_node_problems(node), *_file_problems(session, lines), *_taken_keys(overrides)]
     task_overrides = [override.line for override in overrides if not override.key.startswith(("hydra.", "hydra/"))]
-    search = read_search(node["params"], task_overrides)
+    search = read_search(node["params"], task_overrides, node["first"])
     problems += search.problems or _sampler_problems(node, search.space)
     swept = {override.key for override in overrides}
     from_file = [dimension for key, dimension in search.space.items() if key.lstrip("+~") not in swept]

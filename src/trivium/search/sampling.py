@@ -22,10 +22,13 @@ _Space = dict[str, BaseDistribution]
 
 
 class Keyed(BaseSampler):
-    """Makes a sampler from a seed for each trial, and for each parameter that is drawn alone."""
+    """Makes a sampler from a seed for each trial, and for each parameter that is drawn alone.
 
-    def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
-        self._make, self._seed = make, seed
+    first: values that the first trials have, by trial number; what they do not name is drawn.
+    """
+
+    def __init__(self, make: Callable[[int], BaseSampler], seed: int, first: Sequence[Mapping[str, Any]] = ()) -> None:
+        self._make, self._seed, self._first = make, seed, first
         self._of: dict[tuple[int, str], BaseSampler] = {}
 
     def _sampler(self, trial: FrozenTrial, name: str = "") -> BaseSampler:
@@ -35,13 +38,19 @@ class Keyed(BaseSampler):
         return self._of[key]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> _Space:
-        return self._sampler(trial).infer_relative_search_space(study, trial)
+        # What is drawn together does not know which values are given.
+        return {} if self._given(trial) else self._sampler(trial).infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: _Space) -> dict[str, Any]:
         return self._sampler(trial).sample_relative(study, trial, search_space)
 
     def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, distribution: Any) -> Any:
+        if param_name in self._given(trial):
+            return stored(self._given(trial)[param_name])
         return self._sampler(trial, param_name).sample_independent(study, trial, param_name, distribution)
+
+    def _given(self, trial: FrozenTrial) -> Mapping[str, Any]:
+        return self._first[trial.number] if trial.number < len(self._first) else {}
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._sampler(trial).before_trial(study, trial)
@@ -77,8 +86,10 @@ def grid_point(space: Mapping[str, Dimension], number: int) -> dict[str, Any]:
     return {key: point[key] for key in space}
 
 
-def make_sampler(name: str, space: Mapping[str, Dimension], seed: int) -> BaseSampler:
-    """Returns a sampler. name: tpe, random, cmaes or grid."""
+def make_sampler(
+    name: str, space: Mapping[str, Dimension], seed: int, first: Sequence[Mapping[str, Any]] = ()
+) -> BaseSampler:
+    """Returns a sampler. name: tpe, random, cmaes or grid, which has every point and needs no first ones."""
     if name == "grid":
         return GridSampler(space)
     made: dict[str, Callable[[int], BaseSampler]] = {
@@ -89,7 +100,7 @@ def make_sampler(name: str, space: Mapping[str, Dimension], seed: int) -> BaseSa
             seed=key, independent_sampler=RandomSampler(seed=key), warn_independent_sampling=False
         ),
     }
-    return Keyed(made[name], seed)
+    return Keyed(made[name], seed, first)
 
 
 def make_pruner(name: str, *, startup: int, warmup: int, max_epochs: int) -> BasePruner:

@@ -232,7 +232,7 @@ def open_study(
                 storage=open_storage(url, patience),
                 study_name=folder.name,
                 direction="minimize" if settings.lower_is_better else "maximize",
-                sampler=make_sampler(_sampler_of(settings, space), space, settings.seed),
+                sampler=make_sampler(_sampler_of(settings, space), space, settings.seed, settings.first),
                 pruner=make_pruner(
                     settings.pruner, startup=settings.startup, warmup=settings.warmup, max_epochs=settings.max_epochs
                 ),

@@ -26,6 +26,7 @@ class StudySettings:
     hosts: tuple[str, ...]
     lower_is_better: bool
     max_epochs: int
+    first: tuple[Mapping[str, Any], ...] = ()
 
 
 def planned_trials(settings: StudySettings, space: Mapping[str, Dimension]) -> int:
@@ -46,5 +47,6 @@ def definition(settings: StudySettings, space: Mapping[str, Dimension]) -> dict[
         "hydra.sweeper.sampler": settings.sampler,
         "hydra.sweeper.seed": settings.seed,
         **{f"{PARAMS}.{key}": words for key, words in describe_space(space).items()},
+        **({"hydra.sweeper.first": [dict(point) for point in settings.first]} if settings.first else {}),
         **(grid if settings.sampler == "grid" else {}),
     }

@@ -127,7 +127,7 @@ def plan_study(
         raise ValueError(f"{where}: search: {'; '.join(problems)}")
     hydra = session.hydra(lines)
     node = hydra["sweeper"]
-    request = read_search(node["params"], [line for line in lines if not line.startswith("hydra.")])
+    request = read_search(node["params"], [line for line in lines if not line.startswith("hydra.")], node["first"])
     fixed = without_sweep(session, request.fixed, hydra["runtime"]["choices"], request.space)
     config = session.compose(fixed)
     objective = monitor_of(config)
@@ -138,6 +138,7 @@ def plan_study(
         objective=objective.key,
         storage="",
         hosts=(),
+        first=request.first,
         lower_is_better=objective.lower_is_better,
         max_epochs=config["trainer"]["max_epochs"],
     )
