@@ -200,6 +200,58 @@ def test_a_dimension_in_another_form_is_told_how_to_give_it() -> None:
     )
 
 
+FIRST = """
+hydra:
+  sweeper:
+    first:
+      - FIRST
+    params:
+      fusion: [concat, sum]
+      fusion.dropout: [0.0, 0.1]
+      optimizer.lr: {low: 1.0e-4, high: 1.0e-2, log: true}
+      encoder.layers: {low: 1, high: 3, int: true}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        ("{fusion: sum, optimizer.lr: 0.01, encoder.layers: 2}", ""),
+        ("[sum]", "hydra.sweeper.first: trial 0: expected keys of the space and their values"),
+        (
+            "{fusion.drop: 0.1}",
+            "hydra.sweeper.first: trial 0: fusion.drop is not in the space; nearest is fusion.dropout",
+        ),
+        ("{fusion.dropout: 0.2}", "hydra.sweeper.first: trial 0: fusion.dropout: expected 0.0, 0.1, found 0.2"),
+        ("{optimizer.lr: 0.1}", "hydra.sweeper.first: trial 0: optimizer.lr: expected 0.0001 to 0.01, found 0.1"),
+        ("{optimizer.lr: true}", "optimizer.lr: expected 0.0001 to 0.01, found true"),
+        ("{encoder.layers: 1.5}", "hydra.sweeper.first: trial 0: encoder.layers: expected 1 to 3, found 1.5"),
+    ],
+)
+def test_what_first_trials_have_is_of_the_space(first: str, told: str, tmp_path: Path) -> None:
+    problems = problems_of_file(tmp_path, FIRST.replace("FIRST", first))
+    assert len(problems) == bool(told), problems
+    assert told in "".join(problems)
+
+
+def test_what_the_command_line_takes_out_of_the_space_the_first_trials_have_no_more() -> None:
+    params = {"a": [1, 2], "b": {"low": 0.1, "high": 1.0}, "c": [0, 1]}
+    first = [{"a": 1, "b": 0.5, "c": 1}, {"b": 0.2}]
+    assert read_search(params, [], first).first == tuple(first)
+    assert read_search(params, ["a=2", "b=interval(0.3,0.6)"], first).first == ({"b": 0.5, "c": 1}, {})
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_first_trials_of_the_package_s_spaces_name_every_value(sweep: str) -> None:
+    with composer() as session:
+        sweeper = session.hydra([f"sweep={sweep}"])["sweeper"]
+    search = read_search(sweeper["params"], [], sweeper["first"])
+    assert search.problems == []
+    for point in search.first:
+        assert set(point) == {key for key, dimension in search.space.items() if dimension.applies(point)}
+    assert search.first
+
+
 def test_several_values_on_the_command_line_replace_a_dimension_and_one_fixes_it() -> None:
     params = {"a": [1, 2], "b": {"low": 0.1, "high": 1.0}, "c": [0]}
     search = read_search(params, ["a=3,4,5", "b=0.5", "d=int(interval(1,4))", "x=y"])

@@ -1,7 +1,7 @@
 """Draws are a function of (seed, trial number); a grid is itertools.product's; values come back as written."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,16 @@ def objective(params: dict[str, Any]) -> float:
     return float((np.log10(params["lr"]) + 3) ** 2 + params["drop"])
 
 
-def drawn(sampler: str, restart_after: tuple[int, ...], seed: int = 1, trials: int = 14) -> list[dict[str, Any]]:
+def drawn(
+    sampler: str, restart_after: tuple[int, ...], seed: int = 1, trials: int = 14, first: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
     """The trials of a study whose process is started again after some of them."""
     storage = optuna.storages.InMemoryStorage()
     study: optuna.Study | None = None
     for number in range(trials):
         if study is None or number in restart_after:
             study = optuna.create_study(
-                storage=storage, study_name="s", sampler=make_sampler(sampler, SPACE, seed), load_if_exists=True
+                storage=storage, study_name="s", sampler=make_sampler(sampler, SPACE, seed, first), load_if_exists=True
             )
         trial = study.ask()
         params = {key: draw(trial, one) for key, one in SPACE.items()}
@@ -46,6 +48,25 @@ def test_a_search_that_goes_on_draws_what_the_undisturbed_one_draws(sampler: str
     assert drawn(sampler, (1, 5, 12)) == whole
     assert len({tuple(map(str, params.values())) for params in whole}) == len(whole)
     assert sampler == "grid" or drawn(sampler, (), seed=2) != whole
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
+def test_first_trials_have_what_is_given_and_draw_the_rest(sampler: str) -> None:
+    first = [{"lr": 1e-3, "drop": 0.25, "layers": 3, "hidden": [128, 64]}, {"hidden": []}]
+    params = drawn(sampler, (1, 2, 7), first=first)
+    assert params[0] == {"lr": 1e-3, "drop": 0.25, "layers": 3, "hidden": "[128,64]"}
+    assert params[1]["hidden"] == "[]"
+    # What is drawn is keyed by the trial's number: it is there without first trials too, where no model is fitted yet.
+    without = drawn(sampler, ())
+    if sampler != "cmaes":
+        assert [params[1][key] for key in ("lr", "drop", "layers")] == [
+            without[1][key] for key in ("lr", "drop", "layers")
+        ]
+        assert params[2:10] == without[2:10]
+
+
+def test_a_grid_needs_no_first_trials() -> None:
+    assert drawn("grid", (), first=[{"lr": 1e-3}]) == drawn("grid", ())
 
 
 def test_random_draws_fill_the_space_and_respect_its_ends() -> None:
