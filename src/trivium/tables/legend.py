@@ -30,25 +30,47 @@ def legend(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]
 
     repeats: the number of runs of a complete row: its seeds, times its folds if the data have any.
     """
-    tables, cells = [part.table for part in parts], [line for part in parts for line in part.compared.values()]
-    measures = list(dict.fromkeys(measure for table in tables for measure in table.measures))
-    shares = [measure.is_share for measure in measures]
+    return [
+        *_on_means(parts, repeats, complete),
+        *_on_measures(parts),
+        *_on_comparisons(parts, repeats),
+        *_on_published(parts),
+        *_on_runs(parts),
+    ]
+
+
+def _cells(parts: Sequence[Measured]) -> list[Mapping[str, Any]]:
+    return [line for part in parts for line in part.compared.values()]
+
+
+def _kind(parts: Sequence[Measured]) -> str:
+    return "runs" if max(part.folds for part in parts) else "seeds"
+
+
+def _on_means(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]:
+    """Returns the sentences about means, the best of them and their intervals."""
+    shares = [measure.is_share for part in parts for measure in part.table.measures]
     unit = ", %," if all(shares) else "; shares in %;" if any(shares) else ","
-    folds, kind = max(part.folds for part in parts), "seeds"
-    over = "seeds"
-    if folds:
-        kind, over = "runs", f"{folds} folds x {counted(max(part.seeds for part in parts), 'seed')}"
+    folds, kind = max(part.folds for part in parts), _kind(parts)
+    over = f"{folds} folds x {counted(max(part.seeds for part in parts), 'seed')}" if folds else "seeds"
     each = f"n = {repeats} {kind}" if complete else f"n of {repeats} {kind} in brackets"
     numbers = f"mean ± standard deviation over {over} (n - 1), {each}" if repeats > 1 else "one seed"
     lines = [f"Test split{unit} {numbers}."]
     if folds:
         lines.append("Folds share train clips, so that their p values and intervals are too sure (docs/protocol.md).")
-    if any(line["best"] for line in cells):
+    if any(line["best"] for line in _cells(parts)):
         tied = f"; {TIED}: not told apart from it: p of the paired t test, corrected (Holm) over the other rows"
-        over = ", or over the row's measures where the baseline is the best" if tables[0].baseline else ""
+        over = ", or over the row's measures where the baseline is the best" if parts[0].table.baseline else ""
         lines.append(f"Bold: the best{f'{tied}{over}, is {LEVEL:g} or more' if repeats > 1 else ''}.")
     if repeats > 1:
         lines.append(f"{INTERVAL}: of the mean, percentile bootstrap over {kind}; too narrow for few of them.")
+    return lines
+
+
+def _on_measures(parts: Sequence[Measured]) -> list[str]:
+    """Returns the sentences about what is measured, and how."""
+    tables, lines = [part.table for part in parts], []
+    measures = list(dict.fromkeys(measure for table in tables for measure in table.measures))
     referred = [m.metric for part in parts for m in part.table.measures if not math.isnan(part.reference(m))]
     for name in dict.fromkeys(guess_name([metric]) for metric in referred):
         what = "MAE of predicting it" if name == "train mean" else "predicting those of each class or label"
@@ -57,7 +79,7 @@ def legend(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]
         lines.append(f"{', '.join(of_validation)}: of the validation split, which chose the epoch, so it flatters.")
     if any(measure.metric in UNDIRECTED for measure in measures):
         lines.append("Mean error: of prediction minus target; 0 is best, and the sign tells the way.")
-    if any(line["n"] and math.isnan(line["mean"]) for line in cells):
+    if any(line["n"] and math.isnan(line["mean"]) for line in _cells(parts)):
         lines.append(f"{UNDEFINED}: in one of the runs at least, as Corr is of predictions that are all the same.")
     if probed := [measure.name for measure in measures if measure.probe]:
         which = "All are" if len(probed) == len(measures) else f"{', '.join(probed)}:"
@@ -68,27 +90,39 @@ def legend(parts: Sequence[Measured], repeats: int, complete: bool) -> list[str]
         lines.append(
             "Frames and words of the test are erased at the rate named, for all runs the same; docs/protocol.md."
         )
+    return lines
+
+
+def _on_comparisons(parts: Sequence[Measured], repeats: int) -> list[str]:
+    """Returns the sentences about differences from the baseline, and between the other rows."""
+    tables, lines = [part.table for part in parts], []
     if tables[0].baseline:
         counts = " or ".join(dict.fromkeys(str(len(table.measures)) for table in tables))
-        lines.append(_on_differences(tables[0].baseline, counts, repeats, folds))
-        lines += _on_verdicts(tables[0].baseline, cells, kind)
+        lines.append(_on_differences(tables[0].baseline, counts, repeats, max(part.folds for part in parts)))
+        lines += _on_verdicts(tables[0].baseline, _cells(parts), _kind(parts))
     if any(square(part)[1] for part in parts):
         lines.append(
             "Against each other: verdicts on a line's row against the row with the column's number, by the same tests, "
             f"corrected (Holm) over these pairs: {SIGNS['better']} better, {SIGNS['worse']} worse, {SIGNS['same']} the "
             f"same, {SIGNS['not told']} not told. pairs.csv has every measure."
         )
-    if any(
-        part.other_features(row.label, numbers)
-        for part in parts
-        for row in part.table.rows
-        for numbers in row.published
-    ):
+    return lines
+
+
+def _on_published(parts: Sequence[Measured]) -> list[str]:
+    """Returns the sentences about published numbers."""
+    lines = []
+    rows = [(part, row) for part in parts for row in part.table.rows]
+    if any(part.other_features(row.label, numbers) for part, row in rows for numbers in row.published):
         lines.append(
             f"{OTHER_FEATURES}: our runs were on other features, so the difference says nothing of the method."
         )
-    if any(row.cells for part in parts for row in part.table.rows):
-        lines += _ON_SOURCES
+    return [*lines, *(_ON_SOURCES if any(row.cells for _, row in rows) else ())]
+
+
+def _on_runs(parts: Sequence[Measured]) -> list[str]:
+    """Returns the sentences about audits, searches and costs."""
+    lines = []
     if any(part.audit for part in parts):
         lines.append(
             "Audit: test metrics of every epoch's weights, made when training was over; one for all: the epoch of the "
