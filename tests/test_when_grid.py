@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
+
 from site_build import docs_module
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +27,10 @@ def test_the_committed_grids_are_those_of_the_committed_tables(when_grid: Module
 
 def test_each_situation_has_its_section_with_its_command(when_grid: ModuleType) -> None:
     text = (ROOT / "docs" / "when.md").read_text(encoding="utf-8")
-    sections = {re.sub(r"[^\w -]", "", part.partition("\n")[0]).lower().replace(" ", "-"): part for part in text.split("\n## ")[1:]}
+    sections = {
+        re.sub(r"[^\w -]", "", part.partition("\n")[0]).lower().replace(" ", "-"): part
+        for part in text.split("\n## ")[1:]
+    }
     for situation in when_grid.SITUATIONS:
         assert f"table={situation.table} " in sections[situation.heading], situation
         if situation.file.is_file():

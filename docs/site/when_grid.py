@@ -55,7 +55,9 @@ SITUATIONS = (
     Situation("unique information", KINDS, "when_interactions", "", "unique audio"),
     Situation("synergy", KINDS, "when_interactions", "", "synergy"),
     Situation("easy beside better modality", COMPETE, "when_competition", "test like training", "accuracy", "Joint"),
-    Situation("the same, easy one fails in the test", COMPETE, "when_competition", "easy one fails", "accuracy", "Joint"),
+    Situation(
+        "the same, easy one fails in the test", COMPETE, "when_competition", "easy one fails", "accuracy", "Joint"
+    ),
 )
 # Row of the tables -> column of the grid.
 METHODS = {

@@ -1,8 +1,8 @@
 """Makes a paper's table (configs/table), from its file to the written table: `trivium reproduce`, module by module.
 
 definition   the YAML: rows, measures (published, margins, row_search, measures, yaml_keys). datasets makes a part for
-             each data set and situation (situations). published_results reads the package's data of published
-             numbers, published_range their range over sources, and published_blocks shows both
+             each data set and situation (situations, trained_once). published_results reads the package's data of
+             published numbers, published_range their range over sources, and published_blocks shows both
 finished     runs that are there already; earlier_sections: those of data sets that this call leaves alone
 runs_table   instead of all these: finished runs in a folder, without a YAML
 studies      the searches of rows, planned and read; run_studies runs them

@@ -25,6 +25,7 @@ from trivium.tables.row_search import (
     read_searched_settings,
 )
 from trivium.tables.situations import read_situations
+from trivium.tables.trained_once import check_trained_once
 from trivium.tables.yaml_keys import distinct, items, keys, texts
 
 
@@ -68,7 +69,8 @@ class Table:
     trained on, for every seed; 0 for data without folds.
     situations: name -> overrides, for each of which the rows are repeated on each data set; over those of the rows.
     situation: the name of this part's, "" without any. settings_from: the settings that an earlier table's searches
-    have chosen. trials: the command line's number for each searched row, 0 without any.
+    have chosen. trials: the command line's number for each searched row, 0 without any. trained_once: labels of rows
+    whose training no situation changes (trivium.tables.trained_once).
     """
 
     name: str
@@ -91,6 +93,7 @@ class Table:
     situation: str = ""
     settings_from: SearchedSettings | None = field(default=None, repr=False)
     trials: int = 0
+    trained_once: tuple[str, ...] = ()
 
     @property
     def section(self) -> str:
@@ -170,7 +173,7 @@ def read_table(file: Path) -> Table:
 
 _OPTIONAL = (
     *("overrides", "seeds", "folds", "figure", "baseline", "datasets", "margins", "search"),
-    *("situations", "settings_from"),
+    *("situations", "settings_from", "trained_once"),
 )
 
 
@@ -205,7 +208,9 @@ def _table(file: Path, values: Any) -> Table:
         margins=margins,
         situations=read_situations(node.get("situations", {}), datasets),
         settings_from=_searched_settings(file, node),
+        trained_once=texts("trained_once", node.get("trained_once", [])),
     )
+    check_trained_once(table)
     _check_rows(table)
     if folds and (searched := [row.label for row in rows if row.search]):
         raise ValueError(

@@ -21,6 +21,7 @@ from trivium.runs.directory import RunDirectory
 from trivium.tables.definition import Row, Table
 from trivium.tables.finished import FinishedRuns
 from trivium.tables.studies import RowStudy, plan_study, taken_over
+from trivium.tables.trained_once import UNCHANGED, refuse_learner
 
 # An interpolation of a setting that differs between the runs of a row.
 _FOLLOWS = re.compile(r"\$\{[^}]*\b(seed|fold|start_from)\b")
@@ -113,6 +114,8 @@ def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None =
         rows: dict[str, Row] = {}
         studies: dict[str, RowStudy | None] = {}
         configs: dict[str, dict[str, Any]] = {}
+        # Labels of trained_once whose method is known to read no label.
+        checked: set[str] = set()
         for seed, fold in repeats:
             # The rows' runs of this seed and fold.
             begun: dict[str, Planned] = {}
@@ -123,12 +126,18 @@ def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None =
                     configs[label] = _config(session, table, row)
                 row, study = rows[label], studies[label]
                 start = begun[row.start] if row.start else None
+                if label in table.trained_once and table.changes and not (study is not None and study.waits):
+                    if label not in checked and not _lacking(configs[label]):
+                        _refuse_learner(table, label, configs[label])
+                        checked.add(label)
+                    start = _without_situation(session, table, rows, label, seed, folder, finished)
+                    row = replace(row, overrides=(*row.overrides, *UNCHANGED))
                 if (start is not None and start.waits) or (study is not None and study.waits):
                     run = _waiting(table, row, seed, configs[label], folder)
                     begun[label] = replace(run, fold=fold, study=study, waits=True)
                     continue
                 overrides = _overrides(table, row, seed, start, fold)
-                if _follows_seed(table, row):
+                if _follows_seed(table, row) or row is not rows[label]:
                     config = session.compose(session.current(overrides))
                 else:
                     # Composing takes a tenth of a second.
@@ -165,7 +174,7 @@ def _searched(
     # What is searched once serves every situation of the data set.
     searched = replace(table, audit=False, situation="")
     if start is not None and table.situation and not start.waits:
-        start = _without_situation(session, searched, rows, row.start, folder, finished)
+        start = _without_situation(session, searched, rows, row.start, 1, folder, finished)
     overrides = _overrides(searched, row, 1, start, None)
     origin = start.directory if start else None
     study = plan_study(session, where, row, overrides, folder.parent / "studies", finished, origin)
@@ -185,22 +194,31 @@ def _without_situation(
     table: Table,
     rows: Mapping[str, Row],
     label: str,
+    seed: int,
     folder: Path,
     finished: FinishedRuns | None,
 ) -> Planned:
-    """Returns the run of seed 1 of a row above in no situation, which is that of a situation without overrides.
+    """Returns a row's run in no situation, which is that of a situation without overrides.
 
-    table: without its situation. Raises ValueError where the table has no such situation.
+    Raises ValueError where the table has no such situation.
     """
+    table = replace(table, situation="")
     if all(table.situations.values()):
         raise ValueError(
             f"table {table.name}: a searched row begins from row {label!r}, and no situation leaves all as it is; add "
             "one, such as unchanged: []"
         )
     row = rows[label]
-    start = _without_situation(session, table, rows, row.start, folder, finished) if row.start else None
-    overrides = _overrides(table, row, 1, start, None)
-    return _planned(table, row, 1, start, overrides, session.compose(session.current(overrides)), folder, finished)
+    start = _without_situation(session, table, rows, row.start, seed, folder, finished) if row.start else None
+    overrides = _overrides(table, row, seed, start, None)
+    return _planned(table, row, seed, start, overrides, session.compose(session.current(overrides)), folder, finished)
+
+
+def _refuse_learner(table: Table, label: str, config: Mapping[str, Any]) -> None:
+    try:
+        refuse_learner(label, config)
+    except ValueError as error:
+        raise ValueError(f"table {table.name}: {error}") from error
 
 
 def _waiting(table: Table, row: Row, seed: int, config: Mapping[str, Any], folder: Path) -> Planned:
