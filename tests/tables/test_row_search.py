@@ -193,6 +193,98 @@ def test_budget_and_choice_are_printed_and_every_trial_is_in_a_file(tmp_path: Pa
     assert lines[1]["settings"] == "optimizer.lr=0.005 optimizer.weight_decay=0.01 fusion.dropout=0.1"
 
 
+CONTESTED: dict[str, Any] = {**SEARCHED, "search": {"sweep": SPACE, "trials": 3, "finalists": 2}}
+
+
+def contest(folder: Path, **more: Any) -> tuple[Table, list[Planned]]:
+    """Three trials have ended, of which the second and third are the best; returns their runs of seeds 2 and 3."""
+    table = searched(folder, CONTESTED, **more)
+    trials = [("complete", "0.9", "0.002"), ("complete", "0.80", "0.005"), ("complete", "0.81", "0.007")]
+    end_trials(planned(folder, table)[0], *trials)
+    study = planned(folder, table)[0].study
+    assert study is not None
+    return table, study.pending
+
+
+def test_the_settings_are_those_of_the_finalist_with_the_best_mean_over_seeds(tmp_path: Path) -> None:
+    table, finals = contest(tmp_path)
+    assert [run.name for run in finals] == [
+        f"Searched, trial {trial}, fixture, seed {seed}" for trial in (1, 2) for seed in (2, 3)
+    ]
+    assert ["optimizer.lr=0.005" in run.overrides for run in finals] == [True, True, False, False]
+    assert [run.status for run in planned(tmp_path, table)] == ["to search"] * 2
+    for run, loss in zip(finals, (1.0, 1.0, 0.9, 0.8), strict=True):
+        assert {run.status for run in planned(tmp_path, table)} == {"to search"}
+        finish(run, val={"loss": loss})
+    # Trial 1 is the best of seed 1, trial 2 of all three seeds: (.81 + .9 + .8) / 3 against (.8 + 1 + 1) / 3.
+    runs = planned(tmp_path, table)
+    assert [run.status for run in runs] == ["to do"] * 2
+    assert all("optimizer.lr=0.007" in run.overrides for run in runs)
+    # Its run of seed 2 is there, under the finalist's name.
+    again = plan(table, 2, tmp_path / "runs", FinishedRuns(tmp_path))
+    assert [run.identity for run in again] == [run.identity for run in runs]
+    assert again[1].identity == finals[2].identity
+
+
+def test_finalists_are_told_and_written(tmp_path: Path) -> None:
+    table, finals = contest(tmp_path)
+    text = overview([planned(tmp_path, table)], 1, Estimate())
+    assert "1 search of 3 trials, the best 2 of each with seeds 2 and 3 too, then 2 seeds a row with the chosen" in text
+    for run in finals:
+        finish(run, val={"loss": 0.5 if "trial 2" in run.name else 0.7})
+    runs = planned(tmp_path, table)
+    for run in runs:
+        begin(run, 1, whole=True)
+        finish(run)
+    measured = collect(table, runs)
+    rule = "lowest val/loss, mean of seeds 1, 2, 3 of the 2 best of seed 1"
+    assert f"| Searched | supervised | 3 | {rule} | 0.6033 (trial 2) |" in markdown([measured], [])
+    lines = list(csv.DictReader(table_texts(None, [measured], [])["searches.csv"].splitlines()))
+    assert [line["chosen"] for line in lines] == ["", "", "yes"]
+    assert [line["mean"] and round(float(line["mean"]), 4) for line in lines] == ["", 0.7333, 0.6033]
+
+
+def test_dry_says_what_finalists_cost(tmp_path: Path) -> None:
+    table = searched(tmp_path, CONTESTED, {"label": "Plain"})
+    finish(next(run for run in planned(tmp_path, table) if run.row.label == "Plain"), seconds=10.0)
+    # Three trials, two runs of the finalist that is not chosen, two seeds, and a seed of the other row.
+    assert "time left: 80 s" in overview([planned(tmp_path, table)], 1, Estimate())
+
+
+def test_one_complete_trial_needs_no_choice(tmp_path: Path) -> None:
+    table = searched(tmp_path, CONTESTED)
+    end_trials(
+        planned(tmp_path, table)[0], ("complete", "0.9", "0.002"), ("fail", "", "0.005"), ("pruned", "", "0.007")
+    )
+    study = planned(tmp_path, table)[0].study
+    assert study is not None
+    assert study.contested == ()
+    assert study.best is not None
+
+
+def test_a_finalist_of_a_row_that_begins_from_another_begins_from_its_run_of_the_same_seed(tmp_path: Path) -> None:
+    rows = [{"label": "First", "overrides": FIXED}, {**CONTESTED, "label": "After", "start_from_row": "First"}]
+    table = searched(tmp_path, *rows)
+    runs = {(run.row.label, run.seed): run for run in planned(tmp_path, table)}
+    end_trials(runs["After", 1], ("complete", "0.9", "0.002"), ("complete", "0.8", "0.005"), ("fail", "", "0.007"))
+    study = next(run.study for run in planned(tmp_path, table) if run.row.label == "After")
+    assert study is not None
+    assert [run.start for run in study.pending[:1]] == [runs["First", 2].directory]
+
+
+def test_finalists_are_trained_and_one_is_chosen(tmp_path: Path) -> None:
+    file = small_table(tmp_path, rows=1, seeds=1, trials=2)
+    file.write_text(file.read_text().replace("  trials: 2", "  trials: 2\n  finalists: 2"))
+    process = start(tmp_path, file)
+    printed = tmp_path / "printed.log"
+    assert process.wait(timeout=300) == 0, printed.read_text()
+    lines = trials_of(tmp_path)
+    (best,) = [line for line in lines.values() if line["chosen"]]
+    assert float(best["mean"]) == min(float(line["mean"]) for line in lines.values())
+    for trial in "01":
+        assert f"A, trial {trial}, fixture, seed 3:" in printed.read_text()
+
+
 def test_a_search_that_another_table_has_done_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIVIUM_DATA", str(tmp_path / "data"))
     table, outputs = searched(tmp_path), tmp_path / "outputs"

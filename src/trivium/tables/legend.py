@@ -132,7 +132,7 @@ def _on_runs(parts: Sequence[Measured]) -> list[str]:
     if any(part.studies for part in parts):
         lines.append(
             "Searched rows: settings of the best trial of a study on validation alone, with seed 1, before the seeds "
-            "were trained; the best trial is the run of seed 1. searches.csv has every trial."
+            "were trained; the chosen trial is the run of seed 1. searches.csv has every trial."
         )
     if any(len(part.costs) for part in parts):
         lines.append("Parameters: of the whole model, encoders included; time: median over the runs, testing left out.")

@@ -9,6 +9,8 @@ from trivium.core.wording import counted, duration
 from trivium.tables.estimate import Estimate
 from trivium.tables.evaluations import missing
 from trivium.tables.plan import Planned
+from trivium.tables.row_search import FINAL_SEEDS
+from trivium.tables.studies import RowStudy
 
 _MARKS = {
     "done": "#",
@@ -61,9 +63,22 @@ def _waiting_studies(runs: Sequence[Planned]) -> list[Planned]:
 
 
 def _trials(runs: Sequence[Planned]) -> list[Planned]:
-    """Returns a run in the place of each trial that is left; a trial costs what a run of its row does."""
-    left = {run.name: run.study.planned - run.study.done for run in _waiting_studies(runs) if run.study}
-    return [run for run in _waiting_studies(runs) for _ in range(left[run.name])]
+    """Returns a run in the place of each trial and finalist's run that is left; each costs what a run of its row does.
+
+    The runs of the finalist that is chosen are the row's own.
+    """
+    left = []
+    for run in _waiting_studies(runs):
+        study = run.study
+        if study is not None:
+            finals = (_finalists(study) - 1) * len(FINAL_SEEDS)
+            finals = max(0, len(study.pending) - len(FINAL_SEEDS)) if study.contested else finals
+            left += [run] * (study.planned - study.done + finals)
+    return left
+
+
+def _finalists(study: RowStudy) -> int:
+    return study.row.search.finalists if study.row.search else 1
 
 
 def _searches(runs: Sequence[Planned]) -> list[str]:
@@ -75,9 +90,12 @@ def _searches(runs: Sequence[Planned]) -> list[str]:
     seeds = len({(run.seed, run.fold) for run in runs})
     each = sorted({study.planned for study in studies.values()})
     budget = f"{each[0]}" if len(each) == 1 else f"{each[0]} to {each[-1]}"
+    most, final_seeds = max(map(_finalists, studies.values())), " and ".join(map(str, FINAL_SEEDS))
+    finals = f"the best {most} of each with seeds {final_seeds} too, " if most > 1 else ""
+    chosen = "chosen" if finals else "best"
     return [
-        f"{counted(len(studies), 'search', 'searches')} of {budget} trials, then {counted(seeds, 'seed')} a row with "
-        f"the best trial's settings: {done} of {planned} trials done"
+        f"{counted(len(studies), 'search', 'searches')} of {budget} trials, {finals}then {counted(seeds, 'seed')} a "
+        f"row with the {chosen} trial's settings: {done} of {planned} trials done"
     ]
 
 

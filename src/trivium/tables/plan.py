@@ -20,7 +20,8 @@ from trivium.runs.config_hash import config_hash, identity_of
 from trivium.runs.directory import RunDirectory
 from trivium.tables.definition import Row, Table
 from trivium.tables.finished import FinishedRuns
-from trivium.tables.studies import RowStudy, plan_study, taken_over
+from trivium.tables.row_search import FINAL_SEEDS
+from trivium.tables.studies import Finalist, RowStudy, plan_study, taken_over
 from trivium.tables.trained_once import UNCHANGED, refuse_learner
 
 # An interpolation of a setting that differs between the runs of a row.
@@ -186,7 +187,32 @@ def _searched(
                 f"{choice.space}"
             )
         study = replace(study, earlier_choice=choice)
+    study = replace(study, finalists=_finalists(session, searched, rows, study, folder, finished))
     return study.chosen(), study
+
+
+def _finalists(
+    session: Composer,
+    table: Table,
+    rows: Mapping[str, Row],
+    study: RowStudy,
+    folder: Path,
+    finished: FinishedRuns | None,
+) -> tuple[Finalist, ...]:
+    """Returns the study's best trials with their runs of FINAL_SEEDS, where one of several is to be chosen.
+
+    table: without its situation.
+    """
+    found = []
+    for trial in study.contested:
+        row, runs = study.final(trial), []
+        for seed in FINAL_SEEDS:
+            start = _without_situation(session, table, rows, row.start, seed, folder, finished) if row.start else None
+            overrides = _overrides(table, row, seed, start, None)
+            config = session.compose(session.current(overrides))
+            runs.append(_planned(table, row, seed, start, overrides, config, folder, finished))
+        found.append(Finalist(trial, tuple(runs)))
+    return tuple(found)
 
 
 def _without_situation(
@@ -203,7 +229,7 @@ def _without_situation(
     Raises ValueError where the table has no such situation.
     """
     table = replace(table, situation="")
-    if all(table.situations.values()):
+    if table.situations and all(table.situations.values()):
         raise ValueError(
             f"table {table.name}: a searched row begins from row {label!r}, and no situation leaves all as it is; add "
             "one, such as unchanged: []"

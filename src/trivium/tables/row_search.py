@@ -12,7 +12,9 @@ from trivium.core.choices import suggest
 from trivium.runs.run_files import read_rows
 from trivium.tables.yaml_keys import keys
 
-_KEYS = ("sweep", "trials", "objective")
+_KEYS = ("sweep", "trials", "objective", "finalists")
+# Seeds beside 1, that of the trials, with which finalists are trained before one of them is chosen.
+FINAL_SEEDS = (2, 3)
 
 
 @dataclass(frozen=True)
@@ -20,12 +22,14 @@ class RowSearch:
     """Holds how a row's settings are searched before its seeds are trained.
 
     sweep: the space (configs/sweep). trials: of the whole study. objective: val/ and a metric, by which trials are
-    compared; "" for that of the sweep's file.
+    compared; "" for that of the sweep's file. finalists: so many of the best trials are trained with FINAL_SEEDS too,
+    and the one of the best mean is chosen; 1 for the best trial as it is.
     """
 
     sweep: str
     trials: int = 20
     objective: str = ""
+    finalists: int = 1
 
 
 def read_common_search(values: Any) -> dict[str, Any]:
@@ -51,9 +55,11 @@ def read_row_search(label: str, values: Any, common: dict[str, Any]) -> RowSearc
 
 def _checked(at: str, values: Any) -> dict[str, Any]:
     node = keys(at, values, (), _KEYS)
-    trials, objective = node.get("trials", 1), node.get("objective", "val/loss")
-    if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
-        raise ValueError(f"{at}.trials: expected how many, 1 or more, found {trials!r}")
+    objective = node.get("objective", "val/loss")
+    for key in ("trials", "finalists"):
+        number = node.get(key, 1)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ValueError(f"{at}.{key}: expected how many, 1 or more, found {number!r}")
     if not isinstance(objective, str) or not objective.startswith("val/"):
         raise ValueError(f"{at}.objective: expected val/loss, or val/ and a metric, found {objective!r}")
     if not isinstance(node.get("sweep", ""), str):

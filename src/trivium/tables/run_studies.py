@@ -76,7 +76,8 @@ def search_rows(
     """Runs the searches that a table's rows wait for, and returns the runs as planned with what they have chosen.
 
     plan_again: plans the runs of each data set with what is finished now. A search whose trials begin from another
-    row's run comes after that run. Returns also the searches and runs that failed.
+    row's run comes after that run. Where a search has finalists, their runs come after it. Returns also the searches
+    and runs that failed.
     """
     failed: list[Failure] = []
     # The studies that were run, each once.
@@ -86,16 +87,21 @@ def search_rows(
         runs = [run for part in planned for run in part]
         lost = {failure.run.name for failure in failed}
         waiting = {run.study.folder: run for run in reversed(runs) if run.study and run.waits and not run.lacking}
-        left = [run for folder, run in reversed(waiting.items()) if folder not in ended]
+        searches = {folder: run for folder, run in waiting.items() if run.study and not run.study.contested}
+        left = [run for folder, run in reversed(searches.items()) if folder not in ended]
+        finals = [
+            final for run in waiting.values() if run.study for final in run.study.pending if final.name not in lost
+        ]
         begins = {run.name: run.study.start for run in left if run.study and run.study.start}
         ready = [run for run in left if run.name not in begins or begins[run.name].finished]
-        places = {start.path for start in begins.values() if not start.finished}
+        starts = [*begins.values(), *(final.start for final in finals if final.start)]
+        places = {start.path for start in starts if not start.finished}
         first = [run for run in runs if run.directory.path in places and not run.waits and run.name not in lost]
         if ready:
             ended |= {run.study.folder for run in ready if run.study}
             failed += complete_studies(ready, jobs=jobs, logs=logs)
-        elif first:
-            failed += complete(first, jobs=jobs, logs=logs, estimate=estimate)
+        elif first or finals:
+            failed += complete([*first, *finals], jobs=jobs, logs=logs, estimate=estimate)
         else:
             return planned, failed
 

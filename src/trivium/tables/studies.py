@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trivium.config.check import problems_of_search
 from trivium.config.compose import Composer
@@ -26,8 +27,25 @@ from trivium.tables.definition import Row
 from trivium.tables.finished import FinishedRuns
 from trivium.tables.row_search import EarlierChoice
 
+if TYPE_CHECKING:
+    from trivium.tables.plan import Planned
+
 # Settings of a model, which a row that begins from another takes over from that one's search.
 _OF_MODEL = re.compile(r"\+{0,2}(encoder|encoders|fusion)([.@=]|$)")
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """Holds one of a study's best trials, and its runs with further seeds."""
+
+    trial: Trial
+    runs: tuple[Planned, ...] = field(repr=False)
+
+    def mean(self, metric: str) -> float | None:
+        """Returns the mean validation value over the trial and its runs; None before all have finished."""
+        if not all(run.directory.finished for run in self.runs):
+            return None
+        return statistics.fmean([self.trial.value, *(float(run.result()["val"][metric]) for run in self.runs)])
 
 
 @dataclass(frozen=True)
@@ -37,6 +55,7 @@ class RowStudy:
     folder: of the study. space: what its trials vary. fixed: `trivium train`'s arguments that they share; shared: the
     same as settings. start: the run that they begin from (start_from_row). choices: those of the sweep's file, such as
     method=gmc. earlier_choice: what an earlier search has chosen (settings_from), which is then not done again.
+    finalists: the best trials, once all have ended, if one of several is to be chosen.
     """
 
     row: Row
@@ -48,6 +67,7 @@ class RowStudy:
     start: RunDirectory | None = None
     choices: tuple[str, ...] = ()
     earlier_choice: EarlierChoice | None = None
+    finalists: tuple[Finalist, ...] = ()
 
     @property
     def waits(self) -> bool:
@@ -71,13 +91,40 @@ class RowStudy:
         return sum(trial.state != "running" for trial in self.trials)
 
     @property
+    def contested(self) -> tuple[Trial, ...]:
+        """Returns the best trials in their order, of which several seeds have to choose one; none before all ended."""
+        most = self.row.search.finalists if self.row.search else 1
+        best = self._ranked[:most] if self.earlier_choice is None and self.done == self.planned else ()
+        return best if len(best) > 1 else ()
+
+    @property
+    def _ranked(self) -> tuple[Trial, ...]:
+        sign = 1 if self.settings.lower_is_better else -1
+        return tuple(sorted((t for t in self.trials if t.complete), key=lambda trial: sign * trial.value))
+
+    @property
+    def pending(self) -> list[Planned]:
+        """Returns the finalists' runs that have not finished."""
+        return [run for finalist in self.finalists for run in finalist.runs if not run.directory.finished]
+
+    @cached_property
     def best(self) -> Trial | None:
-        """Returns the complete trial of the best value, of equal ones the first; None before all have ended."""
+        """Returns the complete trial of the best value, of equal ones the first; None before all have ended.
+
+        Of several finalists it is the one of the best mean over seeds.
+        """
         if self.earlier_choice is not None or self.done < self.planned:
             return None
+        if not self.contested:
+            return next(iter(self._ranked), None)
+        if not self.finalists or self.pending:
+            return None
         sign = 1 if self.settings.lower_is_better else -1
-        complete = [trial for trial in self.trials if trial.complete]
-        return min(complete, key=lambda trial: sign * trial.value, default=None)
+        return min(self.finalists, key=lambda finalist: sign * (self.mean(finalist) or 0.0)).trial
+
+    def mean(self, finalist: Finalist) -> float | None:
+        """Returns a finalist's mean of the objective over its seeds; None before all have finished."""
+        return finalist.mean(self.settings.objective.removeprefix("val/"))
 
     @property
     def rule(self) -> str:
@@ -86,9 +133,16 @@ class RowStudy:
 
     def chosen(self) -> Row:
         """Returns the row with the choices of the sweep's file, and the best trial's settings once that is known."""
-        best = [] if self.best is None else settings_of(self.best)
-        best = best if self.earlier_choice is None else list(self.earlier_choice.overrides)
-        return replace(self.row, overrides=(*self.choices, *self.row.overrides, *best))
+        if self.earlier_choice is not None:
+            return self._with(self.earlier_choice.overrides)
+        return self._with([] if self.best is None else settings_of(self.best))
+
+    def final(self, trial: Trial) -> Row:
+        """Returns the row with a trial's settings, under a name of its own."""
+        return replace(self._with(settings_of(trial)), label=f"{self.row.label}, trial {trial.number}", search=None)
+
+    def _with(self, settings: Sequence[str]) -> Row:
+        return replace(self.row, overrides=(*self.choices, *self.row.overrides, *settings))
 
 
 def settings_of(trial: Trial) -> list[str]:
