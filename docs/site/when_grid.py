@@ -45,7 +45,6 @@ SITUATIONS = (
     Situation("25 % of the labels", FEW, "when_labels", f"{MOSI}: 25 %", "MAE"),
     Situation("10 % of the labels", FEW, "when_labels", f"{MOSI}: 10 %", "MAE"),
     Situation("5 % of the labels", FEW, "when_labels", f"{MOSI}: 5 %", "MAE"),
-    Situation("20 % of the labels wrong", WRONG, "when_noise", f"{MOSI}: 20 %", "MAE"),
     Situation("40 % of the labels wrong", WRONG, "when_noise", f"{MOSI}: 40 %", "MAE"),
     Situation("text missing in the test", MISSING, "when_missing", f"{MOSI}: complete training", "MAE audio"),
     Situation("audio missing in the test", MISSING, "when_missing", f"{MOSI}: complete training", "MAE text"),
