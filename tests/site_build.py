@@ -31,5 +31,7 @@ def docs_module(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # A dataclass looks for its module there.
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module

@@ -238,7 +238,9 @@ def test_finalists_are_told_and_written(tmp_path: Path) -> None:
         finish(run)
     measured = collect(table, runs)
     rule = "lowest val/loss, mean of seeds 1, 2, 3 of the 2 best of seed 1"
-    assert f"| Searched | supervised | 3 | {rule} | 0.6033 (trial 2) |" in markdown([measured], [])
+    page = markdown([measured], [])
+    assert f"| Searched | supervised | 3 | {rule} | 0.6033 (trial 2) |" in page
+    assert "of the best trials the one with the best mean over three seeds" in page
     lines = list(csv.DictReader(table_texts(None, [measured], [])["searches.csv"].splitlines()))
     assert [line["chosen"] for line in lines] == ["", "", "yes"]
     assert [line["mean"] and round(float(line["mean"]), 4) for line in lines] == ["", 0.7333, 0.6033]

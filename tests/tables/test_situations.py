@@ -142,6 +142,7 @@ def test_settings_that_were_found_before_are_taken_and_nothing_is_searched(tmp_p
         finish(run)
     page = markdown([collect(runs[0][0].table, runs[0])], [])
     assert "| A | supervised | earlier | val/mae of seed 1 | 0.8 (trial 1) | optimizer.lr=0.03 |" in page
+    assert "Searched rows: settings that the searches of an earlier table chose" in page
 
 
 def test_settings_that_are_not_in_the_file_are_named(tmp_path: Path) -> None:

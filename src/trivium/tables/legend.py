@@ -129,11 +129,16 @@ def _on_runs(parts: Sequence[Measured]) -> list[str]:
             "monitor's best test value; flatters by: how much better that looks than the epoch chosen on validation, "
             "seed by seed. Nothing is selected by it, and it is no result: docs/protocol.md."
         )
-    if any(part.studies for part in parts):
+    studies = [study for part in parts for study in part.studies.values()]
+    if any(study.earlier_choice is None for study in studies):
+        several = any(study.finalists for study in studies)
+        among = ", of the best trials the one with the best mean over three seeds" if several else ""
         lines.append(
-            "Searched rows: settings of the best trial of a study on validation alone, with seed 1, before the seeds "
-            "were trained; the chosen trial is the run of seed 1. searches.csv has every trial."
+            f"Searched rows: settings of the best trial of a study on validation alone, with seed 1{among}, before the "
+            "seeds were trained; the chosen trial is the run of seed 1. searches.csv has every trial."
         )
+    elif studies:
+        lines.append("Searched rows: settings that the searches of an earlier table chose, on validation alone.")
     if any(len(part.costs) for part in parts):
         lines.append("Parameters: of the whole model, encoders included; time: median over the runs, testing left out.")
     return lines
