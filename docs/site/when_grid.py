@@ -77,9 +77,9 @@ def grid(folder: str) -> str:
     lines = ["| situation | against | " + " | ".join(METHODS.values()) + " |", "|---" * (len(METHODS) + 2) + "|"]
     for situation in SITUATIONS:
         if situation.file.is_file():
-            found = _lines(situation)
-            baseline = f"{situation.baseline} {_number(found.loc[situation.baseline, 'mean'], situation.measure)}"
-            cells = [_cell(found, method, situation) for method in METHODS]
+            by_row = _lines(situation)
+            baseline = f"{situation.baseline} {_number(by_row.loc[situation.baseline, 'mean'], situation.measure)}"
+            cells = [_cell(by_row, method, situation) for method in METHODS]
             title = f"[{situation.title}]({folder}#{situation.heading})"
             lines.append(f"| {' | '.join([title, baseline, *cells])} |")
     return "\n".join(lines)
@@ -93,18 +93,18 @@ def _lines(situation: Situation) -> pd.DataFrame:
         if len(sections) != 1:
             raise ValueError(f"{situation.file}: expected one section {situation.section!r}, found {sections}")
         frame = frame[frame["data"] == sections[0]]
-    found = frame[frame["measure"] == situation.measure].set_index("row")
-    if situation.baseline not in found.index:
+    by_row = frame[frame["measure"] == situation.measure].set_index("row")
+    if situation.baseline not in by_row.index:
         raise ValueError(f"{situation.file}: no {situation.measure!r} of {situation.baseline!r}")
-    return found
+    return by_row
 
 
-def _cell(found: pd.DataFrame, method: str, situation: Situation) -> str:
+def _cell(by_row: pd.DataFrame, method: str, situation: Situation) -> str:
     """Returns the verdict's sign and the difference; nothing for the baseline and for a method that was not asked."""
-    if method not in found.index or found.loc[method, "verdict"] not in SYMBOLS:
+    if method not in by_row.index or by_row.loc[method, "verdict"] not in SYMBOLS:
         return ""
-    line = found.loc[method]
-    difference = line["mean"] - found.loc[situation.baseline, "mean"]
+    line = by_row.loc[method]
+    difference = line["mean"] - by_row.loc[situation.baseline, "mean"]
     return f"{SYMBOLS[line['verdict']]} {_number(difference, situation.measure, sign=True)}"
 
 

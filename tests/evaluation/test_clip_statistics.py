@@ -12,7 +12,6 @@ from trivium.core.metric_names import METRICS
 from trivium.evaluation.clip_statistics import clip_statistics, value_of
 from trivium.evaluation.metrics import compute_metrics
 from trivium.evaluation.significance import (
-    metric_interval,
     over_seeds_and_clips,
     seeds_and_clips_interval,
     smallest_difference,
@@ -58,7 +57,7 @@ def test_an_interval_of_a_mean_is_that_of_the_differences_of_clips() -> None:
     row, baseline = rng.normal(0.1, 1, (5, 60)), rng.normal(0, 1, (5, 60))
     expected = seeds_and_clips_interval(row - baseline, resamples=300)
     parts = [row[:, :, None], baseline[:, :, None]]
-    assert metric_interval(parts, lambda means: means[..., 0], resamples=300) == pytest.approx(expected)
+    assert over_seeds_and_clips(parts, lambda means: means[..., 0], resamples=300)[:2] == pytest.approx(expected)
 
 
 def test_the_interval_of_a_correlation_is_as_wide_as_fisher_says() -> None:
@@ -68,7 +67,7 @@ def test_the_interval_of_a_correlation_is_as_wide_as_fisher_says() -> None:
     prediction = 0.6 * target + 0.8 * rng.normal(size=number)
     statistics = clip_statistics("regression", "corr", prediction, target)
     assert statistics is not None
-    low, high = metric_interval([statistics[0][None]], statistics[1])
+    low, high, _ = over_seeds_and_clips([statistics[0][None]], statistics[1])
     middle, half = np.arctanh(np.corrcoef(prediction, target)[0, 1]), 1.96 / math.sqrt(number - 3)
     assert [low, high] == pytest.approx([np.tanh(middle - half), np.tanh(middle + half)], abs=0.02)
 
@@ -76,7 +75,7 @@ def test_the_interval_of_a_correlation_is_as_wide_as_fisher_says() -> None:
 def test_a_metric_that_is_mostly_not_defined_has_no_interval() -> None:
     statistics = clip_statistics("regression", "corr", np.ones(5), np.arange(5.0))
     assert statistics is not None
-    assert all(map(math.isnan, metric_interval([statistics[0][None]], statistics[1], resamples=50)))
+    assert all(map(math.isnan, over_seeds_and_clips([statistics[0][None]], statistics[1], resamples=50)))
 
 
 def test_the_smallest_difference_over_seeds_and_clips_is_found_about_as_often_as_it_says() -> None:

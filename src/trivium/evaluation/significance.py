@@ -220,9 +220,9 @@ def seeds_and_clips_interval(
             f"seeds_and_clips_interval: differences of shape {d_nN.shape}; expected (n, N) finite numbers, one a seed "
             "and clip"
         )
-    return metric_interval(
+    return over_seeds_and_clips(
         [d_nN[:, :, None]], lambda means_K: means_K[..., 0], level=level, resamples=resamples, seed=seed
-    )
+    )[:2]
 
 
 class OverClips(NamedTuple):
@@ -274,19 +274,6 @@ def over_seeds_and_clips(
     low, high = np.quantile(means_R[defined_R], [(1 - level) / 2, (1 + level) / 2])
     of_clips_R = values_Rn[defined_R].mean(axis=1)
     return OverClips(float(low), float(high), _smallest_over_clips(values_n, float(of_clips_R.var()), clips))
-
-
-def metric_interval(
-    statistics_nNK: Sequence[npt.NDArray[np.float64]],
-    metric: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
-    *,
-    level: float = 0.95,
-    resamples: int = 2_000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Returns the ends of the interval of `over_seeds_and_clips`, which says what all arguments are."""
-    found = over_seeds_and_clips(statistics_nNK, metric, level=level, resamples=resamples, seed=seed)
-    return found.low, found.high
 
 
 def _smallest_over_clips(values_n: npt.NDArray[np.float64], variance_of_clips: float, clips: int) -> float:

@@ -108,8 +108,8 @@ class Measured:
         lines = compare(self.frame, self.table.baseline, within=(), **chosen)
         by_cell: dict[tuple[str, str], dict[str, Any]] = lines.set_index(["label", "metric"]).to_dict("index")
         for cell, line in by_cell.items():
-            found = self.clips.get(cell, OverClips(math.nan, math.nan, math.nan))
-            line |= {f"clips_{name}": value for name, value in found._asdict().items()}
+            clips = self.clips.get(cell, OverClips(math.nan, math.nan, math.nan))
+            line |= {f"clips_{name}": value for name, value in clips._asdict().items()}
         return by_cell
 
     @cached_property

@@ -203,7 +203,7 @@ def _finalists(
 
     table: without its situation.
     """
-    found = []
+    finalists = []
     for trial in study.contested:
         row, runs = study.final(trial), []
         for seed in FINAL_SEEDS:
@@ -211,8 +211,8 @@ def _finalists(
             overrides = _overrides(table, row, seed, start, None)
             config = session.compose(session.current(overrides))
             runs.append(_planned(table, row, seed, start, overrides, config, folder, finished))
-        found.append(Finalist(trial, tuple(runs)))
-    return tuple(found)
+        finalists.append(Finalist(trial, tuple(runs)))
+    return tuple(finalists)
 
 
 def _without_situation(
