@@ -38,7 +38,7 @@ class Situation:
 BEST, AUDIO, FEW = "at-their-best", "a-modality-that-carries-next-to-nothing", "few-labels"
 WRONG, MISSING = "wrong-labels", "missing-modalities"
 KINDS, COMPETE = "redundant-unique-and-synergistic-information", "modalities-that-compete"
-LOST = f"{MOSI}: 60 % lost in training"
+LOST = f"{MOSI}: 60 % lost"
 SITUATIONS = (
     Situation("all labels, both modalities", BEST, "searched", MOSI, "MAE"),
     Situation("the same beside text alone", AUDIO, "when_audio", MOSI, "MAE", "Text alone"),
@@ -46,10 +46,10 @@ SITUATIONS = (
     Situation("10 % of the labels", FEW, "when_labels", f"{MOSI}: 10 %", "MAE"),
     Situation("5 % of the labels", FEW, "when_labels", f"{MOSI}: 5 %", "MAE"),
     Situation("40 % of the labels wrong", WRONG, "when_noise", f"{MOSI}: 40 %", "MAE"),
-    Situation("text missing in the test", MISSING, "when_missing", f"{MOSI}: complete training", "MAE audio"),
-    Situation("audio missing in the test", MISSING, "when_missing", f"{MOSI}: complete training", "MAE text"),
-    Situation("60 % missing in training", MISSING, "when_missing", LOST, "MAE"),
-    Situation("60 % missing in training, audio in the test", MISSING, "when_missing", LOST, "MAE text"),
+    Situation("text missing in the test", MISSING, "when_missing", MOSI, "MAE audio"),
+    Situation("audio missing in the test", MISSING, "when_missing", MOSI, "MAE text"),
+    Situation("60 % missing in training", MISSING, "when_missing_training", LOST, "MAE"),
+    Situation("60 % missing in training, audio in the test", MISSING, "when_missing_training", LOST, "MAE text"),
     Situation("redundant information", KINDS, "when_interactions", "", "redundant"),
     Situation("unique information", KINDS, "when_interactions", "", "unique audio"),
     Situation("synergy", KINDS, "when_interactions", "", "synergy"),

@@ -21,7 +21,7 @@ from trivium.tables.earlier_sections import earlier_sections, in_order
 from trivium.tables.estimate import Estimate
 from trivium.tables.finished import FinishedRuns
 from trivium.tables.overview import overview
-from trivium.tables.plan import Planned, plan
+from trivium.tables.plan import Planned, plan_parts
 from trivium.tables.work import Failure, complete
 
 HELP = """\
@@ -192,7 +192,7 @@ def _reproduce(call: _Call) -> int:
     for note in finished.notes:
         print("note:", note, file=sys.stderr)
     parts, runs_folder, logs = parts_of(call.table, call.data), call.folder / "runs", call.folder / "logs"
-    planned = [plan(part, call.seeds, runs_folder, finished) for part in parts]
+    planned = plan_parts(parts, call.seeds, runs_folder, finished)
     estimate = Estimate(finished.epoch_times)
     if call.dry:
         print(overview(planned, call.jobs, estimate, commands=call.commands))
@@ -204,7 +204,7 @@ def _reproduce(call: _Call) -> int:
 
         def plan_again() -> list[list[Planned]]:
             # A search's best trial is the run of its row's first seed.
-            return [plan(part, call.seeds, runs_folder, FinishedRuns(call.outputs)) for part in parts]
+            return plan_parts(parts, call.seeds, runs_folder, FinishedRuns(call.outputs))
 
         planned, failures = search_rows(plan_again, jobs=call.jobs, logs=logs, estimate=estimate)
     lost = {failure.run.name for failure in failures}

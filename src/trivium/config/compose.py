@@ -32,6 +32,8 @@ from trivium.config.trust import more_config_folders
 # Matches overrides that choose the method.
 _METHOD = re.compile(r"\+{0,2}(method|experiment|sweep)=")
 ROOT = "train"
+# Compositions that a composer holds at most, of some 300 kB each.
+KEPT = 256
 # The keys of a config whose values are paths.
 _PATHS = ("paths.data", "paths.outputs", "run.dir", "run.study", "data.store", "resume", "start_from")
 
@@ -77,8 +79,9 @@ class Composer:
     loader: ConfigLoader
     folders: list[Path]
     _files: dict[tuple[str, str], ConfigFile] = field(default_factory=dict)
-    # The last composition alone is kept: the check asks several times for one, and composing is slow.
+    # The latest compositions are kept: the check and a table's plan ask several times for one, and composing is slow.
     _loaded: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
+    _read: dict[tuple[str, ...], list[ConfigFile]] = field(default_factory=dict)
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Returns the resolved config without Hydra's own node. Raises ValueError with Hydra's message, shortened."""
@@ -101,19 +104,24 @@ class Composer:
     def _load(self, overrides: Sequence[str]) -> DictConfig:
         key = tuple(overrides)
         if key not in self._loaded:
-            self._loaded = {key: self.loader.load_configuration(ROOT, list(overrides), RunMode.RUN)}
+            _make_room(self._loaded)
+            self._loaded[key] = self.loader.load_configuration(ROOT, list(overrides), RunMode.RUN)
         return self._loaded[key]
 
     def files(self, overrides: Sequence[str]) -> list[ConfigFile]:
         """Returns the files of a composition in the order of merging, without the root's and Hydra's own."""
-        with _in_words():
-            defaults = self.loader.compute_defaults_list(ROOT, list(overrides), RunMode.RUN).defaults
-        paths = [(entry.config_path or "", entry.package or "") for entry in defaults]
-        return [
-            self._file(path, package)
-            for path, package in paths
-            if path not in ("", ROOT) and not path.startswith(("hydra/", "_dummy"))
-        ]
+        key = tuple(overrides)
+        if key not in self._read:
+            with _in_words():
+                defaults = self.loader.compute_defaults_list(ROOT, list(overrides), RunMode.RUN).defaults
+            paths = [(entry.config_path or "", entry.package or "") for entry in defaults]
+            _make_room(self._read)
+            self._read[key] = [
+                self._file(path, package)
+                for path, package in paths
+                if path not in ("", ROOT) and not path.startswith(("hydra/", "_dummy"))
+            ]
+        return self._read[key]
 
     def current(self, overrides: Sequence[str]) -> list[str]:
         """Returns the overrides with keys by their current names, and tells each change of a name once a process."""
@@ -155,6 +163,12 @@ class Composer:
                 )
             self._files[path, package] = ConfigFile(path, package.removeprefix("_global_").lstrip("."), file)
         return self._files[path, package]
+
+
+def _make_room(kept: dict[tuple[str, ...], Any]) -> None:
+    """Drops the oldest of what is kept where it is as much as a composer may hold."""
+    if len(kept) >= KEPT:
+        del kept[next(iter(kept))]
 
 
 class _FilesReadOnce(CachingConfigRepository):

@@ -107,48 +107,62 @@ def plan(table: Table, seeds: int, folder: Path, finished: FinishedRuns | None =
     waits, and so do the rows that begin from it.
     Raises ValueError naming the row if `trivium train` would refuse its overrides, and a result that is damaged.
     """
+    return plan_parts([table], seeds, folder, finished)[0]
+
+
+def plan_parts(
+    parts: Sequence[Table], seeds: int, folder: Path, finished: FinishedRuns | None = None
+) -> list[list[Planned]]:
+    """Returns the runs of each part, as `plan` does of one.
+
+    What several situations have in common, such as a row's search, is composed once.
+    """
+    with composer() as session:
+        return [_plan(session, part, seeds, folder, finished) for part in parts]
+
+
+def _plan(session: Composer, table: Table, seeds: int, folder: Path, finished: FinishedRuns | None) -> list[Planned]:
     _refuse_a_fold(table)
     runs: list[Planned] = []
     repeats = [(seed, fold) for seed in range(1, seeds + 1) for fold in (range(table.folds) if table.folds else [None])]
-    with composer() as session:
-        # Label -> the row with the settings that its search has chosen, and its study.
-        rows: dict[str, Row] = {}
-        studies: dict[str, RowStudy | None] = {}
-        configs: dict[str, dict[str, Any]] = {}
-        # Labels of trained_once whose method is known to read no label.
-        checked: set[str] = set()
-        for seed, fold in repeats:
-            # The rows' runs of this seed and fold.
-            begun: dict[str, Planned] = {}
-            for label in [row.label for row in table.rows]:
-                if label not in rows:
-                    row, study = _searched(session, table, label, rows, begun, folder, finished)
-                    rows[label], studies[label] = row, study
-                    configs[label] = _config(session, table, row)
-                row, study = rows[label], studies[label]
-                start = begun[row.start] if row.start else None
-                if label in table.trained_once and table.changes and not (study is not None and study.waits):
-                    if label not in checked and not _lacking(configs[label]):
-                        _refuse_learner(table, label, configs[label])
-                        checked.add(label)
-                    start = _without_situation(session, table, rows, label, seed, folder, finished)
-                    row = replace(row, overrides=(*row.overrides, *UNCHANGED))
-                if (start is not None and start.waits) or (study is not None and study.waits):
-                    run = _waiting(table, row, seed, configs[label], folder)
-                    begun[label] = replace(run, fold=fold, study=study, waits=True)
-                    continue
-                overrides = _overrides(table, row, seed, start, fold)
-                if _follows_seed(table, row) or row is not rows[label]:
-                    config = session.compose(session.current(overrides))
-                else:
-                    # Composing takes a tenth of a second.
-                    begins = {"start_from": str(start.directory.path)} if start else {}
-                    config = {**configs[row.label], "seed": seed, **begins}
-                    if fold is not None:
-                        config["data"] = {**config["data"], "fold": fold}
-                run = _planned(table, row, seed, start, overrides, config, folder, finished)
-                begun[label] = replace(run, fold=fold, study=study)
-            runs += begun.values()
+    # Label -> the row with the settings that its search has chosen, and its study.
+    rows: dict[str, Row] = {}
+    studies: dict[str, RowStudy | None] = {}
+    configs: dict[str, dict[str, Any]] = {}
+    # Labels of trained_once whose method is known to read no label.
+    checked: set[str] = set()
+    for seed, fold in repeats:
+        # The rows' runs of this seed and fold.
+        begun: dict[str, Planned] = {}
+        for label in [row.label for row in table.rows]:
+            if label not in rows:
+                row, study = _searched(session, table, label, rows, begun, folder, finished)
+                rows[label], studies[label] = row, study
+                configs[label] = _config(session, table, row)
+            row, study = rows[label], studies[label]
+            start = begun[row.start] if row.start else None
+            if label in table.trained_once and table.changes and not (study is not None and study.waits):
+                if label not in checked and not _lacking(configs[label]):
+                    _refuse_learner(table, label, configs[label])
+                    checked.add(label)
+                start = _without_situation(session, table, rows, label, seed, folder, finished)
+                row = replace(row, overrides=(*row.overrides, *UNCHANGED))
+            if (start is not None and start.waits) or (study is not None and study.waits):
+                run = _waiting(table, row, seed, configs[label], folder)
+                begun[label] = replace(run, fold=fold, study=study, waits=True)
+                continue
+            overrides = _overrides(table, row, seed, start, fold)
+            if _follows_seed(table, row) or row is not rows[label]:
+                config = session.compose(session.current(overrides))
+            else:
+                # Composing takes a tenth of a second.
+                begins = {"start_from": str(start.directory.path)} if start else {}
+                config = {**configs[row.label], "seed": seed, **begins}
+                if fold is not None:
+                    config["data"] = {**config["data"], "fold": fold}
+            run = _planned(table, row, seed, start, overrides, config, folder, finished)
+            begun[label] = replace(run, fold=fold, study=study)
+        runs += begun.values()
     return runs
 
 
@@ -177,16 +191,16 @@ def _searched(
     if start is not None and table.situation and not start.waits:
         start = _without_situation(session, searched, rows, row.start, 1, folder, finished)
     overrides = _overrides(searched, row, 1, start, None)
-    origin = start.directory if start else None
-    study = plan_study(session, where, row, overrides, folder.parent / "studies", finished, origin)
+    earlier = None
     if table.settings_from:
-        choice = table.settings_from.of(table.data, row.label)
-        if choice.space != row.search.sweep:
+        earlier = table.settings_from.of(table.data, row.label)
+        if earlier.space != row.search.sweep:
             raise ValueError(
                 f"{where}: search: {row.search.sweep}, but {table.settings_from.file} has settings of the space "
-                f"{choice.space}"
+                f"{earlier.space}"
             )
-        study = replace(study, earlier_choice=choice)
+    origin = start.directory if start else None
+    study = plan_study(session, where, row, overrides, folder.parent / "studies", finished, origin, earlier)
     study = replace(study, finalists=_finalists(session, searched, rows, study, folder, finished))
     return study.chosen(), study
 

@@ -165,11 +165,13 @@ def plan_study(
     folder: Path,
     finished: FinishedRuns | None,
     start: RunDirectory | None,
+    earlier: EarlierChoice | None = None,
 ) -> RowStudy:
     """Returns the study of a row that has a search.
 
     where: of the table, row and data set, for messages. overrides: those of the row's run of seed 1. folder: of the
-    table's studies. start: the run that the trials begin from. Raises ValueError if a trial would be refused.
+    table's studies. start: the run that the trials begin from. earlier: what an earlier search has chosen, which leaves
+    no trial to do. Raises ValueError if a trial would be refused.
     """
     search = row.search
     assert search is not None
@@ -177,7 +179,8 @@ def plan_study(
     chosen += [f"hydra.sweeper.objective={search.objective}"] if search.objective else []
     lines = session.current([*overrides, *chosen])
     # The run that trials begin from is perhaps not there yet.
-    if problems := problems_of_search(session, [line for line in lines if not line.startswith("start_from=")]):
+    lines_of_search = [line for line in lines if not line.startswith("start_from=")]
+    if earlier is None and (problems := problems_of_search(session, lines_of_search)):
         raise ValueError(f"{where}: search: {'; '.join(problems)}")
     hydra = session.hydra(lines)
     node = hydra["sweeper"]
@@ -208,4 +211,4 @@ def plan_study(
         place = folder / f"{name}_{hashlib.sha256(other.encode()).hexdigest()[:6]}"
     known = {word.partition("=")[0].lstrip("+~") for word in overrides}
     choices = tuple(word for word in fixed if word.partition("=")[0] not in known)
-    return RowStudy(row, place, request.space, tuple(fixed), settings, shared, start, choices)
+    return RowStudy(row, place, request.space, tuple(fixed), settings, shared, start, choices, earlier)
