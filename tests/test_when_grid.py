@@ -19,6 +19,15 @@ def when_grid() -> ModuleType:
     return docs_module("when_grid")
 
 
+@pytest.fixture
+def table_file(when_grid: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Returns the place of the CSV of a table named few, which is the only one that the grid finds."""
+    monkeypatch.setattr(when_grid, "ROOT", tmp_path)
+    folder = tmp_path / "docs" / "results" / "few"
+    folder.mkdir(parents=True)
+    return folder / "table.csv"
+
+
 def test_the_committed_grids_are_those_of_the_committed_tables(when_grid: ModuleType) -> None:
     """`python docs/site/when_grid.py` writes them anew."""
     for page in when_grid.PAGES:
@@ -38,11 +47,8 @@ def test_each_situation_has_its_section_with_its_command(when_grid: ModuleType) 
 
 
 def test_cells_have_the_verdicts_sign_and_the_difference_of_the_means(
-    when_grid: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    when_grid: ModuleType, table_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(when_grid, "ROOT", tmp_path)
-    folder = tmp_path / "docs" / "results" / "few"
-    folder.mkdir(parents=True)
     lines = [
         ("mosi: 5 %", "Supervised", "MAE", 1.204, ""),
         ("mosi: 5 %", "TCMax", "MAE", 1.1, "better"),
@@ -53,7 +59,7 @@ def test_cells_have_the_verdicts_sign_and_the_difference_of_the_means(
         ("mosi: 5 %", "Supervised", "Acc", 0.7, ""),
         ("mosi: 5 %", "TCMax", "Acc", 0.75, "better"),
     ]
-    pd.DataFrame(lines, columns=["data", "row", "measure", "mean", "verdict"]).to_csv(folder / "table.csv", index=False)
+    pd.DataFrame(lines, columns=["data", "row", "measure", "mean", "verdict"]).to_csv(table_file, index=False)
     situation = when_grid.Situation
     few = [situation("5 %", "few", "few", "5 %", measure) for measure in ("MAE", "Acc")]
     monkeypatch.setattr(when_grid, "SITUATIONS", (*few, situation("none yet", "none", "none", "", "MAE")))
@@ -69,17 +75,14 @@ def test_cells_have_the_verdicts_sign_and_the_difference_of_the_means(
 
 
 def test_a_section_or_baseline_that_is_not_in_the_table_is_named(
-    when_grid: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    when_grid: ModuleType, table_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(when_grid, "ROOT", tmp_path)
-    folder = tmp_path / "docs" / "results" / "few"
-    folder.mkdir(parents=True)
-    (folder / "table.csv").write_text("data,row,measure,mean,verdict\nmosi: 5 %,TCMax,MAE,1.0,\n")
+    table_file.write_text("data,row,measure,mean,verdict\nmosi: 5 %,TCMax,MAE,1.0,\n")
     for section, told in (("25 %", "expected one section '25 %', found"), ("5 %", "no 'MAE' of 'Supervised'")):
         monkeypatch.setattr(when_grid, "SITUATIONS", (when_grid.Situation("x", "few", "few", section, "MAE"),))
         with pytest.raises(ValueError, match=told):
             when_grid.grid("")
-    page = tmp_path / "page.md"
+    page = table_file.with_name("page.md")
     page.write_text("no marks")
     with pytest.raises(ValueError, match="expected the lines <!-- grid"):
         when_grid.with_grid(page)
