@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trivium.config.compose import compose_config, composer
+from trivium.config.compose import Composer, compose_config, composer
 
 LINES = (
     ["method=comm", "optimizer.lr=0.5", "method.terms=cross"],
@@ -43,6 +43,29 @@ def test_each_file_is_read_once_though_several_sessions_need_it(monkeypatch: pyt
                     session.compose(line)
     assert reads["method/comm"] == 1
     assert set(reads.values()) == {1}
+
+
+def test_a_composition_is_kept_until_many_others_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trivium.config.compose.KEPT", 2)
+    with composer() as session:
+        composed = composed_by(session, monkeypatch)
+        for seed in (1, 2, 1, 3, 2, 1):
+            assert session.compose([f"seed={seed}"])["seed"] == seed
+            assert session.files([f"seed={seed}"])[0].path
+        assert composed == ["seed=1", "seed=2", "seed=3", "seed=1"]
+
+
+def composed_by(session: Composer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Returns a list to which each command line that the session composes is added."""
+    lines: list[str] = []
+    load = session.loader.load_configuration
+
+    def noted(name: str, overrides: list[str], mode: Any) -> Any:
+        lines.append(" ".join(overrides))
+        return load(name, overrides, mode)
+
+    monkeypatch.setattr(session.loader, "load_configuration", noted)
+    return lines
 
 
 def replaced_by(counted: Any, load: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from planned_cases import finish, write_table
 
 import trivium
@@ -20,7 +21,7 @@ from trivium.tables.estimate import Estimate
 from trivium.tables.figure import write_figures
 from trivium.tables.markdown import markdown
 from trivium.tables.overview import overview
-from trivium.tables.plan import Planned, plan
+from trivium.tables.plan import Planned, plan, plan_parts
 from trivium.tables.write_files import table_texts
 
 ROWS = [{"label": "A"}, {"label": "B", "overrides": ["method=gmc", "data.labelled=0.5"]}]
@@ -113,6 +114,25 @@ def test_a_search_is_done_once_for_all_situations_of_a_data_set(tmp_path: Path) 
     assert {"optimizer.lr=0.005", "fusion.dropout=0.1"} <= set(every.overrides) & set(few.overrides)
     assert "data.labelled=0.1" in few.overrides
     assert every.identity != few.identity
+
+
+def test_no_command_line_is_composed_twice_for_several_situations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = read_table(write_table(tmp_path, [SEARCHED, *ROWS[1:]], datasets=["fixture"], situations=SITUATIONS))
+    alone = [planned(part, tmp_path) for part in parts_of(table)]
+    lines: list[str] = []
+    load = ConfigLoaderImpl.load_configuration
+
+    def noted(loader: Any, name: str, overrides: list[str], mode: Any) -> Any:
+        lines.append(" ".join(overrides))
+        return load(loader, name, overrides, mode)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", noted)
+    together = plan_parts(parts_of(table), 1, tmp_path / "runs")
+    assert len(lines) == len(set(lines)) > len(SITUATIONS)
+    assert [[run.name for run in part] for part in together] == [[run.name for run in part] for part in alone]
+    assert [[run.identity for run in part] for part in together] == [[run.identity for run in part] for part in alone]
 
 
 FOUND = """data,row,space,objective,trial,state,value,seconds,chosen,settings
