@@ -48,6 +48,7 @@ SITUATIONS = (
     Situation("40 % of the labels wrong", WRONG, "when_noise", f"{MOSI}: 40 %", "MAE"),
     Situation("text missing in the test", MISSING, "when_missing", MOSI, "MAE audio"),
     Situation("audio missing in the test", MISSING, "when_missing", MOSI, "MAE text"),
+    Situation("60 % of frames and words missing in the test", MISSING, "when_erased", MOSI, "MAE at .6"),
     Situation("60 % missing in training", MISSING, "when_missing_training", LOST, "MAE"),
     Situation("60 % missing in training, audio in the test", MISSING, "when_missing_training", LOST, "MAE text"),
     Situation("redundant information", KINDS, "when_interactions", "", "redundant"),
