@@ -111,9 +111,13 @@ def _cell(by_row: pd.DataFrame, method: str, situation: Situation) -> str:
 
 def _number(value: float, measure: str, sign: bool = False) -> str:
     """Returns a MAE with two digits; any other measure is a share: in percent, and differences in points."""
+    # + 0.0 takes the sign from a zero that was rounded.
     if measure.startswith("MAE"):
-        return f"{value:{'+' * sign}.2f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:{'+' * sign}.2f}"
-    return f"{100 * value:+.0f}" if sign else f"{100 * value:.0f} %"
+        rounded = round(value, 2) + 0.0
+        text = f"{rounded:{'+' * sign}.2f}"
+        return text.replace("0.", ".", 1) if abs(rounded) < 1 else text
+    points = round(100 * value) + 0
+    return f"{points:+d}" if sign else f"{points} %"
 
 
 def with_grid(page: Path) -> str:
