@@ -116,7 +116,7 @@ def _number(value: float, measure: str, sign: bool = False) -> str:
         rounded = round(value, 2) + 0.0
         text = f"{rounded:{'+' * sign}.2f}"
         return text.replace("0.", ".", 1) if abs(rounded) < 1 else text
-    points = round(100 * value) + 0
+    points = round(100 * value)
     return f"{points:+d}" if sign else f"{points} %"
 
 
