@@ -46,7 +46,7 @@ def test_each_file_is_read_once_though_several_sessions_need_it(monkeypatch: pyt
 
 
 def test_a_composition_is_kept_until_many_others_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trivium.config.compose.KEPT", 2)
+    monkeypatch.setattr("trivium.config.compose.MAX_COMPOSITIONS", 2)
     with composer() as session:
         composed = composed_by(session, monkeypatch)
         for seed in (1, 2, 1, 3, 2, 1):

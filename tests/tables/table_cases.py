@@ -35,7 +35,7 @@ def measured_of(
 
 def measured(missing: bool = False) -> Measured:
     """missing: row B has nothing at all."""
-    measures = tuple(Measure(name, probe=name, of="joint", factor=name, given="text") for name in NAMES)
+    measures = tuple(Measure(name, probe=name, of="joint", factor=name, modalities="text") for name in NAMES)
     rows = tuple(Row(label, ()) for label in ROWS)
     table = Table("own", "A title", (), 3, rows, measures, {"first": ("x",), "both": ("x", "y")})
     values = {

@@ -21,7 +21,7 @@ FILES = sorted(TABLES.glob("*.yaml"))
 GOOD: dict[str, Any] = {
     "title": "T",
     "rows": [{"label": "A b+C", "overrides": ["method=selfmi"]}],
-    "measures": [{"name": "x", "probe": "x", "of": "joint", "factor": "x", "given": "text"}],
+    "measures": [{"name": "x", "probe": "x", "of": "joint", "factor": "x", "modalities": "text"}],
 }
 
 
@@ -55,11 +55,11 @@ def test_a_table_is_no_choice_of_a_run() -> None:
 
 
 def test_what_a_table_asks_for(tmp_path: Path) -> None:
-    other = {"name": "y", "metric": "acc2_non0", "factor": "x", "given": "text"}
-    second = {"name": "z", "probe": "x", "of": "text", "factor": "x", "given": "text"}
+    other = {"name": "y", "metric": "acc2_non0", "factor": "x", "modalities": "text"}
+    second = {"name": "z", "probe": "x", "of": "text", "factor": "x", "modalities": "text"}
     table = read_table(written(tmp_path, **{"measures": [*GOOD["measures"], other, second]}))
     assert (table.name, table.seeds, table.rows[0].slug) == ("own", 3, "a_b_c")
-    assert table.measures[1] == Measure("y", metric="acc2_non0", factor="x", given="text")
+    assert table.measures[1] == Measure("y", metric="acc2_non0", factor="x", modalities="text")
     assert table.probes == {"x": ("joint", "text")}
     assert table.bars == {"x": ("x",), "y": ("y",), "z": ("z",)}
 
@@ -100,10 +100,19 @@ def test_what_a_table_of_subsets_asks_for(tmp_path: Path) -> None:
         ({"rows": [{"label": "a"}, {"label": "A!"}]}, "rows: a stands there twice"),
         ({"rows": [{"label": "?"}]}, "rows.label: expected some letters or digits"),
         ({"rows": [{"label": "a", "overrides": "method=comm"}]}, "rows.overrides: expected a list of text"),
-        ({"measures": [{"name": "x", "factor": "x", "given": "text"}]}, "either metric, or probe and of"),
-        ({"measures": [{"name": "x", "probe": "x", "factor": "x", "given": "text"}]}, "either metric, or probe and of"),
-        ({"measures": [{"name": "x", "probe": "x", "of": "joint", "factor": "x"}]}, "factor and given go together"),
-        ({"measures": [{"name": "x", "metric": "mae", "factor": "x", "given": "t"}]}, "are for accuracies, not mae"),
+        ({"measures": [{"name": "x", "factor": "x", "modalities": "text"}]}, "either metric, or probe and of"),
+        (
+            {"measures": [{"name": "x", "probe": "x", "factor": "x", "modalities": "text"}]},
+            "either metric, or probe and of",
+        ),
+        (
+            {"measures": [{"name": "x", "probe": "x", "of": "joint", "factor": "x"}]},
+            "factor and modalities go together",
+        ),
+        (
+            {"measures": [{"name": "x", "metric": "mae", "factor": "x", "modalities": "t"}]},
+            "are for accuracies, not mae",
+        ),
         ({"measures": [{"name": "x", "metric": "mea"}]}, "x: no metric 'mea'; nearest is ma"),
         ({"measures": [{"name": "x", "metric": "own"}]}, "one of your own needs better: higher, or lower"),
         ({"measures": [{"name": "x", "metric": "own", "better": "up"}]}, "x: better: expected higher or lower"),

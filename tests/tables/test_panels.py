@@ -102,7 +102,7 @@ def test_published_numbers_are_open_and_those_of_other_features_have_the_tables_
 
 def test_shares_are_in_percent(axes: Axes) -> None:
     own = measured()
-    measure = replace(own.table.measures[0], factor="", given="")
+    measure = replace(own.table.measures[0], factor="", modalities="")
     draw_panel(axes, own, measure)
     assert_allclose(lines(axes, PLAIN.marker)[1].get_xdata(), [66.66666], rtol=1e-5)
     assert axes.get_title() == "x, % ↑"

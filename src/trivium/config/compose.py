@@ -33,7 +33,7 @@ from trivium.config.trust import more_config_folders
 _METHOD = re.compile(r"\+{0,2}(method|experiment|sweep)=")
 ROOT = "train"
 # Compositions that a composer holds at most, of some 300 kB each.
-KEPT = 256
+MAX_COMPOSITIONS = 256
 # The keys of a config whose values are paths.
 _PATHS = ("paths.data", "paths.outputs", "run.dir", "run.study", "data.store", "resume", "start_from")
 
@@ -81,7 +81,7 @@ class Composer:
     _files: dict[tuple[str, str], ConfigFile] = field(default_factory=dict)
     # The latest compositions are kept: the check and a table's plan ask several times for one, and composing is slow.
     _loaded: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
-    _read: dict[tuple[str, ...], list[ConfigFile]] = field(default_factory=dict)
+    _files_by_line: dict[tuple[str, ...], list[ConfigFile]] = field(default_factory=dict)
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Returns the resolved config without Hydra's own node. Raises ValueError with Hydra's message, shortened."""
@@ -111,17 +111,17 @@ class Composer:
     def files(self, overrides: Sequence[str]) -> list[ConfigFile]:
         """Returns the files of a composition in the order of merging, without the root's and Hydra's own."""
         key = tuple(overrides)
-        if key not in self._read:
+        if key not in self._files_by_line:
             with _in_words():
                 defaults = self.loader.compute_defaults_list(ROOT, list(overrides), RunMode.RUN).defaults
             paths = [(entry.config_path or "", entry.package or "") for entry in defaults]
-            _make_room(self._read)
-            self._read[key] = [
+            _make_room(self._files_by_line)
+            self._files_by_line[key] = [
                 self._file(path, package)
                 for path, package in paths
                 if path not in ("", ROOT) and not path.startswith(("hydra/", "_dummy"))
             ]
-        return self._read[key]
+        return self._files_by_line[key]
 
     def current(self, overrides: Sequence[str]) -> list[str]:
         """Returns the overrides with keys by their current names, and tells each change of a name once a process."""
@@ -165,10 +165,10 @@ class Composer:
         return self._files[path, package]
 
 
-def _make_room(kept: dict[tuple[str, ...], Any]) -> None:
-    """Drops the oldest of what is kept where it is as much as a composer may hold."""
-    if len(kept) >= KEPT:
-        del kept[next(iter(kept))]
+def _make_room(compositions: dict[tuple[str, ...], Any]) -> None:
+    """Drops the oldest composition where a composer holds as many as it may."""
+    if len(compositions) >= MAX_COMPOSITIONS:
+        del compositions[next(iter(compositions))]
 
 
 class _FilesReadOnce(CachingConfigRepository):

@@ -306,11 +306,11 @@ def _bounds(table: Table, runs: Sequence[Planned]) -> dict[str, Bounds]:
     factors = knowable_of(store)["factors"]
     bounds = {}
     for measure in known:
-        if measure.factor not in factors or measure.given not in factors[measure.factor]["from"]:
+        if measure.factor not in factors or measure.modalities not in factors[measure.factor]["from"]:
             raise ValueError(
                 f"table {table.name}, measure {measure.name!r}: {store.path} knows no factor {measure.factor!r} from "
-                f"{measure.given!r}; its factors are {', '.join(factors)}"
+                f"{measure.modalities!r}; its factors are {', '.join(factors)}"
             )
         factor = factors[measure.factor]
-        bounds[measure.name] = Bounds(1 / factor["levels"], float(factor["from"][measure.given]["accuracy"]))
+        bounds[measure.name] = Bounds(1 / factor["levels"], float(factor["from"][measure.modalities]["accuracy"]))
     return bounds

@@ -21,7 +21,7 @@ class Measure:
     Either metric, a key of result.json's part of `split`, or probe, the target of a linear probe of the vector `of`,
     whose balanced accuracy it is. subset: of a metric, the modalities ("text+audio") that are predicted from; "": all
     that a clip has. erased: of a metric, the rate at which frames and words are erased ("0.5"), or "mean" or "auilc"
-    for the mean or the area over the rates of trivium.evaluation.erased_steps; "": none are. factor, given: of the
+    for the mean or the area over the rates of trivium.evaluation.erased_steps; "": none are. factor, modalities: of the
     store's knowable factors, and the modalities from which it is best told; they give chance and the Bayes-optimal
     accuracy. "": not known.
     better: higher or lower, of a metric of one's own.
@@ -35,7 +35,7 @@ class Measure:
     subset: str = ""
     erased: str = ""
     factor: str = ""
-    given: str = ""
+    modalities: str = ""
     better: str = ""
     split: str = "test"
 
@@ -83,14 +83,14 @@ def _rate(name: str, word: str) -> str:
 def read_measure(values: Any) -> Measure:
     """Returns a measure. Raises ValueError naming it, what was expected and what was found."""
     node = keys(
-        "measures", values, ("name",), ("metric", "probe", "of", "subset", "erased", "factor", "given", "better")
+        "measures", values, ("name",), ("metric", "probe", "of", "subset", "erased", "factor", "modalities", "better")
     )
     if ("metric" in node) == ("probe" in node) or ("of" in node) != ("probe" in node):
         raise ValueError(f"measures: expected either metric, or probe and of, found {', '.join(node)}")
     if len({"subset", "erased", "probe"} & {*node}) > 1:
         raise ValueError(f"measures: {node['name']}: expected one of subset, erased and probe, found {', '.join(node)}")
-    if ("factor" in node) != ("given" in node):
-        raise ValueError(f"measures: {node['name']}: factor and given go together, found {', '.join(node)}")
+    if ("factor" in node) != ("modalities" in node):
+        raise ValueError(f"measures: {node['name']}: factor and modalities go together, found {', '.join(node)}")
     words = {key: str(value) for key, value in node.items()}
     if words.get("metric", "").startswith("val/"):
         words |= {"metric": words["metric"].removeprefix("val/"), "split": "val"}
@@ -109,5 +109,5 @@ def read_measure(values: Any) -> Measure:
         hint = f"{suggest(measure.metric, LABELS)}; one of your own needs better: higher, or lower"
         raise ValueError(f"measures: {measure.name}: no metric {measure.metric!r}{hint}")
     if measure.factor and not measure.is_share:
-        raise ValueError(f"measures: {measure.name}: factor and given are for accuracies, not {measure.metric}")
+        raise ValueError(f"measures: {measure.name}: factor and modalities are for accuracies, not {measure.metric}")
     return measure
