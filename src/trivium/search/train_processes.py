@@ -99,7 +99,8 @@ def _context() -> BaseContext:
     """Returns the context whose server has the imports of `trivium train`; without servers (Windows) each imports."""
     kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(kind)
-    context.set_forkserver_preload(["trivium.runs.train", "trivium.config.check"])
+    # scikit-learn is imported where a metric needs it, which is in every run.
+    context.set_forkserver_preload(["trivium.runs.train", "trivium.config.check", "sklearn.metrics"])
     # torch counts its threads when it is imported, so the server has to know first; its children inherit them.
     os.environ.update(_ONE_THREAD)
     return context
