@@ -1,5 +1,6 @@
 """What the bars show: means, deviations, and lines at chance and Bayes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from matplotlib.container import BarContainer
 from numpy.testing import assert_allclose
 from table_cases import ERRORS, LABELS, VALUES, compared, measured
 
-from trivium.report.figure_style import COLOURS
+from trivium.report.figure_style import COLOURS, COLUMN_INCHES, PAGE_INCHES
 from trivium.tables.bars import draw_bars, write_bars
 from trivium.tables.figure import draw_heat_map, write_figure
+from trivium.tables.measures import Measure
 
 
 def test_bars_and_error_bars_are_means_and_deviations_in_percent() -> None:
@@ -47,6 +49,27 @@ def test_a_row_without_values_leaves_its_place_empty() -> None:
     assert np.isnan([bar.get_height() for bar in axes.containers[-1]]).all()
     figure.canvas.draw()
     plt.close(figure)
+
+
+def test_an_error_beside_accuracies_has_no_bar() -> None:
+    own = measured()
+    error = Measure("MAE", metric="mae")
+    table = replace(own.table, measures=(*own.table.measures, error), bars={**own.table.bars, "MAE": ("MAE",)})
+    figure, axes = plt.subplots()
+    draw_bars(axes, replace(own, table=table))
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["first", "both"]
+    plt.close(figure)
+
+
+def test_many_bars_take_two_columns_and_their_legend_stays_inside(tmp_path: Path) -> None:
+    own = measured()
+    rows = tuple(replace(own.table.rows[0], label=f"Supervised, cross-entropy {n}") for n in range(13))
+    write_bars(tmp_path / "narrow", own)
+    write_bars(tmp_path / "wide", replace(own, table=replace(own.table, rows=rows)))
+    for name, inches in {"narrow": COLUMN_INCHES, "wide": PAGE_INCHES}.items():
+        pixels = plt.imread(tmp_path / f"{name}.png")
+        assert pixels.shape[1] == round(300 * inches)
+        assert (pixels[:, [0, -1]] == 1).all(), f"{name}: something is cut off at a side"
 
 
 def test_both_files_are_there_the_vector_one_the_same_each_time(tmp_path: Path) -> None:

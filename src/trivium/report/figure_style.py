@@ -62,9 +62,13 @@ def legend_above(
     fontsize: float = POINTS,
     **layout: Any,
 ) -> None:
-    """Draws a legend without a frame above all panels."""
+    """Draws a legend without a frame above all panels, in as many of the columns as the figure is wide enough for."""
     style: dict[str, Any] = {"frameon": False, "columnspacing": 1.0, "fontsize": fontsize, **layout}
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, **style)
+    for ncols in range(columns, 0, -1):
+        legend = figure.legend(handles, labels, loc="outside upper center", ncols=ncols, **style)
+        if ncols == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def save_figure(figure: Figure, stem: Path) -> None:

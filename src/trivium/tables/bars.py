@@ -9,30 +9,33 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from trivium.report.figure_style import COLOURS, legend_above, open_figure, save_figure
+from trivium.report.figure_style import COLOURS, COLUMN_INCHES, PAGE_INCHES, legend_above, open_figure, save_figure
 from trivium.tables.collect import Measured
 
 # Line styles of the two bounds.
 BOUNDS: dict[str, Any] = {"chance": (0, (2, 1.5)), "Bayes-optimal": "solid"}
 # Tell a second round of colours apart.
 HATCHES = ("", "///", "...")
+# Bars that a paper's column has room for; more take both columns.
+IN_A_COLUMN = 24
 
 
 def write_bars(stem: Path, measured: Measured) -> None:
-    """Writes STEM.png and STEM.pdf: a group of bars for each of the table's `bars`, one colour a row."""
-    with open_figure() as (figure, grid):
+    """Writes STEM.png and STEM.pdf: a group of bars for each of the table's `bars` of accuracies, one colour a row."""
+    wide = len(_groups(measured)) * len(measured.table.rows) > IN_A_COLUMN
+    with open_figure(width=PAGE_INCHES if wide else COLUMN_INCHES) as (figure, grid):
         axes = grid[0, 0]
         draw_bars(axes, measured)
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         # The rows first.
         labels = sorted(handles, key=lambda label: label in BOUNDS)
-        legend_above(figure, [handles[label] for label in labels], labels, columns=3, handlelength=1.2)
+        legend_above(figure, [handles[label] for label in labels], labels, columns=5 if wide else 3, handlelength=1.2)
         save_figure(figure, stem)
 
 
 def draw_bars(axes: Axes, measured: Measured) -> None:
     """Draws means in %, error bars of one standard deviation over seeds, and lines at chance and Bayes."""
-    groups, rows = list(measured.table.bars), [row.label for row in measured.table.rows]
+    groups, rows = _groups(measured), [row.label for row in measured.table.rows]
     width = 0.84 / len(rows)
     for r, row in enumerate(rows):
         spreads = [measured.bar(row, group) for group in groups]
@@ -56,6 +59,12 @@ def draw_bars(axes: Axes, measured: Measured) -> None:
     axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.set_ylim(0, 105)
     axes.set_ylabel("test accuracy, %")
+
+
+def _groups(measured: Measured) -> list[str]:
+    """Returns the groups of bars but for those of an error or a correlation, which are not in %."""
+    shares = {measure.name for measure in measured.table.measures if measure.is_share}
+    return [group for group, names in measured.table.bars.items() if shares.issuperset(names)]
 
 
 def _bounds(axes: Axes, measured: Measured, groups: Sequence[str]) -> None:
