@@ -27,6 +27,20 @@ while not processes.wait(60):
     pass
 """
 
+CHILD = """
+import sys
+from trivium.search.train_processes import _context
+there = "import sys; sys.exit(not {'torch', 'lightning', 'sklearn.metrics', 'trivium.runs.train'} <= set(sys.modules))"
+process = _context().Process(target=exec, args=(there,))
+process.start()
+process.join(120)
+sys.exit(process.exitcode)
+"""
+
+
+def test_a_run_begins_with_what_every_run_imports() -> None:
+    assert subprocess.run([sys.executable, "-c", CHILD], check=False).returncode == 0
+
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
 def test_no_run_outlives_the_command_that_started_it(tmp_path: Path, by: signal.Signals) -> None:
