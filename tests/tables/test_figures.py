@@ -13,7 +13,6 @@ from table_cases import ERRORS, LABELS, VALUES, compared, measured
 from trivium.report.figure_style import COLOURS, COLUMN_INCHES, PAGE_INCHES
 from trivium.tables.bars import draw_bars, write_bars
 from trivium.tables.figure import draw_heat_map, write_figure
-from trivium.tables.measures import Measure
 
 
 def test_bars_and_error_bars_are_means_and_deviations_in_percent() -> None:
@@ -48,16 +47,6 @@ def test_a_row_without_values_leaves_its_place_empty() -> None:
     draw_bars(axes, measured(missing=True))
     assert np.isnan([bar.get_height() for bar in axes.containers[-1]]).all()
     figure.canvas.draw()
-    plt.close(figure)
-
-
-def test_an_error_beside_accuracies_has_no_bar() -> None:
-    own = measured()
-    error = Measure("MAE", metric="mae")
-    table = replace(own.table, measures=(*own.table.measures, error), bars={**own.table.bars, "MAE": ("MAE",)})
-    figure, axes = plt.subplots()
-    draw_bars(axes, replace(own, table=table))
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["first", "both"]
     plt.close(figure)
 
 

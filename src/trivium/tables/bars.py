@@ -21,8 +21,8 @@ IN_A_COLUMN = 24
 
 
 def write_bars(stem: Path, measured: Measured) -> None:
-    """Writes STEM.png and STEM.pdf: a group of bars for each of the table's `bars` of accuracies, one colour a row."""
-    wide = len(_groups(measured)) * len(measured.table.rows) > IN_A_COLUMN
+    """Writes STEM.png and STEM.pdf: a group of bars for each of the table's `bars`, one colour a row."""
+    wide = len(measured.table.bars) * len(measured.table.rows) > IN_A_COLUMN
     with open_figure(width=PAGE_INCHES if wide else COLUMN_INCHES) as (figure, grid):
         axes = grid[0, 0]
         draw_bars(axes, measured)
@@ -35,7 +35,7 @@ def write_bars(stem: Path, measured: Measured) -> None:
 
 def draw_bars(axes: Axes, measured: Measured) -> None:
     """Draws means in %, error bars of one standard deviation over seeds, and lines at chance and Bayes."""
-    groups, rows = _groups(measured), [row.label for row in measured.table.rows]
+    groups, rows = list(measured.table.bars), [row.label for row in measured.table.rows]
     width = 0.84 / len(rows)
     for r, row in enumerate(rows):
         spreads = [measured.bar(row, group) for group in groups]
@@ -59,12 +59,6 @@ def draw_bars(axes: Axes, measured: Measured) -> None:
     axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.set_ylim(0, 105)
     axes.set_ylabel("test accuracy, %")
-
-
-def _groups(measured: Measured) -> list[str]:
-    """Returns the groups of bars but for those of an error or a correlation, which are not in %."""
-    shares = {measure.name for measure in measured.table.measures if measure.is_share}
-    return [group for group, names in measured.table.bars.items() if shares.issuperset(names)]
 
 
 def _bounds(axes: Axes, measured: Measured, groups: Sequence[str]) -> None:

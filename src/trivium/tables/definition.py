@@ -252,9 +252,9 @@ def _check_rows(table: Table) -> None:
 
 
 def _bars(values: Any, measures: Sequence[Measure]) -> dict[str, tuple[str, ...]]:
-    """Returns the figure's bars; without a key `figure`, one a measure."""
+    """Returns the figure's bars; without a key `figure`, one for each accuracy."""
     if values is None:
-        return {measure.name: (measure.name,) for measure in measures}
+        return {measure.name: (measure.name,) for measure in measures if measure.is_share}
     known = [measure.name for measure in measures]
     others = [measure.name for measure in measures if not measure.is_share]
     if others:
